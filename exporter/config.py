@@ -1,0 +1,100 @@
+"""The recipe of one export: frozen, validated, and free of TensorFlow."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import ConfigError
+
+__all__ = ["ENCODER_IMPLS", "POOLING_MODES", "SIGNATURES", "ExportConfig"]
+
+#: Signatures in the order in which they are listed to people. ``serving_default`` aliases one of them.
+SIGNATURES = ("embed", "pooled", "sequence", "tokenize")
+ENCODER_IMPLS = ("auto", "native", "hub")
+#: sentence-transformers' names for the ways to turn token vectors into one vector.
+POOLING_MODES = ("cls", "lasttoken", "max", "mean", "mean_sqrt_len_tokens", "weightedmean")
+
+#: [CLS], one token of text, [SEP].
+SHORTEST_SEQUENCE = 3
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What to export, to where, and how.
+
+    Args:
+        encoder: folder of the checkpoint: Hugging Face, sentence-transformers or TF Hub format.
+        output: base path that TensorFlow Serving polls; versions appear in it as ``<output>/<version>``.
+        version: version number, 0 or more; ``None`` takes the next free integer.
+        max_seq_length: most tokens of one text, ``[CLS]`` and ``[SEP]`` included, at least 3;
+            ``None`` takes the checkpoint's own limit.
+        encoder_impl: ``native`` rebuilds the transformer from its weights, ``hub`` wraps the Hub layer as
+            it is, ``auto`` takes native where the weights are understood.
+        signatures: subset of :data:`SIGNATURES`; ``None`` takes all that the checkpoint can answer.
+        name: model name that clients will use; ``None`` takes the last part of ``output``.
+        pooling: how ``embed`` turns token vectors into one vector, one of :data:`POOLING_MODES`; ``None``
+            takes the checkpoint's own recipe (and offers no ``embed`` where it has none).
+        normalize: scale ``embed``'s vectors to length 1; ``None`` as the recipe says.
+        force: replace ``version`` if it exists.
+        tolerance: verification's largest absolute difference, times max(1, largest reference value).
+        min_cosine: verification's smallest cosine between an output vector and its reference.
+
+    Raises:
+        ConfigError: a value that cannot work.
+    """
+
+    encoder: str | os.PathLike[str]
+    output: str | os.PathLike[str]
+    version: int | None = None
+    max_seq_length: int | None = None
+    encoder_impl: str = "auto"
+    signatures: tuple[str, ...] | None = None
+    name: str | None = None
+    pooling: str | None = None
+    normalize: bool | None = None
+    force: bool = False
+    tolerance: float = 1e-5
+    min_cosine: float = 0.99999
+
+    def __post_init__(self) -> None:
+        if not os.fspath(self.encoder):
+            raise ConfigError("encoder is empty: name the folder of a checkpoint")
+        if not os.fspath(self.output):
+            raise ConfigError("output is empty: name the folder that is to hold the model's versions")
+        if self.version is not None and self.version < 0:
+            raise ConfigError(f"version is {self.version}: TensorFlow Serving counts from 0 up")
+        if self.max_seq_length is not None and self.max_seq_length < SHORTEST_SEQUENCE:
+            raise ConfigError(
+                f"max_seq_length is {self.max_seq_length}: at least {SHORTEST_SEQUENCE} are needed, "
+                "for [CLS], one token and [SEP]"
+            )
+        _one_of("encoder_impl", self.encoder_impl, ENCODER_IMPLS)
+        if self.pooling is not None:
+            _one_of("pooling", self.pooling, POOLING_MODES)
+        if self.signatures is not None:
+            object.__setattr__(self, "signatures", tuple(self.signatures))
+            if not self.signatures:
+                raise ConfigError(f"signatures is empty: choose from {', '.join(SIGNATURES)}")
+            for signature in self.signatures:
+                _one_of("signatures", signature, SIGNATURES)
+        if self.name is not None and not self.name.strip():
+            raise ConfigError("name is empty: give the model name that clients will use")
+        if not self.tolerance > 0 or not 0 < self.min_cosine <= 1:
+            raise ConfigError("tolerance must be above 0, and min_cosine above 0 and at most 1")
+
+    @property
+    def base_path(self) -> Path:
+        """``output`` as an absolute path, with ``~`` expanded."""
+        return Path(self.output).expanduser().absolute()
+
+    @property
+    def model_name(self) -> str:
+        """Name that clients send in ``model_spec.name``."""
+        return self.name or self.base_path.name
+
+
+def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{what}: {value!r} is unknown; choose from {', '.join(allowed)}")

@@ -1,0 +1,127 @@
+"""BERT rebuilt from its weights (Devlin et al., 2018, https://arxiv.org/abs/1810.04805).
+
+Shape letters: B texts, T tokens of the longest text, N = B * T, H hidden, A heads, D = H / A, I intermediate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from ..sources.checkpoint import BertConfig
+
+__all__ = ["NativeEncoder"]
+
+#: Added to the scores of padding, so that exp() gives exactly 0 in float32 and no row is ever all -inf.
+_MASKED = -1e9
+
+
+def activation(name: str) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The activation of a canonical name: gelu (erf), gelu_tanh, relu, tanh, sigmoid, silu or identity."""
+    return {
+        "gelu": lambda x: tf.nn.gelu(x, approximate=False),
+        "gelu_tanh": lambda x: tf.nn.gelu(x, approximate=True),
+        "relu": tf.nn.relu,
+        "tanh": tf.math.tanh,
+        "sigmoid": tf.math.sigmoid,
+        "silu": tf.nn.silu,
+        "identity": tf.identity,
+    }[name]
+
+
+class NativeEncoder(tf.Module):
+    """BERT over padded token ids.
+
+    Args:
+        config: shape of the encoder; its ``activation`` must be set.
+        weights: by canonical name, see :mod:`rawbert.exporter.sources.checkpoint`.
+    """
+
+    def __init__(self, config: BertConfig, weights: Mapping[str, np.ndarray]) -> None:
+        super().__init__(name="encoder")
+        assert config.activation is not None
+        self._config = config
+        self._activation = activation(config.activation)
+
+        def variable(name: str, value: np.ndarray | None = None) -> tf.Variable:
+            return tf.Variable(weights[name] if value is None else value, trainable=False, name=name, dtype=tf.float32)
+
+        def joined(prefix: str, leaf: str) -> np.ndarray:
+            # One product in place of three: query, key and value side by side, [H, 3H].
+            return np.concatenate([weights[f"{prefix}/{part}/{leaf}"] for part in ("query", "key", "value")], axis=-1)
+
+        names = ["embeddings/word", "embeddings/position", "embeddings/layer_norm/gamma", "embeddings/layer_norm/beta"]
+        for index in range(config.num_layers):
+            names += [
+                f"layer_{index}/{part}/{leaf}"
+                for part, leaves in (
+                    ("attention/output", ("kernel", "bias")),
+                    ("attention/layer_norm", ("gamma", "beta")),
+                    ("intermediate", ("kernel", "bias")),
+                    ("output", ("kernel", "bias")),
+                    ("output/layer_norm", ("gamma", "beta")),
+                )
+                for leaf in leaves
+            ]
+        if config.has_pooler:
+            names += ["pooler/kernel", "pooler/bias"]
+        self._weights = {name: variable(name) for name in names}
+        # A single text has segment 0 throughout, so the other rows of the type table are never read.
+        self._weights["embeddings/type_0"] = variable("embeddings/type_0", weights["embeddings/type"][0])
+        for index in range(config.num_layers):
+            for leaf in ("kernel", "bias"):
+                name = f"layer_{index}/attention/qkv/{leaf}"
+                self._weights[name] = variable(name, joined(f"layer_{index}/attention", leaf))
+
+    def __call__(self, ids: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Encode.
+
+        Args:
+            ids: int32 ``[B, T]``; T is at most the number of positions.
+            mask: int32 ``[B, T]``, 1 at real tokens.
+
+        Returns:
+            ``sequence_output`` float32 ``[B, T, H]`` (padding holds whatever came out), and ``pooled_output``
+            float32 ``[B, H]``, ``None`` where the checkpoint has no pooler.
+        """
+        config, w = self._config, self._weights
+        batch, tokens = tf.unstack(tf.shape(ids))
+        # [1, 1, 1 or B, T]: added to every query's scores.
+        bias = (1.0 - tf.cast(mask, tf.float32))[:, tf.newaxis, tf.newaxis, :] * _MASKED
+
+        x = tf.gather(w["embeddings/word"], ids) + w["embeddings/position"][:tokens] + w["embeddings/type_0"]  # [B, T, H]
+        x = self._layer_norm(tf.reshape(x, [-1, config.hidden_size]), "embeddings")  # [N, H]
+        for index in range(config.num_layers):
+            layer = f"layer_{index}"
+            attended = self._attention(x, bias, batch, tokens, f"{layer}/attention")
+            x = self._layer_norm(x + self._dense(attended, f"{layer}/attention/output"), f"{layer}/attention")
+            inner = self._activation(self._dense(x, f"{layer}/intermediate"))  # [N, I]
+            x = self._layer_norm(x + self._dense(inner, f"{layer}/output"), f"{layer}/output")
+        sequence = tf.reshape(x, [batch, tokens, config.hidden_size])
+        if not config.has_pooler:
+            return sequence, None
+        return sequence, tf.math.tanh(self._dense(sequence[:, 0], "pooler"))
+
+    def _attention(self, x: tf.Tensor, bias: tf.Tensor, batch: tf.Tensor, tokens: tf.Tensor, name: str) -> tf.Tensor:
+        """Multi-head self-attention: ``[N, H]`` -> ``[N, H]``, before the output projection."""
+        heads, size = self._config.num_heads, self._config.hidden_size // self._config.num_heads
+        qkv = tf.reshape(self._dense(x, f"{name}/qkv"), [batch, tokens, 3, heads, size])
+        query, key, value = tf.unstack(tf.transpose(qkv, [2, 0, 3, 1, 4]))  # each [B, A, T, D]
+        scores = tf.matmul(query, key, transpose_b=True) * (1.0 / math.sqrt(size)) + bias  # [B, A, T, T]
+        context = tf.matmul(tf.nn.softmax(scores), value)  # [B, A, T, D]
+        return tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [-1, heads * size])
+
+    def _dense(self, x: tf.Tensor, name: str) -> tf.Tensor:
+        return tf.nn.bias_add(tf.matmul(x, self._weights[f"{name}/kernel"]), self._weights[f"{name}/bias"])
+
+    def _layer_norm(self, x: tf.Tensor, name: str) -> tf.Tensor:
+        """Normalise the last axis; population variance, epsilon inside the root, as BERT does."""
+        mean = tf.reduce_mean(x, axis=-1, keepdims=True)
+        centred = x - mean
+        variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
+        scale = tf.math.rsqrt(variance + self._config.layer_norm_eps)
+        gamma, beta = self._weights[f"{name}/layer_norm/gamma"], self._weights[f"{name}/layer_norm/beta"]
+        return centred * scale * gamma + beta

@@ -1,0 +1,77 @@
+"""What the exporter raises. Every message says what was wrong, where, and what to do.
+
+::
+
+    ExportError
+    ├── ConfigError              a setting that cannot work, before anything is read
+    ├── SourceError              the checkpoint cannot be used
+    │   ├── SourceNotFound       no such folder
+    │   ├── UnsupportedModel     a family, layout or tokenizer that rawbert does not rebuild
+    │   ├── CorruptSource        a file is damaged, missing or contradicts another
+    │   └── VocabularyError      the vocabulary does not fit the model
+    ├── OutputError              the bundle cannot be written
+    │   └── VersionExists        that version is there already
+    └── VerificationError        the written SavedModel differs from its reference
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigError",
+    "CorruptSource",
+    "ExportError",
+    "OutputError",
+    "SourceError",
+    "SourceNotFound",
+    "UnsupportedModel",
+    "VerificationError",
+    "VersionExists",
+    "VocabularyError",
+]
+
+
+class ExportError(Exception):
+    """Base of everything that the exporter raises on purpose."""
+
+
+class ConfigError(ExportError, ValueError):
+    """A setting is out of range or contradicts another."""
+
+
+class SourceError(ExportError):
+    """The checkpoint cannot be used."""
+
+
+class SourceNotFound(SourceError):
+    """There is nothing at the given place."""
+
+
+class UnsupportedModel(SourceError):
+    """The checkpoint is of a kind that rawbert does not rebuild; the message names what was found."""
+
+
+class CorruptSource(SourceError):
+    """A file of the checkpoint is damaged or missing, or contradicts another."""
+
+
+class VocabularyError(SourceError):
+    """The vocabulary does not fit the model."""
+
+
+class OutputError(ExportError):
+    """The bundle cannot be written where it was asked for."""
+
+
+class VersionExists(OutputError):
+    """The version is there already and ``force`` was not given."""
+
+
+class VerificationError(ExportError):
+    """The written SavedModel differs from its reference; nothing was published.
+
+    ``mismatches`` holds one line for each output that differs.
+    """
+
+    def __init__(self, message: str, mismatches: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.mismatches = mismatches

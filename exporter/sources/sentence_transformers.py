@@ -1,0 +1,178 @@
+"""The recipe that a sentence-transformers folder adds to its transformer: modules.json and what it names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..config import POOLING_MODES
+from ..errors import CorruptSource, UnsupportedModel
+from .checkpoint import Dense, PoolingRecipe
+
+__all__ = ["Recipe", "read_json", "read_recipe"]
+
+#: The boolean settings of releases before 5.x, in the order in which their results are joined.
+_LEGACY_MODES = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+
+#: ``activation_function`` of a Dense module is the name of a torch class.
+_ACTIVATIONS = {
+    "Identity": "identity",
+    "Tanh": "tanh",
+    "ReLU": "relu",
+    "GELU": "gelu",
+    "Sigmoid": "sigmoid",
+    "SiLU": "silu",
+}
+
+
+class Recipe:
+    """What sentence-transformers adds: where the transformer lies, its own settings, and the pooling.
+
+    Attributes:
+        transformer: folder of the transformer's files.
+        pooling: the steps from token vectors to one embedding.
+        max_seq_length: from sentence_bert_config.json, if it is set there.
+        lowercase: whether texts are lower-cased before the tokenizer sees them.
+        files: the recipe's own files.
+        notes: what a user should know.
+    """
+
+    def __init__(self, transformer: Path, pooling: PoolingRecipe) -> None:
+        self.transformer = transformer
+        self.pooling = pooling
+        self.max_seq_length: int | None = None
+        self.lowercase = False
+        self.files: list[Path] = []
+        self.notes: list[str] = []
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file.
+
+    Raises:
+        CorruptSource: it cannot be read or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CorruptSource(f"{path}: not readable as JSON: {error}") from error
+
+
+def read_recipe(folder: Path, read_tensors: Callable[[Path], dict[str, np.ndarray]]) -> Recipe | None:
+    """Read modules.json and the modules that it names; ``None`` where there is no modules.json.
+
+    Args:
+        folder: the sentence-transformers folder.
+        read_tensors: reads all tensors of a folder's model.safetensors, as float32.
+
+    Raises:
+        UnsupportedModel: a module of a kind that cannot be exported.
+        CorruptSource: a module's files are damaged or contradict each other.
+    """
+    listing = folder / "modules.json"
+    if not listing.is_file():
+        return None
+    modules = read_json(listing)
+    if not isinstance(modules, list) or not all(isinstance(m, dict) and "type" in m for m in modules):
+        raise CorruptSource(f"{listing}: not a list of modules")
+    kinds = [module["type"].rpartition(".")[2] for module in modules]
+    if kinds[:2] != ["Transformer", "Pooling"]:
+        raise UnsupportedModel(
+            f"{listing}: the modules are {', '.join(kinds) or 'none'}; Transformer, Pooling and then any of "
+            "Dense and Normalize can be exported"
+        )
+    paths = [folder / module.get("path", "") for module in modules]
+    modes = _pooling_modes(paths[1] / "config.json")
+    steps: list[Dense | str] = []
+    recipe_files = [listing, paths[1] / "config.json"]
+    for kind, path in zip(kinds[2:], paths[2:], strict=True):
+        if kind == "Normalize":
+            if (path / "config.json").is_file():
+                _sentence_embedding_only(read_json(path / "config.json"), path / "config.json")
+            steps.append("normalize")
+        elif kind == "Dense":
+            steps.append(_dense(path, read_tensors))
+            recipe_files += [path / "config.json", path / "model.safetensors"]
+        elif kind != "Dropout":  # which does nothing at inference
+            raise UnsupportedModel(
+                f"{listing}: a {kind} module cannot be exported; Transformer, Pooling, Dense and Normalize can"
+            )
+    recipe = Recipe(paths[0], PoolingRecipe(modes, tuple(steps)))
+    recipe.files = recipe_files
+    _transformer_settings(recipe)
+    _prompts(recipe, folder / "config_sentence_transformers.json")
+    return recipe
+
+
+def _pooling_modes(path: Path) -> tuple[str, ...]:
+    config = read_json(path)
+    if not isinstance(config, dict):
+        raise CorruptSource(f"{path}: not a JSON object")
+    modes = config.get("pooling_mode")
+    if modes is None:
+        modes = [mode for key, mode in _LEGACY_MODES.items() if config.get(key)] or ["mean"]
+    modes = (modes,) if isinstance(modes, str) else tuple(modes)
+    for mode in modes:
+        if mode not in POOLING_MODES:
+            raise UnsupportedModel(f"{path}: pooling mode {mode!r} is unknown; known are {', '.join(POOLING_MODES)}")
+    return modes
+
+
+def _sentence_embedding_only(config: dict[str, Any], path: Path) -> None:
+    for key in ("module_input_name", "module_output_name"):
+        if config.get(key) not in (None, "sentence_embedding"):
+            raise UnsupportedModel(f"{path}: {key} is {config[key]!r}; only sentence_embedding can be exported")
+
+
+def _dense(path: Path, read_tensors: Callable[[Path], dict[str, np.ndarray]]) -> Dense:
+    config_path = path / "config.json"
+    config = read_json(config_path)
+    _sentence_embedding_only(config, config_path)
+    if config.get("use_residual"):
+        raise UnsupportedModel(f"{config_path}: a Dense module with use_residual cannot be exported")
+    name = config.get("activation_function", "torch.nn.modules.activation.Tanh").rpartition(".")[2]
+    if name not in _ACTIVATIONS:
+        raise UnsupportedModel(
+            f"{config_path}: activation {name!r} cannot be exported; known are {', '.join(_ACTIVATIONS)}"
+        )
+    tensors = read_tensors(path)
+    shape = (config["out_features"], config["in_features"])
+    kernel, bias = tensors.get("linear.weight"), tensors.get("linear.bias")
+    if kernel is None or kernel.shape != shape or (config.get("bias", True) != (bias is not None)):
+        raise CorruptSource(f"{path}: its weights do not fit its config.json, which calls for {list(shape)}")
+    return Dense(kernel.T, bias, _ACTIVATIONS[name])
+
+
+def _transformer_settings(recipe: Recipe) -> None:
+    path = recipe.transformer / "sentence_bert_config.json"
+    if not path.is_file():
+        return
+    config = read_json(path)
+    recipe.files.append(path)
+    length = config.get("max_seq_length")
+    recipe.max_seq_length = int(length) if length else None
+    recipe.lowercase = bool(config.get("do_lower_case"))
+
+
+def _prompts(recipe: Recipe, path: Path) -> None:
+    if not path.is_file():
+        return
+    config = read_json(path)
+    name = config.get("default_prompt_name")
+    prompt = (config.get("prompts") or {}).get(name) if name else None
+    if prompt:
+        recipe.notes.append(
+            f"sentence-transformers puts the prompt {prompt!r} before every text of this model; "
+            "the exported model does not: send it as part of the text"
+        )
