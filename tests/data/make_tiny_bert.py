@@ -19,9 +19,9 @@ writes
 Formats, as written by sentence-transformers 6.2 (``Module.save_config`` and ``config_keys`` in its source):
 ``modules.json`` is a list of ``{"idx", "name", "path", "type"}``; the path of the Transformer is "".
 ``1_Pooling/config.json`` holds ``embedding_dimension``, ``pooling_mode`` (a string, or a list whose results
-are concatenated in its order) and ``include_prompt``. Older releases wrote ``word_embedding_dimension`` and one
-boolean per mode instead (``pooling_mode_cls_token``, ``pooling_mode_max_tokens``, ...), concatenated in the
-order cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken.
+are concatenated in its order) and ``include_prompt``. Older releases wrote ``word_embedding_dimension`` and
+one boolean per mode instead (``pooling_mode_cls_token``, ``pooling_mode_max_tokens``, ...), concatenated in
+the order cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken.
 ``2_Dense/config.json`` names its activation by class (``torch.nn.modules.activation.Tanh``), and its weights
 are ``linear.weight`` ``[out, in]`` and ``linear.bias`` ``[out]``.
 """
