@@ -1,0 +1,39 @@
+"""rawbert's exporter: a BERT checkpoint goes in, a SavedModel that takes raw strings comes out.
+
+>>> from rawbert.exporter import ExportConfig, export
+>>> bundle = export(ExportConfig(encoder="all-MiniLM-L6-v2", output="models/minilm"))  # doctest: +SKIP
+
+Importing this loads no TensorFlow; :func:`export` does. It needs the ``export`` extra.
+"""
+
+from .bundle import Bundle
+from .config import ExportConfig
+from .errors import (
+    ConfigError,
+    CorruptSource,
+    ExportError,
+    OutputError,
+    SourceError,
+    SourceNotFound,
+    UnsupportedModel,
+    VerificationError,
+    VersionExists,
+    VocabularyError,
+)
+from .export import export
+
+__all__ = [
+    "Bundle",
+    "ConfigError",
+    "CorruptSource",
+    "ExportConfig",
+    "ExportError",
+    "OutputError",
+    "SourceError",
+    "SourceNotFound",
+    "UnsupportedModel",
+    "VerificationError",
+    "VersionExists",
+    "VocabularyError",
+    "export",
+]

@@ -40,8 +40,8 @@ _NAMES = {
 }
 _LAYER = re.compile(r"^transformer/layer_(\d+)/(.+)$")
 _LEAVES = ("kernel", "bias", "gamma", "beta")
-#: Variables that take no part in ``pooled_output`` and ``sequence_output``: the masked-language-model head.
-_UNUSED = re.compile(r"(^|/)(do_lower_case|predictions|masked_lm|cls)(/|$)")
+#: Weights that take no part in ``pooled_output`` and ``sequence_output``: the masked-language-model head.
+_UNUSED = re.compile(r"(^|/)(predictions|masked_lm|cls)(/|$)")
 
 
 def is_folder(folder: Path) -> bool:
@@ -137,7 +137,7 @@ def _understand(variables: dict[str, Any], folder: Path) -> tuple[BertConfig | N
         canonical = _canonical(name)
         if canonical is not None:
             named[canonical] = variable
-        elif not _UNUSED.search(name):
+        elif variable.dtype.is_floating and not _UNUSED.search(name):
             return None, {}
     try:
         config = _configuration(named)

@@ -141,10 +141,12 @@ def _dense(path: Path, read_tensors: Callable[[Path], dict[str, np.ndarray]]) ->
     _sentence_embedding_only(config, config_path)
     if config.get("use_residual"):
         raise UnsupportedModel(f"{config_path}: a Dense module with use_residual cannot be exported")
-    name = config.get("activation_function", "torch.nn.modules.activation.Tanh").rpartition(".")[2]
-    if name not in _ACTIVATIONS:
+    path_of_class = config.get("activation_function", "torch.nn.modules.activation.Tanh")
+    name = path_of_class.rpartition(".")[2]
+    # sentence-transformers itself runs no class from outside torch unless remote code is trusted.
+    if name not in _ACTIVATIONS or not path_of_class.startswith("torch."):
         raise UnsupportedModel(
-            f"{config_path}: activation {name!r} cannot be exported; known are {', '.join(_ACTIVATIONS)}"
+            f"{config_path}: activation {path_of_class!r} cannot be exported; torch's {', '.join(_ACTIVATIONS)} can"
         )
     tensors = read_tensors(path)
     shape = (config["out_features"], config["in_features"])

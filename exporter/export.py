@@ -1,0 +1,183 @@
+"""The export itself: source, encoder, SavedModel, verification, publication, one after the other."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from importlib import metadata
+from typing import Any
+
+from . import bundle, sources, verify
+from .bundle import Bundle, Staging, Tensor
+from .config import ExportConfig
+from .errors import ConfigError
+from .sources.checkpoint import Checkpoint, PoolingRecipe, TokenizerRules
+
+__all__ = ["export"]
+
+#: Called with a line for people whenever a step begins.
+Progress = Callable[[str], None]
+
+_TOOLS = ("rawbert", "tensorflow", "tensorflow-text", "tensorflow-hub", "tf-keras", "transformers", "tokenizers")
+
+
+def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
+    """Package a checkpoint as a SavedModel that takes raw strings, verify it, and publish it.
+
+    The version folder appears by one rename when everything has been found right; on any error, an interrupt
+    included, nothing is left behind.
+
+    Args:
+        config: the recipe.
+        progress: called with a line of text at the start of each step.
+
+    Returns:
+        The published version.
+
+    Raises:
+        ExportError: see :mod:`rawbert.exporter.errors`.
+    """
+    began = time.monotonic()
+    say = progress or (lambda line: None)
+    location = sources.locate(config.encoder)
+    with Staging(config.base_path, config.version, config.force) as staging:
+        say("loading TensorFlow")
+        from . import savedmodel, signatures
+
+        say(f"reading {location}")
+        checkpoint = sources.load(location)
+        length = _max_seq_length(config, checkpoint)
+        pooling = _pooling(config, checkpoint)
+        names = signatures.choose(checkpoint, pooling, config.signatures)
+        pooling = pooling if "embed" in names else None
+
+        say("building the graph")
+        impl, encoder = savedmodel.choose_encoder(checkpoint, config.encoder_impl)
+        module = savedmodel.build(checkpoint, encoder, pooling, length)
+
+        say("writing the SavedModel")
+        functions = savedmodel.write(module, names, checkpoint, staging.folder)
+        described = {name: _outputs(function) for name, function in functions.items()}
+
+        say("verifying it in a fresh process")
+        overridden = config.pooling is not None or config.normalize is not None
+        report = verify.verify(
+            verify.Job(
+                saved_model=str(staging.folder),
+                source=str(location),
+                is_hub=checkpoint.kind == "hub",
+                signatures=names,
+                default=signatures.default_of(names),
+                max_seq_length=length,
+                pooling=pooling.modes if pooling and overridden else None,
+                normalize=bool(pooling and "normalize" in pooling.steps),
+                tolerance=config.tolerance,
+                min_cosine=config.min_cosine,
+            )
+        )
+
+        say("publishing")
+        manifest = _manifest(config, checkpoint, impl, length, pooling, described, signatures.default_of(names), report)
+        bundle.write_manifest(staging.folder, manifest)
+        path, version = staging.publish()
+    return Bundle(
+        path=path,
+        base_path=config.base_path,
+        version=version,
+        name=config.model_name,
+        signatures=described,
+        size=bundle.size_of(path),
+        seconds=time.monotonic() - began,
+        manifest=manifest,
+    )
+
+
+def _max_seq_length(config: ExportConfig, checkpoint: Checkpoint) -> int:
+    length, limit = config.max_seq_length, checkpoint.max_positions
+    if length is None:
+        return checkpoint.max_seq_length
+    if limit is not None and length > limit:
+        raise ConfigError(f"max_seq_length is {length}, but {checkpoint.location} has only {limit} positions")
+    return length
+
+
+def _pooling(config: ExportConfig, checkpoint: Checkpoint) -> PoolingRecipe | None:
+    """The recipe behind ``embed``: the checkpoint's own, or what the configuration puts in its place."""
+    recipe = checkpoint.pooling
+    if config.pooling is not None:
+        recipe = PoolingRecipe((config.pooling,))
+    if config.normalize is None or recipe is None:
+        if config.normalize is not None:
+            raise ConfigError("normalize needs a pooling recipe; choose one with --pooling")
+        return recipe
+    if any(step != "normalize" for step in recipe.steps):
+        raise ConfigError("normalize cannot be changed in a recipe with dense layers; choose a --pooling of your own")
+    return replace(recipe, steps=("normalize",) if config.normalize else ())
+
+
+def _outputs(function: Any) -> tuple[Tensor, ...]:
+    return tuple(
+        Tensor(name, value.dtype.name, tuple(-1 if size is None else size for size in value.shape))
+        for name, value in function.structured_outputs.items()
+    )
+
+
+def _manifest(
+    config: ExportConfig,
+    checkpoint: Checkpoint,
+    impl: str,
+    length: int,
+    pooling: PoolingRecipe | None,
+    described: dict[str, tuple[Tensor, ...]],
+    default: str,
+    report: verify.Report,
+) -> dict[str, Any]:
+    recipe = None
+    if pooling is not None:
+        steps = [step if isinstance(step, str) else f"dense {step.activation} to {step.kernel.shape[1]}" for step in pooling.steps]
+        recipe = {"modes": list(pooling.modes), "steps": steps}
+    return {
+        "format": 1,
+        "name": config.model_name,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "source": {
+            "kind": checkpoint.kind,
+            "location": str(checkpoint.location),
+            "files": [asdict(file) for file in checkpoint.files],
+        },
+        "tools": {name: _version(name) for name in _TOOLS},
+        "encoder": {
+            "impl": impl,
+            "hidden_size": checkpoint.hidden_size,
+            "configuration": asdict(checkpoint.bert) if checkpoint.bert is not None and impl == "native" else None,
+        },
+        "precision": "float32",
+        "max_seq_length": length,
+        "tokenizer": _tokenizer(checkpoint.tokenizer),
+        "pooling": recipe,
+        "signatures": {
+            name: {tensor.name: {"dtype": tensor.dtype, "shape": list(tensor.shape)} for tensor in outputs}
+            for name, outputs in described.items()
+        },
+        "serving_default": default,
+        "verification": {
+            "reference": "the Hub layer itself" if checkpoint.kind == "hub" else "numpy float64 forward pass",
+            **{key: value for key, value in asdict(report).items() if key != "mismatches"},
+        },
+        "notes": list(checkpoint.notes),
+    }
+
+
+def _tokenizer(rules: TokenizerRules) -> dict[str, Any]:
+    state = asdict(rules)
+    state["vocab"] = f"assets/vocab.txt, {rules.size} tokens"
+    return state
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

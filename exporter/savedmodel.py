@@ -1,0 +1,113 @@
+"""Composes tokenizer, encoder and head into one SavedModel and writes it to a folder.
+
+::
+
+    saved_model.pb, fingerprint.pb, variables/     weights once, whatever the number of signatures
+    assets/vocab.txt                               the vocabulary, one token a line, for people and tools
+    signatures: see :mod:`.signatures`, each string ``text`` [batch] -> its outputs
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from .encoder.hub import HubEncoder
+from .encoder.native import NativeEncoder
+from .errors import ConfigError, OutputError, UnsupportedModel
+from .signatures import ServingModule
+from .sources import hub
+from .sources.checkpoint import ACTIVATIONS, BertConfig, Checkpoint, PoolingRecipe
+from .tokenizer import Tokenizer
+
+__all__ = ["build", "choose_encoder", "write"]
+
+#: An encoder that is no BERT after all is off by far more. (What comes out is verified, whatever this says.)
+_SAME = 1e-2
+
+
+def build(
+    checkpoint: Checkpoint, encoder: Any, pooling: PoolingRecipe | None, max_seq_length: int
+) -> ServingModule:
+    """The module whose functions are exported."""
+    return ServingModule(Tokenizer(checkpoint.tokenizer, max_seq_length), encoder, pooling)
+
+
+def choose_encoder(checkpoint: Checkpoint, impl: str) -> tuple[str, Any]:
+    """The encoder that ``impl`` (``auto``, ``native`` or ``hub``) asks for, and which of the two it is.
+
+    Raises:
+        ConfigError: ``hub`` for a source that is no Hub encoder.
+        UnsupportedModel: ``native`` for weights that are not understood.
+    """
+    if impl == "hub" and checkpoint.hub_path is None:
+        raise ConfigError(
+            f"encoder_impl hub wraps a Hub encoder, and {checkpoint.location} is a {checkpoint.kind} folder; "
+            "use native or auto"
+        )
+    if checkpoint.hub_path is None:
+        assert checkpoint.bert is not None
+        return "native", NativeEncoder(checkpoint.bert, checkpoint.weights)
+    layer = hub.load_layer(checkpoint.hub_path)
+    if impl != "hub":
+        if checkpoint.bert is not None:
+            native = _native_like(checkpoint.bert, checkpoint, layer)
+            if native is not None:
+                return "native", native
+        if impl == "native":
+            raise UnsupportedModel(
+                f"{checkpoint.location}: its weights are not those of a plain BERT, so it cannot be rebuilt; "
+                "use --encoder-impl hub"
+            )
+    return "hub", HubEncoder(layer)
+
+
+def _native_like(config: BertConfig, checkpoint: Checkpoint, layer: Any) -> NativeEncoder | None:
+    """The native encoder whose outputs are the Hub layer's: a Hub encoder does not say which GELU it has."""
+    rng = np.random.default_rng(0)
+    length = min(16, config.max_positions)
+    ids = tf.constant(rng.integers(0, config.vocab_size, (4, length)), tf.int32)
+    mask = tf.sequence_mask([length, length, length // 2, 2], length, tf.int32)
+    wanted = layer({"input_word_ids": ids, "input_mask": mask, "input_type_ids": tf.zeros_like(ids)})
+    candidates = []
+    for activation in ACTIVATIONS:
+        native = NativeEncoder(replace(config, activation=activation), checkpoint.weights)
+        sequence, pooled = native(ids, mask)
+        real = tf.cast(mask, tf.float32)[:, :, tf.newaxis]
+        off = max(
+            float(tf.reduce_max(tf.abs(sequence - wanted["sequence_output"]) * real)),
+            float(tf.reduce_max(tf.abs(pooled - wanted["pooled_output"]))),
+        )
+        candidates.append((off, activation, native))
+    off, _, native = min(candidates, key=lambda candidate: candidate[0])
+    return native if off < _SAME else None
+
+
+def write(module: ServingModule, names: Sequence[str], checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
+    """Write the SavedModel to ``folder``.
+
+    Returns:
+        The concrete functions by signature name.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    functions = module.functions(names)
+    with tempfile.TemporaryDirectory(prefix="rawbert-") as scratch:
+        vocab = Path(scratch, "vocab.txt")
+        lines = ["" if token is None else token for token in checkpoint.tokenizer.vocab]
+        vocab.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+        module.vocab_file = tf.saved_model.Asset(os.fspath(vocab))
+        try:
+            tf.saved_model.save(module, os.fspath(folder), signatures=functions)
+        except (tf.errors.OpError, OSError) as error:
+            reason = getattr(error, "message", None) or str(error)
+            raise OutputError(f"{folder}: the SavedModel cannot be written: {reason}") from error
+    return functions

@@ -1,0 +1,126 @@
+"""The signatures of an exported model: the one place on this side that names inputs and outputs.
+
+Every signature takes ``text``, string ``[batch]`` (UTF-8), and every output has the batch as dimension 0.
+
+============  =========================================================================================
+signature     outputs
+============  =========================================================================================
+``embed``     ``embedding`` float32 ``[batch, dim]``
+``pooled``    ``pooled_output`` float32 ``[batch, hidden]``
+``sequence``  ``sequence_output`` float32 ``[batch, tokens, hidden]``, zero beyond ``input_mask``, and the
+              outputs of ``tokenize``
+``tokenize``  ``input_word_ids``, ``input_mask``, ``start_offsets``, ``limit_offsets`` int32
+              ``[batch, tokens]``; ``token_count`` int32 ``[batch]``
+============  =========================================================================================
+
+``serving_default`` is an alias: ``embed`` where the checkpoint has a pooling recipe, else ``pooled``, else the
+first of what was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from .config import SIGNATURES
+from .errors import ConfigError
+from .heads import EmbeddingHead
+from .sources.checkpoint import Checkpoint, PoolingRecipe
+from .tokenizer import Encoding, Tokenizer
+
+__all__ = ["DEFAULT", "TEXT", "ServingModule", "available", "choose"]
+
+DEFAULT = "serving_default"
+TEXT = "text"
+
+#: An encoder: token ids and mask to sequence and pooled output.
+Encoder = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor | None]]
+
+
+def available(checkpoint: Checkpoint, pooling: PoolingRecipe | None) -> tuple[str, ...]:
+    """Signatures that a checkpoint can answer."""
+    absent = set()
+    if pooling is None:
+        absent.add("embed")
+    if not checkpoint.has_pooler:
+        absent.add("pooled")
+    return tuple(name for name in SIGNATURES if name not in absent)
+
+
+def choose(checkpoint: Checkpoint, pooling: PoolingRecipe | None, wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """Signatures to export, in the order of :data:`.config.SIGNATURES`.
+
+    Raises:
+        ConfigError: one is wanted that the checkpoint cannot answer.
+    """
+    offered = available(checkpoint, pooling)
+    reasons = {
+        "embed": "it has no pooling recipe; choose one with --pooling",
+        "pooled": "it has no pooler weights",
+    }
+    for name in wanted or ():
+        if name not in offered:
+            raise ConfigError(f"the signature {name} cannot be exported from {checkpoint.location}: {reasons[name]}")
+    return tuple(name for name in offered if wanted is None or name in wanted)
+
+
+def default_of(names: Sequence[str]) -> str:
+    """The signature that ``serving_default`` stands for."""
+    return next(name for name in SIGNATURES if name in names)
+
+
+class ServingModule(tf.Module):
+    """Tokenizer, encoder and head with the functions that a SavedModel exports.
+
+    Args:
+        tokenizer: strings to token ids.
+        encoder: see :mod:`.encoder`.
+        pooling: the recipe behind ``embed``, if it is to be answered.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, encoder: Encoder, pooling: PoolingRecipe | None) -> None:
+        super().__init__(name="rawbert")
+        self.tokenizer = tokenizer
+        self.encoder = encoder
+        self.head = EmbeddingHead(pooling) if pooling is not None else None
+        self.vocab_file: tf.saved_model.Asset | None = None
+
+    def functions(self, names: Sequence[str]) -> dict[str, Any]:
+        """Concrete functions by signature name, ``serving_default`` included."""
+        spec = tf.TensorSpec([None], tf.string, name=TEXT)
+        bodies = {
+            "embed": self._embed,
+            "pooled": self._pooled,
+            "sequence": self._sequence,
+            "tokenize": self._tokenize,
+        }
+        functions = {name: tf.function(bodies[name]).get_concrete_function(spec) for name in names}
+        return {DEFAULT: functions[default_of(names)], **functions}
+
+    def _embed(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        assert self.head is not None
+        tokens = self.tokenizer(text)
+        sequence, _ = self.encoder(tokens.input_word_ids, tokens.input_mask)
+        return {"embedding": self.head(sequence, tokens.input_mask)}
+
+    def _pooled(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        tokens = self.tokenizer(text)
+        _, pooled = self.encoder(tokens.input_word_ids, tokens.input_mask)
+        return {"pooled_output": pooled}
+
+    def _sequence(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        tokens = self.tokenizer(text)
+        sequence, _ = self.encoder(tokens.input_word_ids, tokens.input_mask)
+        # Not a product: what stands in padding may be anything, and 0 * inf is not 0.
+        sequence = tf.where(tokens.input_mask[:, :, tf.newaxis] == 1, sequence, 0.0)
+        return {"sequence_output": sequence, **_named(tokens)}
+
+    def _tokenize(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _named(self.tokenizer(text))
+
+
+def _named(tokens: Encoding) -> dict[str, tf.Tensor]:
+    # Identity: a signature's outputs must be tensors of its own.
+    return {name: tf.identity(value) for name, value in tokens._asdict().items()}

@@ -1,0 +1,259 @@
+"""The gate: a written SavedModel, loaded from disk by a fresh process, against the reference.
+
+``python -m rawbert.exporter.verify JOB REPORT`` is that process. Every signature is run on the texts of
+:mod:`.samples`, and every output of every text is compared: tokens, offsets and counts for equality, vectors
+within the tolerance. Nothing is published that was not found equal here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import samples
+from .errors import VerificationError
+from .reference import BertReference, HubReference, ReferenceTokens
+
+__all__ = ["Figures", "Job", "Report", "compare", "verify"]
+
+#: Texts in one call: enough that short ones are padded, few enough that the longest does not make all long.
+_BATCH = 8
+_DEFAULT = "serving_default"
+_OUTPUTS = {"embed": "embedding", "pooled": "pooled_output", "sequence": "sequence_output"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to compare with what.
+
+    Args:
+        saved_model: folder of the SavedModel.
+        source: folder of the checkpoint that it was made from.
+        is_hub: whether that is a Hub encoder.
+        signatures: that must be there, without ``serving_default``.
+        default: the one that ``serving_default`` must equal.
+        max_seq_length: tokens at which texts are cut.
+        pooling: pooling modes, where they are not the checkpoint's own.
+        normalize: with ``pooling``, whether vectors are scaled to length 1.
+        tolerance: largest absolute difference, times max(1, largest reference value).
+        min_cosine: smallest cosine.
+    """
+
+    saved_model: str
+    source: str
+    is_hub: bool
+    signatures: tuple[str, ...]
+    default: str
+    max_seq_length: int
+    pooling: tuple[str, ...] | None
+    normalize: bool
+    tolerance: float
+    min_cosine: float
+
+
+@dataclass
+class Figures:
+    """How close one output came, over all texts."""
+
+    max_abs: float = 0.0
+    min_cosine: float = 1.0
+    largest_reference: float = 0.0
+    worst_text: str = ""
+
+
+@dataclass
+class Report:
+    """Outcome of a comparison; ``mismatches`` is empty where everything is equal."""
+
+    texts: int = 0
+    tolerance: float = 0.0
+    min_cosine: float = 0.0
+    outputs: dict[str, Figures] = field(default_factory=dict)
+    mismatches: list[str] = field(default_factory=list)
+
+
+def verify(job: Job) -> Report:
+    """Compare in a fresh process.
+
+    Raises:
+        VerificationError: an output differs, or the comparison could not be made.
+    """
+    with tempfile.TemporaryDirectory(prefix="rawbert-verify-") as scratch:
+        job_file, report_file = Path(scratch, "job.json"), Path(scratch, "report.json")
+        job_file.write_text(json.dumps(asdict(job)), encoding="utf-8")
+        # -P: a folder named like one of our imports in the caller's working directory is not picked up.
+        command = [sys.executable, "-P", "-m", __name__, os.fspath(job_file), os.fspath(report_file)]
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace")
+        if done.returncode != 0 or not report_file.is_file():
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise VerificationError(
+                f"the written SavedModel could not be verified (exit status {done.returncode}): {last}"
+            )
+        state = json.loads(report_file.read_text(encoding="utf-8"))
+    report = Report(**{**state, "outputs": {name: Figures(**each) for name, each in state["outputs"].items()}})
+    require(report)
+    return report
+
+
+def require(report: Report) -> None:
+    """Raise :class:`VerificationError` where a report has mismatches."""
+    if report.mismatches:
+        shown = "".join(f"\n  - {line}" for line in report.mismatches[:10])
+        more = len(report.mismatches) - 10
+        raise VerificationError(
+            f"the exported model differs from its reference in {len(report.mismatches)} places; "
+            f"nothing was published{shown}" + (f"\n  - and {more} more" if more > 0 else ""),
+            tuple(report.mismatches),
+        )
+
+
+def compare(job: Job) -> Report:
+    """Compare in this process; see :func:`verify`."""
+    import tensorflow as tf
+    import tensorflow_text  # noqa: F401  registers the ops that the SavedModel uses
+
+    source = Path(job.source)
+    reference = (HubReference if job.is_hub else BertReference)(source, job.max_seq_length)
+    if job.pooling is not None:
+        reference.use_pooling(list(job.pooling), job.normalize)
+    loaded = tf.saved_model.load(job.saved_model)
+    comparison = _Comparison(job)
+    wanted = {_DEFAULT, *job.signatures}
+    if set(loaded.signatures) != wanted:
+        comparison.mismatch(f"signatures are {sorted(loaded.signatures)}, not {sorted(wanted)}")
+        return comparison.report
+
+    for texts in _batches(reference, job.max_seq_length):
+        expected = [(text, tokens, reference(tokens.ids)) for text, tokens in texts]
+        batch = tf.constant([text.encode() for text, _ in texts])
+        answers: dict[str, dict[str, np.ndarray]] = {}
+        for name in (*job.signatures, _DEFAULT):
+            outputs = loaded.signatures[name](text=batch)
+            answers[name] = {key: value.numpy() for key, value in outputs.items()}
+        for name in job.signatures:
+            comparison.signature(name, answers[name], expected)
+        for key, value in answers[_DEFAULT].items():
+            same = answers[job.default].get(key)
+            if same is None or same.shape != value.shape or not np.allclose(same, value, atol=1e-5):
+                comparison.mismatch(f"{_DEFAULT}.{key} is not that of {job.default}")
+        comparison.report.texts += len(texts)
+    for name in (*job.signatures, _DEFAULT):
+        outputs = loaded.signatures[name](text=tf.constant([], tf.string))
+        for key, value in outputs.items():
+            if value.shape[0] != 0:
+                comparison.mismatch(f"{name}.{key} has shape {value.shape.as_list()} for a batch of no texts")
+    return comparison.report
+
+
+def _batches(reference: Any, max_seq_length: int) -> list[list[tuple[str, ReferenceTokens]]]:
+    texts = []
+    for text in (*samples.TEXTS, samples.over_long(max_seq_length)):
+        tokens = reference.tokenize(text)
+        # transformers gives a special token that the vocabulary lacks an id behind the embedding table.
+        if reference.rows is None or max(tokens.ids) < reference.rows:
+            texts.append((text, tokens))
+    # The longest goes with few others, or every text would be padded to it.
+    batches = [texts[start : start + _BATCH] for start in range(0, len(texts) - 1, _BATCH)]
+    return [*batches[:-1], [text for text in batches[-1] if text is not texts[-1]], [texts[1], texts[-1]]]
+
+
+class _Comparison:
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self.report = Report(tolerance=job.tolerance, min_cosine=job.min_cosine)
+
+    def mismatch(self, line: str) -> None:
+        self.report.mismatches.append(line)
+
+    def signature(
+        self, name: str, outputs: dict[str, np.ndarray], expected: Sequence[tuple[str, ReferenceTokens, Any]]
+    ) -> None:
+        names = {_OUTPUTS[name]} if name in _OUTPUTS else set()
+        if name in ("sequence", "tokenize"):
+            names |= {"input_word_ids", "input_mask", "start_offsets", "limit_offsets", "token_count"}
+        if set(outputs) != names:
+            self.mismatch(f"{name} has the outputs {sorted(outputs)}, not {sorted(names)}")
+            return
+        for key, value in outputs.items():
+            if value.shape[:1] != (len(expected),):
+                self.mismatch(f"{name}.{key} has shape {list(value.shape)} for {len(expected)} texts")
+                return
+        for row, (text, tokens, vectors) in enumerate(expected):
+            if name in ("sequence", "tokenize"):
+                self._tokens(name, {key: outputs[key][row] for key in names if key != "sequence_output"}, tokens, text)
+            if name in _OUTPUTS:
+                self._vectors(name, outputs[_OUTPUTS[name]][row], vectors[_OUTPUTS[name]], text)
+
+    def _tokens(self, name: str, got: dict[str, np.ndarray], tokens: ReferenceTokens, text: str) -> None:
+        count, width = len(tokens.ids), len(got["input_mask"])
+        beyond = width - count
+        wanted: dict[str, Any] = {
+            "input_mask": [1] * count + [0] * beyond,
+            "input_word_ids": tokens.ids,
+            "start_offsets": tokens.starts + [-1] * beyond,
+            "limit_offsets": tokens.limits + [-1] * beyond,
+            "token_count": tokens.count,
+        }
+        for key, value in wanted.items():
+            # What id stands in padding is nobody's business.
+            answer = got[key].tolist()[:count] if key == "input_word_ids" else got[key].tolist()
+            if answer != value:
+                self.mismatch(f"{name}.{key} is {_short(answer)}, the reference says {_short(value)}, on {_quote(text)}")
+                return
+
+    def _vectors(self, name: str, got: np.ndarray, wanted: np.ndarray, text: str) -> None:
+        key = f"{name}.{_OUTPUTS[name]}"
+        if wanted.ndim == 2:  # tokens: what lies beyond them must be zero
+            if np.any(got[len(wanted) :]):
+                self.mismatch(f"{key} is not zero in padding, on {_quote(text)}")
+            got = got[: len(wanted)]
+        if got.shape != wanted.shape:
+            self.mismatch(f"{key} has shape {list(got.shape)}, the reference {list(wanted.shape)}, on {_quote(text)}")
+            return
+        got = got.astype(np.float64)
+        largest = float(np.abs(wanted).max())
+        off = float(np.abs(got - wanted).max())
+        lengths = np.linalg.norm(got, axis=-1) * np.linalg.norm(wanted, axis=-1)
+        cosine = float(np.min((got * wanted).sum(-1) / np.maximum(lengths, 1e-30)))
+        figures = self.report.outputs.setdefault(key, Figures())
+        if off >= figures.max_abs:
+            figures.max_abs, figures.worst_text = off, text[:80]
+        figures.min_cosine = min(figures.min_cosine, cosine)
+        figures.largest_reference = max(figures.largest_reference, largest)
+        allowed = self._job.tolerance * max(1.0, largest)
+        # Written so that NaN fails.
+        if not (off <= allowed and cosine >= self._job.min_cosine):
+            self.mismatch(
+                f"{key} is off by {off:.3g} (allowed {allowed:.3g}), cosine {cosine:.7f} "
+                f"(at least {self._job.min_cosine}), on {_quote(text)}"
+            )
+
+
+def _quote(text: str) -> str:
+    return ascii(text if len(text) <= 60 else text[:57] + "...")
+
+
+def _short(value: Any) -> str:
+    return str(value) if not isinstance(value, list) or len(value) <= 12 else f"[{', '.join(map(str, value[:12]))}, ...]"
+
+
+def _main(job_file: str, report_file: str) -> None:
+    state = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    for key in ("signatures", "pooling"):
+        state[key] = None if state[key] is None else tuple(state[key])
+    report = compare(Job(**state))
+    Path(report_file).write_text(json.dumps(asdict(report)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
