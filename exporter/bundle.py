@@ -108,7 +108,9 @@ class Staging:
             raise OutputError(f"{self._base_path}: cannot be written: {error.strerror or error}") from error
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._clean()
 
     def publish(self) -> tuple[Path, int]:
@@ -139,7 +141,9 @@ class Staging:
                 _sync_folder(self._base_path)
                 return target, number
         except OSError as error:
-            raise OutputError(f"{self._base_path}: the version cannot be published: {error.strerror or error}") from error
+            raise OutputError(
+                f"{self._base_path}: the version cannot be published: {error.strerror or error}"
+            ) from error
 
     def _refuse_existing(self, present: dict[int, Path]) -> None:
         if self._version in present:

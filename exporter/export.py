@@ -20,7 +20,15 @@ __all__ = ["export"]
 #: Called with a line for people whenever a step begins.
 Progress = Callable[[str], None]
 
-_TOOLS = ("rawbert", "tensorflow", "tensorflow-text", "tensorflow-hub", "tf-keras", "transformers", "tokenizers")
+_TOOLS = (
+    "rawbert",
+    "tensorflow",
+    "tensorflow-text",
+    "tensorflow-hub",
+    "tf-keras",
+    "transformers",
+    "tokenizers",
+)
 
 
 def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
@@ -43,13 +51,14 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
     say = progress or (lambda line: None)
     location = sources.locate(config.encoder)
     with Staging(config.base_path, config.version, config.force) as staging:
-        say("loading TensorFlow")
-        from . import savedmodel, signatures
-
         say(f"reading {location}")
         checkpoint = sources.load(location)
         length = _max_seq_length(config, checkpoint)
         pooling = _pooling(config, checkpoint)
+
+        say("loading TensorFlow")
+        from . import savedmodel, signatures
+
         names = signatures.choose(checkpoint, pooling, config.signatures)
         pooling = pooling if "embed" in names else None
 
@@ -136,7 +145,10 @@ def _manifest(
 ) -> dict[str, Any]:
     recipe = None
     if pooling is not None:
-        steps = [step if isinstance(step, str) else f"dense {step.activation} to {step.kernel.shape[1]}" for step in pooling.steps]
+        steps = [
+            step if isinstance(step, str) else f"dense {step.activation} to {step.kernel.shape[1]}"
+            for step in pooling.steps
+        ]
         recipe = {"modes": list(pooling.modes), "steps": steps}
     return {
         "format": 1,

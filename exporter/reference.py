@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,13 +45,14 @@ class ReferenceTokenizer:
     def __call__(self, text: str) -> ReferenceTokens:
         """Tokenize one text."""
         whole = self._tokenizer(text, truncation=False, padding=False, return_offsets_mapping=True)
-        cut = self._tokenizer(
-            text, truncation=True, max_length=self._max, padding=False, return_offsets_mapping=True
-        )
+        cut = self._tokenizer(text, truncation=True, max_length=self._max, padding=False, return_offsets_mapping=True)
         byte_at = [0]
         for char in text:
             byte_at.append(byte_at[-1] + len(char.encode()))
-        ids, spans = cut["input_ids"], [(byte_at[start], byte_at[stop]) for start, stop in cut["offset_mapping"]]
+        ids, spans = (
+            cut["input_ids"],
+            [(byte_at[start], byte_at[stop]) for start, stop in cut["offset_mapping"]],
+        )
         spans[0] = spans[-1] = (-1, -1)
         return ReferenceTokens(ids, [s for s, _ in spans], [e for _, e in spans], len(whole["input_ids"]))
 
@@ -157,7 +158,11 @@ def bert_forward(
         return weights[f"embeddings.{name}.weight"][at].astype(np.float64)
 
     types = np.zeros(len(ids), int) if type_ids is None else type_ids
-    x = rows("word_embeddings", ids) + rows("position_embeddings", slice(len(ids))) + rows("token_type_embeddings", types)
+    x = (
+        rows("word_embeddings", ids)
+        + rows("position_embeddings", slice(len(ids)))
+        + rows("token_type_embeddings", types)
+    )
     x = norm(x, "embeddings")
     heads = config["num_attention_heads"]
     for index in range(config["num_hidden_layers"]):
@@ -269,7 +274,7 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 #: By the names that config.json and sentence-transformers' Dense (in lower case) use.
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "gelu": _gelu,
     "gelu_new": _gelu_tanh,
     "gelu_python": _gelu,

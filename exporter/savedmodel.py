@@ -33,9 +33,7 @@ __all__ = ["build", "choose_encoder", "write"]
 _SAME = 1e-2
 
 
-def build(
-    checkpoint: Checkpoint, encoder: Any, pooling: PoolingRecipe | None, max_seq_length: int
-) -> ServingModule:
+def build(checkpoint: Checkpoint, encoder: Any, pooling: PoolingRecipe | None, max_seq_length: int) -> ServingModule:
     """The module whose functions are exported."""
     return ServingModule(Tokenizer(checkpoint.tokenizer, max_seq_length), encoder, pooling)
 

@@ -115,12 +115,19 @@ class Tokenizer(tf.Module):
         ids, begins, limits = self._plain_op.tokenize_with_offsets(folded)
         splits = tf.cast(ids.row_splits, tf.int32)
         return _Rows(
-            ids.values, tf.cast(begins.values, tf.int32), tf.cast(limits.values, tf.int32), splits[:-1], _diff(splits)
+            ids.values,
+            tf.cast(begins.values, tf.int32),
+            tf.cast(limits.values, tf.int32),
+            splits[:-1],
+            _diff(splits),
         )
 
     def _mixed_rows(self, text: tf.Tensor, plain: tf.Tensor) -> _Rows:
         plain_at, other_at = tf.reshape(tf.where(plain), [-1]), tf.reshape(tf.where(~plain), [-1])
-        left, right = self._plain_rows(tf.gather(text, plain_at)), self._unicode_rows(tf.gather(text, other_at))
+        left, right = (
+            self._plain_rows(tf.gather(text, plain_at)),
+            self._unicode_rows(tf.gather(text, other_at)),
+        )
         order = tf.argsort(tf.concat([plain_at, other_at], 0))
         return _Rows(
             tf.concat([left.ids, right.ids], 0),
@@ -157,7 +164,11 @@ class Tokenizer(tf.Module):
         after_word = tf.concat([[False], classes[:-1] == WORD], 0)
         is_start = ~(same & after_word & (classes == WORD))
         kept = tf.reshape(tf.where(classes != SPACE), [-1])
-        codes, source, is_start = tf.gather(codes, kept), tf.gather(source, kept), tf.gather(is_start, kept)  # [K]
+        codes, source, is_start = (
+            tf.gather(codes, kept),
+            tf.gather(source, kept),
+            tf.gather(is_start, kept),
+        )  # [K]
         first = tf.cast(tf.reshape(tf.where(is_start), [-1]), tf.int32)  # [W]
         word_splits = tf.concat([first, [tf.size(codes)]], 0)  # [W + 1]
         word = tf.cumsum(tf.cast(is_start, tf.int32)) - 1  # [K]
@@ -201,9 +212,7 @@ class Tokenizer(tf.Module):
         contents = tf.constant([token.content for token in self._rules.added_tokens])
         ids = tf.constant([token.id for token in self._rules.added_tokens], tf.int32)
         matches = segments.values[:, tf.newaxis] == contents[tf.newaxis, :]  # [S, added tokens]
-        special_id = tf.where(
-            tf.reduce_any(matches, 1), tf.gather(ids, tf.argmax(tf.cast(matches, tf.int32), 1)), -1
-        )
+        special_id = tf.where(tf.reduce_any(matches, 1), tf.gather(ids, tf.argmax(tf.cast(matches, tf.int32), 1)), -1)
         splits = tf.cast(segments.row_splits, tf.int32)
         owner = _rows_of(splits, tf.size(segments.values))
         return segments.values, tf.cast(begins.values, tf.int32), owner, special_id
@@ -266,5 +275,3 @@ def _last_at_most(ordered: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
 
 def _utf8_length(codes: tf.Tensor) -> tf.Tensor:
     return 1 + sum(tf.cast(codes >= limit, tf.int32) for limit in (0x80, 0x800, 0x10000))
-
-

@@ -208,7 +208,9 @@ class _Comparison:
             # What id stands in padding is nobody's business.
             answer = got[key].tolist()[:count] if key == "input_word_ids" else got[key].tolist()
             if answer != value:
-                self.mismatch(f"{name}.{key} is {_short(answer)}, the reference says {_short(value)}, on {_quote(text)}")
+                self.mismatch(
+                    f"{name}.{key} is {_short(answer)}, the reference says {_short(value)}, on {_quote(text)}"
+                )
                 return
 
     def _vectors(self, name: str, got: np.ndarray, wanted: np.ndarray, text: str) -> None:
@@ -244,7 +246,9 @@ def _quote(text: str) -> str:
 
 
 def _short(value: Any) -> str:
-    return str(value) if not isinstance(value, list) or len(value) <= 12 else f"[{', '.join(map(str, value[:12]))}, ...]"
+    return (
+        str(value) if not isinstance(value, list) or len(value) <= 12 else f"[{', '.join(map(str, value[:12]))}, ...]"
+    )
 
 
 def _main(job_file: str, report_file: str) -> None:

@@ -53,7 +53,12 @@ class NativeEncoder(tf.Module):
             # One product in place of three: query, key and value side by side, [H, 3H].
             return np.concatenate([weights[f"{prefix}/{part}/{leaf}"] for part in ("query", "key", "value")], axis=-1)
 
-        names = ["embeddings/word", "embeddings/position", "embeddings/layer_norm/gamma", "embeddings/layer_norm/beta"]
+        names = [
+            "embeddings/word",
+            "embeddings/position",
+            "embeddings/layer_norm/gamma",
+            "embeddings/layer_norm/beta",
+        ]
         for index in range(config.num_layers):
             names += [
                 f"layer_{index}/{part}/{leaf}"
@@ -92,7 +97,9 @@ class NativeEncoder(tf.Module):
         # [1, 1, 1 or B, T]: added to every query's scores.
         bias = (1.0 - tf.cast(mask, tf.float32))[:, tf.newaxis, tf.newaxis, :] * _MASKED
 
-        x = tf.gather(w["embeddings/word"], ids) + w["embeddings/position"][:tokens] + w["embeddings/type_0"]  # [B, T, H]
+        x = (
+            tf.gather(w["embeddings/word"], ids) + w["embeddings/position"][:tokens] + w["embeddings/type_0"]
+        )  # [B, T, H]
         x = self._layer_norm(tf.reshape(x, [-1, config.hidden_size]), "embeddings")  # [N, H]
         for index in range(config.num_layers):
             layer = f"layer_{index}"

@@ -81,7 +81,9 @@ def read(folder: Path) -> Checkpoint:
     vocab_file = getattr(encoder, "vocab_file", None)
     if vocab_file is None:
         found = "a SentencePiece model" if hasattr(encoder, "sp_model_file") else "none"
-        raise UnsupportedModel(f"{folder}: a vocab_file (WordPiece) is needed to tokenize for this encoder; found {found}")
+        raise UnsupportedModel(
+            f"{folder}: a vocab_file (WordPiece) is needed to tokenize for this encoder; found {found}"
+        )
     vocab_path = Path(vocab_file.asset_path.numpy().decode())
     lowercase = bool(np.asarray(getattr(encoder, "do_lower_case", True)))
     rules = tokenizer_rules.read_vocab_file(vocab_path, lowercase=lowercase)
@@ -94,7 +96,9 @@ def read(folder: Path) -> Checkpoint:
     positions = next((v for name, v in variables.items() if name.endswith("position_embedding/embeddings")), None)
     max_positions = int(positions.shape[0]) if positions is not None else None
     config, weights = _understand(variables, folder)
-    notes = () if max_positions else (f"the encoder shows no position table: texts are cut at {_DEFAULT_LENGTH} tokens",)
+    notes = (
+        () if max_positions else (f"the encoder shows no position table: texts are cut at {_DEFAULT_LENGTH} tokens",)
+    )
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return Checkpoint(
         kind="hub",

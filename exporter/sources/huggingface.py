@@ -113,9 +113,7 @@ def _read_config(path: Path) -> BertConfig:
         raise UnsupportedModel(f"{path}: is_decoder is set; only encoders can be exported")
     activation = config.get("hidden_act", "gelu")
     if activation not in _ACTIVATIONS:
-        raise UnsupportedModel(
-            f"{path}: hidden_act is {activation!r}; known are {', '.join(sorted(_ACTIVATIONS))}"
-        )
+        raise UnsupportedModel(f"{path}: hidden_act is {activation!r}; known are {', '.join(sorted(_ACTIVATIONS))}")
     hidden, heads = _size(config, "hidden_size", path), _size(config, "num_attention_heads", path)
     if hidden % heads:
         raise CorruptSource(f"{path}: hidden_size {hidden} is no multiple of num_attention_heads {heads}")

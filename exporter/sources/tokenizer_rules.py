@@ -28,7 +28,9 @@ def read_folder(folder: Path) -> tuple[TokenizerRules, int | None]:
         VocabularyError: ``[CLS]``, ``[SEP]``, ``[PAD]`` or ``[UNK]`` is not in the vocabulary.
     """
     if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.txt").is_file():
-        raise CorruptSource(f"{folder}: neither tokenizer.json nor vocab.txt is there; the tokenizer's files are needed")
+        raise CorruptSource(
+            f"{folder}: neither tokenizer.json nor vocab.txt is there; the tokenizer's files are needed"
+        )
     from transformers import AutoTokenizer
 
     return _read(lambda: AutoTokenizer.from_pretrained(os.fspath(folder), local_files_only=True), folder)

@@ -1,0 +1,177 @@
+"""``rawbert export``: flags to :class:`ExportConfig`, progress and results for people, exit codes.
+
+Exit codes: 0 published, 1 refused or failed, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .bundle import Bundle
+from .config import ENCODER_IMPLS, POOLING_MODES, SIGNATURES, ExportConfig
+from .errors import ConfigError, ExportError
+
+__all__ = ["export"]
+
+
+def _split(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Signatures may be given one by one or with commas between them."""
+    names = tuple(name.strip() for value in values for name in value.split(",") if name.strip())
+    return names or None
+
+
+@click.command(short_help="Package a checkpoint as a SavedModel that takes raw strings.")
+@click.argument("encoder", type=click.Path(path_type=Path))
+@click.option(
+    "--output", "-o", required=True, type=click.Path(path_type=Path), metavar="FOLDER",
+    help="Base path of the model; the version is written to FOLDER/<version>.",
+)  # fmt: skip
+@click.option("--version", type=int, help="Version number.  [default: the next free integer]")
+@click.option(
+    "--max-seq-length", type=int, metavar="N",
+    help="Most tokens of a text, [CLS] and [SEP] included; longer ones are cut.  [default: the checkpoint's own]",
+)  # fmt: skip
+@click.option(
+    "--encoder-impl", type=click.Choice(ENCODER_IMPLS), default="auto", show_default=True,
+    help="native rebuilds the transformer from its weights, hub wraps a Hub layer as it is (and so runs what it "
+    "contains), auto takes native where the weights are understood.",
+)  # fmt: skip
+@click.option(
+    "--signatures", multiple=True, callback=_split, metavar="NAME,...",
+    help=f"Signatures to export, of {', '.join(SIGNATURES)}.  [default: all that the checkpoint can answer]",
+)  # fmt: skip
+@click.option(
+    "--pooling", type=click.Choice(POOLING_MODES),
+    help="How embed makes one vector of a text.  [default: the checkpoint's own recipe]",
+)  # fmt: skip
+@click.option(
+    "--normalize/--no-normalize",
+    default=None,
+    help="Scale embed's vectors to length 1.  [default: as the recipe says]",
+)
+@click.option("--name", help="Model name that clients use.  [default: the last part of --output]")
+@click.option("--force", is_flag=True, help="Replace the version if it exists.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON instead of a table.")
+def export(encoder: Path, output: Path, as_json: bool, **settings: Any) -> None:
+    """Package ENCODER as a SavedModel that takes raw strings, and verify it.
+
+    ENCODER is a local folder: Hugging Face, sentence-transformers, or a TF Hub text encoder. The version
+    folder appears when the SavedModel, loaded by a fresh process, has given the reference's outputs, and not
+    before; on any failure nothing is left behind.
+
+    \b
+    Examples:
+      rawbert export ./all-MiniLM-L6-v2 --output models/minilm
+      rawbert export ./bert_en_uncased --output models/bert --max-seq-length 128 --signatures pooled
+    """
+    _quiet()
+    signal.signal(signal.SIGTERM, _terminate)
+    console = Console(stderr=True)
+    try:
+        config = ExportConfig(encoder=encoder, output=output, **settings)
+        bundle = _run(config, console)
+    except ConfigError as error:
+        _fail(console, error, 2)
+    except ExportError as error:
+        _fail(console, error, 1)
+    except ImportError as error:
+        if error.name and error.name.startswith("rawbert"):
+            raise
+        _fail(console, f"{error}; the exporter needs the export extra: pip install 'rawbert[export]'", 1)
+    except KeyboardInterrupt:
+        _fail(console, "interrupted; nothing was written", 130)
+    except MemoryError:
+        _fail(console, "out of memory; nothing was written", 1)
+    if as_json:
+        click.echo(json.dumps(_as_dict(bundle), indent=2))
+    else:
+        _show(bundle, Console())
+
+
+def _run(config: ExportConfig, console: Console) -> Bundle:
+    from .export import export as run
+
+    if not console.is_terminal:
+        return run(config, lambda line: console.print(f"- {line}", markup=False, highlight=False, soft_wrap=True))
+    with console.status("starting") as status:
+
+        def progress(line: str) -> None:
+            console.print(f"[dim]•[/dim] {escape(line)}", highlight=False, soft_wrap=True)
+            status.update(f"{escape(line)} ...")
+
+        return run(config, progress)
+
+
+def _show(bundle: Bundle, console: Console) -> None:
+    table = Table(title=f"{bundle.name}, version {bundle.version}", title_justify="left", title_style="bold")
+    for column in ("signature", "output", "dtype", "shape"):
+        table.add_column(column)
+    default = bundle.manifest["serving_default"]
+    for name, outputs in bundle.signatures.items():
+        if name == "serving_default":
+            continue
+        label = f"{name} (serving_default)" if name == default else name
+        for at, tensor in enumerate(outputs):
+            inner = (_DIMENSIONS.get(size, str(size)) for size in (0, *tensor.shape[1:]))
+            table.add_row("" if at else label, tensor.name, tensor.dtype, escape(f"[{', '.join(inner)}]"))
+    console.print(table)
+    checked = bundle.manifest["verification"]
+    lines = [
+        f"verified  {output}: largest difference {figures['max_abs']:.1e}, smallest cosine "
+        f"{figures['min_cosine']:.7f}, over {checked['texts']} texts"
+        for output, figures in checked["outputs"].items()
+    ]
+    lines += [f"note      {note}" for note in bundle.manifest["notes"]]
+    lines += [
+        f"written   {bundle.path}  ({bundle.size / 1e6:.1f} MB, {bundle.seconds:.0f} s, "
+        f"texts up to {bundle.manifest['max_seq_length']} tokens)",
+        f"next      rawbert serve --model_name {shlex.quote(bundle.name)} "
+        f"--model_base_path {shlex.quote(str(bundle.base_path))} --port 8500",
+    ]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+#: 0 stands for the batch.
+_DIMENSIONS = {0: "batch", -1: "tokens"}
+
+
+def _as_dict(bundle: Bundle) -> dict[str, Any]:
+    return {
+        "path": str(bundle.path),
+        "name": bundle.name,
+        "version": bundle.version,
+        "size": bundle.size,
+        "seconds": round(bundle.seconds, 1),
+        "manifest": bundle.manifest,
+    }
+
+
+def _fail(console: Console, reason: object, code: int) -> NoReturn:
+    console.print("[bold red]error:[/bold red]", escape(str(reason)), highlight=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def _terminate(number: int, frame: object) -> None:
+    """Let SIGTERM unwind as Ctrl-C does, so that nothing is left half-written."""
+    raise KeyboardInterrupt
+
+
+def _quiet() -> None:
+    """Keep the libraries' start-up chatter away from our own lines; a user's own setting wins."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
