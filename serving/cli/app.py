@@ -1,0 +1,50 @@
+"""The command group, and the table of what it can do."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+__all__ = ["COMMANDS", "rawbert"]
+
+#: Sub-command -> (where it is, the extra that it needs, a line for the help).
+COMMANDS = {
+    "export": ("rawbert.exporter.cli:export", "export", "Package a checkpoint as a SavedModel that takes raw strings."),
+    "serve": ("rawbert.serving.cli.serve:serve", "server", "Serve a model as TensorFlow Serving does, without Docker."),
+    "embed": ("rawbert.serving.cli.query:embed", "cli", "Embed texts, from arguments or lines of standard input."),
+    "status": ("rawbert.serving.cli.query:status", "cli", "Show which versions of a model a server has."),
+    "metadata": ("rawbert.serving.cli.query:metadata", "cli", "Show the signatures of a served model."),
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports a sub-command when it is called, not when it is listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        target, extra, _ = COMMANDS[cmd_name]
+        module, _, attribute = target.partition(":")
+        try:
+            command: click.Command = getattr(import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("rawbert"):
+                raise
+            raise click.ClickException(
+                f"{error}; rawbert {cmd_name} needs the {extra} extra: pip install 'rawbert[{extra}]'"
+            ) from error
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_line) for name, (_, _, help_line) in COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="rawbert", message="%(prog)s %(version)s")
+def rawbert() -> None:
+    """Export BERT with its tokenizer as one SavedModel that takes raw strings, serve it, and query it over gRPC."""
