@@ -1,0 +1,50 @@
+"""docs/cli.md and the README cannot drift from the commands."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).parents[1]
+
+
+def _make_cli() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_cli", ROOT / "docs" / "make_cli.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_cli_page_is_what_the_commands_say_of_themselves() -> None:
+    make_cli = _make_cli()
+    assert make_cli.PAGE.read_text(encoding="utf-8") == make_cli.render(), "run: python docs/make_cli.py"
+
+
+def test_commands_in_the_documentation_exist_with_the_options_that_it_gives_them() -> None:
+    from rawbert.serving.cli.app import COMMANDS, rawbert
+
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    lines = [
+        line for page in pages for line in re.findall(r"^rawbert .+$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert lines
+    for line in lines:
+        name = line.split()[1]
+        assert name in COMMANDS, line
+        command = rawbert.get_command(None, name)  # type: ignore[arg-type]
+        assert command is not None
+        known = {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
+        used = set(re.findall(r"(?<=\s)--[a-z][\w-]*", line))
+        assert used <= known, line
+
+
+def test_readme_names_the_make_targets() -> None:
+    readme, makefile = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "Makefile"))
+    for target in ("demo", "test", "test-slow", "lint"):
+        assert f"make {target}" in readme
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+    assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
