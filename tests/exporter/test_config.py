@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from rawbert.exporter import ConfigError, ExportConfig, ExportError
+
+
+def test_defaults_take_everything_from_the_checkpoint():
+    config = ExportConfig(encoder="a", output="b")
+    assert (config.version, config.max_seq_length, config.signatures, config.pooling, config.normalize) == (None,) * 5
+    assert (config.encoder_impl, config.force) == ("auto", False)
+    assert (config.tolerance, config.min_cosine) == (1e-5, 0.99999)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"encoder": ""}, "encoder"),
+        ({"output": ""}, "output"),
+        ({"version": -1}, "version"),
+        ({"max_seq_length": 2}, "max_seq_length"),
+        ({"encoder_impl": "keras"}, "'keras'"),
+        ({"signatures": ()}, "signatures"),
+        ({"signatures": ("pooled", "sequences")}, "'sequences'"),
+        ({"signatures": ("serving_default",)}, "'serving_default'"),
+        ({"pooling": "median"}, "'median'"),
+        ({"name": "  "}, "name"),
+        ({"tolerance": 0.0}, "tolerance"),
+        ({"tolerance": float("nan")}, "tolerance"),
+        ({"min_cosine": 1.1}, "min_cosine"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_refused_by_name(settings: dict, named: str):
+    with pytest.raises(ConfigError, match=named) as caught:
+        ExportConfig(**{"encoder": "a", "output": "b", **settings})
+    assert isinstance(caught.value, ExportError)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_the_shortest_useful_sequence_is_accepted():
+    assert ExportConfig(encoder="a", output="b", max_seq_length=3).max_seq_length == 3
+
+
+def test_a_config_is_frozen_hashable_and_equal_by_value():
+    config = ExportConfig(encoder="a", output="b", signatures=["embed"])  # a list is taken too
+    assert config == ExportConfig(encoder="a", output="b", signatures=("embed",))
+    assert hash(config) == hash(dataclasses.replace(config))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.version = 1
+
+
+def test_the_model_is_named_after_its_base_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    config = ExportConfig(encoder="a", output="models/bert/")
+    assert (config.base_path, config.model_name) == (tmp_path / "models" / "bert", "bert")
+    assert dataclasses.replace(config, name="other").model_name == "other"
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert ExportConfig(encoder="a", output="~/models").base_path == tmp_path / "models"
