@@ -1,0 +1,127 @@
+"""Loads a SavedModel and runs its signatures. The one file of rawbert.serving that imports TensorFlow itself."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import tensorflow as tf
+import tensorflow_text  # noqa: F401  registers the ops of tokenizers
+from tensorflow.core.protobuf import config_pb2
+
+__all__ = ["RuntimeFailure", "SavedModel"]
+
+Array = npt.NDArray[Any]
+
+_TAGS = ["serve"]
+
+
+class RuntimeFailure(Exception):
+    """TensorFlow failed; ``code`` is the number of the gRPC status that TensorFlow Serving answers."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class SavedModel:
+    """A loaded version of a model.
+
+    A graph-mode session runs it, as in TensorFlow Serving: a prepared call into it has less overhead than a
+    ``tf.function`` called from Python.
+
+    Args:
+        folder: the version folder, with saved_model.pb in it.
+
+    Raises:
+        RuntimeFailure: it cannot be loaded.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not any((folder / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
+            raise RuntimeFailure(
+                tf.errors.NOT_FOUND,
+                "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
+                f"`saved_model.pb`)\nSpecified file path: {folder}",
+            )
+        graph = tf.Graph()
+        self._session = tf.compat.v1.Session(graph=graph)
+        self._callables: dict[tuple[str, tuple[str, ...]], Any] = {}
+        self._lock = threading.Lock()
+        logger = tf.get_logger()
+        level = logger.level
+        # It would tell us that the loader of TensorFlow 1 is deprecated: it is the one that TensorFlow Serving uses.
+        logger.setLevel("ERROR")
+        try:
+            with graph.as_default():
+                meta_graph = tf.compat.v1.saved_model.load(self._session, _TAGS, str(folder))
+        except Exception as error:
+            self._session.close()
+            raise _failure(error) from error
+        finally:
+            logger.setLevel(level)
+        #: SignatureDefs by name, ``__saved_model_init_op`` included, as TensorFlow Serving shows them.
+        self.signatures: Mapping[str, Any] = dict(meta_graph.signature_def)
+
+    def run(self, signature_name: str, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """Run a signature.
+
+        Args:
+            signature_name: one of :attr:`signatures`.
+            inputs: arrays by input name, all that the signature has; strings as object arrays of bytes.
+            outputs: names of the outputs to compute.
+
+        Returns:
+            Arrays by output name; strings as object arrays of bytes.
+
+        Raises:
+            RuntimeFailure: TensorFlow refuses the inputs, or the model fails on them.
+        """
+        signature = self.signatures[signature_name]
+        names = sorted(signature.inputs)
+        try:
+            values = self._callable(signature_name, tuple(outputs))(*(inputs[name] for name in names))
+        except Exception as error:
+            raise _failure(error) from error
+        return dict(zip(outputs, values, strict=True))
+
+    def close(self) -> None:
+        """Free the model."""
+        self._session.close()
+
+    def _callable(self, signature_name: str, outputs: tuple[str, ...]) -> Any:
+        key = (signature_name, outputs)
+        prepared = self._callables.get(key)
+        if prepared is None:
+            with self._lock:
+                prepared = self._callables.get(key)
+                if prepared is None:
+                    signature = self.signatures[signature_name]
+                    # Not Session.make_callable: with inputs it goes through Session.run, which converts dtypes
+                    # and checks shapes where TensorFlow Serving leaves both to the graph, and takes longer.
+                    options = config_pb2.CallableOptions(
+                        feed=[signature.inputs[name].name for name in sorted(signature.inputs)],
+                        fetch=[signature.outputs[name].name for name in outputs],
+                    )
+                    prepared = self._session._make_callable_from_options(options)
+                    self._callables[key] = prepared
+        return prepared
+
+
+def _failure(error: Exception) -> RuntimeFailure:
+    if isinstance(error, tf.errors.OpError):
+        return RuntimeFailure(error.error_code, error.message)
+    # What the loader, which is Python here, raises in place of a status.
+    code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), tf.errors.INTERNAL)
+    return RuntimeFailure(code, str(error) or type(error).__name__)
+
+
+_CODES: dict[type[Exception], int] = {
+    MemoryError: tf.errors.RESOURCE_EXHAUSTED,
+    OSError: tf.errors.DATA_LOSS,  # saved_model.pb does not parse
+    RuntimeError: tf.errors.NOT_FOUND,  # no graph for the tag "serve"
+    ValueError: tf.errors.NOT_FOUND,  # no checkpoint
+}

@@ -1,0 +1,227 @@
+"""The gRPC services, answering as TensorFlow Serving 2.20 does: same checks, in the same order, same messages."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import grpc
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from ..errors import DecodeError
+from . import tensors
+from .registry import NotAvailable, Registry, Servable
+from .runtime import RuntimeFailure, SavedModel
+
+__all__ = ["ModelService", "PredictionService"]
+
+_LOG = logging.getLogger(__name__)
+_DEFAULT_SIGNATURE = "serving_default"
+_SIGNATURE_DEF = "signature_def"
+
+_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class _Refused(Exception):
+    """A call is answered with a status other than OK."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def _invalid(message: str) -> _Refused:
+    return _Refused(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
+    """Predict and GetModelMetadata over the versions of a registry."""
+
+    def __init__(self, registry: Registry[SavedModel]) -> None:
+        self._registry = registry
+
+    def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        """Run a signature."""
+        return _answer(self._predict, request, context)
+
+    def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        """The signatures of a version."""
+        return _answer(self._metadata, request, context)
+
+    def Classify(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        """Not served."""
+        _unimplemented(context, "Classify")
+
+    def Regress(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        """Not served."""
+        _unimplemented(context, "Regress")
+
+    def MultiInference(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        """Not served."""
+        _unimplemented(context, "MultiInference")
+
+    def _predict(self, request: Any) -> Any:
+        servable = _servable(self._registry, request)
+        model = servable.runnable
+        name = request.model_spec.signature_name or _DEFAULT_SIGNATURE
+        signature = model.signatures.get(name)
+        if signature is None:
+            raise _Refused(grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+        inputs = _inputs(signature, request.inputs)
+        outputs = _outputs(signature, request.output_filter)
+        _check_dtypes(signature, request.inputs)
+        results = model.run(name, inputs, outputs)
+        response = predict_pb2.PredictResponse()
+        _name_version(response.model_spec, servable, name)
+        for output, value in results.items():
+            tensors.encode_into(response.outputs[output], value)
+        return response
+
+    def _metadata(self, request: Any) -> Any:
+        if not request.HasField("model_spec"):
+            raise _invalid("Missing ModelSpec")
+        if not request.metadata_field:
+            raise _invalid("GetModelMetadataRequest must specify at least one metadata_field")
+        for field in request.metadata_field:
+            if field != _SIGNATURE_DEF:
+                raise _invalid(f"Metadata field {field} is not supported")
+        servable = _servable(self._registry, request)
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        for name, signature in servable.runnable.signatures.items():
+            signatures.signature_def[name].CopyFrom(signature)
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        _name_version(response.model_spec, servable)
+        response.metadata[_SIGNATURE_DEF].Pack(signatures)
+        return response
+
+
+class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
+    """GetModelStatus over the versions of a registry."""
+
+    def __init__(self, registry: Registry[SavedModel]) -> None:
+        self._registry = registry
+
+    def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        """The state of a model's versions; a version_label is ignored, as TensorFlow Serving does."""
+        return _answer(self._status, request, context)
+
+    def HandleReloadConfigRequest(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        """Not served."""
+        _unimplemented(context, "HandleReloadConfigRequest")
+
+    def _status(self, request: Any) -> Any:
+        if not request.HasField("model_spec"):
+            raise _invalid("Missing ModelSpec")
+        spec = request.model_spec
+        response = get_model_status_pb2.GetModelStatusResponse()
+        for version in self._registry.available(spec.name, _version(spec)):
+            status = response.model_version_status.add(version=version)
+            status.state = get_model_status_pb2.ModelVersionStatus.AVAILABLE
+            # Touched: an empty status is how OK is written.
+            status.status.SetInParent()
+        return response
+
+
+def _answer(method: Callable[[Any], Any], request: Any, context: grpc.ServicerContext) -> Any:
+    """What a method answers, or the end of the call with its status."""
+    try:
+        return method(request)
+    except _Refused as refused:
+        code, message = refused.code, str(refused)
+    except NotAvailable as absent:
+        code, message = grpc.StatusCode.NOT_FOUND, str(absent)
+    except RuntimeFailure as failure:
+        code, message = _CODES.get(failure.code, grpc.StatusCode.UNKNOWN), str(failure)
+    except Exception as error:
+        _LOG.exception("a call failed in a way that was not foreseen")
+        code, message = grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"
+    context.abort(code, message)
+
+
+def _servable(registry: Registry[SavedModel], request: Any) -> Servable[SavedModel]:
+    """The version that a request means."""
+    if not request.HasField("model_spec"):
+        raise _invalid("Missing ModelSpec")
+    spec = request.model_spec
+    if not spec.name:
+        raise _invalid("ModelSpec has no name specified.")
+    if spec.HasField("version_label"):
+        raise _invalid(f"Unrecognized servable version label: {spec.version_label}")
+    return registry.get(spec.name, _version(spec))
+
+
+def _version(spec: Any) -> int | None:
+    return spec.version.value if spec.HasField("version") else None
+
+
+def _inputs(signature: Any, sent: Mapping[str, Any]) -> dict[str, Any]:
+    """Arrays by name for all inputs of a signature."""
+    wanted = signature.inputs
+    if len(sent) > len(wanted) or (len(sent) < len(wanted) and not signature.defaults):
+        extra, missing = sorted(set(sent) - set(wanted)), sorted(set(wanted) - set(sent))
+        raise _invalid(
+            f"input size does not match signature: {len(sent)}!={len(wanted)} len({_set(sent)}) != "
+            f"len({_set(wanted)}). Sent extra: {_set(extra)}. Missing but required: {_set(missing)}."
+        )
+    arrays = {}
+    for name in sorted(wanted):
+        tensor = sent[name] if name in sent else signature.defaults.get(name)
+        if tensor is None:
+            raise _invalid(
+                f"Signature input alias: {name}(feed name: {wanted[name].name}) not found in request and no default "
+                f"value provided. Inputs expected to be in the request {_set(sent)}, or default input alias set: "
+                f"{','.join(sorted(signature.defaults))}"
+            )
+        try:
+            arrays[name] = tensors.decode(tensor, name)
+        except DecodeError as error:
+            _LOG.debug("input %s: %s", name, error)
+            raise _invalid(f"tensor parsing error: {name}") from error
+    return arrays
+
+
+def _outputs(signature: Any, output_filter: Iterable[str]) -> list[str]:
+    """Names of the outputs to compute."""
+    chosen: list[str] = []
+    for name in output_filter:
+        if name not in signature.outputs:
+            raise _invalid(
+                f"output tensor alias not found in signature: {name} Outputs expected to be in the set "
+                f"{_set(signature.outputs)}."
+            )
+        if name in chosen:
+            raise _invalid(f"duplicate output tensor alias: {name}")
+        chosen.append(name)
+    return chosen or sorted(signature.outputs)
+
+
+def _check_dtypes(signature: Any, sent: Mapping[str, Any]) -> None:
+    """What the function behind a signature checks of its arguments, which stand in the order of their names."""
+    for at, name in enumerate(sorted(signature.inputs)):
+        wanted = signature.inputs[name].dtype
+        if name in sent and sent[name].dtype != wanted:
+            raise _invalid(
+                f"Expects arg[{at}] to be {tensors.type_name(wanted)} but {tensors.type_name(sent[name].dtype)} is "
+                "provided"
+            )
+
+
+def _name_version(spec: Any, servable: Servable[SavedModel], signature_name: str = "") -> None:
+    spec.name = servable.model
+    spec.version.value = servable.version
+    spec.signature_name = signature_name
+
+
+def _set(names: Iterable[str]) -> str:
+    return f"{{{','.join(sorted(names))}}}"
+
+
+def _unimplemented(context: grpc.ServicerContext, method: str) -> None:
+    context.abort(grpc.StatusCode.UNIMPLEMENTED, f"rawbert serve does not implement {method}")
