@@ -29,7 +29,7 @@ SENTENCES = [
     "Your new logo looks great!",
     "My parcel has not arrived yet.",
     "Please send me a link to reset my login.",
-    "Es wurde zweimal von meinem Konto abgebucht.",
+    "The screen of my laptop is cracked.",
 ]
 
 
