@@ -18,6 +18,25 @@ def checkpoint(data: Path):
     return sources.load(data / "tiny_bert")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _tables_are_made_once():
+    """A code point table depends on four settings alone, and takes seconds."""
+    from rawbert.exporter import codepoints
+
+    made: dict[tuple, Any] = {}
+    build = codepoints.build
+
+    def build_once(rules):
+        key = (rules.lowercase, rules.strip_accents, rules.handle_chinese_chars, rules.clean_text)
+        if key not in made:
+            made[key] = build(rules)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codepoints, "build", build_once)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tokenizer_of() -> Callable[..., Any]:
     """(rules, max_seq_length) -> the graph's tokenizer, one for all that share the rules."""
