@@ -23,7 +23,7 @@ from .errors import (
     SignatureNotFound,
     Unauthenticated,
 )
-from .requests import ModelMetadata, SignatureInfo, TensorSpec, Tokens, TokenSequence, VersionStatus
+from .results import ModelMetadata, SignatureInfo, TensorSpec, Tokens, TokenSequence, VersionStatus
 
 __all__ = [
     "CallCancelled",

@@ -9,13 +9,14 @@ from typing import Any, Final
 import grpc
 import numpy as np
 import numpy.typing as npt
+from google.protobuf.message import DecodeError as ProtobufError
 
 from . import channel as channels
 from . import codec, requests
 from .config import ChannelConfig
 from .errors import DecodeError, from_rpc
 from .protos import GetModelMetadataResponse, GetModelStatusResponse
-from .requests import ModelMetadata, Tokens, TokenSequence, VersionStatus
+from .results import ModelMetadata, Tokens, TokenSequence, VersionStatus
 
 __all__ = ["DEFAULT_TIMEOUT", "Client"]
 
@@ -89,6 +90,7 @@ class Client:
         self.version_label = version_label
         self._timeout = timeout
         self._max_batch_size = max_batch_size
+        self._widths: dict[tuple[str, str], int] = {}
         self._owned = channel is None
         self._channel = channel or channels.insecure_channel(address, config or ChannelConfig())
         self._calls = {
@@ -232,13 +234,25 @@ class Client:
     ) -> Array:
         name = requests.VECTORS[kind]
         parts = [
-            requests.output(outputs, name, len(part))
+            requests.output(outputs, name, len(part), rank=2)
             for part, outputs in self._batches(texts, signature_name, timeout, metadata)
         ]
         if not parts:
-            # No texts, no Predict: with batching on, TensorFlow Serving does not answer an empty one.
-            return requests.empty_vectors(self.metadata(timeout=timeout, metadata=metadata), signature_name, name)
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+            return np.zeros((0, self._width(signature_name, name, timeout, metadata)), np.float32)
+        return requests.join_vectors(parts, name)
+
+    def _width(self, signature_name: str, name: str, timeout: Timeout, metadata: CallMetadata) -> int:
+        """Size of a vector, for no texts: with batching on, TensorFlow Serving does not answer an empty Predict."""
+        width = self._widths.get((signature_name, name))
+        if width is None:
+            model = self.metadata(timeout=timeout, metadata=metadata)
+            width = requests.static_width(model, signature_name, name)
+            if width is None:
+                request = requests.text_request(self._spec(signature_name), [b""])
+                outputs = self._predict(request, timeout, metadata)
+                width = requests.output(outputs, name, 1, rank=2).shape[1]
+            self._widths[signature_name, name] = width
+        return width
 
     def _batches(
         self, texts: Iterable[str | bytes], signature_name: str, timeout: Timeout, metadata: CallMetadata
@@ -274,8 +288,6 @@ def _serialize(request: Any) -> bytes:
 
 
 def _parse(message: Any, data: bytes) -> Any:
-    from google.protobuf.message import DecodeError as ProtobufError
-
     try:
         return message.FromString(data)
     except ProtobufError as error:

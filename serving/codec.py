@@ -10,7 +10,8 @@ Arrays may share memory with the message and are then read-only; copy one to wri
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,12 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from .errors import DecodeError
 from .protos import FastPredictResponse, ModelSpec, PredictResponse, TensorProto
 
-__all__ = ["decode_response", "decode_tensor", "dtype_name", "encode", "encode_texts"]
+__all__ = ["decode_response", "decode_tensor", "dtype_name", "encode", "encode_inputs", "encode_texts", "utf8"]
 
 Array = npt.NDArray[Any]
+
+#: Values that are filled up at most, so that a few bytes cannot ask for all memory.
+_MOST_FILLED = 1 << 28
 
 _STRING, _BFLOAT16, _HALF, _FLOAT, _DOUBLE = 7, 14, 19, 1, 2
 
@@ -68,13 +72,18 @@ def encode(value: npt.ArrayLike) -> TensorProto:
 
     Raises:
         TypeError: there is no tensor dtype for it.
+        ValueError: it is ragged, or a str in it holds lone surrogates.
     """
     array = np.asarray(value)
+    if array.dtype.kind in "SU" and not isinstance(value, np.ndarray):
+        # numpy's own string dtypes drop NULs at the end.
+        array = np.array(value, object)
     if array.dtype.kind in "OSU":
         tensor = TensorProto(dtype=_STRING)  # type: ignore[arg-type]
         tensor.string_val.extend(_as_bytes(item) for item in array.ravel().tolist())
     else:
-        number = _NUMBERS.get(array.dtype.newbyteorder("<"))
+        # numpy has no bfloat16 of its own; ml_dtypes, which TensorFlow and JAX use, adds one.
+        number = _BFLOAT16 if array.dtype.name == "bfloat16" else _NUMBERS.get(array.dtype.newbyteorder("<"))
         if number is None:
             raise TypeError(f"an array of dtype {array.dtype} cannot be sent; convert it to one of {_sendable()}")
         little = array.astype(array.dtype.newbyteorder("<"), copy=False)
@@ -85,15 +94,29 @@ def encode(value: npt.ArrayLike) -> TensorProto:
 
 
 def _sendable() -> str:
-    return ", ".join(sorted(name for name, _, _ in _TYPES.values() if name != "bfloat16"))
+    return ", ".join(sorted(name for name, _, _ in _TYPES.values()))
 
 
 def _as_bytes(item: object) -> bytes:
     if isinstance(item, bytes):
         return item
     if isinstance(item, str):
-        return item.encode()
+        return utf8(item)
     raise TypeError(f"a {type(item).__name__} cannot be sent as a string tensor's element")
+
+
+def utf8(text: str) -> bytes:
+    """A str as it is sent.
+
+    Raises:
+        ValueError: it holds lone surrogates, which UTF-8 cannot carry.
+    """
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"it cannot be sent as UTF-8: {text[error.start]!r} at position {error.start} is a lone surrogate"
+        ) from error
 
 
 def decode_response(data: bytes) -> tuple[ModelSpec, dict[str, Array]]:
@@ -113,7 +136,8 @@ def decode_response(data: bytes) -> tuple[ModelSpec, dict[str, Array]]:
         standard = None
         outputs: dict[str, Array] = {}
         for name, tensor in fast.outputs.items():
-            array = _decode_fixed_width(tensor, name)
+            with _refusing(name):
+                array = _decode_fixed_width(tensor, name)
             if array is None and tensor.dtype in (_FLOAT, _DOUBLE):
                 # Not plainly packed. The order of what is packed and what is not is only in the bytes.
                 standard = standard or PredictResponse.FromString(data)
@@ -146,7 +170,21 @@ def decode_tensor(tensor: Any, name: str = "tensor") -> Array:
         DecodeError: its dtype is not known here, or its content contradicts its shape.
     """
     if tensor.dtype not in _TYPES:
-        raise DecodeError(f"the output {name} has the dtype {dtype_name(tensor.dtype)}, which cannot be read here")
+        raise DecodeError(f"the tensor {name!r} has the dtype {dtype_name(tensor.dtype)}, which cannot be read here")
+    with _refusing(name):
+        return _decode(tensor, name)
+
+
+@contextmanager
+def _refusing(name: str) -> Iterator[None]:
+    """What numpy cannot do with a message is the message's fault: a rank over its own, sizes past all memory."""
+    try:
+        yield
+    except (ValueError, OverflowError, MemoryError) as error:
+        raise DecodeError(f"the tensor {name!r} cannot be read: {error}") from error
+
+
+def _decode(tensor: Any, name: str) -> Array:
     shape = _shape(tensor, name)
     if tensor.tensor_content:
         array = _from_content(tensor, shape, name)
@@ -159,9 +197,10 @@ def decode_tensor(tensor: Any, name: str = "tensor") -> Array:
 
 
 def _shape(tensor: Any, name: str) -> tuple[int, ...]:
+    # Without dimensions it is a scalar, whether or not its rank is called unknown.
     shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
-    if tensor.tensor_shape.unknown_rank or min(shape, default=0) < 0:
-        raise DecodeError(f"the output {name} has no definite shape: {list(shape)}")
+    if min(shape, default=0) < 0:
+        raise DecodeError(f"the tensor {name!r} has no definite shape: {list(shape)}")
     return shape
 
 
@@ -171,12 +210,15 @@ def _from_content(tensor: Any, shape: tuple[int, ...], name: str) -> Array:
         return _strings(_split_strings(content, count, name))
     dtype = np.dtype(_TYPES[tensor.dtype][1])
     if len(content) != count * dtype.itemsize:
-        raise DecodeError(f"the output {name} has {len(content)} bytes for the shape {list(shape)} of {dtype.name}")
+        raise DecodeError(f"the tensor {name!r} has {len(content)} bytes for the shape {list(shape)} of {dtype.name}")
     return np.frombuffer(content, dtype)
 
 
 def _from_values(tensor: Any, count: int, name: str) -> Array:
     _, dtype, field = _TYPES[tensor.dtype]
+    given = len(getattr(tensor, field))
+    if count - given > _MOST_FILLED:
+        raise DecodeError(f"the tensor {name!r} has {given} values where its shape calls for {count}")
     if tensor.dtype == _STRING:
         items = list(tensor.string_val[:count])
         return _strings(items + [items[-1] if items else b""] * (count - len(items)))
@@ -184,7 +226,7 @@ def _from_values(tensor: Any, count: int, name: str) -> Array:
     if field in ("scomplex_val", "dcomplex_val"):
         parts = np.array(values, dtype.replace("c8", "f4").replace("c16", "f8"))
         if len(parts) % 2:
-            raise DecodeError(f"the output {name} has an odd number of parts of complex numbers")
+            raise DecodeError(f"the tensor {name!r} has an odd number of parts of complex numbers")
         array: Array = parts.view(dtype)
     elif tensor.dtype == _HALF:
         array = _narrow(values, np.dtype("<u2"), name).view(dtype)
@@ -202,7 +244,7 @@ def _narrow(values: Any, dtype: np.dtype[Any], name: str) -> Array:
         wide = np.array(values, np.int64)
         array: Array = wide.astype(dtype)
         if not np.array_equal(array, wide):
-            raise DecodeError(f"the output {name} has values that do not fit {dtype.name}")
+            raise DecodeError(f"the tensor {name!r} has values that do not fit {dtype.name}")
         return array
     return np.array(values, dtype)
 
@@ -220,7 +262,7 @@ def _split_strings(content: bytes, count: int, name: str) -> list[bytes]:
         length = shift = 0
         while True:
             if at >= len(content) or shift > 63:
-                raise DecodeError(f"the output {name} ends within the lengths of its strings")
+                raise DecodeError(f"the tensor {name!r} ends within the lengths of its strings")
             byte = content[at]
             at += 1
             length |= (byte & 0x7F) << shift
@@ -229,7 +271,7 @@ def _split_strings(content: bytes, count: int, name: str) -> list[bytes]:
                 break
         lengths.append(length)
     if at + sum(lengths) != len(content):
-        raise DecodeError(f"the output {name} has {len(content) - at} bytes of strings, not {sum(lengths)}")
+        raise DecodeError(f"the tensor {name!r} has {len(content) - at} bytes of strings, not {sum(lengths)}")
     items = []
     for length in lengths:
         items.append(content[at : at + length])
@@ -244,5 +286,6 @@ def encode_inputs(inputs: Mapping[str, npt.ArrayLike]) -> dict[str, TensorProto]
         try:
             tensors[name] = encode(value)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"input {name!r}: {error}") from error
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"input {name!r}: {error}") from error
     return tensors

@@ -7,14 +7,14 @@ this side.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from google.protobuf.message import DecodeError as ProtobufError
 
 from . import codec
-from .errors import DecodeError
+from .errors import DecodeError, SignatureNotFound
 from .protos import (
     GetModelMetadataRequest,
     GetModelMetadataResponse,
@@ -24,16 +24,23 @@ from .protos import (
     PredictRequest,
     SignatureDefMap,
 )
+from .results import ModelMetadata, SignatureInfo, TensorSpec, Tokens, TokenSequence, VersionStatus
 
 __all__ = [
-    "ModelMetadata",
-    "SignatureInfo",
-    "TensorSpec",
-    "TokenSequence",
-    "Tokens",
-    "VersionStatus",
     "as_texts",
     "chunks",
+    "join_vectors",
+    "metadata_request",
+    "model_spec",
+    "output",
+    "parse_metadata",
+    "parse_status",
+    "predict_request",
+    "sequences",
+    "static_width",
+    "status_request",
+    "text_request",
+    "tokens",
 ]
 
 Array = npt.NDArray[Any]
@@ -41,87 +48,12 @@ Array = npt.NDArray[Any]
 #: signature -> the output that holds one vector a text.
 VECTORS = {"embed": "embedding", "pooled": "pooled_output"}
 SEQUENCE = "sequence_output"
+_TOKENS = ("input_word_ids", "input_mask", "start_offsets", "limit_offsets")
+_COUNT = "token_count"
 TEXT = "text"
 _SIGNATURE_DEF = "signature_def"
-
-
-@dataclass(frozen=True, eq=False)
-class Tokens:
-    """The tokens of one text, without padding.
-
-    Attributes:
-        ids: vocabulary ids, int32 ``[tokens]``, with ``[CLS]`` and ``[SEP]``.
-        start_offsets: first byte of each token in the UTF-8 text, int32 ``[tokens]``; -1 at ``[CLS]``, ``[SEP]``.
-        limit_offsets: byte after its last, likewise.
-        token_count: tokens that the whole text has; more than ``len(ids)`` where it was cut.
-    """
-
-    ids: Array
-    start_offsets: Array
-    limit_offsets: Array
-    token_count: int
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def truncated(self) -> bool:
-        """Whether the text was cut to the model's maximum length."""
-        return self.token_count > len(self.ids)
-
-
-@dataclass(frozen=True, eq=False)
-class TokenSequence(Tokens):
-    """The tokens of one text with their vectors.
-
-    Attributes:
-        vectors: float32 ``[tokens, hidden]``.
-    """
-
-    vectors: Array
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """An input or output of a signature; ``shape`` is ``None`` for an unknown rank, -1 stands for any size."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...] | None
-
-
-@dataclass(frozen=True)
-class SignatureInfo:
-    """Inputs and outputs of a signature, by name."""
-
-    inputs: Mapping[str, TensorSpec]
-    outputs: Mapping[str, TensorSpec]
-
-
-@dataclass(frozen=True)
-class ModelMetadata:
-    """What a server says of a model: its name, the version that answered, its signatures by name."""
-
-    name: str
-    version: int
-    signatures: Mapping[str, SignatureInfo]
-
-
-@dataclass(frozen=True)
-class VersionStatus:
-    """State of one version of a model.
-
-    Attributes:
-        version: its number.
-        state: START, LOADING, AVAILABLE, UNLOADING, END or UNKNOWN.
-        error_code: 0, or the gRPC code of the reason why it is not available.
-        error_message: that reason.
-    """
-
-    version: int
-    state: str
-    error_code: int = 0
-    error_message: str = ""
+#: Every SavedModel of TensorFlow 2 has this entry, which nobody can call.
+_INIT_OP = "__saved_model_init_op"
 
 
 def as_texts(texts: Iterable[str | bytes]) -> list[bytes]:
@@ -139,12 +71,9 @@ def as_texts(texts: Iterable[str | bytes]) -> list[bytes]:
             encoded.append(text)
         elif isinstance(text, str):
             try:
-                encoded.append(text.encode())
-            except UnicodeEncodeError as error:
-                raise ValueError(
-                    f"texts[{at}] cannot be sent as UTF-8: it holds the lone surrogate "
-                    f"{text[error.start]!r} at position {error.start}"
-                ) from error
+                encoded.append(codec.utf8(text))
+            except ValueError as error:
+                raise ValueError(f"texts[{at}]: {error}") from error
         else:
             raise TypeError(f"texts[{at}] is a {type(text).__name__}, not a str or bytes")
     return encoded
@@ -188,18 +117,21 @@ def text_request(spec: ModelSpec, texts: Sequence[bytes]) -> PredictRequest:
     return request
 
 
-def output(outputs: Mapping[str, Array], name: str, rows: int) -> Array:
-    """The output ``name``, which must have ``rows`` rows.
+def output(outputs: Mapping[str, Array], name: str, rows: int, rank: int) -> Array:
+    """The output ``name``, which must have ``rows`` rows and ``rank`` dimensions.
 
     Raises:
-        DecodeError: it is not there, or has another number of rows.
+        DecodeError: it is not there, or of another shape.
     """
     if name not in outputs:
         found = ", ".join(sorted(outputs)) or "none"
         raise DecodeError(f"the answer has no output {name!r} but {found}; was the model exported by rawbert?")
     array = outputs[name]
-    if array.ndim == 0 or len(array) != rows:
-        raise DecodeError(f"the output {name!r} has the shape {list(array.shape)} for {rows} texts")
+    if array.ndim != rank or len(array) != rows:
+        raise DecodeError(
+            f"the output {name!r} has the shape {list(array.shape)} for {rows} texts, where {rank} dimensions with a "
+            f"row for each text were expected"
+        )
     return array
 
 
@@ -210,7 +142,7 @@ def tokens(outputs: Mapping[str, Array], rows: int) -> list[Tokens]:
 
 def sequences(outputs: Mapping[str, Array], rows: int) -> list[TokenSequence]:
     """One :class:`TokenSequence` a text; raises as :func:`output` does."""
-    vectors = output(outputs, SEQUENCE, rows)
+    vectors = output(outputs, SEQUENCE, rows, 3)
     return [
         TokenSequence(**fields, vectors=vectors[row, : len(fields["ids"])])
         for row, fields in enumerate(_token_fields(outputs, rows))
@@ -218,11 +150,12 @@ def sequences(outputs: Mapping[str, Array], rows: int) -> list[TokenSequence]:
 
 
 def _token_fields(outputs: Mapping[str, Array], rows: int) -> Iterator[dict[str, Any]]:
-    ids, mask, starts, limits, counts = (
-        output(outputs, name, rows)
-        for name in ("input_word_ids", "input_mask", "start_offsets", "limit_offsets", "token_count")
-    )
-    lengths = mask.sum(axis=-1)
+    ids, mask, starts, limits = (output(outputs, name, rows, 2) for name in _TOKENS)
+    counts = output(outputs, _COUNT, rows, 1)
+    if len({array.shape for array in (ids, mask, starts, limits)}) > 1:
+        shapes = ", ".join(f"{name} {list(outputs[name].shape)}" for name in _TOKENS)
+        raise DecodeError(f"the outputs for the tokens differ in their shapes: {shapes}")
+    lengths = mask.sum(axis=1)
     for row in range(rows):
         length = int(lengths[row])
         yield {
@@ -233,17 +166,37 @@ def _token_fields(outputs: Mapping[str, Array], rows: int) -> Iterator[dict[str,
         }
 
 
-def empty_vectors(metadata: ModelMetadata, signature_name: str, name: str) -> Array:
-    """What the output ``name`` of a signature is for no texts: float32 ``[0, dim]``.
+def join_vectors(parts: Sequence[Array], name: str) -> Array:
+    """Parts of an output, in order, as one array.
 
     Raises:
-        DecodeError: the model has no such signature or output.
+        DecodeError: they do not fit together: another version answered in between.
+    """
+    if len({part.shape[1:] for part in parts}) > 1:
+        widths = sorted({part.shape[1] for part in parts})
+        raise DecodeError(
+            f"the output {name!r} came with {' and '.join(map(str, widths))} dimensions: the server changed to another "
+            f"version of the model in between; ask again, or name a version"
+        )
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def static_width(metadata: ModelMetadata, signature_name: str, name: str) -> int | None:
+    """Size of the last dimension of a vector output, ``None`` if it is known only when it runs.
+
+    Raises:
+        SignatureNotFound: the model has no such signature.
+        DecodeError: the signature has no such output.
     """
     signature = metadata.signatures.get(signature_name)
-    spec = signature.outputs.get(name) if signature else None
-    if spec is None or spec.shape is None or len(spec.shape) != 2:
-        raise DecodeError(f"the model {metadata.name!r} has no signature {signature_name!r} with an output {name!r}")
-    return np.zeros((0, max(spec.shape[1], 0)), np.float32)
+    if signature is None:
+        found = ", ".join(metadata.signatures) or "none"
+        raise SignatureNotFound(f"the model {metadata.name!r} has no signature {signature_name!r} but {found}")
+    if name not in signature.outputs:
+        found = ", ".join(signature.outputs) or "none"
+        raise DecodeError(f"the signature {signature_name!r} has no output {name!r} but {found}")
+    shape = signature.outputs[name].shape
+    return shape[-1] if shape is not None and len(shape) == 2 and shape[-1] >= 0 else None
 
 
 def metadata_request(spec: ModelSpec) -> GetModelMetadataRequest:
@@ -252,15 +205,23 @@ def metadata_request(spec: ModelSpec) -> GetModelMetadataRequest:
 
 
 def parse_metadata(response: GetModelMetadataResponse) -> ModelMetadata:
-    """The answer to :func:`metadata_request`."""
+    """The answer to :func:`metadata_request`.
+
+    Raises:
+        DecodeError: it holds no signatures.
+    """
     # The type inside is known; Any.Unpack would look for it in another descriptor pool.
-    signatures = SignatureDefMap.FromString(response.metadata[_SIGNATURE_DEF].value).signature_def
+    try:
+        signatures = SignatureDefMap.FromString(response.metadata[_SIGNATURE_DEF].value).signature_def
+    except ProtobufError as error:
+        raise DecodeError(f"the answer's {_SIGNATURE_DEF} is no SignatureDefMap: {error}") from error
     return ModelMetadata(
         name=response.model_spec.name,
         version=response.model_spec.version.value,
         signatures={
             name: SignatureInfo(_specs(signature.inputs), _specs(signature.outputs))
             for name, signature in sorted(signatures.items())
+            if name != _INIT_OP
         },
     )
 
