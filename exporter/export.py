@@ -11,7 +11,7 @@ from typing import Any
 
 from . import bundle, sources, verify
 from .bundle import Bundle, Staging, Tensor
-from .config import ExportConfig
+from .config import SHORTEST_SEQUENCE, ExportConfig
 from .errors import ConfigError
 from .sources.checkpoint import Checkpoint, PoolingRecipe, TokenizerRules
 
@@ -106,6 +106,11 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
 def _max_seq_length(config: ExportConfig, checkpoint: Checkpoint) -> int:
     length, limit = config.max_seq_length, checkpoint.max_positions
     if length is None:
+        if checkpoint.max_seq_length < SHORTEST_SEQUENCE:
+            raise ConfigError(
+                f"{checkpoint.location} limits texts to {checkpoint.max_seq_length} tokens, and at least "
+                f"{SHORTEST_SEQUENCE} are needed; choose another limit with --max-seq-length"
+            )
         return checkpoint.max_seq_length
     if limit is not None and length > limit:
         raise ConfigError(f"max_seq_length is {length}, but {checkpoint.location} has only {limit} positions")

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..errors import CorruptSource, UnsupportedModel
 from . import tokenizer_rules
-from .checkpoint import BertConfig, Checkpoint, SourceFile, check_shapes, describe_file
-from .sentence_transformers import read_json, read_recipe
+from .checkpoint import BertConfig, Checkpoint, Dense, PoolingRecipe, SourceFile, check_shapes, describe_file
+from .sentence_transformers import read_json, read_object, read_recipe
 
 __all__ = ["is_folder", "read"]
 
@@ -69,6 +69,7 @@ def read(folder: Path) -> Checkpoint:
     rules = tokenizer_rules.fit(rules, config.vocab_size, root)
     notes: list[str] = []
     if recipe:
+        _check_widths(recipe.pooling, config.hidden_size, folder)
         if recipe.lowercase and not rules.lowercase:
             rules = replace(rules, lowercase=True, strip_accents=bool(rules.strip_accents))
         length = recipe.max_seq_length or length
@@ -90,6 +91,17 @@ def read(folder: Path) -> Checkpoint:
     )
 
 
+def _check_widths(pooling: PoolingRecipe, hidden_size: int, folder: Path) -> None:
+    """Hold each Dense layer's input to what comes before it."""
+    width = len(pooling.modes) * hidden_size
+    for step in pooling.steps:
+        if isinstance(step, Dense):
+            inputs, outputs = step.kernel.shape
+            if inputs != width:
+                raise CorruptSource(f"{folder}: a Dense module takes {inputs} values, but gets {width}")
+            width = outputs
+
+
 def _describe(paths: list[Path], folder: Path) -> tuple[SourceFile, ...]:
     return tuple(describe_file(path, folder) for path in paths if path.is_file())
 
@@ -97,9 +109,7 @@ def _describe(paths: list[Path], folder: Path) -> tuple[SourceFile, ...]:
 def _read_config(path: Path) -> BertConfig:
     if not path.is_file():
         raise CorruptSource(f"{path}: missing; a Hugging Face folder has one")
-    config = read_json(path)
-    if not isinstance(config, dict):
-        raise CorruptSource(f"{path}: not a JSON object")
+    config = read_object(path)
     family = config.get("model_type")
     if family != "bert":
         architectures = ", ".join(config.get("architectures") or ()) or "not named"
@@ -112,8 +122,11 @@ def _read_config(path: Path) -> BertConfig:
     if config.get("is_decoder"):
         raise UnsupportedModel(f"{path}: is_decoder is set; only encoders can be exported")
     activation = config.get("hidden_act", "gelu")
-    if activation not in _ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in _ACTIVATIONS:
         raise UnsupportedModel(f"{path}: hidden_act is {activation!r}; known are {', '.join(sorted(_ACTIVATIONS))}")
+    epsilon = config.get("layer_norm_eps", 1e-12)
+    if not isinstance(epsilon, int | float) or not epsilon > 0:
+        raise CorruptSource(f"{path}: layer_norm_eps is {epsilon!r}, not a positive number")
     hidden, heads = _size(config, "hidden_size", path), _size(config, "num_attention_heads", path)
     if hidden % heads:
         raise CorruptSource(f"{path}: hidden_size {hidden} is no multiple of num_attention_heads {heads}")
@@ -126,7 +139,7 @@ def _read_config(path: Path) -> BertConfig:
         max_positions=_size(config, "max_position_embeddings", path),
         type_vocab_size=_size(config, "type_vocab_size", path),
         activation=_ACTIVATIONS[activation],
-        layer_norm_eps=float(config.get("layer_norm_eps", 1e-12)),
+        layer_norm_eps=float(epsilon),
     )
 
 
@@ -167,9 +180,9 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
     try:
         tensors = load_file(path)
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptSource(f"{path}: not a readable safetensors file (cut short?): {error}") from error
-    return {name: np.asarray(value, np.float32) for name, value in tensors.items() if value.dtype.kind != "i"}
+    return {name: np.asarray(value, np.float32) for name, value in tensors.items() if value.dtype.kind not in "iu"}
 
 
 def _canonical(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

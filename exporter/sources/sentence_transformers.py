@@ -13,7 +13,7 @@ from ..config import POOLING_MODES
 from ..errors import CorruptSource, UnsupportedModel
 from .checkpoint import Dense, PoolingRecipe
 
-__all__ = ["Recipe", "read_json", "read_recipe"]
+__all__ = ["Recipe", "read_json", "read_object", "read_recipe"]
 
 #: The boolean settings of releases before 5.x, in the order in which their results are joined.
 _LEGACY_MODES = {
@@ -69,6 +69,18 @@ def read_json(path: Path) -> Any:
         raise CorruptSource(f"{path}: not readable as JSON: {error}") from error
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Parse a JSON file that holds an object.
+
+    Raises:
+        CorruptSource: it cannot be read or holds something else.
+    """
+    state = read_json(path)
+    if not isinstance(state, dict):
+        raise CorruptSource(f"{path}: not a JSON object")
+    return state
+
+
 def read_recipe(folder: Path, read_tensors: Callable[[Path], dict[str, np.ndarray]]) -> Recipe | None:
     """Read modules.json and the modules that it names; ``None`` where there is no modules.json.
 
@@ -84,8 +96,12 @@ def read_recipe(folder: Path, read_tensors: Callable[[Path], dict[str, np.ndarra
     if not listing.is_file():
         return None
     modules = read_json(listing)
-    if not isinstance(modules, list) or not all(isinstance(m, dict) and "type" in m for m in modules):
+    if not isinstance(modules, list) or not all(_is_module(module) for module in modules):
         raise CorruptSource(f"{listing}: not a list of modules")
+    for module in modules:
+        path = Path(module.get("path", ""))
+        if path.is_absolute() or ".." in path.parts:
+            raise CorruptSource(f"{listing}: the module path {module['path']!r} lies outside the folder")
     kinds = [module["type"].rpartition(".")[2] for module in modules]
     if kinds[:2] != ["Transformer", "Pooling"]:
         raise UnsupportedModel(
@@ -99,7 +115,7 @@ def read_recipe(folder: Path, read_tensors: Callable[[Path], dict[str, np.ndarra
     for kind, path in zip(kinds[2:], paths[2:], strict=True):
         if kind == "Normalize":
             if (path / "config.json").is_file():
-                _sentence_embedding_only(read_json(path / "config.json"), path / "config.json")
+                _sentence_embedding_only(read_object(path / "config.json"), path / "config.json")
             steps.append("normalize")
         elif kind == "Dense":
             steps.append(_dense(path, read_tensors))
@@ -115,14 +131,18 @@ def read_recipe(folder: Path, read_tensors: Callable[[Path], dict[str, np.ndarra
     return recipe
 
 
+def _is_module(state: Any) -> bool:
+    return isinstance(state, dict) and isinstance(state.get("type"), str) and isinstance(state.get("path", ""), str)
+
+
 def _pooling_modes(path: Path) -> tuple[str, ...]:
-    config = read_json(path)
-    if not isinstance(config, dict):
-        raise CorruptSource(f"{path}: not a JSON object")
+    config = read_object(path)
     modes = config.get("pooling_mode")
     if modes is None:
         modes = [mode for key, mode in _LEGACY_MODES.items() if config.get(key)] or ["mean"]
-    modes = (modes,) if isinstance(modes, str) else tuple(modes)
+    modes = tuple(modes) if isinstance(modes, list) else (modes,)
+    if not modes:
+        raise CorruptSource(f"{path}: pooling_mode is empty")
     for mode in modes:
         if mode not in POOLING_MODES:
             raise UnsupportedModel(f"{path}: pooling mode {mode!r} is unknown; known are {', '.join(POOLING_MODES)}")
@@ -137,11 +157,11 @@ def _sentence_embedding_only(config: dict[str, Any], path: Path) -> None:
 
 def _dense(path: Path, read_tensors: Callable[[Path], dict[str, np.ndarray]]) -> Dense:
     config_path = path / "config.json"
-    config = read_json(config_path)
+    config = read_object(config_path)
     _sentence_embedding_only(config, config_path)
     if config.get("use_residual"):
         raise UnsupportedModel(f"{config_path}: a Dense module with use_residual cannot be exported")
-    path_of_class = config.get("activation_function", "torch.nn.modules.activation.Tanh")
+    path_of_class = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
     name = path_of_class.rpartition(".")[2]
     # sentence-transformers itself runs no class from outside torch unless remote code is trusted.
     if name not in _ACTIVATIONS or not path_of_class.startswith("torch."):
@@ -149,10 +169,13 @@ def _dense(path: Path, read_tensors: Callable[[Path], dict[str, np.ndarray]]) ->
             f"{config_path}: activation {path_of_class!r} cannot be exported; torch's {', '.join(_ACTIVATIONS)} can"
         )
     tensors = read_tensors(path)
-    shape = (config["out_features"], config["in_features"])
+    shape = (config.get("out_features"), config.get("in_features"))
     kernel, bias = tensors.get("linear.weight"), tensors.get("linear.bias")
-    if kernel is None or kernel.shape != shape or (config.get("bias", True) != (bias is not None)):
+    shapes = (shape, shape[:1] if config.get("bias", True) else None)
+    if kernel is None or (kernel.shape, None if bias is None else bias.shape) != shapes:
         raise CorruptSource(f"{path}: its weights do not fit its config.json, which calls for {list(shape)}")
+    if not all(np.isfinite(value).all() for value in tensors.values()):
+        raise CorruptSource(f"{path}: its weights hold values that are not finite")
     return Dense(kernel.T, bias, _ACTIVATIONS[name])
 
 
@@ -160,19 +183,21 @@ def _transformer_settings(recipe: Recipe) -> None:
     path = recipe.transformer / "sentence_bert_config.json"
     if not path.is_file():
         return
-    config = read_json(path)
+    config = read_object(path)
     recipe.files.append(path)
     length = config.get("max_seq_length")
-    recipe.max_seq_length = int(length) if length else None
+    if length is not None and not isinstance(length, int):
+        raise CorruptSource(f"{path}: max_seq_length is {length!r}, not a whole number")
+    recipe.max_seq_length = length or None
     recipe.lowercase = bool(config.get("do_lower_case"))
 
 
 def _prompts(recipe: Recipe, path: Path) -> None:
     if not path.is_file():
         return
-    config = read_json(path)
-    name = config.get("default_prompt_name")
-    prompt = (config.get("prompts") or {}).get(name) if name else None
+    config = read_object(path)
+    prompts = config.get("prompts")
+    prompt = prompts.get(config.get("default_prompt_name")) if isinstance(prompts, dict) else None
     if prompt:
         recipe.notes.append(
             f"sentence-transformers puts the prompt {prompt!r} before every text of this model; "

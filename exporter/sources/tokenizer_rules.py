@@ -57,6 +57,8 @@ def _read(load: Any, where: Path) -> tuple[TokenizerRules, int | None]:
         raise UnsupportedModel(f"{where}: {type(tokenizer).__name__} is no fast tokenizer, so its rules cannot be read")
     rules = _parse(json.loads(backend.to_str()), tokenizer, where)
     limit = tokenizer.model_max_length
+    if limit is not None and not isinstance(limit, int | float):
+        raise CorruptSource(f"{where}: model_max_length is {limit!r}, not a number")
     # transformers' stand-in for "no limit" is 1e30.
     return rules, int(limit) if limit is not None and limit < 1_000_000 else None
 
