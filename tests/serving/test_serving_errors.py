@@ -1,0 +1,65 @@
+"""One table from status codes to exceptions, and what is exported."""
+
+from __future__ import annotations
+
+import re
+
+import grpc
+import pytest
+import rawbert.serving
+from rawbert.serving import ChannelConfig, Client, ServingError, channel, errors
+
+
+@pytest.mark.parametrize("code", grpc.StatusCode, ids=lambda code: code.name)
+def test_every_status_code_is_mapped(code: grpc.StatusCode) -> None:
+    kind, advice = errors.STATUS[code]
+    assert issubclass(kind, ServingError)
+    assert advice
+
+
+def test_the_docstring_draws_the_tree() -> None:
+    drawn = set(re.findall(r"── (\w+)", errors.__doc__ or "")) | {"ServingError"}
+    assert drawn == {name for name in errors.__all__ if name[0].isupper()}
+
+
+def test_exported_names() -> None:
+    assert set(rawbert.serving.__all__) == {
+        "CallCancelled", "ChannelConfig", "Client", "DeadlineExceeded", "DecodeError", "InvalidRequest",
+        "ModelMetadata", "ModelNotFound", "ServerFault", "ServerOverloaded", "ServerUnavailable", "ServingError",
+        "SignatureInfo", "SignatureNotFound", "TensorSpec", "TokenSequence", "Tokens", "Unauthenticated",
+        "VersionStatus",
+    }  # fmt: skip
+    for name in rawbert.serving.__all__:
+        assert getattr(rawbert.serving, name).__doc__
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"max_message_bytes": 0}, {"max_message_bytes": -2}, {"keepalive_time": -1}, {"keepalive_timeout": 0}],
+)
+def test_channel_settings_that_cannot_work(settings: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        ChannelConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_channel_settings_become_options() -> None:
+    assert ChannelConfig() == ChannelConfig(max_message_bytes=-1)
+    options = dict(channel.options(ChannelConfig(max_message_bytes=5, keepalive_time=2, keepalive_timeout=1)))
+    assert options["grpc.max_receive_message_length"] == options["grpc.max_send_message_length"] == 5
+    assert (options["grpc.keepalive_time_ms"], options["grpc.keepalive_timeout_ms"]) == (2000, 1000)
+    assert "grpc.keepalive_time_ms" not in dict(channel.options(ChannelConfig(keepalive_time=0)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"model": ""}, "model is empty"),
+        ({"model": "m", "version": 1, "version_label": "stable"}, "not both"),
+        ({"model": "m", "max_batch_size": 0}, "max_batch_size"),
+        ({"model": "m", "timeout": 0}, "timeout"),
+        ({"model": "m", "timeout": float("nan")}, "timeout"),
+    ],
+)
+def test_client_settings_that_cannot_work(settings: dict[str, object], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Client("localhost:1", **settings)  # type: ignore[arg-type]

@@ -1,0 +1,128 @@
+"""Arguments to requests and outputs to results, without a server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from rawbert.serving import DecodeError, ModelMetadata, SignatureInfo, SignatureNotFound, TensorSpec, requests
+from rawbert.serving.protos import GetModelMetadataResponse, GetModelStatusResponse
+
+
+def test_texts_may_be_str_and_bytes_of_any_iterable() -> None:
+    assert requests.as_texts(["é", b"\xff\0"]) == ["é".encode(), b"\xff\0"]
+    assert requests.as_texts(text for text in ("a", "b")) == [b"a", b"b"]
+    assert requests.as_texts(np.array(["a", "b"])) == [b"a", b"b"]
+    assert requests.as_texts([]) == []
+
+
+@pytest.mark.parametrize("single", ["text", b"text", bytearray(b"text")])
+def test_a_single_text_is_refused(single: Any) -> None:
+    with pytest.raises(TypeError, match=r"single .* give a list of texts"):
+        requests.as_texts(single)
+
+
+def test_what_is_no_text_is_refused_by_its_place() -> None:
+    with pytest.raises(TypeError, match=r"texts\[1\] is a NoneType"):
+        requests.as_texts(["a", None])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match=r"texts\[2\]: .*'\\ud83d' at position 3 is a lone surrogate"):
+        requests.as_texts(["a", b"\xed", "abc\ud83d"])
+
+
+@pytest.mark.parametrize(("count", "size", "sizes"), [(0, 2, []), (1, 2, [1]), (4, 2, [2, 2]), (5, 2, [2, 2, 1])])
+def test_chunks(count: int, size: int, sizes: list[int]) -> None:
+    texts = [str(at).encode() for at in range(count)]
+    parts = list(requests.chunks(texts, size))
+    assert [len(part) for part in parts] == sizes
+    assert [text for part in parts for text in part] == texts
+
+
+def test_model_spec() -> None:
+    spec = requests.model_spec("m", 0, signature_name="s")
+    assert (spec.name, spec.HasField("version"), spec.version.value, spec.signature_name) == ("m", True, 0, "s")
+    assert requests.model_spec("m", version_label="stable").WhichOneof("version_choice") == "version_label"
+    assert requests.model_spec("m").WhichOneof("version_choice") is None
+
+
+def outputs(**changes: Any) -> dict[str, Any]:
+    """Answer of ``sequence`` for two texts, of 3 and 2 tokens; a change to None leaves an output out."""
+    made: dict[str, Any] = {
+        "sequence_output": np.arange(12, dtype=np.float32).reshape(2, 3, 2),
+        "input_word_ids": np.array([[1, 7, 2], [1, 2, 0]], np.int32),
+        "input_mask": np.array([[1, 1, 1], [1, 1, 0]], np.int32),
+        "start_offsets": np.array([[-1, 0, -1], [-1, -1, -1]], np.int32),
+        "limit_offsets": np.array([[-1, 4, -1], [-1, -1, -1]], np.int32),
+        "token_count": np.array([5, 2], np.int32),
+        **changes,
+    }
+    return {name: array for name, array in made.items() if array is not None}
+
+
+def test_sequences_are_trimmed_to_their_tokens() -> None:
+    long, short = requests.sequences(outputs(), 2)
+    assert long.ids.tolist() == [1, 7, 2]
+    assert (long.start_offsets.tolist(), long.limit_offsets.tolist()) == ([-1, 0, -1], [-1, 4, -1])
+    assert (len(long), long.token_count, long.truncated) == (3, 5, True)
+    assert short.vectors.tolist() == [[6, 7], [8, 9]]
+    assert (len(short), short.token_count, short.truncated) == (2, 2, False)
+    assert [len(tokens) for tokens in requests.tokens(outputs(sequence_output=None), 2)] == [3, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"sequence_output": None}, "no output 'sequence_output' but input_mask"),
+        ({"token_count": None}, "no output 'token_count'"),
+        ({"token_count": np.zeros((2, 1), np.int32)}, "token_count"),
+        ({"input_mask": np.ones(2, np.int32)}, "input_mask"),
+        ({"input_word_ids": np.zeros((3, 3), np.int32)}, "for 2 texts"),
+        ({"start_offsets": np.zeros((2, 4), np.int32)}, "differ in their shapes"),
+        ({"sequence_output": np.zeros((2, 3), np.float32)}, "sequence_output"),
+    ],
+)
+def test_an_answer_that_breaks_the_contract_is_a_decode_error(change: dict[str, Any], says: str) -> None:
+    with pytest.raises(DecodeError, match=says):
+        requests.sequences(outputs(**change), 2)
+
+
+def test_parts_of_unequal_width_are_not_joined() -> None:
+    joined = requests.join_vectors([np.zeros((2, 3), np.float32), np.ones((1, 3), np.float32)], "embedding")
+    assert joined.tolist() == [[0] * 3, [0] * 3, [1] * 3]
+    with pytest.raises(DecodeError, match="3 and 4 dimensions: the server changed to another version"):
+        requests.join_vectors([np.zeros((2, 3)), np.zeros((2, 4))], "embedding")
+
+
+def model(shape: tuple[int, ...] | None) -> ModelMetadata:
+    return ModelMetadata("m", 1, {"embed": SignatureInfo({}, {"embedding": TensorSpec("embedding", "float32", shape)})})
+
+
+def test_static_width() -> None:
+    assert requests.static_width(model((-1, 8)), "embed", "embedding") == 8
+    assert requests.static_width(model((-1, -1)), "embed", "embedding") is None
+    assert requests.static_width(model(None), "embed", "embedding") is None
+    with pytest.raises(SignatureNotFound, match="no signature 'pooled' but embed"):
+        requests.static_width(model((-1, 8)), "pooled", "pooled_output")
+    with pytest.raises(DecodeError, match="no output 'x' but embedding"):
+        requests.static_width(model((-1, 8)), "embed", "x")
+
+
+def test_metadata_that_is_garbage_is_a_decode_error() -> None:
+    response = GetModelMetadataResponse()
+    response.metadata["signature_def"].value = b"\xff\xff\xff"
+    with pytest.raises(DecodeError, match="SignatureDefMap"):
+        requests.parse_metadata(response)
+
+
+def test_statuses_are_sorted_and_name_their_state() -> None:
+    response = GetModelStatusResponse()
+    for version, state in ((1, 50), (12, 30), (2, 20), (3, 99)):
+        response.model_version_status.add(version=version).state = state  # type: ignore[assignment]
+    response.model_version_status[0].status.error_code = 5  # type: ignore[assignment]
+    response.model_version_status[0].status.error_message = "gone"
+    found = [(each.version, each.state) for each in requests.parse_status(response)]
+    assert found == [(12, "AVAILABLE"), (3, "UNKNOWN"), (2, "LOADING"), (1, "END")]
+    assert (requests.parse_status(response)[-1].error_code, requests.parse_status(response)[-1].error_message) == (
+        5,
+        "gone",
+    )
