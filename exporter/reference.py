@@ -69,7 +69,7 @@ class HubReference:
         vocab = encoder.vocab_file.asset_path.numpy().decode()
         tokenizer = BertTokenizer(vocab=vocab, do_lower_case=bool(encoder.do_lower_case.numpy()))
         self.tokenize = ReferenceTokenizer(tokenizer, max_seq_length)
-        tables = [v for v in encoder.variables if v.name.endswith("word_embeddings/embeddings:0")]
+        tables = [v for v in getattr(encoder, "variables", ()) if v.name.endswith("word_embeddings/embeddings:0")]
         self.rows = int(tables[0].shape[0]) if tables else None
         self._recipe: list[Any] = []
 

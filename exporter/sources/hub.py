@@ -89,7 +89,8 @@ def read(folder: Path) -> Checkpoint:
     rules = tokenizer_rules.read_vocab_file(vocab_path, lowercase=lowercase)
 
     hidden = _probe(layer, rules.cls_id, folder)
-    variables = {variable.name.partition(":")[0]: variable for variable in encoder.variables}
+    # A SavedModel that Keras did not write may list no variables.
+    variables = {variable.name.partition(":")[0]: variable for variable in getattr(encoder, "variables", ())}
     table = next((v for name, v in variables.items() if name.endswith("word_embeddings/embeddings")), None)
     if table is not None:
         rules = tokenizer_rules.fit(rules, int(table.shape[0]), folder)
