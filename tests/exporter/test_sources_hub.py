@@ -1,0 +1,184 @@
+"""Hub-format folders: hub_bert has the weights of tiny_bert, written by tf-models-official."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from folders import use_vocabulary, vocabulary
+from rawbert.exporter import CorruptSource, SourceError, UnsupportedModel, VocabularyError, sources
+
+
+@pytest.fixture(scope="module")
+def loaded(data: Path):
+    return sources.load(data / "hub_bert")
+
+
+@pytest.fixture
+def folder(data: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(data / "hub_bert", tmp_path / "model")
+
+
+def test_the_encoder_is_described(data: Path, loaded):
+    assert (loaded.kind, loaded.location, loaded.hub_path) == ("hub", data / "hub_bert", data / "hub_bert")
+    assert (loaded.max_seq_length, loaded.max_positions, loaded.hidden_size) == (64, 64, 32)
+    assert loaded.pooling is None
+    assert loaded.notes == ()
+    bert = loaded.bert
+    assert (bert.vocab_size, bert.hidden_size, bert.num_layers, bert.num_heads) == (99, 32, 3, 4)
+    assert (bert.intermediate_size, bert.max_positions, bert.type_vocab_size) == (64, 64, 2)
+    assert bert.activation is None  # a Hub encoder does not say
+    assert {"saved_model.pb", "assets/vocab.txt", "variables/variables.index"} <= {file.path for file in loaded.files}
+
+
+def test_weights_are_found_under_their_canonical_names(loaded, checkpoint):
+    assert set(loaded.weights) == set(checkpoint.weights)
+    for name, value in checkpoint.weights.items():
+        np.testing.assert_array_equal(loaded.weights[name], value, err_msg=name)
+
+
+def test_the_tokenizers_rules_are_those_of_its_vocabulary(loaded, checkpoint):
+    assert loaded.tokenizer == checkpoint.tokenizer
+
+
+def test_auto_and_native_rebuild_it_with_the_activation_that_gives_its_outputs(loaded):
+    from rawbert.exporter import savedmodel
+
+    for impl in ("auto", "native"):
+        name, encoder = savedmodel.choose_encoder(loaded, impl)
+        assert name == "native"
+        assert encoder._config.activation == "gelu_tanh"
+    assert savedmodel.choose_encoder(loaded, "hub")[0] == "hub"
+
+
+def write_encoder(folder: Path, call=None, vocab: Path | None = None, **variables) -> Path:
+    """A SavedModel with the given call; ``table`` makes it a lookup of token vectors that no BERT is."""
+    import tensorflow as tf
+
+    class Encoder(tf.Module):
+        pass
+
+    module = Encoder()
+    for name, value in variables.items():
+        setattr(module, name, tf.Variable(value, name=name))
+    if vocab is not None:
+        module.vocab_file = tf.saved_model.Asset(str(vocab))
+        module.do_lower_case = tf.Variable(True, trainable=False, name="do_lower_case")
+    if call is not None:
+        spec = tf.TensorSpec([None, None], tf.int32)
+        names = ("input_word_ids", "input_mask", "input_type_ids")
+        module.__call__ = tf.function(call(module), input_signature=[dict.fromkeys(names, spec)])
+    tf.saved_model.save(module, str(folder))
+    return folder
+
+
+def averaging(module):
+    """A text encoder with the Hub's common API that is no BERT."""
+    import tensorflow as tf
+
+    def call(inputs):
+        sequence = tf.gather(module.table, inputs["input_word_ids"])
+        return {"sequence_output": sequence, "pooled_output": tf.reduce_mean(sequence, 1), "default": sequence[:, 0]}
+
+    return call
+
+
+def test_an_encoder_that_is_no_bert_is_taken_as_a_black_box_only(data: Path, tmp_path: Path):
+    from rawbert.exporter import savedmodel
+
+    table = np.random.default_rng(0).normal(size=(99, 8)).astype(np.float32)
+    folder = write_encoder(tmp_path / "model", averaging, data / "tiny_bert" / "vocab.txt", table=table)
+    loaded = sources.load(folder)
+    assert loaded.bert is None
+    assert (loaded.hidden_size, loaded.max_positions, loaded.max_seq_length) == (8, None, 128)
+    (note,) = loaded.notes
+    assert "128 tokens" in note
+    assert savedmodel.choose_encoder(loaded, "auto")[0] == "hub"
+    with pytest.raises(UnsupportedModel, match="not those of a plain BERT"):
+        savedmodel.choose_encoder(loaded, "native")
+
+
+def test_weights_that_give_other_outputs_than_the_layer_are_not_rebuilt(loaded):
+    import dataclasses
+
+    from rawbert.exporter import savedmodel
+
+    weights = {**loaded.weights, "pooler/bias": loaded.weights["pooler/bias"] + 1}
+    changed = dataclasses.replace(loaded, weights=weights)
+    assert savedmodel.choose_encoder(changed, "auto")[0] == "hub"
+    with pytest.raises(UnsupportedModel, match="use --encoder-impl hub"):
+        savedmodel.choose_encoder(changed, "native")
+
+
+def test_a_savedmodel_without_a_vocabulary_is_refused(tmp_path: Path):
+    folder = write_encoder(tmp_path / "model", averaging, table=np.zeros((99, 8), np.float32))
+    with pytest.raises(UnsupportedModel, match="a vocab_file"):
+        sources.load(folder)
+
+
+def test_a_savedmodel_that_cannot_be_called_is_refused(data: Path, tmp_path: Path):
+    folder = write_encoder(tmp_path / "model", vocab=data / "tiny_bert" / "vocab.txt")
+    with pytest.raises(UnsupportedModel, match=str(folder)):
+        sources.load(folder)
+
+
+def test_an_encoder_of_another_api_is_refused(data: Path, tmp_path: Path):
+    def call(module):
+        return lambda inputs: {"embedding": inputs["input_word_ids"]}
+
+    folder = write_encoder(tmp_path / "model", call, data / "tiny_bert" / "vocab.txt")
+    with pytest.raises(UnsupportedModel, match="returns embedding; pooled_output and sequence_output are needed"):
+        sources.load(folder)
+
+
+def test_a_preprocessing_model_is_refused(tmp_path: Path):
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.__call__ = tf.function(tf.strings.lower, input_signature=[tf.TensorSpec([None], tf.string)])
+    tf.saved_model.save(module, str(tmp_path / "model"))
+    with pytest.raises(UnsupportedModel, match=str(tmp_path)):
+        sources.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("file", "keep"),
+    [
+        ("saved_model.pb", 1000),
+        ("variables/variables.index", 20),
+        ("variables/variables.data-00000-of-00001", 100),
+    ],
+)
+def test_a_cut_file_is_refused(folder: Path, file: str, keep: int):
+    (folder / file).write_bytes((folder / file).read_bytes()[:keep])
+    with pytest.raises(CorruptSource, match=str(folder)):
+        sources.load(folder)
+
+
+def test_an_empty_file_is_refused(folder: Path):
+    (folder / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(SourceError, match=str(folder)):
+        sources.load(folder)
+
+
+@pytest.mark.parametrize("gone", ["variables", "assets/vocab.txt"])
+def test_missing_files_are_refused(folder: Path, gone: str):
+    path = folder / gone
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(CorruptSource, match=str(folder)):
+        sources.load(folder)
+
+
+def test_a_vocabulary_of_another_size_than_the_table_is_refused(folder: Path):
+    tokens = vocabulary(folder / "assets")
+    use_vocabulary(folder / "assets", tokens[:-1])
+    with pytest.raises(VocabularyError, match="98 tokens, but the embedding table has 99 rows"):
+        sources.load(folder)
+
+
+def test_a_vocabulary_without_cls_is_refused(folder: Path):
+    use_vocabulary(folder / "assets", [token.replace("[CLS]", "zzz") for token in vocabulary(folder / "assets")])
+    with pytest.raises(VocabularyError, match=r"no \[CLS\]"):
+        sources.load(folder)
