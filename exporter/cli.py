@@ -22,6 +22,7 @@ from rich.table import Table
 from .bundle import Bundle
 from .config import ENCODER_IMPLS, POOLING_MODES, SIGNATURES, ExportConfig
 from .errors import ConfigError, ExportError
+from .opsets import NEWEST, RELEASES
 
 __all__ = ["export"]
 
@@ -62,6 +63,10 @@ def _split(context: click.Context, parameter: click.Parameter, values: tuple[str
     help="Scale embed's vectors to length 1.  [default: as the recipe says]",
 )
 @click.option("--name", help="Model name that clients use.  [default: the last part of --output]")
+@click.option(
+    "--target-serving", type=click.Choice(RELEASES), default=NEWEST, show_default=True,
+    help="TensorFlow Serving release that must be able to run it.",
+)  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace the version if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON instead of a table.")
 def export(encoder: Path, output: Path, as_json: bool, **settings: Any) -> None:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import opsets
 from .errors import ConfigError
 
 __all__ = ["ENCODER_IMPLS", "POOLING_MODES", "SIGNATURES", "ExportConfig"]
@@ -37,6 +38,8 @@ class ExportConfig:
         pooling: how ``embed`` turns token vectors into one vector, one of :data:`POOLING_MODES`; ``None``
             takes the checkpoint's own recipe (and offers no ``embed`` where it has none).
         normalize: scale ``embed``'s vectors to length 1; ``None`` as the recipe says.
+        target_serving: TensorFlow Serving release that must be able to run it, one of
+            :data:`.opsets.RELEASES`.
         force: replace ``version`` if it exists.
         tolerance: verification's largest absolute difference, times max(1, largest reference value).
         min_cosine: verification's smallest cosine between an output vector and its reference.
@@ -54,6 +57,7 @@ class ExportConfig:
     name: str | None = None
     pooling: str | None = None
     normalize: bool | None = None
+    target_serving: str = opsets.NEWEST
     force: bool = False
     tolerance: float = 1e-5
     min_cosine: float = 0.99999
@@ -71,6 +75,7 @@ class ExportConfig:
                 "for [CLS], one token and [SEP]"
             )
         _one_of("encoder_impl", self.encoder_impl, ENCODER_IMPLS)
+        _one_of("target_serving", self.target_serving, opsets.RELEASES)
         if self.pooling is not None:
             _one_of("pooling", self.pooling, POOLING_MODES)
         if self.signatures is not None:

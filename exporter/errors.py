@@ -11,6 +11,7 @@
     │   └── VocabularyError      the vocabulary does not fit the model
     ├── OutputError              the bundle cannot be written
     │   └── VersionExists        that version is there already
+    ├── TargetError              the target TensorFlow Serving release cannot run the SavedModel
     └── VerificationError        the written SavedModel differs from its reference
 """
 
@@ -23,6 +24,7 @@ __all__ = [
     "OutputError",
     "SourceError",
     "SourceNotFound",
+    "TargetError",
     "UnsupportedModel",
     "VerificationError",
     "VersionExists",
@@ -64,6 +66,10 @@ class OutputError(ExportError):
 
 class VersionExists(OutputError):
     """The version is there already and ``force`` was not given."""
+
+
+class TargetError(ExportError):
+    """The target TensorFlow Serving release cannot run the written SavedModel; nothing was published."""
 
 
 class VerificationError(ExportError):

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
-from . import bundle, sources, verify
+from . import bundle, opgate, sources, verify
 from .bundle import Bundle, Staging, Tensor
 from .config import SHORTEST_SEQUENCE, ExportConfig
-from .errors import ConfigError
+from .errors import ConfigError, TargetError
+from .protos import SavedModel
 from .sources.checkpoint import Checkpoint, PoolingRecipe, TokenizerRules
 
 __all__ = ["export"]
@@ -70,6 +72,8 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         functions = savedmodel.write(module, names, checkpoint, staging.folder)
         described = {name: _outputs(function) for name, function in functions.items()}
 
+        _gate(staging.folder, config.target_serving)
+
         say("verifying it in a fresh process")
         overridden = config.pooling is not None or config.normalize is not None
         report = verify.verify(
@@ -101,6 +105,14 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         seconds=time.monotonic() - began,
         manifest=manifest,
     )
+
+
+def _gate(folder: Path, target: str) -> None:
+    """Hold every op of the written graph to the target release."""
+    saved_model = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    problems = opgate.check(saved_model, target)
+    if problems:
+        raise TargetError(f"{opgate.explain(problems, target)}\nnothing was published")
 
 
 def _max_seq_length(config: ExportConfig, checkpoint: Checkpoint) -> int:
@@ -171,6 +183,7 @@ def _manifest(
             "configuration": asdict(checkpoint.bert) if checkpoint.bert is not None and impl == "native" else None,
         },
         "precision": "float32",
+        "target_serving": config.target_serving,
         "max_seq_length": length,
         "tokenizer": _tokenizer(checkpoint.tokenizer),
         "pooling": recipe,

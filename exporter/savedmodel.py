@@ -29,6 +29,9 @@ from .tokenizer import Tokenizer
 
 __all__ = ["build", "choose_encoder", "write"]
 
+#: Attributes that TensorFlow writes without need, and that older releases refuse the whole graph for.
+_COSMETIC = {("VarHandleOp", "debug_name")}
+
 #: An encoder that is no BERT after all is off by far more. (What comes out is verified, whatever this says.)
 _SAME = 1e-2
 
@@ -105,7 +108,26 @@ def write(module: ServingModule, names: Sequence[str], checkpoint: Checkpoint, f
         module.vocab_file = tf.saved_model.Asset(os.fspath(vocab))
         try:
             tf.saved_model.save(module, os.fspath(folder), signatures=functions)
+            _strip(folder)
         except (tf.errors.OpError, OSError) as error:
             reason = getattr(error, "message", None) or str(error)
             raise OutputError(f"{folder}: the SavedModel cannot be written: {reason}") from error
     return functions
+
+
+def _strip(folder: Path) -> None:
+    """Take attributes out of the graph that say nothing and that older servers do not know."""
+    from tensorflow.core.protobuf import saved_model_pb2
+    from tensorflow.python.saved_model import fingerprinting_utils
+
+    path = folder / "saved_model.pb"
+    saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    for meta_graph in saved_model.meta_graphs:
+        graph = meta_graph.graph_def
+        for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
+            for node in nodes:
+                for op, attr in _COSMETIC:
+                    if node.op == op and attr in node.attr:
+                        del node.attr[attr]
+    path.write_bytes(saved_model.SerializeToString(deterministic=True))
+    fingerprinting_utils.write_fingerprint(os.fspath(folder))
