@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import threading
 from pathlib import Path
+from queue import SimpleQueue
 
 import click
 
@@ -57,24 +57,29 @@ def serve(model_name: str, model_base_path: Path, port: int, host: str) -> None:
         server = EmbeddedServer(model_name, model_base_path, port, host)
     except StartError as error:
         raise click.ClickException(str(error)) from error
-    if not stop.is_set():
+    if stop.empty():
         server.start()
         click.echo(f"Serving {model_name} version {server.version}", err=True)
         shown = f"[{host}]" if ":" in host else host
         click.echo(f"Running gRPC ModelServer at {shown}:{server.port} ...", err=True)
-        stop.wait()
+        stop.get()
         click.echo("Stopping: calls in flight may finish; a second signal ends them.", err=True)
     server.stop(_GRACE)
 
 
-def _stop_signal() -> threading.Event:
-    """An event that SIGTERM and SIGINT set; a second signal ends the process at once."""
-    stop = threading.Event()
+def _stop_signal() -> SimpleQueue[int]:
+    """A queue into which SIGTERM and SIGINT put their number; a second signal ends the process at once."""
+    # Not an Event: the handler runs in the thread that waits, and Event.set() takes a lock that Event.wait() may hold
+    # at that very moment. SimpleQueue.put() is made to be called from a handler.
+    stop: SimpleQueue[int] = SimpleQueue()
+    stopping = False
 
     def handle(number: int, frame: object) -> None:
-        if stop.is_set():
+        nonlocal stopping
+        if stopping:
             os._exit(128 + number)
-        stop.set()
+        stopping = True
+        stop.put(number)
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)

@@ -82,11 +82,13 @@ class SavedModel:
         """
         signature = self.signatures[signature_name]
         names = sorted(signature.inputs)
+        # In one order whatever the caller's: what is prepared costs memory, and so many outputs have many orders.
+        fetched = tuple(sorted(outputs))
         try:
-            values = self._callable(signature_name, tuple(outputs))(*(inputs[name] for name in names))
+            values = self._callable(signature_name, fetched)(*(inputs[name] for name in names))
         except Exception as error:
             raise _failure(error) from error
-        return dict(zip(outputs, values, strict=True))
+        return dict(zip(fetched, values, strict=True))
 
     def close(self) -> None:
         """Free the model."""

@@ -1,0 +1,144 @@
+"""Calls of the embedded server by the official stubs: encodings of strings, many callers, empty batches."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import toy_models
+import wire
+
+STRING = 7
+
+
+@pytest.fixture
+def words(text_server: Any) -> Any:
+    """The stub of tensorflow-serving-api on the text model."""
+    from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+    with grpc.insecure_channel(text_server.address) as channel:
+        yield prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+
+def request(model: str, signature: str, name: str, data: bytes, *outputs: str) -> Any:
+    """A request with one input, which ``data`` is the serialised TensorProto of."""
+    from tensorflow_serving.apis import predict_pb2
+
+    asked = predict_pb2.PredictRequest(output_filter=outputs)
+    asked.model_spec.name = model
+    asked.model_spec.signature_name = signature
+    asked.inputs[name].MergeFromString(data)
+    return asked
+
+
+def array(proto: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.make_ndarray(proto)
+
+
+def values(*texts: bytes) -> bytes:
+    return b"".join(wire.field(8, wire.LENGTH, text) for text in texts)
+
+
+def content(*texts: bytes) -> bytes:
+    lengths = b"".join(wire.varint(len(text)) for text in texts)
+    return wire.field(4, wire.LENGTH, lengths + b"".join(texts))
+
+
+TEXTS = [b"a\0", b"", b"\xff" * 200]
+
+
+@pytest.mark.parametrize(
+    ("data", "texts"),
+    [
+        (wire.tensor(STRING, (3,), values(*TEXTS)), TEXTS),
+        (wire.tensor(STRING, (3,), content(*TEXTS)), TEXTS),
+        (wire.tensor(STRING, (3,), values(b"x", b"yz")), [b"x", b"yz", b"yz"]),
+        (wire.tensor(STRING, (2,)), [b"", b""]),
+        (wire.tensor(STRING, (1,), values(b"x", b"yz")), [b"x"]),
+    ],
+    ids=["string_val", "tensor_content", "fewer than the shape", "none", "too many"],
+)
+def test_strings_arrive_in_every_encoding(words: Any, data: bytes, texts: list[bytes]) -> None:
+    answer = words.Predict(request("text", "tokenize", "text", data, "input_word_ids", "input_mask"))
+    ids, mask = (array(answer.outputs[name]) for name in ("input_word_ids", "input_mask"))
+    assert [row[kept == 1].tolist() for row, kept in zip(ids, mask, strict=True)] == [
+        toy_models.ids(text) for text in texts
+    ]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        wire.tensor(STRING, (2,), wire.field(4, wire.LENGTH, b"\x01\xc8\x01ab")),
+        wire.tensor(STRING, (2,), wire.field(4, wire.LENGTH, b"\x80")),
+        wire.tensor(STRING, (-1,), values(b"a")),
+        wire.tensor(STRING, (2**31, 2**31), values(b"a")),
+    ],
+    ids=["lengths past the end", "a length cut", "a negative dimension", "a huge dimension"],
+)
+def test_strings_that_contradict_themselves_are_refused(words: Any, data: bytes) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        words.Predict(request("text", "tokenize", "text", data))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.details() == "tensor parsing error: text"
+
+
+@pytest.mark.parametrize("signature", ["embed", "pooled", "sequence", "tokenize"])
+def test_an_empty_batch_has_empty_answers_of_every_output(words: Any, signature: str) -> None:
+    answer = words.Predict(request("text", signature, "text", wire.tensor(STRING, (0,))))
+    assert answer.outputs
+    for proto in answer.outputs.values():
+        assert proto.tensor_shape.dim[0].size == 0
+        # Dtype and shape only.
+        assert {field.name for field, _ in proto.ListFields()} == {"dtype", "tensor_shape"}
+
+
+def test_many_callers_each_get_their_own_answer(official: Any) -> None:
+    def ask(number: int) -> tuple[list[float], list[float]]:
+        sent = np.arange(number, number + number % 7 + 1, dtype=np.float32)
+        data = wire.tensor(1, sent.shape, wire.field(4, wire.LENGTH, sent.tobytes()))
+        return list(official.Predict(request("arithmetic", "", "x", data)).outputs["y"].float_val), list(sent / 2 + 2)
+
+    with ThreadPoolExecutor(32) as pool:
+        for answered, expected in pool.map(ask, range(1000)):
+            assert answered == expected
+
+
+def test_what_the_graph_refuses_fails_that_call_alone(official: Any) -> None:
+    def ask(value: float) -> grpc.StatusCode:
+        sent = wire.tensor(1, (1,), wire.field(4, wire.LENGTH, np.float32([value]).tobytes()))
+        try:
+            answer = official.Predict(request("arithmetic", "fails", "x", sent))
+        except grpc.RpcError as error:
+            code: grpc.StatusCode = error.code()
+            return code
+        assert list(answer.outputs["y"].float_val) == [value]
+        return grpc.StatusCode.OK
+
+    with ThreadPoolExecutor(16) as pool:
+        for value, code in zip([-1.0, 1.0] * 50, pool.map(ask, [-1.0, 1.0] * 50), strict=True):
+            assert code is (grpc.StatusCode.OK if value < 0 else grpc.StatusCode.INVALID_ARGUMENT)
+
+
+def test_an_output_filter_is_prepared_once_whatever_its_order(model_root: Path) -> None:
+    from rawbert.serving.server.runtime import SavedModel
+
+    model = SavedModel(model_root / "text" / "3")
+    texts = {"text": np.array([b"ab"], object)}
+    for names in permutations(("input_word_ids", "input_mask", "token_count")):
+        answer = model.run("tokenize", texts, names)
+        assert {name: value.tolist() for name, value in answer.items()} == {
+            "input_word_ids": [toy_models.ids(b"ab")],
+            "input_mask": [[1, 1, 1, 1]],
+            "token_count": [4],
+        }
+    # Each costs about a megabyte and a third of a second, and six outputs have 1,956 orders.
+    assert len(model._callables) == 1
+    model.close()

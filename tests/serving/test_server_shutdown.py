@@ -1,0 +1,92 @@
+"""How ``rawbert serve`` ends while a call is in flight."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import wire
+
+SERVE = [sys.executable, "-c", "from rawbert.serving.cli import main; main()", "serve"]
+
+
+@contextmanager
+def busy(base_path: Path, steps: int) -> Iterator[tuple[subprocess.Popen[str], Any]]:
+    """A server process, and a call to it that has begun and takes ``steps``."""
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    flags = ["--model_name", "m", "--model_base_path", str(base_path), "--host", "127.0.0.1", "--port", "0"]
+    with subprocess.Popen([*SERVE, *flags], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            address = _line(process, r"Running gRPC ModelServer at (\S+) \.\.\.$")
+
+            def request(count: int) -> Any:
+                asked = predict_pb2.PredictRequest()
+                asked.model_spec.name = "m"
+                asked.model_spec.signature_name = "slow"
+                content = wire.field(4, wire.LENGTH, np.int32([count]).tobytes())
+                asked.inputs["steps"].MergeFromString(wire.tensor(3, (1,), content))
+                return asked
+
+            with grpc.insecure_channel(address) as channel:
+                stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+                stub.Predict(request(1))
+                call = stub.Predict.future(request(steps))
+                # Behind it on the same connection: once this is answered, the other has arrived.
+                stub.Predict(request(1))
+                yield process, call
+        finally:
+            process.kill()
+
+
+def _line(process: subprocess.Popen[str], pattern: str) -> str:
+    """What the pattern's group matches in the next line that it matches."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if found := re.match(pattern, line):
+            return found.group(1)
+    pytest.fail(f"the server ended without {pattern!r}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_call_in_flight_is_answered_before_the_process_ends(model_root: Path, number: signal.Signals) -> None:
+    with busy(model_root / "arithmetic", steps=30_000) as (process, call):
+        assert not call.done()
+        process.send_signal(number)
+        assert len(call.result().outputs["y"].float_val) == 1
+        assert process.wait() == 0
+
+
+def test_a_second_signal_ends_the_process_at_once(model_root: Path) -> None:
+    # Steps for far longer than the tests may take.
+    with busy(model_root / "arithmetic", steps=2**31 - 1) as (process, call):
+        process.send_signal(signal.SIGTERM)
+        _line(process, "(Stopping)")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 128 + signal.SIGTERM
+        assert call.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_signals_at_any_moment_end_the_wait() -> None:
+    """A signal that comes while the main thread is about to wait, or within it, must not lock it up."""
+    code = (
+        "import os, signal, threading, time\n"
+        "from rawbert.serving.cli import serve\n"
+        "for at in range(300):\n"
+        "    stop = serve._stop_signal()\n"
+        "    late = threading.Timer(at * 1e-5, os.kill, (os.getpid(), signal.SIGTERM))\n"
+        "    late.start()\n"
+        "    assert stop.get() == signal.SIGTERM\n"
+        "    late.join()\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert (result.returncode, result.stderr) == (0, "")
