@@ -1,0 +1,180 @@
+"""The command line, as processes, against the embedded server."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import toy_models
+from rawbert.serving import Client
+
+RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
+
+
+def rawbert(*arguments: str | bytes, **settings: Any) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([*RAWBERT, *arguments], capture_output=True, check=False, **settings)
+
+
+@contextmanager
+def serving(base_path: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """``rawbert serve`` on a free port, ready: the process and its address."""
+    command = [*RAWBERT, "serve", "--model_base_path", str(base_path), "--host", "127.0.0.1", "--port", "0", *flags]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if ready := re.match(r"Running gRPC ModelServer at (127\.0\.0\.1:\d+) \.\.\.$", line):
+                    yield process, ready.group(1)
+                    break
+            else:
+                pytest.fail("the server did not start")
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def query(text_server: Any) -> list[str]:
+    return ["--address", text_server.address, "--model", "text"]
+
+
+def vectors(output: bytes) -> list[tuple[str, list[float]]]:
+    return [(each["text"], each["embedding"]) for each in map(json.loads, output.decode().splitlines())]
+
+
+def test_embed_arguments(query: list[str]) -> None:
+    result = rawbert("embed", *query, "héllo", "", "two\nlines")
+    assert (result.returncode, result.stderr) == (0, b"")
+    for (text, vector), asked in zip(vectors(result.stdout), ["héllo", "", "two\nlines"], strict=True):
+        assert text == asked
+        # Every digit that float32 has.
+        np.testing.assert_array_equal(np.float32(vector), toy_models.embedding(asked.encode()))
+
+
+def test_embed_lines_of_standard_input(query: list[str]) -> None:
+    lines = [f"line {at}" for at in range(150)] + ["", "no newline at the end"]
+    result = rawbert("embed", *query, input="\n".join(lines).encode())
+    assert result.returncode == 0, result.stderr
+    assert [text for text, _ in vectors(result.stdout)] == lines
+    assert rawbert("embed", *query, input=b"").stdout == b""
+    assert [text for text, _ in vectors(rawbert("embed", *query, input=b"a\r\nb\xff\n").stdout)] == ["a", "b�"]
+
+
+def test_embed_for_people(query: list[str]) -> None:
+    result = rawbert("embed", *query, "--format", "text", "a")
+    assert re.fullmatch(r"a\n  \[ *34\.3333,  1\.0000,  17\.1667\]  3 dimensions\n", result.stdout.decode())
+
+
+def test_embed_another_signature(query: list[str]) -> None:
+    assert rawbert("embed", *query, "--signature", "serving_default", "a").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--model", "nope", "a"], "NOT_FOUND: Servable not found for request: Latest(nope)"),
+        (["--signature", "nope", "a"], 'Serving signature key "nope" not found'),
+        (["--version", "9", "a"], "Specific(text, 9)"),
+        (["--version", "9", "--version-label", "x", "a"], "not both"),
+        (["--address", "127.0.0.1:1", "a"], "is the server running"),
+        ([b"a\xff"], "lone surrogate"),
+    ],
+)
+def test_embed_that_fails_says_why_in_one_line(query: list[str], arguments: list[str | bytes], says: str) -> None:
+    result = rawbert("embed", *query, *arguments)
+    assert (result.returncode, result.stdout) == (1, b"")
+    assert says in result.stderr.decode()
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_reader_that_goes_is_no_error_to_speak_of(query: list[str]) -> None:
+    with subprocess.Popen(
+        [*RAWBERT, "embed", *query], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stdin.write(b"line\n" * 64)
+        process.stdin.flush()
+        process.stdout.readline()
+        process.stdout.close()
+        try:
+            process.stdin.write(b"line\n" * 10_000)
+            process.stdin.close()
+        except BrokenPipeError:
+            pass
+        assert process.stderr.read() == b""
+
+
+def test_interrupted(query: list[str]) -> None:
+    with subprocess.Popen(
+        [*RAWBERT, "embed", *query], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stdin.write(b"line\n" * 64)
+        process.stdin.flush()
+        process.stdout.readline()  # It is at work now, and then waits for more lines.
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+        assert process.returncode == 130
+        assert b"Traceback" not in said
+
+
+def test_status_and_metadata(query: list[str]) -> None:
+    assert rawbert("status", *query).stdout == b"text  version 3  AVAILABLE\n"
+    assert json.loads(rawbert("status", *query, "--json").stdout) == [
+        {"version": 3, "state": "AVAILABLE", "error_code": 0, "error_message": ""}
+    ]
+    shown = rawbert("metadata", *query).stdout.decode()
+    assert "embedding  float32 [-1, 3]" in shown
+    assert "__saved_model_init_op" not in shown
+    model = json.loads(rawbert("metadata", *query, "--json").stdout)
+    assert model["signatures"]["pooled"]["outputs"]["pooled_output"]["shape"] == [-1, 4]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_serve_until_a_signal(model_root: Path, number: signal.Signals) -> None:
+    with serving(model_root / "text", "--model_name", "words") as (process, address):
+        with Client(address, model="words") as client:
+            np.testing.assert_allclose(client.embed(["a"]), [toy_models.embedding(b"a")], rtol=1e-6)
+        process.send_signal(number)
+        assert process.wait() == 0
+        assert process.stderr
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_serve_as_default(model_root: Path) -> None:
+    """The model name that both sides take when none is given."""
+    with serving(model_root / "text") as (_, address):
+        assert rawbert("embed", "--address", address, "a").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "says", "code"),
+    [
+        (["--model_base_path", "/nowhere/at/all"], "Error: the base path /nowhere/at/all does not exist", 1),
+        (["--model_base_path", "{text}/3"], "give the folder above it", 1),
+        (["--model_base_path", "{text}", "--port", "{taken}"], "Address already in use", 1),
+        (["--model_base_path", "{text}", "--host", "nowhere.invalid"], "cannot listen on nowhere.invalid", 1),
+        (["--model_base_path", "{text}", "--port", "abc"], "Invalid value for '--port'", 2),
+        (["--model_base_path", "{text}", "--enable_nonsense"], "No such option: --enable_nonsense", 2),
+        ([], "Missing option '--model_base_path'", 2),
+    ],
+)
+def test_serve_that_cannot_start(text_server: Any, model_root: Path, flags: list[str], says: str, code: int) -> None:
+    given = [flag.format(text=model_root / "text", taken=text_server.port) for flag in flags]
+    result = rawbert("serve", "--host", "127.0.0.1", *given)
+    assert result.returncode == code
+    said = result.stderr.decode()
+    assert re.sub(r"['.:]", "", says) in re.sub(r"['.:]", "", said)
+    assert "Traceback" not in said
