@@ -28,9 +28,10 @@ def test_commands_in_the_documentation_exist_with_the_options_that_it_gives_them
     from rawbert.serving.cli.app import COMMANDS, rawbert
 
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-    lines = [
-        line for page in pages for line in re.findall(r"^rawbert .+$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    shell = [
+        code for page in pages for code in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     ]
+    lines = [line for code in shell for line in code.splitlines() if line.startswith("rawbert ")]
     assert lines
     for line in lines:
         name = line.split()[1]

@@ -10,7 +10,11 @@ __all__ = ["COMMANDS", "rawbert"]
 
 #: Sub-command -> (where it is, the extra that it needs, a line for the help).
 COMMANDS = {
-    "export": ("rawbert.exporter.cli:export", "export", "Package a checkpoint as a SavedModel that takes raw strings."),
+    "export": (
+        "rawbert.exporter.cli.export:export",
+        "export",
+        "Package a checkpoint as a SavedModel that takes raw strings.",
+    ),
     "serve": ("rawbert.serving.cli.serve:serve", "server", "Serve a model as TensorFlow Serving does, without Docker."),
     "embed": ("rawbert.serving.cli.query:embed", "cli", "Embed texts, from arguments or lines of standard input."),
     "status": ("rawbert.serving.cli.query:status", "cli", "Show which versions of a model a server has."),

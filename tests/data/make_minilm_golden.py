@@ -119,9 +119,7 @@ def main() -> None:
 
     metadata = {
         "model": "sentence-transformers/all-MiniLM-L6-v2",
-        "model.safetensors sha256": hashlib.sha256(
-            (args.model / "model.safetensors").read_bytes()
-        ).hexdigest(),
+        "model.safetensors sha256": hashlib.sha256((args.model / "model.safetensors").read_bytes()).hexdigest(),
         "max_seq_length": model.max_seq_length,
         "python": platform.python_version(),
         "sentence-transformers": sentence_transformers.__version__,

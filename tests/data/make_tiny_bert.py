@@ -84,9 +84,7 @@ def random_model(config: BertConfig) -> BertModel:
             elif name.endswith("bias"):
                 weight.copy_(0.1 * noise)
             elif "query" in name or "key" in name:
-                weight.copy_(
-                    2 * noise / weight.shape[1] ** 0.5
-                )  # sharp attention: the context shows in [CLS]
+                weight.copy_(2 * noise / weight.shape[1] ** 0.5)  # sharp attention: the context shows in [CLS]
             else:
                 weight.copy_(noise / weight.shape[1] ** 0.5)
     return model.eval()
@@ -161,9 +159,7 @@ def save_head(checkpoint: Path, modules: list[torch.nn.Module], output: Path) ->
         model.save(str(saved), create_model_card=False)
         shutil.rmtree(output, ignore_errors=True)
         own = {path.name for path in checkpoint.iterdir()}
-        shutil.copytree(
-            saved, output, ignore=lambda folder, names: own & set(names) if folder == str(saved) else []
-        )
+        shutil.copytree(saved, output, ignore=lambda folder, names: own & set(names) if folder == str(saved) else [])
 
         # The embeddings come from the files, not from the objects that wrote them.
         shutil.copytree(checkpoint, composed)
@@ -174,9 +170,7 @@ def save_head(checkpoint: Path, modules: list[torch.nn.Module], output: Path) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "output", type=Path, help="folder for tiny_bert, tiny_pooling and the reference outputs"
-    )
+    parser.add_argument("output", type=Path, help="folder for tiny_bert, tiny_pooling and the reference outputs")
     args = parser.parse_args()
 
     torch.set_num_threads(1)

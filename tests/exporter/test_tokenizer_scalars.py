@@ -63,7 +63,7 @@ def check(checkpoint, tokenizer_of, settings: dict, context: str, scalars: Seque
                 wrong.append(f"{texts[row]!a}: {ids[row, :count]} at {got}, not {encoding.ids} at {spans}")
             known += UNK not in encoding.ids
     assert not wrong, f"{len(wrong)} differ, so {wrong[:5]}"
-    assert known > 50_000  # or [UNK] would hide what characters become
+    assert known > 40_000  # or [UNK] would hide what characters become
 
 
 def test_every_scalar_value_of_the_used_planes_is_tokenized_as_by_the_reference(checkpoint, tokenizer_of):

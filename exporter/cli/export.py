@@ -6,23 +6,20 @@ Exit codes: 0 published, 1 refused or failed, 2 wrong usage, 130 interrupted.
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import signal
-import sys
-import warnings
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .bundle import Bundle
-from .config import ENCODER_IMPLS, POOLING_MODES, SIGNATURES, ExportConfig
-from .errors import ConfigError, ExportError
-from .opsets import NEWEST, RELEASES
+from ..bundle import Bundle
+from ..config import ENCODER_IMPLS, POOLING_MODES, SIGNATURES, ExportConfig
+from ..errors import ConfigError, ExportError
+from ..opsets import NEWEST, RELEASES
+from .common import fail, prepare
 
 __all__ = ["export"]
 
@@ -81,24 +78,23 @@ def export(encoder: Path, output: Path, as_json: bool, **settings: Any) -> None:
       rawbert export ./all-MiniLM-L6-v2 --output models/minilm
       rawbert export ./bert_en_uncased --output models/bert --max-seq-length 128 --signatures pooled
     """
-    _quiet()
-    signal.signal(signal.SIGTERM, _terminate)
+    prepare()
     console = Console(stderr=True)
     try:
         config = ExportConfig(encoder=encoder, output=output, **settings)
         bundle = _run(config, console)
     except ConfigError as error:
-        _fail(console, error, 2)
+        fail(console, error, 2)
     except ExportError as error:
-        _fail(console, error, 1)
+        fail(console, error, 1)
     except ImportError as error:
         if error.name and error.name.startswith("rawbert"):
             raise
-        _fail(console, f"{error}; the exporter needs the export extra: pip install 'rawbert[export]'", 1)
+        fail(console, f"{error}; the exporter needs the export extra: pip install 'rawbert[export]'", 1)
     except KeyboardInterrupt:
-        _fail(console, "interrupted; nothing was written", 130)
+        fail(console, "interrupted; nothing was written", 130)
     except MemoryError:
-        _fail(console, "out of memory; nothing was written", 1)
+        fail(console, "out of memory; nothing was written", 1)
     if as_json:
         click.echo(json.dumps(_as_dict(bundle), indent=2))
     else:
@@ -106,7 +102,7 @@ def export(encoder: Path, output: Path, as_json: bool, **settings: Any) -> None:
 
 
 def _run(config: ExportConfig, console: Console) -> Bundle:
-    from .export import export as run
+    from ..export import export as run
 
     if not console.is_terminal:
         return run(config, lambda line: console.print(f"- {line}", markup=False, highlight=False, soft_wrap=True))
@@ -162,21 +158,3 @@ def _as_dict(bundle: Bundle) -> dict[str, Any]:
         "seconds": round(bundle.seconds, 1),
         "manifest": bundle.manifest,
     }
-
-
-def _fail(console: Console, reason: object, code: int) -> NoReturn:
-    console.print("[bold red]error:[/bold red]", escape(str(reason)), highlight=False, soft_wrap=True)
-    sys.exit(code)
-
-
-def _terminate(number: int, frame: object) -> None:
-    """Let SIGTERM unwind as Ctrl-C does, so that nothing is left half-written."""
-    raise KeyboardInterrupt
-
-
-def _quiet() -> None:
-    """Keep the libraries' start-up chatter away from our own lines; a user's own setting wins."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")

@@ -1,0 +1,293 @@
+"""The gate: faults are planted in a SavedModel on disk, in its weights and in its graph, and each must be refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rawbert.exporter import VerificationError, verify
+from rawbert.exporter.sources.checkpoint import PoolingRecipe
+
+RECIPE = PoolingRecipe(("mean",), ("normalize",))
+
+
+def job(folder: Path, data: Path, *signatures: str, **changes: Any) -> verify.Job:
+    """Compare with tiny_bert, embed being the normalized mean."""
+    settings = {
+        "saved_model": str(folder),
+        "source": str(data / "tiny_bert"),
+        "is_hub": False,
+        "signatures": signatures,
+        "default": signatures[0],
+        "max_seq_length": 64,
+        "pooling": RECIPE.modes,
+        "normalize": True,
+        "tolerance": 1e-5,
+        "min_cosine": 0.99999,
+    }
+    return verify.Job(**{**settings, **changes})
+
+
+@dataclasses.dataclass
+class Parts:
+    """What a module is made of; a fault changes one of them. The functions wrap what the true ones give."""
+
+    checkpoint: Any
+    tokenizer: Any
+    config: Any
+    recipe: PoolingRecipe = RECIPE
+    tokens: Callable = lambda encoding: encoding
+    attention_mask: Callable = lambda mask: mask
+    pooling_mask: Callable = lambda mask: mask
+    zero_padding: bool = True
+
+    def module(self):
+        import tensorflow as tf
+        from rawbert.exporter.encoder.native import NativeEncoder
+        from rawbert.exporter.signatures import ServingModule, _named
+
+        parts = self
+
+        class Encoder(tf.Module):
+            def __init__(self):
+                super().__init__()
+                self.native = NativeEncoder(parts.config, parts.checkpoint.weights)
+
+            def __call__(self, ids, mask):
+                return self.native(ids, parts.attention_mask(mask))
+
+        class Module(ServingModule):
+            def _sequence(self, text):
+                if parts.zero_padding:
+                    return super()._sequence(text)
+                tokens = self.tokenizer(text)
+                sequence, _ = self.encoder(tokens.input_word_ids, tokens.input_mask)
+                return {"sequence_output": sequence, **_named(tokens)}
+
+        class Tokenizer(tf.Module):
+            def __init__(self):
+                super().__init__()
+                self.graph = parts.tokenizer
+
+            def __call__(self, text):
+                return parts.tokens(self.graph(text))
+
+        module = Module(Tokenizer(), Encoder(), self.recipe)
+        head = module.head
+        module.head = lambda sequence, mask: head(sequence, parts.pooling_mask(mask))
+        return module
+
+
+@pytest.fixture(scope="module")
+def parts(checkpoint, tiny_tokenizer) -> Parts:
+    return Parts(checkpoint, tiny_tokenizer, checkpoint.bert)
+
+
+@pytest.fixture(scope="module")
+def sound(parts: Parts, checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SavedModel without a fault, with the signature sequence."""
+    from rawbert.exporter import savedmodel
+
+    folder = tmp_path_factory.mktemp("sound") / "1"
+    savedmodel.write(parts.module(), ("sequence",), checkpoint, folder)
+    return folder
+
+
+def test_a_sound_model_is_accepted_on_every_signature(parts: Parts, checkpoint, data: Path, tmp_path: Path):
+    from rawbert.exporter import savedmodel
+
+    names = ("embed", "pooled", "sequence", "tokenize")
+    savedmodel.write(parts.module(), names, checkpoint, tmp_path / "1")
+    report = verify.compare(job(tmp_path / "1", data, *names))
+    assert report.mismatches == []
+    verify.require(report)
+    assert report.texts >= 20
+    assert set(report.outputs) == {"embed.embedding", "pooled.pooled_output", "sequence.sequence_output"}
+    for figures in report.outputs.values():
+        assert 0 < figures.max_abs <= 1e-5 * max(1, figures.largest_reference)
+        assert figures.min_cosine >= 0.99999
+
+
+# Faults in the weights: the variables on disk are written anew.
+
+
+def plant(folder: Path, change: Callable[[dict[str, np.ndarray]], Any]) -> None:
+    """Rewrite a SavedModel's variables; ``change`` gets them by the native encoder's names."""
+    import tensorflow as tf
+
+    prefix = folder / "variables" / "variables"
+    reader = tf.train.load_checkpoint(str(prefix))
+    tensors = {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map()}
+    names = {}
+    for key in tensors:
+        found = re.search(r"_weights/(.+)/\.ATTRIBUTES", key)
+        if found:
+            names[found[1].replace(".S", "/")] = key
+    weights = {name: np.array(tensors[key]) for name, key in names.items()}
+    change(weights)
+    tensors.update({names[name]: value for name, value in weights.items()})
+    tf.raw_ops.SaveV2(
+        prefix=str(prefix),
+        tensor_names=list(tensors),
+        shape_and_slices=[""] * len(tensors),
+        tensors=[tf.constant(value) for value in tensors.values()],
+    )
+
+
+def swap(weights: dict, one: str, other: str) -> None:
+    weights[one], weights[other] = weights[other], weights[one]
+
+
+def two_layers_swapped(weights: dict) -> None:
+    for name in list(weights):
+        if name.startswith("layer_0/"):
+            swap(weights, name, name.replace("layer_0", "layer_1"))
+
+
+def query_and_key_swapped(weights: dict) -> None:
+    query, key, value = np.split(weights["layer_1/attention/qkv/kernel"], 3, axis=1)
+    weights["layer_1/attention/qkv/kernel"] = np.concatenate([key, query, value], axis=1)
+
+
+def attention_scaled_twice(weights: dict) -> None:
+    weights["layer_0/attention/qkv/kernel"][:, :32] /= 8**0.5
+    weights["layer_0/attention/qkv/bias"][:32] /= 8**0.5
+
+
+WEIGHT_FAULTS = {
+    "one number changed": lambda w: w["layer_2/intermediate/kernel"].__setitem__((3, 5), 0.5),
+    "one weight swapped for another layer's": lambda w: swap(w, "layer_0/output/kernel", "layer_2/output/kernel"),
+    "two layers swapped": two_layers_swapped,
+    "a kernel transposed": lambda w: w.update({"layer_1/attention/output/kernel": w["layer_1/attention/output/kernel"].T}),
+    "query and key swapped": query_and_key_swapped,
+    "attention scaled twice": attention_scaled_twice,
+    "a bias left out": lambda w: w["layer_0/attention/output/bias"].fill(0),
+    "gamma and beta swapped": lambda w: swap(w, "embeddings/layer_norm/gamma", "embeddings/layer_norm/beta"),
+    "positions off by one": lambda w: w.update({"embeddings/position": np.roll(w["embeddings/position"], 1, axis=0)}),
+    "two words swapped": lambda w: w["embeddings/word"].__setitem__([5, 6], w["embeddings/word"][[6, 5]]),
+    "segment embedding left out": lambda w: w["embeddings/type_0"].fill(0),
+    "NaN": lambda w: w["embeddings/word"].__setitem__(13, np.nan),
+    "infinity": lambda w: w["layer_2/output/bias"].__setitem__(0, np.inf),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", WEIGHT_FAULTS)
+def test_a_fault_in_the_weights_is_refused(sound: Path, data: Path, tmp_path: Path, fault: str):
+    folder = shutil.copytree(sound, tmp_path / "1")
+    plant(folder, WEIGHT_FAULTS[fault])
+    report = verify.compare(job(folder, data, "sequence"))
+    assert report.mismatches
+    assert all(line.startswith("sequence.sequence_output is off by") for line in report.mismatches)
+
+
+def test_weights_written_anew_without_a_fault_are_accepted(sound: Path, data: Path, tmp_path: Path):
+    """Or the test above would say nothing."""
+    folder = shutil.copytree(sound, tmp_path / "1")
+    plant(folder, lambda weights: None)
+    assert verify.compare(job(folder, data, "sequence")).mismatches == []
+
+
+# Faults in the graph.
+
+
+def all_ones(mask):
+    import tensorflow as tf
+
+    return tf.ones_like(mask)
+
+
+def shifted(encoding):
+    return encoding._replace(start_offsets=encoding.start_offsets + 1, limit_offsets=encoding.limit_offsets + 1)
+
+
+def counted_after_the_cut(encoding):
+    import tensorflow as tf
+
+    return encoding._replace(token_count=tf.reduce_sum(encoding.input_mask, 1))
+
+
+def without_sep(encoding):
+    import tensorflow as tf
+
+    return encoding._replace(input_word_ids=tf.where(encoding.input_word_ids == 3, 1, encoding.input_word_ids))
+
+
+#: Signature, what is refused, and what of the parts is changed.
+GRAPH_FAULTS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "tanh for erf GELU": ("sequence", "sequence.sequence_output is off", {"config": {"activation": "gelu_tanh"}}),
+    "a larger epsilon": ("sequence", "sequence.sequence_output is off", {"config": {"layer_norm_eps": 1e-3}}),
+    "twice the heads": ("sequence", "sequence.sequence_output is off", {"config": {"num_heads": 8}}),
+    "mask ignored in attention": ("sequence", "sequence.sequence_output is off", {"attention_mask": all_ones}),
+    "padding not zeroed": ("sequence", "sequence.sequence_output is not zero in padding", {"zero_padding": False}),
+    "wrong pooling": ("embed", "embed.embedding is off", {"recipe": PoolingRecipe(("cls",), ("normalize",))}),
+    "mask ignored in pooling": ("embed", "embed.embedding is off", {"pooling_mask": all_ones}),
+    "normalisation left out": ("embed", "embed.embedding is off", {"recipe": PoolingRecipe(("mean",))}),
+    "offsets shifted": ("tokenize", "tokenize.start_offsets is", {"tokens": shifted}),
+    "count of the cut text": ("tokenize", "tokenize.token_count is 64, the reference says", {"tokens": counted_after_the_cut}),
+    "[SEP] left out": ("tokenize", "tokenize.input_word_ids is", {"tokens": without_sep}),
+    "lower case left out": ("tokenize", "tokenize.input_word_ids is", {"rules": {"lowercase": False}}),
+    "a word's id changed": ("tokenize", "tokenize.input_word_ids is", {"rules": {"unk_token": "a"}}),
+    "cut one token early": ("tokenize", "tokenize.input_mask is", {"max_seq_length": 63}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", GRAPH_FAULTS)
+def test_a_fault_in_the_graph_is_refused(
+    parts: Parts, checkpoint, tokenizer_of, data: Path, tmp_path: Path, fault: str
+):
+    from rawbert.exporter import savedmodel
+
+    signature, refused, changes = GRAPH_FAULTS[fault]
+    changes = dict(changes)
+    if "config" in changes:
+        changes["config"] = dataclasses.replace(parts.config, **changes["config"])
+    rules = dataclasses.replace(checkpoint.tokenizer, **changes.pop("rules", {}))
+    changes["tokenizer"] = tokenizer_of(rules, changes.pop("max_seq_length", 64))
+    savedmodel.write(dataclasses.replace(parts, **changes).module(), (signature,), checkpoint, tmp_path / "1")
+    report = verify.compare(job(tmp_path / "1", data, signature))
+    assert any(line.startswith(refused) for line in report.mismatches), report.mismatches
+
+
+# What the gate says.
+
+
+def test_a_mismatch_names_the_output_the_amount_and_the_text(sound: Path, data: Path, tmp_path: Path):
+    folder = shutil.copytree(sound, tmp_path / "1")
+    plant(folder, lambda weights: weights["layer_2/output/layer_norm/beta"].__iadd__(0.5))
+    report = verify.compare(job(folder, data, "sequence"))
+    with pytest.raises(VerificationError, match="nothing was published") as caught:
+        verify.require(report)
+    assert len(caught.value.mismatches) == report.texts
+    assert re.search(
+        r"sequence\.sequence_output is off by 0\.5 \(allowed \S+\), cosine 0\.\d+ \(at least 0\.99999\), "
+        r"on 'The quick brown fox",
+        str(caught.value),
+    )
+    assert report.outputs["sequence.sequence_output"].max_abs == pytest.approx(0.5, abs=1e-3)
+
+
+def test_the_tolerance_decides(sound: Path, data: Path, tmp_path: Path):
+    folder = shutil.copytree(sound, tmp_path / "1")
+    plant(folder, lambda weights: weights["layer_2/output/layer_norm/beta"].__iadd__(1e-3))
+    assert verify.compare(job(folder, data, "sequence")).mismatches
+    assert not verify.compare(job(folder, data, "sequence", tolerance=1e-2)).mismatches
+
+
+def test_missing_and_unexpected_signatures_are_refused(sound: Path, data: Path):
+    (line,) = verify.compare(job(sound, data, "sequence", "tokenize")).mismatches
+    assert line == "signatures are ['sequence', 'serving_default'], not ['sequence', 'serving_default', 'tokenize']"
+
+
+def test_a_process_that_fails_is_no_approval(sound: Path, data: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(verify.sys, "executable", shutil.which("false"))
+    with pytest.raises(VerificationError, match=r"could not be verified \(exit status 1\)"):
+        verify.verify(job(sound, data, "sequence"))
+    monkeypatch.setattr(verify.sys, "executable", shutil.which("true"))
+    with pytest.raises(VerificationError, match=r"could not be verified \(exit status 0\)"):
+        verify.verify(job(sound, data, "sequence"))
