@@ -144,7 +144,7 @@ def compare(job: Job) -> Report:
             comparison.signature(name, answers[name], expected)
         for key, value in answers[_DEFAULT].items():
             same = answers[job.default].get(key)
-            if same is None or same.shape != value.shape or not np.allclose(same, value, atol=1e-5):
+            if same is None or same.shape != value.shape or not np.allclose(same, value, atol=1e-5, equal_nan=True):
                 comparison.mismatch(f"{_DEFAULT}.{key} is not that of {job.default}")
         comparison.report.texts += len(texts)
     for name in (*job.signatures, _DEFAULT):
