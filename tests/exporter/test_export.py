@@ -1,0 +1,217 @@
+"""The export as a Python call: what it publishes, and that on any failure it leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import folders
+import numpy as np
+import pytest
+from rawbert.exporter import (
+    ConfigError,
+    CorruptSource,
+    ExportConfig,
+    ExportError,
+    OutputError,
+    SourceNotFound,
+    UnsupportedModel,
+    VerificationError,
+    VersionExists,
+    VocabularyError,
+    export,
+)
+
+TOKEN_OUTPUTS = {"input_word_ids", "input_mask", "start_offsets", "limit_offsets", "token_count"}
+
+
+def signatures_of(folder: Path) -> dict[str, Any]:
+    import tensorflow as tf
+    import tensorflow_text  # noqa: F401
+
+    loaded = tf.saved_model.load(str(folder))
+    return dict(loaded.signatures)
+
+
+def run(signature: Any, *texts: str) -> dict[str, np.ndarray]:
+    import tensorflow as tf
+
+    return {name: value.numpy() for name, value in signature(text=tf.constant(texts, tf.string)).items()}
+
+
+def test_what_is_published(tiny_bundle: Any) -> None:
+    assert tiny_bundle.path == tiny_bundle.base_path / "1"
+    assert (tiny_bundle.version, tiny_bundle.name) == (1, "bert")
+    assert os.listdir(tiny_bundle.base_path) == ["1"]
+    found = {name: {tensor.name for tensor in outputs} for name, outputs in tiny_bundle.signatures.items()}
+    assert found == {
+        "embed": {"embedding"},
+        "pooled": {"pooled_output"},
+        "sequence": {"sequence_output"} | TOKEN_OUTPUTS,
+        "tokenize": TOKEN_OUTPUTS,
+        "serving_default": {"embedding"},
+    }
+    assert tiny_bundle.size == sum(path.stat().st_size for path in tiny_bundle.path.rglob("*") if path.is_file())
+    manifest = json.loads((tiny_bundle.path / "assets.extra" / "rawbert.json").read_text(encoding="utf-8"))
+    assert manifest == json.loads(json.dumps(tiny_bundle.manifest))
+    assert manifest["serving_default"] == "embed"
+    assert manifest["verification"]["tolerance"] == 1e-5
+    assert manifest["verification"]["min_cosine"] == 0.99999
+    assert manifest["verification"]["outputs"].keys() == {
+        "embed.embedding", "pooled.pooled_output", "sequence.sequence_output"
+    }  # fmt: skip
+    assert all(len(file["sha256"]) == 64 for file in manifest["source"]["files"])
+    assert "model.safetensors" in {file["path"] for file in manifest["source"]["files"]}
+
+
+def test_signatures_are_chosen_and_versions_counted(data: Path, tmp_path: Path) -> None:
+    config = ExportConfig(encoder=data / "tiny_bert", output=tmp_path / "m", signatures=("tokenize",))
+    lines: list[str] = []
+    first = export(config, lines.append)
+    assert [line.split()[0] for line in lines] == [
+        "reading",
+        "loading",
+        "building",
+        "writing",
+        "verifying",
+        "publishing",
+    ]
+    assert set(signatures_of(first.path)) == {"tokenize", "serving_default"}
+    tokens = run(signatures_of(first.path)["tokenize"], "a " * 100, "")
+    assert tokens["input_word_ids"].shape == (2, 64)
+    assert tokens["token_count"].tolist() == [102, 2]
+
+    shorter = replace(config, max_seq_length=7, version=5, signatures=("pooled", "tokenize"), name="other")
+    fifth = export(shorter)
+    assert (fifth.version, fifth.name, fifth.manifest["serving_default"]) == (5, "other", "pooled")
+    assert run(signatures_of(fifth.path)["tokenize"], "a " * 100)["input_word_ids"].shape == (1, 7)
+
+    with pytest.raises(VersionExists, match=r"version 5 exists; .*next free one \(6\).*--force"):
+        export(shorter)
+    assert export(replace(config, version=5, force=True)).version == 5
+    assert set(signatures_of(tmp_path / "m" / "5")) == {"tokenize", "serving_default"}
+    assert export(config).version == 6
+    assert sorted(os.listdir(tmp_path / "m")) == ["1", "5", "6"]
+
+
+def test_pooling_of_one_s_own(data: Path, tmp_path: Path) -> None:
+    made = ExportConfig(
+        data / "tiny_bert", tmp_path / "m", pooling="cls", normalize=True, signatures=("embed", "sequence")
+    )
+    bundle = export(made)
+    assert bundle.manifest["pooling"] == {"modes": ["cls"], "steps": ["normalize"]}
+    signatures = signatures_of(bundle.path)
+    first = run(signatures["sequence"], "the cat sat")["sequence_output"][:, 0]
+    embedding = run(signatures["embed"], "the cat sat")["embedding"]
+    np.testing.assert_allclose(embedding, first / np.linalg.norm(first), atol=1e-6)
+
+
+def test_an_export_that_verification_refuses_publishes_nothing(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rawbert.exporter import savedmodel
+
+    build = savedmodel.choose_encoder
+
+    def wrong(checkpoint: Any, impl: str) -> Any:
+        return build(replace(checkpoint, bert=replace(checkpoint.bert, layer_norm_eps=1e-3)), impl)
+
+    monkeypatch.setattr(savedmodel, "choose_encoder", wrong)
+    with pytest.raises(VerificationError, match=r"pooled\.pooled_output is off by .*, on '"):
+        export(ExportConfig(encoder=data / "tiny_bert", output=tmp_path / "m"))
+    assert os.listdir(tmp_path) == []
+
+
+# What is refused. Nothing may be left behind, not even the output folder.
+
+
+def _truncated(folder: Path) -> None:
+    with (folder / "model.safetensors").open("r+b") as stream:
+        stream.truncate(50_000)
+
+
+def _without_cls(folder: Path) -> None:
+    folders.use_vocabulary(folder, ["other" if t == "[CLS]" else t for t in folders.vocabulary(folder)])
+
+
+def _larger_vocabulary(folder: Path) -> None:
+    folders.use_vocabulary(folder, [*folders.vocabulary(folder), "more"])
+
+
+def _smaller_vocabulary(folder: Path) -> None:
+    folders.use_vocabulary(folder, folders.vocabulary(folder)[:-1])
+
+
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+REFUSED: dict[str, tuple[Callable[[Path], Any], dict[str, Any], type[ExportError], str]] = {
+    "a missing folder": (shutil.rmtree, {}, SourceNotFound, "no such folder"),
+    "a folder that is no model": (_empty, {}, UnsupportedModel, "not a model that rawbert knows"),
+    "a truncated safetensors file": (_truncated, {}, CorruptSource, r"model\.safetensors: .*cut short"),
+    "a vocabulary without [CLS]": (_without_cls, {}, VocabularyError, r"the vocabulary has no \[CLS\]"),
+    "a larger vocabulary": (_larger_vocabulary, {}, VocabularyError, "has 100 tokens, but the embedding table has 99"),
+    "a smaller vocabulary": (_smaller_vocabulary, {}, VocabularyError, "has 98 tokens, but the embedding table has 99"),
+    "over the position table": (lambda f: None, {"max_seq_length": 65}, ConfigError, "65, but .* has only 64"),
+    "hub for no Hub encoder": (lambda f: None, {"encoder_impl": "hub"}, ConfigError, "is a .* folder; use native"),
+    "embed without a recipe": (lambda f: None, {"signatures": ("embed",)}, ConfigError, "embed"),
+    "an unknown family": (
+        lambda f: folders.edit(f / "config.json", model_type="roberta"), {}, UnsupportedModel, "'roberta'"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+def test_what_cannot_be_exported_is_refused(tmp_path: Path, fault: str) -> None:
+    spoil, settings, kind, says = REFUSED[fault]
+    source = folders.tiny(tmp_path / "source")
+    spoil(source)
+    with pytest.raises(kind, match=says):
+        export(ExportConfig(encoder=source, output=tmp_path / "models" / "m", **settings))
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_file_in_the_place_of_the_output(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept", encoding="utf-8")
+    for output in (tmp_path / "file", tmp_path / "file" / "m"):
+        with pytest.raises(OutputError, match="cannot be written: Not a directory"):
+            export(ExportConfig(encoder=data / "tiny_bert", output=output))
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "kept"
+
+
+@contextmanager
+def tmpfs(folder: Path, options: str) -> Iterator[Path]:
+    """A file system of its own; skips where this user may not mount one."""
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_read_only_file_system(data: Path, tmp_path: Path) -> None:
+    with tmpfs(tmp_path / "mount", "ro") as folder:
+        for output in (folder, folder / "models" / "m"):
+            with pytest.raises(OutputError, match="cannot be written: Read-only file system"):
+                export(ExportConfig(encoder=data / "tiny_bert", output=output))
+
+
+# The SavedModel takes 1.4 MB: the disk fills while the weights are written, and while the graph is.
+@pytest.mark.parametrize("size", ["100k", "600k", "1100k"])
+def test_a_full_disk(data: Path, tmp_path: Path, size: str) -> None:
+    with tmpfs(tmp_path / "mount", f"size={size}") as folder:
+        with pytest.raises(OutputError, match="No space left on device"):
+            export(ExportConfig(encoder=data / "tiny_bert", output=folder / "models" / "m"))
+        assert os.listdir(folder) == []

@@ -1,0 +1,100 @@
+"""``rawbert export`` as people run it: what it prints, its exit codes, and Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
+
+
+def rawbert(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "120"}
+    return subprocess.run([*RAWBERT, *arguments], capture_output=True, text=True, check=False, env=environment)
+
+
+def test_what_it_shows(data: Path, tmp_path: Path) -> None:
+    done = rawbert("export", str(data / "tiny_bert"), "--output", str(tmp_path / "my model"), "--pooling", "mean")
+    assert done.returncode == 0, done.stderr
+    for shown in (
+        "embed (serving_default)", "[batch, tokens, 32]", "verified  sequence.sequence_output: largest difference",
+        f"written   {tmp_path}/my model/1", f"--model_base_path '{tmp_path}/my model' --port 8500",
+    ):  # fmt: skip
+        assert shown in done.stdout
+    assert "- verifying it in a fresh process\n" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_json(data: Path, tmp_path: Path) -> None:
+    done = rawbert("export", str(data / "tiny_bert"), "-o", str(tmp_path / "m"), "--signatures", "tokenize", "--json")
+    state = json.loads(done.stdout)
+    assert (state["path"], state["version"], state["name"]) == (str(tmp_path / "m" / "1"), 1, "m")
+    assert state["manifest"]["signatures"].keys() == {"tokenize", "serving_default"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["no/such", "--output", "m"], 1, "no such folder"),
+        (["{tiny}"], 2, "Missing option '--output'"),
+        (["{tiny}", "--output", "m", "--max-seq-length", "2"], 2, "at least 3 are needed"),
+        (["{tiny}", "--output", "m", "--max-seq-length", "65"], 2, "has only 64 positions"),
+        (["{tiny}", "--output", "m", "--signatures", "nope"], 2, "'nope' is unknown; choose from embed"),
+        (["{tiny}", "--output", "m", "--encoder-impl", "nope"], 2, "'nope' is not one of"),
+        (["{tiny}", "--output", "m", "--version", "-1"], 2, "counts from 0 up"),
+    ],
+)
+def test_refusals(data: Path, tmp_path: Path, arguments: list[str], code: int, says: str) -> None:
+    words = [word.replace("{tiny}", str(data / "tiny_bert")) for word in arguments]
+    environment = {**os.environ, "COLUMNS": "200"}
+    done = subprocess.run(
+        [*RAWBERT, "export", *words], capture_output=True, text=True, check=False, cwd=tmp_path, env=environment
+    )
+    assert done.returncode == code
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [
+        ("reading", signal.SIGINT),
+        ("loading", signal.SIGTERM),
+        ("writing", signal.SIGINT),
+        ("verifying", signal.SIGINT),
+        ("verifying", signal.SIGTERM),
+    ],
+)
+def test_an_interrupt_leaves_nothing(data: Path, tmp_path: Path, step: str, number: signal.Signals) -> None:
+    command = [*RAWBERT, "export", str(data / "tiny_bert"), "--output", str(tmp_path / "models" / "m")]
+    # A terminal sends Ctrl-C to the whole foreground group, so the verifying process gets it too.
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        said = _until(process, f"- {step}")
+        time.sleep(0.3)
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        said += process.stderr.read()  # type: ignore[union-attr]
+    assert process.returncode == 130, said
+    assert said.endswith("error: interrupted; nothing was written\n")
+    assert "Traceback" not in said
+    assert os.listdir(tmp_path) == []
+
+
+def _until(process: Any, beginning: str) -> str:
+    said = ""
+    for line in process.stderr:
+        said += line
+        if line.startswith(beginning):
+            return said
+    raise AssertionError(f"it never came to {beginning!r}: {said}")
