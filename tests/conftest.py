@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from exports import exported
 
 # What people set who do not want TensorFlow's start-up lines; child processes inherit it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -35,17 +36,6 @@ def minilm_folder() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return Path(found.origin).with_name("model")
-
-
-def exported(encoder: Path, scratch: Path, **settings):
-    """Export a copy of a source folder and delete the copy: no bundle may need what it was made from."""
-    from rawbert.exporter import ExportConfig, export
-
-    source = scratch / "source"
-    shutil.copytree(encoder, source)
-    bundle = export(ExportConfig(encoder=source, output=scratch / "models" / "bert", **settings))
-    shutil.rmtree(source)
-    return bundle
 
 
 @pytest.fixture(scope="session")

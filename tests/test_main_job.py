@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import exported
+from exports import exported
 from rawbert.serving import Client
 
 ATOL = 1e-5
