@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from . import reference_weights
 
 __all__ = ["BertReference", "HubReference", "ReferenceTokenizer", "ReferenceTokens", "bert_forward", "embed"]
 
@@ -69,6 +72,9 @@ class HubReference:
         vocab = encoder.vocab_file.asset_path.numpy().decode()
         tokenizer = BertTokenizer(vocab=vocab, do_lower_case=bool(encoder.do_lower_case.numpy()))
         self.tokenize = ReferenceTokenizer(tokenizer, max_seq_length)
+        # Before version 3 a Hub encoder took a list and returned a pair.
+        form, _ = self._layer.resolved_object.__call__.concrete_functions[0].structured_input_signature
+        self._takes_dict = isinstance(form[0], dict)
         tables = [v for v in getattr(encoder, "variables", ()) if v.name.endswith("word_embeddings/embeddings:0")]
         self.rows = int(tables[0].shape[0]) if tables else None
         self._recipe: list[Any] = []
@@ -85,7 +91,10 @@ class HubReference:
             "input_mask": np.ones_like(word_ids),
             "input_type_ids": np.zeros_like(word_ids),
         }
-        answer = self._layer(inputs)
+        if self._takes_dict:
+            answer = self._layer(inputs)
+        else:
+            answer = dict(zip(("pooled_output", "sequence_output"), self._layer(list(inputs.values())), strict=True))
         outputs = {name: np.asarray(answer[name], np.float64)[0] for name in ("sequence_output", "pooled_output")}
         if self._recipe:
             outputs["embedding"] = embed(outputs["sequence_output"], self._recipe)
@@ -101,9 +110,11 @@ class BertReference:
 
         modules = _json(folder / "modules.json") if (folder / "modules.json").is_file() else []
         root = folder / modules[0]["path"] if modules else folder
-        self.config = _json(root / "config.json")
-        self.tensors = {name.removeprefix("bert."): value for name, value in _tensors(root).items()}
-        tokenizer = AutoTokenizer.from_pretrained(os.fspath(root), local_files_only=True)
+        self.config, self.tensors = reference_weights.load(root)
+        if (root / "config.json").is_file():
+            tokenizer = AutoTokenizer.from_pretrained(os.fspath(root), local_files_only=True)
+        else:
+            tokenizer = _original_tokenizer(root)
         settings = root / "sentence_bert_config.json"
         normalizer = tokenizer.backend_tokenizer.normalizer
         if modules and settings.is_file() and _json(settings).get("do_lower_case") and not normalizer.lowercase:
@@ -132,8 +143,11 @@ def bert_forward(
 ) -> dict[str, np.ndarray]:
     """BERT's forward pass over one text without padding (https://arxiv.org/abs/1810.04805).
 
+    DistilBERT (https://arxiv.org/abs/1910.01108) leaves the token types out; ELECTRA
+    (https://arxiv.org/abs/2003.10555) projects the embeddings.
+
     Args:
-        tensors: by Hugging Face name, without the ``bert.`` prefix.
+        tensors: by the names of Hugging Face's BERT, without a prefix.
         config: what config.json says.
         ids: int ``[tokens]``.
         type_ids: int ``[tokens]``, 0 if left out.
@@ -147,23 +161,24 @@ def bert_forward(
     }
 
     def linear(x: np.ndarray, name: str) -> np.ndarray:
-        return x @ weights[f"{name}.weight"].astype(np.float64).T + weights[f"{name}.bias"]
+        return x @ weights[f"{name}.weight"].astype(np.float64).T + weights[f"{name}.bias"].astype(np.float64)
 
     def norm(x: np.ndarray, name: str) -> np.ndarray:
         x = x - x.mean(-1, keepdims=True)
         x = x / np.sqrt((x * x).mean(-1, keepdims=True) + config.get("layer_norm_eps", 1e-12))
-        return x * weights[f"{name}.LayerNorm.weight"] + weights[f"{name}.LayerNorm.bias"]
+        gamma, beta = (weights[f"{name}.LayerNorm.{leaf}"].astype(np.float64) for leaf in ("weight", "bias"))
+        return x * gamma + beta
 
     def rows(name: str, at: np.ndarray | slice) -> np.ndarray:
         return weights[f"embeddings.{name}.weight"][at].astype(np.float64)
 
     types = np.zeros(len(ids), int) if type_ids is None else type_ids
-    x = (
-        rows("word_embeddings", ids)
-        + rows("position_embeddings", slice(len(ids)))
-        + rows("token_type_embeddings", types)
-    )
+    x = rows("word_embeddings", ids) + rows("position_embeddings", slice(len(ids)))
+    if "embeddings.token_type_embeddings.weight" in weights:  # DistilBERT has none
+        x = x + rows("token_type_embeddings", types)
     x = norm(x, "embeddings")
+    if "embeddings_project.weight" in weights:  # ELECTRA
+        x = linear(x, "embeddings_project")
     heads = config["num_attention_heads"]
     for index in range(config["num_hidden_layers"]):
         layer = f"encoder.layer.{index}"
@@ -203,7 +218,7 @@ def embed(tokens: np.ndarray, recipe: list[Any]) -> np.ndarray:
             x = x / max(float(np.linalg.norm(x)), 1e-12)
         else:
             weight, bias, name = step
-            x = _ACTIVATIONS[name](weight.astype(np.float64) @ x + bias)
+            x = _ACTIVATIONS[name](weight.astype(np.float64) @ x + np.asarray(bias, np.float64))
     return x
 
 
@@ -224,7 +239,7 @@ def _recipe(folder: Path, modules: list[dict[str, str]]) -> list[Any]:
             ] or "mean"  # fmt: skip
             recipe.append((modes,) if isinstance(modes, str) else tuple(modes))
         elif kind == "Dense":
-            tensors, config = _tensors(path), _json(path / "config.json")
+            tensors, config = reference_weights.tensors_of(path), _json(path / "config.json")
             name = config.get("activation_function", "Tanh").split(".")[-1].lower()
             recipe.append((tensors["linear.weight"], tensors.get("linear.bias", 0.0), name))
         elif kind == "Normalize":
@@ -232,14 +247,16 @@ def _recipe(folder: Path, modules: list[dict[str, str]]) -> list[Any]:
     return recipe
 
 
-def _tensors(folder: Path) -> dict[str, np.ndarray]:
-    from safetensors import safe_open
+def _original_tokenizer(folder: Path) -> Any:
+    """The tokenizer of Google's checkpoints: vocab.txt, whose words tell whether texts are lower-cased."""
+    from transformers import BertTokenizer
 
-    tensors = {}
-    for shard in sorted(folder.glob("model*.safetensors")):
-        with safe_open(shard, framework="numpy") as stream:
-            tensors.update({name: stream.get_tensor(name) for name in stream.keys()})  # noqa: SIM118
-    return tensors
+    settings = folder / "tokenizer_config.json"
+    lowercase = _json(settings).get("do_lower_case") if settings.is_file() else None
+    if lowercase is None:
+        lines = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
+        lowercase = all(line == line.lower() or re.fullmatch(r"\[.*\]", line) for line in lines)
+    return BertTokenizer(vocab=os.fspath(folder / "vocab.txt"), do_lower_case=lowercase)
 
 
 def _json(path: Path) -> Any:

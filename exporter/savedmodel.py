@@ -56,7 +56,7 @@ def choose_encoder(checkpoint: Checkpoint, impl: str) -> tuple[str, Any]:
     if checkpoint.hub_path is None:
         assert checkpoint.bert is not None
         return "native", NativeEncoder(checkpoint.bert, checkpoint.weights)
-    layer = hub.load_layer(checkpoint.hub_path)
+    layer = hub.load_layer(checkpoint.hub_path, checkpoint.tokenizer.cls_id)
     if impl != "hub":
         if checkpoint.bert is not None:
             native = _native_like(checkpoint.bert, checkpoint, layer)
@@ -70,21 +70,21 @@ def choose_encoder(checkpoint: Checkpoint, impl: str) -> tuple[str, Any]:
     return "hub", HubEncoder(layer)
 
 
-def _native_like(config: BertConfig, checkpoint: Checkpoint, layer: Any) -> NativeEncoder | None:
+def _native_like(config: BertConfig, checkpoint: Checkpoint, layer: hub.TextLayer) -> NativeEncoder | None:
     """The native encoder whose outputs are the Hub layer's: a Hub encoder does not say which GELU it has."""
     rng = np.random.default_rng(0)
     length = min(16, config.max_positions)
     ids = tf.constant(rng.integers(0, config.vocab_size, (4, length)), tf.int32)
     mask = tf.sequence_mask([length, length, length // 2, 2], length, tf.int32)
-    wanted = layer({"input_word_ids": ids, "input_mask": mask, "input_type_ids": tf.zeros_like(ids)})
+    wanted_sequence, wanted_pooled = layer(ids, mask)
     candidates = []
     for activation in ACTIVATIONS:
         native = NativeEncoder(replace(config, activation=activation), checkpoint.weights)
         sequence, pooled = native(ids, mask)
         real = tf.cast(mask, tf.float32)[:, :, tf.newaxis]
         off = max(
-            float(tf.reduce_max(tf.abs(sequence - wanted["sequence_output"]) * real)),
-            float(tf.reduce_max(tf.abs(pooled - wanted["pooled_output"]))),
+            float(tf.reduce_max(tf.abs(sequence - wanted_sequence) * real)),
+            float(tf.reduce_max(tf.abs(pooled - wanted_pooled))),
         )
         candidates.append((off, activation, native))
     off, _, native = min(candidates, key=lambda candidate: candidate[0])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
+
+from ..sources.hub import TextLayer
 
 __all__ = ["HubEncoder"]
 
@@ -13,15 +13,14 @@ class HubEncoder(tf.Module):
     """The Hub layer over padded token ids.
 
     Args:
-        layer: the ``hub.KerasLayer`` of the encoder.
+        layer: the encoder, see :class:`..sources.hub.TextLayer`.
     """
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: TextLayer) -> None:
         super().__init__(name="encoder")
-        # The restored object carries the weights and is saved. The Keras layer around it only knows how to
-        # call it; tracked, it would put Keras's own bookkeeping into the SavedModel.
+        # The restored object carries the weights and is saved. What is around it only knows how to call it.
         self.encoder = layer.resolved_object
-        self._call = layer.call
+        self._layer = layer
 
     def __call__(self, ids: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Encode.
@@ -34,5 +33,5 @@ class HubEncoder(tf.Module):
             ``sequence_output`` float32 ``[batch, tokens, hidden]`` (padding holds whatever came out) and
             ``pooled_output`` float32 ``[batch, hidden]``.
         """
-        outputs = self._call({"input_word_ids": ids, "input_mask": mask, "input_type_ids": tf.zeros_like(ids)})
-        return tf.cast(outputs["sequence_output"], tf.float32), tf.cast(outputs["pooled_output"], tf.float32)
+        sequence, pooled = self._layer(ids, mask)
+        return tf.cast(sequence, tf.float32), tf.cast(pooled, tf.float32)

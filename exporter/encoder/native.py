@@ -59,6 +59,8 @@ class NativeEncoder(tf.Module):
             "embeddings/layer_norm/gamma",
             "embeddings/layer_norm/beta",
         ]
+        if config.projects:
+            names += ["embeddings/project/kernel", "embeddings/project/bias"]
         for index in range(config.num_layers):
             names += [
                 f"layer_{index}/{part}/{leaf}"
@@ -75,7 +77,8 @@ class NativeEncoder(tf.Module):
             names += ["pooler/kernel", "pooler/bias"]
         self._weights = {name: variable(name) for name in names}
         # A single text has segment 0 throughout, so the other rows of the type table are never read.
-        self._weights["embeddings/type_0"] = variable("embeddings/type_0", weights["embeddings/type"][0])
+        if config.type_vocab_size:
+            self._weights["embeddings/type_0"] = variable("embeddings/type_0", weights["embeddings/type"][0])
         for index in range(config.num_layers):
             for leaf in ("kernel", "bias"):
                 name = f"layer_{index}/attention/qkv/{leaf}"
@@ -97,10 +100,13 @@ class NativeEncoder(tf.Module):
         # [1, 1, 1 or B, T]: added to every query's scores.
         bias = (1.0 - tf.cast(mask, tf.float32))[:, tf.newaxis, tf.newaxis, :] * _MASKED
 
-        x = (
-            tf.gather(w["embeddings/word"], ids) + w["embeddings/position"][:tokens] + w["embeddings/type_0"]
-        )  # [B, T, H]
-        x = self._layer_norm(tf.reshape(x, [-1, config.hidden_size]), "embeddings")  # [N, H]
+        # E, the width of the tables, is H but in ELECTRA, which projects.
+        x = tf.gather(w["embeddings/word"], ids) + w["embeddings/position"][:tokens]  # [B, T, E]
+        if config.type_vocab_size:
+            x += w["embeddings/type_0"]
+        x = self._layer_norm(tf.reshape(x, [-1, x.shape[-1]]), "embeddings")  # [N, E]
+        if config.projects:
+            x = self._dense(x, "embeddings/project")  # [N, H]
         for index in range(config.num_layers):
             layer = f"layer_{index}"
             attended = self._attention(x, bias, batch, tokens, f"{layer}/attention")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..errors import SourceNotFound, UnsupportedModel
-from . import hub, huggingface
+from ..errors import CorruptSource, SourceNotFound, UnsupportedModel
+from . import google, hub, huggingface
 from .checkpoint import Checkpoint
 
 __all__ = ["Checkpoint", "load", "locate"]
@@ -37,10 +37,21 @@ def load(encoder: str | os.PathLike[str]) -> Checkpoint:
         SourceError: it is not there, or cannot be used; see :mod:`rawbert.exporter.errors`.
     """
     folder = locate(encoder)
-    for kind in (hub, huggingface):
-        if kind.is_folder(folder):
-            return kind.read(folder)
+    try:
+        for kind in (hub, google, huggingface):
+            if kind.is_folder(folder):
+                return kind.read(folder)
+    except OSError as error:
+        raise CorruptSource(
+            f"{error.filename or folder}: expected to read it, found that it cannot be read: {error.strerror or error}"
+        ) from error
     raise UnsupportedModel(
-        f"{folder}: not a model that rawbert knows: neither config.json (Hugging Face), "
-        "modules.json (sentence-transformers) nor saved_model.pb (TF Hub) is there"
+        f"{folder}: not a model that rawbert knows: expected config.json (Hugging Face), modules.json "
+        "(sentence-transformers), saved_model.pb (TF Hub) or bert_config.json (Google's checkpoints), "
+        f"found {_listed(folder)}"
     )
+
+
+def _listed(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir())
+    return ", ".join(names[:8]) + (" ..." if len(names) > 8 else "") if names else "an empty folder"

@@ -2,10 +2,11 @@
 
 Canonical weight names (float32; ``kernel`` is always ``[in, out]``)::
 
-    embeddings/word                          [vocabulary, hidden]
-    embeddings/position                      [positions, hidden]
-    embeddings/type                          [types, hidden]
-    embeddings/layer_norm/{gamma,beta}       [hidden]
+    embeddings/word                          [vocabulary, embedding]
+    embeddings/position                      [positions, embedding]
+    embeddings/type                          [types, embedding]; none in DistilBERT
+    embeddings/layer_norm/{gamma,beta}       [embedding]
+    embeddings/project/{kernel,bias}         [embedding, hidden], where the two differ (ELECTRA)
     layer_N/attention/{query,key,value,output}/{kernel,bias}
     layer_N/attention/layer_norm/{gamma,beta}
     layer_N/intermediate/{kernel,bias}       [hidden, intermediate], [intermediate]
@@ -23,8 +24,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import CorruptSource
-
 __all__ = [
     "ACTIVATIONS",
     "AddedToken",
@@ -35,7 +34,6 @@ __all__ = [
     "SourceFile",
     "TokenizerRules",
     "canonical_shapes",
-    "check_shapes",
     "describe_file",
 ]
 
@@ -80,7 +78,11 @@ class TokenizerRules:
 
 @dataclass(frozen=True)
 class BertConfig:
-    """Shape of a BERT encoder. ``activation`` is ``None`` where the source does not say it."""
+    """Shape of a BERT encoder, or of one that is a small variation of it.
+
+    ``activation`` is ``None`` where the source does not say it. ``type_vocab_size`` is 0 where tokens have no
+    type (DistilBERT). ``embedding_size`` is the width of the embedding tables; ``None`` is ``hidden_size``.
+    """
 
     vocab_size: int
     hidden_size: int
@@ -92,6 +94,13 @@ class BertConfig:
     activation: str | None = "gelu"
     layer_norm_eps: float = 1e-12
     has_pooler: bool = True
+    family: str = "bert"
+    embedding_size: int | None = None
+
+    @property
+    def projects(self) -> bool:
+        """Whether a dense layer stands between the embeddings and the first layer."""
+        return self.embedding_size not in (None, self.hidden_size)
 
 
 @dataclass(frozen=True)
@@ -153,49 +162,35 @@ class Checkpoint:
 def canonical_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
     """Name and shape of every weight that an encoder of this configuration has."""
     hidden, intermediate = config.hidden_size, config.intermediate_size
+    embedding = config.embedding_size or hidden
 
-    def layer_norm(name: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-        yield f"{name}/layer_norm/gamma", (hidden,)
-        yield f"{name}/layer_norm/beta", (hidden,)
+    def layer_norm(name: str, width: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+        yield f"{name}/layer_norm/gamma", (width,)
+        yield f"{name}/layer_norm/beta", (width,)
 
     def dense(name: str, inputs: int, outputs: int) -> Iterator[tuple[str, tuple[int, ...]]]:
         yield f"{name}/kernel", (inputs, outputs)
         yield f"{name}/bias", (outputs,)
 
     shapes: dict[str, tuple[int, ...]] = {
-        "embeddings/word": (config.vocab_size, hidden),
-        "embeddings/position": (config.max_positions, hidden),
-        "embeddings/type": (config.type_vocab_size, hidden),
+        "embeddings/word": (config.vocab_size, embedding),
+        "embeddings/position": (config.max_positions, embedding),
     }
-    shapes.update(layer_norm("embeddings"))
+    if config.type_vocab_size:
+        shapes["embeddings/type"] = (config.type_vocab_size, embedding)
+    shapes.update(layer_norm("embeddings", embedding))
+    if config.projects:
+        shapes.update(dense("embeddings/project", embedding, hidden))
     for index in range(config.num_layers):
         for part in ("query", "key", "value", "output"):
             shapes.update(dense(f"layer_{index}/attention/{part}", hidden, hidden))
-        shapes.update(layer_norm(f"layer_{index}/attention"))
+        shapes.update(layer_norm(f"layer_{index}/attention", hidden))
         shapes.update(dense(f"layer_{index}/intermediate", hidden, intermediate))
         shapes.update(dense(f"layer_{index}/output", intermediate, hidden))
-        shapes.update(layer_norm(f"layer_{index}/output"))
+        shapes.update(layer_norm(f"layer_{index}/output", hidden))
     if config.has_pooler:
         shapes.update(dense("pooler", hidden, hidden))
     return shapes
-
-
-def check_shapes(weights: Mapping[str, np.ndarray], config: BertConfig, where: Path) -> None:
-    """Hold ``weights`` to the configuration.
-
-    Raises:
-        CorruptSource: a weight is missing, has another shape than the configuration says, or is not finite.
-    """
-    for name, shape in canonical_shapes(config).items():
-        if name not in weights:
-            raise CorruptSource(f"{where}: the weight {name} is missing, which its configuration calls for")
-        if weights[name].shape != shape:
-            raise CorruptSource(
-                f"{where}: the weight {name} has shape {list(weights[name].shape)}, "
-                f"but the configuration calls for {list(shape)}"
-            )
-        if not np.isfinite(weights[name]).all():
-            raise CorruptSource(f"{where}: the weight {name} holds values that are not finite")
 
 
 def describe_file(path: Path, root: Path) -> SourceFile:

@@ -1,47 +1,101 @@
-"""TF Hub (Kaggle) text encoders: a SavedModel folder with the Hub's common text API, version 3 and later.
+"""TF Hub (Kaggle) text encoders: a SavedModel folder with the Hub's text API, in either of its forms.
 
-The format is that of tf-models-official's ``export_tfhub_lib``: the restored object takes a dict of int32
-``input_word_ids``, ``input_mask`` and ``input_type_ids`` ``[batch, tokens]``, returns a dict with
-``pooled_output`` and ``sequence_output``, and carries its vocabulary as ``vocab_file`` and ``do_lower_case``.
+Since version 3 (tf-models-official's ``export_tfhub_lib``) the restored object takes a dict of int32
+``input_word_ids``, ``input_mask`` and ``input_type_ids`` ``[batch, tokens]`` and returns a dict with
+``pooled_output`` and ``sequence_output``; before (``export_tfhub``), a list of the three in this order, and a pair
+``pooled_output, sequence_output``. It carries its vocabulary as ``vocab_file`` and ``do_lower_case``.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import CorruptSource, ExportError, UnsupportedModel
-from . import tokenizer_rules
-from .checkpoint import BertConfig, Checkpoint, canonical_shapes, check_shapes, describe_file
+from . import tokenizer_rules, vocabulary
+from .checkpoint import BertConfig, Checkpoint, canonical_shapes, describe_file
+from .files import tf_checkpoint
+from .names import TF_MODELS
+from .stored import StoredTensor, bind
 
-__all__ = ["is_folder", "load_layer", "read"]
+__all__ = ["TextLayer", "is_folder", "load_layer", "read"]
 
 #: Where an encoder does not show how many positions it has: the default length of the Hub's preprocessors.
 _DEFAULT_LENGTH = 128
 
-_NAMES = {
-    "word_embeddings/embeddings": "embeddings/word",
-    "position_embedding/embeddings": "embeddings/position",
-    "type_embeddings/embeddings": "embeddings/type",
-    "embeddings/layer_norm": "embeddings/layer_norm",
-    "self_attention/query": "attention/query",
-    "self_attention/key": "attention/key",
-    "self_attention/value": "attention/value",
-    "self_attention/attention_output": "attention/output",
-    "self_attention_layer_norm": "attention/layer_norm",
-    "intermediate": "intermediate",
-    "output": "output",
-    "output_layer_norm": "output/layer_norm",
-    "pooler_transform": "pooler",
-}
-_LAYER = re.compile(r"^transformer/layer_(\d+)/(.+)$")
-_LEAVES = ("kernel", "bias", "gamma", "beta")
 #: Weights that take no part in ``pooled_output`` and ``sequence_output``: the masked-language-model head.
 _UNUSED = re.compile(r"(^|/)(predictions|masked_lm|cls)(/|$)")
+
+
+class TextLayer:
+    """A Hub text encoder, called in one way whatever its form.
+
+    Attributes:
+        resolved_object: what TensorFlow restored.
+        hidden_size: width of its vectors, once the form is found.
+    """
+
+    def __init__(self, layer: Any) -> None:
+        self.resolved_object = layer.resolved_object
+        self._call = layer.call
+        self._takes_dict = True
+        self.hidden_size = 0
+
+    def find_form(self, token: int, folder: Path) -> None:
+        """Call it once in each form, with a text of two tokens, and keep to the one that works.
+
+        Raises:
+            UnsupportedModel: neither does.
+        """
+        import tensorflow as tf
+
+        ids = tf.constant([[token, token]], tf.int32)
+        reasons = []
+        for self._takes_dict in (True, False):
+            try:
+                sequence, pooled = self(ids, tf.ones_like(ids))
+            except UnsupportedModel as error:
+                raise UnsupportedModel(f"{folder}: {error}") from None
+            # Whatever TensorFlow makes of arguments that it was not traced for.
+            except Exception as error:
+                reasons.append(_first_line(error))
+                continue
+            if sequence.shape.rank == 3 and pooled.shape.rank == 2:
+                self.hidden_size = int(sequence.shape[-1])
+                return
+            reasons.append(f"the outputs have the shapes {sequence.shape} and {pooled.shape}")
+        raise UnsupportedModel(
+            f"{folder}: the encoder takes neither a dict of input_word_ids, input_mask and input_type_ids "
+            f"({reasons[0]}) nor a list of the three ({reasons[1]})"
+        )
+
+    def __call__(self, ids: Any, mask: Any) -> tuple[Any, Any]:
+        """Encode texts of one segment.
+
+        Args:
+            ids: int32 ``[batch, tokens]``.
+            mask: int32 ``[batch, tokens]``.
+
+        Returns:
+            ``sequence_output`` ``[batch, tokens, hidden]`` and ``pooled_output`` ``[batch, hidden]``.
+        """
+        import tensorflow as tf
+
+        names = ("input_word_ids", "input_mask", "input_type_ids")
+        inputs = [ids, mask, tf.zeros_like(ids)]
+        if not self._takes_dict:
+            pooled, sequence = self._call(inputs)
+            return sequence, pooled
+        outputs = self._call(dict(zip(names, inputs, strict=True)))
+        if not isinstance(outputs, dict) or not {"pooled_output", "sequence_output"} <= set(outputs):
+            found = ", ".join(sorted(outputs)) if isinstance(outputs, dict) else type(outputs).__name__
+            raise UnsupportedModel(f"the encoder returns {found}; pooled_output and sequence_output are needed")
+        return outputs["sequence_output"], outputs["pooled_output"]
 
 
 def is_folder(folder: Path) -> bool:
@@ -49,13 +103,29 @@ def is_folder(folder: Path) -> bool:
     return (folder / "saved_model.pb").is_file()
 
 
-def load_layer(folder: Path) -> Any:
-    """The ``hub.KerasLayer`` over a Hub folder, not trainable.
+def load_layer(folder: Path, token: int = 0) -> TextLayer:
+    """The ``hub.KerasLayer`` over a Hub folder, not trainable, as a text encoder.
+
+    Args:
+        folder: of the SavedModel.
+        token: an id that it can be tried with.
 
     Raises:
         CorruptSource: TensorFlow cannot load the folder.
-        UnsupportedModel: it is no TF2 SavedModel that can be called.
+        UnsupportedModel: it is no TF2 SavedModel that can be called as a text encoder.
     """
+    layer = TextLayer(_load(folder))
+    layer.find_form(token, folder)
+    return layer
+
+
+def _load(folder: Path) -> Any:
+    if (folder / "tfhub_module.pb").is_file():
+        raise UnsupportedModel(
+            f"{folder}: a hub.Module in the format of TensorFlow 1 (found tfhub_module.pb), which TensorFlow 2 cannot "
+            "call; expected a TF2 SavedModel: take version 2 or later of the same handle, or the original checkpoint "
+            "(bert_model.ckpt, bert_config.json and vocab.txt)"
+        )
     import tensorflow_hub as hub
     import tensorflow_text  # noqa: F401  registers ops that the encoder may use
 
@@ -76,7 +146,7 @@ def read(folder: Path) -> Checkpoint:
         CorruptSource: it cannot be loaded.
         VocabularyError: its vocabulary does not fit its embedding table.
     """
-    layer = load_layer(folder)
+    layer = TextLayer(_load(folder))
     encoder = layer.resolved_object
     vocab_file = getattr(encoder, "vocab_file", None)
     if vocab_file is None:
@@ -86,16 +156,16 @@ def read(folder: Path) -> Checkpoint:
         )
     vocab_path = Path(vocab_file.asset_path.numpy().decode())
     lowercase = bool(np.asarray(getattr(encoder, "do_lower_case", True)))
+    if vocab_path.is_file():
+        vocabulary.require_unique_lines(vocab_path)
     rules = tokenizer_rules.read_vocab_file(vocab_path, lowercase=lowercase)
+    layer.find_form(rules.cls_id, folder)
 
-    hidden = _probe(layer, rules.cls_id, folder)
-    # A SavedModel that Keras did not write may list no variables.
-    variables = {variable.name.partition(":")[0]: variable for variable in getattr(encoder, "variables", ())}
-    table = next((v for name, v in variables.items() if name.endswith("word_embeddings/embeddings")), None)
-    if table is not None:
-        rules = tokenizer_rules.fit(rules, int(table.shape[0]), folder)
-    positions = next((v for name, v in variables.items() if name.endswith("position_embedding/embeddings")), None)
-    max_positions = int(positions.shape[0]) if positions is not None else None
+    variables, _ = tf_checkpoint.read(folder / "variables" / "variables")
+    rows = _rows(variables, "embeddings/word")
+    if rows is not None:
+        rules = tokenizer_rules.fit(rules, rows, folder)
+    max_positions = _rows(variables, "embeddings/position")
     config, weights = _understand(variables, folder)
     notes = (
         () if max_positions else (f"the encoder shows no position table: texts are cut at {_DEFAULT_LENGTH} tokens",)
@@ -106,7 +176,7 @@ def read(folder: Path) -> Checkpoint:
         location=folder,
         tokenizer=rules,
         max_seq_length=max_positions or _DEFAULT_LENGTH,
-        hidden_size=hidden,
+        hidden_size=layer.hidden_size,
         bert=config,
         weights=weights,
         max_positions=max_positions,
@@ -116,73 +186,40 @@ def read(folder: Path) -> Checkpoint:
     )
 
 
-def _probe(layer: Any, cls_id: int, folder: Path) -> int:
-    """Call the encoder once; its hidden size."""
-    import tensorflow as tf
-
-    ids = tf.constant([[cls_id, cls_id]], tf.int32)
-    inputs = {"input_word_ids": ids, "input_mask": tf.ones_like(ids), "input_type_ids": tf.zeros_like(ids)}
-    try:
-        outputs = layer(inputs)
-    except Exception as error:
-        raise UnsupportedModel(
-            f"{folder}: the encoder does not take a dict of input_word_ids, input_mask and input_type_ids: "
-            f"{_first_line(error)}"
-        ) from error
-    if not isinstance(outputs, dict) or not {"pooled_output", "sequence_output"} <= set(outputs):
-        found = ", ".join(sorted(outputs)) if isinstance(outputs, dict) else type(outputs).__name__
-        raise UnsupportedModel(f"{folder}: the encoder returns {found}; pooled_output and sequence_output are needed")
-    return int(outputs["sequence_output"].shape[-1])
+def _rows(variables: dict[str, StoredTensor], table: str) -> int | None:
+    """Rows of a table, wherever it is; ``None`` where it is not seen."""
+    (ending,) = TF_MODELS.spellings(table)
+    return next((tensor.shape[0] for name, tensor in variables.items() if name.endswith(ending)), None)
 
 
-def _understand(variables: dict[str, Any], folder: Path) -> tuple[BertConfig | None, dict[str, np.ndarray]]:
+def _understand(variables: dict[str, StoredTensor], folder: Path) -> tuple[BertConfig | None, Mapping[str, np.ndarray]]:
     """Configuration and weights of a plain BERT; ``None`` and nothing where it is something else."""
-    named: dict[str, Any] = {}
-    for name, variable in variables.items():
-        canonical = _canonical(name)
-        if canonical is not None:
-            named[canonical] = variable
-        elif variable.dtype.is_floating and not _UNUSED.search(name):
-            return None, {}
     try:
-        config = _configuration(named)
-    except (KeyError, IndexError):
+        config = _configuration(variables)
+        weights = bind(variables, config, TF_MODELS, folder, folder / "saved_model.pb")
+    except (KeyError, IndexError, ExportError):
         return None, {}
-    shapes = canonical_shapes(config)
-    if set(named) != set(shapes):
-        return None, {}
-    sizes = {name: int(np.prod(shape)) for name, shape in shapes.items()}
-    if any(variable.shape.num_elements() != sizes[name] for name, variable in named.items()):
-        return None, {}
-    # The Hub keeps attention kernels as [hidden, heads, head_dim] and [heads, head_dim, hidden].
-    weights = {name: variable.numpy().astype(np.float32).reshape(shapes[name]) for name, variable in named.items()}
-    try:
-        check_shapes(weights, config, folder)
-    except ExportError:
-        return None, {}
-    return config, weights
+    expected = {key for name in canonical_shapes(config) for key in TF_MODELS.spellings(name)}
+    others = {name for name, tensor in variables.items() if tensor.floating and not _UNUSED.search(name)}
+    return (config, weights) if others == expected else (None, {})
 
 
-def _canonical(name: str) -> str | None:
-    layer = _LAYER.match(name)
-    prefix, rest = (f"layer_{layer.group(1)}/", layer.group(2)) if layer else ("", name)
-    if rest in _NAMES:
-        return prefix + _NAMES[rest]
-    stem, _, leaf = rest.rpartition("/")
-    return f"{prefix}{_NAMES[stem]}/{leaf}" if stem in _NAMES and leaf in _LEAVES else None
+def _configuration(variables: dict[str, StoredTensor]) -> BertConfig:
+    def shape(name: str) -> tuple[int, ...]:
+        (key,) = TF_MODELS.spellings(name)
+        return variables[key].shape
 
-
-def _configuration(named: dict[str, Any]) -> BertConfig:
-    layers = {int(name[6 : name.index("/")]) for name in named if name.startswith("layer_")}
-    query = named["layer_0/attention/query/kernel"]
+    layers = 0
+    while TF_MODELS.spellings(f"layer_{layers}/intermediate/bias")[0] in variables:
+        layers += 1
     return BertConfig(
-        vocab_size=int(named["embeddings/word"].shape[0]),
-        hidden_size=int(named["embeddings/word"].shape[1]),
-        num_layers=len(layers),
-        num_heads=int(query.shape[1]),
-        intermediate_size=int(named["layer_0/intermediate/bias"].shape[0]),
-        max_positions=int(named["embeddings/position"].shape[0]),
-        type_vocab_size=int(named["embeddings/type"].shape[0]),
+        vocab_size=shape("embeddings/word")[0],
+        hidden_size=shape("embeddings/word")[1],
+        num_layers=layers,
+        num_heads=shape("layer_0/attention/query/kernel")[1],
+        intermediate_size=shape("layer_0/intermediate/bias")[0],
+        max_positions=shape("embeddings/position")[0],
+        type_vocab_size=shape("embeddings/type")[0],
         # Hub encoders were exported with either GELU and do not say which: their outputs decide.
         activation=None,
         layer_norm_eps=1e-12,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +9,12 @@ import numpy as np
 
 from ..config import POOLING_MODES
 from ..errors import CorruptSource, UnsupportedModel
+from . import files
 from .checkpoint import Dense, PoolingRecipe
+from .jsonfile import read_json, read_object
+from .stored import require_finite
 
-__all__ = ["Recipe", "read_json", "read_object", "read_recipe"]
+__all__ = ["Recipe", "read_recipe"]
 
 #: The boolean settings of releases before 5.x, in the order in which their results are joined.
 _LEGACY_MODES = {
@@ -57,36 +58,8 @@ class Recipe:
         self.notes: list[str] = []
 
 
-def read_json(path: Path) -> Any:
-    """Parse a JSON file.
-
-    Raises:
-        CorruptSource: it cannot be read or is no JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CorruptSource(f"{path}: not readable as JSON: {error}") from error
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """Parse a JSON file that holds an object.
-
-    Raises:
-        CorruptSource: it cannot be read or holds something else.
-    """
-    state = read_json(path)
-    if not isinstance(state, dict):
-        raise CorruptSource(f"{path}: not a JSON object")
-    return state
-
-
-def read_recipe(folder: Path, read_tensors: Callable[[Path], dict[str, np.ndarray]]) -> Recipe | None:
+def read_recipe(folder: Path) -> Recipe | None:
     """Read modules.json and the modules that it names; ``None`` where there is no modules.json.
-
-    Args:
-        folder: the sentence-transformers folder.
-        read_tensors: reads all tensors of a folder's model.safetensors, as float32.
 
     Raises:
         UnsupportedModel: a module of a kind that cannot be exported.
@@ -118,8 +91,9 @@ def read_recipe(folder: Path, read_tensors: Callable[[Path], dict[str, np.ndarra
                 _sentence_embedding_only(read_object(path / "config.json"), path / "config.json")
             steps.append("normalize")
         elif kind == "Dense":
-            steps.append(_dense(path, read_tensors))
-            recipe_files += [path / "config.json", path / "model.safetensors"]
+            dense, dense_files = _dense(path)
+            steps.append(dense)
+            recipe_files += dense_files
         elif kind != "Dropout":  # which does nothing at inference
             raise UnsupportedModel(
                 f"{listing}: a {kind} module cannot be exported; Transformer, Pooling, Dense and Normalize can"
@@ -155,7 +129,7 @@ def _sentence_embedding_only(config: dict[str, Any], path: Path) -> None:
             raise UnsupportedModel(f"{path}: {key} is {config[key]!r}; only sentence_embedding can be exported")
 
 
-def _dense(path: Path, read_tensors: Callable[[Path], dict[str, np.ndarray]]) -> Dense:
+def _dense(path: Path) -> tuple[Dense, list[Path]]:
     config_path = path / "config.json"
     config = read_object(config_path)
     _sentence_embedding_only(config, config_path)
@@ -168,15 +142,25 @@ def _dense(path: Path, read_tensors: Callable[[Path], dict[str, np.ndarray]]) ->
         raise UnsupportedModel(
             f"{config_path}: activation {path_of_class!r} cannot be exported; torch's {', '.join(_ACTIVATIONS)} can"
         )
-    tensors = read_tensors(path)
-    shape = (config.get("out_features"), config.get("in_features"))
-    kernel, bias = tensors.get("linear.weight"), tensors.get("linear.bias")
-    shapes = (shape, shape[:1] if config.get("bias", True) else None)
-    if kernel is None or (kernel.shape, None if bias is None else bias.shape) != shapes:
-        raise CorruptSource(f"{path}: its weights do not fit its config.json, which calls for {list(shape)}")
-    if not all(np.isfinite(value).all() for value in tensors.values()):
-        raise CorruptSource(f"{path}: its weights hold values that are not finite")
-    return Dense(kernel.T, bias, _ACTIVATIONS[name])
+    stored = files.read_folder(path)
+    shapes: dict[str, tuple[Any, ...]] = {"linear.weight": (config.get("out_features"), config.get("in_features"))}
+    if config.get("bias", True):
+        shapes["linear.bias"] = (config.get("out_features"),)
+    values: dict[str, np.ndarray] = {}
+    for key, shape in shapes.items():
+        tensor = stored.tensors.get(key)
+        if tensor is None or tensor.shape != shape:
+            found = "no such tensor" if tensor is None else str(list(tensor.shape))
+            raise CorruptSource(
+                f"{stored.where}: its weights do not fit its config.json, which calls for {key} with shape "
+                f"{list(shape)}; found {found}"
+            )
+        require_finite(tensor)
+        values[key] = np.asarray(tensor.read(), np.float32)
+    if "linear.bias" in set(stored.tensors) - set(shapes):
+        raise CorruptSource(f"{stored.where}: linear.bias is there, but config.json calls for no bias")
+    dense = Dense(values["linear.weight"].T, values.get("linear.bias"), _ACTIVATIONS[name])
+    return dense, [config_path, *stored.files]
 
 
 def _transformer_settings(recipe: Recipe) -> None:

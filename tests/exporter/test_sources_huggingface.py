@@ -197,28 +197,34 @@ BROKEN = {
     "epsilon a word": (config(layer_norm_eps="x"), CorruptSource, "layer_norm_eps is 'x'"),
     "heads that do not divide": (config(num_attention_heads=5), CorruptSource, "hidden_size 32 is no multiple of"),
     "another family": (config(model_type="roberta"), UnsupportedModel, "encoder family is 'roberta'"),
-    "no family": (config(model_type=...), UnsupportedModel, r"family is None \(architectures: BertModel\)"),
+    "no family": (config(model_type=...), UnsupportedModel, r"family is None \(model_type; architectures: BertModel\)"),
     "another activation": (config(hidden_act="swish"), UnsupportedModel, "hidden_act is 'swish'"),
     "an activation of another type": (config(hidden_act=["gelu"]), UnsupportedModel, "hidden_act is"),
     "relative positions": (config(position_embedding_type="relative_key"), UnsupportedModel, "'relative_key'"),
     "a decoder": (config(is_decoder=True), UnsupportedModel, "is_decoder"),
-    "weights missing": (remove("model.safetensors"), CorruptSource, "neither model.safetensors nor"),
+    "weights missing": (remove("model.safetensors"), CorruptSource, "expected one of model.safetensors, "),
     "weights cut": (cut("model.safetensors", -100), CorruptSource, "model.safetensors: not a readable safetensors"),
     "weights cut in the header": (cut("model.safetensors", 99), CorruptSource, "model.safetensors: not a readable"),
     "weights empty": (cut("model.safetensors", 0), CorruptSource, "model.safetensors: not a readable"),
     "a weight missing": (
-        without_tensor("encoder.layer.1.output.dense.bias"), CorruptSource, "weight layer_1/output/bias is missing"),
-    "a layer too few": (config(num_hidden_layers=4), CorruptSource, "weight layer_3/.* is missing"),
+        without_tensor("encoder.layer.1.output.dense.bias"), CorruptSource,
+        r"model.safetensors: the tensor encoder.layer.1.output.dense.bias is missing.* with shape \[32\]"),
+    "a layer too few": (
+        config(num_hidden_layers=4), CorruptSource, "encoder.layer.3.attention.self.query.weight is missing"),
+    "a layer too many": (
+        config(num_hidden_layers=2), CorruptSource, "encoder.layer.2.attention.self.query.weight is there, .* only 2"),
     "another width": (
-        config(intermediate_size=63), CorruptSource, r"intermediate/kernel has shape \[32, 64\].* for \[32, 63\]"),
-    "another table size": (config(vocab_size=100), CorruptSource, r"embeddings/word has shape \[99, 32\]"),
-    "NaN": (with_value("pooler.dense.bias", np.nan), CorruptSource, "pooler/bias holds values that are not finite"),
-    "infinity": (with_value("pooler.dense.bias", np.inf), CorruptSource, "pooler/bias holds values that are not"),
+        config(intermediate_size=63), CorruptSource,
+        r"layer.0.intermediate.dense.weight has shape \[64, 32\], but config.json calls for \[63, 32\]"),
+    "another table size": (config(vocab_size=100), CorruptSource, r"word_embeddings.weight has shape \[99, 32\]"),
+    "NaN": (with_value("pooler.dense.bias", np.nan), CorruptSource,
+            r"pooler.dense.bias holds values that are not finite.* found nan at \[0\]"),
+    "infinity": (with_value("pooler.dense.bias", np.inf), CorruptSource, "pooler.dense.bias holds .* found inf"),
     "no tokenizer": (remove("vocab.txt", "tokenizer.json"), CorruptSource, "neither tokenizer.json nor vocab.txt"),
-    "tokenizer.json cut": (cut("tokenizer.json", 99), CorruptSource, "transformers cannot load the tokenizer"),
+    "tokenizer.json cut": (cut("tokenizer.json", 99), CorruptSource, "tokenizer.json: not readable as JSON"),
     "vocab.txt not UTF-8": (
         lambda folder: (use_vocabulary(folder, []), write("vocab.txt", b"\xff\n")(folder)), CorruptSource,
-        "transformers cannot load the tokenizer"),
+        "vocab.txt: not readable as UTF-8"),
     "a limit that is no number": (
         lambda folder: edit(folder / "tokenizer_config.json", model_max_length="x"), CorruptSource,
         "model_max_length is 'x'"),
@@ -259,7 +265,8 @@ def test_a_vocabulary_without_a_special_token_is_refused(tmp_path: Path, token: 
 
 INDEX = "model.safetensors.index.json"
 BROKEN_SHARDS = {
-    "missing": (remove("model-00002-of-00002.safetensors"), "shard model-00002-of-00002.safetensors .* is missing"),
+    "missing": (
+        remove("model-00002-of-00002.safetensors"), "model-00002-of-00002.safetensors: the shard is missing; model"),
     "cut": (cut("model-00002-of-00002.safetensors", 50), "model-00002-of-00002.safetensors: not a readable"),
     "in another folder": (write(INDEX, '{"weight_map": {"a": "../b.safetensors"}}'), "'../b.safetensors' lies outside"),
     "at the root": (write(INDEX, '{"weight_map": {"a": "/b.safetensors"}}'), "'/b.safetensors' lies outside"),
@@ -268,7 +275,7 @@ BROKEN_SHARDS = {
     "without a tensor": (
         lambda folder: edit(folder / INDEX, weight_map={
             **json.loads((folder / INDEX).read_text())["weight_map"], "more": "model-00001-of-00002.safetensors"}),
-        "the tensor more that it lists is in no shard"),
+        "model-00001-of-00002.safetensors: the tensor more is missing; model.safetensors.index.json"),
 }  # fmt: skip
 
 

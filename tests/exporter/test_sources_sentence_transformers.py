@@ -156,18 +156,23 @@ BROKEN = {
     "an activation from elsewhere": (dense(activation_function="mine.Tanh"), UnsupportedModel, "'mine.Tanh'"),
     "a residual layer": (dense(use_residual=True), UnsupportedModel, "use_residual"),
     "a layer over token vectors": (dense(module_input_name="token_embeddings"), UnsupportedModel, "module_input_name"),
-    "a dense layer without its size": (dense(out_features=...), CorruptSource, "2_Dense: its weights do not fit"),
-    "a dense layer of another size": (dense(out_features=17), CorruptSource, r"2_Dense: .* calls for \[17, 32\]"),
+    "a dense layer without its size": (dense(out_features=...), CorruptSource, "2_Dense.*: its weights do not fit"),
+    "a dense layer of another size": (
+        dense(out_features=17), CorruptSource, r"2_Dense.* calls for .* \[17, 32\]; found \[16, 32\]"),
     "a dense layer without its bias": (
-        dense_weights(lambda t: {"linear.weight": t["linear.weight"]}), CorruptSource, "2_Dense: its weights do not"),
+        dense_weights(lambda t: {"linear.weight": t["linear.weight"]}), CorruptSource,
+        "calls for linear.bias .*found no such"),
     "a bias of another size": (
-        dense_weights(lambda t: {**t, "linear.bias": t["linear.bias"][:3]}), CorruptSource, "2_Dense: its weights do"),
+        dense_weights(lambda t: {**t, "linear.bias": t["linear.bias"][:3]}), CorruptSource,
+        r"linear.bias with shape \[16\]; found \[3\]"),
     "NaN in a dense layer": (
-        dense_weights(lambda t: {**t, "linear.bias": t["linear.bias"] * np.nan}), CorruptSource, "2_Dense: .*not fin"),
+        dense_weights(lambda t: {**t, "linear.bias": t["linear.bias"] * np.nan}), CorruptSource,
+        "2_Dense.*: the tensor linear.bias holds"),
     "a dense layer behind two modes": (
         write("1_Pooling/config.json", '{"pooling_mode": ["cls", "mean"]}'), CorruptSource, "takes 32 .* gets 64"),
     "no dense weights": (
-        lambda folder: (folder / "2_Dense" / "model.safetensors").unlink(), CorruptSource, "2_Dense: neither"),
+        lambda folder: (folder / "2_Dense" / "model.safetensors").unlink(), CorruptSource,
+        "2_Dense: no weights are there"),
     "normalizing something else": (
         write("3_Normalize/config.json", '{"module_input_name": "token_embeddings"}'), UnsupportedModel, "module_inp"),
     "settings that are a list": (write("sentence_bert_config.json", "[]"), CorruptSource, "bert_config.json: not a"),

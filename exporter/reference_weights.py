@@ -1,0 +1,193 @@
+"""A checkpoint's configuration and weights, read a second time for :mod:`.reference`.
+
+Nothing here comes from :mod:`.sources`. Files are read by the libraries of their formats (pickles of PyTorch by
+the standard library's zipfile and pickle), whole and copied; names are turned into those of Hugging Face's BERT
+by substitution, where the exporter looks for what it expects.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import re
+import struct
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import ml_dtypes  # also makes numpy, and so safetensors, know bfloat16
+import numpy as np
+
+__all__ = ["load", "tensors_of"]
+
+#: What other names than Hugging Face's BERT are in it, one after the other.
+_FROM_DISTILBERT = (
+    (r"^transformer\.layer", "encoder.layer"),
+    (r"attention\.q_lin", "attention.self.query"),
+    (r"attention\.k_lin", "attention.self.key"),
+    (r"attention\.v_lin", "attention.self.value"),
+    (r"attention\.out_lin", "attention.output.dense"),
+    (r"sa_layer_norm", "attention.output.LayerNorm"),
+    (r"ffn\.lin1", "intermediate.dense"),
+    (r"ffn\.lin2", "output.dense"),
+    (r"output_layer_norm", "output.LayerNorm"),
+)
+_FROM_TF_MODELS = (
+    (r"^(word|position)_embeddings?\.embeddings$", r"embeddings.\1_embeddings.weight"),
+    (r"^type_embeddings\.embeddings$", "embeddings.token_type_embeddings.weight"),
+    (r"^embeddings\.layer_norm", "embeddings.LayerNorm"),
+    (r"^transformer\.layer", "encoder.layer"),
+    (r"self_attention\.(query|key|value)", r"attention.self.\1"),
+    (r"self_attention\.attention_output", "attention.output.dense"),
+    (r"self_attention_layer_norm", "attention.output.LayerNorm"),
+    (r"(\d)\.(intermediate|output)\.", r"\1.\2.dense."),
+    (r"\boutput_layer_norm", "output.LayerNorm"),
+    (r"^pooler_transform", "pooler.dense"),
+)
+_DISTILBERT_KEYS = {
+    "dim": "hidden_size",
+    "n_heads": "num_attention_heads",
+    "n_layers": "num_hidden_layers",
+    "hidden_dim": "intermediate_size",
+    "activation": "hidden_act",
+}
+
+
+def load(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Configuration and weights of a transformer's folder, in the words of Hugging Face's BERT.
+
+    Returns:
+        What config.json says, and tensors by name without prefix; dense weights are ``[out, in]``.
+    """
+    original = not (folder / "config.json").is_file()
+    config = json.loads((folder / ("bert_config.json" if original else "config.json")).read_text(encoding="utf-8"))
+    tensors, substitutions = _stored(folder), []
+    if config.get("model_type") == "distilbert":
+        config = {_DISTILBERT_KEYS.get(key, key): value for key, value in config.items()}
+        config["layer_norm_eps"] = 1e-12
+        substitutions = list(_FROM_DISTILBERT)
+    first = "transformer/layer_0/self_attention/query/kernel"
+    if prefixes := [name.removesuffix(first) for name in tensors if original and name.endswith(first)]:
+        substitutions = list(_FROM_TF_MODELS)
+        tensors = {name.removeprefix(prefixes[0]): value for name, value in tensors.items()}
+        # tf-models' gelu is the tanh approximation. A file of transformers' own has model_type.
+        if config["hidden_act"] == "gelu" and "model_type" not in config:
+            config["hidden_act"] = "gelu_new"
+        tensors = {name: _joined(name, value) for name, value in tensors.items()}
+    named = {}
+    for name, value in tensors.items():
+        name = re.sub(r"layer(_\._|_)(?=\d)", "layer.", name.removesuffix(":0")).replace("/", ".")
+        name = re.sub(r"^.*?(?=\b(embeddings\.|encoder\.layer|transformer\.layer|pooler|embeddings_project))", "", name)
+        for pattern, replacement in substitutions:
+            name = re.sub(pattern, replacement, name)
+        if name.endswith(".kernel"):
+            name, value = name.removesuffix("kernel") + "weight", value.T
+        name = re.sub(r"(?<=LayerNorm\.)gamma$", "weight", re.sub(r"(?<=LayerNorm\.)beta$", "bias", name))
+        name = re.sub(r"(?<=_embeddings)(\.embeddings)?$", ".weight", name)
+        named[name] = value
+    return config, named
+
+
+def _joined(name: str, value: np.ndarray) -> np.ndarray:
+    """tf-models' attention weights without the split into heads."""
+    if value.ndim == 3:  # [hidden, heads, size], or [heads, size, hidden]
+        outwards = "attention_output" in name
+        return value.reshape(-1, value.shape[2]) if outwards else value.reshape(value.shape[0], -1)
+    return value.reshape(-1) if value.ndim == 2 and name.endswith("bias") else value
+
+
+def tensors_of(folder: Path) -> dict[str, np.ndarray]:
+    """All floating-point tensors of a folder's weights, by the names in the files."""
+    return {name: value for name, value in _stored(folder).items() if value.dtype.kind not in "iub"}
+
+
+def _stored(folder: Path) -> dict[str, np.ndarray]:
+    tensors: dict[str, np.ndarray] = {}
+    if paths := sorted(folder.glob("model*.safetensors")):
+        from safetensors import safe_open
+
+        for path in paths:
+            with safe_open(path, framework="numpy") as stream:
+                tensors.update({name: stream.get_tensor(name) for name in stream.keys()})  # noqa: SIM118
+    elif paths := sorted(folder.glob("pytorch_model*.bin")):
+        for path in paths:
+            tensors.update(_unpickle(path))
+    elif paths := sorted(folder.glob("tf_model*.h5")):
+        import h5py
+
+        for path in paths:
+            with h5py.File(path) as stream:
+                names: list[str] = []
+                stream.visit(names.append)
+                tensors.update({name: stream[name][()] for name in names if isinstance(stream[name], h5py.Dataset)})
+    else:
+        tensors = _tensorflow(folder)
+    return tensors
+
+
+def _tensorflow(folder: Path) -> dict[str, np.ndarray]:
+    import tensorflow as tf
+    from tensorflow.core.protobuf import trackable_object_graph_pb2
+
+    prefix = tf.train.latest_checkpoint(os.fspath(folder))
+    if prefix is None:
+        (index,) = folder.glob("*.index")
+        prefix = os.fspath(index.with_suffix(""))
+    tensors = {name: tf.train.load_variable(prefix, name) for name, _ in tf.train.list_variables(prefix)}
+    graph = tensors.pop("_CHECKPOINTABLE_OBJECT_GRAPH", None)
+    if graph is None:
+        return tensors
+    nodes = trackable_object_graph_pb2.TrackableObjectGraph.FromString(graph).nodes
+    return {a.full_name: np.asarray(tensors[a.checkpoint_key]) for node in nodes for a in node.attributes}
+
+
+_DTYPES: dict[str, Any] = {
+    "Half": np.float16, "BFloat16": ml_dtypes.bfloat16, "Float": np.float32, "Double": np.float64,
+    "Char": np.int8, "Short": np.int16, "Int": np.int32, "Long": np.int64, "Byte": np.uint8, "Bool": np.bool_,
+}  # fmt: skip
+
+
+class _Pickle(pickle.Unpickler):
+    """Describes tensors; knows no other name."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if f"{module}.{name}" == "collections.OrderedDict":
+            return OrderedDict
+        if module == "torch._utils":
+            return {
+                "_rebuild_tensor_v2": lambda *parts: parts[:4],
+                "_rebuild_tensor": lambda *parts: parts,
+                "_rebuild_parameter": lambda data, *_: data,
+            }[name]
+        return np.dtype(_DTYPES[name.removesuffix("Storage")])
+
+    def persistent_load(self, pid: Any) -> Any:
+        return pid[2], pid[1]
+
+
+def _unpickle(path: Path) -> dict[str, np.ndarray]:
+    with path.open("rb") as stream:
+        if zipfile.is_zipfile(stream):
+            archive = zipfile.ZipFile(stream)
+            (name,) = (name for name in archive.namelist() if name.endswith("data.pkl"))
+            state = _Pickle(io.BytesIO(archive.read(name))).load()
+            root = name.removesuffix("data.pkl")
+            raw = {entry[len(root) + 5 :]: archive.read(entry) for entry in archive.namelist() if "/data/" in entry}
+        else:
+            stream.seek(0)
+            *_, state, keys = (_Pickle(stream).load() for _ in range(5))
+            sizes = {key: dtype.itemsize for (key, dtype), *_ in state.values()}
+            raw = {key: _storage(stream, sizes[key]) for key in keys}
+    return {
+        name: np.lib.stride_tricks.as_strided(
+            np.frombuffer(raw[key], dtype)[offset:], shape, [stride * dtype.itemsize for stride in strides]
+        ).copy()
+        for name, ((key, dtype), offset, shape, strides) in state.items()
+    }
+
+
+def _storage(stream: BinaryIO, itemsize: int) -> bytes:
+    return stream.read(struct.unpack("<q", stream.read(8))[0] * itemsize)

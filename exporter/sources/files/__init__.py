@@ -1,0 +1,97 @@
+"""Weight files: one file a format, each listing the tensors of a file without reading them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import CorruptSource
+from ..jsonfile import read_object
+from ..names import GOOGLE, KERAS, TORCH, Style
+from ..stored import StoredTensor
+from . import keras_h5, safetensors, tf_checkpoint, torch_pickle
+
+__all__ = ["WEIGHT_FILES", "WeightFiles", "read_folder"]
+
+_READERS: Mapping[str, tuple[Callable[[Path], dict[str, StoredTensor]], Style]] = {
+    ".safetensors": (safetensors.read, TORCH),
+    ".bin": (torch_pickle.read, TORCH),
+    ".h5": (keras_h5.read, KERAS),
+}
+_INDEX = ".index.json"
+#: What a Hugging Face folder may keep its weights in, the best first: a file, or the list of its shards.
+WEIGHT_FILES = tuple(
+    name + ending for name in ("model.safetensors", "pytorch_model.bin", "tf_model.h5") for ending in ("", _INDEX)
+)
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """The weights of a folder.
+
+    Attributes:
+        tensors: by key.
+        style: how the keys are spelled.
+        files: what was read, an index included.
+        where: the file that a missing tensor is missing in.
+    """
+
+    tensors: dict[str, StoredTensor]
+    style: Style
+    files: list[Path]
+    where: Path
+
+
+def read_folder(folder: Path) -> WeightFiles:
+    """List the tensors of the best of a folder's weight files.
+
+    Raises:
+        CorruptSource: there are none, or they are damaged or incomplete.
+        UnsupportedModel: they hold something else than tensors.
+    """
+    for name in WEIGHT_FILES:
+        path = folder / name
+        if path.is_file():
+            read, style = _READERS[Path(name.removesuffix(_INDEX)).suffix]
+            if name.endswith(_INDEX):
+                tensors, files = _shards(path, read)
+            else:
+                tensors, files = read(path), [path]
+            return WeightFiles(tensors, style, files, path)
+    prefix = tf_checkpoint.find(folder)
+    if prefix is not None:
+        tensors, object_based = tf_checkpoint.read(prefix)
+        if object_based:
+            raise CorruptSource(
+                f"{prefix}.index: a checkpoint of tf-models, which needs bert_config.json in place of config.json"
+            )
+        return WeightFiles(tensors, GOOGLE, tf_checkpoint.files_of(prefix), Path(f"{prefix}.index"))
+    raise CorruptSource(
+        f"{folder}: no weights are there; expected one of {', '.join(WEIGHT_FILES)}, or a TensorFlow checkpoint "
+        "(*.index, *.data-*)"
+    )
+
+
+def _shards(index: Path, read: Callable[[Path], dict[str, StoredTensor]]) -> tuple[dict[str, StoredTensor], list[Path]]:
+    weight_map = read_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise CorruptSource(f"{index}: it has no weight_map: expected an object of tensor names and file names")
+    tensors: dict[str, StoredTensor] = {}
+    names = sorted(set(weight_map.values()))
+    for name in names:
+        if Path(name).name != name:
+            raise CorruptSource(f"{index}: the shard {name!r} lies outside the folder")
+        if not (index.parent / name).is_file():
+            raise CorruptSource(f"{index.parent / name}: the shard is missing; {index.name} calls for it")
+        for key, tensor in read(index.parent / name).items():
+            if key in tensors:
+                raise CorruptSource(f"{tensor} is in {tensors[key].file.name} too; expected it once")
+            tensors[key] = tensor
+    missing = sorted(set(weight_map) - set(tensors))
+    if missing:
+        raise CorruptSource(
+            f"{index.parent / weight_map[missing[0]]}: the tensor {missing[0]} is missing; {index.name} says that it "
+            "is in this shard"
+        )
+    return tensors, [index, *(index.parent / name for name in names)]

@@ -1,0 +1,52 @@
+"""tf_model.h5: the weights of transformers' TensorFlow models, in HDF5 (read one data set at a time)."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import CorruptSource, UnsupportedModel
+from ..stored import StoredTensor
+
+__all__ = ["read"]
+
+
+def read(path: Path) -> dict[str, StoredTensor]:
+    """The data sets of one file, by their path in it.
+
+    Raises:
+        CorruptSource: it is no whole HDF5 file.
+        UnsupportedModel: it refers to other files.
+    """
+    import h5py
+
+    tensors: dict[str, StoredTensor] = {}
+
+    def visit(key: str, item: object) -> None:  # links to other files are not followed, and not visited
+        if isinstance(item, h5py.Dataset):
+            if item.external or item.is_virtual:
+                raise UnsupportedModel(f"{path}: the tensor {key} refers to another file; expected its values here")
+            get = partial(_get, path, key)
+            tensors[key] = StoredTensor(path, key, item.shape, str(item.dtype), item.dtype.kind == "f", get)
+
+    try:
+        with h5py.File(path, "r") as stream:
+            stream.visititems(visit)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise CorruptSource(
+            f"{path}: not a readable HDF5 file (cut short?): expected weights of a Keras model, "
+            f"found {path.stat().st_size} bytes: {error}"
+        ) from error
+    return tensors
+
+
+def _get(path: Path, key: str) -> np.ndarray:
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as stream:
+            return stream[key][()]
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise CorruptSource(f"{path}: the tensor {key} cannot be read: {error}") from error

@@ -1,0 +1,58 @@
+"""model.safetensors: a JSON header, then the tensors one after the other, which are mapped and not read.
+
+Format: the safetensors library's own description (8 bytes of header length, little-endian; the header;
+``data_offsets`` counted from its end). The library checks the header against the file; where a tensor lies in
+the file it does not tell, and asked for a tensor it copies it: hence the second look at the header.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import CorruptSource
+from ..stored import StoredTensor
+from .raw import DTYPES, view
+
+__all__ = ["read"]
+
+#: Spelling of the format -> that of :data:`.raw.DTYPES`.
+_DTYPES = {
+    "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64",
+    "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64", "U8": "uint8", "BOOL": "bool",
+}  # fmt: skip
+
+
+def read(path: Path) -> dict[str, StoredTensor]:
+    """The tensors of one file.
+
+    Raises:
+        CorruptSource: it is no whole safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    with path.open("rb"):
+        pass  # that it may not be read, the library does not say
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+        mapped = np.memmap(path, np.uint8, "r")
+        length = int.from_bytes(bytes(mapped[:8]), "little")
+        header = json.loads(bytes(mapped[8 : 8 + length]))
+        header.pop("__metadata__", None)
+        tensors = {}
+        for key, entry in header.items():
+            dtype, shape = _DTYPES.get(entry["dtype"], entry["dtype"]), tuple(entry["shape"])
+            start = 8 + length + entry["data_offsets"][0]
+            get = partial(view, mapped, start, dtype, shape)
+            tensors[key] = StoredTensor(path, key, shape, entry["dtype"], DTYPES.get(dtype, "").startswith("f"), get)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        found = f"{path.stat().st_size} bytes" if path.is_file() else "no file"
+        raise CorruptSource(
+            f"{path}: not a readable safetensors file (cut short?): expected a header and its tensors, "
+            f"found {found}: {error}"
+        ) from error
+    return tensors

@@ -1,0 +1,100 @@
+"""TensorFlow checkpoints: a prefix with ``.index`` and ``.data-*`` files, name-based (Google's original BERT) or
+object-based (tf-models, and the variables of a SavedModel).
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import CorruptSource
+from ..stored import StoredTensor
+
+__all__ = ["files_of", "find", "read"]
+
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+
+
+def find(folder: Path) -> Path | None:
+    """Prefix of the folder's checkpoint, ``None`` where there is none.
+
+    Raises:
+        CorruptSource: there are several, and the file ``checkpoint`` does not say which.
+    """
+    prefixes = sorted(path.with_suffix("") for path in folder.glob("*.index"))
+    if len(prefixes) < 2:
+        return prefixes[0] if prefixes else None
+    import tensorflow as tf
+
+    latest = tf.train.latest_checkpoint(os.fspath(folder))
+    if latest is not None and Path(latest) in prefixes:
+        return Path(latest)
+    raise CorruptSource(
+        f"{folder}: expected one checkpoint, or a file named checkpoint that says which; found "
+        f"{', '.join(prefix.name for prefix in prefixes)}"
+    )
+
+
+def files_of(prefix: Path) -> list[Path]:
+    """The files of a checkpoint."""
+    return sorted([*prefix.parent.glob(f"{prefix.name}.index"), *prefix.parent.glob(f"{prefix.name}.data-*-of-*")])
+
+
+def read(prefix: Path) -> tuple[dict[str, StoredTensor], bool]:
+    """The variables of a checkpoint, by their full names, and whether it is object-based.
+
+    Raises:
+        CorruptSource: it is not whole.
+    """
+    import tensorflow as tf
+    from tensorflow.core.protobuf import trackable_object_graph_pb2
+
+    index = prefix.with_name(f"{prefix.name}.index")
+    data = [path for path in files_of(prefix) if path != index]
+    count = int(data[0].name.rpartition("-")[2]) if data and data[0].name[-5:].isdigit() else 1
+    for number in range(count):
+        part = prefix.with_name(f"{prefix.name}.data-{number:05d}-of-{count:05d}")
+        if part not in data:
+            raise CorruptSource(f"{part}: missing; {index.name} calls for it")
+    try:
+        reader = tf.train.load_checkpoint(os.fspath(prefix))
+        shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+        names = {key: key for key in shapes}
+        if _OBJECT_GRAPH in shapes:
+            graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(reader.get_tensor(_OBJECT_GRAPH))
+            names = {
+                item.full_name or item.checkpoint_key: item.checkpoint_key
+                for node in graph.nodes
+                for item in node.attributes
+                if item.checkpoint_key in shapes
+            }
+    # TensorFlow's own errors, its reader's RuntimeError, a damaged proto.
+    except Exception as error:
+        raise CorruptSource(
+            f"{index}: TensorFlow cannot read it (cut short?): expected the index of a checkpoint, found "
+            f"{index.stat().st_size} bytes: {_first_line(error)}"
+        ) from error
+    tensors = {}
+    for name, key in names.items():
+        dtype = dtypes[key]
+        get = partial(_get, reader, index, key, name)
+        tensors[name] = StoredTensor(index, name, tuple(shapes[key]), dtype.name, dtype.is_floating, get)
+    return tensors, _OBJECT_GRAPH in shapes
+
+
+def _get(reader: Any, index: Path, key: str, name: str) -> np.ndarray:
+    try:
+        value = np.asarray(reader.get_tensor(key))
+    except Exception as error:
+        raise CorruptSource(
+            f"{index}: the tensor {name} cannot be read from the .data files beside it: {_first_line(error)}"
+        ) from error
+    return value if value.dtype.kind == "f" else value.astype(np.float32)  # bfloat16
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,71 @@
+"""Folders of a TensorFlow checkpoint with bert_config.json and vocab.txt: Google's original BERTs, and tf-models'."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import CorruptSource
+from . import configs, tokenizer_rules, vocabulary
+from .checkpoint import Checkpoint, describe_file
+from .files import tf_checkpoint
+from .jsonfile import read_object
+from .names import FAMILIES, GOOGLE, TF_MODELS, Naming
+from .stored import bind, has
+
+__all__ = ["is_folder", "read"]
+
+_CONFIG = "bert_config.json"
+
+
+def is_folder(folder: Path) -> bool:
+    """Whether this looks like such a folder."""
+    return (folder / _CONFIG).is_file() and not (folder / "config.json").is_file()
+
+
+def read(folder: Path) -> Checkpoint:
+    """Read a checkpoint of Google's BERT or of tf-models.
+
+    Raises:
+        UnsupportedModel: a configuration that makes another graph of it.
+        CorruptSource: files are missing, damaged, or contradict each other.
+        VocabularyError: the vocabulary does not fit the embedding table.
+    """
+    prefix = tf_checkpoint.find(folder)
+    if prefix is None:
+        raise CorruptSource(
+            f"{folder}: no weights are there; {_CONFIG} calls for a TensorFlow checkpoint (*.index, *.data-*)"
+        )
+    tensors, object_based = tf_checkpoint.read(prefix)
+    naming = TF_MODELS if object_based else Naming(FAMILIES["bert"], GOOGLE)
+    config, notes = configs.read_bert_config(folder / _CONFIG, tf_models=object_based)
+    config = replace(config, has_pooler=has(tensors, naming, "pooler/kernel"))
+    weights = bind(tensors, config, naming, Path(f"{prefix}.index"), folder / _CONFIG)
+
+    vocab, settings = folder / "vocab.txt", folder / "tokenizer_config.json"
+    if not vocab.is_file():
+        raise CorruptSource(f"{vocab}: missing; the vocabulary of the checkpoint is needed")
+    words = vocabulary.require_unique_lines(vocab)
+    lowercase = read_object(settings).get("do_lower_case") if settings.is_file() else None
+    if not isinstance(lowercase, bool):
+        lowercase = not vocabulary.is_cased(words)
+        found, done = ("no word", "are") if lowercase else ("words", "are not")
+        notes = (
+            *notes,
+            f"vocab.txt has {found} with capitals, so texts {done} lower-cased (do_lower_case in a "
+            "tokenizer_config.json can say otherwise)",
+        )
+    rules = tokenizer_rules.fit(tokenizer_rules.read_vocab_file(vocab, lowercase=lowercase), config.vocab_size, folder)
+    paths = [folder / _CONFIG, *tf_checkpoint.files_of(prefix), vocab, settings]
+    return Checkpoint(
+        kind="tf-models" if object_based else "google",
+        location=folder,
+        tokenizer=rules,
+        max_seq_length=config.max_positions,
+        hidden_size=config.hidden_size,
+        bert=config,
+        weights=weights,
+        max_positions=config.max_positions,
+        files=tuple(describe_file(path, folder) for path in paths if path.is_file()),
+        notes=notes,
+    )

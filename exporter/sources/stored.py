@@ -1,0 +1,177 @@
+"""Tensors that stay in their files until they are asked for, so that a checkpoint never lies in memory twice.
+
+A reader of :mod:`.files` lists what a file holds as :class:`StoredTensor`; :func:`bind` finds every canonical
+weight among them, holds it to the configuration, and gives :class:`Weights`, which reads one at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import CorruptSource, UnsupportedModel
+from .checkpoint import BertConfig, canonical_shapes
+from .names import Naming
+
+__all__ = ["StoredTensor", "Weights", "bind", "has", "require_finite"]
+
+#: Numbers that are looked at in one go: no second copy of a large table for the sake of a check.
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in a file.
+
+    Attributes:
+        file: the file.
+        key: its name there.
+        shape: its shape there.
+        dtype: its dtype, as the file spells it.
+        floating: whether that is a floating-point dtype.
+        read: reads it, or maps it into memory; float16, float32 or float64, not to be written to.
+    """
+
+    file: Path
+    key: str
+    shape: tuple[int, ...]
+    dtype: str
+    floating: bool
+    read: Callable[[], np.ndarray]
+
+    def __str__(self) -> str:
+        return f"{self.file}: the tensor {self.key}"
+
+
+class Weights(Mapping[str, np.ndarray]):
+    """Weights by canonical name; each access reads one tensor, as float32 in its canonical shape."""
+
+    def __init__(self, bound: Mapping[str, tuple[StoredTensor, tuple[int, ...], bool]]) -> None:
+        self._bound = bound
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        tensor, shape, transposed = self._bound[name]
+        value = tensor.read()
+        return np.asarray(value.T if transposed else value.reshape(shape), np.float32)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._bound)
+
+    def __len__(self) -> int:
+        return len(self._bound)
+
+
+def has(tensors: Mapping[str, StoredTensor], naming: Naming, name: str) -> bool:
+    """Whether the canonical weight ``name`` is among ``tensors``, under whatever prefix."""
+    return any(_ends(key, spelling) for spelling in naming.spellings(name) for key in tensors)
+
+
+def bind(
+    tensors: Mapping[str, StoredTensor], config: BertConfig, naming: Naming, where: Path, config_file: Path
+) -> Weights:
+    """Find every weight that ``config`` calls for.
+
+    Args:
+        tensors: by key.
+        config: shape of the encoder, as ``config_file`` says it.
+        naming: how the keys are spelled.
+        where: the file or folder of the tensors, for errors.
+        config_file: the file that says the shape, for errors.
+
+    Raises:
+        CorruptSource: a weight is missing or surplus, has another shape or dtype, or is not finite.
+        UnsupportedModel: there is more than one encoder.
+    """
+    prefix = _prefix(tensors, naming, where)
+    bound: dict[str, tuple[StoredTensor, tuple[int, ...], bool]] = {}
+    for name, shape in canonical_shapes(config).items():
+        spellings = [prefix + spelling for spelling in naming.spellings(name)]
+        found = [key for key in spellings if key in tensors]
+        if not found:
+            raise CorruptSource(
+                f"{where}: the tensor {' or '.join(spellings)} is missing, which {config_file.name} calls for "
+                f"with shape {_stored(shape, naming, name)}; found are {_listed(tensors)}"
+            )
+        tensor = tensors[found[0]]
+        transposed = naming.style.transposed and name.endswith("/kernel")
+        if not tensor.floating:
+            raise UnsupportedModel(f"{tensor} is {tensor.dtype}; floating-point weights can be exported")
+        fits = np.prod(tensor.shape) == np.prod(shape) if naming.style.split_heads else None
+        if not (tensor.shape == (shape[::-1] if transposed else shape) or fits):
+            raise CorruptSource(
+                f"{tensor} has shape {list(tensor.shape)}, but {config_file.name} calls for "
+                f"{_stored(shape, naming, name)}"
+            )
+        bound[name] = tensor, shape, transposed
+    _refuse_surplus(tensors, config, naming, prefix, config_file)
+    for tensor, _, _ in bound.values():
+        require_finite(tensor)
+    return Weights(bound)
+
+
+def require_finite(tensor: StoredTensor) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        CorruptSource: the tensor holds one.
+    """
+    value = tensor.read()
+    rows = max(1, _BLOCK * len(value) // max(1, value.size)) if value.ndim else 1
+    for start in range(0, len(value) if value.ndim else 1, rows):
+        block = value[start : start + rows] if value.ndim else value
+        finite = np.isfinite(block)
+        if not finite.all():
+            at = np.argwhere(~finite)[0] + ([start] + [0] * (value.ndim - 1) if value.ndim else 0)
+            raise CorruptSource(
+                f"{tensor} holds values that are not finite: expected numbers, found {value[tuple(at)]} "
+                f"at {at.tolist()}"
+            )
+
+
+def _prefix(tensors: Mapping[str, StoredTensor], naming: Naming, where: Path) -> str:
+    """What stands before the names of the encoder's tensors: nothing, ``bert.``, ``model.bert.`` ..."""
+    spellings = naming.spellings("embeddings/word")
+    prefixes = {key[: -len(spelling)] for spelling in spellings for key in tensors if _ends(key, spelling)}
+    if not prefixes:
+        raise CorruptSource(
+            f"{where}: no tensor is named {' or '.join(spellings)}, whatever the prefix; found are {_listed(tensors)}"
+        )
+    if "" in prefixes:
+        return ""
+    if len(prefixes) > 1:
+        raise UnsupportedModel(
+            f"{where}: expected one encoder, found tensors of several, with the prefixes {', '.join(sorted(prefixes))}"
+        )
+    return prefixes.pop()
+
+
+def _refuse_surplus(
+    tensors: Mapping[str, StoredTensor], config: BertConfig, naming: Naming, prefix: str, config_file: Path
+) -> None:
+    """Refuse weights that the configuration has no use for: it is another model's."""
+    surplus = {f"layer_{config.num_layers}/attention/query/kernel": f"only {config.num_layers} layers"}
+    if not config.projects:
+        surplus["embeddings/project/kernel"] = "embeddings as wide as the layers"
+    if not config.type_vocab_size:
+        surplus["embeddings/type"] = "no token types"
+    for name, says in surplus.items():
+        for spelling in naming.spellings(name):
+            if prefix + spelling in tensors:
+                raise CorruptSource(f"{tensors[prefix + spelling]} is there, but {config_file.name} calls for {says}")
+
+
+def _ends(key: str, spelling: str) -> bool:
+    """Whether ``key`` is ``spelling`` behind a prefix of whole parts."""
+    return key.endswith(spelling) and (len(key) == len(spelling) or key[-len(spelling) - 1] in "./")
+
+
+def _stored(shape: tuple[int, ...], naming: Naming, name: str) -> list[int]:
+    return list(shape[::-1] if naming.style.transposed and name.endswith("/kernel") else shape)
+
+
+def _listed(tensors: Mapping[str, StoredTensor]) -> str:
+    names = sorted(tensors)
+    return f"{len(names)} tensors" + (f": {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}" if names else "")
