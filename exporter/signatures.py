@@ -123,4 +123,4 @@ class ServingModule(tf.Module):
 
 def _named(tokens: Encoding) -> dict[str, tf.Tensor]:
     # Identity: a signature's outputs must be tensors of its own.
-    return {name: tf.identity(value) for name, value in tokens._asdict().items()}
+    return {name: tf.identity(value) for name, value in tokens._asdict().items() if value is not None}

@@ -43,10 +43,25 @@ ACTIVATIONS = ("gelu", "gelu_tanh", "relu")
 
 @dataclass(frozen=True)
 class AddedToken:
-    """A token that is matched whole in the raw text, before anything is normalised."""
+    """A token that is matched whole in the text.
+
+    Attributes:
+        content: what is looked for.
+        id: its id.
+        special: one of the model's own (``[SEP]`` and the like), not one of its users.
+        single_word: only where no letter or digit stands beside it.
+        lstrip: white space before it belongs to it.
+        rstrip: white space behind it belongs to it.
+        normalized: both are normalised before it is looked for; else the raw text is searched.
+    """
 
     content: str
     id: int
+    special: bool = True
+    single_word: bool = False
+    lstrip: bool = False
+    rstrip: bool = False
+    normalized: bool = False
 
 
 @dataclass(frozen=True)

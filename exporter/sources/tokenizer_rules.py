@@ -142,12 +142,12 @@ def _template(state: dict[str, Any] | None, tokenizer: Any, vocab: dict[str, int
 
 
 def _added_token(state: dict[str, Any], where: Path) -> AddedToken:
-    odd = [flag for flag in ("lstrip", "rstrip", "single_word", "normalized") if state[flag]]
-    if odd:
+    if "\0" in state["content"] or "\ufffd" in state["content"]:
         raise UnsupportedModel(
-            f"{where}: the added token {state['content']!r} sets {', '.join(odd)}, which is not supported"
+            f"{where}: the added token {state['content']!r} holds U+0000 or U+FFFD, which cannot be looked for"
         )
-    return AddedToken(state["content"], state["id"])
+    flags = {name: state[name] for name in ("special", "single_word", "lstrip", "rstrip", "normalized")}
+    return AddedToken(state["content"], state["id"], **flags)
 
 
 def fit(rules: TokenizerRules, rows: int, where: Path) -> TokenizerRules:

@@ -21,13 +21,14 @@ def checkpoint(data: Path):
 @pytest.fixture(scope="session", autouse=True)
 def _tables_are_made_once():
     """A code point table depends on four settings alone, and takes seconds."""
-    from rawbert.exporter import codepoints
+    from rawbert.exporter.tokenizer import codepoints
 
     made: dict[tuple, Any] = {}
     build = codepoints.build
 
     def build_once(rules):
         key = (rules.lowercase, rules.strip_accents, rules.handle_chinese_chars, rules.clean_text)
+        key += (any(token.normalized for token in rules.added_tokens),)
         if key not in made:
             made[key] = build(rules)
         return made[key]

@@ -4,8 +4,8 @@ import dataclasses
 import unicodedata
 
 import pytest
-from rawbert.exporter import codepoints
-from rawbert.exporter.codepoints import ISOLATED, MANY, PAGE, SPACE, WORD
+from rawbert.exporter.tokenizer import codepoints
+from rawbert.exporter.tokenizer.codepoints import ISOLATED, MANY, PAGE, SHIFT, SPACE, WORD
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +24,11 @@ def raw(checkpoint):
 def look_up(table, char: str) -> list[tuple[str, int]]:
     """What a character becomes: characters and their classes."""
     value = int(table.pages[table.page_index[ord(char) // PAGE], ord(char) % PAGE])
-    entry, kind = value >> 2, value & 3
+    entry, kind = value >> SHIFT, value & 3
     if kind != MANY:
         return [(chr(ord(char) + entry), kind)]
     start = table.many_starts[entry]
-    return [(chr(each >> 2), int(each & 3)) for each in table.many[start : start + table.many_lengths[entry]]]
+    return [(chr(each >> SHIFT), int(each & 3)) for each in table.many[start : start + table.many_lengths[entry]]]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_with_every_step_switched_off_a_character_stays(raw, char: str):
 def test_every_scalar_value_has_an_entry(uncased):
     assert uncased.page_index.size * PAGE == 0x110000
     assert uncased.page_index.max() == len(uncased.pages) - 1
-    rows = uncased.pages[uncased.pages & 3 == MANY] >> 2
+    rows = uncased.pages[uncased.pages & 3 == MANY] >> SHIFT
     assert rows.min() == 0
     assert rows.max() == len(uncased.many_starts) - 1
     assert uncased.many_lengths[0] == 0

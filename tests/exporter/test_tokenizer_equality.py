@@ -85,13 +85,8 @@ def random_texts(count: int, seed: int) -> list[str]:
                 parts.append(" ")
             else:
                 parts.append(chr(rng.randrange(*rng.choice(ranges))))
-        text = "".join(parts)
-        texts.append(text if not has_reordered_marks(text) else text.replace("\u302e", "").replace("\u302f", ""))
+        texts.append("".join(parts))
     return texts
-
-
-def has_reordered_marks(text: str) -> bool:
-    return any(mark in text for mark in "\u302e\u302f")
 
 
 def test_every_text_of_a_corpus_is_tokenized_as_by_transformers(data: Path, pair: Pair):

@@ -15,7 +15,7 @@ def run(tokenizer, texts: list[str | bytes]) -> list[tuple[list[int], list[int],
 
     raw = [text if isinstance(text, bytes) else text.encode() for text in texts]
     out = tokenizer(tf.constant(raw, tf.string, [len(raw)]))
-    ids, mask, starts, limits, counts = (value.numpy() for value in out)
+    ids, mask, starts, limits, counts = (value.numpy() for value in out[:5])
     kept = mask.sum(1)
     assert ids.shape == mask.shape == starts.shape == limits.shape == (len(texts), max([*kept, 2]))
     assert counts.shape == (len(texts),)

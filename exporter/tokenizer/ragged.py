@@ -1,0 +1,32 @@
+"""Small helpers for values of several rows, end to end."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+__all__ = ["count_of", "last_at_most", "lengths_of", "rows_of", "starts_of"]
+
+
+def count_of(values: tf.Tensor) -> tf.Tensor:
+    """Number of values, int32 scalar."""
+    return tf.size(values)
+
+
+def lengths_of(splits: tf.Tensor) -> tf.Tensor:
+    """Length of each row."""
+    return splits[1:] - splits[:-1]
+
+
+def starts_of(lengths: tf.Tensor) -> tf.Tensor:
+    """Where each row begins, and where the last one ends: ``[rows + 1]``."""
+    return tf.concat([[0], tf.cumsum(lengths)], 0)
+
+
+def rows_of(splits: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """The row that each of ``count`` values belongs to, int32 ``[count]``."""
+    return tf.searchsorted(splits, tf.range(count), side="right") - 1
+
+
+def last_at_most(ordered: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """Index of the last element of ``ordered`` that is not above each value."""
+    return tf.searchsorted(ordered, values, side="right") - 1
