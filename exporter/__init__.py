@@ -11,6 +11,7 @@ from .config import ExportConfig
 from .errors import (
     ConfigError,
     CorruptSource,
+    DownloadError,
     ExportError,
     OutputError,
     SourceError,
@@ -27,6 +28,7 @@ __all__ = [
     "Bundle",
     "ConfigError",
     "CorruptSource",
+    "DownloadError",
     "ExportConfig",
     "ExportError",
     "OutputError",

@@ -26,7 +26,8 @@ class ExportConfig:
     """What to export, to where, and how.
 
     Args:
-        encoder: folder of the checkpoint: Hugging Face, sentence-transformers or TF Hub format.
+        encoder: the checkpoint: a folder or archive, a URL, or a model of a hub (``owner/name`` of the Hugging
+            Face Hub, ``owner/model/framework/variation`` of Kaggle).
         output: base path that TensorFlow Serving polls; versions appear in it as ``<output>/<version>``.
         version: version number, 0 or more; ``None`` takes the next free integer.
         max_seq_length: most tokens of one text, ``[CLS]`` and ``[SEP]`` included, at least 3;
@@ -41,6 +42,7 @@ class ExportConfig:
         target_serving: TensorFlow Serving release that must be able to run it, one of
             :data:`.opsets.RELEASES`.
         force: replace ``version`` if it exists.
+        revision: of a hub's model: branch, tag, commit or version; ``None`` takes the newest.
         tolerance: verification's largest absolute difference, times max(1, largest reference value).
         min_cosine: verification's smallest cosine between an output vector and its reference.
 
@@ -59,6 +61,7 @@ class ExportConfig:
     normalize: bool | None = None
     target_serving: str = opsets.NEWEST
     force: bool = False
+    revision: str | None = None
     tolerance: float = 1e-5
     min_cosine: float = 0.99999
 

@@ -5,7 +5,8 @@
     ExportError
     ├── ConfigError              a setting that cannot work, before anything is read
     ├── SourceError              the checkpoint cannot be used
-    │   ├── SourceNotFound       no such folder
+    │   ├── SourceNotFound       no such folder, and no such model on a hub
+    │   ├── DownloadError        network, credentials, or a transfer that broke off
     │   ├── UnsupportedModel     a family, layout or tokenizer that rawbert does not rebuild
     │   ├── CorruptSource        a file is damaged, missing or contradicts another
     │   └── VocabularyError      the vocabulary does not fit the model
@@ -20,6 +21,7 @@ from __future__ import annotations
 __all__ = [
     "ConfigError",
     "CorruptSource",
+    "DownloadError",
     "ExportError",
     "OutputError",
     "SourceError",
@@ -46,6 +48,10 @@ class SourceError(ExportError):
 
 class SourceNotFound(SourceError):
     """There is nothing at the given place."""
+
+
+class DownloadError(SourceError):
+    """The checkpoint could not be brought here: network, credentials, or a transfer that broke off."""
 
 
 class UnsupportedModel(SourceError):

@@ -15,6 +15,7 @@ from .bundle import Bundle, Staging, Tensor
 from .config import SHORTEST_SEQUENCE, ExportConfig
 from .errors import ConfigError, TargetError
 from .protos import SavedModel
+from .sources import license
 from .sources.checkpoint import Checkpoint, PoolingRecipe, TokenizerRules
 
 __all__ = ["export"]
@@ -51,9 +52,11 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
     """
     began = time.monotonic()
     say = progress or (lambda line: None)
-    location = sources.locate(config.encoder)
-    with Staging(config.base_path, config.version, config.force) as staging:
-        say(f"reading {location}")
+    with (
+        Staging(config.base_path, config.version, config.force) as staging,
+        sources.fetched(config.encoder, config.revision, say) as location,
+    ):
+        say(f"reading {location.folder}")
         checkpoint = sources.load(location)
         length = _max_seq_length(config, checkpoint)
         pooling = _pooling(config, checkpoint)
@@ -79,7 +82,7 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         report = verify.verify(
             verify.Job(
                 saved_model=str(staging.folder),
-                source=str(location),
+                source=str(location.folder),
                 is_hub=checkpoint.kind == "hub",
                 signatures=names,
                 default=signatures.default_of(names),
@@ -92,7 +95,9 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         )
 
         say("publishing")
-        manifest = _manifest(config, checkpoint, impl, length, pooling, described, signatures.default_of(names), report)
+        manifest = _manifest(
+            config, location, checkpoint, impl, length, pooling, described, signatures.default_of(names), report
+        )
         bundle.write_manifest(staging.folder, manifest)
         path, version = staging.publish()
     return Bundle(
@@ -152,6 +157,7 @@ def _outputs(function: Any) -> tuple[Tensor, ...]:
 
 def _manifest(
     config: ExportConfig,
+    location: sources.Location,
     checkpoint: Checkpoint,
     impl: str,
     length: int,
@@ -173,7 +179,13 @@ def _manifest(
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "source": {
             "kind": checkpoint.kind,
-            "location": str(checkpoint.location),
+            "origin": location.origin,
+            "handle": location.handle,
+            "revision": location.revision,
+            # What was unpacked is gone by now.
+            "location": None if location.origin == "archive" else str(location.folder),
+            "archive_sha256": location.sha256,
+            "license": license.stated(location.folder),
             "files": [asdict(file) for file in checkpoint.files],
         },
         "tools": {name: _version(name) for name in _TOOLS},

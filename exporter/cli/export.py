@@ -31,11 +31,14 @@ def _split(context: click.Context, parameter: click.Parameter, values: tuple[str
 
 
 @click.command(short_help="Package a checkpoint as a SavedModel that takes raw strings.")
-@click.argument("encoder", type=click.Path(path_type=Path))
+@click.argument("encoder")
 @click.option(
     "--output", "-o", required=True, type=click.Path(path_type=Path), metavar="FOLDER",
     help="Base path of the model; the version is written to FOLDER/<version>.",
 )  # fmt: skip
+@click.option(
+    "--revision", metavar="NAME", help="Branch, tag, commit or version of a hub's model.  [default: the newest]"
+)
 @click.option("--version", type=int, help="Version number.  [default: the next free integer]")
 @click.option(
     "--max-seq-length", type=int, metavar="N",
@@ -66,16 +69,20 @@ def _split(context: click.Context, parameter: click.Parameter, values: tuple[str
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace the version if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON instead of a table.")
-def export(encoder: Path, output: Path, as_json: bool, **settings: Any) -> None:
+def export(encoder: str, output: Path, as_json: bool, **settings: Any) -> None:
     """Package ENCODER as a SavedModel that takes raw strings, and verify it.
 
-    ENCODER is a local folder: Hugging Face, sentence-transformers, or a TF Hub text encoder. The version
-    folder appears when the SavedModel, loaded by a fresh process, has given the reference's outputs, and not
-    before; on any failure nothing is left behind.
+    ENCODER is a folder or an archive of one (tar, zip; also by URL), a model of the Hugging Face Hub
+    (owner/name), of Kaggle (owner/model/framework/variation), or the URL of a TF Hub module. No code that it
+    brings along is run; a TF Hub SavedModel, which is a program by its nature, is.
+
+    The version folder appears when the SavedModel, loaded by a fresh process, has given the reference's outputs,
+    and not before; on any failure nothing is left behind.
 
     \b
     Examples:
       rawbert export ./all-MiniLM-L6-v2 --output models/minilm
+      rawbert export sentence-transformers/all-MiniLM-L6-v2 --revision main --output models/minilm
       rawbert export ./bert_en_uncased --output models/bert --max-seq-length 128 --signatures pooled
     """
     prepare()

@@ -1,55 +1,152 @@
-"""Sources of checkpoints: one file a kind, each turning what it reads into a :class:`Checkpoint`.
+"""Sources of checkpoints: what a user names becomes a local folder, and the folder a :class:`Checkpoint`.
 
-A new kind of source (a remote handle, an archive, another file format) is a new file here that ends in a
-local folder or in a :class:`Checkpoint`, and one more line in :func:`load`.
+:func:`fetched` brings a folder here, a file in :mod:`.remote` a kind; :func:`load` reads it, a file a kind of
+folder (:mod:`.hub`, :mod:`.google`, :mod:`.huggingface`). A new kind is a new file and one more line here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-from ..errors import CorruptSource, SourceNotFound, UnsupportedModel
+from ..errors import ConfigError, CorruptSource, SourceNotFound, UnsupportedModel
 from . import google, hub, huggingface
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, describe_file
+from .remote import archive, download, hf, kaggle, tfhub
+from .remote.location import Location, Say
 
-__all__ = ["Checkpoint", "load", "locate"]
+__all__ = ["Checkpoint", "Location", "fetched", "load"]
+
+_KINDS = (hub, google, huggingface)
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+#: ``owner/name``, or the bare name of one of the oldest models.
+_HUGGING_FACE_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+_HUGGING_FACE_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
 
 
-def locate(encoder: str | os.PathLike[str]) -> Path:
-    """The local folder that ``encoder`` names.
+@contextlib.contextmanager
+def fetched(encoder: str | os.PathLike[str], revision: str | None = None, say: Say | None = None) -> Iterator[Location]:
+    """Bring what ``encoder`` names here, for as long as the context lasts.
+
+    Args:
+        encoder: a folder, an archive, a URL, or a handle of a hub.
+        revision: of a hub's model: branch, tag, commit or version.
+        say: called with a line for people when something begins that takes time.
 
     Raises:
-        SourceNotFound: there is no such folder.
+        ConfigError: ``revision`` where there is none to choose.
+        SourceNotFound: there is no such thing.
+        DownloadError: it could not be downloaded.
+        CorruptSource, UnsupportedModel: an archive is damaged, or holds what must not be unpacked.
     """
-    folder = Path(encoder).expanduser().absolute()
-    if folder.is_dir():
-        return folder
-    if folder.exists():
-        raise SourceNotFound(f"{folder}: a file, not a folder; name the folder that holds the checkpoint")
-    raise SourceNotFound(f"{folder}: no such folder; name the local folder of a checkpoint")
+    named, say = os.fspath(encoder), say or (lambda line: None)
+    local = Path(named).expanduser().absolute()
+    scheme = _SCHEME.match(named)
+    if scheme and scheme[1].lower() == "file":
+        local, scheme = Path(unquote(urlsplit(named).path)), None
+    if scheme is None and (local.exists() or not isinstance(encoder, str) or not _is_handle(named)):
+        if revision is not None:
+            raise ConfigError(f"revision is {revision!r}, and {local} is on this machine: leave --revision out")
+        if local.is_dir():
+            yield Location(local, named, "local")
+            return
+        if not local.exists():
+            raise SourceNotFound(f"{local}: no such folder; name the folder of a checkpoint, or a model of a hub")
+        if not archive.is_archive_name(local.name):
+            raise SourceNotFound(f"{local}: a file, not a folder; name the folder that holds the checkpoint")
+        with tempfile.TemporaryDirectory(prefix="rawbert-source-") as scratch:
+            yield _unpacked(local, Path(scratch, "files"), named, say)
+    elif scheme and archive.is_archive_name(urlsplit(named).path) and scheme[1].lower() in ("http", "https"):
+        if revision is not None:
+            raise ConfigError(f"revision is {revision!r}, and {named} is an archive: leave --revision out")
+        with tempfile.TemporaryDirectory(prefix="rawbert-source-") as scratch:
+            path = Path(scratch, Path(urlsplit(named).path).name)
+            download.download(named, path, say)
+            yield _unpacked(path, Path(scratch, "files"), download.without_credentials(named), say)
+    else:
+        yield _from_hub(named, revision, say)
 
 
-def load(encoder: str | os.PathLike[str]) -> Checkpoint:
-    """Read the checkpoint that ``encoder`` names.
+def load(source: str | os.PathLike[str] | Location) -> Checkpoint:
+    """Read the checkpoint of a local folder.
 
     Raises:
         SourceError: it is not there, or cannot be used; see :mod:`rawbert.exporter.errors`.
     """
-    folder = locate(encoder)
+    if not isinstance(source, Location):
+        with fetched(Path(source)) as location:
+            return load(location)
+    folder = source.folder
     try:
-        for kind in (hub, google, huggingface):
+        for kind in _KINDS:
             if kind.is_folder(folder):
                 return kind.read(folder)
+        found = _listed(folder)
     except OSError as error:
         raise CorruptSource(
             f"{error.filename or folder}: expected to read it, found that it cannot be read: {error.strerror or error}"
         ) from error
+    except CorruptSource as error:
+        if source.cached:
+            raise CorruptSource(
+                f"{error}\nit comes from the cache of {source.origin}: delete {folder}, and try again"
+            ) from error
+        raise
     raise UnsupportedModel(
         f"{folder}: not a model that rawbert knows: expected config.json (Hugging Face), modules.json "
         "(sentence-transformers), saved_model.pb (TF Hub) or bert_config.json (Google's checkpoints), "
-        f"found {_listed(folder)}"
+        f"found {found}"
     )
+
+
+def _is_handle(named: str) -> bool:
+    """Whether what is no local path may be a hub's name for a model."""
+    return _HUGGING_FACE_ID.fullmatch(named) is not None or kaggle.handle_of(named) is not None
+
+
+def _from_hub(named: str, revision: str | None, say: Say) -> Location:
+    scheme = _SCHEME.match(named)
+    handle = kaggle.handle_of(named)
+    if handle is not None:
+        return kaggle.fetch(handle, revision, named, say)
+    if scheme is None:
+        return hf.fetch(named, revision, named, say)
+    parts = urlsplit(named)
+    pieces = [piece for piece in parts.path.split("/") if piece]
+    if parts.scheme == "hf":
+        return hf.fetch("/".join([parts.netloc, *pieces]), revision, named, say)
+    if parts.scheme in ("http", "https"):
+        if parts.hostname not in _HUGGING_FACE_HOSTS:
+            return tfhub.fetch(named, revision, say)
+        if len(pieces) > 3 and pieces[2] == "tree":
+            if revision is not None:
+                raise ConfigError(f"revision is {revision!r}, and {named} names one: leave one of them out")
+            revision = "/".join(pieces[3:])
+        return hf.fetch("/".join(pieces[:2]), revision, named, say)
+    raise ConfigError(f"{named}: {parts.scheme}:// is not understood; copy the checkpoint to a local folder first")
+
+
+def _unpacked(path: Path, target: Path, named: str, say: Say) -> Location:
+    say(f"unpacking {path.name}")
+    target.mkdir()
+    try:
+        archive.unpack(path, target)
+        digest = describe_file(path, path.parent).sha256
+    except OSError as error:
+        raise CorruptSource(f"{path}: cannot be unpacked: {error.strerror or error} ({error.filename})") from error
+    # The folder in which the checkpoint lies: most archives have one at their top.
+    folders = [target, *sorted(folder for folder in target.rglob("*") if folder.is_dir())]
+    models = [folder for folder in folders if any(kind.is_folder(folder) for kind in _KINDS)]
+    tops = [folder for folder in models if not any(other in folder.parents for other in models)]
+    if len(tops) > 1:
+        names = ", ".join(folder.relative_to(target).as_posix() for folder in tops)
+        raise UnsupportedModel(f"{path}: expected one checkpoint, found {names}; unpack it and name one of them")
+    return Location(tops[0] if tops else target, named, "archive", sha256=digest)
 
 
 def _listed(folder: Path) -> str:

@@ -1,0 +1,179 @@
+"""Archives (tar, plain or compressed, and zip), unpacked without trust in what they say.
+
+Only regular files are written, each opened anew under a name that was checked, in a folder that was empty: no link
+is ever made on the disk, so that nothing can be written through one. Members that no checkpoint has (devices,
+absolute paths, ``..``, links to anything but a file of the archive) are refused, and so is what unpacks to
+unreasonably much.
+"""
+
+from __future__ import annotations
+
+import lzma
+import os
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from ...errors import CorruptSource, UnsupportedModel
+
+__all__ = ["is_archive_name", "unpack"]
+
+_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
+#: Weights hardly shrink; a graph and a vocabulary do, a hundredfold at most.
+_LARGEST_RATIO = 100
+_ALWAYS_ALLOWED = 256 << 20
+_LARGEST = 64 << 30
+_MOST_MEMBERS = 10_000
+_CHUNK = 1 << 20
+
+
+def is_archive_name(name: str) -> bool:
+    """Whether a file or URL is named as an archive is."""
+    return name.lower().endswith(_SUFFIXES)
+
+
+@dataclass
+class _Member:
+    name: str
+    size: int
+    target: str | None  # what a link points to, from where it is
+    content: IO[bytes] | None
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """Unpack ``path`` into ``folder``, which is empty.
+
+    Raises:
+        UnsupportedModel: it is no archive, or holds what must not be unpacked.
+        CorruptSource: it is damaged or cut short.
+    """
+    limit = min(_LARGEST, max(_ALWAYS_ALLOWED, _LARGEST_RATIO * path.stat().st_size))
+    links: dict[str, str] = {}
+    total = 0
+    try:
+        for count, member in enumerate(_members(path, limit)):
+            if count >= _MOST_MEMBERS:
+                raise UnsupportedModel(f"{path}: it has more than {_MOST_MEMBERS} members; expected a checkpoint")
+            name = _safe(member.name, path)
+            if member.content is None:
+                if member.target is not None:
+                    links[name] = member.target
+                continue
+            total += member.size
+            if total > limit:
+                raise UnsupportedModel(
+                    f"{path}: it unpacks to more than {limit} bytes, from {path.stat().st_size}; expected a checkpoint"
+                )
+            _write(folder / name, member, path)
+        for name, target in links.items():
+            _resolve(folder, name, target, links, path)
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
+        raise CorruptSource(f"{path}: the archive is damaged or cut short: {error or type(error).__name__}") from error
+
+
+def _members(path: Path, limit: int) -> Iterator[_Member]:
+    if zipfile.is_zipfile(path):
+        yield from _zip_members(path)
+    elif tarfile.is_tarfile(path):
+        yield from _tar_members(path, limit)
+    else:
+        raise UnsupportedModel(f"{path}: neither a tar nor a zip archive, or cut short at its beginning")
+
+
+def _zip_members(path: Path) -> Iterator[_Member]:
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            mode = entry.external_attr >> 16
+            if entry.flag_bits & 1:
+                raise UnsupportedModel(f"{path}: {entry.filename} is encrypted")
+            if stat.S_ISLNK(mode):
+                if entry.file_size > 4096:
+                    raise UnsupportedModel(f"{path}: the link {entry.filename} is too long")
+                yield _Member(entry.filename, 0, archive.read(entry).decode(errors="replace"), None)
+            elif entry.is_dir():
+                yield _Member(entry.filename, 0, None, None)
+            else:
+                with archive.open(entry) as content:
+                    yield _Member(entry.filename, entry.file_size, None, content)
+
+
+def _tar_members(path: Path, limit: int) -> Iterator[_Member]:
+    with tarfile.open(path) as archive:
+        for entry in archive:
+            if entry.isreg():
+                yield _Member(entry.name, entry.size, None, archive.extractfile(entry))
+            elif entry.issym():
+                yield _Member(entry.name, 0, entry.linkname, None)
+            elif entry.islnk():  # named from the root of the archive
+                up = "../" * (len(PurePosixPath(entry.name).parts) - 1)
+                absolute = entry.linkname.startswith("/")
+                yield _Member(entry.name, 0, entry.linkname if absolute else up + entry.linkname, None)
+            elif entry.isdir():
+                yield _Member(entry.name, 0, None, None)
+            else:
+                raise UnsupportedModel(f"{path}: {entry.name} is neither a file, a folder nor a link")
+        # To the end, where the checksum of the compressed stream is.
+        assert archive.fileobj is not None
+        for _ in range(limit // _CHUNK + 1):
+            if not archive.fileobj.read(_CHUNK):
+                return
+        raise UnsupportedModel(f"{path}: more than {limit} bytes follow the last member")
+
+
+def _safe(name: str, path: Path) -> str:
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if name.startswith(("/", "\\")) or ".." in parts or "\0" in name or (parts and ":" in parts[0]):
+        raise UnsupportedModel(f"{path}: the member {name!r} lies outside the archive; nothing outside was written")
+    return "/".join(parts)
+
+
+def _write(target: Path, member: _Member, path: Path) -> None:
+    assert member.content is not None
+    written = 0
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as stream:
+            while chunk := member.content.read(_CHUNK):
+                written += len(chunk)
+                if written > member.size:
+                    break
+                stream.write(chunk)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise CorruptSource(f"{path}: the member {member.name!r} is there twice; expected it once") from error
+    if written != member.size:
+        raise CorruptSource(
+            f"{path}: the member {member.name!r} should have {member.size} bytes, and has "
+            f"{'more' if written > member.size else written}"
+        )
+
+
+def _resolve(folder: Path, name: str, target: str, links: dict[str, str], path: Path) -> None:
+    """Put a copy (a second name, where the file system can) in place of a link to a file of the archive."""
+    seen = set()
+    at, to = name, target
+    while True:
+        if to.startswith("/") or at in seen:
+            to = ".."
+        seen.add(at)
+        to = os.path.normpath(os.path.join(os.path.dirname(at), to))
+        if to.startswith("..") or (to not in links and not (folder / to).is_file()):
+            raise UnsupportedModel(
+                f"{path}: the link {name!r} points to {target!r}; expected a file of the archive. Nothing was followed"
+            )
+        if to not in links:
+            break
+        at, to = to, links[to]
+    made = folder / name
+    made.parent.mkdir(parents=True, exist_ok=True)
+    if made.exists():
+        raise CorruptSource(f"{path}: the member {name!r} is there twice; expected it once")
+    try:
+        os.link(folder / to, made)
+    except OSError:
+        shutil.copyfile(folder / to, made)

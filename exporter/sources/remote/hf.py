@@ -1,0 +1,117 @@
+"""Models of the Hugging Face Hub, by id: only the files that an export reads, never code.
+
+The library does the work and keeps its own cache (HF_HOME), credentials (HF_TOKEN, ``hf auth login``) and offline
+mode (HF_HUB_OFFLINE); interrupted downloads go on where they stopped.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from pathlib import Path
+
+from ...errors import DownloadError, SourceNotFound
+from ..files import WEIGHT_FILES
+from .location import Location, Say, first_line
+
+__all__ = ["fetch", "wanted"]
+
+_SMALL = (
+    "config.json", "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json", "tokenizer.json",
+    "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "added_tokens.json", "bert_config.json",
+    "README.md", "LICENSE", "LICENSE.txt", "LICENSE.md",
+)  # fmt: skip
+#: Folder of a sentence-transformers module.
+_MODULE = re.compile(r"\d+_\w+")
+
+
+def wanted(names: list[str]) -> tuple[list[str], list[str]]:
+    """Of a repository's files, those that are read: small ones, and the best of the weight files of each folder."""
+    folders = {""} | {name.partition("/")[0] + "/" for name in names if _MODULE.fullmatch(name.partition("/")[0])}
+    small = [folder + name for folder in sorted(folders) for name in _SMALL if folder + name in names]
+    weights: list[str] = []
+    for folder in sorted(folders):
+        here = [name.removeprefix(folder) for name in names if name.startswith(folder)]
+        best = next((name for name in WEIGHT_FILES if name in here), None)
+        patterns = [best] if best else ["*.ckpt*.index", "*.ckpt*.data-*-of-*"]
+        if best and best.endswith(".index.json"):
+            stem, _, suffix = best.removesuffix(".index.json").rpartition(".")
+            patterns.append(f"{stem}-*.{suffix}")
+        weights += [folder + name for name in here if any(fnmatch.fnmatchcase(name, one) for one in patterns)]
+    return small, [name for name in weights if name.count("/") <= 1]
+
+
+def fetch(repo: str, revision: str | None, handle: str, say: Say) -> Location:
+    """Download a model, or find it in the cache.
+
+    Args:
+        repo: ``owner/name``, or the bare name of one of the oldest models.
+        revision: branch, tag or commit; ``None`` is the main branch.
+        handle: what the user named.
+        say: called when something begins that takes time.
+
+    Raises:
+        SourceNotFound: no such repository or revision; it may be private.
+        DownloadError: credentials are missing, or the network is.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        try:
+            say(f"asking the Hugging Face Hub for {repo}")
+            groups = wanted(HfApi().list_repo_files(repo, revision=revision))
+        except (HfHubHTTPError, HFValidationError):
+            raise
+        # Offline mode, or whatever the HTTP client of the library's release raises where there is no network.
+        except Exception as error:
+            say(f"the Hub cannot be asked ({first_line(error)}); looking into the cache")
+            folder = snapshot_download(repo, revision=revision, local_files_only=True)
+        else:
+            if not any(groups):
+                raise SourceNotFound(f"{handle}: the repository has no file that an export reads")
+            # The weights last: a cache that has them has the rest too, also for a later run without network.
+            for names in filter(None, groups):
+                say(f"downloading {len(names)} files of {repo}")
+                patterns = [re.sub(r"([*?[])", r"[\1]", name) for name in names]
+                folder = snapshot_download(repo, revision=revision, allow_patterns=patterns)
+    except GatedRepoError as error:
+        raise DownloadError(
+            f"{handle}: the repository is gated: accept its terms on its page, then log in (hf auth login) or set "
+            f"HF_TOKEN: {first_line(error)}"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise SourceNotFound(f"{handle}: the repository has no revision {revision or 'main'!r}") from error
+    except HfHubHTTPError as error:
+        # To the anonymous, the Hub says 401 of whatever they may not see, be it there or not.
+        if isinstance(error, RepositoryNotFoundError) or error.response.status_code == 401:
+            raise SourceNotFound(
+                f"{handle}: no such folder, and no such model on the Hugging Face Hub; check the name, and for a "
+                f"private model log in (hf auth login) or set HF_TOKEN: {first_line(error)}"
+            ) from error
+        raise DownloadError(f"{handle}: cannot be downloaded: {first_line(error)}") from error
+    except HFValidationError as error:
+        raise SourceNotFound(f"{handle}: no such folder, and no id of the Hugging Face Hub: {error}") from error
+    except LocalEntryNotFoundError as error:
+        # A release that knows which files the repository has calls a snapshot without all of them incomplete.
+        # It need not have all: what an export misses, it says.
+        folder = getattr(error, "snapshot_path", "")
+        if not folder:
+            raise DownloadError(
+                f"{handle}: no such folder; the Hugging Face Hub cannot be asked, and its cache does not have it: "
+                f"{first_line(error)}"
+            ) from error
+    except SourceNotFound:
+        raise
+    # Status codes, broken transfers, full disks: see above.
+    except Exception as error:
+        raise DownloadError(f"{handle}: cannot be downloaded: {first_line(error)}") from error
+    path = Path(folder)
+    return Location(path, handle, "huggingface", revision=path.name, cached=True)

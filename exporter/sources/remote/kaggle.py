@@ -1,0 +1,65 @@
+"""Kaggle models by handle or page: kagglehub downloads them.
+
+Its cache is KAGGLEHUB_CACHE, its credentials KAGGLE_API_TOKEN, KAGGLE_USERNAME and KAGGLE_KEY, or kaggle.json.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ...errors import ConfigError, DownloadError, SourceNotFound
+from .location import Location, Say, first_line
+
+__all__ = ["fetch", "handle_of"]
+
+#: Parts of a page's address that a handle does not have.
+_DECORATION = {"models", "frameworks", "variations", "versions"}
+
+
+def handle_of(encoder: str) -> str | None:
+    """``owner/model/framework/variation[/version]`` of a handle or a page's URL; ``None`` where it is neither."""
+    path = encoder
+    if encoder.startswith(("http://", "https://")):
+        parts = urlsplit(encoder)
+        if parts.hostname not in ("www.kaggle.com", "kaggle.com") or not parts.path.startswith("/models/"):
+            return None
+        path = "/".join(part for part in parts.path.split("/") if part and part not in _DECORATION)
+    return path if re.fullmatch(r"[\w.-]+(/[\w.-]+){3}(/\d+)?", path) else None
+
+
+def fetch(handle: str, revision: str | None, named: str, say: Say) -> Location:
+    """Download a Kaggle model, or find it in the cache.
+
+    Raises:
+        ConfigError: two versions were named.
+        SourceNotFound: no such model.
+        DownloadError: credentials are missing, or it could not be downloaded whole.
+    """
+    import kagglehub
+    import requests
+    from kagglehub.exceptions import BackendError, CredentialError, DataCorruptionError, UnauthenticatedError
+
+    if revision is not None:
+        if handle.count("/") == 4 or not revision.isdigit():
+            raise ConfigError(f"{named}: --revision is {revision!r}; expected a version number, and one in one place")
+        handle = f"{handle}/{revision}"
+    say(f"asking Kaggle for {handle}")
+    try:
+        folder = Path(kagglehub.model_download(handle))
+    except requests.HTTPError as error:
+        status = error.response.status_code if error.response is not None else None
+        if status == 404:
+            raise SourceNotFound(f"{named}: no such model on Kaggle; check the handle {handle}") from error
+        if status in (401, 403):
+            raise DownloadError(
+                f"{named}: Kaggle says {status}: log in (KAGGLE_API_TOKEN, or kaggle.json), and accept the model's "
+                "terms on its page"
+            ) from error
+        raise DownloadError(f"{named}: Kaggle says {status}: {first_line(error)}") from error
+    except (CredentialError, UnauthenticatedError) as error:
+        raise DownloadError(f"{named}: Kaggle needs credentials: {first_line(error)}") from error
+    except (requests.RequestException, BackendError, DataCorruptionError, OSError, ValueError) as error:
+        raise DownloadError(f"{named}: cannot be downloaded from Kaggle: {first_line(error)}") from error
+    return Location(folder, named, "kaggle", revision=folder.name if folder.name.isdigit() else None, cached=True)
