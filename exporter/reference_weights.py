@@ -70,17 +70,21 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         config["layer_norm_eps"] = 1e-12
         substitutions = list(_FROM_DISTILBERT)
     first = "transformer/layer_0/self_attention/query/kernel"
-    if prefixes := [name.removesuffix(first) for name in tensors if original and name.endswith(first)]:
+    prefixes = sorted((name.removesuffix(first) for name in tensors if name.endswith(first)), key=len)
+    if prefixes:
         substitutions = list(_FROM_TF_MODELS)
         tensors = {name.removeprefix(prefixes[0]): value for name, value in tensors.items()}
         # tf-models' gelu is the tanh approximation. A file of transformers' own has model_type.
-        if config["hidden_act"] == "gelu" and "model_type" not in config:
+        if original and config["hidden_act"] == "gelu" and "model_type" not in config:
             config["hidden_act"] = "gelu_new"
         tensors = {name: _joined(name, value) for name, value in tensors.items()}
     named = {}
     for name, value in tensors.items():
         name = re.sub(r"layer(_\._|_)(?=\d)", "layer.", name.removesuffix(":0")).replace("/", ".")
-        name = re.sub(r"^.*?(?=\b(embeddings\.|encoder\.layer|transformer\.layer|pooler|embeddings_project))", "", name)
+        if not prefixes:
+            name = re.sub(
+                r"^.*?(?=\b(embeddings\.|encoder\.layer|transformer\.layer|pooler|embeddings_project))", "", name
+            )
         for pattern, replacement in substitutions:
             name = re.sub(pattern, replacement, name)
         if name.endswith(".kernel"):
@@ -106,16 +110,16 @@ def tensors_of(folder: Path) -> dict[str, np.ndarray]:
 
 def _stored(folder: Path) -> dict[str, np.ndarray]:
     tensors: dict[str, np.ndarray] = {}
-    if paths := sorted(folder.glob("model*.safetensors")):
+    if paths := _paths(folder, "model", "safetensors"):
         from safetensors import safe_open
 
         for path in paths:
             with safe_open(path, framework="numpy") as stream:
                 tensors.update({name: stream.get_tensor(name) for name in stream.keys()})  # noqa: SIM118
-    elif paths := sorted(folder.glob("pytorch_model*.bin")):
+    elif paths := _paths(folder, "pytorch_model", "bin"):
         for path in paths:
             tensors.update(_unpickle(path))
-    elif paths := sorted(folder.glob("tf_model*.h5")):
+    elif paths := _paths(folder, "tf_model", "h5"):
         import h5py
 
         for path in paths:
@@ -126,6 +130,11 @@ def _stored(folder: Path) -> dict[str, np.ndarray]:
     else:
         tensors = _tensorflow(folder)
     return tensors
+
+
+def _paths(folder: Path, stem: str, suffix: str) -> list[Path]:
+    """The file, or its shards."""
+    return sorted(folder.glob(f"{stem}.{suffix}")) or sorted(folder.glob(f"{stem}-*-of-*.{suffix}"))
 
 
 def _tensorflow(folder: Path) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from . import configs, tokenizer_rules, vocabulary
 from .checkpoint import Checkpoint, describe_file
 from .files import tf_checkpoint
 from .jsonfile import read_object
-from .names import FAMILIES, GOOGLE, TF_MODELS, Naming
+from .names import OBJECT_BASED, naming_of
 from .stored import bind, has
 
 __all__ = ["is_folder", "read"]
@@ -36,8 +36,8 @@ def read(folder: Path) -> Checkpoint:
         raise CorruptSource(
             f"{folder}: no weights are there; {_CONFIG} calls for a TensorFlow checkpoint (*.index, *.data-*)"
         )
-    tensors, object_based = tf_checkpoint.read(prefix)
-    naming = TF_MODELS if object_based else Naming(FAMILIES["bert"], GOOGLE)
+    tensors, style = tf_checkpoint.read(prefix)
+    naming, object_based = naming_of("bert", style), style is OBJECT_BASED
     config, notes = configs.read_bert_config(folder / _CONFIG, tf_models=object_based)
     config = replace(config, has_pooler=has(tensors, naming, "pooler/kernel"))
     weights = bind(tensors, config, naming, Path(f"{prefix}.index"), folder / _CONFIG)

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import CorruptSource
 from . import configs, files, tokenizer_rules, vocabulary
 from .checkpoint import Checkpoint, Dense, PoolingRecipe, SourceFile, describe_file
-from .names import FAMILIES, Naming
+from .names import naming_of
 from .sentence_transformers import read_recipe
 from .stored import bind, has
 
@@ -41,7 +41,7 @@ def read(folder: Path) -> Checkpoint:
     config_path = root / "config.json"
     config = configs.read(config_path)
     stored = files.read_folder(root)
-    naming = Naming(FAMILIES[config.family], stored.style)
+    naming = naming_of(config.family, stored.style)
     config = replace(config, has_pooler=has(stored.tensors, naming, "pooler/kernel"))
     weights = bind(stored.tensors, config, naming, stored.where, config_path)
 

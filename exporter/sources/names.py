@@ -6,7 +6,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["FAMILIES", "GOOGLE", "KERAS", "TF_MODELS", "TORCH", "Naming", "Style"]
+__all__ = [
+    "FAMILIES",
+    "GOOGLE",
+    "KERAS",
+    "OBJECT_BASED",
+    "TF_MODELS",
+    "TORCH",
+    "Naming",
+    "Style",
+    "naming_of",
+]
 
 # Canonical name -> that of the library, "layer.N" standing for a layer, in PyTorch's form.
 _BERT = {
@@ -105,7 +115,8 @@ TORCH = Style(
 KERAS = Style("/", "layer_._{}", _plain(("/weight:0", "/embeddings:0"), ":0"))
 #: Google's own bert_model.ckpt.
 GOOGLE = Style("/", "layer_{}", _plain(("",)))
-_OBJECT_BASED = Style("/", "layer_{}", _plain(("/embeddings",)), split_heads=True)
+#: Object-based checkpoints, whose names are those of tf-models whatever the family.
+OBJECT_BASED = Style("/", "layer_{}", _plain(("/embeddings",)), split_heads=True)
 
 
 @dataclass(frozen=True)
@@ -128,4 +139,9 @@ class Naming:
         return [key + ending for ending in self.style.leaves[leaf]]
 
 
-TF_MODELS = Naming(_TF_MODELS, _OBJECT_BASED)
+TF_MODELS = Naming(_TF_MODELS, OBJECT_BASED)
+
+
+def naming_of(family: str, style: Style) -> Naming:
+    """The names of a family in a style."""
+    return TF_MODELS if style is OBJECT_BASED else Naming(FAMILIES[family], style)

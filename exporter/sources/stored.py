@@ -139,8 +139,10 @@ def _prefix(tensors: Mapping[str, StoredTensor], naming: Naming, where: Path) ->
         raise CorruptSource(
             f"{where}: no tensor is named {' or '.join(spellings)}, whatever the prefix; found are {_listed(tensors)}"
         )
-    if "" in prefixes:
-        return ""
+    # Optimizers keep copies under the same names: Adam/m/bert/... beside bert/...
+    prefixes = {
+        prefix for prefix in prefixes if not any(prefix != other and prefix.endswith(other) for other in prefixes)
+    }
     if len(prefixes) > 1:
         raise UnsupportedModel(
             f"{where}: expected one encoder, found tensors of several, with the prefixes {', '.join(sorted(prefixes))}"

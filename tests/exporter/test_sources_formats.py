@@ -136,6 +136,28 @@ def test_the_vocabulary_tells_whether_texts_are_lower_cased(
     assert BertReference(folder, 64).tokenize("The").ids[1] == first
 
 
+@pytest.mark.parametrize("prefix", ["", "bert_encoder/"])
+def test_a_training_checkpoint_with_its_optimizer_and_config_json_is_read(
+    formats: Path, tmp_path: Path, checkpoint, prefix: str
+):
+    import tensorflow as tf
+    from rawbert.exporter.sources.files import tf_checkpoint
+
+    folder = tiny(tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    tensors, _ = tf_checkpoint.read(formats / "tf-models" / "bert_model.ckpt-1")
+    kept = {name: tensor.read() for name, tensor in tensors.items() if name.partition("/")[0] != "save_counter"}
+    named = {f"{prefix}{name}": value for name, value in kept.items()}
+    slots = {f"Adam/{slot}/{name}": np.zeros_like(value) for slot in "mv" for name, value in named.items()}
+    variables = [tf.Variable(value, name=name) for name, value in (slots | named).items()]
+    tf.train.Checkpoint(variables=variables).save(str(folder / "ckpt"))
+    loaded = sources.load(folder)
+    assert loaded.kind == "huggingface"
+    assert_same_weights(loaded, checkpoint)
+    got, wanted = BertReference(folder, 64)(IDS), BertReference(DATA / "tiny_bert", 64)(IDS)
+    np.testing.assert_allclose(got["sequence_output"], wanted["sequence_output"], rtol=0, atol=1e-12)
+
+
 # PyTorch's files beyond what the official ones show.
 
 

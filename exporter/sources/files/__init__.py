@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...errors import CorruptSource
 from ..jsonfile import read_object
-from ..names import GOOGLE, KERAS, TORCH, Style
+from ..names import KERAS, TORCH, Style
 from ..stored import StoredTensor
 from . import keras_h5, safetensors, tf_checkpoint, torch_pickle
 
@@ -61,12 +61,8 @@ def read_folder(folder: Path) -> WeightFiles:
             return WeightFiles(tensors, style, files, path)
     prefix = tf_checkpoint.find(folder)
     if prefix is not None:
-        tensors, object_based = tf_checkpoint.read(prefix)
-        if object_based:
-            raise CorruptSource(
-                f"{prefix}.index: a checkpoint of tf-models, which needs bert_config.json in place of config.json"
-            )
-        return WeightFiles(tensors, GOOGLE, tf_checkpoint.files_of(prefix), Path(f"{prefix}.index"))
+        tensors, style = tf_checkpoint.read(prefix)
+        return WeightFiles(tensors, style, tf_checkpoint.files_of(prefix), Path(f"{prefix}.index"))
     raise CorruptSource(
         f"{folder}: no weights are there; expected one of {', '.join(WEIGHT_FILES)}, or a TensorFlow checkpoint "
         "(*.index, *.data-*)"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import CorruptSource
+from ..names import GOOGLE, OBJECT_BASED, Style
 from ..stored import StoredTensor
 
 __all__ = ["files_of", "find", "read"]
@@ -44,8 +45,8 @@ def files_of(prefix: Path) -> list[Path]:
     return sorted([*prefix.parent.glob(f"{prefix.name}.index"), *prefix.parent.glob(f"{prefix.name}.data-*-of-*")])
 
 
-def read(prefix: Path) -> tuple[dict[str, StoredTensor], bool]:
-    """The variables of a checkpoint, by their full names, and whether it is object-based.
+def read(prefix: Path) -> tuple[dict[str, StoredTensor], Style]:
+    """The variables of a checkpoint by their full names, and the style of these.
 
     Raises:
         CorruptSource: it is not whole.
@@ -83,7 +84,7 @@ def read(prefix: Path) -> tuple[dict[str, StoredTensor], bool]:
         dtype = dtypes[key]
         get = partial(_get, reader, index, key, name)
         tensors[name] = StoredTensor(index, name, tuple(shapes[key]), dtype.name, dtype.is_floating, get)
-    return tensors, _OBJECT_GRAPH in shapes
+    return tensors, OBJECT_BASED if _OBJECT_GRAPH in shapes else GOOGLE
 
 
 def _get(reader: Any, index: Path, key: str, name: str) -> np.ndarray:

@@ -64,15 +64,18 @@ def fetch(repo: str, revision: str | None, handle: str, say: Say) -> Location:
         RevisionNotFoundError,
     )
 
+    unreachable = ""
     try:
         try:
             say(f"asking the Hugging Face Hub for {repo}")
-            groups = wanted(HfApi().list_repo_files(repo, revision=revision))
+            siblings = HfApi().model_info(repo, revision=revision).siblings or []
+            groups = wanted([sibling.rfilename for sibling in siblings])
         except (HfHubHTTPError, HFValidationError):
             raise
         # Offline mode, or whatever the HTTP client of the library's release raises where there is no network.
         except Exception as error:
-            say(f"the Hub cannot be asked ({first_line(error)}); looking into the cache")
+            unreachable = first_line(error)
+            say(f"the Hub cannot be asked ({unreachable}); looking into the cache")
             folder = snapshot_download(repo, revision=revision, local_files_only=True)
         else:
             if not any(groups):
@@ -105,8 +108,8 @@ def fetch(repo: str, revision: str | None, handle: str, say: Say) -> Location:
         folder = getattr(error, "snapshot_path", "")
         if not folder:
             raise DownloadError(
-                f"{handle}: no such folder; the Hugging Face Hub cannot be asked, and its cache does not have it: "
-                f"{first_line(error)}"
+                f"{handle}: no such folder; the Hugging Face Hub cannot be asked, and its cache does not have the "
+                f"model: {unreachable or first_line(error)}"
             ) from error
     except SourceNotFound:
         raise

@@ -16,6 +16,8 @@ __all__ = ["fetch", "handle_of"]
 
 #: Parts of a page's address that a handle does not have.
 _DECORATION = {"models", "frameworks", "variations", "versions"}
+#: Without one of these a path is no handle, but a folder that is not there.
+_FRAMEWORKS = {"tensorflow1", "tensorflow2", "keras", "pytorch", "transformers", "flax", "jax", "other"}
 
 
 def handle_of(encoder: str) -> str | None:
@@ -26,7 +28,8 @@ def handle_of(encoder: str) -> str | None:
         if parts.hostname not in ("www.kaggle.com", "kaggle.com") or not parts.path.startswith("/models/"):
             return None
         path = "/".join(part for part in parts.path.split("/") if part and part not in _DECORATION)
-    return path if re.fullmatch(r"[\w.-]+(/[\w.-]+){3}(/\d+)?", path) else None
+    found = re.fullmatch(r"[\w.-]+/[\w.-]+/([\w.-]+)/[\w.-]+(/\d+)?", path)
+    return path if found and found[1].lower() in _FRAMEWORKS else None
 
 
 def fetch(handle: str, revision: str | None, named: str, say: Say) -> Location:
