@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from . import opsets
 from .errors import ConfigError
 
-__all__ = ["ENCODER_IMPLS", "POOLING_MODES", "SIGNATURES", "ExportConfig"]
+__all__ = [
+    "DEFAULT_TOKENIZATION",
+    "ENCODER_IMPLS",
+    "POOLING_MODES",
+    "SIGNATURES",
+    "TOKENIZERS",
+    "TRUNCATION_SIDES",
+    "TRUNCATION_STRATEGIES",
+    "ExportConfig",
+    "TokenizerOptions",
+]  # fmt: skip
 
 #: Signatures in the order in which they are listed to people. ``serving_default`` aliases one of them.
 SIGNATURES = ("embed", "pooled", "sequence", "tokenize")
@@ -17,8 +27,41 @@ ENCODER_IMPLS = ("auto", "native", "hub")
 #: sentence-transformers' names for the ways to turn token vectors into one vector.
 POOLING_MODES = ("cls", "lasttoken", "max", "mean", "mean_sqrt_len_tokens", "weightedmean")
 
+#: Whose tokens: those of the checkpoint's own tokenizer, or of tensorflow-text's BertTokenizer over its vocabulary.
+TOKENIZERS = ("reference", "tf-text")
+TRUNCATION_SIDES = ("right", "left")
+#: transformers' names for the ways in which two texts share the maximum length.
+TRUNCATION_STRATEGIES = ("longest_first", "only_first", "only_second")
+
 #: [CLS], one token of text, [SEP].
 SHORTEST_SEQUENCE = 3
+
+
+def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{what}: {value!r} is unknown; choose from {', '.join(allowed)}")
+
+
+@dataclass(frozen=True)
+class TokenizerOptions:
+    """What a user chooses about tokenizing; the fields are described at :class:`ExportConfig`."""
+
+    tokenizer: str = "reference"
+    pair: bool = False
+    truncation_side: str | None = None
+    truncation_strategy: str = "longest_first"
+    plain_text_special_tokens: bool = False
+
+    def __post_init__(self) -> None:
+        _one_of("tokenizer", self.tokenizer, TOKENIZERS)
+        if self.truncation_side is not None:
+            _one_of("truncation_side", self.truncation_side, TRUNCATION_SIDES)
+        _one_of("truncation_strategy", self.truncation_strategy, TRUNCATION_STRATEGIES)
+        if self.truncation_strategy != "longest_first" and not self.pair:
+            raise ConfigError(f"truncation_strategy {self.truncation_strategy} is for pairs of texts; set pair too")
+
+
+DEFAULT_TOKENIZATION = TokenizerOptions()
 
 
 @dataclass(frozen=True)
@@ -41,6 +84,14 @@ class ExportConfig:
         normalize: scale ``embed``'s vectors to length 1; ``None`` as the recipe says.
         target_serving: TensorFlow Serving release that must be able to run it, one of
             :data:`.opsets.RELEASES`.
+        tokenizer: ``reference`` gives the tokens of the checkpoint's own tokenizer, ``tf-text`` those of
+            tensorflow-text's BertTokenizer, which the Hub's preprocessing models use.
+        pair: signatures take two texts, ``text`` and ``text_pair``, and give ``input_type_ids``.
+        truncation_side: where texts that are too long are cut, ``right`` or ``left``; ``None`` as the checkpoint
+            says, and that is nearly always right.
+        truncation_strategy: of which text of a pair that is too long: ``longest_first``, ``only_first`` or
+            ``only_second``.
+        plain_text_special_tokens: ``[SEP]`` and the like in a text are ordinary text, not the special tokens.
         force: replace ``version`` if it exists.
         revision: of a hub's model: branch, tag, commit or version; ``None`` takes the newest.
         tolerance: verification's largest absolute difference, times max(1, largest reference value).
@@ -60,6 +111,11 @@ class ExportConfig:
     pooling: str | None = None
     normalize: bool | None = None
     target_serving: str = opsets.NEWEST
+    tokenizer: str = "reference"
+    pair: bool = False
+    truncation_side: str | None = None
+    truncation_strategy: str = "longest_first"
+    plain_text_special_tokens: bool = False
     force: bool = False
     revision: str | None = None
     tolerance: float = 1e-5
@@ -87,10 +143,16 @@ class ExportConfig:
                 raise ConfigError(f"signatures is empty: choose from {', '.join(SIGNATURES)}")
             for signature in self.signatures:
                 _one_of("signatures", signature, SIGNATURES)
+        self.tokenization  # noqa: B018  its own checks
         if self.name is not None and not self.name.strip():
             raise ConfigError("name is empty: give the model name that clients will use")
         if not self.tolerance > 0 or not 0 < self.min_cosine <= 1:
             raise ConfigError("tolerance must be above 0, and min_cosine above 0 and at most 1")
+
+    @property
+    def tokenization(self) -> TokenizerOptions:
+        """What is chosen about tokenizing."""
+        return TokenizerOptions(**{each.name: getattr(self, each.name) for each in fields(TokenizerOptions)})
 
     @property
     def base_path(self) -> Path:
@@ -101,8 +163,3 @@ class ExportConfig:
     def model_name(self) -> str:
         """Name that clients send in ``model_spec.name``."""
         return self.name or self.base_path.name
-
-
-def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{what}: {value!r} is unknown; choose from {', '.join(allowed)}")

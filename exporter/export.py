@@ -68,8 +68,8 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         pooling = pooling if "embed" in names else None
 
         say("building the graph")
-        impl, encoder = savedmodel.choose_encoder(checkpoint, config.encoder_impl)
-        module = savedmodel.build(checkpoint, encoder, pooling, length)
+        impl, encoder = savedmodel.choose_encoder(checkpoint, config.encoder_impl, config.pair)
+        module = savedmodel.build(checkpoint, encoder, pooling, length, config.tokenization)
 
         say("writing the SavedModel")
         functions = savedmodel.write(module, names, checkpoint, staging.folder)
@@ -91,6 +91,7 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
                 normalize=bool(pooling and "normalize" in pooling.steps),
                 tolerance=config.tolerance,
                 min_cosine=config.min_cosine,
+                tokenization=config.tokenization,
             )
         )
 
@@ -198,6 +199,7 @@ def _manifest(
         "target_serving": config.target_serving,
         "max_seq_length": length,
         "tokenizer": _tokenizer(checkpoint.tokenizer),
+        "tokenization": asdict(config.tokenization),
         "pooling": recipe,
         "signatures": {
             name: {tensor.name: {"dtype": tensor.dtype, "shape": list(tensor.shape)} for tensor in outputs}

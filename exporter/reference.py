@@ -12,58 +12,22 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import reference_weights
+from .config import DEFAULT_TOKENIZATION, TokenizerOptions
+from .reference_tokenizer import ReferenceTokenizer
 
-__all__ = ["BertReference", "HubReference", "ReferenceTokenizer", "ReferenceTokens", "bert_forward", "embed"]
-
-
-@dataclass(frozen=True)
-class ReferenceTokens:
-    """Tokens of one text: int lists ``[tokens]``, ``[CLS]`` and ``[SEP]`` included, and the count uncut."""
-
-    ids: list[int]
-    starts: list[int]
-    limits: list[int]
-    count: int
-
-
-class ReferenceTokenizer:
-    """The tokenizer that the user's own code loads; offsets in bytes.
-
-    Args:
-        tokenizer: a fast transformers tokenizer.
-        max_seq_length: length to cut texts at.
-    """
-
-    def __init__(self, tokenizer: Any, max_seq_length: int) -> None:
-        self._tokenizer = tokenizer
-        self._max = max_seq_length
-
-    def __call__(self, text: str) -> ReferenceTokens:
-        """Tokenize one text."""
-        whole = self._tokenizer(text, truncation=False, padding=False, return_offsets_mapping=True)
-        cut = self._tokenizer(text, truncation=True, max_length=self._max, padding=False, return_offsets_mapping=True)
-        byte_at = [0]
-        for char in text:
-            byte_at.append(byte_at[-1] + len(char.encode()))
-        ids, spans = (
-            cut["input_ids"],
-            [(byte_at[start], byte_at[stop]) for start, stop in cut["offset_mapping"]],
-        )
-        spans[0] = spans[-1] = (-1, -1)
-        return ReferenceTokens(ids, [s for s, _ in spans], [e for _, e in spans], len(whole["input_ids"]))
+__all__ = ["BertReference", "HubReference", "bert_forward", "embed"]
 
 
 class HubReference:
     """The Hub layer itself. ``rows``: rows of its embedding table, where they can be seen."""
 
-    def __init__(self, folder: Path, max_seq_length: int) -> None:
+    def __init__(self, folder: Path, max_seq_length: int, options: TokenizerOptions = DEFAULT_TOKENIZATION) -> None:
         import tensorflow_hub as hub
         from transformers import BertTokenizer
 
@@ -71,7 +35,7 @@ class HubReference:
         encoder = self._layer.resolved_object
         vocab = encoder.vocab_file.asset_path.numpy().decode()
         tokenizer = BertTokenizer(vocab=vocab, do_lower_case=bool(encoder.do_lower_case.numpy()))
-        self.tokenize = ReferenceTokenizer(tokenizer, max_seq_length)
+        self.tokenize = ReferenceTokenizer(tokenizer, max_seq_length, options)
         # Before version 3 a Hub encoder took a list and returned a pair.
         form, _ = self._layer.resolved_object.__call__.concrete_functions[0].structured_input_signature
         self._takes_dict = isinstance(form[0], dict)
@@ -83,13 +47,13 @@ class HubReference:
         """Answer ``embedding`` too, by these pooling modes."""
         self._recipe = [tuple(modes), *(["normalize"] if normalize else [])]
 
-    def __call__(self, ids: list[int]) -> dict[str, np.ndarray]:
-        """Outputs for the tokens of one text."""
+    def __call__(self, ids: list[int], types: list[int] | None = None) -> dict[str, np.ndarray]:
+        """Outputs for the tokens of one text or pair, and their types, 0 if left out."""
         word_ids = np.array([ids], np.int32)
         inputs = {
             "input_word_ids": word_ids,
             "input_mask": np.ones_like(word_ids),
-            "input_type_ids": np.zeros_like(word_ids),
+            "input_type_ids": np.array([types], np.int32) if types else np.zeros_like(word_ids),
         }
         if self._takes_dict:
             answer = self._layer(inputs)
@@ -104,7 +68,7 @@ class HubReference:
 class BertReference:
     """A Hugging Face or sentence-transformers folder, computed in numpy float64; ``rows`` as above."""
 
-    def __init__(self, folder: Path, max_seq_length: int) -> None:
+    def __init__(self, folder: Path, max_seq_length: int, options: TokenizerOptions = DEFAULT_TOKENIZATION) -> None:
         from tokenizers.normalizers import Lowercase, Sequence
         from transformers import AutoTokenizer
 
@@ -119,7 +83,7 @@ class BertReference:
         normalizer = tokenizer.backend_tokenizer.normalizer
         if modules and settings.is_file() and _json(settings).get("do_lower_case") and not normalizer.lowercase:
             tokenizer.backend_tokenizer.normalizer = Sequence([Lowercase(), normalizer])
-        self.tokenize = ReferenceTokenizer(tokenizer, max_seq_length)
+        self.tokenize = ReferenceTokenizer(tokenizer, max_seq_length, options)
         self.rows = int(self.config["vocab_size"])
         self._recipe = _recipe(folder, modules)
 
@@ -127,9 +91,9 @@ class BertReference:
         """Answer ``embedding`` by these pooling modes in place of the folder's own."""
         self._recipe = [tuple(modes), *(["normalize"] if normalize else [])]
 
-    def __call__(self, ids: list[int]) -> dict[str, np.ndarray]:
-        """Outputs for the tokens of one text."""
-        outputs = bert_forward(self.tensors, self.config, np.array(ids))
+    def __call__(self, ids: list[int], types: list[int] | None = None) -> dict[str, np.ndarray]:
+        """Outputs for the tokens of one text or pair, and their types, 0 if left out."""
+        outputs = bert_forward(self.tensors, self.config, np.array(ids), np.array(types) if types else None)
         if self._recipe:
             outputs["embedding"] = embed(outputs["sequence_output"], self._recipe)
         return outputs

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from .config import DEFAULT_TOKENIZATION, TokenizerOptions
 from .encoder.hub import HubEncoder
 from .encoder.native import NativeEncoder
 from .errors import ConfigError, OutputError, UnsupportedModel
@@ -36,16 +37,23 @@ _COSMETIC = {("VarHandleOp", "debug_name")}
 _SAME = 1e-2
 
 
-def build(checkpoint: Checkpoint, encoder: Any, pooling: PoolingRecipe | None, max_seq_length: int) -> ServingModule:
+def build(
+    checkpoint: Checkpoint,
+    encoder: Any,
+    pooling: PoolingRecipe | None,
+    max_seq_length: int,
+    options: TokenizerOptions = DEFAULT_TOKENIZATION,
+) -> ServingModule:
     """The module whose functions are exported."""
-    return ServingModule(Tokenizer(checkpoint.tokenizer, max_seq_length), encoder, pooling)
+    tokenizer = Tokenizer(checkpoint.tokenizer, max_seq_length, options)
+    return ServingModule(tokenizer, encoder, pooling, pair=options.pair)
 
 
-def choose_encoder(checkpoint: Checkpoint, impl: str) -> tuple[str, Any]:
+def choose_encoder(checkpoint: Checkpoint, impl: str, pair: bool = False) -> tuple[str, Any]:
     """The encoder that ``impl`` (``auto``, ``native`` or ``hub``) asks for, and which of the two it is.
 
     Raises:
-        ConfigError: ``hub`` for a source that is no Hub encoder.
+        ConfigError: ``hub`` for a source that is no Hub encoder, ``pair`` for one that knows one text only.
         UnsupportedModel: ``native`` for weights that are not understood.
     """
     if impl == "hub" and checkpoint.hub_path is None:
@@ -53,13 +61,15 @@ def choose_encoder(checkpoint: Checkpoint, impl: str) -> tuple[str, Any]:
             f"encoder_impl hub wraps a Hub encoder, and {checkpoint.location} is a {checkpoint.kind} folder; "
             "use native or auto"
         )
+    if pair and checkpoint.bert is not None and checkpoint.bert.type_vocab_size == 1:
+        raise ConfigError(f"{checkpoint.location} has one token type (type_vocab_size), and pairs need two")
     if checkpoint.hub_path is None:
         assert checkpoint.bert is not None
-        return "native", NativeEncoder(checkpoint.bert, checkpoint.weights)
+        return "native", NativeEncoder(checkpoint.bert, checkpoint.weights, pair)
     layer = hub.load_layer(checkpoint.hub_path, checkpoint.tokenizer.cls_id)
     if impl != "hub":
         if checkpoint.bert is not None:
-            native = _native_like(checkpoint.bert, checkpoint, layer)
+            native = _native_like(checkpoint.bert, checkpoint, layer, pair)
             if native is not None:
                 return "native", native
         if impl == "native":
@@ -70,7 +80,7 @@ def choose_encoder(checkpoint: Checkpoint, impl: str) -> tuple[str, Any]:
     return "hub", HubEncoder(layer)
 
 
-def _native_like(config: BertConfig, checkpoint: Checkpoint, layer: hub.TextLayer) -> NativeEncoder | None:
+def _native_like(config: BertConfig, checkpoint: Checkpoint, layer: hub.TextLayer, pair: bool) -> NativeEncoder | None:
     """The native encoder whose outputs are the Hub layer's: a Hub encoder does not say which GELU it has."""
     rng = np.random.default_rng(0)
     length = min(16, config.max_positions)
@@ -79,7 +89,7 @@ def _native_like(config: BertConfig, checkpoint: Checkpoint, layer: hub.TextLaye
     wanted_sequence, wanted_pooled = layer(ids, mask)
     candidates = []
     for activation in ACTIVATIONS:
-        native = NativeEncoder(replace(config, activation=activation), checkpoint.weights)
+        native = NativeEncoder(replace(config, activation=activation), checkpoint.weights, pair)
         sequence, pooled = native(ids, mask)
         real = tf.cast(mask, tf.float32)[:, :, tf.newaxis]
         off = max(

@@ -1,6 +1,7 @@
 """The signatures of an exported model: the one place on this side that names inputs and outputs.
 
-Every signature takes ``text``, string ``[batch]`` (UTF-8), and every output has the batch as dimension 0.
+Every signature takes ``text``, string ``[batch]`` (UTF-8), and every output has the batch as dimension 0. An export
+for pairs takes ``text_pair``, string ``[batch]``, too.
 
 ============  =========================================================================================
 signature     outputs
@@ -10,7 +11,8 @@ signature     outputs
 ``sequence``  ``sequence_output`` float32 ``[batch, tokens, hidden]``, zero beyond ``input_mask``, and the
               outputs of ``tokenize``
 ``tokenize``  ``input_word_ids``, ``input_mask``, ``start_offsets``, ``limit_offsets`` int32
-              ``[batch, tokens]``; ``token_count`` int32 ``[batch]``
+              ``[batch, tokens]``; ``token_count`` int32 ``[batch]``; for pairs ``input_type_ids`` int32
+              ``[batch, tokens]``, and offsets are into the text that it names
 ============  =========================================================================================
 
 ``serving_default`` is an alias: ``embed`` where the checkpoint has a pooling recipe, else ``pooled``, else the
@@ -30,13 +32,14 @@ from .heads import EmbeddingHead
 from .sources.checkpoint import Checkpoint, PoolingRecipe
 from .tokenizer import Encoding, Tokenizer
 
-__all__ = ["DEFAULT", "TEXT", "ServingModule", "available", "choose"]
+__all__ = ["DEFAULT", "TEXT", "TEXT_PAIR", "ServingModule", "available", "choose"]
 
 DEFAULT = "serving_default"
 TEXT = "text"
+TEXT_PAIR = "text_pair"
 
-#: An encoder: token ids and mask to sequence and pooled output.
-Encoder = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor | None]]
+#: An encoder: token ids, mask and token types (``None`` for single texts) to sequence and pooled output.
+Encoder = Callable[[tf.Tensor, tf.Tensor, tf.Tensor | None], tuple[tf.Tensor, tf.Tensor | None]]
 
 
 def available(checkpoint: Checkpoint, pooling: PoolingRecipe | None) -> tuple[str, ...]:
@@ -78,47 +81,54 @@ class ServingModule(tf.Module):
         tokenizer: strings to token ids.
         encoder: see :mod:`.encoder`.
         pooling: the recipe behind ``embed``, if it is to be answered.
+        pair: whether signatures take two texts.
     """
 
-    def __init__(self, tokenizer: Tokenizer, encoder: Encoder, pooling: PoolingRecipe | None) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, encoder: Encoder, pooling: PoolingRecipe | None, pair: bool = False
+    ) -> None:
         super().__init__(name="rawbert")
         self.tokenizer = tokenizer
         self.encoder = encoder
+        self._inputs = (TEXT, TEXT_PAIR) if pair else (TEXT,)
         self.head = EmbeddingHead(pooling) if pooling is not None else None
         self.vocab_file: tf.saved_model.Asset | None = None
 
     def functions(self, names: Sequence[str]) -> dict[str, Any]:
         """Concrete functions by signature name, ``serving_default`` included."""
-        spec = tf.TensorSpec([None], tf.string, name=TEXT)
+        specs = [tf.TensorSpec([None], tf.string, name=name) for name in self._inputs]
         bodies = {
             "embed": self._embed,
             "pooled": self._pooled,
             "sequence": self._sequence,
             "tokenize": self._tokenize,
         }
-        functions = {name: tf.function(bodies[name]).get_concrete_function(spec) for name in names}
+        functions = {name: tf.function(bodies[name]).get_concrete_function(*specs) for name in names}
         return {DEFAULT: functions[default_of(names)], **functions}
 
-    def _embed(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _encode(self, tokens: Encoding) -> tuple[tf.Tensor, tf.Tensor | None]:
+        return self.encoder(tokens.input_word_ids, tokens.input_mask, tokens.input_type_ids)
+
+    def _embed(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
         assert self.head is not None
-        tokens = self.tokenizer(text)
-        sequence, _ = self.encoder(tokens.input_word_ids, tokens.input_mask)
+        tokens = self.tokenizer(*texts)
+        sequence, _ = self._encode(tokens)
         return {"embedding": self.head(sequence, tokens.input_mask)}
 
-    def _pooled(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
-        tokens = self.tokenizer(text)
-        _, pooled = self.encoder(tokens.input_word_ids, tokens.input_mask)
+    def _pooled(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        tokens = self.tokenizer(*texts)
+        _, pooled = self._encode(tokens)
         return {"pooled_output": pooled}
 
-    def _sequence(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
-        tokens = self.tokenizer(text)
-        sequence, _ = self.encoder(tokens.input_word_ids, tokens.input_mask)
+    def _sequence(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        tokens = self.tokenizer(*texts)
+        sequence, _ = self._encode(tokens)
         # Not a product: what stands in padding may be anything, and 0 * inf is not 0.
         sequence = tf.where(tokens.input_mask[:, :, tf.newaxis] == 1, sequence, 0.0)
         return {"sequence_output": sequence, **_named(tokens)}
 
-    def _tokenize(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _named(self.tokenizer(text))
+    def _tokenize(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _named(self.tokenizer(*texts))
 
 
 def _named(tokens: Encoding) -> dict[str, tf.Tensor]:

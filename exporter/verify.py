@@ -20,15 +20,23 @@ from typing import Any
 import numpy as np
 
 from . import samples
+from .config import DEFAULT_TOKENIZATION, TokenizerOptions
 from .errors import VerificationError
-from .reference import BertReference, HubReference, ReferenceTokens
+from .reference import BertReference, HubReference
+from .reference_tokenizer import ReferenceTokens
 
 __all__ = ["Figures", "Job", "Report", "compare", "verify"]
 
 #: Texts in one call: enough that short ones are padded, few enough that the longest does not make all long.
 _BATCH = 8
+#: Tokens.
+_LONG = 128
 _DEFAULT = "serving_default"
 _OUTPUTS = {"embed": "embedding", "pooled": "pooled_output", "sequence": "sequence_output"}
+
+
+#: What one row of a call holds: a text, or a pair.
+Texts = tuple[str | bytes, ...]
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,7 @@ class Job:
         normalize: with ``pooling``, whether vectors are scaled to length 1.
         tolerance: largest absolute difference, times max(1, largest reference value).
         min_cosine: smallest cosine.
+        tokenization: what the user chose about tokenizing.
     """
 
     saved_model: str
@@ -58,6 +67,7 @@ class Job:
     normalize: bool
     tolerance: float
     min_cosine: float
+    tokenization: TokenizerOptions = DEFAULT_TOKENIZATION
 
 
 @dataclass
@@ -123,7 +133,7 @@ def compare(job: Job) -> Report:
     import tensorflow_text  # noqa: F401  registers the ops that the SavedModel uses
 
     source = Path(job.source)
-    reference = (HubReference if job.is_hub else BertReference)(source, job.max_seq_length)
+    reference = (HubReference if job.is_hub else BertReference)(source, job.max_seq_length, job.tokenization)
     if job.pooling is not None:
         reference.use_pooling(list(job.pooling), job.normalize)
     loaded = tf.saved_model.load(job.saved_model)
@@ -133,12 +143,14 @@ def compare(job: Job) -> Report:
         comparison.mismatch(f"signatures are {sorted(loaded.signatures)}, not {sorted(wanted)}")
         return comparison.report
 
-    for texts in _batches(reference, job.max_seq_length):
-        expected = [(text, tokens, reference(tokens.ids)) for text, tokens in texts]
-        batch = tf.constant([text.encode() for text, _ in texts])
+    inputs = ("text", "text_pair")[: 1 + job.tokenization.pair]
+    for batch in _batches(reference, job):
+        expected = [(text, tokens, reference(tokens.ids, tokens.types)) for text, tokens in batch]
+        columns = zip(*(text for text, _ in batch), strict=True)
+        fed = {name: tf.constant(list(column)) for name, column in zip(inputs, columns, strict=True)}
         answers: dict[str, dict[str, np.ndarray]] = {}
         for name in (*job.signatures, _DEFAULT):
-            outputs = loaded.signatures[name](text=batch)
+            outputs = loaded.signatures[name](**fed)
             answers[name] = {key: value.numpy() for key, value in outputs.items()}
         for name in job.signatures:
             comparison.signature(name, answers[name], expected)
@@ -146,25 +158,28 @@ def compare(job: Job) -> Report:
             same = answers[job.default].get(key)
             if same is None or same.shape != value.shape or not np.allclose(same, value, atol=1e-5, equal_nan=True):
                 comparison.mismatch(f"{_DEFAULT}.{key} is not that of {job.default}")
-        comparison.report.texts += len(texts)
+        comparison.report.texts += len(batch)
     for name in (*job.signatures, _DEFAULT):
-        outputs = loaded.signatures[name](text=tf.constant([], tf.string))
+        outputs = loaded.signatures[name](**{each: tf.constant([], tf.string) for each in inputs})
         for key, value in outputs.items():
             if value.shape[0] != 0:
                 comparison.mismatch(f"{name}.{key} has shape {value.shape.as_list()} for a batch of no texts")
     return comparison.report
 
 
-def _batches(reference: Any, max_seq_length: int) -> list[list[tuple[str, ReferenceTokens]]]:
+def _batches(reference: Any, job: Job) -> list[list[tuple[Texts, ReferenceTokens]]]:
+    longest = samples.over_long(job.max_seq_length)
+    chosen = samples.pairs(longest) if job.tokenization.pair else samples.singles(longest)
     texts = []
-    for text in (*samples.TEXTS, samples.over_long(max_seq_length)):
-        tokens = reference.tokenize(text)
+    for text in chosen:
+        tokens = reference.tokenize(*text)
         # transformers gives a special token that the vocabulary lacks an id behind the embedding table.
-        if reference.rows is None or max(tokens.ids) < reference.rows:
+        if tokens is not None and (reference.rows is None or max(tokens.ids) < reference.rows):
             texts.append((text, tokens))
-    # The longest goes with few others, or every text would be padded to it.
-    batches = [texts[start : start + _BATCH] for start in range(0, len(texts) - 1, _BATCH)]
-    return [*batches[:-1], [text for text in batches[-1] if text is not texts[-1]], [texts[1], texts[-1]]]
+    # Long ones go together, or every text would be padded to them.
+    short, long = ([each for each in texts if (len(each[1].ids) > _LONG) == is_long] for is_long in (False, True))
+    batches = [short[start : start + _BATCH] for start in range(0, len(short), _BATCH)]
+    return [*batches, [*short[:1], *long]] if long else batches
 
 
 class _Comparison:
@@ -176,11 +191,13 @@ class _Comparison:
         self.report.mismatches.append(line)
 
     def signature(
-        self, name: str, outputs: dict[str, np.ndarray], expected: Sequence[tuple[str, ReferenceTokens, Any]]
+        self, name: str, outputs: dict[str, np.ndarray], expected: Sequence[tuple[Texts, ReferenceTokens, Any]]
     ) -> None:
         names = {_OUTPUTS[name]} if name in _OUTPUTS else set()
         if name in ("sequence", "tokenize"):
             names |= {"input_word_ids", "input_mask", "start_offsets", "limit_offsets", "token_count"}
+            if self._job.tokenization.pair:
+                names.add("input_type_ids")
         if set(outputs) != names:
             self.mismatch(f"{name} has the outputs {sorted(outputs)}, not {sorted(names)}")
             return
@@ -194,7 +211,7 @@ class _Comparison:
             if name in _OUTPUTS:
                 self._vectors(name, outputs[_OUTPUTS[name]][row], vectors[_OUTPUTS[name]], text)
 
-    def _tokens(self, name: str, got: dict[str, np.ndarray], tokens: ReferenceTokens, text: str) -> None:
+    def _tokens(self, name: str, got: dict[str, np.ndarray], tokens: ReferenceTokens, text: Texts) -> None:
         count, width = len(tokens.ids), len(got["input_mask"])
         beyond = width - count
         wanted: dict[str, Any] = {
@@ -204,6 +221,8 @@ class _Comparison:
             "limit_offsets": tokens.limits + [-1] * beyond,
             "token_count": tokens.count,
         }
+        if self._job.tokenization.pair:
+            wanted["input_type_ids"] = tokens.types + [0] * beyond
         for key, value in wanted.items():
             # What id stands in padding is nobody's business.
             answer = got[key].tolist()[:count] if key == "input_word_ids" else got[key].tolist()
@@ -213,7 +232,7 @@ class _Comparison:
                 )
                 return
 
-    def _vectors(self, name: str, got: np.ndarray, wanted: np.ndarray, text: str) -> None:
+    def _vectors(self, name: str, got: np.ndarray, wanted: np.ndarray, text: Texts) -> None:
         key = f"{name}.{_OUTPUTS[name]}"
         if wanted.ndim == 2:  # tokens: what lies beyond them must be zero
             if np.any(got[len(wanted) :]):
@@ -229,7 +248,7 @@ class _Comparison:
         cosine = float(np.min((got * wanted).sum(-1) / np.maximum(lengths, 1e-30)))
         figures = self.report.outputs.setdefault(key, Figures())
         if off >= figures.max_abs:
-            figures.max_abs, figures.worst_text = off, text[:80]
+            figures.max_abs, figures.worst_text = off, _quote(text)
         figures.min_cosine = min(figures.min_cosine, cosine)
         figures.largest_reference = max(figures.largest_reference, largest)
         allowed = self._job.tolerance * max(1.0, largest)
@@ -241,8 +260,8 @@ class _Comparison:
             )
 
 
-def _quote(text: str) -> str:
-    return ascii(text if len(text) <= 60 else text[:57] + "...")
+def _quote(texts: Texts) -> str:
+    return " with ".join(ascii(text[:60]) + ("..." if len(text) > 60 else "") for text in texts)
 
 
 def _short(value: Any) -> str:
@@ -255,6 +274,7 @@ def _main(job_file: str, report_file: str) -> None:
     state = json.loads(Path(job_file).read_text(encoding="utf-8"))
     for key in ("signatures", "pooling"):
         state[key] = None if state[key] is None else tuple(state[key])
+    state["tokenization"] = TokenizerOptions(**state["tokenization"])
     report = compare(Job(**state))
     Path(report_file).write_text(json.dumps(asdict(report)), encoding="utf-8")
 

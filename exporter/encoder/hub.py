@@ -22,16 +22,17 @@ class HubEncoder(tf.Module):
         self.encoder = layer.resolved_object
         self._layer = layer
 
-    def __call__(self, ids: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def __call__(self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """Encode.
 
         Args:
             ids: int32 ``[batch, tokens]``.
             mask: int32 ``[batch, tokens]``, 1 at real tokens.
+            types: int32 ``[batch, tokens]``, 1 in the second text of a pair; 0 if left out.
 
         Returns:
             ``sequence_output`` float32 ``[batch, tokens, hidden]`` (padding holds whatever came out) and
             ``pooled_output`` float32 ``[batch, hidden]``.
         """
-        sequence, pooled = self._layer(ids, mask)
+        sequence, pooled = self._layer(ids, mask, types)
         return tf.cast(sequence, tf.float32), tf.cast(pooled, tf.float32)

@@ -38,9 +38,10 @@ class NativeEncoder(tf.Module):
     Args:
         config: shape of the encoder; its ``activation`` must be set.
         weights: by canonical name, see :mod:`rawbert.exporter.sources.checkpoint`.
+        pair: whether it will be given token types.
     """
 
-    def __init__(self, config: BertConfig, weights: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, config: BertConfig, weights: Mapping[str, np.ndarray], pair: bool = False) -> None:
         super().__init__(name="encoder")
         assert config.activation is not None
         self._config = config
@@ -77,19 +78,24 @@ class NativeEncoder(tf.Module):
             names += ["pooler/kernel", "pooler/bias"]
         self._weights = {name: variable(name) for name in names}
         # A single text has segment 0 throughout, so the other rows of the type table are never read.
-        if config.type_vocab_size:
+        if config.type_vocab_size and pair:
+            self._weights["embeddings/type"] = variable("embeddings/type")
+        elif config.type_vocab_size:
             self._weights["embeddings/type_0"] = variable("embeddings/type_0", weights["embeddings/type"][0])
         for index in range(config.num_layers):
             for leaf in ("kernel", "bias"):
                 name = f"layer_{index}/attention/qkv/{leaf}"
                 self._weights[name] = variable(name, joined(f"layer_{index}/attention", leaf))
 
-    def __call__(self, ids: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+    def __call__(
+        self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Encode.
 
         Args:
             ids: int32 ``[B, T]``; T is at most the number of positions.
             mask: int32 ``[B, T]``, 1 at real tokens.
+            types: int32 ``[B, T]``, of an encoder of pairs; 0 if left out.
 
         Returns:
             ``sequence_output`` float32 ``[B, T, H]`` (padding holds whatever came out), and ``pooled_output``
@@ -102,7 +108,9 @@ class NativeEncoder(tf.Module):
 
         # E, the width of the tables, is H but in ELECTRA, which projects.
         x = tf.gather(w["embeddings/word"], ids) + w["embeddings/position"][:tokens]  # [B, T, E]
-        if config.type_vocab_size:
+        if "embeddings/type" in w:
+            x += tf.gather(w["embeddings/type"], tf.zeros_like(ids) if types is None else types)
+        elif "embeddings/type_0" in w:
             x += w["embeddings/type_0"]
         x = self._layer_norm(tf.reshape(x, [-1, x.shape[-1]]), "embeddings")  # [N, E]
         if config.projects:

@@ -84,6 +84,7 @@ class TokenizerRules:
     handle_chinese_chars: bool = True
     clean_text: bool = True
     added_tokens: tuple[AddedToken, ...] = ()
+    truncation_side: str = "right"
 
     @property
     def size(self) -> int:

@@ -74,12 +74,13 @@ class TextLayer:
             f"({reasons[0]}) nor a list of the three ({reasons[1]})"
         )
 
-    def __call__(self, ids: Any, mask: Any) -> tuple[Any, Any]:
-        """Encode texts of one segment.
+    def __call__(self, ids: Any, mask: Any, types: Any = None) -> tuple[Any, Any]:
+        """Encode texts.
 
         Args:
             ids: int32 ``[batch, tokens]``.
             mask: int32 ``[batch, tokens]``.
+            types: int32 ``[batch, tokens]``, 0 if left out.
 
         Returns:
             ``sequence_output`` ``[batch, tokens, hidden]`` and ``pooled_output`` ``[batch, hidden]``.
@@ -87,7 +88,7 @@ class TextLayer:
         import tensorflow as tf
 
         names = ("input_word_ids", "input_mask", "input_type_ids")
-        inputs = [ids, mask, tf.zeros_like(ids)]
+        inputs = [ids, mask, tf.zeros_like(ids) if types is None else types]
         if not self._takes_dict:
             pooled, sequence = self._call(inputs)
             return sequence, pooled

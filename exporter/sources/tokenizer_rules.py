@@ -95,6 +95,7 @@ def _parse(state: dict[str, Any], tokenizer: Any, where: Path) -> TokenizerRules
         handle_chinese_chars=normalizer["handle_chinese_chars"],
         clean_text=normalizer["clean_text"],
         added_tokens=tuple(_added_token(token, where) for token in state["added_tokens"]),
+        truncation_side=tokenizer.truncation_side,
     )
 
 

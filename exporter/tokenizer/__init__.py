@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from ..config import DEFAULT_TOKENIZATION, TokenizerOptions
 from ..sources.checkpoint import TokenizerRules
 from . import added, pack
 from .pack import Encoding
@@ -29,25 +30,18 @@ class Tokenizer(tf.Module):
     Args:
         rules: vocabulary and settings.
         max_seq_length: most tokens of a text or a pair, ``[CLS]`` and ``[SEP]`` included.
-        truncation_side: where longer ones are cut, ``right`` or ``left``.
-        truncation_strategy: how the two texts of a pair share that length: ``longest_first``, ``only_first`` or
-            ``only_second``.
-        plain_text_special_tokens: special tokens in a text are ordinary text.
+        options: what the user chose.
     """
 
     def __init__(
-        self,
-        rules: TokenizerRules,
-        max_seq_length: int,
-        *,
-        truncation_side: str = "right",
-        truncation_strategy: str = "longest_first",
-        plain_text_special_tokens: bool = False,
+        self, rules: TokenizerRules, max_seq_length: int, options: TokenizerOptions = DEFAULT_TOKENIZATION
     ) -> None:
         super().__init__(name="tokenizer")
         self._rules = rules
-        self._length, self._side, self._strategy = max_seq_length, truncation_side, truncation_strategy
-        ignored = frozenset(t.content for t in rules.added_tokens if t.special and plain_text_special_tokens)
+        self._length, self._strategy = max_seq_length, options.truncation_strategy
+        self._side = options.truncation_side or rules.truncation_side
+        plain = options.plain_text_special_tokens
+        ignored = frozenset(token.content for token in rules.added_tokens if token.special and plain)
         raw, normalized = added.finders(rules, ignored)
         self._plain = PlainTokenizer(rules)
         self._unicode = UnicodeTokenizer(rules, raw, normalized)

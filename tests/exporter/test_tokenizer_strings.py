@@ -7,12 +7,13 @@ import random
 from pathlib import Path
 
 import pytest
+from rawbert.exporter.config import TokenizerOptions
 from strings import ADDED, SETTINGS, Case, case, differences, random_string
 
 
 def check(each: Case, tokenizer_of, count: int, seed: int, *, plain: bool = False) -> None:
     each.reference.encode_special_tokens = plain
-    tokenizer = tokenizer_of(each.rules, 10**6, plain_text_special_tokens=plain)
+    tokenizer = tokenizer_of(each.rules, 10**6, TokenizerOptions(plain_text_special_tokens=plain))
     rng = random.Random(seed)
     wrong = differences(each.reference, tokenizer, [random_string(rng, each.added) for _ in range(count)])
     assert not wrong, f"{len(wrong)} of {count} differ, so {min(wrong, key=len)}"

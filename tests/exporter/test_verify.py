@@ -59,8 +59,8 @@ class Parts:
                 super().__init__()
                 self.native = NativeEncoder(parts.config, parts.checkpoint.weights)
 
-            def __call__(self, ids, mask):
-                return self.native(ids, parts.attention_mask(mask))
+            def __call__(self, ids, mask, types=None):
+                return self.native(ids, parts.attention_mask(mask), types)
 
         class Module(ServingModule):
             def _sequence(self, text):

@@ -1,0 +1,136 @@
+"""Pairs and truncation, held to transformers at every maximum length."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from rawbert.exporter import ConfigError
+from rawbert.exporter.config import (
+    TRUNCATION_SIDES,
+    TRUNCATION_STRATEGIES,
+    ExportConfig,
+    TokenizerOptions,
+)
+
+PIECES = (
+    "the", "cat", "sat", "on", "mat", "and", "ran", "running", "unwanted", "café", "中国", "[MASK]", "[SEP]",
+    "hello,", "\x00", "é" * 101, "  ", "(12)…", "ß", "a\u302e\U0001d165", "$",
+)  # fmt: skip
+
+
+def random_text(rng: random.Random) -> str:
+    count = rng.choice((0, 1, 2, 5, 20, 100, 300))
+    return " ".join(rng.choice(PIECES) for _ in range(rng.randint(0, count)))
+
+
+def reference(folder: Path, length: int, options: TokenizerOptions):
+    from rawbert.exporter.reference_tokenizer import ReferenceTokenizer
+    from transformers import AutoTokenizer
+
+    return ReferenceTokenizer(AutoTokenizer.from_pretrained(folder), length, options)
+
+
+def check(rows, rules, texts: list[tuple[str, ...]], tokenize, length: int, options: TokenizerOptions) -> int:
+    """Cut and pack, and compare a few of the texts; how many of them the reference refuses."""
+    from rawbert.exporter.tokenizer import pack
+
+    if options.pair:
+        encoding = pack.pair(rows, rules, length, options.truncation_side, options.truncation_strategy)
+    else:
+        encoding = pack.single(rows, rules, length, options.truncation_side)
+        assert encoding.input_type_ids is None
+        encoding = encoding._replace(input_type_ids=encoding.input_mask * 0)
+    ids, mask, starts, limits, counts, types = (value.numpy() for value in encoding)
+    assert ids.shape[1] <= length
+    tokenize._cut["max_length"] = length
+    refused = 0
+    for row in {(length * 7 + more) % len(texts) for more in range(6)}:
+        wanted, count = tokenize(*texts[row]), int(mask[row].sum())
+        assert mask[row].tolist() == [1] * count + [0] * (len(mask[row]) - count)
+        for value, padding in ((ids, 0), (starts, -1), (limits, -1), (types, 0)):
+            assert (value[row, count:] == padding).all()
+        got = [value[row, :count].tolist() for value in (ids, starts, limits, types)]
+        if wanted is None:  # the one that may be cut is too short: it goes, and the other one is cut too
+            refused += 1
+            assert count == length
+            assert sum(got[3]) == (1 if options.truncation_strategy == "only_second" else length - 2)
+        else:
+            assert got == [wanted.ids, wanted.starts, wanted.limits, wanted.types], (length, texts[row])
+            assert counts[row] == wanted.count
+    return refused
+
+
+@pytest.mark.parametrize("strategy", TRUNCATION_STRATEGIES)
+@pytest.mark.parametrize("side", TRUNCATION_SIDES)
+def test_random_pairs_at_every_length(tiny_tokenizer, checkpoint, data: Path, side: str, strategy: str):
+    import tensorflow as tf
+
+    rng = random.Random(f"{side} {strategy}")
+    options = TokenizerOptions(pair=True, truncation_side=side, truncation_strategy=strategy)
+    tokenize = reference(data / "tiny_bert", 3, options)
+    pairs = [(random_text(rng), random_text(rng)) for _ in range(80)]
+    rows = tiny_tokenizer._rows(tf.constant([pair[at].encode() for at in (0, 1) for pair in pairs]))
+    refused = sum(check(rows, checkpoint.tokenizer, pairs, tokenize, length, options) for length in range(3, 513))
+    assert (refused > 0) == (strategy != "longest_first")
+
+
+@pytest.mark.parametrize("side", TRUNCATION_SIDES)
+def test_random_texts_at_every_length(tiny_tokenizer, checkpoint, data: Path, side: str):
+    import tensorflow as tf
+
+    rng = random.Random(side)
+    options = TokenizerOptions(truncation_side=side)
+    tokenize = reference(data / "tiny_bert", 3, options)
+    texts = [(random_text(rng),) for _ in range(80)]
+    rows = tiny_tokenizer._rows(tf.constant([text.encode() for (text,) in texts]))
+    for length in range(3, 513):
+        check(rows, checkpoint.tokenizer, texts, tokenize, length, options)
+
+
+def test_two_columns_of_unequal_length_are_refused(checkpoint, tokenizer_of):
+    import tensorflow as tf
+
+    tokenizer = tokenizer_of(checkpoint.tokenizer, 16, TokenizerOptions(pair=True))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="equally many strings"):
+        tokenizer(tf.constant(["one", "two"]), tf.constant(["one"]))
+
+
+def test_an_empty_batch_of_pairs(checkpoint, tokenizer_of):
+    import tensorflow as tf
+
+    none = tf.constant([], tf.string)
+    encoding = tokenizer_of(checkpoint.tokenizer, 16, TokenizerOptions(pair=True))(none, none)
+    assert all(value.shape[0] == 0 for value in encoding)
+
+
+def test_a_strategy_for_pairs_is_refused_without_pairs():
+    with pytest.raises(ConfigError, match="is for pairs of texts"):
+        ExportConfig(encoder="x", output="y", truncation_strategy="only_first")
+
+
+@pytest.mark.parametrize(
+    ("source", "settings"),
+    [
+        ("tiny_bert", {"truncation_strategy": "only_second", "truncation_side": "left"}),
+        ("hub_bert", {"encoder_impl": "native"}),
+        pytest.param("hub_bert", {"encoder_impl": "hub", "pooling": "mean"}, marks=pytest.mark.slow),
+    ],
+)
+def test_a_pair_export_is_verified_and_answers(data: Path, tmp_path: Path, source: str, settings: dict):
+    import tensorflow as tf
+    from rawbert.exporter import export
+
+    config = ExportConfig(encoder=data / source, output=tmp_path / "m", pair=True, max_seq_length=24, **settings)
+    bundle = export(config)
+    assert bundle.manifest["tokenization"]["pair"] is True
+    assert bundle.manifest["verification"]["texts"] > 10  # only_second refuses long first texts
+    loaded = tf.saved_model.load(str(bundle.path))
+    first, second = tf.constant(["the cat", "sat"]), tf.constant(["on the mat", ""])
+    out = loaded.signatures["tokenize"](text=first, text_pair=second)
+    assert out["input_type_ids"].numpy().tolist() == [[0] * 4 + [1] * 4, [0, 0, 0, 1, 0, 0, 0, 0]]
+    # The second text of a pair is told from the first by its type alone.
+    pooled = loaded.signatures["pooled"]
+    there, back = pooled(text=first, text_pair=second), pooled(text=second, text_pair=first)
+    assert abs(there["pooled_output"] - back["pooled_output"]).numpy().max() > 1e-4
