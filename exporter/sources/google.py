@@ -55,7 +55,7 @@ def read(folder: Path) -> Checkpoint:
             f"vocab.txt has {found} with capitals, so texts {done} lower-cased (do_lower_case in a "
             "tokenizer_config.json can say otherwise)",
         )
-    rules = tokenizer_rules.fit(tokenizer_rules.read_vocab_file(vocab, lowercase=lowercase), config.vocab_size, folder)
+    rules = tokenizer_rules.fit(tokenizer_rules.read_vocab_file(vocab, lowercase=lowercase), config.vocab_size, vocab)
     paths = [folder / _CONFIG, *tf_checkpoint.files_of(prefix), vocab, settings]
     return Checkpoint(
         kind="tf-models" if object_based else "google",

@@ -165,7 +165,7 @@ def read(folder: Path) -> Checkpoint:
     variables, _ = tf_checkpoint.read(folder / "variables" / "variables")
     rows = _rows(variables, "embeddings/word")
     if rows is not None:
-        rules = tokenizer_rules.fit(rules, rows, folder)
+        rules = tokenizer_rules.fit(rules, rows, vocab_path)
     max_positions = _rows(variables, "embeddings/position")
     config, weights = _understand(variables, folder)
     notes = (

@@ -45,9 +45,9 @@ def read(folder: Path) -> Checkpoint:
     config = replace(config, has_pooler=has(stored.tensors, naming, "pooler/kernel"))
     weights = bind(stored.tensors, config, naming, stored.where, config_path)
 
-    vocabulary.require_unique(root)
+    words = vocabulary.require_sound(root)
     rules, length = tokenizer_rules.read_folder(root)
-    rules = tokenizer_rules.fit(rules, config.vocab_size, root)
+    rules = tokenizer_rules.fit(rules, config.vocab_size, words)
     notes: list[str] = []
     if recipe:
         _check_widths(recipe.pooling, config.hidden_size, folder)

@@ -1,4 +1,4 @@
-"""Checks of vocabulary files that their readers pass over in silence: a word that stands there twice.
+"""Checks of tokenizer files for what their readers pass over in silence: a word that stands there twice.
 
 Readers make a dict of the words. The second of two equal ones replaces the first, whose id no text can then have.
 """
@@ -10,22 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CorruptSource, VocabularyError
+from .jsonfile import read_object
 
-__all__ = ["is_cased", "require_unique"]
+__all__ = ["is_cased", "require_sound", "require_unique_lines"]
 
 
-def require_unique(folder: Path) -> None:
-    """Hold the vocabulary files of a folder to one id a word, and one word an id.
+def require_sound(folder: Path) -> Path:
+    """Hold a folder's tokenizer files to JSON, one id a word, and one word an id; the file of the vocabulary.
 
     Raises:
         VocabularyError: a word or an id is there twice.
         CorruptSource: a file cannot be read.
     """
+    for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
+        if (folder / name).is_file():
+            read_object(folder / name)
     if (folder / "vocab.txt").is_file():
         require_unique_lines(folder / "vocab.txt")
     path = folder / "tokenizer.json"
     if not path.is_file():
-        return
+        return folder / "vocab.txt"
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made: dict[str, Any] = {}
@@ -51,13 +55,14 @@ def require_unique(folder: Path) -> None:
                     f"{path}: the id {index} is there twice: expected one word, found {words[index]!r} and {word!r}"
                 )
             words[index] = word
+    return path
 
 
 def require_unique_lines(path: Path) -> list[str]:
     """The words of a vocab.txt, each of which must be there once.
 
     Raises:
-        as :func:`require_unique`.
+        as :func:`require_sound`.
     """
     try:
         # Not splitlines(), which knows many more line ends than the readers of this format.

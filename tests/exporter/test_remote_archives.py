@@ -203,6 +203,16 @@ def bomb_tar(path: Path) -> None:
             stream.write(bytes(1 << 20))
 
 
+def bomb_in_a_header(path: Path) -> None:
+    """A name, in the way that long names are kept, of 10 GB."""
+    info = tarfile.TarInfo("././@LongLink")
+    info.size, info.type = 10 << 30, tarfile.GNUTYPE_LONGNAME
+    with gzip.open(path, "wb", 1) as stream:
+        stream.write(info.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(300):
+            stream.write(bytes(1 << 20))
+
+
 def bomb_of_many(path: Path) -> None:
     with tarfile.open(path, "w:gz", compresslevel=1) as made:
         for number in range(12):
@@ -237,6 +247,7 @@ def many_members(path: Path) -> None:
     ("name", "make", "says"),
     [
         ("a.tar.gz", bomb_tar, "unpacks to more than"),
+        ("a.tar.gz", bomb_in_a_header, "headers ask for more than"),
         ("a.tar.gz", bomb_of_many, "unpacks to more than"),
         ("a.tar.gz", bomb_behind_the_end, "follow the last member"),
         ("a.zip", bomb_zip, "unpacks to more than"),

@@ -145,7 +145,8 @@ BROKEN = {
     "an id twice": Broken("tiny_bert", twice_an_id, "tokenizer.json", "the id 78", "expected one word",
         "'cat' and 'dog'"),
     "a word too few": Broken(
-        "tiny_bert", lambda f: use_vocabulary(f, vocabulary(f)[:-1]), "model", "vocabulary", "99 rows", "98 tokens"),
+        "tiny_bert", lambda f: use_vocabulary(f, vocabulary(f)[:-1]), "vocab.txt", "vocabulary", "99 rows",
+        "98 tokens"),
     "an empty vocabulary": Broken(
         "google", cut("vocab.txt", 0), "vocab.txt", "[CLS]", "which BERT needs", "has no [CLS]"),
     "a cut .bin": Broken(
@@ -156,8 +157,16 @@ BROKEN = {
         "expected a dict of tensors",
         "90000 bytes"),
     "a .bin that is something else": Broken(
+        "bin", lambda f: (f / "pytorch_model.bin").write_text("<html>"), "pytorch_model.bin", "torch.save",
+        "expected a dict of tensors", "6 bytes"),
+    "a pointer of Git LFS": Broken(
         "bin", lambda f: (f / "pytorch_model.bin").write_text("version https://git-lfs.github.com/spec/v1\n"),
-        "pytorch_model.bin", "torch.save", "expected a dict of tensors", "43 bytes"),
+        "pytorch_model.bin", "git lfs pull", "expected weights", "found a pointer"),
+    "an empty tokenizer_config.json": Broken(
+        "tiny_bert", cut("tokenizer_config.json", 0), "tokenizer_config.json", "JSON", "readable as JSON",
+        "line 1 column 1"),
+    "an empty tokenizer.json": Broken(
+        "tiny_bert", cut("tokenizer.json", 0), "tokenizer.json", "JSON", "readable as JSON", "line 1 column 1"),
     "NaN in a .bin": Broken(
         "bin", in_bin(lambda t: t.update({QUERY: with_nan(t[QUERY])})), "pytorch_model.bin", QUERY, "expected numbers",
         "nan at [3, 5]"),

@@ -20,6 +20,7 @@ _READERS: Mapping[str, tuple[Callable[[Path], dict[str, StoredTensor]], Style]] 
     ".h5": (keras_h5.read, KERAS),
 }
 _INDEX = ".index.json"
+_LFS = b"version https://git-lfs"
 #: What a Hugging Face folder may keep its weights in, the best first: a file, or the list of its shards.
 WEIGHT_FILES = tuple(
     name + ending for name in ("model.safetensors", "pytorch_model.bin", "tf_model.h5") for ending in ("", _INDEX)
@@ -53,6 +54,7 @@ def read_folder(folder: Path) -> WeightFiles:
     for name in WEIGHT_FILES:
         path = folder / name
         if path.is_file():
+            _refuse_pointer(path)
             read, style = _READERS[Path(name.removesuffix(_INDEX)).suffix]
             if name.endswith(_INDEX):
                 tensors, files = _shards(path, read)
@@ -69,6 +71,14 @@ def read_folder(folder: Path) -> WeightFiles:
     )
 
 
+def _refuse_pointer(path: Path) -> None:
+    with path.open("rb") as stream:
+        if stream.read(len(_LFS)) == _LFS:
+            raise CorruptSource(
+                f"{path}: expected weights, found a pointer of Git LFS; bring the file itself with: git lfs pull"
+            )
+
+
 def _shards(index: Path, read: Callable[[Path], dict[str, StoredTensor]]) -> tuple[dict[str, StoredTensor], list[Path]]:
     weight_map = read_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
@@ -80,6 +90,7 @@ def _shards(index: Path, read: Callable[[Path], dict[str, StoredTensor]]) -> tup
             raise CorruptSource(f"{index}: the shard {name!r} lies outside the folder")
         if not (index.parent / name).is_file():
             raise CorruptSource(f"{index.parent / name}: the shard is missing; {index.name} calls for it")
+        _refuse_pointer(index.parent / name)
         for key, tensor in read(index.parent / name).items():
             if key in tensors:
                 raise CorruptSource(f"{tensor} is in {tensors[key].file.name} too; expected it once")

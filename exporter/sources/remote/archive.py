@@ -8,6 +8,8 @@ unreasonably much.
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import lzma
 import os
 import shutil
@@ -15,10 +17,10 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any, cast
 
 from ...errors import CorruptSource, UnsupportedModel
 
@@ -31,6 +33,13 @@ _ALWAYS_ALLOWED = 256 << 20
 _LARGEST = 64 << 30
 _MOST_MEMBERS = 10_000
 _CHUNK = 1 << 20
+#: A member's name has a few hundred bytes.
+_LARGEST_READ = 16 << 20
+_COMPRESSED: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
 
 
 def is_archive_name(name: str) -> bool:
@@ -77,13 +86,35 @@ def unpack(path: Path, folder: Path) -> None:
         raise CorruptSource(f"{path}: the archive is damaged or cut short: {error or type(error).__name__}") from error
 
 
+class _Bounded:
+    """A decompressed stream that gives no more than it should, and never much at once: headers may lie."""
+
+    def __init__(self, stream: IO[bytes], limit: int, path: Path) -> None:
+        self._stream, self._left, self._path = stream, limit + _ALWAYS_ALLOWED, path
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size) if 0 <= size <= _LARGEST_READ else b""
+        self._left -= len(data)
+        if self._left < 0 or not 0 <= size <= _LARGEST_READ:
+            raise UnsupportedModel(f"{self._path}: its headers ask for more than a checkpoint's archive can hold")
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+
 def _members(path: Path, limit: int) -> Iterator[_Member]:
     if zipfile.is_zipfile(path):
         yield from _zip_members(path)
-    elif tarfile.is_tarfile(path):
-        yield from _tar_members(path, limit)
-    else:
-        raise UnsupportedModel(f"{path}: neither a tar nor a zip archive, or cut short at its beginning")
+        return
+    with path.open("rb") as stream:
+        start = stream.read(6)
+    opened = next((opener for magic, opener in _COMPRESSED.items() if start.startswith(magic)), open)
+    with opened(path, "rb") as stream:
+        yield from _tar_members(path, _Bounded(stream, limit, path), limit)
 
 
 def _zip_members(path: Path) -> Iterator[_Member]:
@@ -103,8 +134,12 @@ def _zip_members(path: Path) -> Iterator[_Member]:
                     yield _Member(entry.filename, entry.file_size, None, content)
 
 
-def _tar_members(path: Path, limit: int) -> Iterator[_Member]:
-    with tarfile.open(path) as archive:
+def _tar_members(path: Path, stream: _Bounded, limit: int) -> Iterator[_Member]:
+    try:
+        archive = tarfile.TarFile(fileobj=cast(IO[bytes], stream))
+    except tarfile.ReadError as error:
+        raise UnsupportedModel(f"{path}: neither a tar nor a zip archive, or cut short at its beginning") from error
+    with archive:
         for entry in archive:
             if entry.isreg():
                 yield _Member(entry.name, entry.size, None, archive.extractfile(entry))
@@ -119,9 +154,8 @@ def _tar_members(path: Path, limit: int) -> Iterator[_Member]:
             else:
                 raise UnsupportedModel(f"{path}: {entry.name} is neither a file, a folder nor a link")
         # To the end, where the checksum of the compressed stream is.
-        assert archive.fileobj is not None
         for _ in range(limit // _CHUNK + 1):
-            if not archive.fileobj.read(_CHUNK):
+            if not stream.read(_CHUNK):
                 return
         raise UnsupportedModel(f"{path}: more than {limit} bytes follow the last member")
 
