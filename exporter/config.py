@@ -133,6 +133,8 @@ class ExportConfig:
                 f"max_seq_length is {self.max_seq_length}: at least {SHORTEST_SEQUENCE} are needed, "
                 "for [CLS], one token and [SEP]"
             )
+        if self.revision is not None and not self.revision.strip():
+            raise ConfigError("revision is empty: name a branch, tag, commit or version, or leave it out")
         _one_of("encoder_impl", self.encoder_impl, ENCODER_IMPLS)
         _one_of("target_serving", self.target_serving, opsets.RELEASES)
         if self.pooling is not None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from ..errors import ConfigError, CorruptSource, SourceNotFound, UnsupportedModel
+from ..errors import ConfigError, CorruptSource, DownloadError, SourceNotFound, UnsupportedModel
 from . import google, hub, huggingface
 from .checkpoint import Checkpoint, describe_file
 from .remote import archive, download, hf, kaggle, tfhub
@@ -49,16 +49,12 @@ def fetched(encoder: str | os.PathLike[str], revision: str | None = None, say: S
     scheme = _SCHEME.match(named)
     if scheme and scheme[1].lower() == "file":
         local, scheme = Path(unquote(urlsplit(named).path)), None
-    if scheme is None and (local.exists() or not isinstance(encoder, str) or not _is_handle(named)):
+    if scheme is None and (os.path.exists(local) or not isinstance(encoder, str) or not _is_handle(named)):
         if revision is not None:
             raise ConfigError(f"revision is {revision!r}, and {local} is on this machine: leave --revision out")
-        if local.is_dir():
-            yield Location(local, named, "local")
+        if not (archive.is_archive_name(local.name) and os.path.isfile(local)):
+            yield _local(local, named)
             return
-        if not local.exists():
-            raise SourceNotFound(f"{local}: no such folder; name the folder of a checkpoint, or a model of a hub")
-        if not archive.is_archive_name(local.name):
-            raise SourceNotFound(f"{local}: a file, not a folder; name the folder that holds the checkpoint")
         with tempfile.TemporaryDirectory(prefix="rawbert-source-") as scratch:
             yield _unpacked(local, Path(scratch, "files"), named, say)
     elif scheme and archive.is_archive_name(urlsplit(named).path) and scheme[1].lower() in ("http", "https"):
@@ -79,8 +75,7 @@ def load(source: str | os.PathLike[str] | Location) -> Checkpoint:
         SourceError: it is not there, or cannot be used; see :mod:`rawbert.exporter.errors`.
     """
     if not isinstance(source, Location):
-        with fetched(Path(source)) as location:
-            return load(location)
+        source = _local(Path(source).expanduser().absolute(), os.fspath(source))
     folder = source.folder
     try:
         for kind in _KINDS:
@@ -102,6 +97,17 @@ def load(source: str | os.PathLike[str] | Location) -> Checkpoint:
         "(sentence-transformers), saved_model.pb (TF Hub) or bert_config.json (Google's checkpoints), "
         f"found {found}"
     )
+
+
+def _local(path: Path, named: str) -> Location:
+    # os.path, which says no of what may not be looked at, where Path raises.
+    if os.path.isdir(path):
+        return Location(path, named, "local")
+    if os.path.exists(path):
+        raise SourceNotFound(
+            f"{path}: a file, not a folder; name the folder that holds the checkpoint, or an archive (.tar.gz, .zip)"
+        )
+    raise SourceNotFound(f"{path}: no such folder; name the folder of a checkpoint, or a model of a hub")
 
 
 def _is_handle(named: str) -> bool:
@@ -138,7 +144,7 @@ def _unpacked(path: Path, target: Path, named: str, say: Say) -> Location:
         archive.unpack(path, target)
         digest = describe_file(path, path.parent).sha256
     except OSError as error:
-        raise CorruptSource(f"{path}: cannot be unpacked: {error.strerror or error} ({error.filename})") from error
+        raise DownloadError(f"{path}: cannot be unpacked: {error.strerror or error} ({error.filename})") from error
     # The folder in which the checkpoint lies: most archives have one at their top.
     folders = [target, *sorted(folder for folder in target.rglob("*") if folder.is_dir())]
     models = [folder for folder in folders if any(kind.is_folder(folder) for kind in _KINDS)]

@@ -99,7 +99,7 @@ def bind(
         transposed = naming.style.transposed and name.endswith("/kernel")
         if not tensor.floating:
             raise UnsupportedModel(f"{tensor} is {tensor.dtype}; floating-point weights can be exported")
-        fits = np.prod(tensor.shape) == np.prod(shape) if naming.style.split_heads else None
+        fits = np.prod(tensor.shape) == np.prod(shape) if naming.style.split_heads else False
         if not (tensor.shape == (shape[::-1] if transposed else shape) or fits):
             raise CorruptSource(
                 f"{tensor} has shape {list(tensor.shape)}, but {config_file.name} calls for "
@@ -118,16 +118,15 @@ def require_finite(tensor: StoredTensor) -> None:
     Raises:
         CorruptSource: the tensor holds one.
     """
-    value = tensor.read()
-    rows = max(1, _BLOCK * len(value) // max(1, value.size)) if value.ndim else 1
-    for start in range(0, len(value) if value.ndim else 1, rows):
-        block = value[start : start + rows] if value.ndim else value
-        finite = np.isfinite(block)
+    value = np.atleast_1d(tensor.read())
+    rows = max(1, _BLOCK * len(value) // max(1, value.size))
+    for start in range(0, len(value), rows):
+        finite = np.isfinite(value[start : start + rows])
         if not finite.all():
-            at = np.argwhere(~finite)[0] + ([start] + [0] * (value.ndim - 1) if value.ndim else 0)
+            at = np.argwhere(~finite)[0].tolist()
+            at[0] += start
             raise CorruptSource(
-                f"{tensor} holds values that are not finite: expected numbers, found {value[tuple(at)]} "
-                f"at {at.tolist()}"
+                f"{tensor} holds values that are not finite: expected numbers, found {value[tuple(at)]} at {at}"
             )
 
 

@@ -61,6 +61,7 @@ def unpack(path: Path, folder: Path) -> None:
     Raises:
         UnsupportedModel: it is no archive, or holds what must not be unpacked.
         CorruptSource: it is damaged or cut short.
+        OSError: it cannot be read, or the folder cannot be written.
     """
     limit = min(_LARGEST, max(_ALWAYS_ALLOWED, _LARGEST_RATIO * path.stat().st_size))
     links: dict[str, str] = {}
@@ -84,6 +85,11 @@ def unpack(path: Path, folder: Path) -> None:
             _resolve(folder, name, target, links, path)
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
         raise CorruptSource(f"{path}: the archive is damaged or cut short: {error or type(error).__name__}") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        # Without a number it comes from a decompressor, not from the system.
+        raise CorruptSource(f"{path}: the archive is damaged: {error}") from error
 
 
 class _Bounded:

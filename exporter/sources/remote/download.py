@@ -66,7 +66,8 @@ def download(url: str, path: Path, say: Say) -> None:
                     ) from error
                 say(f"the transfer broke off ({first_line(error)}); trying again")
                 time.sleep(0.2 * 2**attempt)
-            except requests.RequestException as error:
+            # requests' other errors, and a full disk.
+            except OSError as error:
                 raise DownloadError(f"{shown}: cannot be downloaded: {first_line(error)}") from error
 
 
