@@ -19,7 +19,7 @@ import numpy as np
 
 from . import reference_weights
 from .config import DEFAULT_TOKENIZATION, TokenizerOptions
-from .reference_tokenizer import ReferenceTokenizer
+from .reference_tokenizer import reference_tokenizer
 
 __all__ = ["BertReference", "HubReference", "bert_forward", "embed"]
 
@@ -35,7 +35,7 @@ class HubReference:
         encoder = self._layer.resolved_object
         vocab = encoder.vocab_file.asset_path.numpy().decode()
         tokenizer = BertTokenizer(vocab=vocab, do_lower_case=bool(encoder.do_lower_case.numpy()))
-        self.tokenize = ReferenceTokenizer(tokenizer, max_seq_length, options)
+        self.tokenize = reference_tokenizer(tokenizer, max_seq_length, options)
         # Before version 3 a Hub encoder took a list and returned a pair.
         form, _ = self._layer.resolved_object.__call__.concrete_functions[0].structured_input_signature
         self._takes_dict = isinstance(form[0], dict)
@@ -83,7 +83,7 @@ class BertReference:
         normalizer = tokenizer.backend_tokenizer.normalizer
         if modules and settings.is_file() and _json(settings).get("do_lower_case") and not normalizer.lowercase:
             tokenizer.backend_tokenizer.normalizer = Sequence([Lowercase(), normalizer])
-        self.tokenize = ReferenceTokenizer(tokenizer, max_seq_length, options)
+        self.tokenize = reference_tokenizer(tokenizer, max_seq_length, options)
         self.rows = int(self.config["vocab_size"])
         self._recipe = _recipe(folder, modules)
 

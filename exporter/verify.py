@@ -217,10 +217,11 @@ class _Comparison:
         wanted: dict[str, Any] = {
             "input_mask": [1] * count + [0] * beyond,
             "input_word_ids": tokens.ids,
-            "start_offsets": tokens.starts + [-1] * beyond,
-            "limit_offsets": tokens.limits + [-1] * beyond,
             "token_count": tokens.count,
         }
+        if tokens.starts is not None and tokens.limits is not None:
+            wanted["start_offsets"] = tokens.starts + [-1] * beyond
+            wanted["limit_offsets"] = tokens.limits + [-1] * beyond
         if self._job.tokenization.pair:
             wanted["input_type_ids"] = tokens.types + [0] * beyond
         for key, value in wanted.items():

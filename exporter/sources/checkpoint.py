@@ -69,7 +69,8 @@ class TokenizerRules:
     """BERT's WordPiece tokenizer, as the checkpoint's own files set it.
 
     ``vocab[i]`` is the token of id ``i`` (``None`` for an id that no word can have); field names are
-    those of the Hugging Face ``BertNormalizer`` and ``WordPiece``.
+    those of the Hugging Face ``BertNormalizer`` and ``WordPiece``. ``style`` is ``reference`` for what these do, or
+    ``tf-text`` for tensorflow-text's BertTokenizer, of which ``lowercase`` is the only setting.
     """
 
     vocab: tuple[str | None, ...]
@@ -85,6 +86,7 @@ class TokenizerRules:
     clean_text: bool = True
     added_tokens: tuple[AddedToken, ...] = ()
     truncation_side: str = "right"
+    style: str = "reference"
 
     @property
     def size(self) -> int:

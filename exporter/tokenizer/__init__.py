@@ -11,6 +11,8 @@ Ops used: ``FastWordpieceTokenizeWithOffsets``, ``RegexSplitWithOffsets`` (both 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import tensorflow as tf
 
 from ..config import DEFAULT_TOKENIZATION, TokenizerOptions
@@ -37,8 +39,13 @@ class Tokenizer(tf.Module):
         self, rules: TokenizerRules, max_seq_length: int, options: TokenizerOptions = DEFAULT_TOKENIZATION
     ) -> None:
         super().__init__(name="tokenizer")
-        self._rules = rules
         self._length, self._strategy = max_seq_length, options.truncation_strategy
+        if options.tokenizer == "tf-text":
+            # tensorflow-text knows no added tokens, measures words in bytes, and cuts pairs in turns.
+            rules = replace(rules, style="tf-text", added_tokens=(), max_input_chars_per_word=100)
+            if self._strategy == "longest_first":
+                self._strategy = pack.ROUND_ROBIN
+        self._rules = rules
         self._side = options.truncation_side or rules.truncation_side
         plain = options.plain_text_special_tokens
         ignored = frozenset(token.content for token in rules.added_tokens if token.special and plain)

@@ -19,6 +19,7 @@ import tensorflow_text as tf_text
 
 from ..sources.checkpoint import AddedToken, TokenizerRules
 from . import codepoints
+from .behaviour import normalizer
 from .ragged import count_of, rows_of, starts_of
 
 __all__ = ["Finder", "Matches", "anywhere", "finders", "plain_without", "utf8_length"]
@@ -161,7 +162,7 @@ def plain_without(rules: TokenizerRules, tokens: Sequence[AddedToken]) -> str:
 
 def _sought(token: AddedToken, rules: TokenizerRules) -> str:
     """What stands for a token in the text that is searched."""
-    return codepoints.normalizer(rules).normalize_str(token.content) if token.normalized else token.content
+    return normalizer(rules).normalize_str(token.content) if token.normalized else token.content
 
 
 def _alternatives(texts: Any) -> str:

@@ -1,9 +1,9 @@
-"""What BERT's normaliser and pre-tokeniser do to each single code point, as tables made by the reference itself.
+"""What normalisation and pre-tokenisation do to each single code point, as tables made by asking (:mod:`.behaviour`).
 
 BERT's normalisation (clean-up, spaces around Chinese characters, NFD without nonspacing marks, lower case) maps
-code points one by one, so asking the Hugging Face ``BertNormalizer`` for each of them gives the whole of it, free
-of any Unicode version or case-folding rule but the reference's own. ``BertPreTokenizer`` then looks at one code
-point at a time too: white space parts words, punctuation is a word of its own.
+code points one by one, so asking for each of them gives the whole of it, free of any Unicode version or
+case-folding rule but that of what is asked. Pre-tokenisation then looks at one code point at a time too: white
+space parts words, punctuation is a word of its own.
 
 One thing does look at neighbours: NFD puts combining marks into canonical order. Nearly all marks are removed
 afterwards, so their order shows only where a mark stays. :class:`MarkTable` holds what those few cases need.
@@ -13,20 +13,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
 
 import numpy as np
 
 from ..sources.checkpoint import TokenizerRules
+from .behaviour import ISOLATED, SPACE, WORD, Behaviour, BertBehaviour, TfTextBehaviour
 
 __all__ = [
     "ISOLATED", "MANY", "PAGE", "SHIFT", "SPACE", "STAYS", "WORD",
-    "CodePointTable", "MarkTable", "build", "normalizer", "spans_of",
+    "CodePointTable", "MarkTable", "build", "spans_of",
 ]  # fmt: skip
 
-#: Classes of a code point after normalisation: part of a word, a word of its own, a gap between words. ``MANY``
-#: marks a code point that becomes none or several, listed in ``CodePointTable.many``.
-WORD, ISOLATED, SPACE, MANY = range(4)
+#: Beside the classes of a code point after normalisation: it becomes none or several, see ``CodePointTable.many``.
+MANY = 3
 #: Set beside the class of a combining mark that normalisation may move, and does not remove.
 STAYS = 4
 #: Bits below the value of an entry.
@@ -35,7 +35,6 @@ PAGE = 256
 
 _CODE_POINTS = 0x110000
 _BLANK = ord(" ")
-_MARK = ord("#")
 #: Combining marks of the lowest and of the highest combining class that there is.
 _LOWEST, _HIGHEST = "\u0334", "\u0345"
 
@@ -88,23 +87,13 @@ class MarkTable:
     ranks: np.ndarray
 
 
-def normalizer(rules: TokenizerRules, **changes: Any) -> Any:
-    """The reference's normaliser under these rules."""
-    from tokenizers.normalizers import BertNormalizer
-
-    settings = {
-        "clean_text": rules.clean_text,
-        "handle_chinese_chars": rules.handle_chinese_chars,
-        "strip_accents": rules.strip_accents,
-        "lowercase": rules.lowercase,
-    }
-    return BertNormalizer(**{**settings, **changes})
-
-
 def build(rules: TokenizerRules) -> CodePointTable:
-    """Ask the reference's normaliser and pre-tokeniser for every code point."""
-    codes, starts, lengths, mapped = _normalize_each(normalizer(rules))
-    classes = _classify(mapped)
+    """Ask what is imitated for every code point."""
+    behaviour = TfTextBehaviour(rules) if rules.style == "tf-text" else BertBehaviour(rules)
+    codes, starts, lengths, mapped = _each(behaviour.normalize, behaviour.mark)
+    classes = np.full(_CODE_POINTS, WORD, np.int32)
+    present = np.unique(mapped)
+    classes[present] = behaviour.classify([chr(code) for code in present])
 
     values = np.full(_CODE_POINTS, MANY, np.int32)  # row 0 of many: removed
     single = lengths == 1
@@ -123,10 +112,10 @@ def build(rules: TokenizerRules) -> CodePointTable:
         entry = tuple((parts << SHIFT | classes[parts]).tolist())
         values[codes[at]] = rows.setdefault(entry, len(rows)) << SHIFT | MANY
     marks = None
-    if rules.lowercase if rules.strip_accents is None else rules.strip_accents:
+    if behaviour.orders:
         removed = np.zeros(_CODE_POINTS, bool)
         removed[codes[lengths == 0]] = True
-        marks = _marks(rules, removed)
+        marks = _marks(behaviour, removed)
         stay = (marks.ranks > 0) & ~removed[marks.items]
         values[marks.codes[np.add.reduceat(stay, marks.starts) > 0]] |= STAYS
 
@@ -151,21 +140,16 @@ def spans_of(is_in: Callable[[Sequence[str]], Sequence[bool]]) -> np.ndarray:
     return np.flatnonzero(np.diff(member, prepend=0)).astype(np.int32)
 
 
-def _marks(rules: TokenizerRules, removed: np.ndarray) -> MarkTable:
+def _marks(behaviour: Behaviour, removed: np.ndarray) -> MarkTable:
     """The table for canonical ordering; ``removed``: bool, by code point, what normalisation removes."""
-    from tokenizers.normalizers import NFD
-
     # The last one is the mark between the others, which stands for itself.
-    codes, starts, lengths, items = (each[:-1] for each in _normalize_each(NFD()))
-    rank = _ranks(items)
-    has_mark = np.add.reduceat(rank[items] > 0, starts) > 0
-    # What the first step of normalisation, the clean-up, removes is gone before marks are put in order.
-    before, _, left, _ = _normalize_each(
-        normalizer(rules, handle_chinese_chars=False, strip_accents=False, lowercase=False)
-    )
-    afterwards = removed.copy()
-    afterwards[before[left == 0]] = False
-    chosen = np.flatnonzero(has_mark | afterwards[codes])
+    codes, starts, lengths, items = (each[:-1] for each in _each(behaviour.decompose, behaviour.mark))
+    rank = _ranks(items, behaviour)
+    # Of what the first step of normalisation removes nothing is left when marks are put in order.
+    here = lengths > 0
+    has_mark = np.zeros(len(codes), bool)
+    has_mark[here] = np.add.reduceat(rank[items] > 0, starts[here]) > 0
+    chosen = np.flatnonzero(has_mark | (removed[codes] & here))
     flat = np.concatenate([items[starts[at] : starts[at] + lengths[at]] for at in chosen])
     return MarkTable(
         codes=codes[chosen],
@@ -176,33 +160,32 @@ def _marks(rules: TokenizerRules, removed: np.ndarray) -> MarkTable:
     )
 
 
-def _ranks(items: np.ndarray) -> np.ndarray:
+def _ranks(items: np.ndarray, behaviour: Behaviour) -> np.ndarray:
     """Order of the combining class of every code point in ``items``; int32, indexed by code point."""
-    from tokenizers.normalizers import NFD
-
-    nfd = NFD().normalize_str
+    order, mark = behaviour.order, behaviour.mark
     codes = np.unique(items)
-    codes = codes[codes != _MARK]
+    codes = codes[codes != ord(mark)]
 
     def swaps(left: Callable[[str], str], right: Callable[[str], str]) -> np.ndarray:
         """For which code points the pair comes out the other way round."""
         chars = [chr(code) for code in codes]
-        pairs = nfd(chr(_MARK).join(left(char) + right(char) for char in chars)).split(chr(_MARK))
+        pairs = order(mark.join(left(char) + right(char) for char in chars)).split(mark)
         return np.array([pair == right(char) + left(char) for pair, char in zip(pairs, chars, strict=True)])
 
     # Only what has a combining class changes places with marks of a lower or a higher one.
     moves = swaps(lambda char: _HIGHEST, lambda char: char) | swaps(lambda char: char, lambda char: _LOWEST)
-    ordered = nfd("".join(map(chr, codes[moves])))  # by class, lowest first
+    ordered = order("".join(map(chr, codes[moves])))  # by class, lowest first
+    steps = order(mark.join(f"{char}{before}" for before, char in pairwise(ordered))).split(mark)
     rank = np.zeros(_CODE_POINTS, np.int32)
     current = 1
-    for before, char in zip("\0" + ordered, ordered, strict=False):
-        if before != "\0" and nfd(char + before) == before + char:
-            current += 1
+    rank[ord(ordered[0])] = current
+    for (before, char), step in zip(pairwise(ordered), steps, strict=True):
+        current += step == before + char
         rank[ord(char)] = current
     return rank
 
 
-def _normalize_each(normalizer: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _each(normalize: Callable[[str], str], mark: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Normalise every code point by itself.
 
     Returns:
@@ -211,29 +194,15 @@ def _normalize_each(normalizer: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray
     # All in one call, parted by a mark that nothing else is turned into, and over which no marks are reordered.
     # Lone surrogates never get here: the decoder turns them into U+FFFD.
     codes = np.arange(_CODE_POINTS, dtype=np.int32)
-    codes = codes[((codes < 0xD800) | (codes > 0xDFFF)) & (codes != _MARK)]
-    mapped = _code_points(normalizer.normalize_str(chr(_MARK).join(map(chr, codes.tolist())) + chr(_MARK)))
-    stops = np.flatnonzero(mapped == _MARK)
+    codes = codes[((codes < 0xD800) | (codes > 0xDFFF)) & (codes != ord(mark))]
+    mapped = np.frombuffer(normalize(mark.join(map(chr, codes.tolist())) + mark).encode("utf-32-le"), np.int32)
+    stops = np.flatnonzero(mapped == ord(mark))
     assert len(stops) == len(codes), "a code point is normalised to the mark between them"
     starts = np.concatenate([[0], stops[:-1] + 1])
-    mark = np.append(codes, _MARK).astype(np.int32)  # the mark, too, stands for itself
-    return mark, np.append(starts, stops[0]), np.append(stops - starts, 1), mapped
-
-
-def _classify(mapped: np.ndarray) -> np.ndarray:
-    """Class of every code point that occurs in ``mapped``; int32, indexed by code point."""
-    from tokenizers.pre_tokenizers import BertPreTokenizer
-
-    codes = np.unique(mapped)
-    # a?a?a...a: a character that belongs to words is joined with its neighbours.
-    text = "a" + "".join(chr(code) + "a" for code in codes)
-    at = np.full(len(text), SPACE, np.int32)
-    for _, (start, stop) in BertPreTokenizer().pre_tokenize_str(text):
-        at[start:stop] = ISOLATED if stop - start == 1 and start % 2 == 1 else WORD
-    classes = np.full(_CODE_POINTS, WORD, np.int32)
-    classes[codes] = at[1::2]
-    return classes
-
-
-def _code_points(text: str) -> np.ndarray:
-    return np.frombuffer(text.encode("utf-32-le"), np.int32)
+    # The mark, too, stands for itself.
+    return (
+        np.append(codes, ord(mark)).astype(np.int32),
+        np.append(starts, stops[0]),
+        np.append(stops - starts, 1),
+        mapped,
+    )

@@ -16,7 +16,10 @@ import tensorflow as tf
 from ..sources.checkpoint import TokenizerRules
 from .wordpiece import Rows
 
-__all__ = ["Encoding", "pair", "single"]
+__all__ = ["ROUND_ROBIN", "Encoding", "pair", "single"]
+
+#: tensorflow-text's RoundRobinTrimmer: both texts give tokens in turns, the first one first.
+ROUND_ROBIN = "round_robin"
 
 
 class Encoding(NamedTuple):
@@ -80,6 +83,12 @@ def _kept(first: tf.Tensor, second: tf.Tensor, room: int, strategy: str) -> tupl
     if strategy == "only_second":
         other = tf.minimum(first, room)
         return other, tf.minimum(second, room - other)
+    if strategy == ROUND_ROBIN:
+        half = (room + 1) // 2
+        return (
+            tf.minimum(first, tf.maximum(half, room - second)),
+            tf.minimum(second, tf.maximum(room - half, room - first)),
+        )
     # The longer one gives way until both are of one length; an odd token goes to the longer.
     half = room // 2
     is_first_longer = first > second

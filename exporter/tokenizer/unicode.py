@@ -17,7 +17,7 @@ from . import codepoints
 from .added import Finder, utf8_length
 from .codepoints import ISOLATED, SPACE, WORD
 from .normalize import Normalizer
-from .ragged import last_at_most, lengths_of, rows_of
+from .ragged import last_at_most, lengths_of, rows_of, starts_of
 from .wordpiece import Rows, unknown_char, wordpiece
 
 __all__ = ["UnicodeTokenizer"]
@@ -54,6 +54,7 @@ class UnicodeTokenizer:
         self._raw, self._normalized = raw, normalized
         self._normalize = Normalizer(codepoints.build(rules))
         self._longest = rules.max_input_chars_per_word
+        self._counts_bytes = rules.style == "tf-text"
         # Stands for an added token, and for every character of a word that is too long.
         self._filler = unknown_char(rules)
         self._wordpiece = wordpiece(rules, pretokenized=True)
@@ -134,7 +135,10 @@ class UnicodeTokenizer:
         first = tf.cast(tf.reshape(tf.where(is_start), [-1]), tf.int32)  # [W]
         word_splits = tf.concat([first, [tf.size(codes)]], 0)  # [W + 1]
         word = tf.cumsum(tf.cast(is_start, tf.int32)) - 1  # [K]
-        too_long = lengths_of(word_splits) > self._longest
+        sizes = lengths_of(word_splits)
+        if self._counts_bytes:
+            sizes = lengths_of(tf.gather(starts_of(utf8_length(codes)), word_splits))
+        too_long = sizes > self._longest
         codes = tf.where(tf.gather(too_long, word), self._filler, codes)
 
         # Word pieces, and from bytes in the word back to code points, to bytes in the text.

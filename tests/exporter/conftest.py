@@ -28,7 +28,10 @@ def _tables_are_made_once():
 
     def build_once(rules):
         key = (rules.lowercase, rules.strip_accents, rules.handle_chinese_chars, rules.clean_text)
-        key += (any(token.normalized for token in rules.added_tokens),)
+        key += (
+            rules.style,
+            any(token.normalized for token in rules.added_tokens),
+        )
         if key not in made:
             made[key] = build(rules)
         return made[key]

@@ -30,10 +30,10 @@ def run(tokenizer, texts: list[str | bytes]) -> list[tuple[list[int], list[int],
     ]
 
 
-def reference_of(folder: Path) -> Any:
+def reference_of(folder: Path, max_seq_length: int = 10**6) -> Any:
     from rawbert.exporter.reference import BertReference
 
-    return BertReference(folder, 10**6).tokenize
+    return BertReference(folder, max_seq_length).tokenize
 
 
 @dataclass(frozen=True)
