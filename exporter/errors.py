@@ -31,6 +31,7 @@ __all__ = [
     "VerificationError",
     "VersionExists",
     "VocabularyError",
+    "first_line",
 ]
 
 
@@ -87,3 +88,8 @@ class VerificationError(ExportError):
     def __init__(self, message: str, mismatches: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.mismatches = mismatches
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, in one line, for a message of our own."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

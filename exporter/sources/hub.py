@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CorruptSource, ExportError, UnsupportedModel
+from ..errors import CorruptSource, ExportError, UnsupportedModel, first_line
 from . import tokenizer_rules, vocabulary
 from .checkpoint import BertConfig, Checkpoint, canonical_shapes, describe_file
 from .files import tf_checkpoint
@@ -63,7 +63,7 @@ class TextLayer:
                 raise UnsupportedModel(f"{folder}: {error}") from None
             # Whatever TensorFlow makes of arguments that it was not traced for.
             except Exception as error:
-                reasons.append(_first_line(error))
+                reasons.append(first_line(error))
                 continue
             if sequence.shape.rank == 3 and pooled.shape.rank == 2:
                 self.hidden_size = int(sequence.shape[-1])
@@ -133,10 +133,10 @@ def _load(folder: Path) -> Any:
     try:
         return hub.KerasLayer(os.fspath(folder), trainable=False)
     except ValueError as error:
-        raise UnsupportedModel(f"{folder}: hub.KerasLayer cannot use it: {_first_line(error)}") from error
+        raise UnsupportedModel(f"{folder}: hub.KerasLayer cannot use it: {first_line(error)}") from error
     # TensorFlow raises whatever its loader runs into: missing shards, cut protos, unknown ops.
     except Exception as error:
-        raise CorruptSource(f"{folder}: TensorFlow cannot load it: {_first_line(error)}") from error
+        raise CorruptSource(f"{folder}: TensorFlow cannot load it: {first_line(error)}") from error
 
 
 def read(folder: Path) -> Checkpoint:
@@ -225,7 +225,3 @@ def _configuration(variables: dict[str, StoredTensor]) -> BertConfig:
         activation=None,
         layer_norm_eps=1e-12,
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import re
+import ssl
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ class Hubs:
 
     Attributes:
         files: plain downloads, by path.
+        elsewhere: redirects, by path.
         modules: TF Hub modules, by path.
         repositories: Hugging Face repositories, by id: a folder each.
         kaggle: Kaggle models, by handle without version: a folder each.
@@ -43,6 +45,7 @@ class Hubs:
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
+    elsewhere: dict[str, str] = field(default_factory=dict)
     modules: dict[str, bytes] = field(default_factory=dict)
     repositories: dict[str, Path] = field(default_factory=dict)
     kaggle: dict[str, Path] = field(default_factory=dict)
@@ -61,14 +64,20 @@ class Hubs:
 
 
 @contextlib.contextmanager
-def serve(hubs: Hubs) -> Iterator[Hubs]:
+def serve(hubs: Hubs, tls: tuple[Path, Path] | None = None) -> Iterator[Hubs]:
+    """Run the server; ``tls`` is a certificate and its key."""
+
     class Handler(_Handler):
         pass
 
     Handler.hubs = hubs
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    hubs.url = f"http://127.0.0.1:{server.server_address[1]}"
+    hubs.url = f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*tls)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
@@ -105,6 +114,8 @@ class _Handler(BaseHTTPRequestHandler):
                 if times:
                     self.hubs.status[pattern][1] -= 1
                 return self.reply(status, b"refused")
+        if path in self.hubs.elsewhere:
+            return self.redirect(self.hubs.elsewhere[path])
         if path.startswith("/moved/"):
             return self.redirect("/" + path.removeprefix("/moved/") + ("?" + parts.query if parts.query else ""))
         if path in self.hubs.files:

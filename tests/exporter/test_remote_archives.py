@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import shutil
 import stat
+import subprocess
 import tarfile
 import tempfile
 import zipfile
@@ -404,6 +406,21 @@ def test_a_cut_archive_is_refused(hubs: Hubs):
     hubs.files["/b.tar.gz"] = hubs.files["/a.tar.gz"][:60_000]
     with pytest.raises(CorruptSource, match=r"b\.tar\.gz: the archive is damaged or cut short"):
         fetch(hubs.url + "/b.tar.gz")
+
+
+def test_https_is_not_left_for_http(hubs: Hubs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+               "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]  # fmt: skip
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is needed to make a certificate")
+    subprocess.run(command, check=True, capture_output=True)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    with serve(Hubs(files=hubs.files), (certificate, key)) as secure:
+        fetch(secure.url + "/a.tar.gz")
+        secure.elsewhere["/b.zip"] = hubs.url + "/a.tar.gz"
+        with pytest.raises(DownloadError, match="redirects from https to http, which is not followed"):
+            fetch(secure.url + "/b.zip")
 
 
 def test_credentials_are_not_shown(hubs: Hubs):

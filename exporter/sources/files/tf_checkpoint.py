@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import CorruptSource
+from ...errors import CorruptSource, first_line
 from ..names import GOOGLE, OBJECT_BASED, Style
 from ..stored import StoredTensor
 
@@ -77,7 +77,7 @@ def read(prefix: Path) -> tuple[dict[str, StoredTensor], Style]:
     except Exception as error:
         raise CorruptSource(
             f"{index}: TensorFlow cannot read it (cut short?): expected the index of a checkpoint, found "
-            f"{index.stat().st_size} bytes: {_first_line(error)}"
+            f"{index.stat().st_size} bytes: {first_line(error)}"
         ) from error
     tensors = {}
     for name, key in names.items():
@@ -92,10 +92,6 @@ def _get(reader: Any, index: Path, key: str, name: str) -> np.ndarray:
         value = np.asarray(reader.get_tensor(key))
     except Exception as error:
         raise CorruptSource(
-            f"{index}: the tensor {name} cannot be read from the .data files beside it: {_first_line(error)}"
+            f"{index}: the tensor {name} cannot be read from the .data files beside it: {first_line(error)}"
         ) from error
     return value if value.dtype.kind == "f" else value.astype(np.float32)  # bfloat16
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

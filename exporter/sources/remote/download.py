@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ...errors import DownloadError, SourceNotFound
-from .location import Say, first_line
+from ...errors import DownloadError, SourceNotFound, first_line
+from .location import Say
 
 if TYPE_CHECKING:
     import requests

@@ -10,9 +10,9 @@ import fnmatch
 import re
 from pathlib import Path
 
-from ...errors import DownloadError, SourceNotFound
+from ...errors import DownloadError, SourceNotFound, first_line
 from ..files import WEIGHT_FILES
-from .location import Location, Say, first_line
+from .location import Location, Say
 
 __all__ = ["fetch", "wanted"]
 

@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ...errors import ConfigError, DownloadError, SourceNotFound
-from .location import Location, Say, first_line
+from ...errors import ConfigError, DownloadError, SourceNotFound, first_line
+from .location import Location, Say
 
 __all__ = ["fetch", "handle_of"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Location", "Say", "first_line"]
+__all__ = ["Location", "Say"]
 
 #: Called with a line for people when something begins that takes time.
 Say = Callable[[str], None]
@@ -31,8 +31,3 @@ class Location:
     revision: str | None = None
     sha256: str | None = None
     cached: bool = False
-
-
-def first_line(error: BaseException) -> str:
-    """What an error of a library says, in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -6,8 +6,8 @@ import tarfile
 import urllib.error
 from pathlib import Path
 
-from ...errors import ConfigError, DownloadError, SourceNotFound
-from .location import Location, Say, first_line
+from ...errors import ConfigError, DownloadError, SourceNotFound, first_line
+from .location import Location, Say
 
 __all__ = ["fetch"]
 
