@@ -76,13 +76,12 @@ def unpack(path: Path, folder: Path) -> None:
                     links[name] = member.target
                 continue
             total += member.size
-            if total > limit:
-                raise UnsupportedModel(
-                    f"{path}: it unpacks to more than {limit} bytes, from {path.stat().st_size}; expected a checkpoint"
-                )
+            _require_bounded(total, limit, path)
             _write(folder / name, member, path)
         for name, target in links.items():
             _resolve(folder, name, target, links, path)
+            total += (folder / name).stat().st_size
+            _require_bounded(total, limit, path)
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
         raise CorruptSource(f"{path}: the archive is damaged or cut short: {error or type(error).__name__}") from error
     except OSError as error:
@@ -90,6 +89,13 @@ def unpack(path: Path, folder: Path) -> None:
             raise
         # Without a number it comes from a decompressor, not from the system.
         raise CorruptSource(f"{path}: the archive is damaged: {error}") from error
+
+
+def _require_bounded(total: int, limit: int, path: Path) -> None:
+    if total > limit:
+        raise UnsupportedModel(
+            f"{path}: it unpacks to more than {limit} bytes, from {path.stat().st_size}; expected a checkpoint"
+        )
 
 
 class _Bounded:
@@ -110,6 +116,9 @@ class _Bounded:
 
     def tell(self) -> int:
         return self._stream.tell()
+
+    def seekable(self) -> bool:
+        return True
 
 
 def _members(path: Path, limit: int) -> Iterator[_Member]:
