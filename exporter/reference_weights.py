@@ -18,7 +18,6 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import ml_dtypes  # also makes numpy, and so safetensors, know bfloat16
 import numpy as np
 
 __all__ = ["load", "tensors_of"]
@@ -109,6 +108,8 @@ def tensors_of(folder: Path) -> dict[str, np.ndarray]:
 
 
 def _stored(folder: Path) -> dict[str, np.ndarray]:
+    import ml_dtypes  # noqa: F401  makes numpy, and so safetensors, know bfloat16
+
     tensors: dict[str, np.ndarray] = {}
     if paths := _paths(folder, "model", "safetensors"):
         from safetensors import safe_open
@@ -154,7 +155,7 @@ def _tensorflow(folder: Path) -> dict[str, np.ndarray]:
 
 
 _DTYPES: dict[str, Any] = {
-    "Half": np.float16, "BFloat16": ml_dtypes.bfloat16, "Float": np.float32, "Double": np.float64,
+    "Half": np.float16, "BFloat16": "bfloat16", "Float": np.float32, "Double": np.float64,
     "Char": np.int8, "Short": np.int16, "Int": np.int32, "Long": np.int64, "Byte": np.uint8, "Bool": np.bool_,
 }  # fmt: skip
 
