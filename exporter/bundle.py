@@ -1,15 +1,14 @@
-"""A version folder that appears in one atomic rename, or not at all, and the manifest inside it."""
+"""A version folder that appears in one atomic rename, or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import errno
-import json
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,13 @@ from types import TracebackType
 from typing import Any
 
 from .errors import OutputError, VersionExists
+from .locks import FileLock
 
-__all__ = ["MANIFEST", "Bundle", "Staging", "Tensor", "versions"]
+__all__ = ["Bundle", "Staging", "Tensor", "clean", "remove", "size_of", "versions"]
 
-MANIFEST = Path("assets.extra", "rawbert.json")
 _VERSION = re.compile(r"[0-9]+")
+#: Name of a folder that is written or removed, and what is appended for its lock.
+_PREFIX, _LOCK = ".rawbert-", ".lock"
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 
@@ -80,7 +81,8 @@ class Staging:
             ...                       # write into staging.folder
             path = staging.publish()
 
-    Folders that had to be made for it vanish too where nothing was published.
+    Folders that had to be made for it vanish too where nothing was published. What a killed process left in the base
+    path is removed on entering.
 
     Raises:
         OutputError: the base path cannot be made or written.
@@ -90,6 +92,7 @@ class Staging:
     def __init__(self, base_path: Path, version: int | None, force: bool) -> None:
         self._base_path, self._version, self._force = base_path, version, force
         self._made: list[Path] = []
+        self._hidden: _Hidden | None = None
         self.folder = Path()
 
     def __enter__(self) -> Staging:
@@ -100,9 +103,10 @@ class Staging:
                 if not path.exists():
                     path.mkdir(exist_ok=True)
                     self._made.append(path)
-            # A name that no server takes for a version. Same file system, so that publishing is a rename.
-            self.folder = Path(tempfile.mkdtemp(prefix=".rawbert-", dir=self._base_path))
-            self.folder.chmod(0o755)
+            clean(self._base_path)
+            self._hidden = _Hidden(self._base_path)
+            self.folder = self._hidden.path
+            self.folder.mkdir()
         except OSError as error:
             self._clean()
             raise OutputError(f"{self._base_path}: cannot be written: {error.strerror or error}") from error
@@ -153,25 +157,66 @@ class Staging:
             )
 
     def _clean(self) -> None:
-        if self.folder != Path():
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if self._hidden is not None:
+            self._hidden.remove()
         for path in reversed(self._made):
             with contextlib.suppress(OSError):
                 path.rmdir()
 
 
-def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write assets.extra/rawbert.json.
+class _Hidden:
+    """A name in a base path that no server takes for a version, with a lock that tells whether its owner lives.
 
     Raises:
-        OutputError: it cannot be written.
+        OSError: the lock cannot be had.
     """
-    path = folder / MANIFEST
+
+    def __init__(self, base_path: Path) -> None:
+        self.path = base_path / f"{_PREFIX}{secrets.token_hex(8)}"
+        self._lock = FileLock(self.path.with_name(self.path.name + _LOCK), temporary=True)
+        self._lock.acquire()
+
+    def remove(self) -> None:
+        """Remove what stands under the name, and give it up."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.release()
+
+
+def clean(base_path: Path) -> None:
+    """Remove what killed processes left in a base path; what living ones have is left alone.
+
+    Raises:
+        OSError: the base path cannot be read.
+    """
+    for entry in list(base_path.iterdir()):
+        if not entry.name.startswith(_PREFIX):
+            continue
+        path = entry.with_name(entry.name.removesuffix(_LOCK))
+        lock = FileLock(path.with_name(path.name + _LOCK), temporary=True)
+        with contextlib.suppress(PermissionError):
+            # Removed under the lock, and only then the lock: nobody who takes it finds half of the work.
+            if lock.acquire(wait=False):
+                shutil.rmtree(path, ignore_errors=True)
+                lock.release()
+
+
+def remove(version: Path) -> None:
+    """Remove a version folder: it vanishes by one rename, so that nobody sees half of it.
+
+    Raises:
+        OutputError: it cannot be removed.
+    """
     try:
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        hidden = _Hidden(version.parent)
+        try:
+            os.rename(version, hidden.path)
+            _sync_folder(version.parent)
+        finally:
+            hidden.remove()
+    except FileNotFoundError:
+        pass  # another process removed it
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise OutputError(f"{version}: cannot be removed: {error.strerror or error}") from error
 
 
 def size_of(folder: Path) -> int:

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
-from importlib import metadata
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import bundle, opgate, sources, verify
+from . import batching, bundle, manifest, modelcard, opgate, record, sources, verify, warmup
 from .bundle import Bundle, Staging, Tensor
 from .config import SHORTEST_SEQUENCE, ExportConfig
 from .errors import ConfigError, TargetError
 from .protos import SavedModel
-from .sources import license
-from .sources.checkpoint import Checkpoint, PoolingRecipe, TokenizerRules
+from .sources.checkpoint import Checkpoint, PoolingRecipe
 
 __all__ = ["export"]
 
 #: Called with a line for people whenever a step begins.
 Progress = Callable[[str], None]
-
-_TOOLS = (
-    "rawbert",
-    "tensorflow",
-    "tensorflow-text",
-    "tensorflow-hub",
-    "tf-keras",
-    "transformers",
-    "tokenizers",
-)
 
 
 def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
@@ -92,14 +79,29 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
                 tolerance=config.tolerance,
                 min_cosine=config.min_cosine,
                 tokenization=config.tokenization,
+                record=str(staging.folder / record.FILE),
             )
         )
 
         say("publishing")
-        manifest = _manifest(
-            config, location, checkpoint, impl, length, pooling, described, signatures.default_of(names), report
+        params = batching.choose(length, (tensor.shape for outputs in described.values() for tensor in outputs))
+        params.write(staging.folder)
+        records = warmup.write(staging.folder, config.model_name, length, params.max_execution_batch_size)
+        written = manifest.make(
+            config,
+            location,
+            checkpoint,
+            impl,
+            length,
+            pooling,
+            described,
+            signatures.default_of(names),
+            report,
+            params,
+            records,
         )
-        bundle.write_manifest(staging.folder, manifest)
+        manifest.write(staging.folder, written)
+        modelcard.write(staging.folder, written, location.folder)
         path, version = staging.publish()
     return Bundle(
         path=path,
@@ -109,7 +111,7 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         signatures=described,
         size=bundle.size_of(path),
         seconds=time.monotonic() - began,
-        manifest=manifest,
+        manifest=written,
     )
 
 
@@ -154,74 +156,3 @@ def _outputs(function: Any) -> tuple[Tensor, ...]:
         Tensor(name, value.dtype.name, tuple(-1 if size is None else size for size in value.shape))
         for name, value in function.structured_outputs.items()
     )
-
-
-def _manifest(
-    config: ExportConfig,
-    location: sources.Location,
-    checkpoint: Checkpoint,
-    impl: str,
-    length: int,
-    pooling: PoolingRecipe | None,
-    described: dict[str, tuple[Tensor, ...]],
-    default: str,
-    report: verify.Report,
-) -> dict[str, Any]:
-    recipe = None
-    if pooling is not None:
-        steps = [
-            step if isinstance(step, str) else f"dense {step.activation} to {step.kernel.shape[1]}"
-            for step in pooling.steps
-        ]
-        recipe = {"modes": list(pooling.modes), "steps": steps}
-    return {
-        "format": 1,
-        "name": config.model_name,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "source": {
-            "kind": checkpoint.kind,
-            "origin": location.origin,
-            "handle": location.handle,
-            "revision": location.revision,
-            # What was unpacked is gone by now.
-            "location": None if location.origin == "archive" else str(location.folder),
-            "archive_sha256": location.sha256,
-            "license": license.stated(location.folder),
-            "files": [asdict(file) for file in checkpoint.files],
-        },
-        "tools": {name: _version(name) for name in _TOOLS},
-        "encoder": {
-            "impl": impl,
-            "hidden_size": checkpoint.hidden_size,
-            "configuration": asdict(checkpoint.bert) if checkpoint.bert is not None and impl == "native" else None,
-        },
-        "precision": "float32",
-        "target_serving": config.target_serving,
-        "max_seq_length": length,
-        "tokenizer": _tokenizer(checkpoint.tokenizer),
-        "tokenization": asdict(config.tokenization),
-        "pooling": recipe,
-        "signatures": {
-            name: {tensor.name: {"dtype": tensor.dtype, "shape": list(tensor.shape)} for tensor in outputs}
-            for name, outputs in described.items()
-        },
-        "serving_default": default,
-        "verification": {
-            "reference": "the Hub layer itself" if checkpoint.kind == "hub" else "numpy float64 forward pass",
-            **{key: value for key, value in asdict(report).items() if key != "mismatches"},
-        },
-        "notes": list(checkpoint.notes),
-    }
-
-
-def _tokenizer(rules: TokenizerRules) -> dict[str, Any]:
-    state = asdict(rules)
-    state["vocab"] = f"assets/vocab.txt, {rules.size} tokens"
-    return state
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None

@@ -12,16 +12,16 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import samples
+from . import record, samples
 from .config import DEFAULT_TOKENIZATION, TokenizerOptions
-from .errors import VerificationError
+from .errors import ConfigError, VerificationError
 from .reference import BertReference, HubReference
 from .reference_tokenizer import ReferenceTokens
 
@@ -34,9 +34,8 @@ _LONG = 128
 _DEFAULT = "serving_default"
 _OUTPUTS = {"embed": "embedding", "pooled": "pooled_output", "sequence": "sequence_output"}
 
-
 #: What one row of a call holds: a text, or a pair.
-Texts = tuple[str | bytes, ...]
+Texts = record.Texts
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Job:
 
     Args:
         saved_model: folder of the SavedModel.
-        source: folder of the checkpoint that it was made from.
+        source: folder of the checkpoint that it was made from; ``None`` compares with the record of that.
         is_hub: whether that is a Hub encoder.
         signatures: that must be there, without ``serving_default``.
         default: the one that ``serving_default`` must equal.
@@ -55,10 +54,12 @@ class Job:
         tolerance: largest absolute difference, times max(1, largest reference value).
         min_cosine: smallest cosine.
         tokenization: what the user chose about tokenizing.
+        record: file of the reference's answers (see :mod:`.record`): read where there is no source, and written where
+            there is one and everything is equal.
     """
 
     saved_model: str
-    source: str
+    source: str | None
     is_hub: bool
     signatures: tuple[str, ...]
     default: str
@@ -68,6 +69,11 @@ class Job:
     tolerance: float
     min_cosine: float
     tokenization: TokenizerOptions = DEFAULT_TOKENIZATION
+    record: str | None = None
+
+
+#: Answers a signature, of which the name is given, on texts by input name: arrays by output name.
+Answer = Callable[[str, dict[str, list[bytes]]], dict[str, np.ndarray]]
 
 
 @dataclass
@@ -85,6 +91,7 @@ class Report:
     """Outcome of a comparison; ``mismatches`` is empty where everything is equal."""
 
     texts: int = 0
+    tokens: int = 0
     tolerance: float = 0.0
     min_cosine: float = 0.0
     outputs: dict[str, Figures] = field(default_factory=dict)
@@ -132,44 +139,83 @@ def compare(job: Job) -> Report:
     import tensorflow as tf
     import tensorflow_text  # noqa: F401  registers the ops that the SavedModel uses
 
-    source = Path(job.source)
-    reference = (HubReference if job.is_hub else BertReference)(source, job.max_seq_length, job.tokenization)
+    reference = reference_of(job)
+    loaded = tf.saved_model.load(job.saved_model)
+
+    def answer(name: str, texts: dict[str, list[bytes]]) -> dict[str, np.ndarray]:
+        outputs = loaded.signatures[name](**{each: tf.constant(column, tf.string) for each, column in texts.items()})
+        return {key: value.numpy() for key, value in outputs.items()}
+
+    seen: dict[Texts, record.Expected] = {}
+    report = hold(job, reference, loaded.signatures, answer, seen)
+    if report.texts:
+        for name in (*job.signatures, _DEFAULT):
+            for key, value in answer(name, {each: [] for each in _inputs(job)}).items():
+                if value.shape[0] != 0:
+                    report.mismatches.append(f"{name}.{key} has shape {list(value.shape)} for a batch of no texts")
+    if job.source is not None and job.record is not None and not report.mismatches:
+        used = {_OUTPUTS[name] for name in job.signatures if name in _OUTPUTS}
+        record.write(Path(job.record), list(seen.values()), used)
+    return report
+
+
+def _inputs(job: Job) -> tuple[str, ...]:
+    return ("text", "text_pair")[: 1 + job.tokenization.pair]
+
+
+def reference_of(job: Job) -> Any:
+    """What to compare with: the checkpoint, or the record of its answers."""
+    if job.source is None:
+        if job.record is None:
+            raise ConfigError("nothing to compare with: give a source or a record")
+        return record.RecordedReference(Path(job.record))
+    reference = (HubReference if job.is_hub else BertReference)(Path(job.source), job.max_seq_length, job.tokenization)
     if job.pooling is not None:
         reference.use_pooling(list(job.pooling), job.normalize)
-    loaded = tf.saved_model.load(job.saved_model)
+    return reference
+
+
+def hold(
+    job: Job,
+    reference: Any,
+    found: Iterable[str],
+    answer: Answer,
+    seen: dict[Texts, record.Expected] | None = None,
+) -> Report:
+    """Compare a model, wherever it runs, with a reference.
+
+    Args:
+        job: signatures and tolerances; its ``saved_model`` is not looked at.
+        reference: see :func:`reference_of`.
+        found: signatures that the model has.
+        answer: runs one.
+        seen: filled with what the reference gave, by text.
+    """
     comparison = _Comparison(job)
     wanted = {_DEFAULT, *job.signatures}
-    if set(loaded.signatures) != wanted:
-        comparison.mismatch(f"signatures are {sorted(loaded.signatures)}, not {sorted(wanted)}")
+    if set(found) != wanted:
+        comparison.mismatch(f"signatures are {sorted(found)}, not {sorted(wanted)}")
         return comparison.report
-
-    inputs = ("text", "text_pair")[: 1 + job.tokenization.pair]
     for batch in _batches(reference, job):
         expected = [(text, tokens, reference(tokens.ids, tokens.types)) for text, tokens in batch]
+        if seen is not None:
+            seen.update({each[0]: each for each in expected})
         columns = zip(*(text for text, _ in batch), strict=True)
-        fed = {name: tf.constant(list(column)) for name, column in zip(inputs, columns, strict=True)}
-        answers: dict[str, dict[str, np.ndarray]] = {}
-        for name in (*job.signatures, _DEFAULT):
-            outputs = loaded.signatures[name](**fed)
-            answers[name] = {key: value.numpy() for key, value in outputs.items()}
+        fed = {name: list(column) for name, column in zip(_inputs(job), columns, strict=True)}
+        answers = {name: answer(name, fed) for name in (*job.signatures, _DEFAULT)}
         for name in job.signatures:
             comparison.signature(name, answers[name], expected)
-        for key, value in answers[_DEFAULT].items():
-            same = answers[job.default].get(key)
-            if same is None or same.shape != value.shape or not np.allclose(same, value, atol=1e-5, equal_nan=True):
-                comparison.mismatch(f"{_DEFAULT}.{key} is not that of {job.default}")
+        comparison.alias(answers[_DEFAULT], answers[job.default])
         comparison.report.texts += len(batch)
-    for name in (*job.signatures, _DEFAULT):
-        outputs = loaded.signatures[name](**{each: tf.constant([], tf.string) for each in inputs})
-        for key, value in outputs.items():
-            if value.shape[0] != 0:
-                comparison.mismatch(f"{name}.{key} has shape {value.shape.as_list()} for a batch of no texts")
+        comparison.report.tokens += sum(len(tokens.ids) for _, tokens in batch)
     return comparison.report
 
 
 def _batches(reference: Any, job: Job) -> list[list[tuple[Texts, ReferenceTokens]]]:
     longest = samples.over_long(job.max_seq_length)
     chosen = samples.pairs(longest) if job.tokenization.pair else samples.singles(longest)
+    # A record knows its own texts, whatever the samples of this release are.
+    chosen = getattr(reference, "texts", chosen)
     texts = []
     for text in chosen:
         tokens = reference.tokenize(*text)
@@ -189,6 +235,14 @@ class _Comparison:
 
     def mismatch(self, line: str) -> None:
         self.report.mismatches.append(line)
+
+    def alias(self, outputs: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> None:
+        """``serving_default`` answers what the signature does that it stands for."""
+        for key, value in outputs.items():
+            same = wanted.get(key)
+            allowed = max(1e-5, self._job.tolerance)
+            if same is None or same.shape != value.shape or not np.allclose(same, value, atol=allowed, equal_nan=True):
+                self.mismatch(f"{_DEFAULT}.{key} is not that of {self._job.default}")
 
     def signature(
         self, name: str, outputs: dict[str, np.ndarray], expected: Sequence[tuple[Texts, ReferenceTokens, Any]]

@@ -1,8 +1,9 @@
-"""saved_model.pb without TensorFlow: its messages in a descriptor pool of our own, so that nothing clashes.
+"""TensorFlow's and TensorFlow Serving's messages that the exporter reads and writes, without either.
 
-``saved_model.pb`` here is the descriptor set of saved_model.proto::
+They live in descriptor pools of our own, so that nothing clashes with theirs. Each ``.pb`` here is the descriptor set
+of the ``.proto`` beside it::
 
-    python -m grpc_tools.protoc -I exporter/protos --descriptor_set_out exporter/protos/saved_model.pb saved_model.proto
+    python -m grpc_tools.protoc -I exporter/protos --include_imports --descriptor_set_out exporter/protos/X.pb X.proto
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-__all__ = ["SavedModel"]
+__all__ = ["ModelServerConfig", "PredictionLog", "SavedModel"]
 
 
-def _message(name: str) -> Any:
-    files = descriptor_pb2.FileDescriptorSet.FromString(Path(__file__).with_name("saved_model.pb").read_bytes())
+def _message(file_name: str, name: str) -> Any:
+    files = descriptor_pb2.FileDescriptorSet.FromString(Path(__file__).with_name(file_name).read_bytes())
     pool = descriptor_pool.DescriptorPool()
     for file in files.file:
         pool.AddSerializedFile(file.SerializeToString())
@@ -24,4 +25,8 @@ def _message(name: str) -> Any:
 
 
 #: tensorflow.SavedModel, as far as saved_model.proto declares it.
-SavedModel: Any = _message("tensorflow.SavedModel")
+SavedModel: Any = _message("saved_model.pb", "tensorflow.SavedModel")
+#: A record of assets.extra/tf_serving_warmup_requests that holds a PredictRequest.
+PredictionLog: Any = _message("warmup.pb", "tensorflow.serving.PredictionLog")
+#: What models.config holds.
+ModelServerConfig: Any = _message("model_server_config.pb", "tensorflow.serving.ModelServerConfig")

@@ -1,0 +1,87 @@
+"""``batching_params.pbtxt``: how TensorFlow Serving batches the calls to one model.
+
+It is read from the version folder with ``--enable_batching --enable_per_model_batching_parameters``. The threads that
+run batches are the server's, not the model's: ``num_batch_threads`` has no effect here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["FILE", "Batching", "choose"]
+
+FILE = "batching_params.pbtxt"
+
+#: Tokens that one batch may hold: what a layer keeps of them (4 x hidden each) stays within some 200 MB.
+_TOKENS = 16_384
+#: At least what rawbert's client sends in one call, and no more than pays: beyond, a batch only takes longer.
+_FEWEST, _MOST = 64, 128
+#: Texts that one call may carry where the server may split it.
+_CALL = 1024
+#: Microseconds. A lone caller waits this long for company; under load, batches fill while others run.
+_TIMEOUT = 1000
+#: A waiting call holds a thread of the server, so its number of threads (--grpc_max_threads) is the limit that callers
+#: meet. Of this queue they would meet a refusal instead, so it is made longer than that.
+_ENQUEUED = 1000
+
+
+@dataclass(frozen=True)
+class Batching:
+    """Parameters of the batcher.
+
+    Attributes:
+        max_batch_size: most texts in one call.
+        max_execution_batch_size: most texts that run at once; less than ``max_batch_size`` where calls are split.
+        batch_timeout_micros: longest wait for further callers.
+        max_enqueued_batches: batches that may wait.
+    """
+
+    max_batch_size: int
+    max_execution_batch_size: int
+    batch_timeout_micros: int = _TIMEOUT
+    max_enqueued_batches: int = _ENQUEUED
+
+    @property
+    def splits(self) -> bool:
+        """Whether a large call is run in parts."""
+        return self.max_execution_batch_size < self.max_batch_size
+
+    def render(self) -> str:
+        """The file's text: a BatchingParameters text proto."""
+        lines = [
+            "# How TensorFlow Serving batches calls to this version: read from here with",
+            "# --enable_batching --enable_per_model_batching_parameters. Written by rawbert.",
+            f"max_batch_size {{ value: {self.max_batch_size} }}",
+            f"batch_timeout_micros {{ value: {self.batch_timeout_micros} }}",
+            f"max_enqueued_batches {{ value: {self.max_enqueued_batches} }}",
+        ]
+        if self.splits:
+            lines += [
+                "enable_large_batch_splitting { value: true }",
+                f"max_execution_batch_size {{ value: {self.max_execution_batch_size} }}",
+            ]
+        else:
+            lines += [
+                "# Never enable_large_batch_splitting here: how many tokens an output has depends on the batch, and",
+                "# the parts of a split call would not fit together.",
+            ]
+        return "".join(f"{line}\n" for line in lines)
+
+    def write(self, folder: Path) -> None:
+        """Write the file into a version folder."""
+        (folder / FILE).write_text(self.render(), encoding="utf-8")
+
+
+def choose(max_seq_length: int, shapes: Iterable[tuple[int, ...]]) -> Batching:
+    """Parameters for a model.
+
+    Args:
+        max_seq_length: most tokens of a text.
+        shapes: of all outputs of all signatures, -1 for what depends on the call.
+    """
+    rows = max(_FEWEST, min(_MOST, _TOKENS // max_seq_length))
+    # Parts of a split call are glued together by rows: their other dimensions must be the same whatever the texts.
+    fixed = all(size >= 0 for shape in shapes for size in shape[1:])
+    return Batching(max_batch_size=_CALL if fixed else rows, max_execution_batch_size=rows)

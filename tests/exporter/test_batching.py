@@ -1,0 +1,84 @@
+"""batching_params.pbtxt: what is chosen, and that it is the text proto that TensorFlow Serving reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+from rawbert.exporter import batching
+
+WRAPPED = {
+    "max_batch_size": "Int64Value",
+    "batch_timeout_micros": "Int64Value",
+    "max_enqueued_batches": "Int64Value",
+    "num_batch_threads": "Int64Value",
+    "thread_pool_name": "StringValue",
+    "pad_variable_length_inputs": None,
+    "enable_large_batch_splitting": "BoolValue",
+    "max_execution_batch_size": "Int64Value",
+}
+
+
+@pytest.fixture(scope="module")
+def official() -> Any:
+    """BatchingParameters as session_bundle_config.proto declares it, which no Python package of the server has."""
+    from google.protobuf import wrappers_pb2
+
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
+    file = descriptor_pb2.FileDescriptorProto(
+        name="b.proto", package="b", syntax="proto3", dependency=["google/protobuf/wrappers.proto"]
+    )
+    message = file.message_type.add(name="BatchingParameters")
+    for number, (name, kind) in enumerate(WRAPPED.items(), 1):
+        field = message.field.add(name=name, number=number, label=1)
+        if kind is None:
+            field.type = field.TYPE_BOOL
+        else:
+            field.type, field.type_name = field.TYPE_MESSAGE, f".google.protobuf.{kind}"
+    message.field.add(name="allowed_batch_sizes", number=20, label=3, type=3)
+    pool.AddSerializedFile(file.SerializeToString())
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("b.BatchingParameters"))
+
+
+def parse(official: Any, text: str) -> dict[str, Any]:
+    message = text_format.Parse(text, official())
+    return {field.name: getattr(value, "value", value) for field, value in message.ListFields()}
+
+
+def test_no_call_is_split_where_a_dimension_depends_on_the_texts(official: Any) -> None:
+    chosen = batching.choose(128, [(-1, 384), (-1, -1, 384), (-1,)])
+    found = parse(official, chosen.render())
+    assert found == {"max_batch_size": 128, "batch_timeout_micros": 1000, "max_enqueued_batches": 1000}
+
+
+def test_large_calls_are_split_where_every_shape_is_fixed(official: Any) -> None:
+    found = parse(official, batching.choose(512, [(-1, 384), (-1, 768)]).render())
+    assert found == {
+        "max_batch_size": 1024,
+        "batch_timeout_micros": 1000,
+        "max_enqueued_batches": 1000,
+        "enable_large_batch_splitting": True,
+        "max_execution_batch_size": 64,
+    }
+
+
+@pytest.mark.parametrize("length", [3, 16, 128, 200, 256, 512, 4096])
+def test_a_call_of_our_client_is_never_too_large(length: int) -> None:
+    import inspect
+
+    from rawbert.serving import Client
+
+    default = inspect.signature(Client).parameters["max_batch_size"].default
+    chosen = batching.choose(length, [(-1, -1, 8)])
+    assert chosen.max_batch_size >= default
+    assert chosen.max_execution_batch_size <= chosen.max_batch_size <= 128
+
+
+def test_an_export_has_it(tiny_bundle: Any, official: Any) -> None:
+    text = Path(tiny_bundle.path, "batching_params.pbtxt").read_text(encoding="utf-8")
+    found = parse(official, text)
+    assert "enable_large_batch_splitting" not in found
+    assert found["max_batch_size"] == tiny_bundle.manifest["batching"]["max_batch_size"]

@@ -1,0 +1,122 @@
+"""Warmup records: TensorFlow's reader and the official protos read them, and the server answers each."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from rawbert.exporter import OutputError, warmup
+
+
+def records(folder: Path) -> list[Any]:
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    path = folder / "assets.extra" / "tf_serving_warmup_requests"
+    return [
+        prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(path))
+    ]
+
+
+def texts(log: Any, name: str = "text") -> list[bytes]:
+    import tensorflow as tf
+
+    values: list[bytes] = tf.make_ndarray(log.predict_log.request.inputs[name]).tolist()
+    return values
+
+
+def test_every_signature_has_records_of_all_sizes(tiny_bundle: Any) -> None:
+    logs = records(tiny_bundle.path)
+    assert len(logs) == tiny_bundle.manifest["warmup_records"] <= 1000
+    assert all(log.WhichOneof("log_type") == "predict_log" for log in logs)
+    specs = [log.predict_log.request.model_spec for log in logs]
+    assert {spec.name for spec in specs} == {"bert"}
+    counts = Counter(spec.signature_name for spec in specs)
+    assert counts.keys() == tiny_bundle.signatures.keys()
+    assert set(counts.values()) == {4}
+    largest = tiny_bundle.manifest["batching"]["max_execution_batch_size"]
+    for name in counts:
+        mine = [texts(log) for log in logs if log.predict_log.request.model_spec.signature_name == name]
+        assert sorted(map(len, mine)) == [1, 1, 8, largest]
+        assert any(not text.isascii() for batch in mine for text in batch)
+
+
+def test_one_record_reaches_the_greatest_length(tiny_bundle: Any) -> None:
+    import tensorflow as tf
+    import tensorflow_text  # noqa: F401
+
+    tokenize = tf.saved_model.load(str(tiny_bundle.path)).signatures["tokenize"]
+    longest = max(tokenize(text=tf.constant(texts(log)))["input_mask"].shape[1] for log in records(tiny_bundle.path))
+    assert longest == tiny_bundle.manifest["max_seq_length"]
+
+
+def test_every_record_replays_through_the_official_stub(hub_native_bundle: Any) -> None:
+    from rawbert.serving.server import EmbeddedServer
+    from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+    with (
+        EmbeddedServer("bert", hub_native_bundle.base_path) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        for log in records(hub_native_bundle.path):
+            request = log.predict_log.request
+            answer = stub.Predict(request, timeout=60)
+            rows = request.inputs["text"].tensor_shape.dim[0].size
+            assert all(tensor.tensor_shape.dim[0].size == rows for tensor in answer.outputs.values())
+
+
+def test_a_signature_that_takes_no_texts_is_refused(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.half = tf.function(lambda x: {"y": x / 2}, [tf.TensorSpec([None], tf.float32, name="x")])
+    tf.saved_model.save(module, str(tmp_path), signatures=module.half.get_concrete_function())
+    with pytest.raises(OutputError, match="the input x takes no texts"):
+        warmup.write(tmp_path, "m", 128, 64)
+
+
+def test_records_are_the_same_every_time(tiny_bundle: Any, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copy(tiny_bundle.path / "saved_model.pb", tmp_path)
+    manifest = tiny_bundle.manifest
+    warmup.write(tmp_path, "bert", manifest["max_seq_length"], manifest["batching"]["max_execution_batch_size"])
+    file = Path("assets.extra", "tf_serving_warmup_requests")
+    assert (tmp_path / file).read_bytes() == (tiny_bundle.path / file).read_bytes()
+
+
+def first_and_median(folder: Path, signature: str, batch: list[str]) -> float:
+    """The first call after loading and warming up, over the median of the next."""
+    import tensorflow as tf
+    from rawbert.serving.server.runtime import SavedModel
+
+    model = SavedModel(folder)
+    for log in records(folder):
+        request = log.predict_log.request
+        name = request.model_spec.signature_name
+        model.run(name, {"text": tf.make_ndarray(request.inputs["text"])}, sorted(model.signatures[name].outputs))
+    import numpy as np
+
+    inputs = {"text": np.array([text.encode() for text in batch], object)}
+    seconds = []
+    for _ in range(15):
+        began = time.perf_counter()
+        model.run(signature, inputs, sorted(model.signatures[signature].outputs))
+        seconds.append(time.perf_counter() - began)
+    model.close()
+    return seconds[0] / statistics.median(seconds[1:])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [["How do I reset my password?"], ["one", "two and three words"] * 8])
+@pytest.mark.parametrize("signature", ["embed", "sequence"])
+def test_the_first_call_is_not_slower_than_the_others(minilm_bundle: Any, signature: str, batch: list[str]) -> None:
+    ratios = [first_and_median(minilm_bundle.path, signature, batch) for _ in range(20)]
+    print(f"first call / median call, {signature}, {len(batch)} texts: {sorted(ratios)}")
+    assert statistics.median(ratios) <= 1.5
