@@ -117,6 +117,12 @@ class Staging:
     ) -> None:
         self._clean()
 
+    def number(self) -> int:
+        """The version that is to be published, as things stand."""
+        if self._version is not None:
+            return self._version
+        return max(versions(self._base_path), default=0) + 1
+
     def publish(self) -> tuple[Path, int]:
         """Flush everything to disk and rename it to its version; the path and the number.
 
@@ -128,7 +134,7 @@ class Staging:
             _sync(self.folder)
             while True:
                 present = versions(self._base_path)
-                number = self._version if self._version is not None else max(present, default=0) + 1
+                number = self.number()
                 target = present.get(number, self._base_path / str(number))
                 if number in present:
                     if not self._force:

@@ -93,6 +93,8 @@ class ExportConfig:
             ``only_second``.
         plain_text_special_tokens: ``[SEP]`` and the like in a text are ordinary text, not the special tokens.
         force: replace ``version`` if it exists.
+        models_config: add the model to models.config beside ``output``, if it is not there.
+        served_from: the folder above ``output`` as the server sees it, absolute; it goes into models.config.
         revision: of a hub's model: branch, tag, commit or version; ``None`` takes the newest.
         tolerance: verification's largest absolute difference, times max(1, largest reference value).
         min_cosine: verification's smallest cosine between an output vector and its reference.
@@ -117,6 +119,8 @@ class ExportConfig:
     truncation_strategy: str = "longest_first"
     plain_text_special_tokens: bool = False
     force: bool = False
+    models_config: bool = True
+    served_from: str = "/models"
     revision: str | None = None
     tolerance: float = 1e-5
     min_cosine: float = 0.99999
@@ -135,6 +139,8 @@ class ExportConfig:
             )
         if self.revision is not None and not self.revision.strip():
             raise ConfigError("revision is empty: name a branch, tag, commit or version, or leave it out")
+        if not self.served_from.startswith("/"):
+            raise ConfigError(f"served_from is {self.served_from!r}: TensorFlow Serving takes absolute paths only")
         _one_of("encoder_impl", self.encoder_impl, ENCODER_IMPLS)
         _one_of("target_serving", self.target_serving, opsets.RELEASES)
         if self.pooling is not None:

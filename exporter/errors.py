@@ -12,6 +12,7 @@
     │   └── VocabularyError      the vocabulary does not fit the model
     ├── OutputError              the bundle cannot be written
     │   └── VersionExists        that version is there already
+    ├── ModelConfigError         models.config cannot be read, written or changed as asked
     ├── TargetError              the target TensorFlow Serving release cannot run the SavedModel
     └── VerificationError        the written SavedModel differs from its reference
 """
@@ -23,6 +24,7 @@ __all__ = [
     "CorruptSource",
     "DownloadError",
     "ExportError",
+    "ModelConfigError",
     "OutputError",
     "SourceError",
     "SourceNotFound",
@@ -73,6 +75,10 @@ class OutputError(ExportError):
 
 class VersionExists(OutputError):
     """The version is there already and ``force`` was not given."""
+
+
+class ModelConfigError(ExportError):
+    """models.config cannot be read or written, or a change of it makes no sense."""
 
 
 class TargetError(ExportError):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import batching, bundle, manifest, modelcard, opgate, record, sources, verify, warmup
+from . import batching, bundle, manage, manifest, modelcard, modelconfig, opgate, record, sources, verify, warmup
 from .bundle import Bundle, Staging, Tensor
 from .config import SHORTEST_SEQUENCE, ExportConfig
 from .errors import ConfigError, TargetError
@@ -39,6 +39,9 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
     """
     began = time.monotonic()
     say = progress or (lambda line: None)
+    models_config = config.base_path.parent / modelconfig.FILE
+    if config.models_config:
+        manage.check(models_config, config.base_path, config.model_name)
     with (
         Staging(config.base_path, config.version, config.force) as staging,
         sources.fetched(config.encoder, config.revision, say) as location,
@@ -102,7 +105,12 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         )
         manifest.write(staging.folder, written)
         modelcard.write(staging.folder, written, location.folder)
-        path, version = staging.publish()
+        if config.models_config:
+            path, version = manage.publish(
+                staging, models_config, config.base_path, config.model_name, config.served_from
+            )
+        else:
+            path, version = staging.publish()
     return Bundle(
         path=path,
         base_path=config.base_path,

@@ -94,6 +94,14 @@ def _split(context: click.Context, parameter: click.Parameter, values: tuple[str
     help="TensorFlow Serving release that must be able to run it.",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace the version if it exists.")
+@click.option(
+    "--models-config/--no-models-config", default=True, show_default=True,
+    help="Add the model to models.config beside FOLDER, where it is not there yet.",
+)  # fmt: skip
+@click.option(
+    "--served-from", default="/models", show_default=True, metavar="PATH",
+    help="The folder above FOLDER as the server sees it, for models.config.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON instead of a table.")
 def export(encoder: str, output: Path, as_json: bool, **settings: Any) -> None:
     """Package ENCODER as a SavedModel that takes raw strings, and verify it.

@@ -15,6 +15,18 @@ COMMANDS = {
         "export",
         "Package a checkpoint as a SavedModel that takes raw strings.",
     ),
+    "versions": (
+        "rawbert.exporter.cli.versions:versions",
+        "cli",
+        "List a model's versions and their labels.",
+    ),
+    "promote": (
+        "rawbert.exporter.cli.versions:promote",
+        "cli",
+        "Point a label, such as stable, to a version.",
+    ),
+    "rollback": ("rawbert.exporter.cli.versions:rollback", "cli", "Point a label to where it was before."),
+    "prune": ("rawbert.exporter.cli.versions:prune", "cli", "Remove old versions."),
     "serve": ("rawbert.serving.cli.serve:serve", "server", "Serve a model as TensorFlow Serving does, without Docker."),
     "embed": ("rawbert.serving.cli.query:embed", "cli", "Embed texts, from arguments or lines of standard input."),
     "status": ("rawbert.serving.cli.query:status", "cli", "Show which versions of a model a server has."),
