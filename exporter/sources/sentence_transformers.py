@@ -179,6 +179,7 @@ def _transformer_settings(recipe: Recipe) -> None:
 def _prompts(recipe: Recipe, path: Path) -> None:
     if not path.is_file():
         return
+    recipe.files.append(path)
     config = read_object(path)
     prompts = config.get("prompts")
     prompt = prompts.get(config.get("default_prompt_name")) if isinstance(prompts, dict) else None
