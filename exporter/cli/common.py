@@ -6,12 +6,42 @@ import os
 import signal
 import sys
 import warnings
-from typing import NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn
 
+import click
 from rich.console import Console
 from rich.markup import escape
 
-__all__ = ["fail", "prepare"]
+from ..config import TOKENIZERS, TRUNCATION_SIDES, TRUNCATION_STRATEGIES
+
+__all__ = ["fail", "prepare", "tokenizer_options"]
+
+
+def tokenizer_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a command that say how texts are tokenized; the fields of ``TokenizerOptions`` but ``pair``."""
+    options = (
+        click.option(
+            "--tokenizer", type=click.Choice(TOKENIZERS), default="reference", show_default=True,
+            help="reference gives the tokens of the checkpoint's own tokenizer, tf-text those of the Hub's "
+            "preprocessing models, which differ on everyday characters.",
+        ),
+        click.option(
+            "--truncation-side", type=click.Choice(TRUNCATION_SIDES),
+            help="Where texts that are too long are cut.  [default: the checkpoint's own, nearly always right]",
+        ),
+        click.option(
+            "--truncation-strategy", type=click.Choice(TRUNCATION_STRATEGIES), default="longest_first",
+            show_default=True, help="Which text of a pair is cut.",
+        ),
+        click.option(
+            "--plain-text-special-tokens", is_flag=True,
+            help="Treat [SEP] and the like in a text as ordinary text: for callers who are not trusted.",
+        ),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def prepare() -> None:

@@ -16,18 +16,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..bundle import Bundle
-from ..config import (
-    ENCODER_IMPLS,
-    POOLING_MODES,
-    SIGNATURES,
-    TOKENIZERS,
-    TRUNCATION_SIDES,
-    TRUNCATION_STRATEGIES,
-    ExportConfig,
-)  # fmt: skip
+from ..config import ENCODER_IMPLS, POOLING_MODES, SIGNATURES, ExportConfig
 from ..errors import ConfigError, ExportError
 from ..opsets import NEWEST, RELEASES
-from .common import fail, prepare
+from .common import fail, prepare, tokenizer_options
 
 __all__ = ["export"]
 
@@ -70,24 +62,8 @@ def _split(context: click.Context, parameter: click.Parameter, values: tuple[str
     default=None,
     help="Scale embed's vectors to length 1.  [default: as the recipe says]",
 )
-@click.option(
-    "--tokenizer", type=click.Choice(TOKENIZERS), default="reference", show_default=True,
-    help="reference gives the tokens of the checkpoint's own tokenizer, tf-text those of the Hub's preprocessing "
-    "models, which differ on everyday characters.",
-)  # fmt: skip
+@tokenizer_options
 @click.option("--pair", is_flag=True, help="Take two texts, text and text_pair, and give input_type_ids.")
-@click.option(
-    "--truncation-side", type=click.Choice(TRUNCATION_SIDES),
-    help="Where texts that are too long are cut.  [default: the checkpoint's own, nearly always right]",
-)  # fmt: skip
-@click.option(
-    "--truncation-strategy", type=click.Choice(TRUNCATION_STRATEGIES), default="longest_first", show_default=True,
-    help="Which text of a pair is cut.",
-)  # fmt: skip
-@click.option(
-    "--plain-text-special-tokens", is_flag=True,
-    help="Treat [SEP] and the like in a text as ordinary text: for callers who are not trusted.",
-)  # fmt: skip
 @click.option("--name", help="Model name that clients use.  [default: the last part of --output]")
 @click.option(
     "--target-serving", type=click.Choice(RELEASES), default=NEWEST, show_default=True,

@@ -55,10 +55,10 @@ def _read(load: Any, where: Path) -> tuple[TokenizerRules, int | None]:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise UnsupportedModel(f"{where}: {type(tokenizer).__name__} is no fast tokenizer, so its rules cannot be read")
-    rules = _parse(json.loads(backend.to_str()), tokenizer, where)
     limit = tokenizer.model_max_length
     if limit is not None and not isinstance(limit, int | float):
         raise CorruptSource(f"{where}: model_max_length is {limit!r}, not a number")
+    rules = _parse(json.loads(backend.to_str()), tokenizer, where)
     # transformers' stand-in for "no limit" is 1e30.
     return rules, int(limit) if limit is not None and limit < 1_000_000 else None
 
@@ -126,20 +126,21 @@ def _require(token: Any, vocab: dict[str, int], where: Path) -> int:
 
 
 def _template(state: dict[str, Any] | None, tokenizer: Any, vocab: dict[str, int], where: Path) -> tuple[int, int]:
-    """Ids that stand before and after a text."""
-    cls_id, sep_id = _require(tokenizer.cls_token, vocab, where), _require(tokenizer.sep_token, vocab, where)
-    if state is not None and state["type"] == "BertProcessing":
-        return state["cls"][1], state["sep"][1]
-    if state is not None and state["type"] == "TemplateProcessing":
-        pieces = state["single"]
-        if [next(iter(piece)) for piece in pieces] == ["SpecialToken", "Sequence", "SpecialToken"]:
-            ids = [state["special_tokens"][pieces[at]["SpecialToken"]["id"]]["ids"] for at in (0, 2)]
-            if all(len(each) == 1 for each in ids):
-                return ids[0][0], ids[1][0]
-        raise UnsupportedModel(f"{where}: the tokenizer's template is not [CLS] text [SEP]")
-    if state is not None:
-        raise UnsupportedModel(f"{where}: the tokenizer's post-processor is {state['type']}, which is no BERT's")
-    return cls_id, sep_id
+    """Ids that stand before and after a text: the tokenizer is asked, whatever its post-processor is called."""
+    for role in ("cls_token", "sep_token"):
+        _require(getattr(tokenizer, role), vocab, where)
+    settings = {"padding": False, "truncation": False, "return_token_type_ids": True}
+    bare = tokenizer("a", add_special_tokens=False, **settings)["input_ids"]
+    dressed = tokenizer("a", **settings)
+    ids = dressed["input_ids"]
+    if len(ids) != len(bare) + 2 or ids[1:-1] != bare or any(dressed["token_type_ids"]):
+        found = "none" if state is None else state["type"]
+        shown = " ".join("text" if token in bare else str(tokenizer.convert_ids_to_tokens(token)) for token in ids)
+        raise UnsupportedModel(
+            f"{where}: the tokenizer's post-processor is {found} and makes {shown!r} of a text, "
+            "where BERT's makes '[CLS] text [SEP]' of token type 0"
+        )
+    return ids[0], ids[-1]
 
 
 def _added_token(state: dict[str, Any], where: Path) -> AddedToken:

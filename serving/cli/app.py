@@ -15,6 +15,11 @@ COMMANDS = {
         "export",
         "Package a checkpoint as a SavedModel that takes raw strings.",
     ),
+    "tokenize": (
+        "rawbert.exporter.cli.tokenize:tokenize",
+        "export",
+        "Show the tokens, ids and offsets that an export gives a text.",
+    ),
     "versions": (
         "rawbert.exporter.cli.versions:versions",
         "cli",

@@ -237,6 +237,8 @@ BROKEN = {
     "another template": (
         other_tokenizer(post_processor={"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True,
                                         "use_regex": True}), UnsupportedModel, "post-processor is ByteLevel"),
+    "no template": (
+        other_tokenizer(post_processor=None), UnsupportedModel, "post-processor is .* and makes 'text' of a text"),
     "no words": (lambda folder: use_vocabulary(folder, []), VocabularyError, r"vocabulary has no \[CLS\]"),
     "a word too few": (
         lambda folder: use_vocabulary(folder, vocabulary(folder)[:-1]), VocabularyError, "98 tokens.* 99 rows"),

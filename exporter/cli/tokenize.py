@@ -1,0 +1,131 @@
+"""``rawbert tokenize``: what the tokenizer of an export makes of a text, for a person to look at.
+
+Exit codes: 0 shown, 1 refused or failed, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..config import SHORTEST_SEQUENCE, TokenizerOptions
+from ..errors import ConfigError, ExportError
+from .common import fail, prepare, tokenizer_options
+
+__all__ = ["tokenize"]
+
+
+@click.command(short_help="Show the tokens, ids and offsets that an export gives a text.")
+@click.argument("text")
+@click.argument("text_pair", required=False)
+@click.option("--encoder", required=True, metavar="ENCODER", help="What rawbert export takes: a folder or a handle.")
+@click.option("--revision", help="Branch, tag, commit or version of a hub's model.")
+@click.option("--max-seq-length", type=click.IntRange(min=SHORTEST_SEQUENCE), metavar="N",
+              help="Most tokens, special ones included.  [default: the checkpoint's own]")  # fmt: skip
+@tokenizer_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def tokenize(
+    text: str,
+    text_pair: str | None,
+    encoder: str,
+    revision: str | None,
+    max_seq_length: int | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Show the tokens of TEXT, or of TEXT and TEXT_PAIR, as an export of ENCODER gives them.
+
+    The table comes from the TensorFlow graph that an export would hold. Offsets are bytes of the text, from the
+    first to the one behind the last.
+
+    \b
+    Examples:
+      rawbert tokenize --encoder ./all-MiniLM-L6-v2 "naïve café, 50 ½"
+      rawbert tokenize --encoder ./all-MiniLM-L6-v2 "a question" "its answer" --max-seq-length 6
+    """
+    prepare()
+    console = Console(stderr=True)
+    try:
+        options = TokenizerOptions(pair=text_pair is not None, **settings)
+        # Command line arguments that are no UTF-8 come as surrogates, which is how they go back to bytes.
+        texts = [each.encode(errors="surrogateescape") for each in (text, text_pair) if each is not None]
+        result = _run(encoder, revision, max_seq_length, options, texts)
+    except ConfigError as error:
+        fail(console, error, 2)
+    except ExportError as error:
+        fail(console, error, 1)
+    except ImportError as error:
+        if error.name and error.name.startswith("rawbert"):
+            raise
+        fail(console, f"{error}; the exporter needs the export extra: pip install 'rawbert[export]'", 1)
+    except KeyboardInterrupt:
+        fail(console, "interrupted", 130)
+    if as_json:
+        click.echo(json.dumps(result, indent=2))
+    else:
+        _show(result, Console())
+
+
+def _run(
+    encoder: str, revision: str | None, max_seq_length: int | None, options: TokenizerOptions, texts: list[bytes]
+) -> dict[str, Any]:
+    from .. import sources
+
+    with sources.fetched(encoder, revision) as location:
+        checkpoint = sources.load(location)
+    limit = checkpoint.max_positions
+    if max_seq_length is not None and limit is not None and max_seq_length > limit:
+        raise ConfigError(f"max_seq_length is {max_seq_length}, but {encoder} has only {limit} positions")
+    length = max_seq_length or checkpoint.max_seq_length
+
+    import tensorflow as tf
+
+    from ..tokenizer import Tokenizer
+
+    rules = checkpoint.tokenizer
+    encoding = Tokenizer(rules, length, options)(*(tf.constant([each]) for each in texts))
+    ids, starts, limits = (
+        value[0].numpy().tolist() for value in (encoding.input_word_ids, encoding.start_offsets, encoding.limit_offsets)
+    )
+    types = encoding.input_type_ids[0].numpy().tolist() if encoding.input_type_ids is not None else [0] * len(ids)
+    names = {token.id: token.content for token in rules.added_tokens}
+    names.update({at: token for at, token in enumerate(rules.vocab) if token is not None})
+    tokens = [
+        {
+            "id": token,
+            "token": names.get(token, ""),
+            "type": kind,
+            "start": start,
+            "limit": stop,
+            "text": texts[kind][start:stop].decode(errors="replace") if start >= 0 else None,
+        }
+        for token, kind, start, stop in zip(ids, types, starts, limits, strict=True)
+    ]
+    return {"tokens": tokens, "token_count": int(encoding.token_count[0]), "max_seq_length": length}
+
+
+def _show(result: dict[str, Any], console: Console) -> None:
+    table = Table()
+    for column in ("", "id", "token", "type", "start", "limit", "text"):
+        table.add_column(column, justify="left" if column in ("token", "text") else "right")
+    for at, token in enumerate(result["tokens"]):
+        is_of_text = token["start"] >= 0
+        table.add_row(
+            str(at),
+            str(token["id"]),
+            escape(token["token"]),
+            str(token["type"]),
+            str(token["start"]) if is_of_text else "",
+            str(token["limit"]) if is_of_text else "",
+            # Controls and marks are shown by name, not drawn.
+            escape(token["text"] if token["text"].isprintable() else ascii(token["text"])[1:-1]) if is_of_text else "",
+        )
+    console.print(table)
+    shown, count = len(result["tokens"]), result["token_count"]
+    cut = "" if shown == count else f", cut from {count}"
+    console.print(f"{shown} tokens{cut}; most are {result['max_seq_length']}", highlight=False, soft_wrap=True)

@@ -1,0 +1,63 @@
+"""``rawbert tokenize`` as people run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()", "tokenize", "--encoder"]
+
+
+def rawbert(folder: Path, *arguments: str | bytes) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "120"}
+    command = [*RAWBERT, os.fspath(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_the_table(data: Path):
+    done = rawbert(data / "tiny_bert", "unwanted café [MASK]\x01", "the cat", "--max-seq-length", "12")
+    assert done.returncode == 0, done.stderr
+    rows = [line.strip("│ ").split() for line in done.stdout.splitlines() if line.startswith("│")]
+    rows = [[cell for cell in row if cell != "│"] for row in rows]
+    assert rows[0] == ["0", "2", "[CLS]", "0"]
+    assert rows[1] == ["1", "85", "un", "0", "0", "2", "un"]
+    assert rows[-3:] == [["9", "76", "the", "1", "0", "3", "the"], ["10", "77", "cat", "1", "4", "7", "cat"],
+                         ["11", "3", "[SEP]", "1"]]  # fmt: skip
+    assert "12 tokens, cut from" in done.stdout
+    assert done.stderr == ""
+
+
+def test_json_and_bytes_that_are_no_utf8(data: Path):
+    done = rawbert(data / "tiny_bert", b"the\xff cat", "--json", "--plain-text-special-tokens")
+    state = json.loads(done.stdout)
+    assert [(token["id"], token["start"], token["limit"]) for token in state["tokens"]] == [
+        (2, -1, -1), (76, 0, 3), (77, 5, 8), (3, -1, -1),
+    ]  # fmt: skip
+    assert (state["token_count"], state["max_seq_length"]) == (4, 64)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["text", "--max-seq-length", "2"], 2, "2 is not in the range"),
+        (["text", "--max-seq-length", "65"], 2, "has only 64 positions"),
+        (["text", "--truncation-strategy", "only_first"], 2, "is for pairs of texts"),
+        ([], 2, "Missing argument 'TEXT'"),
+    ],
+)
+def test_refusals(data: Path, arguments: list[str], code: int, says: str):
+    done = rawbert(data / "tiny_bert", *arguments)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path):
+    done = rawbert(tmp_path / "none", "text")
+    assert done.returncode == 1
+    assert "no such folder" in done.stderr
