@@ -69,9 +69,9 @@ def render(manifest: dict[str, Any], licenses: list[str] | None = None) -> str:
         ),
         "## How to ask it\n",
         "```python\nfrom rawbert.serving import Client\n\n"
-        f'with Client("localhost:8500", model="{name}") as client:\n    {_CALLS[default]}\n```\n',
+        f'with Client("localhost:8500", model="{name}") as client:\n    {_call(default, manifest)}\n```\n',
         "Over REST, with any client:\n",
-        f'```sh\ncurl -d \'{{"signature_name": "{default}", "inputs": {{"text": ["plain strings go in"]}}}}\' '
+        f'```sh\ncurl -d \'{{"signature_name": "{default}", "inputs": {_rest_inputs(manifest)}}}\' '
         f"localhost:8501/v1/models/{name}:predict\n```\n",
         "## Limits\n",
         f"- A text is cut at {length} tokens, `[CLS]` and `[SEP]` included"
@@ -83,7 +83,7 @@ def render(manifest: dict[str, Any], licenses: list[str] | None = None) -> str:
             else "; a longer list goes in parts, which rawbert's client does.\n"
         ),
         "## Tokenizer\n",
-        _tokenizer(manifest["tokenizer"]),
+        _tokenizer(manifest["tokenizer"], manifest["tokenization"]),
     ]
     if manifest["pooling"]:
         recipe = [" and ".join(manifest["pooling"]["modes"]), *manifest["pooling"]["steps"]]
@@ -128,8 +128,23 @@ def verification(report: dict[str, Any]) -> str:
     return head + (_table(columns, rows) if rows else "There are no vectors.\n")
 
 
-def _tokenizer(rules: dict[str, Any]) -> str:
+def _call(default: str, manifest: dict[str, Any]) -> str:
+    if not manifest["tokenization"]["pair"]:
+        return _CALLS[default]
+    return f'client.predict({{"text": ["one"], "text_pair": ["other"]}}, signature_name="{default}")'
+
+
+def _rest_inputs(manifest: dict[str, Any]) -> str:
+    if not manifest["tokenization"]["pair"]:
+        return '{"text": ["plain strings go in"]}'
+    return '{"text": ["one"], "text_pair": ["other"]}'
+
+
+def _tokenizer(rules: dict[str, Any], chosen: dict[str, Any]) -> str:
     stripped = rules["lowercase"] if rules["strip_accents"] is None else rules["strip_accents"]
+    if chosen["tokenizer"] == "tf-text":
+        case = "lower case and accents stripped" if rules["lowercase"] else "case and accents are kept"
+        return f"- tensorflow-text's BertTokenizer over {rules['vocab']}; {case}.\n"
     lines = [
         f"- WordPiece over {rules['vocab']}; {'lower case' if rules['lowercase'] else 'case is kept'}; "
         f"accents {'stripped' if stripped else 'kept'}; "
@@ -138,6 +153,8 @@ def _tokenizer(rules: dict[str, Any]) -> str:
         f"- A word of more than {rules['max_input_chars_per_word']} characters, or without pieces, is "
         f"`{rules['unk_token']}`.",
     ]
+    if chosen["plain_text_special_tokens"]:
+        lines.append("- Special tokens in a text are ordinary text.")
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -25,6 +25,8 @@ FILE = Path("assets.extra", "verification.npz")
 
 _OUTPUT = "output:"
 
+#: Where the reference has no offsets of its own.
+_NO_OFFSET = -2
 _FIELDS = ("ids", "types", "starts", "limits")
 
 #: A text, or a pair of them.
@@ -59,6 +61,8 @@ class RecordedReference:
             for row, text in enumerate(self.texts):
                 at = slice(int(ends[row] - arrays["lengths"][row]), int(ends[row]))
                 ids, types, starts, limits = (arrays[name][at].tolist() for name in _FIELDS)
+                if _NO_OFFSET in starts:
+                    starts = limits = None
                 self._tokens[text] = ReferenceTokens(ids, starts, limits, int(arrays["counts"][row]), types)
                 self._outputs[tuple(ids), tuple(types)] = {
                     name.removeprefix(_OUTPUT): value[at] if len(value) == total else value[row]
@@ -93,7 +97,9 @@ def write(path: Path, expected: Sequence[Expected], outputs: Collection[str]) ->
         "lengths": np.array([len(tokens.ids) for _, tokens, _ in expected], np.int32),
         "counts": np.array([tokens.count for _, tokens, _ in expected], np.int32),
         **{
-            name: np.concatenate([getattr(tokens, name) for _, tokens, _ in expected]).astype(np.int32)
+            name: np.concatenate(
+                [getattr(tokens, name) or [_NO_OFFSET] * len(tokens.ids) for _, tokens, _ in expected]
+            ).astype(np.int32)
             for name in _FIELDS
         },
     }
