@@ -120,7 +120,7 @@ def verification(report: dict[str, Any]) -> str:
             f"{each['max_abs']:.2e}",
             f"{each['largest_reference']:.3g}",
             f"{each['min_cosine']:.7f}",
-            f"`{each['worst_text']!a}`".replace("|", "\\|"),
+            f"`{each['worst_text']}`".replace("|", "\\|"),
         )
         for output, each in report["outputs"].items()
     ]

@@ -73,7 +73,7 @@ class Job:
 
 
 #: Answers a signature, of which the name is given, on texts by input name: arrays by output name.
-Answer = Callable[[str, dict[str, list[bytes]]], dict[str, np.ndarray]]
+Answer = Callable[[str, dict[str, list[str | bytes]]], dict[str, np.ndarray]]
 
 
 @dataclass
@@ -104,6 +104,17 @@ def verify(job: Job) -> Report:
     Raises:
         VerificationError: an output differs, or the comparison could not be made.
     """
+    report = run(job)
+    require(report)
+    return report
+
+
+def run(job: Job) -> Report:
+    """As :func:`verify`; what differs only stands in the report.
+
+    Raises:
+        VerificationError: the comparison could not be made.
+    """
     with tempfile.TemporaryDirectory(prefix="rawbert-verify-") as scratch:
         job_file, report_file = Path(scratch, "job.json"), Path(scratch, "report.json")
         job_file.write_text(json.dumps(asdict(job)), encoding="utf-8")
@@ -117,9 +128,7 @@ def verify(job: Job) -> Report:
                 f"the written SavedModel could not be verified (exit status {done.returncode}): {last}"
             )
         state = json.loads(report_file.read_text(encoding="utf-8"))
-    report = Report(**{**state, "outputs": {name: Figures(**each) for name, each in state["outputs"].items()}})
-    require(report)
-    return report
+    return Report(**{**state, "outputs": {name: Figures(**each) for name, each in state["outputs"].items()}})
 
 
 def require(report: Report) -> None:
@@ -142,7 +151,7 @@ def compare(job: Job) -> Report:
     reference = reference_of(job)
     loaded = tf.saved_model.load(job.saved_model)
 
-    def answer(name: str, texts: dict[str, list[bytes]]) -> dict[str, np.ndarray]:
+    def answer(name: str, texts: dict[str, list[str | bytes]]) -> dict[str, np.ndarray]:
         outputs = loaded.signatures[name](**{each: tf.constant(column, tf.string) for each, column in texts.items()})
         return {key: value.numpy() for key, value in outputs.items()}
 

@@ -20,6 +20,11 @@ COMMANDS = {
         "export",
         "Show the tokens, ids and offsets that an export gives a text.",
     ),
+    "verify": (
+        "rawbert.exporter.cli.verify:verify",
+        "cli",
+        "Compare a version, or a running server, with the reference of its export.",
+    ),
     "versions": (
         "rawbert.exporter.cli.versions:versions",
         "cli",

@@ -1,0 +1,29 @@
+# An image with the models in it, for those who roll out images:
+#
+#   docker build -t my-models .
+#   docker build -t my-models --build-arg TF_SERVING_TAG=2.20.0-gpu --build-arg MODELS=models .
+#   docker run --init -p 8500:8500 -p 8501:8501 my-models
+#
+# MODELS is the folder that holds models.config. The flags are those of docker-compose.yml, but for the polling: what is
+# in an image does not change.
+ARG TF_SERVING_TAG=2.20.0
+FROM tensorflow/serving:${TF_SERVING_TAG}
+ARG MODELS=models
+COPY ${MODELS} /models
+EXPOSE 8500 8501
+ENTRYPOINT ["tensorflow_model_server"]
+CMD ["--port=8500", \
+     "--rest_api_port=8501", \
+     "--model_config_file=/models/models.config", \
+     "--file_system_poll_wait_seconds=0", \
+     "--allow_version_labels_for_unavailable_models=true", \
+     "--enable_batching=true", \
+     "--enable_per_model_batching_parameters=true", \
+     "--enable_model_warmup=true", \
+     "--enable_serialization_as_tensor_content=true", \
+     "--enable_grpc_healthcheck_service=true", \
+     "--grpc_max_threads=64", \
+     "--grpc_channel_arguments=grpc.max_concurrent_streams=48", \
+     "--num_load_threads=2", \
+     "--max_num_load_retries=1", \
+     "--load_retry_interval_micros=1000000"]

@@ -1,0 +1,131 @@
+"""``rawbert verify``: a published version, or a running server, against the reference of its export.
+
+Exit codes: 0 equal, 1 different or not to be compared, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .. import manifest, reverify
+from ..errors import ConfigError, ExportError
+from ..verify import Job, Report
+from .common import fail, prepare
+
+__all__ = ["verify"]
+
+
+@click.command(short_help="Compare a version, or a running server, with the reference of its export.")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--source", help="The checkpoint, to compute the reference anew.  [default: the answers kept in PATH]")
+@click.option("--address", metavar="HOST:PORT", help="Compare the answers of the server there (gRPC).")
+@click.option("--model", help="With --address: the model's name there.  [default: the export's]")
+@click.option(
+    "--version", type=click.IntRange(min=-1),
+    help="With --address: the version to ask; -1 for the newest.  [default: PATH's own]",
+)  # fmt: skip
+@click.option("--label", help="With --address: ask the version of this label.")
+@click.option(
+    "--tolerance", type=click.FloatRange(min=0, min_open=True),
+    help="Largest difference, times max(1, largest reference value).  [default: the export's]",
+)  # fmt: skip
+@click.option(
+    "--min-cosine", type=click.FloatRange(-1, 1), help="Smallest cosine of a vector.  [default: the export's]"
+)
+@click.option(
+    "--tf32", is_flag=True,
+    help=f"Tolerances for a server on a GPU, {reverify.TF32[0]:g} and {reverify.TF32[1]:g}: TensorFlow multiplies in "
+    "TF32 there, with 10 bits of mantissa, unless the server's environment has NVIDIA_TF32_OVERRIDE=0.",
+)  # fmt: skip
+@click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True,
+    help="With --address: seconds for a call.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def verify(
+    path: Path, source: str | None, address: str | None, model: str | None, version: int | None, label: str | None,
+    tolerance: float | None, min_cosine: float | None, tf32: bool, timeout: float, as_json: bool,
+) -> None:  # fmt: skip
+    """Compare the version in PATH with the reference that it was exported by.
+
+    PATH is a version folder, or a model's folder for its newest version. Without --source it is compared with the
+    answers that the reference gave at the export, which the version carries.
+
+    \b
+    Examples:
+      rawbert verify models/minilm
+      rawbert verify models/minilm/3 --source ./all-MiniLM-L6-v2
+      rawbert verify models/minilm --address localhost:8500 --tf32
+    """
+    prepare()
+    console = Console(stderr=True)
+    try:
+        if address is None and (model or label or version is not None):
+            raise ConfigError("--model, --version and --label are about a server: give --address too")
+        if address is not None and source is not None:
+            raise ConfigError("a server is compared with the answers kept at the export: leave --source out")
+        if label and version is not None:
+            raise ConfigError("give --version or --label, not both")
+        folder = reverify.version_folder(path)
+        if tf32:
+            tolerance, min_cosine = tolerance or reverify.TF32[0], min_cosine or reverify.TF32[1]
+        job = reverify.job_of(folder, tolerance, min_cosine)
+        if address is None:
+            report, what = reverify.verify_folder(job, source), str(folder)
+        else:
+            from ...serving import Client
+
+            made = manifest.read(folder) or {}
+            if version is None and not label and folder.name.isdigit():
+                version = int(folder.name)
+            with Client(
+                address, model=model or str(made.get("name")), version=None if version == -1 else version,
+                version_label=label, timeout=timeout,
+            ) as client:  # fmt: skip
+                report, what = reverify.verify_server(job, client), repr(client)
+    except ConfigError as error:
+        fail(console, error, 2)
+    except ExportError as error:
+        fail(console, error, 1)
+    except ImportError as error:
+        if error.name and error.name.startswith("rawbert"):
+            raise
+        fail(console, f"{error}; this needs the export extra: pip install 'rawbert[export]'", 1)
+    except KeyboardInterrupt:
+        fail(console, "interrupted", 130)
+    if as_json:
+        click.echo(json.dumps(asdict(report), indent=2))
+    else:
+        _show(report, job, what, source, Console())
+    if report.mismatches:
+        sys.exit(1)
+
+
+def _show(report: Report, job: Job, what: str, source: str | None, console: Console) -> None:
+    table = Table(title=what, title_justify="left", title_style="bold")
+    for column in ("output", "off by", "allowed", "cosine", "at least", "worst text"):
+        table.add_column(column, no_wrap=column != "worst text", overflow="fold")
+    for output, each in report.outputs.items():
+        allowed = job.tolerance * max(1.0, each.largest_reference)
+        table.add_row(
+            output, f"{each.max_abs:.2e}", f"{allowed:.2e}", f"{each.min_cosine:.7f}", f"{job.min_cosine:g}",
+            escape(each.worst_text),
+        )  # fmt: skip
+    if report.outputs:
+        console.print(table)
+    lines = [f"differs   {line}" for line in report.mismatches[:20]]
+    if len(report.mismatches) > 20:
+        lines.append(f"differs   and in {len(report.mismatches) - 20} places more")
+    if not report.mismatches:
+        lines.append(f"equal     tokens, offsets and counts: {report.tokens} tokens of {report.texts} texts")
+    lines.append(f"reference {'computed from ' + source if source else 'the answers kept at the export'}")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,116 @@
+"""rawbert verify: versions and servers are held to what the export was held to, and faults are found again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+
+def run(*arguments: Any) -> Result:
+    from rawbert.serving.cli.app import rawbert
+
+    return CliRunner().invoke(rawbert, ["verify", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def server(tiny_bundle: Any) -> Iterator[Any]:
+    from rawbert.serving.server import EmbeddedServer
+
+    with EmbeddedServer("bert", tiny_bundle.base_path) as server:
+        yield server
+
+
+def test_a_version_without_its_source(tiny_bundle: Any) -> None:
+    result = run(tiny_bundle.base_path)
+    assert result.exit_code == 0, result.output
+    assert "embed.embedding" in result.output.replace("\n", "")
+    assert "the answers kept at the export" in result.output
+    assert "differs" not in result.output
+
+
+def test_a_version_with_its_source(hub_native_bundle: Any, data: Path) -> None:
+    result = run(hub_native_bundle.path, "--source", data / "hub_bert", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.output)
+    assert report["texts"] >= 20
+    assert report["mismatches"] == []
+    assert report["outputs"].keys() == {"pooled.pooled_output", "sequence.sequence_output"}
+
+
+def test_a_damaged_version_is_found(tiny_bundle: Any, hub_native_bundle: Any, tmp_path: Path) -> None:
+    shutil.copytree(tiny_bundle.path, tmp_path / "1")
+    weights = tmp_path / "1" / "variables" / "variables.data-00000-of-00001"
+    raw = bytearray(weights.read_bytes())
+    raw[len(raw) // 2] ^= 0x40
+    weights.write_bytes(raw)
+    result = run(tmp_path)
+    assert result.exit_code == 1, result.output
+    assert "differs" in result.output or "could not be verified" in result.output
+    # Another model's answers are no reference for it.
+    file = Path("assets.extra", "verification.npz")
+    shutil.copytree(tiny_bundle.path, tmp_path / "2")
+    shutil.copy(hub_native_bundle.path / file, tmp_path / "2" / file)
+    assert run(tmp_path / "2").exit_code == 1
+
+
+def test_a_server_is_held_to_it_without_tensorflow(server: Any, tiny_bundle: Any) -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys\nfor name in ('tensorflow', 'transformers', 'tensorflow_text'): sys.modules[name] = None\n"
+        f"sys.argv = ['rawbert', 'verify', {str(tiny_bundle.path)!r}, '--address', {server.address!r}]\n"
+        "from rawbert.serving.cli import main; main()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr + result.stdout
+    assert "equal" in result.stdout
+
+
+def test_a_server_that_answers_otherwise_is_found(server: Any, hub_native_bundle: Any, tiny_bundle: Any) -> None:
+    result = run(hub_native_bundle.path, "--address", server.address)
+    assert result.exit_code == 1
+    assert "signatures are" in result.output
+    result = run(tiny_bundle.path, "--address", server.address, "--tolerance", "1e-12")
+    assert result.exit_code == 1
+    assert "is off by" in result.output
+    assert run(tiny_bundle.path, "--address", server.address, "--tf32").exit_code == 0
+    result = run(tiny_bundle.path, "--address", server.address, "--version", 9)
+    assert result.exit_code == 1
+    assert result.output.startswith("error: ")
+    assert run(tiny_bundle.path, "--address", server.address, "--model", "nope").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--label", "stable"], 2, "give --address too"),
+        (["--address", "localhost:1", "--source", "x"], 2, "leave --source out"),
+        (["--address", "localhost:1", "--version", "1", "--label", "a"], 2, "not both"),
+        (["--address", "127.0.0.1:1", "--timeout", "2"], 1, "could not be compared"),
+        (["--source", "/nowhere"], 1, "/nowhere"),
+    ],
+)
+def test_wrong_usage(tiny_bundle: Any, arguments: list[str], code: int, message: str) -> None:
+    result = run(tiny_bundle.path, *arguments)
+    assert result.exit_code == code, result.output
+    assert message in result.output
+
+
+def test_what_is_no_version(tiny_bundle: Any, tmp_path: Path) -> None:
+    result = run(tmp_path)
+    assert result.exit_code == 2
+    assert "nor holds any" in result.output
+    shutil.copytree(tiny_bundle.path, tmp_path / "1")
+    (tmp_path / "1" / "assets.extra" / "verification.npz").unlink()
+    assert "--source" in run(tmp_path).output
+    (tmp_path / "1" / "assets.extra" / "rawbert.json").write_text("{}", encoding="utf-8")
+    result = run(tmp_path)
+    assert result.exit_code == 1
+    assert "does not say" in result.output

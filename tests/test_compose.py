@@ -1,0 +1,179 @@
+"""The compose stack: flags that the release has, the compose specification's schema, and the health check as it is."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FLAGS = ROOT / "serving" / "data" / "tensorflow_model_server_2.20.0_flags.json"
+
+
+@pytest.fixture(scope="module")
+def compose() -> Any:
+    yaml = pytest.importorskip("yaml")
+    return yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def settings() -> dict[str, str]:
+    lines = (ROOT / ".env").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def resolved(value: str, settings: dict[str, str]) -> str:
+    """As compose resolves ``${NAME:-default}``."""
+    return re.sub(r"\$\{(\w+):-([^}]*)\}", lambda match: settings.get(match[1], match[2]), value)
+
+
+def image_flags() -> list[str]:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    return json.loads(re.search(r"^CMD (\[.*\])", text, re.DOTALL | re.MULTILINE)[1].replace("\\\n", ""))  # type: ignore[index]
+
+
+def held_to_the_release(flags: list[str]) -> dict[str, str]:
+    known = {flag["name"]: flag["type"] for flag in json.loads(FLAGS.read_text(encoding="utf-8"))["flags"]}
+    values = {}
+    for flag in flags:
+        # With a space in place of "=", tensorflow_model_server takes neither part.
+        match = re.fullmatch(r"--(\w+)=(\S+)", flag)
+        assert match is not None, flag
+        name, value = match.groups()
+        assert name in known, flag
+        pattern = {"bool": "true|false", "int32": r"-?\d+", "int64": r"-?\d+", "string": r".+", "float": r"[\d.]+"}
+        assert re.fullmatch(pattern[known[name]], value), flag
+        assert name not in values
+        values[name] = value
+    return values
+
+
+def test_flags_are_those_of_the_release(compose: Any, settings: dict[str, str]) -> None:
+    stack = {}
+    for name in ("cpu", "gpu"):
+        service = compose["services"][name]
+        assert service["entrypoint"] == ["tensorflow_model_server"]
+        for chosen in ({}, settings):  # .env may be left out
+            values = held_to_the_release([resolved(flag, chosen) for flag in service["command"]])
+        stack[name] = values
+        streams = int(values["grpc_channel_arguments"].removeprefix("grpc.max_concurrent_streams="))
+        assert streams < int(values["grpc_max_threads"]) - 1
+        assert resolved(service["image"], settings).startswith("tensorflow/serving:2.20.0")
+    assert stack["cpu"] == stack["gpu"]
+    image = held_to_the_release(image_flags())
+    polling = {"file_system_poll_wait_seconds", "model_config_file_poll_wait_seconds"}
+    threads = {"tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism"}
+    assert {name: value for name, value in image.items() if name not in polling} == {
+        name: value for name, value in stack["cpu"].items() if name not in polling | threads
+    }
+
+
+@pytest.mark.parametrize("flag", ["--prot=8500", "--port 8500", "--port=x", "--enable_batching=yes", "--port"])
+def test_a_flag_that_the_release_lacks_is_found(flag: str) -> None:
+    with pytest.raises(AssertionError):
+        held_to_the_release([flag])
+
+
+def test_settings_are_all_used(settings: dict[str, str]) -> None:
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    used = dict(re.findall(r"(?<!\$)\$\{(\w+):-([^}]*)\}", text))
+    assert settings.keys() - {"COMPOSE_PROFILES"} == used.keys()
+    assert {name: settings[name] for name in used} == used
+
+
+def test_it_fits_the_schema_of_the_compose_specification(compose: Any) -> None:
+    """The schema as the package check-jsonschema carries it (Apache-2.0, of the Compose Specification)."""
+    pytest.importorskip("check_jsonschema")
+    jsonschema = pytest.importorskip("jsonschema")
+    file = resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
+    schema = json.loads(file.read_text(encoding="utf-8"))
+    jsonschema.validate(compose, schema)
+    broken = json.loads(json.dumps(compose))
+    broken["services"]["cpu"]["portss"] = []
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(broken, schema)
+
+
+@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed")
+def test_docker_compose_reads_it() -> None:
+    command = ["docker-compose", "--project-directory", str(ROOT), "-f", str(ROOT / "docker-compose.yml")]
+    for profile in ("cpu", "gpu"):
+        done = subprocess.run([*command, "--profile", profile, "config"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "--grpc_max_threads=64" in done.stdout
+
+
+@contextmanager
+def rest_server(answers: dict[str, int], needs_pair: tuple[str, ...] = ()) -> Iterator[int]:
+    """Speaks TensorFlow Serving's REST: model -> status code of a predict; the port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            model = self.path.removeprefix("/v1/models/").removesuffix(":predict")
+            code = answers.get(model, 404)
+            if set(body["inputs"]) != ({"text", "text_pair"} if model in needs_pair else {"text"}):
+                code = 400
+            data = json.dumps({"outputs": [[0.1]]} if code == 200 else {"error": "Servable not found"}).encode()
+            self.send_response(code)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def healthy(compose: Any, config: Path, port: int) -> subprocess.CompletedProcess[str]:
+    kind, *command = compose["services"]["cpu"]["healthcheck"]["test"]
+    assert kind == "CMD"
+    command[-1] = command[-1].replace("$$", "$")
+    environment = {"REST_PORT": str(port), "MODELS_CONFIG": str(config), "PATH": "/usr/bin:/bin"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_healthy_means_that_every_model_answers(compose: Any, tmp_path: Path) -> None:
+    from rawbert.exporter.modelconfig import ModelConfig
+
+    written = ModelConfig(tmp_path / "models.config", "")
+    for name in ("minilm", "pairs"):
+        written.add(name, f"/models/{name}")
+    written.label("minilm", "stable", 3, (2,))
+    written.save()
+    config = written.path
+    config.write_text(config.read_text() + '# name: "no-model"\n', encoding="utf-8")
+    with rest_server({"minilm": 200, "pairs": 200}, needs_pair=("pairs",)) as port:
+        result = healthy(compose, config, port)
+        assert (result.returncode, result.stdout) == (0, "2 models answer\n"), result.stderr
+    for answers in ({"minilm": 200}, {"minilm": 503, "pairs": 200}, {}):
+        with rest_server(answers) as port:
+            result = healthy(compose, config, port)
+            assert result.returncode == 1
+            assert "does not answer" in result.stdout
+    assert healthy(compose, config, port).returncode == 1  # nobody listens
+    with rest_server({"minilm": 200}) as port:
+        assert healthy(compose, tmp_path / "absent", port).returncode == 1
+        (tmp_path / "empty").write_text("model_config_list {}")
+        assert healthy(compose, tmp_path / "empty", port).returncode == 1
