@@ -8,14 +8,18 @@
 The embedded server is :mod:`rawbert.serving.server`; it needs the ``server`` extra.
 """
 
+from .aio import AsyncClient
+from .base import CallRecord
 from .client import Client
-from .config import ChannelConfig
+from .config import TLS, ChannelConfig, RetryPolicy
 from .errors import (
     CallCancelled,
     DeadlineExceeded,
     DecodeError,
     InvalidRequest,
+    MessageTooLarge,
     ModelNotFound,
+    ModelVersionChanged,
     ServerFault,
     ServerOverloaded,
     ServerUnavailable,
@@ -23,17 +27,33 @@ from .errors import (
     SignatureNotFound,
     Unauthenticated,
 )
-from .results import ModelMetadata, SignatureInfo, TensorSpec, Tokens, TokenSequence, VersionStatus
+from .results import (
+    ModelMetadata,
+    Prediction,
+    SignatureInfo,
+    TensorSpec,
+    Tokens,
+    TokenSequence,
+    Vectors,
+    VersionStatus,
+)
 
 __all__ = [
+    "TLS",
+    "AsyncClient",
     "CallCancelled",
+    "CallRecord",
     "ChannelConfig",
     "Client",
     "DeadlineExceeded",
     "DecodeError",
     "InvalidRequest",
+    "MessageTooLarge",
     "ModelMetadata",
     "ModelNotFound",
+    "ModelVersionChanged",
+    "Prediction",
+    "RetryPolicy",
     "ServerFault",
     "ServerOverloaded",
     "ServerUnavailable",
@@ -44,5 +64,6 @@ __all__ = [
     "TokenSequence",
     "Tokens",
     "Unauthenticated",
+    "Vectors",
     "VersionStatus",
 ]

@@ -2,62 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, TypeVar
 
 import grpc
 import numpy as np
 import numpy.typing as npt
-from google.protobuf.message import DecodeError as ProtobufError
 
 from . import channel as channels
-from . import codec, requests
-from .config import ChannelConfig
-from .errors import DecodeError, from_rpc
-from .protos import GetModelMetadataResponse, GetModelStatusResponse
-from .results import ModelMetadata, Tokens, TokenSequence, VersionStatus
+from . import requests
+from .base import (
+    DEFAULT_TIMEOUT,
+    NOT_GIVEN,
+    RESTARTS,
+    BaseClient,
+    CallMetadata,
+    CallRecord,
+    Decode,
+    Timeout,
+    available,
+    by_length,
+    restored,
+    unknown_signature,
+    unknown_version,
+    vectors,
+    with_found,
+)
+from .config import TLS, ChannelConfig, RetryPolicy
+from .errors import ModelNotFound, ModelVersionChanged, ServerUnavailable, ServingError
+from .exchange import Answer, Exchange, Part
+from .requests import Row
+from .results import ModelMetadata, Prediction, Tokens, TokenSequence, Vectors, VersionStatus
 
 __all__ = ["DEFAULT_TIMEOUT", "Client"]
 
-Array = npt.NDArray[Any]
-#: gRPC call metadata, an authorization header for instance.
-CallMetadata = Sequence[tuple[str, str | bytes]]
-
-#: Seconds. A deadline is always sent unless it is switched off: without one, TensorFlow Serving computes on for
-#: callers that have gone.
-DEFAULT_TIMEOUT: Final = 30.0
+T = TypeVar("T")
 
 
-class _NotGiven:
-    """The type of "argument not given", where ``None`` means something else."""
+class Client(BaseClient):
+    """A client of one model on TensorFlow Serving, or on ``rawbert serve``.
 
-    def __repr__(self) -> str:
-        return "<the client's own>"
-
-
-_NOT_GIVEN: Final = _NotGiven()
-Timeout = float | None | _NotGiven
-
-
-class Client:
-    """A client of one model on a TensorFlow Serving server, or on ``rawbert serve``.
-
-    Thread-safe: share one among threads. Use it as a context manager, or :meth:`close` it.
+    Thread-safe: share one among threads. Channels are opened by the first call, in each process anew: make clients
+    before a fork, and call after it. Use it as a context manager, or :meth:`close` it.
 
     Args:
-        address: ``host:port`` of the gRPC port.
+        address: ``host:port`` of the gRPC port, ``dns:///host:port``, ``unix:path``, or a list of such addresses,
+            which are called in turn; a server that fails is passed over.
         model: model name on the server.
         version: version number; the newest available one if neither it nor a label is given.
         version_label: label of a version, such as ``stable``.
-        timeout: seconds that one call to the server may take; ``None`` switches the deadline off. Texts beyond
-            ``max_batch_size`` are several calls, each with the whole timeout.
-        max_batch_size: most texts in one call; at most what the server's batching allows.
-        channel: a channel to use in place of one of our own; it is left open at the end.
-        config: settings of our own channel.
+        timeout: seconds for each part of a call, over all its attempts; ``None`` switches the deadline off. A
+            timeout that is given with a call is the deadline of the whole call instead.
+        max_batch_size: most texts in one part; lowered where the server says that it takes fewer.
+        concurrency: parts of one call that are on their way at once.
+        retry: what is sent again, and how often.
+        tls: TLS; without it the connection is in plain text.
+        call_credentials: gRPC call credentials, sent over TLS only.
+        interceptors: gRPC client interceptors of our own channels.
+        on_call: called after each call to a server with a :class:`CallRecord`, perhaps from several threads.
+        channel: a channel to use in place of our own; it is left open at the end.
+        config: settings of our own channels.
 
     Raises:
-        ValueError: settings that contradict each other.
+        ValueError: settings that cannot work or contradict each other.
 
     Example::
 
@@ -67,41 +80,31 @@ class Client:
 
     def __init__(
         self,
-        address: str = "localhost:8500",
+        address: str | Sequence[str] = "localhost:8500",
         *,
         model: str,
         version: int | None = None,
         version_label: str | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
         max_batch_size: int = 64,
+        concurrency: int = 4,
+        retry: RetryPolicy | None = None,
+        tls: TLS | None = None,
+        call_credentials: grpc.CallCredentials | None = None,
+        interceptors: Sequence[Any] = (),
+        on_call: Callable[[CallRecord], None] | None = None,
         channel: grpc.Channel | None = None,
         config: ChannelConfig | None = None,
     ) -> None:
-        if not model:
-            raise ValueError("model is empty: name the model on the server")
-        if version is not None and version_label is not None:
-            raise ValueError("give version or version_label, not both")
-        if max_batch_size < 1:
-            raise ValueError(f"max_batch_size is {max_batch_size}: at least 1 text goes into a call")
-        _check_timeout(timeout)
-        self.address = address
-        self.model = model
-        self.version = version
-        self.version_label = version_label
-        self._timeout = timeout
-        self._max_batch_size = max_batch_size
-        self._widths: dict[tuple[str, str], int] = {}
-        self._owned = channel is None
-        self._channel = channel or channels.insecure_channel(address, config or ChannelConfig())
-        self._calls = {
-            channels.PREDICT: self._method(channels.PREDICT),
-            channels.GET_MODEL_METADATA: self._method(channels.GET_MODEL_METADATA),
-            channels.GET_MODEL_STATUS: self._method(channels.GET_MODEL_STATUS),
-        }
-
-    def __repr__(self) -> str:
-        which = self.version_label or ("newest" if self.version is None else self.version)
-        return f"Client({self.address!r}, model={self.model!r}, version={which!r})"
+        super().__init__(
+            address, model, version, version_label, timeout, max_batch_size, concurrency, config, retry, tls,
+            call_credentials, on_call, channel is not None,
+        )  # fmt: skip
+        self._injected = channel
+        self._interceptors = tuple(interceptors)
+        self._opened: tuple[int, list[grpc.Channel], list[dict[str, Any]]] | None = None
+        self._lock = threading.Lock()
+        self._closed = False
 
     def __enter__(self) -> Client:
         return self
@@ -112,82 +115,116 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the channel, if it is our own. Calls in flight are cancelled."""
-        if self._owned:
-            self._channel.close()
+        """Close the channels, if they are our own. Calls in flight are cancelled."""
+        with self._lock:
+            self._closed = True
+            opened, self._opened = self._opened, None
+        if opened is not None and opened[0] == os.getpid() and self._injected is None:
+            for channel in opened[1]:
+                channel.close()
 
     def embed(
         self,
         texts: Iterable[str | bytes],
         *,
+        text_pair: Iterable[str | bytes] | None = None,
         signature_name: str = "embed",
-        timeout: Timeout = _NOT_GIVEN,
+        sort_by_length: bool = False,
+        timeout: Timeout = NOT_GIVEN,
         metadata: CallMetadata = (),
-    ) -> Array:
-        """One embedding a text, by the model's own pooling recipe.
+    ) -> Vectors:
+        """One embedding a text, by the model's own pooling recipe; all of them by one version of the model.
 
         Args:
             texts: any number of texts.
+            text_pair: a second text for each, where the model takes pairs.
             signature_name: another signature with the output ``embedding``.
-            timeout: seconds for each call to the server; the client's own if left out, ``None`` for no deadline.
+            sort_by_length: send texts of similar length together; the results keep the order of ``texts``.
+            timeout: seconds for the whole call; ``None`` for no deadline; the client's own, for each part, if left out.
             metadata: gRPC metadata to send along.
 
         Returns:
-            float32 ``[len(texts), dim]``; it may be read-only.
+            float32 ``[len(texts), dim]`` with ``model_version``; it may be read-only.
 
         Raises:
             TypeError, ValueError: texts that cannot be sent.
             ServingError: the call failed; see :mod:`rawbert.serving.errors`.
         """
-        return self._vectors(texts, "embed", signature_name, timeout, metadata)
+        return self._vectors(texts, text_pair, "embed", signature_name, sort_by_length, timeout, metadata)
 
     def pooled(
         self,
         texts: Iterable[str | bytes],
         *,
+        text_pair: Iterable[str | bytes] | None = None,
         signature_name: str = "pooled",
-        timeout: Timeout = _NOT_GIVEN,
+        sort_by_length: bool = False,
+        timeout: Timeout = NOT_GIVEN,
         metadata: CallMetadata = (),
-    ) -> Array:
+    ) -> Vectors:
         """The encoder's ``pooled_output`` of each text: float32 ``[len(texts), hidden]``.
 
         Arguments and errors as :meth:`embed`.
         """
-        return self._vectors(texts, "pooled", signature_name, timeout, metadata)
+        return self._vectors(texts, text_pair, "pooled", signature_name, sort_by_length, timeout, metadata)
 
     def sequence(
         self,
         texts: Iterable[str | bytes],
         *,
+        text_pair: Iterable[str | bytes] | None = None,
         signature_name: str = "sequence",
-        timeout: Timeout = _NOT_GIVEN,
+        sort_by_length: bool = False,
+        timeout: Timeout = NOT_GIVEN,
         metadata: CallMetadata = (),
     ) -> list[TokenSequence]:
         """Token vectors of each text, trimmed to its real tokens.
 
         Arguments and errors as :meth:`embed`.
         """
-        results: list[TokenSequence] = []
-        for part, outputs in self._batches(texts, signature_name, timeout, metadata):
-            results += requests.sequences(outputs, len(part))
-        return results
+        rows = requests.as_rows(texts, text_pair)
+        return self._each(rows, signature_name, requests.sequences, sort_by_length, timeout, metadata)
 
     def tokenize(
         self,
         texts: Iterable[str | bytes],
         *,
+        text_pair: Iterable[str | bytes] | None = None,
         signature_name: str = "tokenize",
-        timeout: Timeout = _NOT_GIVEN,
+        sort_by_length: bool = False,
+        timeout: Timeout = NOT_GIVEN,
         metadata: CallMetadata = (),
     ) -> list[Tokens]:
         """Tokens of each text, as the model sees them; the encoder does not run.
 
         Arguments and errors as :meth:`embed`.
         """
-        results: list[Tokens] = []
-        for part, outputs in self._batches(texts, signature_name, timeout, metadata):
-            results += requests.tokens(outputs, len(part))
-        return results
+        rows = requests.as_rows(texts, text_pair)
+        return self._each(rows, signature_name, requests.tokens, sort_by_length, timeout, metadata)
+
+    def embed_iter(
+        self,
+        texts: Iterable[str | bytes],
+        *,
+        signature_name: str = "embed",
+        timeout: Timeout = NOT_GIVEN,
+        metadata: CallMetadata = (),
+    ) -> Iterator[Vectors]:
+        """:meth:`embed` for a stream that does not fit in memory: one vector ``[dim]`` a text, in order.
+
+        It reads ahead by a few parts at most, and only as the vectors are taken. ``timeout`` is for each part.
+
+        Raises:
+            ModelVersionChanged: the version that answered the first texts was unloaded meanwhile.
+            ServingError: as :meth:`embed`.
+        """
+        exchange = self._exchange(
+            channels.PREDICT, time.monotonic(), timeout, signature=signature_name, pin=True, each=True
+        )
+        decode = vectors(requests.VECTORS["embed"])
+        parts = (self._part(rows, signature_name, decode) for rows in self._batches(requests.streamed(texts)))
+        for answer in self._run(channels.PREDICT, exchange, parts, metadata):
+            yield from Vectors(answer.value[0], answer.version)
 
     def predict(
         self,
@@ -195,9 +232,9 @@ class Client:
         *,
         signature_name: str = "serving_default",
         output_filter: Iterable[str] = (),
-        timeout: Timeout = _NOT_GIVEN,
+        timeout: Timeout = NOT_GIVEN,
         metadata: CallMetadata = (),
-    ) -> dict[str, Array]:
+    ) -> Prediction:
         """Any signature, in one call: arrays by input name in, arrays by output name out.
 
         Args:
@@ -208,92 +245,226 @@ class Client:
             metadata: as in :meth:`embed`.
 
         Returns:
-            Arrays by output name, perhaps read-only. Strings are ``bytes`` objects, bfloat16 becomes float32.
+            Arrays by output name, perhaps read-only, with ``model_version``. Strings are ``bytes`` objects, bfloat16
+            becomes float32.
 
         Raises:
             TypeError: an input that cannot be sent.
             ServingError: the call failed.
         """
-        request = requests.predict_request(self._spec(signature_name), inputs, output_filter)
-        return self._predict(request, timeout, metadata)
+        part = self._predict_part(inputs, signature_name, output_filter)
+        return self._one(channels.PREDICT, part, timeout, metadata, signature=signature_name)
 
-    def metadata(self, *, timeout: Timeout = _NOT_GIVEN, metadata: CallMetadata = ()) -> ModelMetadata:
+    def metadata(self, *, timeout: Timeout = NOT_GIVEN, metadata: CallMetadata = ()) -> ModelMetadata:
         """The model's signatures, and the version that answered. Errors as :meth:`embed`."""
-        request = requests.metadata_request(self._spec())
-        data = self._call(channels.GET_MODEL_METADATA, request, timeout, metadata)
-        return requests.parse_metadata(_parse(GetModelMetadataResponse, data))
+        return self._one(channels.GET_MODEL_METADATA, self._metadata_part(), timeout, metadata)
 
-    def status(self, *, timeout: Timeout = _NOT_GIVEN, metadata: CallMetadata = ()) -> list[VersionStatus]:
-        """State of the model's versions, newest first. Errors as :meth:`embed`."""
-        request = requests.status_request(requests.model_spec(self.model, self.version))
-        data = self._call(channels.GET_MODEL_STATUS, request, timeout, metadata)
-        return requests.parse_status(_parse(GetModelStatusResponse, data))
+    def status(self, *, timeout: Timeout = NOT_GIVEN, metadata: CallMetadata = ()) -> list[VersionStatus]:
+        """State of the model's versions, newest first, on one of the servers. Errors as :meth:`embed`."""
+        return self._one(channels.GET_MODEL_STATUS, self._status_part(), timeout, metadata)
+
+    def wait_until_ready(self, *, timeout: float | None = 60.0, metadata: CallMetadata = ()) -> list[VersionStatus]:
+        """Wait until a server answers and has the version available; its :meth:`status` then.
+
+        Args:
+            timeout: seconds to wait; ``None`` waits for ever.
+            metadata: as in :meth:`embed`.
+
+        Raises:
+            ServerUnavailable: it did not come in time; the message says what was seen last.
+            ServingError: it answers, but not to us.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            try:
+                statuses = self.status(timeout=5.0 if timeout is None else min(5.0, timeout), metadata=metadata)
+                if available(statuses):
+                    return statuses
+                seen = "; ".join(f"version {each.version} {each.state} {each.error_message}" for each in statuses)
+            except (ServerUnavailable, ModelNotFound) as error:
+                seen = str(error)
+            if until is not None and time.monotonic() >= until:
+                raise ServerUnavailable(
+                    f"model {self.model!r} at {self.address} was not ready within {timeout:g} s: {seen}",
+                    address=self.address,
+                )
+            time.sleep(0.2)
+
+    def reload_config(self, config: str, *, timeout: Timeout = NOT_GIVEN, metadata: CallMetadata = ()) -> None:
+        """Replace the configuration of every server: all models that it does not name are unloaded.
+
+        Args:
+            config: the text of a ``models.config`` file.
+            timeout: seconds for each server. TensorFlow Serving blocks where a base path holds no version.
+            metadata: as in :meth:`embed`.
+
+        Raises:
+            ValueError: it is not the text of a ``models.config`` file.
+            ServingError: a server refused it; those before it in the list have it already.
+        """
+        for server, address in enumerate(self.addresses):
+            part = self._reload_part(config, address)
+            self._one(channels.RELOAD_CONFIG, part, timeout, metadata, server=server)
 
     def _vectors(
-        self, texts: Iterable[str | bytes], kind: str, signature_name: str, timeout: Timeout, metadata: CallMetadata
-    ) -> Array:
-        name = requests.VECTORS[kind]
-        parts = [
-            requests.output(outputs, name, len(part), rank=2)
-            for part, outputs in self._batches(texts, signature_name, timeout, metadata)
-        ]
-        if not parts:
-            return np.zeros((0, self._width(signature_name, name, timeout, metadata)), np.float32)
-        return requests.join_vectors(parts, name)
+        self,
+        texts: Iterable[str | bytes],
+        text_pair: Iterable[str | bytes] | None,
+        kind: str,
+        signature: str,
+        sort: bool,
+        timeout: Timeout,
+        metadata: CallMetadata,
+    ) -> Vectors:
+        name, rows = requests.VECTORS[kind], requests.as_rows(texts, text_pair)
+        if not rows:
+            return Vectors(np.zeros((0, self._width(signature, name, timeout, metadata)), np.float32))
+        order = by_length(rows) if sort else range(len(rows))
+        parts = self._collect([rows[at] for at in order], signature, vectors(name), timeout, metadata)
+        joined = requests.join_vectors([array for array, _ in parts], name)
+        self._widths[signature, name] = joined.shape[1]
+        return Vectors(joined[np.argsort(order)] if sort else joined, parts[0][1])
 
-    def _width(self, signature_name: str, name: str, timeout: Timeout, metadata: CallMetadata) -> int:
+    def _each(
+        self,
+        rows: list[Row],
+        signature: str,
+        decode: Decode[list[T]],
+        sort: bool,
+        timeout: Timeout,
+        metadata: CallMetadata,
+    ) -> list[T]:
+        order = by_length(rows) if sort else range(len(rows))
+        parts = self._collect([rows[at] for at in order], signature, decode, timeout, metadata)
+        values = list(chain.from_iterable(parts))
+        return restored(values, order) if sort else values
+
+    def _width(self, signature: str, name: str, timeout: Timeout, metadata: CallMetadata) -> int:
         """Size of a vector, for no texts: with batching on, TensorFlow Serving does not answer an empty Predict."""
-        width = self._widths.get((signature_name, name))
+        width = self._widths.get((signature, name))
         if width is None:
-            model = self.metadata(timeout=timeout, metadata=metadata)
-            width = requests.static_width(model, signature_name, name)
+            width = requests.static_width(self.metadata(timeout=timeout, metadata=metadata), signature, name)
             if width is None:
-                request = requests.text_request(self._spec(signature_name), [b""])
-                outputs = self._predict(request, timeout, metadata)
-                width = requests.output(outputs, name, 1, rank=2).shape[1]
-            self._widths[signature_name, name] = width
+                width = self._collect([(b"",)], signature, vectors(name), timeout, metadata)[0][0].shape[1]
+            self._widths[signature, name] = width
         return width
 
-    def _batches(
-        self, texts: Iterable[str | bytes], signature_name: str, timeout: Timeout, metadata: CallMetadata
-    ) -> Iterable[tuple[Sequence[bytes], dict[str, Array]]]:
-        encoded, spec = requests.as_texts(texts), self._spec(signature_name)
-        for part in requests.chunks(encoded, self._max_batch_size):
-            yield part, self._predict(requests.text_request(spec, part), timeout, metadata)
+    def _collect(
+        self, rows: Sequence[Row], signature: str, decode: Decode[T], timeout: Timeout, metadata: CallMetadata
+    ) -> list[T]:
+        """Answers to the parts of a call, in order, all of one version: it starts again where that was unloaded."""
+        begun = time.monotonic()
+        for left in reversed(range(RESTARTS)):
+            exchange = self._exchange(channels.PREDICT, begun, timeout, signature=signature, pin=True)
+            parts = (self._part(batch, signature, decode) for batch in self._batches(rows))
+            try:
+                return [answer.value for answer in self._run(channels.PREDICT, exchange, parts, metadata)]
+            except ModelVersionChanged:
+                if not left:
+                    raise
+        raise AssertionError("unreachable")
 
-    def _predict(self, request: Any, timeout: Timeout, metadata: CallMetadata) -> dict[str, Array]:
-        _, outputs = codec.decode_response(self._call(channels.PREDICT, request, timeout, metadata))
-        return outputs
+    def _one(
+        self,
+        path: str,
+        part: Part[T],
+        timeout: Timeout,
+        metadata: CallMetadata,
+        *,
+        signature: str = "",
+        server: int | None = None,
+    ) -> T:
+        exchange: Exchange[T] = self._exchange(path, time.monotonic(), timeout, signature=signature)
+        exchange.server = server
+        (answer,) = self._run(path, exchange, iter([part]), metadata)
+        return answer.value
 
-    def _spec(self, signature_name: str = "") -> Any:
-        return requests.model_spec(self.model, self.version, self.version_label, signature_name)
-
-    def _method(self, path: str) -> Any:
-        # Answers stay bytes: the codec decodes them faster than the parser of the standard messages.
-        return self._channel.unary_unary(path, request_serializer=_serialize, response_deserializer=None)
-
-    def _call(self, path: str, request: Any, timeout: Timeout, metadata: CallMetadata) -> bytes:
-        seconds = self._timeout if isinstance(timeout, _NotGiven) else timeout
-        _check_timeout(seconds)
+    def _run(
+        self, path: str, exchange: Exchange[T], parts: Iterator[Part[T]], metadata: CallMetadata
+    ) -> Iterator[Answer[T]]:
+        inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        flying: dict[Any, Any] = {}
+        ready = self._config.wait_for_ready or None
         try:
-            answer: bytes = self._calls[path](request, timeout=seconds, metadata=tuple(metadata) or None)
-        except grpc.RpcError as error:
-            raise from_rpc(error, path.rpartition("/")[2], self.address) from error
-        return answer
+            while True:
+                while exchange.wants:
+                    part = next(parts, None)
+                    exchange.end() if part is None else exchange.feed(part)
+                for attempt in exchange.due(time.monotonic()):
+                    call = self._call(path, attempt.server).future(
+                        attempt.request, timeout=attempt.timeout, metadata=tuple(metadata) or None, wait_for_ready=ready
+                    )
+                    flying[attempt] = call
+                    call.add_done_callback(lambda _, attempt=attempt: inbox.put(attempt))
+                yield from exchange.ready()
+                if exchange.finished:
+                    return
+                if exchange.wants:
+                    continue
+                try:
+                    attempt = inbox.get(timeout=exchange.wait(time.monotonic()))
+                except queue.Empty:
+                    continue
+                self._arrived(path, exchange, attempt, flying.pop(attempt))
+        except ServingError as error:
+            raise self._explained(error, metadata) from error.__cause__
+        finally:
+            for call in flying.values():
+                call.cancel()
 
+    def _arrived(self, path: str, exchange: Exchange[Any], attempt: Any, call: Any) -> None:
+        now = time.monotonic()
+        try:
+            data: bytes = call.result()
+        except (grpc.RpcError, grpc.FutureCancelledError) as error:
+            code, details = call.code() or grpc.StatusCode.CANCELLED, call.details() or ""
+            self._note(path, attempt, code, 0, now)
+            try:
+                exchange.failed(attempt, code, details, now)
+            except ServingError as failure:
+                raise failure from error
+        else:
+            self._note(path, attempt, grpc.StatusCode.OK, len(data), now)
+            exchange.answered(attempt, data)
 
-def _serialize(request: Any) -> bytes:
-    data: bytes = request.SerializeToString()
-    return data
+    def _explained(self, error: ServingError, metadata: CallMetadata) -> ServingError:
+        """An unknown signature or version, with those that exist."""
+        try:
+            if unknown_signature(error):
+                return with_found(error, "signatures", self.metadata(timeout=2.0, metadata=metadata).signatures)
+            if unknown_version(error):
+                part = self._status_part(every=True)
+                found = self._one(channels.GET_MODEL_STATUS, part, 2.0, metadata)
+                return with_found(error, "versions", [f"{each.version} ({each.state})" for each in found])
+        except ServingError:
+            pass  # The first error says more.
+        return error
 
+    def _call(self, path: str, server: int) -> Any:
+        opened = self._opened
+        if opened is None or opened[0] != os.getpid():
+            opened = self._open()
+        return opened[2][server][path]
 
-def _parse(message: Any, data: bytes) -> Any:
-    try:
-        return message.FromString(data)
-    except ProtobufError as error:
-        raise DecodeError(f"the answer is no {message.DESCRIPTOR.name}: {error}") from error
+    def _open(self) -> tuple[int, list[grpc.Channel], list[dict[str, Any]]]:
+        with self._lock:
+            if self._closed:
+                raise ValueError("the client is closed")
+            if self._opened is None or self._opened[0] != os.getpid():
+                made = [self._channel(address) for address in self.addresses]
+                # Answers stay bytes: the codec decodes them faster than the parser of the standard messages.
+                calls = [{path: channel.unary_unary(path) for path in channels.METHODS} for channel in made]
+                self._opened = (os.getpid(), made, calls)
+            return self._opened
 
-
-def _check_timeout(timeout: float | None) -> None:
-    if timeout is not None and not timeout > 0:
-        raise ValueError(f"timeout is {timeout}: give seconds above 0, or None for no deadline")
+    def _channel(self, address: str) -> grpc.Channel:
+        if self._injected is not None:
+            return self._injected
+        options = channels.options(self._config, self._tls, address)
+        compression = grpc.Compression.Gzip if self._config.gzip else None
+        if self._tls is None:
+            channel = grpc.insecure_channel(address, options=options, compression=compression)
+        else:
+            secret = channels.credentials(self._tls, self._call_credentials)
+            channel = grpc.secure_channel(address, secret, options=options, compression=compression)
+        return grpc.intercept_channel(channel, *self._interceptors) if self._interceptors else channel

@@ -9,7 +9,9 @@
     ├── Unauthenticated           credentials are missing or refused
     ├── DeadlineExceeded          no answer within the timeout
     ├── ServerUnavailable         nobody answers at that address, or the server is shutting down
-    ├── ServerOverloaded          a queue, a pool or a message size limit is exhausted
+    ├── ServerOverloaded          a queue or a thread pool is exhausted
+    ├── MessageTooLarge           a message is larger than one side takes
+    ├── ModelVersionChanged       the version that answered the first texts of a call was unloaded meanwhile
     ├── CallCancelled             the call was cancelled
     ├── ServerFault               the server failed at a call that may well be right
     └── DecodeError               the answer is not what the protocol, or the model's signature, says
@@ -26,14 +28,16 @@ __all__ = [
     "DeadlineExceeded",
     "DecodeError",
     "InvalidRequest",
+    "MessageTooLarge",
     "ModelNotFound",
+    "ModelVersionChanged",
     "ServerFault",
     "ServerOverloaded",
     "ServerUnavailable",
     "ServingError",
     "SignatureNotFound",
     "Unauthenticated",
-    "from_rpc",
+    "from_status",
 ]
 
 
@@ -80,7 +84,15 @@ class ServerUnavailable(ServingError):
 
 
 class ServerOverloaded(ServingError):
-    """A queue, a thread pool or a message size limit is exhausted."""
+    """A queue or a thread pool is exhausted."""
+
+
+class MessageTooLarge(ServingError):
+    """A message is larger than the server or the client takes."""
+
+
+class ModelVersionChanged(ServingError):
+    """The version that answered the first texts of a call was unloaded meanwhile."""
 
 
 class CallCancelled(ServingError):
@@ -117,16 +129,42 @@ STATUS: dict[grpc.StatusCode, tuple[type[ServingError], str]] = {
 }
 
 
-def from_rpc(error: grpc.RpcError, what: str, address: str) -> ServingError:
-    """The exception for a failed call; raise it ``from error``.
+#: What the gRPC library says, and what a caller can do about it.
+_HINTS = {
+    "http1.x server": "that is an HTTP port; TensorFlow Serving's gRPC port is usually 8500",
+    "WRONG_VERSION_NUMBER": "the server speaks no TLS there; connect without tls, or to its TLS port",
+    "unable to get local issuer": "the certificate of the server is signed by another CA; give TLS(ca=...)",
+    "self signed": "the certificate of the server signs itself; give TLS(ca=...)",
+    "self-signed": "the certificate of the server signs itself; give TLS(ca=...)",
+    "certificate has expired": "the certificate of the server has expired",
+    "is not in peer certificate": "the certificate is for another name; give TLS(server_name=...) if that is right",
+    "Hostname Verification": "the certificate is for another name; give TLS(server_name=...) if that is right",
+    "CERTIFICATE_REQUIRED": "the server asks for a client certificate; give TLS(certificate=..., key=...)",
+    "CERTIFICATE_VERIFY_FAILED": "the certificate of the server is not trusted; see TLS(ca=...)",
+    "handshake failed": "TLS could not be agreed on; check TLS(ca=..., certificate=..., key=...)",
+}
+_TOO_LARGE = (
+    "the message is over a limit: in this client that is ChannelConfig(max_message_bytes=...), in the server its own "
+    "receive limit; send fewer or shorter texts at a time (max_batch_size)"
+)
+
+
+def from_status(code: grpc.StatusCode, details: str, what: str, address: str, *, attempts: int = 1) -> ServingError:
+    """The exception for a failed call.
 
     Args:
-        error: what grpc raised.
-        what: the call, for the message.
+        code: gRPC status code.
+        details: what the server, or the gRPC library, said.
+        what: the call, for the message: method, model, version, signature.
         address: the server.
+        attempts: calls that were made.
     """
-    code, details = error.code(), error.details() or ""
     kind, advice = STATUS[code]
+    if "larger than max" in details:
+        kind, advice = MessageTooLarge, _TOO_LARGE
+    else:
+        advice = next((hint for words, hint in _HINTS.items() if words in details), advice)
     said = f": {details.strip()}" if details.strip() else ""
-    message = f"{what} at {address} failed with {code.name}{said} ({advice})"
+    tries = f" after {attempts} attempts" if attempts > 1 else ""
+    message = f"{what} at {address} failed{tries} with {code.name}{said} ({advice})"
     return kind(message, code=code, details=details, address=address)

@@ -6,29 +6,36 @@ this side.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from google.protobuf import text_format
 from google.protobuf.message import DecodeError as ProtobufError
 
 from . import codec
-from .errors import DecodeError, SignatureNotFound
+from .errors import DecodeError, InvalidRequest, SignatureNotFound
 from .protos import (
     GetModelMetadataRequest,
     GetModelMetadataResponse,
     GetModelStatusRequest,
     GetModelStatusResponse,
+    ModelServerConfig,
     ModelSpec,
     PredictRequest,
+    ReloadConfigRequest,
+    ReloadConfigResponse,
     SignatureDefMap,
 )
 from .results import ModelMetadata, SignatureInfo, TensorSpec, Tokens, TokenSequence, VersionStatus
 
 __all__ = [
+    "as_row",
+    "as_rows",
     "as_texts",
-    "chunks",
+    "batches",
+    "check_reload",
     "join_vectors",
     "metadata_request",
     "model_spec",
@@ -36,21 +43,27 @@ __all__ = [
     "parse_metadata",
     "parse_status",
     "predict_request",
+    "reload_request",
+    "row_bytes",
     "sequences",
     "static_width",
     "status_request",
+    "streamed",
     "text_request",
     "tokens",
 ]
 
 Array = npt.NDArray[Any]
+#: A text, or a text and its pair.
+Row = tuple[bytes, ...]
 
 #: signature -> the output that holds one vector a text.
 VECTORS = {"embed": "embedding", "pooled": "pooled_output"}
 SEQUENCE = "sequence_output"
 _TOKENS = ("input_word_ids", "input_mask", "start_offsets", "limit_offsets")
 _COUNT = "token_count"
-TEXT = "text"
+_TYPE_IDS = "input_type_ids"
+TEXT, TEXT_PAIR = "text", "text_pair"
 _SIGNATURE_DEF = "signature_def"
 #: Every SavedModel of TensorFlow 2 has this entry, which nobody can call.
 _INIT_OP = "__saved_model_init_op"
@@ -79,9 +92,57 @@ def as_texts(texts: Iterable[str | bytes]) -> list[bytes]:
     return encoded
 
 
-def chunks(texts: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
-    """Consecutive parts of at most ``size`` texts."""
-    return (texts[start : start + size] for start in range(0, len(texts), size))
+def as_rows(texts: Iterable[str | bytes], text_pair: Iterable[str | bytes] | None = None) -> list[Row]:
+    """Texts, or pairs of texts, as rows of a request; raises as :func:`as_texts` does.
+
+    Raises:
+        ValueError: there are more of one than of the other.
+    """
+    if text_pair is None:
+        return [(text,) for text in as_texts(texts)]
+    firsts, seconds = as_texts(texts), as_texts(text_pair)
+    if len(firsts) != len(seconds):
+        raise ValueError(f"texts has {len(firsts)} texts, and text_pair {len(seconds)}: give one pair for each text")
+    return list(zip(firsts, seconds, strict=True))
+
+
+def streamed(texts: Iterable[str | bytes]) -> Iterator[Row]:
+    """:func:`as_rows` of a stream, read as it is asked for."""
+    if isinstance(texts, (str, bytes, bytearray)):
+        as_texts(texts)
+    for at, text in enumerate(texts):
+        yield as_row(text, at)
+
+
+def as_row(text: str | bytes, at: int) -> Row:
+    """The text at a place of a stream as a row."""
+    try:
+        return (as_texts([text])[0],)
+    except (TypeError, ValueError) as error:
+        raise type(error)(str(error).replace("texts[0]", f"texts[{at}]")) from error
+
+
+def row_bytes(row: Row) -> int:
+    """About what a row adds to a request."""
+    return sum(len(text) + 8 for text in row)
+
+
+def batches(rows: Iterable[Row], size: Callable[[], int], most_bytes: int) -> Iterator[list[Row]]:
+    """Consecutive parts of at most ``size()`` rows and ``most_bytes`` bytes; a row that is larger goes alone."""
+    part: list[Row] = []
+    total = 0
+    for row in rows:
+        length = row_bytes(row)
+        if part and (len(part) >= size() or total + length > most_bytes):
+            yield part
+            part, total = [], 0
+        part.append(row)
+        total += length
+        if len(part) >= size():
+            yield part
+            part, total = [], 0
+    if part:
+        yield part
 
 
 def model_spec(
@@ -110,10 +171,11 @@ def predict_request(
     return request
 
 
-def text_request(spec: ModelSpec, texts: Sequence[bytes]) -> PredictRequest:
-    """A Predict request over texts."""
+def text_request(spec: ModelSpec, rows: Sequence[Row]) -> PredictRequest:
+    """A Predict request over texts, or pairs of texts."""
     request = PredictRequest(model_spec=spec)
-    request.inputs[TEXT].CopyFrom(codec.encode_texts(texts))
+    for name, column in zip((TEXT, TEXT_PAIR), zip(*rows, strict=True), strict=False):
+        request.inputs[name].CopyFrom(codec.encode_texts(column))
     return request
 
 
@@ -135,16 +197,16 @@ def output(outputs: Mapping[str, Array], name: str, rows: int, rank: int) -> Arr
     return array
 
 
-def tokens(outputs: Mapping[str, Array], rows: int) -> list[Tokens]:
+def tokens(outputs: Mapping[str, Array], rows: int, version: int | None = None) -> list[Tokens]:
     """One :class:`Tokens` a text; raises as :func:`output` does."""
-    return [Tokens(**fields) for fields in _token_fields(outputs, rows)]
+    return [Tokens(**fields, model_version=version) for fields in _token_fields(outputs, rows)]
 
 
-def sequences(outputs: Mapping[str, Array], rows: int) -> list[TokenSequence]:
+def sequences(outputs: Mapping[str, Array], rows: int, version: int | None = None) -> list[TokenSequence]:
     """One :class:`TokenSequence` a text; raises as :func:`output` does."""
     vectors = output(outputs, SEQUENCE, rows, 3)
     return [
-        TokenSequence(**fields, vectors=vectors[row, : len(fields["ids"])])
+        TokenSequence(**fields, vectors=vectors[row, : len(fields["ids"])], model_version=version)
         for row, fields in enumerate(_token_fields(outputs, rows))
     ]
 
@@ -152,6 +214,9 @@ def sequences(outputs: Mapping[str, Array], rows: int) -> list[TokenSequence]:
 def _token_fields(outputs: Mapping[str, Array], rows: int) -> Iterator[dict[str, Any]]:
     ids, mask, starts, limits = (output(outputs, name, rows, 2) for name in _TOKENS)
     counts = output(outputs, _COUNT, rows, 1)
+    kinds = output(outputs, _TYPE_IDS, rows, 2) if _TYPE_IDS in outputs else None
+    if kinds is not None and kinds.shape != ids.shape:
+        raise DecodeError(f"the output {_TYPE_IDS!r} has the shape {list(kinds.shape)}, not that of the tokens")
     if len({array.shape for array in (ids, mask, starts, limits)}) > 1:
         shapes = ", ".join(f"{name} {list(outputs[name].shape)}" for name in _TOKENS)
         raise DecodeError(f"the outputs for the tokens differ in their shapes: {shapes}")
@@ -163,6 +228,7 @@ def _token_fields(outputs: Mapping[str, Array], rows: int) -> Iterator[dict[str,
             "start_offsets": starts[row, :length],
             "limit_offsets": limits[row, :length],
             "token_count": int(counts[row]),
+            "type_ids": None if kinds is None else kinds[row, :length],
         }
 
 
@@ -254,3 +320,27 @@ def parse_status(response: GetModelStatusResponse) -> list[VersionStatus]:
 def _state_name(status: Any) -> str:
     value = status.DESCRIPTOR.fields_by_name["state"].enum_type.values_by_number.get(status.state)
     return value.name if value is not None else "UNKNOWN"
+
+
+def reload_request(config: str) -> ReloadConfigRequest:
+    """A HandleReloadConfigRequest for the text of a ``models.config`` file.
+
+    Raises:
+        ValueError: it is not the text of a ModelServerConfig.
+    """
+    try:
+        return ReloadConfigRequest(config=text_format.Parse(config, ModelServerConfig()))
+    except text_format.ParseError as error:
+        raise ValueError(f"config is not the text of a models.config file: {error}") from error
+
+
+def check_reload(response: ReloadConfigResponse, address: str) -> None:
+    """See that a reload was done.
+
+    Raises:
+        InvalidRequest: the server says that it was not.
+    """
+    if response.status.error_code:
+        raise InvalidRequest(
+            f"HandleReloadConfigRequest at {address}: {response.status.error_message}", address=address
+        )

@@ -18,9 +18,12 @@ __all__ = [
     "GetModelMetadataResponse",
     "GetModelStatusRequest",
     "GetModelStatusResponse",
+    "ModelServerConfig",
     "ModelSpec",
     "PredictRequest",
     "PredictResponse",
+    "ReloadConfigRequest",
+    "ReloadConfigResponse",
     "SignatureDefMap",
     "TensorProto",
 ]
@@ -58,9 +61,12 @@ if TYPE_CHECKING:
         GetModelMetadataResponse,
         GetModelStatusRequest,
         GetModelStatusResponse,
+        ModelServerConfig,
         ModelSpec,
         PredictRequest,
         PredictResponse,
+        ReloadConfigRequest,
+        ReloadConfigResponse,
         SignatureDefMap,
     )
     from .tensorflow_pb2 import TensorProto
@@ -74,6 +80,9 @@ else:
     GetModelMetadataResponse = _message(_standard, "tensorflow.serving.GetModelMetadataResponse")
     GetModelStatusRequest = _message(_standard, "tensorflow.serving.GetModelStatusRequest")
     GetModelStatusResponse = _message(_standard, "tensorflow.serving.GetModelStatusResponse")
+    ModelServerConfig = _message(_standard, "tensorflow.serving.ModelServerConfig")
+    ReloadConfigRequest = _message(_standard, "tensorflow.serving.ReloadConfigRequest")
+    ReloadConfigResponse = _message(_standard, "tensorflow.serving.ReloadConfigResponse")
 
 #: As PredictResponse, with float_val and double_val of its tensors declared ``repeated bytes``: a packed chunk
 #: then parses without a step per value. What is not packed lands in the unknown fields.

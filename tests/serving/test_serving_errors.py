@@ -24,9 +24,10 @@ def test_the_docstring_draws_the_tree() -> None:
 
 def test_exported_names() -> None:
     assert set(rawbert.serving.__all__) == {
-        "CallCancelled", "ChannelConfig", "Client", "DeadlineExceeded", "DecodeError", "InvalidRequest",
-        "ModelMetadata", "ModelNotFound", "ServerFault", "ServerOverloaded", "ServerUnavailable", "ServingError",
-        "SignatureInfo", "SignatureNotFound", "TensorSpec", "TokenSequence", "Tokens", "Unauthenticated",
+        "TLS", "AsyncClient", "CallCancelled", "CallRecord", "ChannelConfig", "Client", "DeadlineExceeded",
+        "DecodeError", "InvalidRequest", "MessageTooLarge", "ModelMetadata", "ModelNotFound", "ModelVersionChanged",
+        "Prediction", "RetryPolicy", "ServerFault", "ServerOverloaded", "ServerUnavailable", "ServingError",
+        "SignatureInfo", "SignatureNotFound", "TensorSpec", "TokenSequence", "Tokens", "Unauthenticated", "Vectors",
         "VersionStatus",
     }  # fmt: skip
     for name in rawbert.serving.__all__:

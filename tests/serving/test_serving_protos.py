@@ -15,7 +15,7 @@ OURS = [name for name in protos.__all__ if name != "FastPredictResponse"]
 
 def official(full_name: str) -> Any:
     from google.protobuf import descriptor_pool, message_factory
-    from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2  # noqa: F401
+    from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_management_pb2, predict_pb2  # noqa: F401
 
     return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(full_name))
 

@@ -31,11 +31,29 @@ def test_what_is_no_text_is_refused_by_its_place() -> None:
 
 
 @pytest.mark.parametrize(("count", "size", "sizes"), [(0, 2, []), (1, 2, [1]), (4, 2, [2, 2]), (5, 2, [2, 2, 1])])
-def test_chunks(count: int, size: int, sizes: list[int]) -> None:
-    texts = [str(at).encode() for at in range(count)]
-    parts = list(requests.chunks(texts, size))
+def test_batches(count: int, size: int, sizes: list[int]) -> None:
+    rows = [(str(at).encode(),) for at in range(count)]
+    parts = list(requests.batches(rows, lambda: size, 1000))
     assert [len(part) for part in parts] == sizes
-    assert [text for part in parts for text in part] == texts
+    assert [row for part in parts for row in part] == rows
+
+
+def test_parts_are_bounded_in_bytes() -> None:
+    rows = [(b"x" * length,) for length in (10, 10, 10, 500, 10, 10)]
+    parts = list(requests.batches(rows, lambda: 4, 40))
+    assert [[len(text) for (text,) in part] for part in parts] == [[10, 10], [10], [500], [10, 10]]
+    assert [row for part in parts for row in part] == rows
+
+
+def test_pairs_go_with_their_texts() -> None:
+    rows = requests.as_rows(["a", "b"], ["c", b"d"])
+    assert rows == [(b"a", b"c"), (b"b", b"d")]
+    request = requests.text_request(requests.model_spec("m"), rows)
+    assert {name: list(tensor.string_val) for name, tensor in request.inputs.items()} == {
+        "text": [b"a", b"b"], "text_pair": [b"c", b"d"],
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="2 texts, and text_pair 1"):
+        requests.as_rows(["a", "b"], ["c"])
 
 
 def test_model_spec() -> None:

@@ -1,0 +1,289 @@
+"""What the sync and the asyncio client share: everything but the calling."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.message import DecodeError as ProtobufError
+
+from . import channel as channels
+from . import codec, requests, retry
+from .config import TLS, ChannelConfig, RetryPolicy
+from .errors import DecodeError, ServingError
+from .exchange import Answer, Attempt, Exchange, Part
+from .protos import GetModelMetadataResponse, GetModelStatusResponse, ReloadConfigResponse
+from .requests import Row
+from .results import ModelMetadata, Prediction, VersionStatus
+
+__all__ = ["DEFAULT_TIMEOUT", "NOT_GIVEN", "BaseClient", "CallMetadata", "CallRecord", "NotGiven", "Timeout"]
+
+_LOG = logging.getLogger("rawbert.serving")
+T = TypeVar("T")
+
+Array = npt.NDArray[Any]
+#: gRPC call metadata, an authorization header for instance.
+CallMetadata = Sequence[tuple[str, str | bytes]]
+#: Outputs, rows, version -> what a part is answered with.
+Decode = Callable[[Mapping[str, Array], int, int | None], T]
+
+#: Seconds. A deadline is always sent unless it is switched off: without one, TensorFlow Serving computes on for
+#: callers that have gone.
+DEFAULT_TIMEOUT: Final = 30.0
+#: Bytes of texts in one request: under the 4 MB at which servers and proxies with gRPC's defaults refuse one.
+_REQUEST_BYTES: Final = 3_500_000
+#: Times that a call starts again because the version that answered its first texts was unloaded.
+RESTARTS: Final = 5
+
+
+class NotGiven:
+    """The type of "argument not given", where ``None`` means something else."""
+
+    def __repr__(self) -> str:
+        return "<the client's own>"
+
+
+NOT_GIVEN: Final = NotGiven()
+Timeout = float | None | NotGiven
+
+
+@dataclass(frozen=True)
+class CallRecord:
+    """One call to a server, as the ``on_call`` hook gets it.
+
+    Attributes:
+        method: Predict, GetModelMetadata, GetModelStatus or HandleReloadConfigRequest.
+        address: the server.
+        model: the model.
+        code: how it ended.
+        seconds: how long it took.
+        rows: texts in it.
+        attempt: 1, or more where it was sent again.
+        request_bytes: size of the request.
+        answer_bytes: size of the answer; 0 where there was none.
+    """
+
+    method: str
+    address: str
+    model: str
+    code: grpc.StatusCode
+    seconds: float
+    rows: int
+    attempt: int
+    request_bytes: int
+    answer_bytes: int
+
+
+class BaseClient:
+    """Settings, and what is to be sent. See :class:`rawbert.serving.Client`."""
+
+    def __init__(
+        self,
+        address: str | Sequence[str],
+        model: str,
+        version: int | None,
+        version_label: str | None,
+        timeout: float | None,
+        max_batch_size: int,
+        concurrency: int,
+        config: ChannelConfig | None,
+        retries: RetryPolicy | None,
+        tls: TLS | None,
+        call_credentials: grpc.CallCredentials | None,
+        on_call: Callable[[CallRecord], None] | None,
+        injected: bool,
+    ) -> None:
+        if not model:
+            raise ValueError("model is empty: name the model on the server")
+        if version is not None and version_label is not None:
+            raise ValueError("give version or version_label, not both")
+        if max_batch_size < 1:
+            raise ValueError(f"max_batch_size is {max_batch_size}: at least 1 text goes into a call")
+        if concurrency < 1:
+            raise ValueError(f"concurrency is {concurrency}: at least 1 call is on its way")
+        if call_credentials is not None and tls is None:
+            raise ValueError("call_credentials are sent only over TLS: give tls=TLS(...) too")
+        if injected and tls is not None:
+            raise ValueError("give channel or tls, not both: the channel is used as it is")
+        check_timeout(timeout)
+        self.addresses = channels.addresses(address)
+        self.model = model
+        self.version = version
+        self.version_label = version_label
+        self._timeout = timeout
+        self._max_batch_size = max_batch_size
+        self._concurrency = concurrency
+        self._config = config or ChannelConfig()
+        self._retries = retries or RetryPolicy()
+        self._tls = tls
+        self._call_credentials = call_credentials
+        self._on_call = on_call
+        self._budget = retry.Budget(self._retries.budget)
+        self._balancer = channels.Balancer(len(self.addresses))
+        self._widths: dict[tuple[str, str], int] = {}
+
+    def __repr__(self) -> str:
+        which = self.version_label or ("newest" if self.version is None else self.version)
+        return f"{type(self).__name__}({self.address!r}, model={self.model!r}, version={which!r})"
+
+    @property
+    def address(self) -> str:
+        """The address, or several joined by commas."""
+        return ",".join(self.addresses)
+
+    def _exchange(
+        self, path: str, now: float, timeout: Timeout, *, signature: str = "", pin: bool = False, each: bool = False
+    ) -> Exchange[Any]:
+        """What drives one call of a user; ``each``: a timeout given is for each part, not for all of them."""
+        whole: float | None = None
+        part = self._timeout
+        if not isinstance(timeout, NotGiven):
+            check_timeout(timeout)
+            part = timeout
+            whole = None if timeout is None or each else now + timeout
+        which = self.version_label or ("newest" if self.version is None else self.version)
+        asked = f", signature {signature!r}" if signature else ""
+        return Exchange(
+            what=f"{_short(path)} (model {self.model!r}, version {which}{asked})",
+            names=self.addresses,
+            policy=self._retries if path != channels.RELOAD_CONFIG else RetryPolicy(max_attempts=1),
+            budget=self._budget,
+            balancer=self._balancer,
+            timeout=part,
+            deadline=whole,
+            concurrency=self._concurrency,
+            pin=pin and self.version is None,
+            learn=self._learn,
+        )
+
+    def _learn(self, limit: int) -> None:
+        self._max_batch_size = min(self._max_batch_size, limit)
+        _LOG.info("%s takes at most %d texts a call", self.address, limit)
+
+    def _spec(self, signature: str = "", version: int | None = None) -> Any:
+        if version is not None:
+            return requests.model_spec(self.model, version, None, signature)
+        return requests.model_spec(self.model, self.version, self.version_label, signature)
+
+    def _batches(self, rows: Iterable[Row]) -> Iterator[list[Row]]:
+        return requests.batches(rows, lambda: self._max_batch_size, _REQUEST_BYTES)
+
+    def _part(self, rows: Sequence[Row], signature: str, decode: Decode[T]) -> Part[T]:
+        def build(version: int | None) -> bytes:
+            return _serialized(requests.text_request(self._spec(signature, version), rows))
+
+        def split(size: int) -> list[Part[T]]:
+            return [self._part(rows[at : at + size], signature, decode) for at in range(0, len(rows), size)]
+
+        return Part(build, _decoder(decode, len(rows)), len(rows), split)
+
+    def _predict_part(
+        self, inputs: Mapping[str, npt.ArrayLike], signature: str, output_filter: Iterable[str]
+    ) -> Part[Prediction]:
+        data = _serialized(requests.predict_request(self._spec(signature), inputs, output_filter))
+        return Part(lambda version: data, _decoder(lambda outputs, _, version: Prediction(outputs, version), 1))
+
+    def _metadata_part(self) -> Part[ModelMetadata]:
+        data = _serialized(requests.metadata_request(self._spec()))
+        return Part(lambda _: data, lambda got: Answer(requests.parse_metadata(_parse(GetModelMetadataResponse, got))))
+
+    def _status_part(self, *, every: bool = False) -> Part[list[VersionStatus]]:
+        version = None if every else self.version
+        data = _serialized(requests.status_request(requests.model_spec(self.model, version)))
+        return Part(lambda _: data, lambda got: Answer(requests.parse_status(_parse(GetModelStatusResponse, got))))
+
+    def _reload_part(self, config: str, address: str) -> Part[None]:
+        data = _serialized(requests.reload_request(config))
+
+        def decode(got: bytes) -> Answer[None]:
+            requests.check_reload(_parse(ReloadConfigResponse, got), address)
+            return Answer(None)
+
+        return Part(lambda _: data, decode)
+
+    def _note(self, path: str, attempt: Attempt[Any], code: grpc.StatusCode, size: int, now: float) -> None:
+        """Tell the hook and the log of a call that has ended."""
+        address = self.addresses[attempt.server]
+        if code is not grpc.StatusCode.OK:
+            _LOG.debug("%s at %s: %s in attempt %d", _short(path), address, code.name, attempt.part.attempts)
+        if self._on_call is None:
+            return
+        number = attempt.part.attempts + attempt.part.refusals
+        seconds, sent = now - attempt.begun, len(attempt.request)
+        record = CallRecord(_short(path), address, self.model, code, seconds, attempt.part.rows, number, sent, size)
+        try:
+            self._on_call(record)
+        except Exception:
+            _LOG.exception("the on_call hook failed")
+
+
+def vectors(name: str) -> Decode[tuple[Array, int | None]]:
+    """Decodes the output that holds one vector a text."""
+    return lambda outputs, rows, version: (requests.output(outputs, name, rows, rank=2), version)
+
+
+def by_length(rows: Sequence[Row]) -> list[int]:
+    """Places of the rows, shortest first."""
+    return sorted(range(len(rows)), key=lambda at: requests.row_bytes(rows[at]))
+
+
+def restored(values: Sequence[T], order: Sequence[int]) -> list[T]:
+    """Results of rows that were sent in ``order``, in the rows' own order."""
+    return [values[at] for at in np.argsort(order)]
+
+
+def check_timeout(timeout: float | None) -> None:
+    """Raises ValueError for a timeout that is none."""
+    if timeout is not None and not timeout > 0:
+        raise ValueError(f"timeout is {timeout}: give seconds above 0, or None for no deadline")
+
+
+def available(statuses: Sequence[VersionStatus]) -> bool:
+    """Whether a version can be called."""
+    return any(status.state == "AVAILABLE" for status in statuses)
+
+
+def unknown_signature(error: ServingError) -> bool:
+    """Whether a call failed for a signature that is not there."""
+    return error.code is grpc.StatusCode.FAILED_PRECONDITION and error.details.startswith("Serving signature")
+
+
+def unknown_version(error: ServingError) -> bool:
+    """Whether a call failed for a version that is not there."""
+    return error.code is grpc.StatusCode.NOT_FOUND and error.details.startswith("Servable not found for request: Spec")
+
+
+def with_found(error: ServingError, what: str, found: Iterable[str]) -> ServingError:
+    """The same error, naming what is there."""
+    message = f"{error}; the model has the {what} {', '.join(map(str, found)) or 'none'}"
+    return type(error)(message, code=error.code, details=error.details, address=error.address)
+
+
+def _decoder(decode: Decode[T], rows: int) -> Callable[[bytes], Answer[T]]:
+    def decoded(data: bytes) -> Answer[T]:
+        spec, outputs = codec.decode_response(data)
+        version = spec.version.value if spec.HasField("version") else None
+        return Answer(decode(outputs, rows, version), version)
+
+    return decoded
+
+
+def _short(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _serialized(request: Any) -> bytes:
+    data: bytes = request.SerializeToString()
+    return data
+
+
+def _parse(message: Any, data: bytes) -> Any:
+    try:
+        return message.FromString(data)
+    except ProtobufError as error:
+        raise DecodeError(f"the answer is no {message.DESCRIPTOR.name}: {error}") from error

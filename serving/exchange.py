@@ -1,0 +1,237 @@
+"""One call of a user, as a state machine without I/O: what to send when, what an answer or a failure leads to.
+
+The sync and the asyncio client drive the same :class:`Exchange`: they hand it parts, send the attempts that are due,
+and tell it what came back. It keeps the order of the parts, their version, their retries and their deadlines.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import grpc
+
+from . import retry
+from .channel import Balancer
+from .config import RetryPolicy
+from .errors import ModelVersionChanged, ServingError, from_status
+
+__all__ = ["Answer", "Attempt", "Exchange", "Part"]
+
+T = TypeVar("T")
+
+
+@dataclass
+class Answer(Generic[T]):
+    """A decoded answer, and the version that gave it; ``None`` where the server does not say."""
+
+    value: T
+    version: int | None = None
+
+
+@dataclass(eq=False)
+class Part(Generic[T]):
+    """What goes into one call to the server.
+
+    Attributes:
+        build: the request for a version, ``None`` for whichever the user asked for.
+        decode: parses and checks an answer.
+        rows: texts in it.
+        split: parts of at most so many texts each; ``None`` where it cannot be split.
+    """
+
+    build: Callable[[int | None], Any]
+    decode: Callable[[bytes], Answer[T]]
+    rows: int = 1
+    split: Callable[[int], list[Part[T]]] | None = None
+    answer: Answer[T] | None = None
+    deadline: float | None = None
+    due: float = 0.0
+    started: bool = False
+    flying: bool = False
+    attempts: int = 0
+    refusals: int = 0
+    avoid: frozenset[int] = frozenset()
+    without: frozenset[int] = frozenset()
+
+
+@dataclass(eq=False)
+class Attempt(Generic[T]):
+    """One call to a server that is to be made: ``timeout`` in seconds from now."""
+
+    part: Part[T]
+    server: int
+    request: Any
+    timeout: float | None
+    pinned: int | None
+    begun: float
+
+
+@dataclass
+class Exchange(Generic[T]):
+    """See the module.
+
+    Args:
+        what: what is asked, for messages: method, model, version, signature.
+        names: addresses of the servers, for messages.
+        timeout: seconds for each part, over all its attempts.
+        deadline: when the whole call must have ended.
+        concurrency: parts on their way at once.
+        pin: whether all parts must be answered by the version that answered first.
+        learn: told the server's batch limit.
+    """
+
+    what: str
+    names: tuple[str, ...]
+    policy: RetryPolicy
+    budget: retry.Budget
+    balancer: Balancer
+    timeout: float | None
+    deadline: float | None
+    concurrency: int = 1
+    pin: bool = False
+    server: int | None = None
+    learn: Callable[[int], None] = lambda limit: None
+    pinned: int | None = None
+    _order: deque[Part[T]] = field(default_factory=deque)
+    _ended: bool = False
+
+    @property
+    def wants(self) -> bool:
+        """Whether a further part may be fed: the window bounds what is read ahead."""
+        return not self._ended and len(self._order) < 2 * self.concurrency and self._open() < self.concurrency
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything was fed, answered and taken."""
+        return self._ended and not self._order
+
+    def feed(self, part: Part[T]) -> None:
+        """A further part."""
+        self._order.append(part)
+
+    def end(self) -> None:
+        """There are no further parts."""
+        self._ended = True
+
+    def due(self, now: float) -> list[Attempt[T]]:
+        """Attempts to make now.
+
+        Raises:
+            DeadlineExceeded: a part's time has passed before it could be sent again.
+        """
+        room = self.concurrency - sum(part.flying for part in self._order)
+        attempts = []
+        for part in self._order:
+            if room <= 0:
+                break
+            if part.answer is None and not part.flying and part.due <= now:
+                attempts.append(self._send(part, now))
+                room -= 1
+        return attempts
+
+    def wait(self, now: float) -> float | None:
+        """Seconds after which :meth:`due` has something to say, whatever comes in meanwhile."""
+        if sum(part.flying for part in self._order) >= self.concurrency:
+            return None
+        times = [part.due for part in self._order if part.answer is None and not part.flying]
+        return max(min(times) - now, 0.0) if times else None
+
+    def ready(self) -> Iterator[Answer[T]]:
+        """Answers that are next in order; each is handed out once."""
+        while self._order and self._order[0].answer is not None:
+            answer = self._order.popleft().answer
+            assert answer is not None
+            yield answer
+
+    def answered(self, attempt: Attempt[T], data: bytes) -> None:
+        """An answer came.
+
+        Raises:
+            DecodeError: it is not what the protocol says.
+            ModelVersionChanged: another version answered than was asked for.
+        """
+        part = attempt.part
+        part.flying = False
+        self.balancer.answered(attempt.server)
+        answer = part.decode(data)
+        self.budget.refund()
+        if self.pin and answer.version is not None:
+            if self.pinned is None:
+                self.pinned = answer.version
+            elif answer.version != self.pinned:
+                if attempt.pinned is not None:
+                    raise self._changed(f"version {answer.version} answered in its place")
+                return  # It went out before the version was known: again, for that version.
+        part.answer = answer
+
+    def failed(self, attempt: Attempt[T], code: grpc.StatusCode, details: str, now: float) -> None:
+        """A call failed: its part is sent again, perhaps split, or the exchange is over.
+
+        Raises:
+            ServingError: it cannot be, or need not be, sent again.
+        """
+        part = attempt.part
+        part.flying = False
+        verdict = retry.verdict(code, details)
+        if verdict is retry.Verdict.AGAIN:
+            self.balancer.failed(attempt.server, now)
+        else:
+            self.balancer.answered(attempt.server)
+        if attempt.pinned is not None and code is grpc.StatusCode.NOT_FOUND:
+            part.without |= {attempt.server}
+            if len(part.without) < self.balancer.count:
+                return
+            raise self._changed(f"no server has it any more ({details.strip()})")
+        limit = retry.batch_limit(code, details)
+        if limit and part.split is not None and part.rows > limit:
+            self.learn(limit)
+            at = self._order.index(part)
+            del self._order[at]
+            for piece in reversed(part.split(limit)):
+                piece.deadline, piece.started = part.deadline, part.started
+                self._order.insert(at, piece)
+            return
+        error = from_status(
+            code, details, self.what, self.names[attempt.server], attempts=part.attempts + part.refusals
+        )
+        if verdict is retry.Verdict.NEVER:
+            raise error
+        part.avoid = frozenset({attempt.server})
+        if verdict is retry.Verdict.BUSY:
+            part.attempts -= 1
+            part.refusals += 1
+            pause = retry.backoff(self.policy, part.refusals)
+        elif part.attempts >= self.policy.max_attempts or not self.budget.spend():
+            raise error
+        else:
+            pause = retry.backoff(self.policy, part.attempts)
+        if part.deadline is not None and now + pause >= part.deadline:
+            raise error
+        part.due = now + pause
+
+    def _open(self) -> int:
+        return sum(part.answer is None for part in self._order)
+
+    def _send(self, part: Part[T], now: float) -> Attempt[T]:
+        if not part.started:
+            part.started = True
+            own = None if self.timeout is None else now + self.timeout
+            part.deadline = min((end for end in (self.deadline, own) if end is not None), default=None)
+        left = None if part.deadline is None else part.deadline - now
+        if left is not None and left <= 0:
+            raise from_status(grpc.StatusCode.DEADLINE_EXCEEDED, "", self.what, ", ".join(self.names))
+        server = self.server
+        if server is None:
+            server = self.balancer.pick(now, part.without or part.avoid)
+        part.flying = True
+        part.attempts += 1
+        return Attempt(part, server, part.build(self.pinned), left, self.pinned, now)
+
+    def _changed(self, why: str) -> ServingError:
+        return ModelVersionChanged(
+            f"{self.what}: version {self.pinned} answered the first texts, then {why}; ask again, or name a version",
+            address=", ".join(self.names),
+        )

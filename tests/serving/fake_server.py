@@ -1,0 +1,83 @@
+"""A server whose failures can be chosen: real gRPC, no model. An embedding is ``[version, number in the text]``.
+
+As a script it serves until it is killed: ``python fake_server.py PORT``.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import numpy as np
+from rawbert.serving import codec
+from rawbert.serving.protos import PredictRequest, PredictResponse
+
+
+class Refusal(Exception):
+    """The call is answered with a status other than OK."""
+
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        super().__init__(details)
+        self.code, self.details = code, details
+
+
+def answer(request: Any, version: int) -> bytes:
+    response = PredictResponse()
+    response.model_spec.name = request.model_spec.name
+    response.model_spec.version.value = version
+    texts = request.inputs["text"].string_val
+    vectors = np.array([[version, int(text.decode().strip("x"))] for text in texts], np.float32)
+    response.outputs["embedding"].CopyFrom(codec.encode(vectors))
+    return response.SerializeToString()
+
+
+class Fake(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """``before(request)`` may raise :class:`Refusal`, or wait."""
+
+    def __init__(
+        self, before: Callable[[Any], None] = lambda request: None, port: int = 0, credentials: Any = None
+    ) -> None:
+        self.before = before
+        self.versions = [1]
+        self.sizes: list[int] = []
+        self._server = grpc.server(ThreadPoolExecutor(32), handlers=[self], options=[("grpc.so_reuseport", 0)])
+        if credentials is None:
+            self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        else:
+            self.port = self._server.add_secure_port(f"127.0.0.1:{port}", credentials)
+        self.address = f"127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Fake:
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop(None).wait()
+
+    def service(self, details: Any) -> Any:
+        return grpc.unary_unary_rpc_method_handler(self._handle)
+
+    def _handle(self, data: bytes, context: Any) -> bytes:
+        request = PredictRequest.FromString(data)
+        self.sizes.append(len(request.inputs["text"].string_val))
+        try:
+            self.before(request)
+            spec = request.model_spec
+            version = spec.version.value if spec.HasField("version") else max(self.versions)
+            if version not in self.versions:
+                raise Refusal(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Specific(m, {version})")
+            return answer(request, version)
+        except Refusal as refusal:
+            context.abort(refusal.code, refusal.details)
+            raise AssertionError from None
+
+
+if __name__ == "__main__":
+    with Fake(lambda request: time.sleep(0.002), int(sys.argv[1])) as server:
+        print(server.address, flush=True)
+        threading.Event().wait()

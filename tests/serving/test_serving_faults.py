@@ -1,0 +1,348 @@
+"""What the clients do when servers fail, are busy, change their version, or limit what they take."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+import pickle
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from fake_server import Fake, Refusal
+from rawbert.serving import (
+    AsyncClient,
+    CallRecord,
+    Client,
+    DeadlineExceeded,
+    ModelVersionChanged,
+    RetryPolicy,
+    ServerOverloaded,
+    ServerUnavailable,
+    Vectors,
+)
+
+BUSY = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+DOWN = Refusal(grpc.StatusCode.UNAVAILABLE, "Stream removed (Socket closed)")
+
+
+def texts(count: int, start: int = 0) -> list[str]:
+    return [str(at) for at in range(start, start + count)]
+
+
+def both(address: Any, call: Callable[[Any], Any], **settings: Any) -> list[Any]:
+    """The same call by the sync and by the asyncio client."""
+
+    async def asked() -> Any:
+        async with AsyncClient(address, model="m", **settings) as client:
+            return await call(client)
+
+    with Client(address, model="m", **settings) as client:
+        return [call(client), asyncio.run(asked())]
+
+
+def test_the_twins_have_the_same_methods_and_arguments() -> None:
+    for name, method in inspect.getmembers(Client, inspect.isfunction):
+        if name.startswith("_") and name != "__init__":
+            continue
+        twin = getattr(AsyncClient, name)
+        assert inspect.signature(method).parameters.keys() == inspect.signature(twin).parameters.keys(), name
+        assert inspect.iscoroutinefunction(twin) or inspect.isasyncgenfunction(twin) or name == "__init__", name
+
+
+@pytest.mark.parametrize("sort", [False, True])
+def test_many_texts_in_order(sort: bool) -> None:
+    asked = [text + "x" * random.Random(at).randrange(9) for at, text in enumerate(texts(1000))]
+    with Fake(lambda request: time.sleep(random.random() / 100)) as server:
+        for vectors in both(server.address, lambda client: client.embed(asked, sort_by_length=sort), max_batch_size=7):
+            assert vectors[:, 1].tolist() == list(range(1000))
+            assert vectors.model_version == 1
+
+
+def test_vectors_keep_their_version_and_computed_arrays_are_plain() -> None:
+    vectors = Vectors(np.ones((3, 2), np.float32), 7)
+    for kept in (vectors[0], vectors[1:], vectors.copy(), pickle.loads(pickle.dumps(vectors))):
+        assert (type(kept), kept.model_version) == (Vectors, 7)
+    for plain in (vectors @ vectors.T, vectors + 1, vectors.mean(axis=0)):
+        assert type(plain) is np.ndarray
+
+
+def test_the_servers_batch_limit_is_learnt() -> None:
+    def limited(request: Any) -> None:
+        if (size := len(request.inputs["text"].string_val)) > 10:
+            message = f"Task size {size} is larger than maximum input batch size 10"
+            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+    with Fake(limited) as server, Client(server.address, model="m") as client:
+        assert client.embed(texts(500))[:, 1].tolist() == list(range(500))
+        server.sizes.clear()
+        client.embed(texts(100))
+        assert max(server.sizes) == 10
+
+
+@pytest.mark.parametrize("refusal", [BUSY, DOWN], ids=["busy", "down"])
+def test_a_third_of_all_calls_refused(refusal: Refusal) -> None:
+    turn = itertools.count()
+
+    def third(request: Any) -> None:
+        if next(turn) % 3 == 0:
+            raise refusal
+
+    with Fake(third) as server, Client(server.address, model="m") as client, ThreadPoolExecutor(32) as pool:
+        for at, vectors in enumerate(pool.map(lambda at: client.embed([str(at)]), range(1000))):
+            assert vectors[:, 1].tolist() == [at]
+
+
+def refuse(refusal: Refusal) -> Callable[[Any], None]:
+    def before(request: Any) -> None:
+        raise refusal
+
+    return before
+
+
+@pytest.mark.parametrize(("refusal", "kind"), [(BUSY, ServerOverloaded), (DOWN, ServerUnavailable)])
+def test_refused_for_good_ends_within_the_deadline(refusal: Refusal, kind: type[Exception]) -> None:
+    with Fake(refuse(refusal)) as server:
+        begun = time.monotonic()
+        with Client(server.address, model="m") as client, pytest.raises(kind, match="attempts"):
+            client.embed(["1"], timeout=1)
+        assert time.monotonic() - begun < 1.1
+        server.sizes.clear()
+        with (
+            Client(server.address, model="m", retry=RetryPolicy(max_attempts=1)) as client,
+            pytest.raises(ServerUnavailable if kind is ServerUnavailable else kind),
+        ):
+            client.embed(["1"], timeout=0.3)
+
+
+def test_a_message_over_the_limit_is_sent_once() -> None:
+    refusal = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER: Received message larger than max (9 vs. 8)")
+    with Fake(refuse(refusal)) as server, Client(server.address, model="m") as client:
+        with pytest.raises(Exception, match="max_message_bytes"):
+            client.embed(["1"])
+        assert server.sizes == [1]
+
+
+def test_a_server_that_never_answers() -> None:
+    with Fake(lambda request: time.sleep(1)) as server:
+        for timeout in (0.1, 0.3):
+            begun = time.monotonic()
+            with Client(server.address, model="m") as client, pytest.raises(DeadlineExceeded):
+                client.embed(texts(1000), timeout=timeout)
+            assert time.monotonic() - begun < timeout + 0.2
+
+
+def test_versions_of_one_call_never_mix() -> None:
+    done = threading.Event()
+    with Fake(lambda request: time.sleep(0.002)) as server, Client(server.address, model="m") as client:
+
+        def swap() -> None:
+            for version in range(2, 12):
+                server.versions.append(version)  # Both are there, as in TensorFlow Serving.
+                time.sleep(0.05)
+                server.versions.remove(version - 1)
+                time.sleep(0.25)
+            done.set()
+
+        thread = threading.Thread(target=swap)
+        thread.start()
+        calls = 0
+        while not done.is_set():
+            try:
+                vectors = client.embed(texts(2000))
+            except ModelVersionChanged:
+                continue
+            calls += 1
+            assert set(vectors[:, 0].tolist()) == {vectors.model_version}
+            assert vectors[:, 1].tolist() == list(range(2000))
+        thread.join()
+        assert calls >= 5
+
+
+def test_embed_iter_raises_when_its_version_goes() -> None:
+    with Fake() as server, Client(server.address, model="m", max_batch_size=4) as client:
+        stream = client.embed_iter(texts(1000))
+        assert next(stream).model_version == 1
+        server.versions = [2]
+        with pytest.raises(ModelVersionChanged, match="version 1 answered the first texts"):
+            list(stream)
+
+
+def test_embed_iter_reads_no_further_than_its_window() -> None:
+    read = itertools.count()
+
+    def source() -> Iterator[str]:
+        for text in texts(100_000):
+            next(read)
+            yield text
+
+    with Fake() as server, Client(server.address, model="m", max_batch_size=10, concurrency=2) as client:
+        stream = client.embed_iter(source())
+        assert [next(stream)[1] for _ in range(25)] == list(range(25))
+        assert next(read) <= 25 + 10 * 5
+        stream.close()  # type: ignore[attr-defined]
+
+
+def test_embed_iter_of_an_asynchronous_stream() -> None:
+    async def source() -> AsyncIterator[str]:
+        for text in texts(1000):
+            yield text
+
+    async def asked(address: str) -> list[float]:
+        async with AsyncClient(address, model="m") as client:
+            return [vector[1] async for vector in client.embed_iter(source())]
+
+    with Fake() as server:
+        assert asyncio.run(asked(server.address)) == list(range(1000))
+
+
+def test_another_event_loop_is_refused() -> None:
+    client = AsyncClient("127.0.0.1:1", model="m", retry=RetryPolicy(max_attempts=1))
+
+    async def call() -> None:
+        await client.embed(["1"])
+
+    with pytest.raises(ServerUnavailable):
+        asyncio.run(call())
+    with pytest.raises(RuntimeError, match="another event loop"):
+        asyncio.run(call())
+
+
+def test_hook() -> None:
+    records: list[CallRecord] = []
+    with Fake() as server:
+        both(server.address, lambda client: client.embed(["1", "2"]), on_call=records.append)
+        assert {(each.method, each.address, each.code, each.rows, each.attempt) for each in records} == {
+            ("Predict", server.address, grpc.StatusCode.OK, 2, 1)
+        }
+
+
+def test_servers_in_turn() -> None:
+    with Fake() as one, Fake() as two, Client([one.address, two.address, "127.0.0.1:1"], model="m") as client:
+        for at in range(60):
+            client.embed([str(at)])
+        assert min(len(one.sizes), len(two.sizes)) >= 20
+
+
+@pytest.mark.parametrize("address", ["http://h:1", "h", "h:x", "", "h:99999", []])
+def test_addresses_that_cannot_be(address: Any) -> None:
+    with pytest.raises(ValueError, match="host:port"):
+        Client(address, model="m")
+
+
+def spawn(port: int) -> subprocess.Popen[str]:
+    script = Path(__file__).with_name("fake_server.py")
+    process = subprocess.Popen([sys.executable, str(script), str(port)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.readline()
+    return process
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def cutting_proxy(target: int) -> Iterator[int]:
+    """A TCP proxy that cuts each connection after some bytes of answers, or after a while."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def pump(source: socket.socket, sink: socket.socket, most: float) -> None:
+        try:
+            while most > 0 and (data := source.recv(4096)):
+                most -= len(data)
+                sink.sendall(data[: len(data) // 2] if most <= 0 else data)
+        except OSError:
+            pass
+        for end in (source, sink):
+            with closing(end):
+                end_quietly(end)
+
+    def end_quietly(end: socket.socket) -> None:
+        try:
+            end.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+    def accept() -> None:
+        while True:
+            try:
+                near, _ = listener.accept()
+            except OSError:
+                return
+            try:
+                far = socket.create_connection(("127.0.0.1", target))
+            except OSError:
+                near.close()
+                continue
+            most = random.randrange(20_000, 200_000)
+            threading.Thread(target=pump, args=(near, far, float("inf")), daemon=True).start()
+            threading.Thread(target=pump, args=(far, near, most), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.close()
+
+
+@pytest.mark.parametrize("calls", [1500, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["threads", "coroutines"])
+def test_servers_killed_and_connections_cut(kind: str, calls: int) -> None:
+    ports = [free_port(), free_port()]
+    servers = [spawn(port) for port in ports]
+    stop = threading.Event()
+
+    def torment() -> None:
+        for _ in range(3):
+            if stop.wait(max(0.7, calls / 6000)):
+                return
+            servers[0].kill()
+            servers[0].wait()
+            time.sleep(0.2)
+            servers[0] = spawn(ports[0])
+
+    tormentor = threading.Thread(target=torment)
+    with cutting_proxy(ports[1]) as proxied:
+        address = [f"127.0.0.1:{ports[0]}", f"127.0.0.1:{proxied}"]
+        tormentor.start()
+        try:
+            if kind == "threads":
+                with Client(address, model="m", timeout=20) as client, ThreadPoolExecutor(8) as pool:
+                    for at, vectors in enumerate(pool.map(lambda at: client.embed([str(at)]), range(calls))):
+                        assert vectors[:, 1].tolist() == [at]
+            else:
+
+                async def work(client: AsyncClient, numbers: Iterator[int]) -> None:
+                    for at in numbers:
+                        assert (await client.embed([str(at)]))[:, 1].tolist() == [at]
+
+                async def main() -> None:
+                    numbers = iter(range(calls))
+                    async with AsyncClient(address, model="m", timeout=20) as client:
+                        await asyncio.gather(*(work(client, numbers) for _ in range(64)))
+
+                asyncio.run(main())
+        finally:
+            stop.set()
+            tormentor.join()
+            for server in servers:
+                server.kill()
+                server.wait()
+                assert server.stdout
+                server.stdout.close()
