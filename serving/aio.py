@@ -383,7 +383,9 @@ class AsyncClient(BaseClient):
                     part = next(parts, None) if isinstance(parts, Iterator) else await anext(parts, None)
                     exchange.end() if part is None else exchange.feed(part)
                 for attempt in exchange.due(time.monotonic()):
-                    flying[attempt] = asyncio.create_task(self._fly(path, attempt, metadata, inbox))
+                    flying[attempt] = asyncio.create_task(
+                        self._fly(self._call(path, attempt.server), attempt, metadata, inbox)
+                    )
                 for answer in exchange.ready():
                     yield answer
                 if exchange.finished:
@@ -396,6 +398,8 @@ class AsyncClient(BaseClient):
                 except TimeoutError:
                     continue
                 del flying[attempt]
+                if code is None:
+                    raise cause
                 now = time.monotonic()
                 self._note(path, attempt, code, len(data), now)
                 if code is grpc.StatusCode.OK:
@@ -412,10 +416,10 @@ class AsyncClient(BaseClient):
                 task.cancel()
             await asyncio.gather(*flying.values(), return_exceptions=True)
 
-    async def _fly(self, path: str, attempt: Any, metadata: CallMetadata, inbox: asyncio.Queue[Any]) -> None:
+    async def _fly(self, call: Any, attempt: Any, metadata: CallMetadata, inbox: asyncio.Queue[Any]) -> None:
         """Make one call, and put what came of it into the inbox."""
         try:
-            data = await self._call(path, attempt.server)(
+            data = await call(
                 attempt.request,
                 timeout=attempt.timeout,
                 metadata=tuple(metadata) or None,
@@ -430,7 +434,7 @@ class AsyncClient(BaseClient):
             # Not we: the channel was closed.
             inbox.put_nowait((attempt, b"", grpc.StatusCode.CANCELLED, "the channel was closed", error))
         except Exception as error:
-            inbox.put_nowait((attempt, b"", grpc.StatusCode.UNKNOWN, f"{type(error).__name__}: {error}", error))
+            inbox.put_nowait((attempt, b"", None, "", error))  # An interceptor of the user's, for one.
         else:
             inbox.put_nowait((attempt, data, grpc.StatusCode.OK, "", None))
 

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -274,10 +274,8 @@ def cutting_proxy(target: int) -> Iterator[int]:
                 end_quietly(end)
 
     def end_quietly(end: socket.socket) -> None:
-        try:
+        with suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
 
     def accept() -> None:
         while True:
