@@ -158,6 +158,7 @@ class BaseClient:
             deadline=whole,
             concurrency=self._concurrency,
             pin=pin and self.version is None,
+            anonymous=self._tls is not None and self._tls.certificate is None,
             learn=self._learn,
         )
 

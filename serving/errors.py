@@ -143,13 +143,18 @@ _HINTS = {
     "CERTIFICATE_VERIFY_FAILED": "the certificate of the server is not trusted; see TLS(ca=...)",
     "handshake failed": "TLS could not be agreed on; check TLS(ca=..., certificate=..., key=...)",
 }
+#: Without a reason of its own: over TLS, what a server does that gets no certificate from its client.
+_CLOSED = ("Socket closed", "Connection reset", "Broken pipe")
+_ASKS = "the server closed the connection: does it ask for a client certificate? TLS(certificate=..., key=...)"
 _TOO_LARGE = (
     "the message is over a limit: in this client that is ChannelConfig(max_message_bytes=...), in the server its own "
     "receive limit; send fewer or shorter texts at a time (max_batch_size)"
 )
 
 
-def from_status(code: grpc.StatusCode, details: str, what: str, address: str, *, attempts: int = 1) -> ServingError:
+def from_status(
+    code: grpc.StatusCode, details: str, what: str, address: str, *, attempts: int = 1, anonymous: bool = False
+) -> ServingError:
     """The exception for a failed call.
 
     Args:
@@ -158,10 +163,13 @@ def from_status(code: grpc.StatusCode, details: str, what: str, address: str, *,
         what: the call, for the message: method, model, version, signature.
         address: the server.
         attempts: calls that were made.
+        anonymous: whether it was over TLS without a client certificate.
     """
     kind, advice = STATUS[code]
     if "larger than max" in details:
         kind, advice = MessageTooLarge, _TOO_LARGE
+    elif anonymous and code is grpc.StatusCode.UNAVAILABLE and any(words in details for words in _CLOSED):
+        advice = _ASKS
     else:
         advice = next((hint for words, hint in _HINTS.items() if words in details), advice)
     said = f": {details.strip()}" if details.strip() else ""

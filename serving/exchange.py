@@ -80,6 +80,8 @@ class Exchange(Generic[T]):
         deadline: when the whole call must have ended.
         concurrency: parts on their way at once.
         pin: whether all parts must be answered by the version that answered first.
+        server: the one server that is asked, where it is not whichever is next.
+        anonymous: whether the connection is TLS without a client certificate.
         learn: told the server's batch limit.
     """
 
@@ -93,6 +95,7 @@ class Exchange(Generic[T]):
     concurrency: int = 1
     pin: bool = False
     server: int | None = None
+    anonymous: bool = False
     learn: Callable[[int], None] = lambda limit: None
     pinned: int | None = None
     _order: deque[Part[T]] = field(default_factory=deque)
@@ -195,7 +198,12 @@ class Exchange(Generic[T]):
                 self._order.insert(at, piece)
             return
         error = from_status(
-            code, details, self.what, self.names[attempt.server], attempts=part.attempts + part.refusals
+            code,
+            details,
+            self.what,
+            self.names[attempt.server],
+            attempts=part.attempts + part.refusals,
+            anonymous=self.anonymous,
         )
         if verdict is retry.Verdict.NEVER:
             raise error
