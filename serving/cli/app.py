@@ -38,7 +38,8 @@ COMMANDS = {
     "rollback": ("rawbert.exporter.cli.versions:rollback", "cli", "Point a label to where it was before."),
     "prune": ("rawbert.exporter.cli.versions:prune", "cli", "Remove old versions."),
     "serve": ("rawbert.serving.cli.serve:serve", "server", "Serve a model as TensorFlow Serving does, without Docker."),
-    "embed": ("rawbert.serving.cli.query:embed", "cli", "Embed texts, from arguments or lines of standard input."),
+    "embed": ("rawbert.serving.cli.query:embed", "cli", "Embed texts, from arguments, a file or standard input."),
+    "bench": ("rawbert.serving.cli.bench:bench", "cli", "Measure a server: throughput and latency by callers."),
     "status": ("rawbert.serving.cli.query:status", "cli", "Show which versions of a model a server has."),
     "metadata": ("rawbert.serving.cli.query:metadata", "cli", "Show the signatures of a served model."),
 }

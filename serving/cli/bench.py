@@ -1,0 +1,174 @@
+"""``rawbert bench``: throughput and latency of a server against the number of callers."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..client import DEFAULT_TIMEOUT, Client
+from ..errors import ServingError
+from . import files
+
+__all__ = ["bench"]
+
+#: Texts of several lengths, where none are given.
+_TEXTS = [" ".join(["the quick brown fox jumps over the lazy dog"] * (1 + at % 7)) for at in range(64)]
+_WIDTH = 40
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What callers of one number saw; latencies in milliseconds, of calls that were answered."""
+
+    callers: int
+    calls_per_second: float
+    texts_per_second: float
+    p50: float
+    p90: float
+    p99: float
+    longest: float
+    failed: int
+
+
+@click.command()
+@click.argument("address")
+@click.option("--model", "-m", default="default", show_default=True, help="Model name on the server.")
+@click.option("--signature", default="embed", show_default=True, help="Signature that answers an embedding.")
+@click.option("--callers", default="1,2,4,8,16", show_default=True, help="Numbers of callers at once, each measured.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Texts in each call.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True, help="For each number."
+)
+@click.option(
+    "--input",
+    "-i",
+    "source",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with a text a line to send.  [default: sentences of 9 to 63 words]",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=DEFAULT_TIMEOUT,
+    show_default=True,
+    help="Seconds that one call may take.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def bench(
+    address: str,
+    model: str,
+    signature: str,
+    callers: str,
+    batch_size: int,
+    seconds: float,
+    source: Path | None,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Measure the server at ADDRESS: throughput and latency against the number of callers.
+
+    Each caller sends its next call when the last is answered. Calls that a busy server refuses are sent again, and
+    count with all their time. The first second of each number is not counted.
+
+    \b
+    Example:
+      rawbert bench localhost:8500 --model minilm --callers 1,8,32
+    """
+    try:
+        numbers = [int(number) for number in callers.split(",")]
+    except ValueError:
+        numbers = [0]
+    if min(numbers) < 1:
+        raise click.BadParameter(f"{callers!r}: give whole numbers with commas, such as 1,2,4", param_hint="--callers")
+    results = []
+    try:
+        texts = list(files.read(source, "text", "")) if source is not None else _TEXTS
+        if not texts:
+            raise click.ClickException(f"{source} holds no texts")
+        with Client(address, model=model, timeout=timeout, max_batch_size=batch_size) as client:
+            client.embed(texts[:batch_size], signature_name=signature)
+            if not as_json:
+                click.echo(f"{'callers':>8}{'calls/s':>10}{'texts/s':>10}{'p50 ms':>10}{'p90 ms':>10}"
+                           f"{'p99 ms':>10}{'max ms':>10}{'failed':>8}")  # fmt: skip
+            for number in numbers:
+                result = _measure(client, signature, texts, batch_size, number, seconds)
+                results.append(result)
+                if not as_json:
+                    click.echo(_row(result))
+    except (ServingError, ValueError, files.BadFile) as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    if as_json:
+        click.echo(json.dumps([asdict(result) for result in results], indent=2))
+    else:
+        click.echo(f"\n{_chart(results)}")
+
+
+def _measure(client: Client, signature: str, texts: list[str], size: int, callers: int, seconds: float) -> Measured:
+    warm = min(1.0, seconds / 4)
+    begin = time.monotonic() + warm
+    end = begin + seconds
+    stop = threading.Event()
+    taken: list[list[float]] = [[] for _ in range(callers)]
+    failed = [0] * callers
+
+    def call(caller: int) -> None:
+        at = caller * size
+        while not stop.is_set() and (begun := time.monotonic()) < end:
+            part = [texts[(at + place) % len(texts)] for place in range(size)]
+            at += size * callers
+            try:
+                client.embed(part, signature_name=signature)
+            except ServingError:
+                failed[caller] += 1
+                continue
+            now = time.monotonic()
+            if begin <= begun and now <= end:
+                taken[caller].append(now - begun)
+
+    threads = [threading.Thread(target=call, args=(caller,)) for caller in range(callers)]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            thread.join()
+    finally:
+        stop.set()
+    times = sorted(1000 * each for part in taken for each in part)
+    p50, p90, p99, longest = (_percentile(times, percent) for percent in (50, 90, 99, 100))
+    rate = len(times) / seconds
+    return Measured(callers, rate, rate * size, p50, p90, p99, longest, sum(failed))
+
+
+def _percentile(times: list[float], percent: int) -> float:
+    """By the nearest rank."""
+    return times[max(math.ceil(len(times) * percent / 100) - 1, 0)] if times else math.nan
+
+
+def _row(result: Measured) -> str:
+    numbers: list[Any] = [result.calls_per_second, result.texts_per_second, result.p50, result.p90, result.p99]
+    shown = "".join(f"{number:>10.1f}" for number in [*numbers, result.longest])
+    return f"{result.callers:>8}{shown}{result.failed:>8}"
+
+
+def _chart(results: list[Measured]) -> str:
+    """Bars of texts a second and of the 99th percentile."""
+    lines = []
+    for title, values in (
+        ("texts/s", [result.texts_per_second for result in results]),
+        ("p99 ms", [result.p99 for result in results]),
+    ):
+        most = max((value for value in values if not math.isnan(value)), default=0.0) or 1.0
+        lines.append(f"{title:>8}")
+        for result, value in zip(results, values, strict=True):
+            bar = "#" * (0 if math.isnan(value) else round(_WIDTH * value / most))
+            lines.append(f"{result.callers:>8} {bar} {value:.1f}")
+    return "\n".join(lines)
