@@ -6,43 +6,56 @@ start, 2 wrong usage.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
-from pathlib import Path
+import time
+from importlib import metadata
 from queue import SimpleQueue
+from typing import Any
 
 import click
 
+from .flags import model_server_flags
+
 __all__ = ["serve"]
+
+_LOG = logging.getLogger(__name__)
 
 #: Seconds that calls in flight may take after the signal to stop.
 _GRACE = 30.0
 
 
 @click.command()
-@click.option("--model_name", default="default", show_default=True, help="Name by which clients ask for the model.")
-@click.option(
-    "--model_base_path", required=True, type=click.Path(path_type=Path),
-    help="Folder that holds one folder a version; the largest number is served.",
-)  # fmt: skip
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8500, show_default=True, help="gRPC port; 0: a free one."
-)
+@model_server_flags
 @click.option(
     "--host", default="0.0.0.0", show_default=True, metavar="ADDRESS",
     help="Address to listen on: 127.0.0.1 for this machine only. (tensorflow_model_server has no such flag; it "
     "listens on all, and so does this.)",
 )  # fmt: skip
-def serve(model_name: str, model_base_path: Path, port: int, host: str) -> None:
-    """Serve a model over gRPC as TensorFlow Serving does, without Docker.
+@click.option("--log_format", type=click.Choice(["text", "json"]), default="text", show_default=True,
+              help="How the log is written on standard error; json: one object a line.")  # fmt: skip
+@click.option("--version", is_flag=True, help="Print the version, and that of TensorFlow's, and end.")
+@click.pass_context
+def serve(context: click.Context, /, log_format: str, version: bool, **flags: Any) -> None:
+    """Serve models over gRPC as TensorFlow Serving does, without Docker.
+
+    Flags are those of tensorflow_model_server 2.20.0: --name=value or --name value. One that is not known, or not
+    supported, is refused.
 
     \b
-    Example:
+    Examples:
       rawbert serve --model_name minilm --model_base_path models/minilm --port 8500
+      rawbert serve --model_config_file models/models.config --enable_batching
     """
+    if version:
+        click.echo(f"rawbert: {_release('rawbert')}\nTensorFlow Library: {_release('tensorflow')}")
+        return
     stop = _stop_signal()
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _log(log_format)
+    for name in context.ensure_object(list):
+        _LOG.warning("--%s has no effect in rawbert serve", name)
     # It would log a traceback for every request that is no protobuf message; the caller is told by its status.
     logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
     try:
@@ -52,19 +65,62 @@ def serve(model_name: str, model_base_path: Path, port: int, host: str) -> None:
         if error.name is not None and error.name.startswith("rawbert"):
             raise
         raise click.ClickException(str(error)) from error
-    click.echo(f"Loading {model_name} from {model_base_path} ...", err=True)
+    source = flags["model_config_file"] or flags["model_base_path"]
+    if source:
+        _LOG.info("Loading %s ...", source)
+    port, host = flags.pop("port"), flags.pop("host")
     try:
-        server = EmbeddedServer(model_name, model_base_path, port, host)
+        server = EmbeddedServer(flags.pop("model_name"), flags.pop("model_base_path"), port, host, **flags)
     except StartError as error:
         raise click.ClickException(str(error)) from error
     if stop.empty():
         server.start()
-        click.echo(f"Serving {model_name} version {server.version}", err=True)
+        for name, number in server.versions:
+            _LOG.info("Serving %s version %s", name, number)
         shown = f"[{host}]" if ":" in host else host
-        click.echo(f"Running gRPC ModelServer at {shown}:{server.port} ...", err=True)
+        _LOG.info("Running gRPC ModelServer at %s:%s ...", shown, server.port)
         stop.get()
-        click.echo("Stopping: calls in flight may finish; a second signal ends them.", err=True)
+        _LOG.info("Stopping: calls in flight may finish; a second signal ends them.")
     server.stop(_GRACE)
+
+
+def _release(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)
+
+
+class _Text(logging.Formatter):
+    """What the server says of itself stands bare, as people and scripts read it; the rest with its time and source."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return (
+            record.getMessage()
+            if record.name == _LOG.name and record.levelno == logging.INFO
+            else (super().format(record))
+        )
+
+
+def _log(log_format: str) -> None:
+    handler = logging.StreamHandler()
+    text = _Text("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(_Json() if log_format == "json" else text)
+    logging.basicConfig(handlers=[handler])
+    logging.getLogger("rawbert").setLevel(logging.INFO)
 
 
 def _stop_signal() -> SimpleQueue[int]:

@@ -1,21 +1,33 @@
-"""A server in this process: loads the newest version of a model and answers TensorFlow Serving's calls on a port."""
+"""A server in this process: loads models, keeps up with their versions, answers TensorFlow Serving's calls."""
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from .registry import BasePathError, Registry, Servable, newest_version
-from .runtime import RuntimeFailure, SavedModel
-from .service import ModelService, PredictionService
+from .config import Batching, ModelSettings, ServerOptions, parse_batching, parse_models
+from .failure import Failure
+from .lifecycle import Manager
+from .model import Model
+from .registry import BasePathError, Registry, Servable, find_versions, newest_version
+from .service import Limit, ModelService, PredictionService, predict
 
 __all__ = ["EmbeddedServer", "StartError"]
+
+_LOG = logging.getLogger(__name__)
+
+#: Calls at once without --grpc_max_threads. TensorFlow Serving refuses beyond some 4 for each core; ours wait.
+_MOST_CALLS = 256
 
 _OPTIONS = [
     # TensorFlow Serving takes and sends what fits into a protobuf message; gRPC's own limit is 4 MB.
@@ -31,9 +43,9 @@ class StartError(Exception):
 
 
 class EmbeddedServer:
-    """Serves the newest version of one model, as ``rawbert serve`` does.
+    """Serves models as ``rawbert serve`` does: polls for versions, and swaps them while calls go on.
 
-    The model is loaded by the constructor; calls are answered between :meth:`start` and :meth:`stop`, or within the
+    The models are loaded by the constructor; calls are answered between :meth:`start` and :meth:`stop`, or within the
     ``with`` block::
 
         with EmbeddedServer("minilm", "models/minilm") as server, Client(server.address, model="minilm") as client:
@@ -41,10 +53,10 @@ class EmbeddedServer:
 
     Args:
         model_name: name by which clients ask for it.
-        base_path: folder that holds one folder a version.
+        base_path: folder that holds one folder a version; may be left out with ``model_config_file``.
         port: gRPC port; 0 takes a free one.
         host: address to listen on; ``0.0.0.0`` for all.
-        threads: calls that run at once; further ones wait.
+        flags: further fields of :class:`~rawbert.serving.server.config.ServerOptions`.
 
     Raises:
         StartError: nothing can be served from there, or the port is taken.
@@ -52,37 +64,152 @@ class EmbeddedServer:
 
     def __init__(
         self,
-        model_name: str,
-        base_path: str | os.PathLike[str],
+        model_name: str = "default",
+        base_path: str | os.PathLike[str] = "",
         port: int = 0,
         host: str = "127.0.0.1",
-        threads: int | None = None,
+        **flags: Any,
     ) -> None:
-        if not model_name:
-            raise StartError("the model name is empty")
-        _check_port(host, port)
+        options = ServerOptions(
+            model_name=model_name, model_base_path=os.fspath(base_path), port=port, host=host, **flags
+        )
+        self._options = options
+        self._batching = _batching(options)
         try:
-            self.version, folder = newest_version(Path(base_path))
-            self._model = SavedModel(folder)
-        except BasePathError as error:
-            raise StartError(str(error)) from error
-        except RuntimeFailure as failure:
-            raise StartError(f"{folder} cannot be loaded: {' '.join(str(failure).split())}") from failure
-        self.model_name = model_name
-        registry: Registry[SavedModel] = Registry()
-        registry.add(Servable(model_name, self.version, self._model))
-        workers = threads or max(8, 4 * (os.cpu_count() or 1))
-        self._server = grpc.server(ThreadPoolExecutor(workers, thread_name_prefix="rawbert-call"), options=_OPTIONS)
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(registry), self._server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(registry), self._server)
+            models = self._configured()
+            for settings in models.values():
+                if not settings.policy.choose(find_versions(settings.base_path)):
+                    newest_version(settings.base_path)
+                    raise StartError(f"{settings.base_path} has no version that the policy of {settings.name} asks for")
+        except (BasePathError, Failure) as error:
+            raise StartError(_one_line(error)) from error
+        _check_port(host, port)
+        self._registry: Registry[Model] = Registry()
+        retries = options.max_num_load_retries
+        self._manager = Manager(
+            self._registry,
+            self._load,
+            options.file_system_poll_wait_seconds,
+            5 if retries is None else retries,
+            options.load_retry_interval_micros / 1e6,
+            0 if retries is None else retries,
+        )
+        self._manager.start()
+        self._ended = threading.Event()
+        self._reloading = threading.Lock()
+        try:
+            self._reload(models)
+            self._listen(host, port)
+        except Failure as failure:
+            folders = ", ".join(map(str, self._manager.failed()))
+            self._manager.stop()
+            what = f"{folders} cannot be loaded: " if folders else ""
+            raise StartError(what + _one_line(failure).replace("model(s)", "servable(s)", 1)) from failure
+        except StartError:
+            self._manager.stop()
+            raise
+        if options.model_config_file and options.model_config_file_poll_wait_seconds > 0:
+            threading.Thread(target=self._poll_config, name="rawbert-config", daemon=True).start()
+
+    @property
+    def versions(self) -> list[tuple[str, int]]:
+        """Name and version of all that answer calls."""
+        return self._registry.loaded()
+
+    @property
+    def version(self) -> int:
+        """The version that answers for the model of a server of one."""
+        return self._registry.loaded()[-1][1]
+
+    def _listen(self, host: str, port: int) -> None:
+        options = self._options
+        if options.grpc_max_threads:
+            most = max(1, options.grpc_max_threads - 1)
+            refusal = Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+        else:
+            most = _MOST_CALLS
+            refusal = Failure(grpc.StatusCode.UNAVAILABLE, f"the server has {most} calls at once, and takes no more")
+        limit = Limit(most, refusal)
+        # Threads beyond the limit tell callers that it is reached.
+        pool = ThreadPoolExecutor(most + 8, thread_name_prefix="rawbert-call")
+        arguments = [*_OPTIONS, *_channel_arguments(options.grpc_channel_arguments)]
+        self._server = grpc.server(pool, options=arguments)
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+            PredictionService(self._registry, limit, options.enable_serialization_as_tensor_content), self._server
+        )
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+            ModelService(self._registry, self._replace, limit), self._server
+        )
+        if options.enable_grpc_healthcheck_service:
+            servicer = health.HealthServicer()
+            for name in ("", "ModelService", "PredictionService"):
+                servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+            health_pb2_grpc.add_HealthServicer_to_server(servicer, self._server)
         try:
             #: Port on which it listens.
             self.port: int = self._server.add_insecure_port(_joined(host, port))
+            if options.grpc_socket_path:
+                self._server.add_insecure_port(f"unix:{options.grpc_socket_path}")
         except RuntimeError as error:
-            self._model.close()
             raise StartError(f"cannot listen on {_joined(host, port)}: {error}") from error
         #: ``host:port`` for clients of this machine.
         self.address = _joined(_LOOPBACK.get(host, host), self.port)
+
+    def _load(self, name: str, version: int, folder: Path) -> Model:
+        options = self._options
+        model = Model(folder, options, self._batching)
+        if options.enable_model_warmup:
+            servable = Servable(name, version, model)
+            try:
+                model.warm_up(
+                    lambda request: predict(servable, request, lambda: True),
+                    options.num_request_iterations_for_warmup,
+                )
+            except Failure:
+                model.close()
+                raise
+        return model
+
+    def _configured(self) -> dict[str, ModelSettings]:
+        """What the flags say is to be served."""
+        options = self._options
+        if options.model_config_file:
+            try:
+                return parse_models(Path(options.model_config_file).read_text(encoding="utf-8"))
+            except (Failure, OSError, UnicodeDecodeError) as error:
+                raise Failure(
+                    grpc.StatusCode.INVALID_ARGUMENT, f"Invalid protobuf file: '{options.model_config_file}': {error}"
+                ) from error
+        if not options.model_base_path:
+            raise StartError("give --model_base_path or --model_config_file: neither says what to serve")
+        if not options.model_name:
+            raise StartError("the model name is empty")
+        return {options.model_name: ModelSettings(options.model_name, Path(options.model_base_path).absolute())}
+
+    def _replace(self, config: Any) -> None:
+        models = parse_models(config)
+        for name, settings in models.items():
+            try:
+                newest_version(settings.base_path)
+            except BasePathError as error:
+                # TensorFlow Serving lets the call wait for a version, and all later ones behind it.
+                raise Failure(grpc.StatusCode.FAILED_PRECONDITION, f"model {name}: {error}") from error
+        self._reload(models)
+
+    def _reload(self, models: dict[str, ModelSettings]) -> None:
+        with self._reloading:
+            self._registry.set_labels(
+                {name: settings.labels for name, settings in models.items()},
+                self._options.allow_version_labels_for_unavailable_models,
+            )
+            self._manager.configure(models)
+
+    def _poll_config(self) -> None:
+        while not self._ended.wait(self._options.model_config_file_poll_wait_seconds):
+            try:
+                self._reload(self._configured())
+            except Failure as failure:
+                _LOG.error("the configuration stays as it is: %s", _one_line(failure))
 
     def __enter__(self) -> EmbeddedServer:
         self.start()
@@ -103,8 +230,38 @@ class EmbeddedServer:
         Args:
             grace: seconds that they may take; ``None`` cuts them off at once.
         """
+        self._ended.set()
         self._server.stop(grace).wait()
-        self._model.close()
+        self._manager.stop()
+
+
+def _batching(options: ServerOptions) -> Batching | None:
+    """Parameters for all models."""
+    path = options.batching_parameters_file
+    if not options.enable_batching:
+        if path:
+            raise StartError("--batching_parameters_file is set without --enable_batching")
+        return None
+    if not path:
+        return Batching()
+    try:
+        return parse_batching(Path(path).read_text(encoding="utf-8"))
+    except (Failure, OSError, UnicodeDecodeError) as error:
+        raise StartError(f"{path}: {error}") from error
+
+
+def _channel_arguments(text: str) -> list[tuple[str, Any]]:
+    arguments: list[tuple[str, Any]] = []
+    for each in filter(None, text.split(",")):
+        name, equals, value = each.partition("=")
+        if not equals:
+            raise StartError(f"--grpc_channel_arguments: {each!r} is not name=value")
+        arguments.append((name, int(value) if value.lstrip("-").isdigit() else value))
+    return arguments
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 #: The address by which this machine reaches what listens on all of them.

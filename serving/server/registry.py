@@ -1,4 +1,4 @@
-"""Which versions of a model lie on disk, and which of them answer calls.
+"""Which versions of a model lie on disk, what state each is in, and which of them answers a call.
 
 A base path holds one folder a version. Its name is read as TensorFlow Serving reads it: an optional sign and
 digits, so ``3``, ``001`` and ``+4`` are versions, ``v1`` and ``1.0`` are not.
@@ -6,14 +6,20 @@ digits, so ``3``, ``001`` and ``+4`` are versions, ``v1`` and ``1.0`` are not.
 
 from __future__ import annotations
 
+import enum
 import re
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Generic, TypeVar
 
-__all__ = ["BasePathError", "NotAvailable", "Registry", "Servable", "find_versions", "newest_version"]
+import grpc
+
+from .failure import Failure
+
+__all__ = ["BasePathError", "Registry", "Servable", "State", "Status", "find_versions", "newest_version"]
 
 _VERSION = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
 _INT64 = range(-(2**63), 2**63)
@@ -25,63 +31,155 @@ class BasePathError(Exception):
     """A base path from which nothing can be served; the message says why."""
 
 
-class NotAvailable(LookupError):
-    """No version of a model that answers calls is what was asked for; the message is TensorFlow Serving's."""
+class State(enum.IntEnum):
+    """States of a version, as ModelVersionStatus numbers them."""
+
+    START = 10
+    LOADING = 20
+    AVAILABLE = 30
+    UNLOADING = 40
+    END = 50
 
 
 @dataclass(frozen=True)
+class Status:
+    """The state of a version, and the failure that ended it, if one did."""
+
+    version: int
+    state: State
+    failure: Failure | None = None
+
+
 class Servable(Generic[Runnable]):
     """A loaded version of a model."""
 
-    model: str
-    version: int
-    runnable: Runnable
+    def __init__(self, model: str, version: int, runnable: Runnable) -> None:
+        self.model = model
+        self.version = version
+        self.runnable = runnable
+        self.calls = 0
 
 
 class Registry(Generic[Runnable]):
-    """The versions that answer calls.
+    """The versions that answer calls, their states, and the labels that point at them.
 
-    A call takes its version once and keeps it until it is answered, so what is registered later never mixes into
-    it. Safe to use from several threads: readers see one whole table or the next.
+    A call takes its version once and holds it until it is answered: what is registered later never mixes into it, and
+    what is removed is freed only after it. Safe to use from several threads.
     """
 
     def __init__(self) -> None:
-        self._models: Mapping[str, Mapping[int, Servable[Runnable]]] = MappingProxyType({})
+        self._changed = threading.Condition()
+        self._servables: dict[str, dict[int, Servable[Runnable]]] = {}
+        self._statuses: dict[str, dict[int, Status]] = {}
+        self._labels: dict[str, Mapping[str, int]] = {}
+
+    @contextmanager
+    def use(self, model: str, version: int | None = None, label: str | None = None) -> Iterator[Servable[Runnable]]:
+        """Hold the version of a model that is to answer: the one asked for, or the largest.
+
+        Raises:
+            Failure: there is none: NOT_FOUND, or INVALID_ARGUMENT for a label that points nowhere.
+        """
+        with self._changed:
+            servable = self._find(model, version, label)
+            servable.calls += 1
+        try:
+            yield servable
+        finally:
+            with self._changed:
+                servable.calls -= 1
+                if not servable.calls:
+                    self._changed.notify_all()
+
+    def _find(self, model: str, version: int | None, label: str | None) -> Servable[Runnable]:
+        if label is not None:
+            version = self._labels.get(model, {}).get(label)
+            if version is None:
+                raise Failure(grpc.StatusCode.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}")
+        servables = self._servables.get(model, {})
+        if version is None and servables:
+            return servables[max(servables)]
+        if version is None:
+            raise _absent(f"Servable not found for request: Latest({model})")
+        if version not in servables:
+            raise _absent(f"Servable not found for request: Specific({model}, {version})")
+        return servables[version]
 
     def add(self, servable: Servable[Runnable]) -> None:
-        """Let a version answer calls."""
-        versions = {**self._models.get(servable.model, {}), servable.version: servable}
-        self._models = MappingProxyType({**self._models, servable.model: MappingProxyType(versions)})
+        """Let a version answer calls: it is AVAILABLE from now on."""
+        with self._changed:
+            self._servables.setdefault(servable.model, {})[servable.version] = servable
+            self.mark(servable.model, servable.version, State.AVAILABLE)
 
-    def get(self, model: str, version: int | None = None) -> Servable[Runnable]:
-        """The version of a model that is to answer: the one asked for, or the largest.
+    def remove(self, model: str, version: int) -> Servable[Runnable]:
+        """Give no further calls to a version, and return it when those that it has are answered."""
+        with self._changed:
+            servable = self._servables[model].pop(version)
+            self.mark(model, version, State.UNLOADING)
+            while servable.calls:
+                self._changed.wait()
+            return servable
+
+    def mark(self, model: str, version: int, state: State, failure: Failure | None = None) -> None:
+        """Note the state that a version is in."""
+        with self._changed:
+            self._statuses.setdefault(model, {})[version] = Status(version, state, failure)
+            self._changed.notify_all()
+
+    def loaded(self, model: str | None = None) -> list[tuple[str, int]]:
+        """Model and version of all that answer calls, the smallest version of each model first."""
+        with self._changed:
+            return [
+                (name, version)
+                for name, servables in self._servables.items()
+                if model in (None, name)
+                for version in sorted(servables)
+            ]
+
+    def status(self, model: str, version: int | None = None) -> list[Status]:
+        """States of a model's versions, the largest first; only that of ``version`` if it is given.
 
         Raises:
-            NotAvailable: there is none.
+            Failure: NOT_FOUND; there is none.
         """
-        versions = self._models.get(model, {})
-        if version is None and versions:
-            return versions[max(versions)]
+        with self._changed:
+            statuses = dict(self._statuses.get(model, {}))
+        if not statuses:
+            raise _absent(f"Could not find any versions of model {model}")
         if version is None:
-            raise NotAvailable(f"Servable not found for request: Latest({model})")
-        if version not in versions:
-            raise NotAvailable(f"Servable not found for request: Specific({model}, {version})")
-        return versions[version]
+            return [statuses[each] for each in sorted(statuses, reverse=True)]
+        if version not in statuses:
+            raise _absent(f"Could not find version {version} of model {model}")
+        return [statuses[version]]
 
-    def available(self, model: str, version: int | None = None) -> list[int]:
-        """Versions of a model that answer calls, the largest first; only ``version`` if it is given.
+    def set_labels(self, labels: Mapping[str, Mapping[str, int]], allow_unavailable: bool = False) -> None:
+        """Replace the labels of all models, or none of them.
+
+        Args:
+            labels: model -> label -> version.
+            allow_unavailable: take a label that is new for a version that is not there yet; one that exists is never
+                moved to such a version.
 
         Raises:
-            NotAvailable: there is none.
+            Failure: FAILED_PRECONDITION; a label would point at a version that is not available.
         """
-        versions = self._models.get(model, {})
-        if not versions:
-            raise NotAvailable(f"Could not find any versions of model {model}")
-        if version is None:
-            return sorted(versions, reverse=True)
-        if version not in versions:
-            raise NotAvailable(f"Could not find version {version} of model {model}")
-        return [version]
+        with self._changed:
+            for model, versions in labels.items():
+                for label, version in versions.items():
+                    if version in self._servables.get(model, {}):
+                        continue
+                    if allow_unavailable and self._labels.get(model, {}).get(label, version) == version:
+                        continue
+                    raise Failure(
+                        grpc.StatusCode.FAILED_PRECONDITION,
+                        f"Request to assign label to version {version} of model {model}, which is not currently "
+                        "available for inference",
+                    )
+            self._labels = {model: dict(versions) for model, versions in labels.items()}
+
+
+def _absent(message: str) -> Failure:
+    return Failure(grpc.StatusCode.NOT_FOUND, message)
 
 
 def find_versions(base_path: Path) -> dict[int, Path]:

@@ -7,24 +7,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  registers the ops of tokenizers
 from tensorflow.core.protobuf import config_pb2
 
-__all__ = ["RuntimeFailure", "SavedModel"]
+from .failure import Failure
+
+__all__ = ["SavedModel"]
 
 Array = npt.NDArray[Any]
 
-_TAGS = ["serve"]
-
-
-class RuntimeFailure(Exception):
-    """TensorFlow failed; ``code`` is the number of the gRPC status that TensorFlow Serving answers."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+#: Below assets.extra of a version folder: a TFRecord file of PredictionLogs.
+_WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
 
 
 class SavedModel:
@@ -35,20 +31,26 @@ class SavedModel:
 
     Args:
         folder: the version folder, with saved_model.pb in it.
+        tags: of the graph to load.
+        intra_op, inter_op: threads within an op, and ops at once; 0 leaves it to TensorFlow.
 
     Raises:
-        RuntimeFailure: it cannot be loaded.
+        Failure: it cannot be loaded.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tags: Sequence[str] = ("serve",), intra_op: int = 0, inter_op: int = 0) -> None:
+        self._folder = folder
         if not any((folder / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
-            raise RuntimeFailure(
+            raise Failure(
                 tf.errors.NOT_FOUND,
                 "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
                 f"`saved_model.pb`)\nSpecified file path: {folder}",
             )
         graph = tf.Graph()
-        self._session = tf.compat.v1.Session(graph=graph)
+        self._session = tf.compat.v1.Session(
+            graph=graph,
+            config=config_pb2.ConfigProto(intra_op_parallelism_threads=intra_op, inter_op_parallelism_threads=inter_op),
+        )
         self._callables: dict[tuple[str, tuple[str, ...]], Any] = {}
         self._lock = threading.Lock()
         logger = tf.get_logger()
@@ -57,7 +59,7 @@ class SavedModel:
         logger.setLevel("ERROR")
         try:
             with graph.as_default():
-                meta_graph = tf.compat.v1.saved_model.load(self._session, _TAGS, str(folder))
+                meta_graph = tf.compat.v1.saved_model.load(self._session, list(tags), str(folder))
         except Exception as error:
             self._session.close()
             raise _failure(error) from error
@@ -78,7 +80,7 @@ class SavedModel:
             Arrays by output name; strings as object arrays of bytes.
 
         Raises:
-            RuntimeFailure: TensorFlow refuses the inputs, or the model fails on them.
+            Failure: TensorFlow refuses the inputs, or the model fails on them.
         """
         signature = self.signatures[signature_name]
         names = sorted(signature.inputs)
@@ -90,8 +92,45 @@ class SavedModel:
             raise _failure(error) from error
         return dict(zip(fetched, values, strict=True))
 
+    def warmup_records(self, most: int = 1000) -> list[bytes]:
+        """Serialised PredictionLogs that came with the model; none where there is no file.
+
+        Raises:
+            Failure: DATA_LOSS, it is no TFRecord file; INVALID_ARGUMENT, it has more than ``most``.
+        """
+        path = self._folder / _WARMUP
+        records: list[bytes] = []
+        if not path.is_file():
+            return records
+        try:
+            for record in tf.compat.v1.io.tf_record_iterator(str(path)):
+                records.append(record)
+                if len(records) > most:
+                    raise Failure(
+                        tf.errors.INVALID_ARGUMENT,
+                        f"Number of warmup records exceeds the maximum ({most}) at {path}",
+                    )
+        except tf.errors.OpError as error:
+            raise _failure(error) from error
+        return records
+
+    def trial(self, signature_name: str) -> None:
+        """Run a signature once on zeros, or empty strings, each unknown dimension being 1.
+
+        Raises:
+            Failure: it failed.
+        """
+        signature = self.signatures[signature_name]
+        inputs = {}
+        for name, info in signature.inputs.items():
+            shape = [max(dim.size, 1) if dim.size != 0 else 0 for dim in info.tensor_shape.dim]
+            dtype = tf.as_dtype(info.dtype).as_numpy_dtype
+            inputs[name] = np.full(shape, b"", object) if dtype is object else np.zeros(shape, dtype)
+        self.run(signature_name, inputs, sorted(signature.outputs))
+
     def close(self) -> None:
         """Free the model."""
+        self._callables.clear()
         self._session.close()
 
     def _callable(self, signature_name: str, outputs: tuple[str, ...]) -> Any:
@@ -113,12 +152,15 @@ class SavedModel:
         return prepared
 
 
-def _failure(error: Exception) -> RuntimeFailure:
+def _failure(error: Exception) -> Failure:
     if isinstance(error, tf.errors.OpError):
-        return RuntimeFailure(error.error_code, error.message)
+        if isinstance(error, tf.errors.UnknownError) and "No such file or directory" in error.message:
+            # Python's loader of variables loses the status.
+            return Failure(tf.errors.NOT_FOUND, error.message)
+        return Failure(error.error_code, error.message)
     # What the loader, which is Python here, raises in place of a status.
     code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), tf.errors.INTERNAL)
-    return RuntimeFailure(code, str(error) or type(error).__name__)
+    return Failure(code, str(error) or type(error).__name__)
 
 
 _CODES: dict[type[Exception], int] = {

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import grpc
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
+    model_management_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
@@ -17,43 +20,82 @@ from tensorflow_serving.apis import (
 
 from ..errors import DecodeError
 from . import tensors
-from .registry import NotAvailable, Registry, Servable
-from .runtime import RuntimeFailure, SavedModel
+from .failure import Failure
+from .model import Model
+from .registry import Registry, Servable
 
-__all__ = ["ModelService", "PredictionService"]
+__all__ = ["Limit", "ModelService", "PredictionService", "predict"]
 
 _LOG = logging.getLogger(__name__)
 _DEFAULT_SIGNATURE = "serving_default"
 _SIGNATURE_DEF = "signature_def"
 
-_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+def _invalid(message: str) -> Failure:
+    return Failure(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
-class _Refused(Exception):
-    """A call is answered with a status other than OK."""
+def predict(servable: Servable[Model], request: Any, wanted: Callable[[], bool], as_content: bool = False) -> Any:
+    """Answer a PredictRequest by a version.
 
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+    Args:
+        servable: the version.
+        request: the request; its model and version are not looked at.
+        wanted: says whether anybody still waits for the answer.
+        as_content: write outputs into tensor_content.
+
+    Raises:
+        Failure: TensorFlow Serving's status for what is wrong with the request, or the model's own.
+    """
+    model = servable.runnable
+    name = request.model_spec.signature_name or _DEFAULT_SIGNATURE
+    signature = model.signatures.get(name)
+    if signature is None:
+        raise Failure(grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+    inputs = _inputs(signature, request.inputs)
+    outputs = _outputs(signature, request.output_filter)
+    _check_dtypes(signature, request.inputs)
+    results = model.run(name, inputs, outputs, wanted)
+    response = predict_pb2.PredictResponse()
+    _name_version(response.model_spec, servable, name)
+    for output, value in results.items():
+        tensors.encode_into(response.outputs[output], value, as_content)
+    return response
 
 
-def _invalid(message: str) -> _Refused:
-    return _Refused(grpc.StatusCode.INVALID_ARGUMENT, message)
+class Limit:
+    """Calls that may be in the server at once.
+
+    Args:
+        most: how many.
+        refusal: what further ones are answered.
+    """
+
+    def __init__(self, most: int, refusal: Failure) -> None:
+        self._free = threading.BoundedSemaphore(most)
+        self._refusal = refusal
+
+    def __enter__(self) -> None:
+        if not self._free.acquire(blocking=False):
+            raise self._refusal
+
+    def __exit__(self, *_: object) -> None:
+        self._free.release()
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
     """Predict and GetModelMetadata over the versions of a registry."""
 
-    def __init__(self, registry: Registry[SavedModel]) -> None:
-        self._registry = registry
+    def __init__(self, registry: Registry[Model], limit: Limit, as_content: bool = False) -> None:
+        self._registry, self._limit, self._as_content = registry, limit, as_content
 
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Run a signature."""
-        return _answer(self._predict, request, context)
+        return _answer(lambda request: self._predict(request, context.is_active), request, context, self._limit)
 
     def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """The signatures of a version."""
-        return _answer(self._metadata, request, context)
+        return _answer(self._metadata, request, context, self._limit)
 
     def Classify(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Not served."""
@@ -67,22 +109,9 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         """Not served."""
         _unimplemented(context, "MultiInference")
 
-    def _predict(self, request: Any) -> Any:
-        servable = _servable(self._registry, request)
-        model = servable.runnable
-        name = request.model_spec.signature_name or _DEFAULT_SIGNATURE
-        signature = model.signatures.get(name)
-        if signature is None:
-            raise _Refused(grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
-        inputs = _inputs(signature, request.inputs)
-        outputs = _outputs(signature, request.output_filter)
-        _check_dtypes(signature, request.inputs)
-        results = model.run(name, inputs, outputs)
-        response = predict_pb2.PredictResponse()
-        _name_version(response.model_spec, servable, name)
-        for output, value in results.items():
-            tensors.encode_into(response.outputs[output], value)
-        return response
+    def _predict(self, request: Any, wanted: Callable[[], bool]) -> Any:
+        with _servable(self._registry, request) as servable:
+            return predict(servable, request, wanted, self._as_content)
 
     def _metadata(self, request: Any) -> Any:
         if not request.HasField("model_spec"):
@@ -92,69 +121,80 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         for field in request.metadata_field:
             if field != _SIGNATURE_DEF:
                 raise _invalid(f"Metadata field {field} is not supported")
-        servable = _servable(self._registry, request)
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        for name, signature in servable.runnable.signatures.items():
-            signatures.signature_def[name].CopyFrom(signature)
         response = get_model_metadata_pb2.GetModelMetadataResponse()
-        _name_version(response.model_spec, servable)
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        with _servable(self._registry, request) as servable:
+            for name, signature in servable.runnable.signatures.items():
+                signatures.signature_def[name].CopyFrom(signature)
+            _name_version(response.model_spec, servable)
         response.metadata[_SIGNATURE_DEF].Pack(signatures)
         return response
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
-    """GetModelStatus over the versions of a registry."""
+    """GetModelStatus over the versions of a registry, and the replacement of the configuration.
 
-    def __init__(self, registry: Registry[SavedModel]) -> None:
-        self._registry = registry
+    Args:
+        registry: the versions.
+        reload: puts a ModelServerConfig into force and returns when its new models answer calls.
+        limit: calls at once.
+    """
+
+    def __init__(self, registry: Registry[Model], reload: Callable[[Any], None], limit: Limit) -> None:
+        self._registry, self._reload, self._limit = registry, reload, limit
 
     def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """The state of a model's versions; a version_label is ignored, as TensorFlow Serving does."""
-        return _answer(self._status, request, context)
+        return _answer(self._status, request, context, self._limit)
 
     def HandleReloadConfigRequest(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        """Not served."""
-        _unimplemented(context, "HandleReloadConfigRequest")
+        """Replace the configuration."""
+        return _answer(self._replace, request, context, self._limit)
+
+    def _replace(self, request: Any) -> Any:
+        self._reload(request.config)
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.SetInParent()
+        return response
 
     def _status(self, request: Any) -> Any:
         if not request.HasField("model_spec"):
             raise _invalid("Missing ModelSpec")
         spec = request.model_spec
         response = get_model_status_pb2.GetModelStatusResponse()
-        for version in self._registry.available(spec.name, _version(spec)):
-            status = response.model_version_status.add(version=version)
-            status.state = get_model_status_pb2.ModelVersionStatus.AVAILABLE
+        for status in self._registry.status(spec.name, _version(spec)):
+            shown = response.model_version_status.add(version=status.version, state=int(status.state))
             # Touched: an empty status is how OK is written.
-            status.status.SetInParent()
+            shown.status.SetInParent()
+            if status.failure:
+                shown.status.error_code = status.failure.number
+                shown.status.error_message = str(status.failure)
         return response
 
 
-def _answer(method: Callable[[Any], Any], request: Any, context: grpc.ServicerContext) -> Any:
+def _answer(method: Callable[[Any], Any], request: Any, context: grpc.ServicerContext, limit: Limit) -> Any:
     """What a method answers, or the end of the call with its status."""
     try:
-        return method(request)
-    except _Refused as refused:
-        code, message = refused.code, str(refused)
-    except NotAvailable as absent:
-        code, message = grpc.StatusCode.NOT_FOUND, str(absent)
-    except RuntimeFailure as failure:
-        code, message = _CODES.get(failure.code, grpc.StatusCode.UNKNOWN), str(failure)
+        with limit:
+            if not context.is_active():
+                raise Failure(grpc.StatusCode.CANCELLED, "the caller is gone")
+            return method(request)
+    except Failure as failure:
+        code, message = failure.code, str(failure)
     except Exception as error:
         _LOG.exception("a call failed in a way that was not foreseen")
         code, message = grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"
     context.abort(code, message)
 
 
-def _servable(registry: Registry[SavedModel], request: Any) -> Servable[SavedModel]:
+def _servable(registry: Registry[Model], request: Any) -> AbstractContextManager[Servable[Model]]:
     """The version that a request means."""
     if not request.HasField("model_spec"):
         raise _invalid("Missing ModelSpec")
     spec = request.model_spec
     if not spec.name:
         raise _invalid("ModelSpec has no name specified.")
-    if spec.HasField("version_label"):
-        raise _invalid(f"Unrecognized servable version label: {spec.version_label}")
-    return registry.get(spec.name, _version(spec))
+    return registry.use(spec.name, _version(spec), spec.version_label if spec.HasField("version_label") else None)
 
 
 def _version(spec: Any) -> int | None:
@@ -213,7 +253,7 @@ def _check_dtypes(signature: Any, sent: Mapping[str, Any]) -> None:
             )
 
 
-def _name_version(spec: Any, servable: Servable[SavedModel], signature_name: str = "") -> None:
+def _name_version(spec: Any, servable: Servable[Model], signature_name: str = "") -> None:
     spec.name = servable.model
     spec.version.value = servable.version
     spec.signature_name = signature_name

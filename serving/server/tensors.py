@@ -63,8 +63,8 @@ def decode(tensor: Any, name: str) -> Array:
     return array.astype(_BFLOAT16) if tensor.dtype == types_pb2.DT_BFLOAT16 else array
 
 
-def encode_into(tensor: Any, value: Any) -> None:
-    """Fill a TensorProto with what a model gave, in the field of its dtype.
+def encode_into(tensor: Any, value: Any, as_content: bool = False) -> None:
+    """Fill a TensorProto with what a model gave, in the field of its dtype or in ``tensor_content``.
 
     Raises:
         TypeError: no field holds its dtype.
@@ -80,6 +80,9 @@ def encode_into(tensor: Any, value: Any) -> None:
         tensor.tensor_shape.dim.add(size=size)
     if not array.size:
         return
+    if as_content:
+        tensor.tensor_content = _content(array)
+        return
     if field in _FIXED_WIDTH:
         # Parsing a packed field is one memory copy; extend() would make a Python float of every value.
         data = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
@@ -88,6 +91,16 @@ def encode_into(tensor: Any, value: Any) -> None:
     if field == "half_val":
         array = array.view(np.uint16)  # the bit pattern
     getattr(tensor, field).extend(array.ravel().tolist())
+
+
+def _content(array: Array) -> bytes:
+    """Raw little-endian values; strings as all their lengths in varints, then all their bytes."""
+    if array.dtype == object:
+        items = array.ravel().tolist()
+        return b"".join([*(_varint(len(item)) for item in items), *items])
+    if array.dtype == _BFLOAT16:
+        array = array.view(np.uint16)
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
 
 
 def type_name(number: int) -> str:

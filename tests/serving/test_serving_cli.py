@@ -168,7 +168,8 @@ def test_serve_as_default(model_root: Path) -> None:
         (["--model_base_path", "{text}", "--host", "nowhere.invalid"], "cannot listen on nowhere.invalid", 1),
         (["--model_base_path", "{text}", "--port", "abc"], "Invalid value for '--port'", 2),
         (["--model_base_path", "{text}", "--enable_nonsense"], "No such option: --enable_nonsense", 2),
-        ([], "Missing option '--model_base_path'", 2),
+        (["--rest_api_port=8501"], "--rest_api_port of tensorflow_model_server is not supported", 2),
+        ([], "give --model_base_path or --model_config_file", 1),
     ],
 )
 def test_serve_that_cannot_start(text_server: Any, model_root: Path, flags: list[str], says: str, code: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -49,16 +51,52 @@ def test_the_largest_version_answers_unless_one_is_named() -> None:
     registry = module.Registry()
     for version in (2, 10, 9):
         registry.add(module.Servable("m", version, f"runs {version}"))
-    assert registry.get("m").version == 10
-    assert registry.get("m", 2).runnable == "runs 2"
-    assert registry.available("m") == [10, 9, 2]
-    assert registry.available("m", 9) == [9]
+
+    def answers(*asked: object) -> object:
+        with registry.use(*asked) as servable:
+            return servable.runnable
+
+    assert answers("m") == "runs 10"
+    assert answers("m", 2) == "runs 2"
+    assert [status.version for status in registry.status("m")] == [10, 9, 2]
+    assert [status.state.name for status in registry.status("m", 9)] == ["AVAILABLE"]
     for call, says in (
-        (lambda: registry.get("other"), "Servable not found for request: Latest(other)"),
-        (lambda: registry.get("m", 3), "Servable not found for request: Specific(m, 3)"),
-        (lambda: registry.available("other"), "Could not find any versions of model other"),
-        (lambda: registry.available("m", 3), "Could not find version 3 of model m"),
+        (lambda: answers("other"), "Servable not found for request: Latest(other)"),
+        (lambda: answers("m", 3), "Servable not found for request: Specific(m, 3)"),
+        (lambda: answers("m", None, "stable"), "Unrecognized servable version label: stable"),
+        (lambda: registry.status("other"), "Could not find any versions of model other"),
+        (lambda: registry.status("m", 3), "Could not find version 3 of model m"),
     ):
-        with pytest.raises(module.NotAvailable) as caught:
+        with pytest.raises(Exception, match=f"^{re.escape(says)}$"):
             call()
-        assert str(caught.value) == says
+
+
+def test_labels_are_given_to_what_is_available_all_or_none() -> None:
+    module = registry_module()
+    registry = module.Registry()
+    registry.add(module.Servable("m", 1, "one"))
+    registry.set_labels({"m": {"stable": 1}})
+    with pytest.raises(Exception, match="label to version 2 of model m, which is not currently available"):
+        registry.set_labels({"m": {"stable": 1, "canary": 2}})
+    registry.set_labels({"m": {"stable": 1, "canary": 2}}, allow_unavailable=True)
+    with pytest.raises(Exception, match="not currently available"):  # One that exists is not moved there.
+        registry.set_labels({"m": {"stable": 2}}, allow_unavailable=True)
+    with registry.use("m", label="stable") as servable:
+        assert servable.version == 1
+    with pytest.raises(Exception, match=r"Specific\(m, 2\)"), registry.use("m", label="canary"):
+        pass
+
+
+def test_a_version_in_use_is_removed_only_when_its_calls_are_answered() -> None:
+    module = registry_module()
+    registry = module.Registry()
+    registry.add(module.Servable("m", 1, "one"))
+    with registry.use("m"):
+        removing = threading.Thread(target=registry.remove, args=("m", 1))
+        removing.start()
+        removing.join(0.1)
+        assert removing.is_alive()
+        with pytest.raises(Exception, match=r"Latest\(m\)"), registry.use("m"):
+            pass
+    removing.join(5)
+    assert not removing.is_alive()

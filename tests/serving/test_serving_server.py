@@ -252,7 +252,6 @@ def test_status(arithmetic_server: Any) -> None:
         ("PredictionService/Regress", Code.UNIMPLEMENTED),
         ("PredictionService/MultiInference", Code.UNIMPLEMENTED),
         ("PredictionService/Nonsense", Code.UNIMPLEMENTED),
-        ("ModelService/HandleReloadConfigRequest", Code.UNIMPLEMENTED),
         ("SessionService/SessionRun", Code.UNIMPLEMENTED),
     ],
 )

@@ -1,0 +1,257 @@
+"""What the server is told to do: its options, the models of a ModelServerConfig, and how they are batched.
+
+Files are text protos in TensorFlow Serving's own formats: ``models.config`` is a ModelServerConfig,
+``batching_params.pbtxt`` a BatchingParameters.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
+from tensorflow_serving.config import model_server_config_pb2
+
+from .failure import Failure
+
+__all__ = ["BATCHING_FILE", "Batching", "ModelSettings", "Policy", "ServerOptions", "parse_batching", "parse_models"]
+
+#: In a version folder; read with ``--enable_per_model_batching_parameters``.
+BATCHING_FILE = "batching_params.pbtxt"
+
+_PLATFORM = "tensorflow"
+Code = grpc.StatusCode
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Which versions of a base path are served.
+
+    Attributes:
+        kind: ``latest``, ``all`` or ``specific``.
+        count: how many of the largest, for ``latest``.
+        versions: which ones, for ``specific``.
+    """
+
+    kind: str = "latest"
+    count: int = 1
+    versions: frozenset[int] = frozenset()
+
+    def choose(self, found: Mapping[int, Path]) -> dict[int, Path]:
+        """The versions to serve of those that were found, the largest first."""
+        ordered = sorted(found, reverse=True)
+        if self.kind == "latest":
+            ordered = ordered[: self.count]
+        elif self.kind == "specific":
+            ordered = [version for version in ordered if version in self.versions]
+        return {version: found[version] for version in ordered}
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """A model of the configuration."""
+
+    name: str
+    base_path: Path
+    policy: Policy = Policy()
+    labels: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How calls to one signature are put together.
+
+    Attributes:
+        max_batch_size: most rows of one call, and of one batch where calls are not split.
+        batch_timeout: seconds that the first call of a batch waits for further ones.
+        max_enqueued_batches: batches that may wait for a thread, for each signature.
+        allowed_batch_sizes: sizes that batches are filled up to, rising; empty for any.
+        pad_variable_length_inputs: fill up rows of unequal inner shape, in place of refusing them.
+        max_execution_batch_size: most rows of one batch.
+        threads: batches that run at once; ``None`` where the file does not say.
+    """
+
+    max_batch_size: int = 1000
+    batch_timeout: float = 0.0
+    max_enqueued_batches: int = 10
+    allowed_batch_sizes: tuple[int, ...] = ()
+    pad_variable_length_inputs: bool = False
+    max_execution_batch_size: int = 1000
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """The flags of ``rawbert serve`` under their own names, which are tensorflow_model_server's.
+
+    ``host`` is ours. A ``max_num_load_retries`` of ``None`` is TensorFlow Serving's 5, but none for what is loaded at
+    the start, where somebody waits for the answer. A ``grpc_max_threads`` of ``None`` refuses no call that can wait.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    grpc_socket_path: str = ""
+    grpc_max_threads: int | None = None
+    grpc_channel_arguments: str = ""
+    model_name: str = "default"
+    model_base_path: str = ""
+    model_config_file: str = ""
+    model_config_file_poll_wait_seconds: int = 0
+    file_system_poll_wait_seconds: int = 1
+    enable_batching: bool = False
+    batching_parameters_file: str = ""
+    enable_per_model_batching_parameters: bool = False
+    enable_model_warmup: bool = True
+    num_request_iterations_for_warmup: int = 0
+    max_num_load_retries: int | None = None
+    load_retry_interval_micros: int = 60_000_000
+    allow_version_labels_for_unavailable_models: bool = False
+    enable_grpc_healthcheck_service: bool = False
+    enable_serialization_as_tensor_content: bool = False
+    saved_model_tags: str = "serve"
+    tensorflow_session_parallelism: int = 0
+    tensorflow_intra_op_parallelism: int = 0
+    tensorflow_inter_op_parallelism: int = 0
+
+
+def parse_models(config: Any) -> dict[str, ModelSettings]:
+    """The models of a ModelServerConfig message or of its text, by name.
+
+    Raises:
+        Failure: INVALID_ARGUMENT, in TensorFlow Serving's words.
+    """
+    if isinstance(config, str):
+        try:
+            config = text_format.Parse(config, model_server_config_pb2.ModelServerConfig())
+        except text_format.ParseError as error:
+            raise _invalid(f"it is no ModelServerConfig text proto: {error}") from error
+    if config.WhichOneof("config") != "model_config_list":
+        raise _invalid(
+            "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
+            "supported"
+        )
+    models: dict[str, ModelSettings] = {}
+    for model in config.model_config_list.config:
+        if model.name in models:
+            raise _invalid(f"Illegal to list model {model.name} multiple times in config list")
+        models[model.name] = _settings(model)
+    return models
+
+
+def _settings(model: Any) -> ModelSettings:
+    if not model.name:
+        raise _invalid("a model of the config list has no name")
+    # model_type, deprecated: 1 is TENSORFLOW.
+    platform = model.model_platform or (_PLATFORM if model.model_type == 1 else "")
+    if not platform:
+        raise _invalid(
+            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+            f"ModelServerConfig::model_platform, model name is {model.name}"
+        )
+    if platform != _PLATFORM:
+        raise _invalid(
+            f"Illegal to change a model's platform. For model {model.name} platform was {_PLATFORM} and new platform "
+            f"requested is {platform}"
+        )
+    if not model.base_path.startswith("/"):
+        raise _invalid(
+            f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
+        )
+    return ModelSettings(
+        model.name, Path(model.base_path), _policy(model.model_version_policy), MappingProxyType(
+            dict(model.version_labels)
+        )
+    )  # fmt: skip
+
+
+def _policy(policy: Any) -> Policy:
+    kind = policy.WhichOneof("policy_choice") or "latest"
+    if kind == "specific":
+        if not policy.specific.versions:
+            raise _invalid("a specific version policy needs at least one version")
+        return Policy("specific", versions=frozenset(policy.specific.versions))
+    # latest(0) is latest(1).
+    return Policy(kind, count=max(1, policy.latest.num_versions))
+
+
+def parse_batching(text: str) -> Batching:
+    """The parameters of a BatchingParameters text proto.
+
+    Raises:
+        Failure: INVALID_ARGUMENT; the text cannot be parsed, or its values contradict each other.
+    """
+    try:
+        message = text_format.Parse(text, _BatchingParameters())
+    except text_format.ParseError as error:
+        raise _invalid(f"it is no BatchingParameters text proto: {error}") from error
+    most = _value(message, "max_batch_size", 1000)
+    split = message.enable_large_batch_splitting.value
+    largest = _value(message, "max_execution_batch_size", most) if split else most
+    timeout = _value(message, "batch_timeout_micros", 0)
+    enqueued = _value(message, "max_enqueued_batches", 10)
+    threads = _value(message, "num_batch_threads", None)
+    allowed = tuple(message.allowed_batch_sizes)
+    for name, value, least in (
+        ("max_batch_size", most, 1),
+        ("batch_timeout_micros", timeout, 0),
+        ("max_enqueued_batches", enqueued, 1),
+        ("max_execution_batch_size", largest, 1),
+        ("num_batch_threads", threads, 1),
+    ):
+        if value is not None and value < least:
+            raise _invalid(f"{name} must be at least {least}; was {value}")
+    if largest > most:
+        raise _invalid(f"max_execution_batch_size must not exceed max_batch_size; was {largest}, and {most}")
+    if allowed and allowed[-1] != largest:
+        what = "max_execution_batch_size" if split else "max_batch_size"
+        raise _invalid(
+            f"Last entry in allowed_batch_sizes must match {what}; last entry was {allowed[-1]}; expected {largest}"
+        )
+    if any(left >= right for left, right in itertools.pairwise(allowed)) or min(allowed, default=1) < 1:
+        raise _invalid("allowed_batch_sizes entries must be positive and in increasing order")
+    return Batching(most, timeout / 1e6, enqueued, allowed, message.pad_variable_length_inputs, largest, threads)
+
+
+def _value(message: Any, name: str, otherwise: Any) -> Any:
+    return getattr(message, name).value if message.HasField(name) else otherwise
+
+
+def _invalid(message: str) -> Failure:
+    return Failure(Code.INVALID_ARGUMENT, message)
+
+
+def _batching_message() -> Any:
+    """The message BatchingParameters, which tensorflow-serving-api leaves out.
+
+    Numbers: tensorflow_serving/servables/tensorflow/session_bundle_config.proto.
+    """
+    file = descriptor_pb2.FileDescriptorProto(
+        name="rawbert_batching.proto", package="rawbert", syntax="proto3", dependency=["google/protobuf/wrappers.proto"]
+    )
+    message = file.message_type.add(name="BatchingParameters")
+    for number, name, kind in (
+        (1, "max_batch_size", "Int64Value"),
+        (2, "batch_timeout_micros", "Int64Value"),
+        (3, "max_enqueued_batches", "Int64Value"),
+        (4, "num_batch_threads", "Int64Value"),
+        (5, "thread_pool_name", "StringValue"),
+        (8, "enable_large_batch_splitting", "BoolValue"),
+        (9, "max_execution_batch_size", "Int64Value"),
+    ):
+        message.field.add(name=name, number=number, label=1, type=11, type_name=f".google.protobuf.{kind}")
+    message.field.add(name="allowed_batch_sizes", number=6, label=3, type=3)
+    message.field.add(name="pad_variable_length_inputs", number=7, label=1, type=8)
+    pool = descriptor_pool.DescriptorPool()
+    wrappers = descriptor_pb2.FileDescriptorProto()
+    wrappers_pb2.DESCRIPTOR.CopyToProto(wrappers)
+    pool.Add(wrappers)
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("rawbert.BatchingParameters"))
+
+
+_BatchingParameters = _batching_message()
