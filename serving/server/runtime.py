@@ -154,7 +154,7 @@ class SavedModel:
 
 def _failure(error: Exception) -> Failure:
     if isinstance(error, tf.errors.OpError):
-        if isinstance(error, tf.errors.UnknownError) and "No such file or directory" in error.message:
+        if error.error_code == tf.errors.UNKNOWN and "No such file or directory" in error.message:
             # Python's loader of variables loses the status.
             return Failure(tf.errors.NOT_FOUND, error.message)
         return Failure(error.error_code, error.message)
