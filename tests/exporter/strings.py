@@ -109,6 +109,7 @@ class Case:
     added: tuple[str, ...]
 
 
+@functools.cache
 def case(settings: str, added: str) -> Case:
     """Make a tokenizer with one of the :data:`SETTINGS` and of the sets of :data:`ADDED` tokens."""
     from rawbert.exporter.sources.checkpoint import AddedToken, TokenizerRules

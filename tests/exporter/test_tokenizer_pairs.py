@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from rawbert.exporter import ConfigError
+from rawbert.exporter import ConfigError, VerificationError
 from rawbert.exporter.config import (
     TRUNCATION_SIDES,
     TRUNCATION_STRATEGIES,
@@ -62,9 +63,17 @@ def check(rows, rules, texts: list[tuple[str, ...]], tokenize, length: int, opti
     return refused
 
 
+#: All of them take a while.
+LENGTHS = pytest.mark.parametrize(
+    "lengths", [(*range(3, 66), *range(66, 513, 19), 512), pytest.param(range(3, 513), marks=pytest.mark.slow)],
+    ids=["many", "all"],
+)  # fmt: skip
+
+
+@LENGTHS
 @pytest.mark.parametrize("strategy", TRUNCATION_STRATEGIES)
 @pytest.mark.parametrize("side", TRUNCATION_SIDES)
-def test_random_pairs_at_every_length(tiny_tokenizer, checkpoint, data: Path, side: str, strategy: str):
+def test_random_pairs(tiny_tokenizer, checkpoint, data: Path, side: str, strategy: str, lengths: Iterable[int]):
     import tensorflow as tf
 
     rng = random.Random(f"{side} {strategy}")
@@ -72,12 +81,13 @@ def test_random_pairs_at_every_length(tiny_tokenizer, checkpoint, data: Path, si
     tokenize = reference(data / "tiny_bert", 3, options)
     pairs = [(random_text(rng), random_text(rng)) for _ in range(80)]
     rows = tiny_tokenizer._rows(tf.constant([pair[at].encode() for at in (0, 1) for pair in pairs]))
-    refused = sum(check(rows, checkpoint.tokenizer, pairs, tokenize, length, options) for length in range(3, 513))
+    refused = sum(check(rows, checkpoint.tokenizer, pairs, tokenize, length, options) for length in lengths)
     assert (refused > 0) == (strategy != "longest_first")
 
 
+@LENGTHS
 @pytest.mark.parametrize("side", TRUNCATION_SIDES)
-def test_random_texts_at_every_length(tiny_tokenizer, checkpoint, data: Path, side: str):
+def test_random_texts(tiny_tokenizer, checkpoint, data: Path, side: str, lengths: Iterable[int]):
     import tensorflow as tf
 
     rng = random.Random(side)
@@ -85,7 +95,7 @@ def test_random_texts_at_every_length(tiny_tokenizer, checkpoint, data: Path, si
     tokenize = reference(data / "tiny_bert", 3, options)
     texts = [(random_text(rng),) for _ in range(80)]
     rows = tiny_tokenizer._rows(tf.constant([text.encode() for (text,) in texts]))
-    for length in range(3, 513):
+    for length in lengths:
         check(rows, checkpoint.tokenizer, texts, tokenize, length, options)
 
 
@@ -114,7 +124,7 @@ def test_a_strategy_for_pairs_is_refused_without_pairs():
     ("source", "settings"),
     [
         ("tiny_bert", {"truncation_strategy": "only_second", "truncation_side": "left"}),
-        ("hub_bert", {"encoder_impl": "native"}),
+        pytest.param("hub_bert", {"encoder_impl": "native"}, marks=pytest.mark.slow),
         pytest.param("hub_bert", {"encoder_impl": "hub", "pooling": "mean"}, marks=pytest.mark.slow),
     ],
 )
@@ -122,8 +132,8 @@ def test_a_pair_export_is_verified_and_answers(data: Path, tmp_path: Path, sourc
     import tensorflow as tf
     from rawbert.exporter import export
 
-    config = ExportConfig(encoder=data / source, output=tmp_path / "m", pair=True, max_seq_length=24, **settings)
-    bundle = export(config)
+    settings = {"pair": True, "max_seq_length": 24, "target_serving": "2.12", **settings}
+    bundle = export(ExportConfig(encoder=data / source, output=tmp_path / "m", **settings))
     assert bundle.manifest["tokenization"]["pair"] is True
     assert bundle.manifest["verification"]["texts"] > 10  # only_second refuses long first texts
     loaded = tf.saved_model.load(str(bundle.path))
@@ -134,3 +144,22 @@ def test_a_pair_export_is_verified_and_answers(data: Path, tmp_path: Path, sourc
     pooled = loaded.signatures["pooled"]
     there, back = pooled(text=first, text_pair=second), pooled(text=second, text_pair=first)
     assert abs(there["pooled_output"] - back["pooled_output"]).numpy().max() > 1e-4
+
+
+def test_a_pair_export_whose_encoder_does_not_see_the_types_is_refused(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from rawbert.exporter import export, savedmodel
+
+    choose = savedmodel.choose_encoder
+
+    def blind(checkpoint, impl: str, pair: bool):
+        name, encoder = choose(checkpoint, impl, pair)
+        call = encoder.__class__.__call__
+        monkeypatch.setattr(encoder.__class__, "__call__", lambda self, ids, mask, types=None: call(self, ids, mask))
+        return name, encoder
+
+    monkeypatch.setattr(savedmodel, "choose_encoder", blind)
+    config = ExportConfig(data / "tiny_bert", tmp_path / "m", pair=True, signatures=("pooled",))
+    with pytest.raises(VerificationError, match=r"pooled\.pooled_output is off by"):
+        export(config)

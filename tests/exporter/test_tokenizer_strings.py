@@ -19,9 +19,7 @@ def check(each: Case, tokenizer_of, count: int, seed: int, *, plain: bool = Fals
     assert not wrong, f"{len(wrong)} of {count} differ, so {min(wrong, key=len)}"
 
 
-@pytest.mark.parametrize(
-    ("settings", "added"), [("uncased", "flags"), ("cased", "flags"), ("accents kept", "special"), ("raw", "none")]
-)
+@pytest.mark.parametrize(("settings", "added"), [("uncased", "flags"), ("accents kept", "special"), ("raw", "none")])
 def test_random_strings(tokenizer_of, settings: str, added: str):
     check(case(settings, added), tokenizer_of, 1500, 1)
 
@@ -41,7 +39,8 @@ def test_many_random_strings(tokenizer_of, settings: str, added: str):
 @pytest.fixture(scope="module")
 def uncased(tokenizer_of) -> tuple:
     each = case("uncased", "flags")
-    return each.reference, tokenizer_of(each.rules, 10**6)
+    each.reference.encode_special_tokens = False
+    return each.reference, tokenizer_of(each.rules, 10**6, TokenizerOptions())
 
 
 @pytest.mark.parametrize(

@@ -61,12 +61,14 @@ def test_every_scalar_value_within_a_word(lowercase: bool):
         check(reference, graph, [f"a{chr(code)}b c" for code in codes[start : start + 50_000]])
 
 
-@pytest.mark.parametrize("pair", [False, True])
+@pytest.mark.parametrize("pair", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_an_export_is_held_to_tensorflow_text(data: Path, tmp_path: Path, pair: bool):
     import tensorflow as tf
     from rawbert.exporter import export
 
-    config = ExportConfig(data / "tiny_bert", tmp_path / "m", tokenizer="tf-text", pair=pair, max_seq_length=12)
+    config = ExportConfig(
+        data / "tiny_bert", tmp_path / "m", tokenizer="tf-text", pair=pair, max_seq_length=12, target_serving="2.12"
+    )
     bundle = export(config)
     assert bundle.manifest["tokenization"]["tokenizer"] == "tf-text"
     tokenize = tf.saved_model.load(str(bundle.path)).signatures["tokenize"]
