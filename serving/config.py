@@ -52,7 +52,10 @@ class RetryPolicy:
         max_attempts: attempts after which a lost connection or a server that is not there is raised; 1 switches
             retries off. Calls that a busy server refused unrun do not count: those go on until the deadline.
         initial_backoff: seconds before the second attempt; doubled before each further one, with jitter.
-        max_backoff: most seconds between two attempts.
+        max_backoff: most seconds between two attempts; a quarter of it where the server is only busy.
+        hedge_after: seconds after which a call of a single part that is not answered yet is made a second time, to
+            another server where there is one; the first answer counts. It cuts the longest waits, and costs the
+            server the whole price of the second call. ``None`` switches it off.
         budget: retries that all calls of the client may make beyond the number of calls that were answered.
 
     Raises:
@@ -63,12 +66,15 @@ class RetryPolicy:
     initial_backoff: float = 0.02
     max_backoff: float = 1.0
     budget: int = 1000
+    hedge_after: float | None = None
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
             raise ValueError(f"max_attempts is {self.max_attempts}: the first attempt counts")
         if not 0 < self.initial_backoff <= self.max_backoff:
             raise ValueError("initial_backoff must be above 0, and at most max_backoff")
+        if self.hedge_after is not None and self.hedge_after <= 0:
+            raise ValueError(f"hedge_after is {self.hedge_after}: give seconds above 0, or None")
         if self.budget < 0:
             raise ValueError(f"budget is {self.budget}: it must not be negative")
 

@@ -6,6 +6,7 @@ and tell it what came back. It keeps the order of the parts, their version, thei
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -50,7 +51,9 @@ class Part(Generic[T]):
     deadline: float | None = None
     due: float = 0.0
     started: bool = False
-    flying: bool = False
+    flying: int = 0
+    sent: float = 0.0
+    server: int = 0
     attempts: int = 0
     refusals: int = 0
     avoid: frozenset[int] = frozenset()
@@ -100,6 +103,7 @@ class Exchange(Generic[T]):
     pinned: int | None = None
     _order: deque[Part[T]] = field(default_factory=deque)
     _ended: bool = False
+    _fed: int = 0
 
     @property
     def wants(self) -> bool:
@@ -113,6 +117,7 @@ class Exchange(Generic[T]):
 
     def feed(self, part: Part[T]) -> None:
         """A further part."""
+        self._fed += 1
         self._order.append(part)
 
     def end(self) -> None:
@@ -128,6 +133,8 @@ class Exchange(Generic[T]):
         room = self.concurrency - sum(part.flying for part in self._order)
         attempts = []
         for part in self._order:
+            if self._hedges(part) <= now:
+                attempts.append(self._send(part, now))
             if room <= 0:
                 break
             if part.answer is None and not part.flying and part.due <= now:
@@ -137,10 +144,11 @@ class Exchange(Generic[T]):
 
     def wait(self, now: float) -> float | None:
         """Seconds after which :meth:`due` has something to say, whatever comes in meanwhile."""
-        if sum(part.flying for part in self._order) >= self.concurrency:
-            return None
-        times = [part.due for part in self._order if part.answer is None and not part.flying]
-        return max(min(times) - now, 0.0) if times else None
+        times = [self._hedges(part) for part in self._order]
+        if sum(part.flying for part in self._order) < self.concurrency:
+            times += [part.due for part in self._order if part.answer is None and not part.flying]
+        soonest = min(times, default=math.inf)
+        return None if soonest == math.inf else max(soonest - now, 0.0)
 
     def ready(self) -> Iterator[Answer[T]]:
         """Answers that are next in order; each is handed out once."""
@@ -157,8 +165,10 @@ class Exchange(Generic[T]):
             ModelVersionChanged: another version answered than was asked for.
         """
         part = attempt.part
-        part.flying = False
+        part.flying -= 1
         self.balancer.answered(attempt.server)
+        if part.answer is not None:
+            return  # A hedged call, answered twice.
         answer = part.decode(data)
         self.budget.refund()
         if self.pin and answer.version is not None:
@@ -177,12 +187,14 @@ class Exchange(Generic[T]):
             ServingError: it cannot be, or need not be, sent again.
         """
         part = attempt.part
-        part.flying = False
+        part.flying -= 1
         verdict = retry.verdict(code, details)
         if verdict is retry.Verdict.AGAIN:
             self.balancer.failed(attempt.server, now)
         else:
             self.balancer.answered(attempt.server)
+        if part.answer is not None or (part.flying and verdict is not retry.Verdict.NEVER):
+            return  # A hedged call: the other one counts.
         if attempt.pinned is not None and code is grpc.StatusCode.NOT_FOUND:
             part.without |= {attempt.server}
             if len(part.without) < self.balancer.count:
@@ -211,14 +223,20 @@ class Exchange(Generic[T]):
         if verdict is retry.Verdict.BUSY:
             part.attempts -= 1
             part.refusals += 1
-            pause = retry.backoff(self.policy, part.refusals)
+            pause = retry.backoff(self.policy, part.refusals, verdict)
         elif part.attempts >= self.policy.max_attempts or not self.budget.spend():
             raise error
         else:
-            pause = retry.backoff(self.policy, part.attempts)
+            pause = retry.backoff(self.policy, part.attempts, verdict)
         if part.deadline is not None and now + pause >= part.deadline:
             raise error
         part.due = now + pause
+
+    def _hedges(self, part: Part[T]) -> float:
+        """When a part that is on its way is sent a second time; only calls of a single part are."""
+        if self.policy.hedge_after is None or part.flying != 1 or not self._ended or self._fed > 1:
+            return math.inf
+        return part.sent + self.policy.hedge_after
 
     def _open(self) -> int:
         return sum(part.answer is None for part in self._order)
@@ -233,8 +251,11 @@ class Exchange(Generic[T]):
             raise from_status(grpc.StatusCode.DEADLINE_EXCEEDED, "", self.what, ", ".join(self.names))
         server = self.server
         if server is None:
-            server = self.balancer.pick(now, part.without or part.avoid)
-        part.flying = True
+            # A second call beside the first one goes to another server.
+            avoid = frozenset({part.server}) if part.flying else part.without or part.avoid
+            server = self.balancer.pick(now, avoid)
+        part.server, part.sent = server, now
+        part.flying += 1
         part.attempts += 1
         return Attempt(part, server, part.build(self.pinned), left, self.pinned, now)
 

@@ -59,9 +59,13 @@ def batch_limit(code: grpc.StatusCode, details: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def backoff(policy: RetryPolicy, failures: int) -> float:
-    """Seconds to wait after the ``failures``-th failure: doubled each time, and jittered from half to whole."""
-    longest = min(policy.max_backoff, policy.initial_backoff * 2.0 ** min(failures - 1, 30))
+def backoff(policy: RetryPolicy, failures: int, verdict: Verdict) -> float:
+    """Seconds to wait after the ``failures``-th failure: doubled each time, and jittered from half to whole.
+
+    A busy server refuses cheaply and has room again soon: a quarter of ``max_backoff`` is the most there.
+    """
+    most = policy.max_backoff / 4 if verdict is Verdict.BUSY else policy.max_backoff
+    longest = min(most, policy.initial_backoff * 2.0 ** min(failures - 1, 30))
     return longest * random.uniform(0.5, 1.0)
 
 

@@ -45,7 +45,9 @@ class Fake(grpc.GenericRpcHandler):  # type: ignore[misc]
         self.before = before
         self.versions = [1]
         self.sizes: list[int] = []
-        self._server = grpc.server(ThreadPoolExecutor(32), handlers=[self], options=[("grpc.so_reuseport", 0)])
+        self._server = grpc.server(
+            ThreadPoolExecutor(128, thread_name_prefix="server"), handlers=[self], options=[("grpc.so_reuseport", 0)]
+        )
         if credentials is None:
             self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
         else:

@@ -229,6 +229,28 @@ def test_hook() -> None:
         }
 
 
+def test_hedging_goes_around_a_slow_server() -> None:
+    with Fake(lambda request: time.sleep(0.6)) as slow, Fake() as quick:
+        address = [slow.address, quick.address]
+        hedged = RetryPolicy(hedge_after=0.05)
+
+        def four(client: Client) -> float:
+            begun = time.monotonic()
+            for at in range(4):
+                assert client.embed([str(at)])[0, 1] == at
+            return time.monotonic() - begun
+
+        with Client(address, model="m") as client:
+            assert four(client) > 1.1
+        with Client(address, model="m", retry=hedged) as client:
+            assert four(client) < 0.6
+        with Client(quick.address, model="m", retry=hedged, max_batch_size=5) as client:
+            quick.sizes.clear()
+            quick.before = lambda request: time.sleep(0.1)
+            client.embed(texts(50))
+            assert len(quick.sizes) == 10  # Calls of several parts are not hedged.
+
+
 def test_servers_in_turn() -> None:
     with Fake() as one, Fake() as two, Client([one.address, two.address, "127.0.0.1:1"], model="m") as client:
         for at in range(60):

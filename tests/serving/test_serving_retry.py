@@ -1,0 +1,80 @@
+"""Which failures are sent again, and when: without a server or a clock."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+from rawbert.serving import RetryPolicy
+from rawbert.serving.channel import Balancer
+from rawbert.serving.retry import Budget, Verdict, backoff, batch_limit, verdict
+
+CODE = grpc.StatusCode
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "expected"),
+    [
+        (CODE.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted", Verdict.BUSY),
+        (CODE.RESOURCE_EXHAUSTED, "Stream removed (CLIENT: Received message larger than max (5 vs. 4))", Verdict.NEVER),
+        (CODE.RESOURCE_EXHAUSTED, "quota", Verdict.NEVER),
+        (CODE.UNAVAILABLE, "The batch scheduling queue to which this task was submitted is full", Verdict.BUSY),
+        (CODE.UNAVAILABLE, "Stream removed (Socket closed)", Verdict.AGAIN),
+        (CODE.UNAVAILABLE, "", Verdict.AGAIN),
+        (CODE.UNAVAILABLE, "Ssl handshake failed (TSI_PROTOCOL_FAILURE)", Verdict.NEVER),
+        (CODE.INTERNAL, "Received RST_STREAM with error code 2", Verdict.AGAIN),
+        (CODE.INTERNAL, "XLA compilation disabled", Verdict.NEVER),
+        (CODE.UNKNOWN, "Stream removed", Verdict.AGAIN),
+        (CODE.CANCELLED, "Locally cancelled by application!", Verdict.NEVER),
+        (CODE.DEADLINE_EXCEEDED, "Deadline Exceeded", Verdict.NEVER),
+        (CODE.INVALID_ARGUMENT, "Stream removed", Verdict.NEVER),
+    ],
+)
+def test_verdicts(code: grpc.StatusCode, details: str, expected: Verdict) -> None:
+    assert verdict(code, details) is expected
+
+
+def test_batch_limit() -> None:
+    message = "Task size 65 is larger than maximum input batch size 64"
+    assert batch_limit(CODE.INVALID_ARGUMENT, message) == 64
+    assert batch_limit(CODE.INTERNAL, message) is batch_limit(CODE.INVALID_ARGUMENT, "else") is None
+
+
+def test_waits_double_up_to_a_limit() -> None:
+    policy = RetryPolicy(initial_backoff=0.1, max_backoff=2)
+    for failures, longest in ((1, 0.1), (2, 0.2), (5, 1.6), (6, 2.0), (1000, 2.0)):
+        waits = [backoff(policy, failures, Verdict.AGAIN) for _ in range(200)]
+        assert longest / 2 <= min(waits) < max(waits) <= longest
+    assert max(backoff(policy, 50, Verdict.BUSY) for _ in range(200)) <= 0.5
+
+
+def test_the_budget() -> None:
+    budget = Budget(2)
+    assert [budget.spend() for _ in range(3)] == [True, True, False]
+    budget.refund()
+    assert [budget.spend() for _ in range(2)] == [True, False]
+    for _ in range(5):
+        budget.refund()
+    assert [budget.spend() for _ in range(3)] == [True, True, False]
+
+
+def test_servers_in_turn_and_past_those_that_failed() -> None:
+    balancer = Balancer(3)
+    assert [balancer.pick(0) for _ in range(6)] == [0, 1, 2, 0, 1, 2]
+    balancer.failed(1, now=10.0)
+    assert {balancer.pick(10.01) for _ in range(6)} == {0, 2}
+    assert {balancer.pick(10.01, frozenset({0})) for _ in range(6)} == {2}
+    assert 1 in [balancer.pick(11.0) for _ in range(3)]
+    for server in (0, 2, 1):
+        balancer.failed(server, now=20.0)
+    assert balancer.pick(20.01) in (0, 2)  # The first that may be tried again: 1 failed twice.
+    balancer.answered(1)
+    assert {balancer.pick(20.01) for _ in range(3)} == {1}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"max_attempts": 0}, {"initial_backoff": 0}, {"initial_backoff": 2}, {"budget": -1}, {"hedge_after": 0}],
+)
+def test_policies_that_cannot_be(settings: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        RetryPolicy(**settings)  # type: ignore[arg-type]
