@@ -5,6 +5,7 @@ Everything here that changes something holds the lock of models.config, so two o
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -104,8 +105,11 @@ def publish(staging: Staging, config: Path, folder: Path, name: str, served_from
         path, version = staging.publish()
         if entry is None:
             # Then: a server waits for ever for a model without versions.
-            models.add(name, str(PurePosixPath(served_from, folder.name)))
-            models.save()
+            try:
+                models.add(name, str(PurePosixPath(served_from, folder.name)))
+                models.save()
+            except ModelConfigError as error:
+                raise ModelConfigError(f"version {version} is published ({path}), but {error}") from error
     return path, version
 
 
@@ -113,9 +117,14 @@ def check(config: Path, folder: Path, name: str) -> None:
     """Refuse a models.config to which the model cannot be added, before anything is done for it.
 
     Raises:
-        ModelConfigError: it cannot be parsed, or has the name for another model.
+        ModelConfigError: it cannot be parsed or written, or has the name for another model.
     """
     _claim(modelconfig.read(config), folder, name)
+    if config.parent.is_dir() and not os.access(config.parent, os.W_OK):
+        raise ModelConfigError(
+            f"{config} cannot be written: no permission for its folder; mend that, or leave the file alone with "
+            "--no-models-config"
+        )
 
 
 def _claim(models: ModelConfig, folder: Path, name: str) -> None:
