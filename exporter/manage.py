@@ -74,19 +74,19 @@ def find(model: str, models: Path) -> Model:
     Raises:
         ModelConfigError: there is none.
     """
-    for folder in (Path(model), models / model):
-        if folder.is_dir():
-            folder = folder.absolute()
-            return Model(folder, folder.parent / modelconfig.FILE)
-    entry = modelconfig.read(models / modelconfig.FILE).find(model)
-    if entry is not None:
-        folder = (models / PurePosixPath(entry.base_path).name).absolute()
-        if folder.is_dir():
-            return Model(folder, folder.parent / modelconfig.FILE)
-    raise ModelConfigError(
-        f"there is no model {model}: neither a folder of that path, nor one of that name in {models} "
-        "(--models names another folder)"
-    )
+    found = [folder for folder in (Path(model), models / model) if folder.is_dir()]
+    if not found:
+        entry = modelconfig.read(models / modelconfig.FILE).find(model)
+        if entry is not None:
+            found = [folder for folder in (models / PurePosixPath(entry.base_path).name,) if folder.is_dir()]
+    if not found:
+        raise ModelConfigError(
+            f"there is no model {model}: neither a folder of that path, nor one of that name in {models} "
+            "(--models names another folder)"
+        )
+    # The checkpoint may have the model's name: what has versions is meant.
+    folder = max(found, key=lambda each: bool(bundle.versions(each))).absolute()
+    return Model(folder, folder.parent / modelconfig.FILE)
 
 
 def publish(staging: Staging, config: Path, folder: Path, name: str, served_from: str) -> tuple[Path, int]:

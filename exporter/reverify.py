@@ -16,9 +16,9 @@ from .errors import ConfigError, CorruptSource, VerificationError
 
 __all__ = ["TF32", "job_of", "verify_folder", "verify_server", "version_folder"]
 
-#: Tolerance and smallest cosine for a GPU that multiplies in TF32, with 10 bits of mantissa in place of 23. Rounding the
-#: operands of all-MiniLM-L6-v2 (6 layers) so moves its vectors by 4.7e-4 at most, and a cosine to 0.999998; ten times
-#: that leaves room for deeper models. A wrong tokenizer, layer or pooling is off by far more.
+#: Tolerance and smallest cosine for a GPU that multiplies in TF32, with 10 bits of mantissa in place of 23. Rounding
+#: the operands of all-MiniLM-L6-v2 (6 layers) so moves its vectors by 4.7e-4 at most, and a cosine to 0.999998; ten
+#: times that leaves room for deeper models. A wrong tokenizer, layer or pooling is off by far more.
 TF32 = (5e-3, 0.9999)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from rawbert.exporter import ModelConfigError, manage, modelconfig
+from rawbert.exporter.bundle import Staging
 from test_modelconfig import models as parsed
 
 
@@ -95,9 +96,11 @@ def test_an_export_adds_its_model_and_keeps_labels_loaded(data: Path, tmp_path: 
     )
     model.config.write_text(text, encoding="utf-8")
     manage.promote(model, 1, "stable")
-    export(ExportConfig(**settings))
+    with Staging(model.folder, None, False) as staging:
+        assert manage.publish(staging, model.config, model.folder, "m", "/models") == (model.folder / "2", 2)
     assert config(model).model_version_policy.latest.num_versions == 2
-    export(ExportConfig(**settings, models_config=False))
+    with Staging(model.folder, None, False) as staging:
+        staging.publish()  # as with --no-models-config
     assert config(model).model_version_policy.latest.num_versions == 2
     name, found = manage.versions(model)
     assert name == "m"
@@ -114,6 +117,7 @@ def test_the_commands(model: manage.Model, monkeypatch: pytest.MonkeyPatch) -> N
     from rawbert.serving.cli.app import rawbert
 
     monkeypatch.chdir(model.folder.parents[1])
+    Path("m").mkdir()  # what it was exported from, say
 
     def run(*arguments: str) -> str:
         result = CliRunner().invoke(rawbert, arguments)
@@ -245,7 +249,7 @@ def killed_at_random(folder: Path, times: int) -> int:
         process.kill()
         published += "published" in process.communicate()[0]
         look(folder, whole)
-    with manage.Staging(folder, None, False):
+    with Staging(folder, None, False):
         hidden = [name for name in os.listdir(folder) if name.startswith(".rawbert-")]
         assert len(hidden) == 2, hidden  # its own folder and lock: what the killed ones left is gone
     assert all(name.isdigit() for name in os.listdir(folder))
