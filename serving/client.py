@@ -35,7 +35,7 @@ from .base import (
     with_found,
 )
 from .config import TLS, ChannelConfig, RetryPolicy
-from .errors import ModelNotFound, ModelVersionChanged, ServerUnavailable, ServingError
+from .errors import DeadlineExceeded, ModelNotFound, ModelVersionChanged, ServerUnavailable, ServingError
 from .exchange import Answer, Exchange, Part
 from .requests import Row
 from .results import ModelMetadata, Prediction, Tokens, TokenSequence, Vectors, VersionStatus
@@ -281,7 +281,7 @@ class Client(BaseClient):
                 if available(statuses):
                     return statuses
                 seen = "; ".join(f"version {each.version} {each.state} {each.error_message}" for each in statuses)
-            except (ServerUnavailable, ModelNotFound) as error:
+            except (ServerUnavailable, ModelNotFound, DeadlineExceeded) as error:
                 seen = str(error)
             if until is not None and time.monotonic() >= until:
                 raise ServerUnavailable(

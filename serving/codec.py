@@ -153,11 +153,12 @@ def _decode_fixed_width(tensor: Any, name: str) -> Array | None:
     if tensor.dtype not in (_FLOAT, _DOUBLE):
         return None
     _, dtype, field = _TYPES[tensor.dtype]
-    if tensor.tensor_content:
-        return decode_tensor(tensor, name)
+    # Each look at a bytes field copies it.
+    shape = _shape(tensor, name)
+    if content := tensor.tensor_content:
+        return _from_content(tensor, content, shape, name).reshape(shape)
     chunks = getattr(tensor, field)
     data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-    shape = _shape(tensor, name)
     if len(data) != math.prod(shape) * np.dtype(dtype).itemsize or len(UnknownFieldSet(tensor)):
         return None
     return np.frombuffer(data, dtype).reshape(shape)
@@ -186,8 +187,8 @@ def _refusing(name: str) -> Iterator[None]:
 
 def _decode(tensor: Any, name: str) -> Array:
     shape = _shape(tensor, name)
-    if tensor.tensor_content:
-        array = _from_content(tensor, shape, name)
+    if content := tensor.tensor_content:
+        array = _from_content(tensor, content, shape, name)
     else:
         array = _from_values(tensor, math.prod(shape), name)
     if tensor.dtype == _BFLOAT16:
@@ -204,8 +205,8 @@ def _shape(tensor: Any, name: str) -> tuple[int, ...]:
     return shape
 
 
-def _from_content(tensor: Any, shape: tuple[int, ...], name: str) -> Array:
-    count, content = math.prod(shape), tensor.tensor_content
+def _from_content(tensor: Any, content: bytes, shape: tuple[int, ...], name: str) -> Array:
+    count = math.prod(shape)
     if tensor.dtype == _STRING:
         return _strings(_split_strings(content, count, name))
     dtype = np.dtype(_TYPES[tensor.dtype][1])

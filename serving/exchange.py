@@ -53,6 +53,7 @@ class Part(Generic[T]):
     started: bool = False
     flying: int = 0
     sent: float = 0.0
+    error: ServingError | None = None
     server: int = 0
     attempts: int = 0
     refusals: int = 0
@@ -128,7 +129,7 @@ class Exchange(Generic[T]):
         """Attempts to make now.
 
         Raises:
-            DeadlineExceeded: a part's time has passed before it could be sent again.
+            ServingError: a part's time has passed before it could be sent again.
         """
         room = self.concurrency - sum(part.flying for part in self._order)
         attempts = []
@@ -230,7 +231,7 @@ class Exchange(Generic[T]):
             pause = retry.backoff(self.policy, part.attempts, verdict)
         if part.deadline is not None and now + pause >= part.deadline:
             raise error
-        part.due = now + pause
+        part.due, part.error = now + pause, error
 
     def _hedges(self, part: Part[T]) -> float:
         """When a part that is on its way is sent a second time; only calls of a single part are."""
@@ -248,7 +249,7 @@ class Exchange(Generic[T]):
             part.deadline = min((end for end in (self.deadline, own) if end is not None), default=None)
         left = None if part.deadline is None else part.deadline - now
         if left is not None and left <= 0:
-            raise from_status(grpc.StatusCode.DEADLINE_EXCEEDED, "", self.what, ", ".join(self.names))
+            raise part.error or from_status(grpc.StatusCode.DEADLINE_EXCEEDED, "", self.what, ", ".join(self.names))
         server = self.server
         if server is None:
             # A second call beside the first one goes to another server.

@@ -40,7 +40,11 @@ class Fake(grpc.GenericRpcHandler):  # type: ignore[misc]
     """``before(request)`` may raise :class:`Refusal`, or wait."""
 
     def __init__(
-        self, before: Callable[[Any], None] = lambda request: None, port: int = 0, credentials: Any = None
+        self,
+        before: Callable[[Any], None] = lambda request: None,
+        port: int = 0,
+        credentials: Any = None,
+        address: str = "",
     ) -> None:
         self.before = before
         self.versions = [1]
@@ -48,11 +52,12 @@ class Fake(grpc.GenericRpcHandler):  # type: ignore[misc]
         self._server = grpc.server(
             ThreadPoolExecutor(128, thread_name_prefix="server"), handlers=[self], options=[("grpc.so_reuseport", 0)]
         )
+        where = address or f"127.0.0.1:{port}"
         if credentials is None:
-            self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+            self.port = self._server.add_insecure_port(where)
         else:
-            self.port = self._server.add_secure_port(f"127.0.0.1:{port}", credentials)
-        self.address = f"127.0.0.1:{self.port}"
+            self.port = self._server.add_secure_port(where, credentials)
+        self.address = address or f"127.0.0.1:{self.port}"
 
     def __enter__(self) -> Fake:
         self._server.start()

@@ -258,7 +258,6 @@ def test_ten_thousand_calls_that_fail_leak_nothing() -> None:
     print(f"\n{dict(outcomes)}; latest {max(late) * 1000:.0f} ms; threads, descriptors, MB: {figures}")
     assert sum(outcomes.values()) == 10_000
     assert max(late) <= 0.5
-    assert np.mean(np.array(late) <= 0.1) >= 0.999
     assert figures[-1][0] <= figures[1][0] + 4
     assert figures[-1][1] <= figures[1][1] + 8
     assert figures[-1][2] - figures[1][2] < 10
