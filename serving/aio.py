@@ -191,12 +191,21 @@ class AsyncClient(BaseClient):
         texts: Iterable[str | bytes] | AsyncIterable[str | bytes],
         *,
         signature_name: str = "embed",
+        follow_version: bool = False,
         timeout: Timeout = NOT_GIVEN,
         metadata: CallMetadata = (),
     ) -> AsyncIterator[Vectors]:
         """:meth:`embed` for a stream that does not fit in memory: one vector ``[dim]`` a text, in order.
 
         It reads ahead by a few parts at most, and only as the vectors are taken. ``timeout`` is for each part.
+
+        Args:
+            texts: any number of texts.
+            signature_name: another signature with the output ``embedding``.
+            follow_version: go on with another version where the one that answered the first texts is unloaded:
+                ``model_version`` of each vector tells. Their spaces differ; never put both into one index.
+            timeout: seconds for each part; ``None`` for no deadline.
+            metadata: as in :meth:`embed`.
 
         Raises:
             ModelVersionChanged: the version that answered the first texts was unloaded meanwhile.
@@ -205,6 +214,7 @@ class AsyncClient(BaseClient):
         exchange = self._exchange(
             channels.PREDICT, time.monotonic(), timeout, signature=signature_name, pin=True, each=True
         )
+        exchange.follow = follow_version
         decode = vectors(requests.VECTORS["embed"])
         batches = self._batches(requests.streamed(texts)) if isinstance(texts, Iterable) else self._abatches(texts)
         parts = _mapped(lambda rows: self._part(rows, signature_name, decode), batches)

@@ -207,12 +207,21 @@ class Client(BaseClient):
         texts: Iterable[str | bytes],
         *,
         signature_name: str = "embed",
+        follow_version: bool = False,
         timeout: Timeout = NOT_GIVEN,
         metadata: CallMetadata = (),
     ) -> Iterator[Vectors]:
         """:meth:`embed` for a stream that does not fit in memory: one vector ``[dim]`` a text, in order.
 
         It reads ahead by a few parts at most, and only as the vectors are taken. ``timeout`` is for each part.
+
+        Args:
+            texts: any number of texts.
+            signature_name: another signature with the output ``embedding``.
+            follow_version: go on with another version where the one that answered the first texts is unloaded:
+                ``model_version`` of each vector tells. Their spaces differ; never put both into one index.
+            timeout: seconds for each part; ``None`` for no deadline.
+            metadata: as in :meth:`embed`.
 
         Raises:
             ModelVersionChanged: the version that answered the first texts was unloaded meanwhile.
@@ -221,6 +230,7 @@ class Client(BaseClient):
         exchange = self._exchange(
             channels.PREDICT, time.monotonic(), timeout, signature=signature_name, pin=True, each=True
         )
+        exchange.follow = follow_version
         decode = vectors(requests.VECTORS["embed"])
         parts = (self._part(rows, signature_name, decode) for rows in self._batches(requests.streamed(texts)))
         for answer in self._run(channels.PREDICT, exchange, parts, metadata):

@@ -122,7 +122,7 @@ STATUS: dict[grpc.StatusCode, tuple[type[ServingError], str]] = {
     grpc.StatusCode.FAILED_PRECONDITION: (SignatureNotFound, "metadata() lists the model's signatures"),
     grpc.StatusCode.ABORTED: (ServerFault, "the server gave the call up"),
     grpc.StatusCode.OUT_OF_RANGE: (InvalidRequest, "the server refused the request"),
-    grpc.StatusCode.UNIMPLEMENTED: (ModelNotFound, "what listens at that address is no TensorFlow Serving"),
+    grpc.StatusCode.UNIMPLEMENTED: (ModelNotFound, "the server does not have this method; is it TensorFlow Serving?"),
     grpc.StatusCode.INTERNAL: (ServerFault, "the server failed; see its log"),
     grpc.StatusCode.UNAVAILABLE: (ServerUnavailable, "is the server running, and is the address right?"),
     grpc.StatusCode.DATA_LOSS: (ServerFault, "the server lost data; see its log"),

@@ -84,6 +84,7 @@ class Exchange(Generic[T]):
         deadline: when the whole call must have ended.
         concurrency: parts on their way at once.
         pin: whether all parts must be answered by the version that answered first.
+        follow: whether parts that were not answered yet go to another version where the pinned one is gone.
         server: the one server that is asked, where it is not whichever is next.
         anonymous: whether the connection is TLS without a client certificate.
         learn: told the server's batch limit.
@@ -98,6 +99,7 @@ class Exchange(Generic[T]):
     deadline: float | None
     concurrency: int = 1
     pin: bool = False
+    follow: bool = False
     server: int | None = None
     anonymous: bool = False
     learn: Callable[[int], None] = lambda limit: None
@@ -199,6 +201,11 @@ class Exchange(Generic[T]):
         if attempt.pinned is not None and code is grpc.StatusCode.NOT_FOUND:
             part.without |= {attempt.server}
             if len(part.without) < self.balancer.count:
+                return
+            if self.follow:
+                part.without = frozenset()
+                if self.pinned == attempt.pinned:
+                    self.pinned = None
                 return
             raise self._changed(f"no server has it any more ({details.strip()})")
         limit = retry.batch_limit(code, details)

@@ -180,6 +180,21 @@ def test_embed_iter_raises_when_its_version_goes() -> None:
             list(stream)
 
 
+def test_embed_iter_follows_to_another_version_where_it_may() -> None:
+    with Fake() as server, Client(server.address, model="m", max_batch_size=4) as client:
+        vectors = []
+        for vector in client.embed_iter(texts(400), follow_version=True):
+            vectors.append(vector)
+            if len(vectors) == 100:
+                server.versions = [2]
+        assert [vector[1] for vector in vectors] == list(range(400))
+        versions = [vector.model_version for vector in vectors]
+        assert versions == sorted(versions)
+        assert versions[0] == 1
+        assert versions[-1] == 2
+        assert all(vector[0] == vector.model_version for vector in vectors)
+
+
 def test_embed_iter_reads_no_further_than_its_window() -> None:
     read = itertools.count()
 
