@@ -120,7 +120,8 @@ def finders(rules: TokenizerRules, ignored: frozenset[str]) -> tuple[Finder | No
 
     def finder(normalized: bool) -> Finder | None:
         chosen = [token for token in rules.added_tokens if token.normalized == normalized]
-        # Of tokens that normalisation makes equal, special ones come first.
+        # Of tokens that normalisation makes equal the reference takes one by chance, by the order of a hash map.
+        # Here it is a special one, or the one of the lowest id.
         chosen.sort(key=lambda token: (not token.special, token.id))
         if all(token.content in ignored for token in chosen):
             return None

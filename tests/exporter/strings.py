@@ -24,7 +24,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "not cleaned": {"lowercase": True, "clean_text": False},
 }
 _PLAIN_SPECIAL = {token: {"special": True, "normalized": False} for token in SPECIAL}
-#: Added tokens: none, BERT's own, and every flag that there is, some of them in one another's way.
+#: Added tokens: none, BERT's own, every flag that there is, and some that
+#: are in one another's way.
 ADDED: dict[str, dict[str, dict[str, bool]]] = {
     "none": {},
     "special": _PLAIN_SPECIAL,
@@ -43,6 +44,25 @@ ADDED: dict[str, dict[str, dict[str, bool]]] = {
         "two words": {"normalized": True},
         "Ünï": {"normalized": True, "lstrip": True},
         "x": {"normalized": True, "single_word": True},
+    },
+    "odd": {
+        "[SEP]": {"special": True, "normalized": True},
+        " x": {"normalized": False},
+        " y": {"normalized": False, "lstrip": True},
+        "q ": {"normalized": False, "rstrip": True},
+        "<r>": {"normalized": False, "rstrip": True},
+        "Foo": {"normalized": True},
+        "FOOD": {"normalized": True, "single_word": True},
+        "foo": {"normalized": False, "single_word": True},
+        "foob": {"normalized": False},
+        "中": {"normalized": True, "lstrip": True},
+        "国人": {"normalized": True},
+        "😀": {"normalized": False},
+        ".": {"normalized": True, "rstrip": True},
+        "##a": {"normalized": False},
+        "a b": {"normalized": True, "single_word": True},
+        "e\u0301": {"normalized": False},
+        "\u302e\U0001d165": {"normalized": True},
     },
 }
 
