@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import batching, bundle, manage, manifest, modelcard, modelconfig, opgate, record, sources, verify, warmup
+from . import (
+    batching,
+    bundle,
+    manage,
+    manifest,
+    modelcard,
+    modelconfig,
+    opgate,
+    placement,
+    record,
+    sources,
+    verify,
+    warmup,
+)  # fmt: skip
 from .bundle import Bundle, Staging, Tensor
 from .config import SHORTEST_SEQUENCE, ExportConfig
+from .contenthash import content_hash
 from .errors import ConfigError, TargetError
 from .protos import SavedModel
 from .sources.checkpoint import Checkpoint, PoolingRecipe
@@ -65,7 +79,7 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         functions = savedmodel.write(module, names, checkpoint, staging.folder)
         described = {name: _outputs(function) for name, function in functions.items()}
 
-        _gate(staging.folder, config.target_serving)
+        meta_graph = _gate(staging.folder, config.target_serving)
 
         say("verifying it in a fresh process")
         overridden = config.pooling is not None or config.normalize is not None
@@ -103,6 +117,8 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
             params,
             records,
         )
+        written["cpu_between_gpu"] = _cpu_between_gpu(meta_graph, names, config.target_serving)
+        written["content_hash"] = content_hash(staging.folder, meta_graph)
         manifest.write(staging.folder, written)
         modelcard.write(staging.folder, written, location.folder)
         if config.models_config:
@@ -123,12 +139,23 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
     )
 
 
-def _gate(folder: Path, target: str) -> None:
-    """Hold every op of the written graph to the target release."""
+def _gate(folder: Path, target: str) -> Any:
+    """Hold every op of the written graph to the target release; its MetaGraphDef."""
     saved_model = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
     problems = opgate.check(saved_model, target)
     if problems:
         raise TargetError(f"{opgate.explain(problems, target)}\nnothing was published")
+    return saved_model.meta_graphs[0]
+
+
+def _cpu_between_gpu(meta_graph: Any, names: Sequence[str], target: str) -> list[str]:
+    """Nodes that a machine with a GPU would run on the CPU between operations on the GPU."""
+    found = {
+        f"{node.op} ({node.name})": None
+        for name in names
+        for node in placement.between(meta_graph, meta_graph.signature_def[name], target)
+    }
+    return list(found)
 
 
 def _max_seq_length(config: ExportConfig, checkpoint: Checkpoint) -> int:

@@ -1,8 +1,9 @@
 """Every op of a SavedModel, its function library included, against what a TensorFlow Serving release can run.
 
-A release refuses a graph for an op that it does not register, for an attribute that it does not know (unless its
-name begins with an underscore), for an op that it has deprecated, and for a GraphDef version out of its range
-(tensorflow/core/framework/node_def_util.cc and versions.cc).
+A release refuses a graph for an op that it does not register, for an op that it has deprecated, and for a GraphDef
+version out of its range (tensorflow/core/framework/versions.cc). An attribute that it does not know it ignores, and
+computes something else where that attribute matters (node_def_util.cc; names with an underscore first are notes to
+TensorFlow itself). Ops that call back into Python are registered everywhere, and run nowhere but in that process.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ _HINTS = {
     "TFText>RoundRobinGenerateMasks": "tensorflow_text.RoundRobinTrimmer writes it from release 2.13 on; trim with "
     "ragged slices or tensorflow_text.WaterfallTrimmer, or export with `rawbert export`",
     "FastBertNormalize": "tensorflow_text.FastBertTokenizer brings it; use tensorflow_text.BertTokenizer",
-    "PyFunc": "tf.py_function and tf.numpy_function call Python, which no server has; write that part with ops",
-    "EagerPyFunc": "tf.py_function and tf.numpy_function call Python, which no server has; write that part with ops",
 }
+_CALLS_PYTHON = "tf.py_function and tf.numpy_function call Python, which no server has; write that part with ops"
+#: Registered in every release, but what they run lives in the process that made the graph.
+_PYTHON = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,11 @@ class OpProblem:
     place: Place | None
     count: int
     advice: str
+
+    @property
+    def is_ignored(self) -> bool:
+        """Whether the release loads the graph all the same, and leaves the unknown attribute out of account."""
+        return bool(self.attr)
 
     def __str__(self) -> str:
         times = f" ({self.count} nodes)" if self.count > 1 else ""
@@ -112,6 +119,9 @@ def _nodes(graph: Any) -> Iterator[tuple[Any, str]]:
 
 def _complaints(node: Any, known: opsets.OpSet, producer: int) -> Iterator[tuple[str, str]]:
     op = known.ops.get(node.op)
+    if node.op in _PYTHON:
+        yield "", f"the op {node.op} calls Python"
+        return
     if op is None:
         yield "", f"the op {node.op} is not registered"
         return
@@ -138,6 +148,8 @@ def _versions(versions: Any, known: opsets.OpSet) -> Iterator[OpProblem]:
 
 
 def _advice(op: str, attr: str, target: str) -> str:
+    if op in _PYTHON:
+        return _CALLS_PYTHON
     releases = opsets.releases_with(op, attr or None)
     later = [release for release in releases if opsets.RELEASES.index(release) > opsets.RELEASES.index(target)]
     if later:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["NEWEST", "RELEASES", "Op", "OpSet", "load"]
+__all__ = ["NEWEST", "RELEASES", "Op", "OpSet", "covers", "load", "releases_with"]
 
 #: TensorFlow Serving releases, oldest first.
 RELEASES = ("2.12", "2.13", "2.14", "2.15", "2.16", "2.17", "2.18", "2.19", "2.20")
@@ -55,7 +55,7 @@ def load(release: str) -> OpSet:
     ops = {}
     for name, spans in table["ops"].items():
         for span in spans:
-            if _covers(span, release):
+            if covers(span, release):
                 attrs = {attr: default for attr, (_, default) in span["attrs"].items()}
                 ops[name] = Op(attrs, span.get("deprecated"))
     return OpSet(release, versions["graph_def_version"], versions["min_producer"], ops)
@@ -64,10 +64,11 @@ def load(release: str) -> OpSet:
 def releases_with(op: str, attr: str | None = None) -> tuple[str, ...]:
     """Releases that know an op, or that op with an attribute."""
     spans = [span for span in _table()["ops"].get(op, ()) if attr is None or attr in span["attrs"]]
-    return tuple(release for release in RELEASES if any(_covers(span, release) for span in spans))
+    return tuple(release for release in RELEASES if any(covers(span, release) for span in spans))
 
 
-def _covers(span: Mapping[str, Any], release: str) -> bool:
+def covers(span: Mapping[str, Any], release: str) -> bool:
+    """Whether a span of the table holds for a release."""
     at = RELEASES.index(release)
     return RELEASES.index(span["since"]) <= at <= RELEASES.index(span.get("until", NEWEST))
 

@@ -106,29 +106,35 @@ class ServingModule(tf.Module):
         functions = {name: tf.function(bodies[name]).get_concrete_function(*specs) for name in names}
         return {DEFAULT: functions[default_of(names)], **functions}
 
+    def _tokens(self, *texts: tf.Tensor) -> Encoding:
+        # Strings live on the CPU. Left to itself, TensorFlow would put each op between them that has a GPU kernel on
+        # the GPU: dozens of copies to and fro.
+        with tf.device("/CPU:0"):
+            return self.tokenizer(*texts)
+
     def _encode(self, tokens: Encoding) -> tuple[tf.Tensor, tf.Tensor | None]:
         return self.encoder(tokens.input_word_ids, tokens.input_mask, tokens.input_type_ids)
 
     def _embed(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
         assert self.head is not None
-        tokens = self.tokenizer(*texts)
+        tokens = self._tokens(*texts)
         sequence, _ = self._encode(tokens)
         return {"embedding": self.head(sequence, tokens.input_mask)}
 
     def _pooled(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        tokens = self.tokenizer(*texts)
+        tokens = self._tokens(*texts)
         _, pooled = self._encode(tokens)
         return {"pooled_output": pooled}
 
     def _sequence(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        tokens = self.tokenizer(*texts)
+        tokens = self._tokens(*texts)
         sequence, _ = self._encode(tokens)
         # Not a product: what stands in padding may be anything, and 0 * inf is not 0.
         sequence = tf.where(tokens.input_mask[:, :, tf.newaxis] == 1, sequence, 0.0)
         return {"sequence_output": sequence, **_named(tokens)}
 
     def _tokenize(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _named(self.tokenizer(*texts))
+        return _named(self._tokens(*texts))
 
 
 def _named(tokens: Encoding) -> dict[str, tf.Tensor]:

@@ -14,10 +14,12 @@ from ..serving import requests
 from .errors import OutputError
 from .protos import PredictionLog, SavedModel
 
-__all__ = ["FILE", "write"]
+__all__ = ["FILE", "MOST", "write"]
 
 FILE = Path("assets.extra", "tf_serving_warmup_requests")
 
+#: Records that TensorFlow Serving takes; more keep a version from loading.
+MOST = 1000
 #: Tokens in one record: bounds what loading costs.
 _TOKENS = 512
 _STRING = 7  # tensorflow.DataType.DT_STRING

@@ -151,6 +151,9 @@ def _show(bundle: Bundle, console: Console) -> None:
         f"{figures['min_cosine']:.7f}, over {checked['texts']} texts"
         for output, figures in checked["outputs"].items()
     ]
+    between = bundle.manifest["cpu_between_gpu"]
+    named = ", ".join(between[:5]) + (" ..." if len(between) > 5 else "")
+    lines.append(f"on a GPU  {named or 'nothing but tokenization'} runs on the CPU")
     lines += [f"note      {note}" for note in bundle.manifest["notes"]]
     lines += [
         f"written   {bundle.path}  ({bundle.size / 1e6:.1f} MB, {bundle.seconds:.0f} s, "

@@ -13,7 +13,7 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-__all__ = ["ModelServerConfig", "PredictionLog", "SavedModel"]
+__all__ = ["BundleEntry", "BundleHeader", "ModelServerConfig", "PredictionLog", "SavedModel"]
 
 
 def _message(file_name: str, name: str) -> Any:
@@ -26,6 +26,9 @@ def _message(file_name: str, name: str) -> Any:
 
 #: tensorflow.SavedModel, as far as saved_model.proto declares it.
 SavedModel: Any = _message("saved_model.pb", "tensorflow.SavedModel")
+#: The entries of variables.index.
+BundleHeader: Any = _message("saved_model.pb", "tensorflow.BundleHeaderProto")
+BundleEntry: Any = _message("saved_model.pb", "tensorflow.BundleEntryProto")
 #: A record of assets.extra/tf_serving_warmup_requests that holds a PredictRequest.
 PredictionLog: Any = _message("warmup.pb", "tensorflow.serving.PredictionLog")
 #: What models.config holds.

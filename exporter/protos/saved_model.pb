@@ -1,5 +1,5 @@
 
-Ã
+¡
 saved_model.proto
 tensorflow"„
 
@@ -31,11 +31,12 @@ tensorInfo
 VersionDef
 producer (Rproducer!
 min_consumer (RminConsumer#
-bad_consumers (RbadConsumers"Æ
+bad_consumers (RbadConsumers"Þ
 NodeDef
 name (	Rname
 op (	Rop
-input (	Rinput1
+input (	Rinput
+device (	Rdevice1
 attr (2.tensorflow.NodeDef.AttrEntryRattrN
 	AttrEntry
 key (	Rkey+
@@ -53,11 +54,15 @@ VersionDef
 	ListValue,
 func	 (2.tensorflow.NameAttrListRfunc"I
 FunctionDefLibrary3
-function (2.tensorflow.FunctionDefRfunction"õ
+function (2.tensorflow.FunctionDefRfunction"á
 FunctionDef/
 	signature (2.tensorflow.OpDefR	signature.
-node_def (2.tensorflow.NodeDefRnodeDef5
-attr (2!.tensorflow.FunctionDef.AttrEntryRattrN
+node_def (2.tensorflow.NodeDefRnodeDef2
+ret (2 .tensorflow.FunctionDef.RetEntryRret5
+attr (2!.tensorflow.FunctionDef.AttrEntryRattr6
+RetEntry
+key (	Rkey
+value (	Rvalue:8N
 	AttrEntry
 key (	Rkey+
 value (2.tensorflow.AttrValueRvalue:8"¢
@@ -93,4 +98,13 @@ methodNameQ
 value (2.tensorflow.TensorInfoRvalue:8R
 OutputsEntry
 key (	Rkey,
-value (2.tensorflow.TensorInfoRvalue:8bproto3
+value (2.tensorflow.TensorInfoRvalue:8"2
+BundleHeaderProto
+
+num_shards (R	numShards"£
+BundleEntryProto
+dtype (Rdtype2
+shape (2.tensorflow.TensorShapeProtoRshape
+shard_id (RshardId
+offset (Roffset
+size (Rsizebproto3

@@ -25,6 +25,8 @@ COMMANDS = {
         "cli",
         "Compare a version, or a running server, with the reference of its export.",
     ),
+    "check": ("rawbert.exporter.cli.check:check", "cli", "Say what TensorFlow Serving would make of a SavedModel."),
+    "inspect": ("rawbert.exporter.cli.check:inspect", "cli", "Show what is in a SavedModel."),
     "versions": (
         "rawbert.exporter.cli.versions:versions",
         "cli",

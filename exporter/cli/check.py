@@ -1,0 +1,177 @@
+"""``rawbert check`` and ``rawbert inspect``: what a SavedModel is, and what TensorFlow Serving would make of it.
+
+Neither loads TensorFlow. Exit codes: 0 no error found, 1 errors found, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .. import check as rules
+from .. import manifest as manifests
+from ..bundle import size_of
+from ..contenthash import content_hash
+from ..opsets import NEWEST, RELEASES
+from ..tensorbundle import CorruptIndex
+
+__all__ = ["check", "inspect"]
+
+_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
+_DTYPES = {
+    1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string", 9: "int64", 10: "bool",
+    14: "bfloat16", 19: "float16",
+}  # fmt: skip
+_INIT_OP = "__saved_model_init_op"
+#: Ops that are shown; the rest is in the JSON.
+_SHOWN = 15
+
+
+@click.command(short_help="Say what TensorFlow Serving would make of a SavedModel.")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--target-serving", type=click.Choice(RELEASES), default=NEWEST, show_default=True,
+    help="TensorFlow Serving release that is to run it.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def check(path: Path, target_serving: str, as_json: bool) -> None:
+    """Check the SavedModel at PATH, whoever made it, against a TensorFlow Serving release.
+
+    PATH is a version folder, or a base path, of which the newest version is taken. An error keeps the release from
+    loading or answering; a warning is a surprise; a note is worth knowing. Errors alone make the exit code 1.
+
+    \b
+    Example:
+      rawbert check models/minilm --target-serving 2.16
+    """
+    folder = rules.version_folder(path)
+    findings = rules.check(folder, target_serving)
+    errors = sum(finding.level == "error" for finding in findings)
+    if as_json:
+        state = {"path": str(folder), "target_serving": target_serving, "ok": not errors}
+        click.echo(json.dumps({**state, "findings": [asdict(finding) for finding in findings]}, indent=2))
+    else:
+        console = Console()
+        if findings:
+            table = Table(show_lines=False, title=escape(str(folder)), title_justify="left", title_style="bold")
+            for column in ("level", "kind", "found"):
+                table.add_column(column)
+            for finding in findings:
+                style = _STYLES[finding.level]
+                table.add_row(f"[{style}]{finding.level}[/{style}]", finding.kind, escape(_printable(finding.message)))
+            console.print(table)
+        verdict = f"{errors} error{'s' * (errors != 1)}" if errors else "no errors"
+        console.print(f"{folder}: {verdict} for TensorFlow Serving {target_serving}", markup=False, soft_wrap=True)
+    sys.exit(1 if errors else 0)
+
+
+@click.command(short_help="Show what is in a SavedModel.")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def inspect(path: Path, as_json: bool) -> None:
+    """Show signatures, ops, size, content hash and manifest of the SavedModel at PATH.
+
+    PATH is a version folder, or a base path, of which the newest version is taken. The content hash is the same for
+    the same graph, signatures, weights and assets, whenever and wherever they were written.
+
+    \b
+    Example:
+      rawbert inspect models/minilm
+    """
+    folder = rules.version_folder(path)
+    saved_model, findings = rules.read(folder)
+    if saved_model is None or not saved_model.meta_graphs:
+        raise click.ClickException(_printable(findings[0].message) if findings else f"{folder}: no graph in it")
+    state = _describe(folder, saved_model)
+    if as_json:
+        click.echo(json.dumps(state, indent=2))
+    else:
+        _show(state, Console())
+
+
+def _describe(folder: Path, saved_model: Any) -> dict[str, Any]:
+    meta_graph = saved_model.meta_graphs[0]
+    graph = meta_graph.graph_def
+    ops = Counter(node.op for nodes in (graph.node, *(f.node_def for f in graph.library.function)) for node in nodes)
+    try:
+        hashes: dict[str, str] | None = content_hash(folder, meta_graph)
+    except (CorruptIndex, OSError) as error:
+        hashes = None
+        click.echo(f"no content hash: {error}", err=True)
+    return {
+        "path": str(folder),
+        "size": size_of(folder),
+        "tensorflow": meta_graph.meta_info_def.tensorflow_version,
+        "tags": list(meta_graph.meta_info_def.tags),
+        "signatures": {
+            name: {"inputs": _tensors(each.inputs), "outputs": _tensors(each.outputs)}
+            for name, each in sorted(meta_graph.signature_def.items())
+            if name != _INIT_OP
+        },
+        "ops": dict(ops.most_common()),
+        "functions": len(graph.library.function),
+        "content_hash": hashes,
+        "manifest": _manifest(folder),
+    }
+
+
+def _tensors(infos: Any) -> dict[str, Any]:
+    return {
+        name: {
+            "dtype": _DTYPES.get(info.dtype, f"DT_{info.dtype}"),
+            "shape": None if info.tensor_shape.unknown_rank else [dim.size for dim in info.tensor_shape.dim],
+        }
+        for name, info in sorted(infos.items())
+    }
+
+
+def _manifest(folder: Path) -> Any:
+    try:
+        return json.loads((folder / manifests.FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _show(state: dict[str, Any], console: Console) -> None:
+    table = Table(title=escape(state["path"]), title_justify="left", title_style="bold")
+    for column in ("signature", "", "name", "dtype", "shape"):
+        table.add_column(column)
+    for name, signature in state["signatures"].items():
+        label = name
+        for side in ("inputs", "outputs"):
+            for tensor, spec in signature[side].items():
+                shape = "any rank" if spec["shape"] is None else str(spec["shape"]).replace("-1", "?")
+                table.add_row(*map(escape, (label, side[:-1], tensor, spec["dtype"], shape)))
+                label = ""
+    console.print(table)
+    shown = [f"{op} {count}" for op, count in list(state["ops"].items())[:_SHOWN]]
+    more = len(state["ops"]) - _SHOWN
+    lines = [
+        f"size      {state['size'] / 1e6:.1f} MB, written by TensorFlow {state['tensorflow'] or 'of unknown version'}",
+        f"ops       {sum(state['ops'].values())} nodes in {state['functions']} functions: {', '.join(shown)}"
+        + (f" and {more} kinds more" if more > 0 else ""),
+    ]
+    if state["content_hash"]:
+        lines += [f"{part:<10} {digest}" for part, digest in state["content_hash"].items()]
+    manifest = state["manifest"]
+    if isinstance(manifest, dict):
+        lines.append(
+            f"manifest  {manifest.get('name')}, made {manifest.get('created')}, for TensorFlow Serving "
+            f"{manifest.get('target_serving')}, {manifest.get('precision')}; --json shows all of it"
+        )
+    for line in lines:
+        console.print(_printable(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def _printable(text: str) -> str:
+    """Names from a damaged file may hold anything; a terminal is to see none of it."""
+    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)

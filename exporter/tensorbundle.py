@@ -1,0 +1,117 @@
+"""variables.index without TensorFlow: which tensors the shards of a checkpoint hold, and where.
+
+The file is a table in LevelDB's format (tensorflow/core/lib/io/table.cc), never compressed: blocks of key-value pairs
+with shared prefixes, an index block that points at them, a footer of 48 bytes that points at the index. The values are
+BundleEntryProto messages (tensorflow/core/protobuf/tensor_bundle.proto).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+
+from .protos import BundleEntry, BundleHeader
+
+__all__ = ["CorruptIndex", "Entry", "read_index", "shard_name"]
+
+_FOOTER = 48
+_MAGIC = bytes.fromhex("57fb808b247547db")
+#: Compression byte and crc32c behind each block.
+_TRAILER = 5
+
+
+class CorruptIndex(Exception):
+    """The file is no such table, or cut short; the message says which."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tensor: ``size`` bytes at ``offset`` of a shard; ``shape`` and the DataType number as they were saved."""
+
+    name: str
+    dtype: int
+    shape: tuple[int, ...]
+    shard: int
+    offset: int
+    size: int
+
+
+def shard_name(shard: int, shards: int) -> str:
+    """File name of a shard, beside ``variables.index``."""
+    return f"variables.data-{shard:05d}-of-{shards:05d}"
+
+
+def read_index(path: Path) -> tuple[int, list[Entry]]:
+    """The number of shards, and the tensors in them.
+
+    Raises:
+        CorruptIndex: it cannot be read as a table of tensors.
+        OSError: it cannot be read at all.
+    """
+    data = path.read_bytes()
+    if len(data) < _FOOTER or data[-8:] != _MAGIC:
+        raise CorruptIndex("it does not end as a table does (cut short?)")
+    try:
+        footer = data[-_FOOTER:]
+        _, at = _handle(footer, 0)
+        index, _ = _handle(footer, at)
+        shards, entries = 1, []
+        for _, handle in _block(data, *index):
+            for key, value in _block(data, *_handle(handle, 0)[0]):
+                if not key:
+                    shards = BundleHeader.FromString(value).num_shards
+                    continue
+                entry = BundleEntry.FromString(value)
+                shape = tuple(dim.size for dim in entry.shape.dim)
+                name = key.decode("utf-8", "replace")
+                entries.append(Entry(name, entry.dtype, shape, entry.shard_id, entry.offset, entry.size))
+    except (IndexError, ValueError, DecodeError) as error:
+        raise CorruptIndex(f"it is damaged: {error}") from error
+    return shards, entries
+
+
+def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+    """Pairs of one block; each key is written as what it adds to the beginning of the one before."""
+    if offset + size + _TRAILER > len(data):
+        raise ValueError("a block lies beyond its end")
+    if data[offset + size] != 0:
+        raise ValueError("a block is compressed")
+    block = data[offset : offset + size]
+    restarts = int.from_bytes(block[-4:], "little")
+    end = len(block) - 4 * (restarts + 1)
+    if end < 0:
+        raise ValueError("a block is too short")
+    at, key = 0, b""
+    while at < end:
+        shared, at = _varint(block, at)
+        added, at = _varint(block, at)
+        length, at = _varint(block, at)
+        key = key[:shared] + block[at : at + added]
+        at += added
+        if at + length > end:
+            raise ValueError("a value lies beyond its block")
+        yield key, block[at : at + length]
+        at += length
+
+
+def _handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
+    """A block's offset and size, and the position behind them."""
+    offset, at = _varint(data, at)
+    size, at = _varint(data, at)
+    return (offset, size), at
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise ValueError("a number is too long")

@@ -1,0 +1,233 @@
+"""``rawbert check`` and ``inspect``: what is found in SavedModels of every kind."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import graphs
+import pytest
+from rawbert.exporter import check as rules
+from rawbert.exporter import contenthash, opsets
+
+RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
+
+
+def kinds(folder: Path, level: str = "error", target: str = "2.20") -> list[str]:
+    return [finding.kind for finding in rules.check(folder, target) if finding.level == level]
+
+
+@pytest.mark.parametrize("release", opsets.RELEASES)
+def test_no_alarm_on_half_plus_two(tmp_path: Path, release: str) -> None:
+    folder = graphs.place("half_plus_two", tmp_path / "1")
+    findings = rules.check(folder, release)
+    assert {finding.level for finding in findings} <= {"note"}
+    assert {finding.kind for finding in findings} == {"warmup", "batching"}
+
+
+def test_what_is_found(tmp_path: Path) -> None:
+    assert kinds(graphs.place("round_robin_trim", tmp_path / "a"), target="2.19") == ["op"]
+    assert kinds(graphs.place("round_robin_trim", tmp_path / "a"), target="2.20") == []
+    assert kinds(graphs.place("xla_compiled", tmp_path / "b")) == ["xla"]
+    assert "attribute" in kinds(graphs.place("variable_debug_name", tmp_path / "c"), "warning", "2.12")
+    assert kinds(graphs.place("variable_debug_name", tmp_path / "c")) == ["variables"]
+    scalar = graphs.write(graphs.chain("Relu", dims=()), tmp_path / "d")
+    assert kinds(scalar, "warning") == ["batch-dimension"]
+    (scalar / "batching_params.pbtxt").write_text("max_batch_size { value: 8 }", encoding="utf-8")
+    assert kinds(scalar) == ["batch-dimension"]
+    assert kinds(graphs.write(graphs.chain("Relu", dtype=2), tmp_path / "e"), "note")[0] == "dtype"
+    assert "rest" in kinds(graphs.write(graphs.chain("Relu", dtype=19), tmp_path / "f"), "note")
+    assert "rest" in kinds(graphs.place("normalize_utf8", tmp_path / "g"), "note")
+    assert "rest" not in kinds(
+        graphs.write(graphs.chain("StringLower", dtype=7, output="y_bytes"), tmp_path / "h"), "note"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("enable_large_batch_splitting { value: true }", True),
+        ("enable_large_batch_splitting: <\n value : true >", True),
+        ("# enable_large_batch_splitting { value: true }", False),
+        ("enable_large_batch_splitting { value: false }", False),
+    ],
+)
+def test_large_batch_splitting_beside_a_dimension_that_depends_on_the_data(
+    tmp_path: Path, text: str, found: bool
+) -> None:
+    for name, dims, risky in (("fixed", (-1, 3), False), ("ragged", (-1, -1), True)):
+        folder = graphs.write(graphs.chain("Relu", dims=dims), tmp_path / name)
+        (folder / "batching_params.pbtxt").write_text(text, encoding="utf-8")
+        assert ("splitting" in kinds(folder)) == (found and risky)
+
+
+@pytest.mark.parametrize("name", ["../../secret", "/etc/passwd", "there\0not"])
+def test_assets_outside_the_folder(tmp_path: Path, name: str) -> None:
+    model = graphs.chain("Relu")
+    model.meta_graphs[0].asset_file_def.add(filename=name)
+    assert kinds(graphs.write(model, tmp_path / "1")) == ["asset"]
+
+
+def test_an_op_without_a_gpu_kernel_between_two_that_have_one(tmp_path: Path) -> None:
+    assert "placement" in kinds(graphs.write(graphs.chain("Relu", "Unique", "Relu"), tmp_path / "a"), "warning")
+    for ops in (("Relu", "Relu"), ("Unique", "Relu"), ("Relu", "Unique")):
+        assert "placement" not in kinds(graphs.write(graphs.chain(*ops), tmp_path / "-".join(ops)), "warning")
+    # int32 has a "GPU" kernel, which lives in host memory.
+    between = graphs.chain("Relu", "AddV2", "Relu")
+    between.meta_graphs[0].graph_def.node[2].attr["T"].type = 3
+    assert "placement" in kinds(graphs.write(between, tmp_path / "int32"), "warning")
+
+
+BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "an asset removed": (lambda f: (f / "assets" / "vocab.txt").unlink(), "assets/vocab.txt is missing"),
+    "a shard cut": (
+        lambda f: os.truncate(f / "variables" / "variables.data-00000-of-00001", 1000), "cut short: it has 1000 bytes"
+    ),
+    "a shard removed": (
+        lambda f: (f / "variables" / "variables.data-00000-of-00001").unlink(), "00000-of-00001 is missing"
+    ),
+    "the index removed": (lambda f: (f / "variables" / "variables.index").unlink(), "variables.index is missing"),
+    "the index cut": (lambda f: os.truncate(f / "variables" / "variables.index", 100), "it does not end"),
+    "saved_model.pb cut": (lambda f: os.truncate(f / "saved_model.pb", 5000), "no SavedModel, or cut short"),
+    "saved_model.pb removed": (lambda f: (f / "saved_model.pb").unlink(), "no saved_model.pb in it"),
+    "warmup records cut": (
+        lambda f: os.truncate(f / "assets.extra" / "tf_serving_warmup_requests", 30), "truncated one, at byte 0"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_bundle(tiny_bundle: Any, tmp_path: Path, fault: str) -> None:
+    spoil, says = BROKEN[fault]
+    folder = shutil.copytree(tiny_bundle.path, tmp_path / "1")
+    assert kinds(folder) == []
+    spoil(folder)
+    errors = [finding.message for finding in rules.check(folder, "2.20") if finding.level == "error"]
+    assert any(says in message for message in errors), errors
+
+
+def _mutated(data: bytes, rng: random.Random) -> bytes:
+    changed = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 8, 64))):
+        kind = rng.randrange(4)
+        at = rng.randrange(len(changed) or 1)
+        if kind == 0:
+            changed[at] = rng.randrange(256)
+        elif kind == 1:
+            del changed[at : at + rng.randrange(1, 200)]
+        elif kind == 2:
+            changed[at:at] = rng.randbytes(rng.randrange(1, 20))
+        else:
+            other = rng.randrange(len(changed) or 1)
+            changed[at : at + 50] = changed[other : other + 50]
+        if not changed:
+            break
+    return bytes(changed)
+
+
+def _fuzz(folder: Path, count: int) -> int:
+    """Check ``count`` damaged SavedModels; how many of them could still be parsed."""
+    rng = random.Random(count)
+    names = ["three_functions_deep", "half_plus_two", "xla_compiled", "variable_debug_name", "bert_packed"]
+    parsed = 0
+    for at in range(count):
+        data = graphs.archive()[f"{names[at % len(names)]}.pb"]
+        damaged = rng.randbytes(rng.randrange(3000)) if at % 10 == 0 else _mutated(data, rng)
+        (folder / "saved_model.pb").write_bytes(damaged)
+        findings = rules.check(folder, rng.choice(opsets.RELEASES))
+        assert all(isinstance(finding.message, str) for finding in findings)
+        saved_model, _ = rules.read(folder)
+        parsed += saved_model is not None
+        if saved_model is not None and saved_model.meta_graphs:
+            contenthash.content_hash(folder, saved_model.meta_graphs[0])
+    return parsed
+
+
+def test_damaged_files_are_no_traceback(tmp_path: Path) -> None:
+    assert _fuzz(tmp_path, 300) > 30
+
+
+@pytest.mark.slow
+def test_ten_thousand_damaged_files_are_no_traceback(tmp_path: Path) -> None:
+    assert _fuzz(tmp_path, 10_000) > 1000
+
+
+def test_damaged_indexes_are_no_traceback(tiny_bundle: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_bundle.path, tmp_path / "1")
+    index = folder / "variables" / "variables.index"
+    data, rng = index.read_bytes(), random.Random(0)
+    for _ in range(300):
+        # The footer stays, or nothing behind it would be read.
+        index.write_bytes(_mutated(data[:-48], rng) + data[-48:])
+        rules.check(folder, "2.20")
+
+
+def test_the_content_hash_is_that_of_the_content(tiny_bundle: Any, tmp_path: Path) -> None:
+    from rawbert.exporter import ExportConfig, export
+
+    def hashes(folder: Path) -> dict[str, str]:
+        saved_model, _ = rules.read(folder)
+        return contenthash.content_hash(folder, saved_model.meta_graphs[0])
+
+    source = Path(__file__).parents[1] / "data" / "tiny_bert"
+    config = ExportConfig(encoder=source, output=tmp_path / "one", signatures=("tokenize", "pooled"))
+    first = export(config)
+    second = export(ExportConfig(encoder=source, output=tmp_path / "two" / "m", signatures=("tokenize", "pooled")))
+    assert hashes(first.path) == hashes(second.path) == first.manifest["content_hash"]
+    assert hashes(first.path)["content"] != hashes(tiny_bundle.path)["content"]
+    shard = next((second.path / "variables").glob("*.data-*"))
+    data = bytearray(shard.read_bytes())
+    data[100] ^= 1
+    shard.write_bytes(data)
+    assert hashes(second.path)["weights"] != hashes(first.path)["weights"]
+    (first.path / "assets" / "vocab.txt").write_text("other", encoding="utf-8")
+    assert hashes(first.path)["assets"] != hashes(second.path)["assets"]
+
+
+# At the terminal.
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "150"}
+    return subprocess.run([*RAWBERT, *arguments], capture_output=True, text=True, check=False, env=environment)
+
+
+def test_at_the_terminal(tiny_bundle: Any, tmp_path: Path) -> None:
+    done = run("check", str(tiny_bundle.base_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{tiny_bundle.path}: no errors for TensorFlow Serving 2.20\n"
+    folder = graphs.place("three_functions_deep", tmp_path / "1")
+    done = run("check", str(folder), "--target-serving", "2.16", "--json")
+    assert done.returncode == 1
+    state = json.loads(done.stdout)
+    assert state["ok"] is False
+    assert "RoundRobinTrim" in state["findings"][0]["message"]
+    done = run("check", str(folder), "--target-serving", "2.16")
+    assert "1 error for TensorFlow Serving 2.16" in done.stdout
+    done = run("check", str(tmp_path / "nowhere"))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert run("check", str(folder), "--target-serving", "2.11").returncode == 2
+
+
+def test_inspect(tiny_bundle: Any, tmp_path: Path) -> None:
+    done = run("inspect", str(tiny_bundle.path), "--json")
+    state = json.loads(done.stdout)
+    assert state["signatures"]["embed"]["outputs"]["embedding"] == {
+        "dtype": "float32",
+        "shape": [-1, tiny_bundle.signatures["embed"][0].shape[1]],
+    }
+    assert state["content_hash"] == tiny_bundle.manifest["content_hash"]
+    assert state["manifest"]["name"] == "bert"
+    assert state["size"] == tiny_bundle.size
+    assert "content" in run("inspect", str(tiny_bundle.path)).stdout
+    done = run("inspect", str(tmp_path))
+    assert done.returncode == 1
+    assert "no saved_model.pb in it" in done.stderr

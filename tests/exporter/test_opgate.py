@@ -1,0 +1,131 @@
+"""The op gate, held to what TensorFlow itself says: see data/make_op_graphs.py."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import graphs
+import pytest
+from rawbert.exporter import kernels, opgate, opsets
+from rawbert.exporter.kernels import Placement
+
+TRUTH = [(release, name) for release, judged in graphs.truth().items() for name in judged]
+
+
+@pytest.mark.parametrize(("release", "name"), TRUTH)
+def test_a_graph_is_judged_as_tensorflow_judges_it(release: str, name: str) -> None:
+    problems = opgate.check(graphs.load(name), release)
+    runs = not [problem for problem in problems if not problem.is_ignored]
+    assert runs == graphs.truth()[release][name], problems
+
+
+def test_the_truth_has_both_sides() -> None:
+    judged = [runs for each in graphs.truth().values() for runs in each.values()]
+    assert len(judged) >= 70
+    assert judged.count(False) >= 10
+
+
+def test_a_problem_names_node_function_callers_and_the_way_out() -> None:
+    (problem,) = opgate.check(graphs.load("three_functions_deep"), "2.16")[:1]
+    assert problem.op == "TFText>RoundRobinTrim"
+    assert problem.place is not None
+    assert "third" in problem.place.function
+    assert len(problem.place.callers) >= 3
+    said = opgate.explain([problem], "2.16")
+    for part in ("TensorFlow Serving 2.16", "not registered", "2.20 is the first that has it", "WaterfallTrimmer"):
+        assert part in said
+
+
+def test_an_unknown_attribute_is_named_and_ignored_by_the_release() -> None:
+    (problem,) = opgate.check(graphs.load("variable_debug_name"), "2.12")
+    assert (problem.op, problem.attr, problem.is_ignored) == ("VarHandleOp", "debug_name", True)
+    assert "2.15 is the first that has it" in str(problem)
+    assert opgate.check(graphs.load("variable_debug_name"), "2.15") == []
+
+
+def test_deprecated_ops_and_versions_out_of_range() -> None:
+    (problem,) = opgate.check(graphs.chain("BatchNormWithGlobalNormalization"), "2.20")[:1]
+    assert "refused in graphs of version" in str(problem)
+    late = graphs.chain("Relu")
+    late.meta_graphs[0].graph_def.versions.min_consumer = 99_999
+    assert "GraphDef version 99999 or later" in str(opgate.check(late, "2.20")[0])
+
+
+@pytest.mark.parametrize("bundle", ["tiny_bundle", "hub_bundle", "hub_native_bundle"])
+def test_no_false_alarm_on_our_own_exports(bundle: str, request: pytest.FixtureRequest) -> None:
+    from rawbert.exporter import check
+
+    folder = request.getfixturevalue(bundle).path
+    for release in opsets.RELEASES:
+        assert check.check(folder, release) == []
+
+
+# The data.
+
+
+def _make_ops() -> ModuleType:
+    path = Path(opsets.__file__).with_name("data") / "make_ops.py"
+    spec = importlib.util.spec_from_file_location("make_ops", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def dumped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the TensorFlow of this environment, 2.20, registers, tensorflow-text included."""
+    file = tmp_path_factory.mktemp("ops") / "dump.json"
+    script = Path(opsets.__file__).with_name("data") / "make_ops.py"
+    code = (
+        "import os, runpy, sys; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'; import tensorflow_text; "
+        f"sys.argv = ['make_ops.py', 'dump', {str(file)!r}]; runpy.run_path({str(script)!r}, run_name='__main__')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def test_the_ops_of_2_20_made_anew_are_those_in_the_package(dumped: dict[str, Any]) -> None:
+    known = opsets.load("2.20")
+    assert known.graph_def_version == dumped["graph_def_version"]
+    for name, op in dumped["ops"].items():
+        assert known.ops[name].attrs == {attr: default for attr, (_, default) in op["attrs"].items()}, name
+        assert known.ops[name].deprecated == op.get("deprecated"), name
+    # What Decision Forests add is all that is not there.
+    more = set(known.ops) - set(dumped["ops"])
+    assert more
+    assert all(name.startswith("SimpleML") for name in more), more
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64" or sys.platform != "linux", reason="that wheel has GPU kernels")
+def test_the_kernels_of_2_20_made_anew_are_those_in_the_package(dumped: dict[str, Any]) -> None:
+    for name, op in dumped["kernels"].items():
+        for constraint in op["kernels"]:
+            pairs = (each.split("=") for each in constraint.split())
+            types = {key: int(values.split(",")[0]) for key, values in pairs if values}
+            assert kernels.placement(name, types, "2.20") is not Placement.NONE, (name, constraint)
+
+
+def test_releases_differ_where_they_are_known_to() -> None:
+    for op, first in (("TFText>RoundRobinTrim", "2.20"), ("FastBertNormalize", "2.12"), ("MatMul", "2.12")):
+        assert opsets.releases_with(op)[0] == first
+    assert opsets.releases_with("VarHandleOp", "debug_name")[0] == "2.15"
+    assert "SimpleMLInferenceOpWithHandle" in opsets.load("2.12").ops
+
+
+def test_a_kernel_whose_arguments_live_in_host_memory_is_not_taken_for_one_on_the_gpu() -> None:
+    float32, int32, string = 1, 3, 7
+    assert kernels.placement("AddV2", {"T": float32}, "2.20") is Placement.DEVICE
+    assert kernels.placement("AddV2", {"T": int32}, "2.20") is Placement.HOST
+    assert kernels.placement("Shape", {"T": float32, "out_type": int32}, "2.20") is Placement.METADATA
+    assert kernels.placement("GatherV2", {"Tparams": float32, "Tindices": int32}, "2.20") is Placement.DEVICE
+    assert kernels.placement("FastWordpieceTokenizeWithOffsets", {}, "2.20") is Placement.NONE
+    assert kernels.placement("StringLower", {"T": string}, "2.20") is Placement.NONE
