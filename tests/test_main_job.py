@@ -39,7 +39,7 @@ def minilm(minilm_bundle: Any) -> Iterator[Client]:
 
     with (
         EmbeddedServer("minilm", minilm_bundle.base_path) as server,
-        Client(server.address, model="minilm", max_batch_size=128) as client,
+        Client(server.address, model="minilm", max_batch_size=128, timeout=300) as client,
     ):
         yield client
 
@@ -126,7 +126,7 @@ def test_a_hub_encoder_gives_the_layer_s_own_outputs(
             "input_type_ids": tf.constant(encoded["token_type_ids"], tf.int32),
         }
     )
-    with EmbeddedServer("m", bundle.base_path) as server, Client(server.address, model="m") as client:
+    with EmbeddedServer("m", bundle.base_path) as server, Client(server.address, model="m", timeout=300) as client:
         pooled, sequences = client.pooled(texts), client.sequence(texts)
         for name in client.metadata().signatures:
             outputs = client.predict({"text": np.array([], object)}, signature_name=name)
