@@ -1,10 +1,11 @@
 """A server whose failures can be chosen: real gRPC, no model. An embedding is ``[version, number in the text]``.
 
-As a script it serves until it is killed: ``python fake_server.py PORT``.
+As a script it serves until it is killed: ``python fake_server.py PORT [LONGEST_DELAY]``.
 """
 
 from __future__ import annotations
 
+import random
 import sys
 import threading
 import time
@@ -85,6 +86,7 @@ class Fake(grpc.GenericRpcHandler):  # type: ignore[misc]
 
 
 if __name__ == "__main__":
-    with Fake(lambda request: time.sleep(0.002), int(sys.argv[1])) as server:
+    longest = float(sys.argv[2]) if len(sys.argv) > 2 else 0.004
+    with Fake(lambda request: time.sleep(random.random() * longest), int(sys.argv[1])) as server:
         print(server.address, flush=True)
         threading.Event().wait()
