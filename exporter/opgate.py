@@ -78,6 +78,8 @@ class OpProblem:
 def check(saved_model: Any, target: str) -> list[OpProblem]:
     """What keeps TensorFlow Serving ``target`` from running a SavedModel; empty where nothing does.
 
+    Functions that the main graph does not reach never run, and the loader does not look into them: nor does this.
+
     Args:
         saved_model: a ``SavedModel`` message, of :mod:`.protos` or of TensorFlow.
         target: one of :data:`.opsets.RELEASES`.
@@ -88,9 +90,10 @@ def check(saved_model: Any, target: str) -> list[OpProblem]:
         graph = meta_graph.graph_def
         problems += _versions(graph.versions, known)
         functions = {function.signature.name for function in graph.library.function}
+        run = _reached(graph)
         found: dict[tuple[str, str, str], list[Any]] = {}
         for node, function in _nodes(graph):
-            if node.op in functions:
+            if node.op in functions or (function and function not in run):
                 continue
             for attr, reason in _complaints(node, known, graph.versions.producer):
                 found.setdefault((node.op, attr, reason), []).append((node.name, function))
@@ -161,14 +164,37 @@ def _advice(op: str, attr: str, target: str) -> str:
     return f"{advice}; {_HINTS[op]}" if op in _HINTS and not attr else advice
 
 
+def _reached(graph: Any) -> set[str]:
+    """Names of the functions that the main graph can come to call."""
+    library = {function.signature.name: function.node_def for function in graph.library.function}
+    run: set[str] = set()
+    waiting = [graph.node]
+    while waiting:
+        for node in waiting.pop():
+            for name in _called(node):
+                if name in library and name not in run:
+                    run.add(name)
+                    waiting.append(library[name])
+    return run
+
+
+def _called(node: Any) -> Iterator[str]:
+    """Functions that a node may call: by its op, or by its attributes."""
+    yield node.op
+    for value in node.attr.values():
+        if value.HasField("func"):
+            yield value.func.name
+        else:
+            for each in value.list.func:
+                yield each.name
+
+
 def _callers(meta_graph: Any) -> dict[str, tuple[str, str]]:
     """function -> (the node that calls it first, the function that this node is in)."""
     graph = meta_graph.graph_def
     callers: dict[str, tuple[str, str]] = {}
     for node, function in _nodes(graph):
-        called = [value.func.name for value in node.attr.values() if value.HasField("func")]
-        called += [each.name for value in node.attr.values() for each in value.list.func]
-        for name in (*called, node.op):
+        for name in _called(node):
             callers.setdefault(name, (node.name, function))
     return callers
 

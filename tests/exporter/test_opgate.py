@@ -50,6 +50,17 @@ def test_an_unknown_attribute_is_named_and_ignored_by_the_release() -> None:
     assert opgate.check(graphs.load("variable_debug_name"), "2.15") == []
 
 
+def test_a_function_that_nothing_calls_is_not_held_against_a_graph() -> None:
+    model = graphs.load("half_plus_two")
+    graph = model.meta_graphs[0].graph_def
+    unused = graph.library.function.add()
+    unused.signature.name = "unused"
+    unused.node_def.add(name="x", op="NoSuchOp")
+    assert opgate.check(model, "2.20") == []
+    graph.node.add(name="call", op="PartitionedCall").attr["f"].func.name = "unused"
+    assert [problem.op for problem in opgate.check(model, "2.20")] == ["NoSuchOp"]
+
+
 def test_deprecated_ops_and_versions_out_of_range() -> None:
     (problem,) = opgate.check(graphs.chain("BatchNormWithGlobalNormalization"), "2.20")[:1]
     assert "refused in graphs of version" in str(problem)
