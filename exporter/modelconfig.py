@@ -318,7 +318,7 @@ def read(path: Path) -> ModelConfig:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         text = ""
     except (OSError, UnicodeDecodeError) as error:
         raise ModelConfigError(f"{path}: cannot be read: {error}") from error
