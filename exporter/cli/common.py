@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
@@ -14,8 +15,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..config import TOKENIZERS, TRUNCATION_SIDES, TRUNCATION_STRATEGIES
+from ..errors import ConfigError, ExportError
 
-__all__ = ["fail", "prepare", "tokenizer_options"]
+__all__ = ["fail", "failing", "prepare", "tokenizer_options"]
 
 
 def tokenizer_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -58,6 +60,25 @@ def fail(console: Console, reason: object, code: int) -> NoReturn:
     """End the command with an error for people and an exit code."""
     console.print("[bold red]error:[/bold red]", escape(str(reason)), highlight=False, soft_wrap=True)
     sys.exit(code)
+
+
+@contextmanager
+def failing(console: Console, state: str = "") -> Iterator[None]:
+    """End the command as its errors ask for; ``state`` says what an interrupt has left."""
+    try:
+        yield
+    except ConfigError as error:
+        fail(console, error, 2)
+    except ExportError as error:
+        fail(console, error, 1)
+    except ImportError as error:
+        if error.name and error.name.startswith("rawbert"):
+            raise
+        fail(console, f"{error}; the exporter needs the export extra: pip install 'rawbert[export]'", 1)
+    except KeyboardInterrupt:
+        fail(console, f"interrupted{state}", 130)
+    except MemoryError:
+        fail(console, f"out of memory{state}", 1)
 
 
 def _terminate(number: int, frame: object) -> None:

@@ -17,9 +17,8 @@ from rich.table import Table
 
 from ..bundle import Bundle
 from ..config import ENCODER_IMPLS, POOLING_MODES, SIGNATURES, ExportConfig
-from ..errors import ConfigError, ExportError
 from ..opsets import NEWEST, RELEASES
-from .common import fail, prepare, tokenizer_options
+from .common import failing, prepare, tokenizer_options
 
 __all__ = ["export"]
 
@@ -97,21 +96,9 @@ def export(encoder: str, output: Path, as_json: bool, **settings: Any) -> None:
     """
     prepare()
     console = Console(stderr=True)
-    try:
+    with failing(console, "; nothing was written"):
         config = ExportConfig(encoder=encoder, output=output, **settings)
         bundle = _run(config, console)
-    except ConfigError as error:
-        fail(console, error, 2)
-    except ExportError as error:
-        fail(console, error, 1)
-    except ImportError as error:
-        if error.name and error.name.startswith("rawbert"):
-            raise
-        fail(console, f"{error}; the exporter needs the export extra: pip install 'rawbert[export]'", 1)
-    except KeyboardInterrupt:
-        fail(console, "interrupted; nothing was written", 130)
-    except MemoryError:
-        fail(console, "out of memory; nothing was written", 1)
     if as_json:
         click.echo(json.dumps(_as_dict(bundle), indent=2))
     else:

@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..config import SHORTEST_SEQUENCE, TokenizerOptions
-from ..errors import ConfigError, ExportError
-from .common import fail, prepare, tokenizer_options
+from ..errors import ConfigError
+from .common import failing, prepare, tokenizer_options
 
 __all__ = ["tokenize"]
 
@@ -50,21 +50,11 @@ def tokenize(
     """
     prepare()
     console = Console(stderr=True)
-    try:
+    with failing(console):
         options = TokenizerOptions(pair=text_pair is not None, **settings)
         # Command line arguments that are no UTF-8 come as surrogates, which is how they go back to bytes.
         texts = [each.encode(errors="surrogateescape") for each in (text, text_pair) if each is not None]
         result = _run(encoder, revision, max_seq_length, options, texts)
-    except ConfigError as error:
-        fail(console, error, 2)
-    except ExportError as error:
-        fail(console, error, 1)
-    except ImportError as error:
-        if error.name and error.name.startswith("rawbert"):
-            raise
-        fail(console, f"{error}; the exporter needs the export extra: pip install 'rawbert[export]'", 1)
-    except KeyboardInterrupt:
-        fail(console, "interrupted", 130)
     if as_json:
         click.echo(json.dumps(result, indent=2))
     else:

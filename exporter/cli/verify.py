@@ -16,9 +16,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from .. import manifest, reverify
-from ..errors import ConfigError, ExportError
+from ..errors import ConfigError
 from ..verify import Job, Report
-from .common import fail, prepare
+from .common import failing, prepare
 
 __all__ = ["verify"]
 
@@ -67,7 +67,7 @@ def verify(
     """
     prepare()
     console = Console(stderr=True)
-    try:
+    with failing(console):
         if address is None and (model or label or version is not None):
             raise ConfigError("--model, --version and --label are about a server: give --address too")
         if address is not None and source is not None:
@@ -91,16 +91,6 @@ def verify(
                 version_label=label, timeout=timeout,
             ) as client:  # fmt: skip
                 report, what = reverify.verify_server(job, client), repr(client)
-    except ConfigError as error:
-        fail(console, error, 2)
-    except ExportError as error:
-        fail(console, error, 1)
-    except ImportError as error:
-        if error.name and error.name.startswith("rawbert"):
-            raise
-        fail(console, f"{error}; this needs the export extra: pip install 'rawbert[export]'", 1)
-    except KeyboardInterrupt:
-        fail(console, "interrupted", 130)
     if as_json:
         click.echo(json.dumps(asdict(report), indent=2))
     else:
