@@ -12,11 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from ..sources.checkpoint import BertConfig
+from .packing import Packing
 
 __all__ = ["NativeEncoder"]
-
-#: Added to the scores of padding, so that exp() gives exactly 0 in float32 and no row is ever all -inf.
-_MASKED = -1e9
 
 
 def activation(name: str) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -33,7 +31,7 @@ def activation(name: str) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 class NativeEncoder(tf.Module):
-    """BERT over padded token ids.
+    """BERT over padded token ids, whose padding is left out of the work.
 
     Args:
         config: shape of the encoder; its ``activation`` must be set.
@@ -51,8 +49,11 @@ class NativeEncoder(tf.Module):
             return tf.Variable(weights[name] if value is None else value, trainable=False, name=name, dtype=tf.float32)
 
         def joined(prefix: str, leaf: str) -> np.ndarray:
-            # One product in place of three: query, key and value side by side, [H, 3H].
-            return np.concatenate([weights[f"{prefix}/{part}/{leaf}"] for part in ("query", "key", "value")], axis=-1)
+            # One product in place of three: query, key and value side by side, [H, 3H]. Attention scores are
+            # divided by sqrt(D): the weights of the query are, once and for all.
+            query, key, value = (weights[f"{prefix}/{part}/{leaf}"] for part in ("query", "key", "value"))
+            scale = math.sqrt(config.hidden_size // config.num_heads)
+            return np.concatenate([query / np.float32(scale), key, value], axis=-1)
 
         names = [
             "embeddings/word",
@@ -101,39 +102,66 @@ class NativeEncoder(tf.Module):
             ``sequence_output`` float32 ``[B, T, H]`` (padding holds whatever came out), and ``pooled_output``
             float32 ``[B, H]``, ``None`` where the checkpoint has no pooler.
         """
-        config, w = self._config, self._weights
-        batch, tokens = tf.unstack(tf.shape(ids))
-        # [1, 1, 1 or B, T]: added to every query's scores.
-        bias = (1.0 - tf.cast(mask, tf.float32))[:, tf.newaxis, tf.newaxis, :] * _MASKED
-
-        # E, the width of the tables, is H but in ELECTRA, which projects.
-        x = tf.gather(w["embeddings/word"], ids) + w["embeddings/position"][:tokens]  # [B, T, E]
-        if "embeddings/type" in w:
-            x += tf.gather(w["embeddings/type"], tf.zeros_like(ids) if types is None else types)
-        elif "embeddings/type_0" in w:
-            x += w["embeddings/type_0"]
-        x = self._layer_norm(tf.reshape(x, [-1, x.shape[-1]]), "embeddings")  # [N, E]
-        if config.projects:
-            x = self._dense(x, "embeddings/project")  # [N, H]
-        for index in range(config.num_layers):
-            layer = f"layer_{index}"
-            attended = self._attention(x, bias, batch, tokens, f"{layer}/attention")
-            x = self._layer_norm(x + self._dense(attended, f"{layer}/attention/output"), f"{layer}/attention")
-            inner = self._activation(self._dense(x, f"{layer}/intermediate"))  # [N, I]
-            x = self._layer_norm(x + self._dense(inner, f"{layer}/output"), f"{layer}/output")
-        sequence = tf.reshape(x, [batch, tokens, config.hidden_size])
-        if not config.has_pooler:
+        if types is None and "embeddings/type" in self._weights:
+            types = tf.zeros_like(ids)
+        sequence = tf.cond(
+            tf.reduce_all(mask == 1), lambda: self._unpadded(ids, types), lambda: self._packed(ids, mask, types)
+        )
+        if not self._config.has_pooler:
             return sequence, None
         return sequence, tf.math.tanh(self._dense(sequence[:, 0], "pooler"))
 
-    def _attention(self, x: tf.Tensor, bias: tf.Tensor, batch: tf.Tensor, tokens: tf.Tensor, name: str) -> tf.Tensor:
-        """Multi-head self-attention: ``[N, H]`` -> ``[N, H]``, before the output projection."""
+    def _unpadded(self, ids: tf.Tensor, types: tf.Tensor | None) -> tf.Tensor:
+        """Texts of one length: ``[B, T]`` -> ``[B, T, H]``."""
+        batch, tokens = tf.unstack(tf.shape(ids))
+        x = self._embed(ids, self._weights["embeddings/position"][:tokens], types)  # [B, T, E]
+        x = self._layers(
+            tf.reshape(x, [-1, x.shape[-1]]),
+            lambda qkv: self._attention(tf.reshape(qkv, [batch, tokens, qkv.shape[-1]]), None),
+        )
+        return tf.reshape(x, [batch, tokens, self._config.hidden_size])
+
+    def _packed(self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor | None) -> tf.Tensor:
+        """Texts of any lengths: ``[B, T]`` -> ``[B, T, H]``; padding holds whatever came out."""
+        packing = Packing(mask)
+        position = tf.gather(self._weights["embeddings/position"], packing.columns)  # [N, E]
+        x = self._embed(packing.pack(ids), position, None if types is None else packing.pack(types))  # [N, E]
+        return packing.unpack(self._layers(x, lambda qkv: packing.map_groups(qkv, self._attention)))
+
+    def _embed(self, ids: tf.Tensor, position: tf.Tensor, types: tf.Tensor | None) -> tf.Tensor:
+        """The sum of the embeddings, before normalisation: ``[...]`` -> ``[..., E]``."""
+        w = self._weights
+        x = tf.gather(w["embeddings/word"], ids) + position
+        if types is not None and "embeddings/type" in w:
+            x += tf.gather(w["embeddings/type"], types)
+        elif "embeddings/type_0" in w:
+            x += w["embeddings/type_0"]
+        return x
+
+    def _layers(self, x: tf.Tensor, attend: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+        """Embeddings ``[N, E]`` -> ``[N, H]``, with attention ``[N, 3H]`` -> ``[N, H]``."""
+        x = self._layer_norm(x, "embeddings")  # [N, E]
+        if self._config.projects:
+            x = self._dense(x, "embeddings/project")  # [N, H]
+        for index in range(self._config.num_layers):
+            layer = f"layer_{index}"
+            attended = attend(self._dense(x, f"{layer}/attention/qkv"))  # [N, H]
+            x = self._layer_norm(x + self._dense(attended, f"{layer}/attention/output"), f"{layer}/attention")
+            inner = self._activation(self._dense(x, f"{layer}/intermediate"))  # [N, I]
+            x = self._layer_norm(x + self._dense(inner, f"{layer}/output"), f"{layer}/output")
+        return x
+
+    def _attention(self, qkv: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
+        """Multi-head self-attention: ``[B, T, 3H]`` -> ``[B * T, H]``, before the output projection."""
         heads, size = self._config.num_heads, self._config.hidden_size // self._config.num_heads
-        qkv = tf.reshape(self._dense(x, f"{name}/qkv"), [batch, tokens, 3, heads, size])
+        batch, tokens, _ = tf.unstack(tf.shape(qkv))
+        qkv = tf.reshape(qkv, [batch, tokens, 3, heads, size])
         query, key, value = tf.unstack(tf.transpose(qkv, [2, 0, 3, 1, 4]))  # each [B, A, T, D]
-        scores = tf.matmul(query, key, transpose_b=True) * (1.0 / math.sqrt(size)) + bias  # [B, A, T, T]
+        scores = tf.matmul(query, key, transpose_b=True)  # [B, A, T, T]
+        if bias is not None:
+            scores += bias
         context = tf.matmul(tf.nn.softmax(scores), value)  # [B, A, T, D]
-        return tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [-1, heads * size])
+        return tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [batch * tokens, heads * size])
 
     def _dense(self, x: tf.Tensor, name: str) -> tf.Tensor:
         return tf.nn.bias_add(tf.matmul(x, self._weights[f"{name}/kernel"]), self._weights[f"{name}/bias"])

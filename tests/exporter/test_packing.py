@@ -1,0 +1,105 @@
+"""Packing and length groups: the same results whatever stands beside a text in its batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+
+def padded(lengths: list[int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    ids = np.random.default_rng(seed).integers(5, 90, (len(lengths), max(lengths, default=2)), dtype=np.int32)
+    mask = (np.arange(ids.shape[1]) < np.array(lengths, np.int32)[:, np.newaxis]).astype(np.int32)
+    return ids, mask.reshape(ids.shape)
+
+
+@pytest.fixture(scope="module")
+def encode(checkpoint):
+    """The encoder as a graph of any shape, as it is exported."""
+    import tensorflow as tf
+    from rawbert.exporter.encoder.native import NativeEncoder
+
+    encoder = NativeEncoder(checkpoint.bert, checkpoint.weights)
+    spec = tf.TensorSpec([None, None], tf.int32)
+    return tf.function(lambda ids, mask: encoder(ids, mask), autograph=False).get_concrete_function(spec, spec)
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        [7],
+        [2, 9],  # fewer texts than groups
+        [9, 2, 5],
+        [64, 2, 2, 2, 2, 2, 2, 2, 2],  # one text holds most of the tokens
+        [3, 17, 8, 8, 30, 2, 64, 11, 5, 8, 21, 2],
+        [8] * 6,  # nothing to pack
+        [8] * 5 + [7],
+    ],
+    ids=str,
+)
+def test_a_text_has_the_vectors_that_it_has_alone(encode, lengths: list[int]):
+    import tensorflow as tf
+
+    ids, mask = padded(lengths)
+    sequence, pooled = encode(tf.constant(ids), tf.constant(mask))
+    assert sequence.shape == (*ids.shape, 32)
+    for row, length in enumerate(lengths):
+        alone, pooled_alone = encode(
+            tf.constant(ids[row : row + 1, :length]), tf.constant(mask[row : row + 1, :length])
+        )
+        np.testing.assert_allclose(sequence[row, :length], alone[0], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(pooled[row], pooled_alone[0], rtol=0, atol=1e-5)
+
+
+def test_the_order_of_the_texts_is_the_callers(encode):
+    import tensorflow as tf
+
+    lengths = [3, 17, 8, 8, 30, 2, 64, 11]
+    ids, mask = padded(lengths)
+    sequence, _ = encode(tf.constant(ids), tf.constant(mask))
+    order = np.random.default_rng(1).permutation(len(lengths))
+    shuffled, _ = encode(tf.constant(ids[order]), tf.constant(mask[order]))
+    for row, source in enumerate(order):
+        length = lengths[source]
+        np.testing.assert_allclose(shuffled[row, :length], sequence[source, :length], rtol=0, atol=1e-5)
+
+
+def test_every_token_is_in_one_group_and_groups_are_tight():
+    import tensorflow as tf
+    from rawbert.exporter.encoder.packing import Packing
+
+    lengths = np.random.default_rng(2).integers(2, 50, 40).tolist()
+    _, mask = padded(lengths)
+    packing = Packing(tf.constant(mask))
+    seen, padded_size = [], 0
+    for group in packing.groups:
+        real = group.bias.numpy()[:, 0, 0, :] == 0
+        assert real.any(axis=0).all()  # as wide as its longest text
+        seen += group.index.numpy()[real].tolist()
+        padded_size += real.size
+    assert sorted(seen) == list(range(sum(lengths)))
+    # Padded to the batch's longest, they would be 40 * 49.
+    assert padded_size < 1.35 * sum(lengths) < mask.size
+
+
+def test_map_groups_and_unpack_bring_every_token_back():
+    import tensorflow as tf
+    from rawbert.exporter.encoder.packing import Packing
+
+    ids, mask = padded([5, 2, 9, 9, 3, 4, 12])
+    packing = Packing(tf.constant(mask))
+    packed = packing.pack(tf.constant(ids))
+    np.testing.assert_array_equal(packed, ids[mask == 1])
+    column = packed[:, tf.newaxis]
+    same = packing.map_groups(column, lambda x, bias: tf.reshape(x, [-1, 1]))
+    np.testing.assert_array_equal(same, column)
+    np.testing.assert_array_equal(packing.unpack(column)[:, :, 0].numpy()[mask == 1], ids[mask == 1])
+
+
+def test_rows_without_any_token_harm_no_other(encode):
+    import tensorflow as tf
+
+    ids, mask = padded([4, 6, 3])
+    mask[1] = 0
+    sequence, _ = encode(tf.constant(ids), tf.constant(mask))
+    alone, _ = encode(tf.constant(ids[:1, :4]), tf.constant(mask[:1, :4]))
+    np.testing.assert_allclose(sequence[0, :4], alone[0], rtol=0, atol=1e-5)
