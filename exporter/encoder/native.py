@@ -104,9 +104,9 @@ class NativeEncoder(tf.Module):
         """
         if types is None and "embeddings/type" in self._weights:
             types = tf.zeros_like(ids)
-        sequence = tf.cond(
-            tf.reduce_all(mask == 1), lambda: self._unpadded(ids, types), lambda: self._packed(ids, mask, types)
-        )
+        with tf.device("/CPU:0"):  # where the mask comes from, and where tf.cond asks
+            unpadded = tf.reduce_all(mask == 1)
+        sequence = tf.cond(unpadded, lambda: self._unpadded(ids, types), lambda: self._packed(ids, mask, types))
         if not self._config.has_pooler:
             return sequence, None
         return sequence, tf.math.tanh(self._dense(sequence[:, 0], "pooler"))
@@ -123,7 +123,8 @@ class NativeEncoder(tf.Module):
 
     def _packed(self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor | None) -> tf.Tensor:
         """Texts of any lengths: ``[B, T]`` -> ``[B, T, H]``; padding holds whatever came out."""
-        packing = Packing(mask)
+        with tf.device("/CPU:0"):  # where the mask comes from; on a GPU each shape and slice would wait for a copy
+            packing = Packing(mask)
         position = tf.gather(self._weights["embeddings/position"], packing.columns)  # [N, E]
         x = self._embed(packing.pack(ids), position, None if types is None else packing.pack(types))  # [N, E]
         return packing.unpack(self._layers(x, lambda qkv: packing.map_groups(qkv, self._attention)))
