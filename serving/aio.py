@@ -15,6 +15,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from dataclasses import replace
 from itertools import chain
 from types import TracebackType
 from typing import Any, TypeVar
@@ -29,19 +30,21 @@ from .base import (
     DEFAULT_TIMEOUT,
     NOT_GIVEN,
     RESTARTS,
+    Ask,
     BaseClient,
     CallMetadata,
     CallRecord,
     Decode,
     Timeout,
     available,
-    by_length,
-    restored,
     unknown_signature,
     unknown_version,
     vectors,
+    width_key,
     with_found,
 )
+from .batches import Batcher, by_length, restored
+from .client import Client
 from .config import TLS, ChannelConfig, RetryPolicy
 from .errors import DeadlineExceeded, ModelNotFound, ModelVersionChanged, ServerUnavailable, ServingError
 from .exchange import Answer, Exchange, Part
@@ -53,6 +56,15 @@ __all__ = ["AsyncClient"]
 T = TypeVar("T")
 
 
+def _documented(client: type[AsyncClient]) -> type[AsyncClient]:
+    """Its methods get the docstrings of their twins, for ``help()``."""
+    for name, method in vars(client).items():
+        if not name.startswith("_") and callable(method):
+            method.__doc__ = getattr(Client, name).__doc__
+    return client
+
+
+@_documented
 class AsyncClient(BaseClient):
     """:class:`rawbert.serving.Client` for asyncio: the same arguments, methods and errors.
 
@@ -100,7 +112,7 @@ class AsyncClient(BaseClient):
         await self.close()
 
     async def close(self) -> None:
-        """Close the channels, if they are our own. Calls in flight are cancelled."""
+        """As :meth:`Client.close`."""
         self._closed = True
         opened, self._opened = self._opened, None
         if opened is not None and self._injected is None:
@@ -114,27 +126,15 @@ class AsyncClient(BaseClient):
         text_pair: Iterable[str | bytes] | None = None,
         signature_name: str = "embed",
         sort_by_length: bool = False,
+        version: int | None = None,
+        version_label: str | None = None,
         timeout: Timeout = NOT_GIVEN,
         metadata: CallMetadata = (),
+        call_credentials: grpc.CallCredentials | None = None,
     ) -> Vectors:
-        """One embedding a text, by the model's own pooling recipe; all of them by one version of the model.
-
-        Args:
-            texts: any number of texts.
-            text_pair: a second text for each, where the model takes pairs.
-            signature_name: another signature with the output ``embedding``.
-            sort_by_length: send texts of similar length together; the results keep the order of ``texts``.
-            timeout: seconds for the whole call; ``None`` for no deadline; the client's own, for each part, if left out.
-            metadata: gRPC metadata to send along.
-
-        Returns:
-            float32 ``[len(texts), dim]`` with ``model_version``; it may be read-only.
-
-        Raises:
-            TypeError, ValueError: texts that cannot be sent.
-            ServingError: the call failed; see :mod:`rawbert.serving.errors`.
-        """
-        return await self._vectors(texts, text_pair, "embed", signature_name, sort_by_length, timeout, metadata)
+        """As :meth:`Client.embed`."""
+        ask = self._ask(timeout, metadata, call_credentials, signature_name, version, version_label)
+        return await self._vectors(texts, text_pair, "embed", sort_by_length, ask)
 
     async def pooled(
         self,
@@ -143,14 +143,15 @@ class AsyncClient(BaseClient):
         text_pair: Iterable[str | bytes] | None = None,
         signature_name: str = "pooled",
         sort_by_length: bool = False,
+        version: int | None = None,
+        version_label: str | None = None,
         timeout: Timeout = NOT_GIVEN,
         metadata: CallMetadata = (),
+        call_credentials: grpc.CallCredentials | None = None,
     ) -> Vectors:
-        """The encoder's ``pooled_output`` of each text: float32 ``[len(texts), hidden]``.
-
-        Arguments and errors as :meth:`embed`.
-        """
-        return await self._vectors(texts, text_pair, "pooled", signature_name, sort_by_length, timeout, metadata)
+        """As :meth:`Client.pooled`."""
+        ask = self._ask(timeout, metadata, call_credentials, signature_name, version, version_label)
+        return await self._vectors(texts, text_pair, "pooled", sort_by_length, ask)
 
     async def sequence(
         self,
@@ -159,15 +160,15 @@ class AsyncClient(BaseClient):
         text_pair: Iterable[str | bytes] | None = None,
         signature_name: str = "sequence",
         sort_by_length: bool = False,
+        version: int | None = None,
+        version_label: str | None = None,
         timeout: Timeout = NOT_GIVEN,
         metadata: CallMetadata = (),
+        call_credentials: grpc.CallCredentials | None = None,
     ) -> list[TokenSequence]:
-        """Token vectors of each text, trimmed to its real tokens.
-
-        Arguments and errors as :meth:`embed`.
-        """
-        rows = requests.as_rows(texts, text_pair)
-        return await self._each(rows, signature_name, requests.sequences, sort_by_length, timeout, metadata)
+        """As :meth:`Client.sequence`."""
+        ask = self._ask(timeout, metadata, call_credentials, signature_name, version, version_label)
+        return await self._each(texts, text_pair, requests.sequences, sort_by_length, ask)
 
     async def tokenize(
         self,
@@ -176,51 +177,39 @@ class AsyncClient(BaseClient):
         text_pair: Iterable[str | bytes] | None = None,
         signature_name: str = "tokenize",
         sort_by_length: bool = False,
+        version: int | None = None,
+        version_label: str | None = None,
         timeout: Timeout = NOT_GIVEN,
         metadata: CallMetadata = (),
+        call_credentials: grpc.CallCredentials | None = None,
     ) -> list[Tokens]:
-        """Tokens of each text, as the model sees them; the encoder does not run.
-
-        Arguments and errors as :meth:`embed`.
-        """
-        rows = requests.as_rows(texts, text_pair)
-        return await self._each(rows, signature_name, requests.tokens, sort_by_length, timeout, metadata)
+        """As :meth:`Client.tokenize`."""
+        ask = self._ask(timeout, metadata, call_credentials, signature_name, version, version_label)
+        return await self._each(texts, text_pair, requests.tokens, sort_by_length, ask)
 
     async def embed_iter(
         self,
         texts: Iterable[str | bytes] | AsyncIterable[str | bytes],
         *,
+        text_pair: Iterable[str | bytes] | AsyncIterable[str | bytes] | None = None,
         signature_name: str = "embed",
+        sort_by_length: bool = False,
         follow_version: bool = False,
+        version: int | None = None,
+        version_label: str | None = None,
         timeout: Timeout = NOT_GIVEN,
         metadata: CallMetadata = (),
+        call_credentials: grpc.CallCredentials | None = None,
     ) -> AsyncIterator[Vectors]:
-        """:meth:`embed` for a stream that does not fit in memory: one vector ``[dim]`` a text, in order.
-
-        It reads ahead by a few parts at most, and only as the vectors are taken. ``timeout`` is for each part.
-
-        Args:
-            texts: any number of texts.
-            signature_name: another signature with the output ``embedding``.
-            follow_version: go on with another version where the one that answered the first texts is unloaded:
-                ``model_version`` of each vector tells. Their spaces differ; never put both into one index.
-            timeout: seconds for each part; ``None`` for no deadline.
-            metadata: as in :meth:`embed`.
-
-        Raises:
-            ModelVersionChanged: the version that answered the first texts was unloaded meanwhile.
-            ServingError: as :meth:`embed`.
-        """
-        exchange = self._exchange(
-            channels.PREDICT, time.monotonic(), timeout, signature=signature_name, pin=True, each=True
-        )
+        """As :meth:`Client.embed_iter`."""
+        ask = self._ask(timeout, metadata, call_credentials, signature_name, version, version_label)
+        exchange = self._exchange(channels.PREDICT, time.monotonic(), ask, pin=True, each=True)
         exchange.follow = follow_version
-        decode = vectors(requests.VECTORS["embed"])
-        batches = self._batches(requests.streamed(texts)) if isinstance(texts, Iterable) else self._abatches(texts)
-        parts = _mapped(lambda rows: self._part(rows, signature_name, decode), batches)
-        async with contextlib.aclosing(self._run(channels.PREDICT, exchange, parts, metadata)) as answers:
+        batcher, decode = self._batcher(sort_by_length), vectors(requests.VECTORS["embed"])
+        parts = self._parts(_rows(texts, text_pair), batcher, decode, ask)
+        async with contextlib.aclosing(self._run(channels.PREDICT, exchange, parts, ask)) as answers:
             async for answer in answers:
-                for vector in Vectors(answer.value[0], answer.version):
+                for vector in batcher.results(Vectors(answer.value[0], answer.version)):
                     yield vector
 
     async def predict(
@@ -229,54 +218,56 @@ class AsyncClient(BaseClient):
         *,
         signature_name: str = "serving_default",
         output_filter: Iterable[str] = (),
+        version: int | None = None,
+        version_label: str | None = None,
         timeout: Timeout = NOT_GIVEN,
         metadata: CallMetadata = (),
+        call_credentials: grpc.CallCredentials | None = None,
     ) -> Prediction:
-        """Any signature, in one call: arrays by input name in, arrays by output name out.
+        """As :meth:`Client.predict`."""
+        ask = self._ask(timeout, metadata, call_credentials, signature_name, version, version_label)
+        return await self._one(channels.PREDICT, self._predict_part(inputs, output_filter, ask), ask)
 
-        Args:
-            inputs: what numpy can make an array of; str and bytes become string tensors.
-            signature_name: the signature.
-            output_filter: names of the outputs to answer; all if empty.
-            timeout: as in :meth:`embed`.
-            metadata: as in :meth:`embed`.
+    async def metadata(
+        self,
+        *,
+        version: int | None = None,
+        version_label: str | None = None,
+        timeout: Timeout = NOT_GIVEN,
+        metadata: CallMetadata = (),
+        call_credentials: grpc.CallCredentials | None = None,
+    ) -> ModelMetadata:
+        """As :meth:`Client.metadata`."""
+        ask = self._ask(timeout, metadata, call_credentials, "", version, version_label)
+        return await self._one(channels.GET_MODEL_METADATA, self._metadata_part(ask), ask)
 
-        Returns:
-            Arrays by output name, perhaps read-only, with ``model_version``. Strings are ``bytes`` objects, bfloat16
-            becomes float32.
-
-        Raises:
-            TypeError: an input that cannot be sent.
-            ServingError: the call failed.
-        """
-        part = self._predict_part(inputs, signature_name, output_filter)
-        return await self._one(channels.PREDICT, part, timeout, metadata, signature=signature_name)
-
-    async def metadata(self, *, timeout: Timeout = NOT_GIVEN, metadata: CallMetadata = ()) -> ModelMetadata:
-        """The model's signatures, and the version that answered. Errors as :meth:`embed`."""
-        return await self._one(channels.GET_MODEL_METADATA, self._metadata_part(), timeout, metadata)
-
-    async def status(self, *, timeout: Timeout = NOT_GIVEN, metadata: CallMetadata = ()) -> list[VersionStatus]:
-        """State of the model's versions, newest first, on one of the servers. Errors as :meth:`embed`."""
-        return await self._one(channels.GET_MODEL_STATUS, self._status_part(), timeout, metadata)
+    async def status(
+        self,
+        *,
+        timeout: Timeout = NOT_GIVEN,
+        metadata: CallMetadata = (),
+        call_credentials: grpc.CallCredentials | None = None,
+    ) -> list[VersionStatus]:
+        """As :meth:`Client.status`."""
+        ask = self._ask(timeout, metadata, call_credentials)
+        return await self._one(channels.GET_MODEL_STATUS, self._status_part(ask.version), ask)
 
     async def wait_until_ready(
-        self, *, timeout: float | None = 60.0, metadata: CallMetadata = ()
+        self,
+        *,
+        timeout: float | None = 60.0,
+        metadata: CallMetadata = (),
+        call_credentials: grpc.CallCredentials | None = None,
     ) -> list[VersionStatus]:
-        """Wait until a server answers and has the version available; its :meth:`status` then.
-
-        Args:
-            timeout: seconds to wait; ``None`` waits for ever.
-            metadata: as in :meth:`embed`.
-
-        Raises:
-            ServerUnavailable: it did not come in time; the message says what was seen last.
-            ServingError: it answers, but not to us.
-        """
+        """As :meth:`Client.wait_until_ready`."""
         until = None if timeout is None else time.monotonic() + timeout
         while True:
             try:
-                statuses = await self.status(timeout=5.0 if timeout is None else min(5.0, timeout), metadata=metadata)
+                statuses = await self.status(
+                    timeout=5.0 if timeout is None else min(5.0, timeout),
+                    metadata=metadata,
+                    call_credentials=call_credentials,
+                )
                 if available(statuses):
                     return statuses
                 seen = "; ".join(f"version {each.version} {each.state} {each.error_message}" for each in statuses)
@@ -289,93 +280,77 @@ class AsyncClient(BaseClient):
                 )
             await asyncio.sleep(0.2)
 
-    async def reload_config(self, config: str, *, timeout: Timeout = NOT_GIVEN, metadata: CallMetadata = ()) -> None:
-        """Replace the configuration of every server: all models that it does not name are unloaded.
-
-        Args:
-            config: the text of a ``models.config`` file.
-            timeout: seconds for each server. TensorFlow Serving blocks where a base path holds no version.
-            metadata: as in :meth:`embed`.
-
-        Raises:
-            ValueError: it is not the text of a ``models.config`` file.
-            ServingError: a server refused it; those before it in the list have it already.
-        """
+    async def reload_config(
+        self,
+        config: str,
+        *,
+        timeout: Timeout = NOT_GIVEN,
+        metadata: CallMetadata = (),
+        call_credentials: grpc.CallCredentials | None = None,
+    ) -> None:
+        """As :meth:`Client.reload_config`."""
+        ask = self._ask(timeout, metadata, call_credentials)
         for server, address in enumerate(self.addresses):
-            part = self._reload_part(config, address)
-            await self._one(channels.RELOAD_CONFIG, part, timeout, metadata, server=server)
+            await self._one(channels.RELOAD_CONFIG, self._reload_part(config, address), ask, server)
 
     async def _vectors(
         self,
         texts: Iterable[str | bytes],
         text_pair: Iterable[str | bytes] | None,
         kind: str,
-        signature: str,
         sort: bool,
-        timeout: Timeout,
-        metadata: CallMetadata,
+        ask: Ask,
     ) -> Vectors:
         name, rows = requests.VECTORS[kind], requests.as_rows(texts, text_pair)
         if not rows:
-            return Vectors(np.zeros((0, await self._width(signature, name, timeout, metadata)), np.float32))
+            return Vectors(np.zeros((0, await self._width(name, ask)), np.float32))
         order = by_length(rows) if sort else range(len(rows))
-        parts = await self._collect([rows[at] for at in order], signature, vectors(name), timeout, metadata)
+        parts = await self._collect([rows[at] for at in order], vectors(name), ask)
         joined = requests.join_vectors([array for array, _ in parts], name)
-        self._widths[signature, name] = joined.shape[1]
+        self._widths[width_key(name, ask)] = joined.shape[1]
         return Vectors(joined[np.argsort(order)] if sort else joined, parts[0][1])
 
     async def _each(
         self,
-        rows: list[Row],
-        signature: str,
+        texts: Iterable[str | bytes],
+        text_pair: Iterable[str | bytes] | None,
         decode: Decode[list[T]],
         sort: bool,
-        timeout: Timeout,
-        metadata: CallMetadata,
+        ask: Ask,
     ) -> list[T]:
+        rows = requests.as_rows(texts, text_pair)
         order = by_length(rows) if sort else range(len(rows))
-        parts = await self._collect([rows[at] for at in order], signature, decode, timeout, metadata)
-        values = list(chain.from_iterable(parts))
+        values = list(chain.from_iterable(await self._collect([rows[at] for at in order], decode, ask)))
         return restored(values, order) if sort else values
 
-    async def _width(self, signature: str, name: str, timeout: Timeout, metadata: CallMetadata) -> int:
+    async def _width(self, name: str, ask: Ask) -> int:
         """Size of a vector, for no texts: with batching on, TensorFlow Serving does not answer an empty Predict."""
-        width = self._widths.get((signature, name))
-        if width is None:
-            width = requests.static_width(await self.metadata(timeout=timeout, metadata=metadata), signature, name)
+        key = width_key(name, ask)
+        if key not in self._widths:
+            metadata = await self._one(channels.GET_MODEL_METADATA, self._metadata_part(ask), ask)
+            width = requests.static_width(metadata, ask.signature, name)
             if width is None:
-                width = (await self._collect([(b"",)], signature, vectors(name), timeout, metadata))[0][0].shape[1]
-            self._widths[signature, name] = width
-        return width
+                width = (await self._collect([(b"",)], vectors(name), ask))[0][0].shape[1]
+            self._widths[key] = width
+        return self._widths[key]
 
-    async def _collect(
-        self, rows: Sequence[Row], signature: str, decode: Decode[T], timeout: Timeout, metadata: CallMetadata
-    ) -> list[T]:
+    async def _collect(self, rows: Sequence[Row], decode: Decode[T], ask: Ask) -> list[T]:
         """Answers to the parts of a call, in order, all of one version: it starts again where that was unloaded."""
         begun = time.monotonic()
         for left in reversed(range(RESTARTS)):
-            exchange = self._exchange(channels.PREDICT, begun, timeout, signature=signature, pin=True)
-            parts = (self._part(batch, signature, decode) for batch in self._batches(rows))
+            exchange = self._exchange(channels.PREDICT, begun, ask, pin=True)
+            parts = (self._part(batch, decode, ask) for batch in self._batcher().parts(rows))
             try:
-                return [answer.value async for answer in self._run(channels.PREDICT, exchange, parts, metadata)]
+                return [answer.value async for answer in self._run(channels.PREDICT, exchange, parts, ask)]
             except ModelVersionChanged:
                 if not left:
                     raise
         raise AssertionError("unreachable")
 
-    async def _one(
-        self,
-        path: str,
-        part: Part[T],
-        timeout: Timeout,
-        metadata: CallMetadata,
-        *,
-        signature: str = "",
-        server: int | None = None,
-    ) -> T:
-        exchange: Exchange[T] = self._exchange(path, time.monotonic(), timeout, signature=signature)
+    async def _one(self, path: str, part: Part[T], ask: Ask, server: int | None = None) -> T:
+        exchange: Exchange[T] = self._exchange(path, time.monotonic(), ask)
         exchange.server = server
-        (answer,) = [answer async for answer in self._run(path, exchange, iter([part]), metadata)]
+        (answer,) = [answer async for answer in self._run(path, exchange, iter([part]), ask)]
         return answer.value
 
     async def _run(
@@ -383,7 +358,7 @@ class AsyncClient(BaseClient):
         path: str,
         exchange: Exchange[T],
         parts: Iterator[Part[T]] | AsyncIterator[Part[T]],
-        metadata: CallMetadata,
+        ask: Ask,
     ) -> AsyncGenerator[Answer[T], None]:
         inbox: asyncio.Queue[Any] = asyncio.Queue()
         flying: dict[Any, asyncio.Task[None]] = {}
@@ -394,7 +369,7 @@ class AsyncClient(BaseClient):
                     exchange.end() if part is None else exchange.feed(part)
                 for attempt in exchange.due(time.monotonic()):
                     flying[attempt] = asyncio.create_task(
-                        self._fly(self._call(path, attempt.server), attempt, metadata, inbox)
+                        self._fly(self._call(path, attempt.server), attempt, ask, inbox)
                     )
                 for answer in exchange.ready():
                     yield answer
@@ -420,19 +395,20 @@ class AsyncClient(BaseClient):
                 except ServingError as failure:
                     raise failure from cause
         except ServingError as error:
-            raise await self._explained(error, metadata) from error.__cause__
+            raise await self._explained(error, ask) from error.__cause__
         finally:
             for task in flying.values():
                 task.cancel()
             await asyncio.gather(*flying.values(), return_exceptions=True)
 
-    async def _fly(self, call: Any, attempt: Any, metadata: CallMetadata, inbox: asyncio.Queue[Any]) -> None:
+    async def _fly(self, call: Any, attempt: Any, ask: Ask, inbox: asyncio.Queue[Any]) -> None:
         """Make one call, and put what came of it into the inbox."""
         try:
             data = await call(
                 attempt.request,
                 timeout=attempt.timeout,
-                metadata=tuple(metadata) or None,
+                metadata=ask.metadata,
+                credentials=ask.credentials,
                 wait_for_ready=self._config.wait_for_ready or None,
             )
         except grpc.RpcError as error:
@@ -448,27 +424,24 @@ class AsyncClient(BaseClient):
         else:
             inbox.put_nowait((attempt, data, grpc.StatusCode.OK, "", None))
 
-    async def _abatches(self, texts: AsyncIterable[str | bytes]) -> AsyncIterator[list[Row]]:
-        rows: list[Row] = []
-        at = 0
-        async for text in texts:
-            rows.append(requests.as_row(text, at))
-            at += 1
-            if len(rows) >= self._max_batch_size:
-                for batch in self._batches(rows):
-                    yield batch
-                rows = []
-        for batch in self._batches(rows):
-            yield batch
+    async def _parts(
+        self, rows: AsyncIterator[Row], batcher: Batcher[Any], decode: Decode[T], ask: Ask
+    ) -> AsyncIterator[Part[T]]:
+        async for row in rows:
+            for batch in batcher.add(row):
+                yield self._part(batch, decode, ask)
+        for batch in batcher.end():
+            yield self._part(batch, decode, ask)
 
-    async def _explained(self, error: ServingError, metadata: CallMetadata) -> ServingError:
+    async def _explained(self, error: ServingError, ask: Ask) -> ServingError:
         """An unknown signature or version, with those that exist."""
+        ask = replace(ask, timeout=2.0)
         try:
             if unknown_signature(error):
-                return with_found(error, "signatures", (await self.metadata(timeout=2.0, metadata=metadata)).signatures)
+                model = await self._one(channels.GET_MODEL_METADATA, self._metadata_part(ask), ask)
+                return with_found(error, "signatures", model.signatures)
             if unknown_version(error):
-                part = self._status_part(every=True)
-                found = await self._one(channels.GET_MODEL_STATUS, part, 2.0, metadata)
+                found = await self._one(channels.GET_MODEL_STATUS, self._status_part(None), ask)
                 return with_found(error, "versions", [f"{each.version} ({each.state})" for each in found])
         except ServingError:
             pass  # The first error says more.
@@ -495,18 +468,32 @@ class AsyncClient(BaseClient):
             return grpc.aio.insecure_channel(
                 address, options=options, compression=compression, interceptors=self._interceptors
             )
-        secret = channels.credentials(self._tls, self._call_credentials)
+        secret = channels.credentials(self._tls)
         return grpc.aio.secure_channel(
             address, secret, options=options, compression=compression, interceptors=self._interceptors
         )
 
 
-async def _mapped(
-    function: Callable[[list[Row]], Part[T]], batches: Iterable[list[Row]] | AsyncIterable[list[Row]]
-) -> AsyncIterator[Part[T]]:
-    if isinstance(batches, Iterable):
-        for batch in batches:
-            yield function(batch)
+async def _rows(
+    texts: Iterable[str | bytes] | AsyncIterable[str | bytes],
+    text_pair: Iterable[str | bytes] | AsyncIterable[str | bytes] | None,
+) -> AsyncIterator[Row]:
+    """:func:`requests.streamed`, also of what is read asynchronously."""
+    requests.refuse_single(texts, "texts")
+    requests.refuse_single(text_pair, "text_pair")
+    seconds = None if text_pair is None else _read(text_pair)
+    at = 0
+    async for text in _read(texts):
+        yield requests.as_row(at, text, *(() if seconds is None else (await anext(seconds, requests.ENDED),)))
+        at += 1
+    if seconds is not None and await anext(seconds, requests.ENDED) is not requests.ENDED:
+        raise requests.uneven(at, "text_pair", "texts")
+
+
+async def _read(texts: Iterable[str | bytes] | AsyncIterable[str | bytes]) -> AsyncIterator[str | bytes | object]:
+    if isinstance(texts, Iterable):
+        for text in texts:
+            yield text
     else:
-        async for batch in batches:
-            yield function(batch)
+        async for text in texts:
+            yield text

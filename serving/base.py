@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 import grpc
-import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError as ProtobufError
 
 from . import channel as channels
 from . import codec, requests, retry
+from .batches import Batcher
 from .config import TLS, ChannelConfig, RetryPolicy
 from .errors import DecodeError, ServingError
 from .exchange import Answer, Attempt, Exchange, Part
@@ -79,6 +79,18 @@ class CallRecord:
     answer_bytes: int
 
 
+@dataclass(frozen=True)
+class Ask:
+    """What one call of a user is made with, the client's own settings put in; see :meth:`Client.embed`."""
+
+    timeout: Timeout
+    metadata: CallMetadata | None
+    credentials: grpc.CallCredentials | None
+    signature: str
+    version: int | None
+    version_label: str | None
+
+
 class BaseClient:
     """Settings, and what is to be sent. See :class:`rawbert.serving.Client`."""
 
@@ -100,16 +112,15 @@ class BaseClient:
     ) -> None:
         if not model:
             raise ValueError("model is empty: name the model on the server")
-        if version is not None and version_label is not None:
-            raise ValueError("give version or version_label, not both")
+        check_version(version, version_label)
         if max_batch_size < 1:
             raise ValueError(f"max_batch_size is {max_batch_size}: at least 1 text goes into a call")
         if concurrency < 1:
             raise ValueError(f"concurrency is {concurrency}: at least 1 call is on its way")
-        if call_credentials is not None and tls is None:
-            raise ValueError("call_credentials are sent only over TLS: give tls=TLS(...) too")
         if injected and tls is not None:
             raise ValueError("give channel or tls, not both: the channel is used as it is")
+        self._insecure = tls is None and not injected
+        self._check_credentials(call_credentials)
         check_timeout(timeout)
         self.addresses = channels.addresses(address)
         self.model = model
@@ -121,11 +132,11 @@ class BaseClient:
         self._config = config or ChannelConfig()
         self._retries = retries or RetryPolicy()
         self._tls = tls
-        self._call_credentials = call_credentials
+        self._credentials = call_credentials
         self._on_call = on_call
         self._budget = retry.Budget(self._retries.budget)
         self._balancer = channels.Balancer(len(self.addresses))
-        self._widths: dict[tuple[str, str], int] = {}
+        self._widths: dict[tuple[Any, ...], int] = {}
 
     def __repr__(self) -> str:
         which = self.version_label or ("newest" if self.version is None else self.version)
@@ -136,18 +147,38 @@ class BaseClient:
         """The address, or several joined by commas."""
         return ",".join(self.addresses)
 
-    def _exchange(
-        self, path: str, now: float, timeout: Timeout, *, signature: str = "", pin: bool = False, each: bool = False
-    ) -> Exchange[Any]:
+    def _ask(
+        self,
+        timeout: Timeout,
+        metadata: CallMetadata,
+        credentials: grpc.CallCredentials | None,
+        signature: str = "",
+        version: int | None = None,
+        version_label: str | None = None,
+    ) -> Ask:
+        check_version(version, version_label)
+        self._check_credentials(credentials)
+        if not isinstance(timeout, NotGiven):
+            check_timeout(timeout)
+        if version is None and version_label is None:
+            version, version_label = self.version, self.version_label
+        return Ask(
+            timeout, tuple(metadata) or None, credentials or self._credentials, signature, version, version_label
+        )
+
+    def _check_credentials(self, credentials: grpc.CallCredentials | None) -> None:
+        if credentials is not None and self._insecure:
+            raise ValueError("call_credentials are sent only over TLS: give tls=TLS(...) too")
+
+    def _exchange(self, path: str, now: float, ask: Ask, *, pin: bool = False, each: bool = False) -> Exchange[Any]:
         """What drives one call of a user; ``each``: a timeout given is for each part, not for all of them."""
         whole: float | None = None
         part = self._timeout
-        if not isinstance(timeout, NotGiven):
-            check_timeout(timeout)
-            part = timeout
-            whole = None if timeout is None or each else now + timeout
-        which = self.version_label or ("newest" if self.version is None else self.version)
-        asked = f", signature {signature!r}" if signature else ""
+        if not isinstance(ask.timeout, NotGiven):
+            part = ask.timeout
+            whole = None if ask.timeout is None or each else now + ask.timeout
+        which = ask.version_label or ("newest" if ask.version is None else ask.version)
+        asked = f", signature {ask.signature!r}" if ask.signature else ""
         return Exchange(
             what=f"{_short(path)} (model {self.model!r}, version {which}{asked})",
             names=self.addresses,
@@ -157,7 +188,7 @@ class BaseClient:
             timeout=part,
             deadline=whole,
             concurrency=self._concurrency,
-            pin=pin and self.version is None,
+            pin=pin and ask.version is None,
             anonymous=self._tls is not None and self._tls.certificate is None,
             learn=self._learn,
         )
@@ -166,35 +197,34 @@ class BaseClient:
         self._max_batch_size = min(self._max_batch_size, limit)
         _LOG.info("%s takes at most %d texts a call", self.address, limit)
 
-    def _spec(self, signature: str = "", version: int | None = None) -> Any:
+    def _spec(self, ask: Ask, version: int | None = None) -> Any:
         if version is not None:
-            return requests.model_spec(self.model, version, None, signature)
-        return requests.model_spec(self.model, self.version, self.version_label, signature)
+            return requests.model_spec(self.model, version, None, ask.signature)
+        return requests.model_spec(self.model, ask.version, ask.version_label, ask.signature)
 
-    def _batches(self, rows: Iterable[Row]) -> Iterator[list[Row]]:
-        return requests.batches(rows, lambda: self._max_batch_size, _REQUEST_BYTES)
+    def _batcher(self, sort: bool = False) -> Batcher[Any]:
+        return Batcher(lambda: self._max_batch_size, _REQUEST_BYTES, sort)
 
-    def _part(self, rows: Sequence[Row], signature: str, decode: Decode[T]) -> Part[T]:
+    def _part(self, rows: Sequence[Row], decode: Decode[T], ask: Ask) -> Part[T]:
         def build(version: int | None) -> bytes:
-            return _serialized(requests.text_request(self._spec(signature, version), rows))
+            return _serialized(requests.text_request(self._spec(ask, version), rows))
 
         def split(size: int) -> list[Part[T]]:
-            return [self._part(rows[at : at + size], signature, decode) for at in range(0, len(rows), size)]
+            return [self._part(rows[at : at + size], decode, ask) for at in range(0, len(rows), size)]
 
         return Part(build, _decoder(decode, len(rows)), len(rows), split)
 
     def _predict_part(
-        self, inputs: Mapping[str, npt.ArrayLike], signature: str, output_filter: Iterable[str]
+        self, inputs: Mapping[str, npt.ArrayLike], output_filter: Iterable[str], ask: Ask
     ) -> Part[Prediction]:
-        data = _serialized(requests.predict_request(self._spec(signature), inputs, output_filter))
+        data = _serialized(requests.predict_request(self._spec(ask), inputs, output_filter))
         return Part(lambda version: data, _decoder(lambda outputs, _, version: Prediction(outputs, version), 1))
 
-    def _metadata_part(self) -> Part[ModelMetadata]:
-        data = _serialized(requests.metadata_request(self._spec()))
+    def _metadata_part(self, ask: Ask) -> Part[ModelMetadata]:
+        data = _serialized(requests.metadata_request(self._spec(replace(ask, signature=""))))
         return Part(lambda _: data, lambda got: Answer(requests.parse_metadata(_parse(GetModelMetadataResponse, got))))
 
-    def _status_part(self, *, every: bool = False) -> Part[list[VersionStatus]]:
-        version = None if every else self.version
+    def _status_part(self, version: int | None) -> Part[list[VersionStatus]]:
         data = _serialized(requests.status_request(requests.model_spec(self.model, version)))
         return Part(lambda _: data, lambda got: Answer(requests.parse_status(_parse(GetModelStatusResponse, got))))
 
@@ -228,14 +258,15 @@ def vectors(name: str) -> Decode[tuple[Array, int | None]]:
     return lambda outputs, rows, version: (requests.output(outputs, name, rows, rank=2), version)
 
 
-def by_length(rows: Sequence[Row]) -> list[int]:
-    """Places of the rows, shortest first."""
-    return sorted(range(len(rows)), key=lambda at: requests.row_bytes(rows[at]))
+def width_key(name: str, ask: Ask) -> tuple[Any, ...]:
+    """What the size of a vector is remembered under."""
+    return name, ask.signature, ask.version, ask.version_label
 
 
-def restored(values: Sequence[T], order: Sequence[int]) -> list[T]:
-    """Results of rows that were sent in ``order``, in the rows' own order."""
-    return [values[at] for at in np.argsort(order)]
+def check_version(version: int | None, version_label: str | None) -> None:
+    """Raises ValueError where both are given."""
+    if version is not None and version_label is not None:
+        raise ValueError("give version or version_label, not both")
 
 
 def check_timeout(timeout: float | None) -> None:

@@ -79,10 +79,9 @@ def options(config: ChannelConfig, tls: TLS | None = None, address: str = "") ->
     return arguments
 
 
-def credentials(tls: TLS, call: grpc.CallCredentials | None = None) -> grpc.ChannelCredentials:
+def credentials(tls: TLS) -> grpc.ChannelCredentials:
     """Channel credentials of a TLS configuration."""
-    channel = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate)
-    return channel if call is None else grpc.composite_channel_credentials(channel, call)
+    return grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate)
 
 
 def insecure_channel(address: str, config: ChannelConfig) -> grpc.Channel:

@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from types import TracebackType
 from typing import Any, TypeVar
@@ -21,19 +22,20 @@ from .base import (
     DEFAULT_TIMEOUT,
     NOT_GIVEN,
     RESTARTS,
+    Ask,
     BaseClient,
     CallMetadata,
     CallRecord,
     Decode,
     Timeout,
     available,
-    by_length,
-    restored,
     unknown_signature,
     unknown_version,
     vectors,
+    width_key,
     with_found,
 )
+from .batches import by_length, restored
 from .config import TLS, ChannelConfig, RetryPolicy
 from .errors import DeadlineExceeded, ModelNotFound, ModelVersionChanged, ServerUnavailable, ServingError
 from .exchange import Answer, Exchange, Part
@@ -130,8 +132,11 @@ class Client(BaseClient):
         text_pair: Iterable[str | bytes] | None = None,
         signature_name: str = "embed",
         sort_by_length: bool = False,
+        version: int | None = None,
+        version_label: str | None = None,
         timeout: Timeout = NOT_GIVEN,
         metadata: CallMetadata = (),
+        call_credentials: grpc.CallCredentials | None = None,
     ) -> Vectors:
         """One embedding a text, by the model's own pooling recipe; all of them by one version of the model.
 
@@ -140,8 +145,11 @@ class Client(BaseClient):
             text_pair: a second text for each, where the model takes pairs.
             signature_name: another signature with the output ``embedding``.
             sort_by_length: send texts of similar length together; the results keep the order of ``texts``.
+            version: version number to ask in place of the client's own.
+            version_label: label of a version to ask in place of the client's own.
             timeout: seconds for the whole call; ``None`` for no deadline; the client's own, for each part, if left out.
             metadata: gRPC metadata to send along.
+            call_credentials: gRPC call credentials in place of the client's own; over TLS only.
 
         Returns:
             float32 ``[len(texts), dim]`` with ``model_version``; it may be read-only.
@@ -150,7 +158,8 @@ class Client(BaseClient):
             TypeError, ValueError: texts that cannot be sent.
             ServingError: the call failed; see :mod:`rawbert.serving.errors`.
         """
-        return self._vectors(texts, text_pair, "embed", signature_name, sort_by_length, timeout, metadata)
+        ask = self._ask(timeout, metadata, call_credentials, signature_name, version, version_label)
+        return self._vectors(texts, text_pair, "embed", sort_by_length, ask)
 
     def pooled(
         self,
@@ -159,14 +168,18 @@ class Client(BaseClient):
         text_pair: Iterable[str | bytes] | None = None,
         signature_name: str = "pooled",
         sort_by_length: bool = False,
+        version: int | None = None,
+        version_label: str | None = None,
         timeout: Timeout = NOT_GIVEN,
         metadata: CallMetadata = (),
+        call_credentials: grpc.CallCredentials | None = None,
     ) -> Vectors:
         """The encoder's ``pooled_output`` of each text: float32 ``[len(texts), hidden]``.
 
         Arguments and errors as :meth:`embed`.
         """
-        return self._vectors(texts, text_pair, "pooled", signature_name, sort_by_length, timeout, metadata)
+        ask = self._ask(timeout, metadata, call_credentials, signature_name, version, version_label)
+        return self._vectors(texts, text_pair, "pooled", sort_by_length, ask)
 
     def sequence(
         self,
@@ -175,15 +188,18 @@ class Client(BaseClient):
         text_pair: Iterable[str | bytes] | None = None,
         signature_name: str = "sequence",
         sort_by_length: bool = False,
+        version: int | None = None,
+        version_label: str | None = None,
         timeout: Timeout = NOT_GIVEN,
         metadata: CallMetadata = (),
+        call_credentials: grpc.CallCredentials | None = None,
     ) -> list[TokenSequence]:
         """Token vectors of each text, trimmed to its real tokens.
 
         Arguments and errors as :meth:`embed`.
         """
-        rows = requests.as_rows(texts, text_pair)
-        return self._each(rows, signature_name, requests.sequences, sort_by_length, timeout, metadata)
+        ask = self._ask(timeout, metadata, call_credentials, signature_name, version, version_label)
+        return self._each(texts, text_pair, requests.sequences, sort_by_length, ask)
 
     def tokenize(
         self,
@@ -192,49 +208,60 @@ class Client(BaseClient):
         text_pair: Iterable[str | bytes] | None = None,
         signature_name: str = "tokenize",
         sort_by_length: bool = False,
+        version: int | None = None,
+        version_label: str | None = None,
         timeout: Timeout = NOT_GIVEN,
         metadata: CallMetadata = (),
+        call_credentials: grpc.CallCredentials | None = None,
     ) -> list[Tokens]:
         """Tokens of each text, as the model sees them; the encoder does not run.
 
         Arguments and errors as :meth:`embed`.
         """
-        rows = requests.as_rows(texts, text_pair)
-        return self._each(rows, signature_name, requests.tokens, sort_by_length, timeout, metadata)
+        ask = self._ask(timeout, metadata, call_credentials, signature_name, version, version_label)
+        return self._each(texts, text_pair, requests.tokens, sort_by_length, ask)
 
     def embed_iter(
         self,
         texts: Iterable[str | bytes],
         *,
+        text_pair: Iterable[str | bytes] | None = None,
         signature_name: str = "embed",
+        sort_by_length: bool = False,
         follow_version: bool = False,
+        version: int | None = None,
+        version_label: str | None = None,
         timeout: Timeout = NOT_GIVEN,
         metadata: CallMetadata = (),
+        call_credentials: grpc.CallCredentials | None = None,
     ) -> Iterator[Vectors]:
         """:meth:`embed` for a stream that does not fit in memory: one vector ``[dim]`` a text, in order.
 
-        It reads ahead by a few parts at most, and only as the vectors are taken. ``timeout`` is for each part.
+        It reads ahead by a few parts at most, and only as the vectors are taken.
 
         Args:
             texts: any number of texts.
+            text_pair: a second text for each, where the model takes pairs; another stream of the same length.
             signature_name: another signature with the output ``embedding``.
+            sort_by_length: send texts of similar length together, out of every 16 parts; it reads ahead by as much.
             follow_version: go on with another version where the one that answered the first texts is unloaded:
                 ``model_version`` of each vector tells. Their spaces differ; never put both into one index.
             timeout: seconds for each part; ``None`` for no deadline.
-            metadata: as in :meth:`embed`.
+            version, version_label, metadata, call_credentials: as in :meth:`embed`.
 
         Raises:
             ModelVersionChanged: the version that answered the first texts was unloaded meanwhile.
+            TypeError, ValueError: a text that cannot be sent; one of the two streams is longer than the other.
             ServingError: as :meth:`embed`.
         """
-        exchange = self._exchange(
-            channels.PREDICT, time.monotonic(), timeout, signature=signature_name, pin=True, each=True
-        )
+        ask = self._ask(timeout, metadata, call_credentials, signature_name, version, version_label)
+        exchange = self._exchange(channels.PREDICT, time.monotonic(), ask, pin=True, each=True)
         exchange.follow = follow_version
-        decode = vectors(requests.VECTORS["embed"])
-        parts = (self._part(rows, signature_name, decode) for rows in self._batches(requests.streamed(texts)))
-        for answer in self._run(channels.PREDICT, exchange, parts, metadata):
-            yield from Vectors(answer.value[0], answer.version)
+        batcher, decode = self._batcher(sort_by_length), vectors(requests.VECTORS["embed"])
+        rows = requests.streamed(texts, text_pair)
+        parts = (self._part(batch, decode, ask) for batch in batcher.parts(rows))
+        for answer in self._run(channels.PREDICT, exchange, parts, ask):
+            yield from batcher.results(Vectors(answer.value[0], answer.version))
 
     def predict(
         self,
@@ -242,8 +269,11 @@ class Client(BaseClient):
         *,
         signature_name: str = "serving_default",
         output_filter: Iterable[str] = (),
+        version: int | None = None,
+        version_label: str | None = None,
         timeout: Timeout = NOT_GIVEN,
         metadata: CallMetadata = (),
+        call_credentials: grpc.CallCredentials | None = None,
     ) -> Prediction:
         """Any signature, in one call: arrays by input name in, arrays by output name out.
 
@@ -251,8 +281,7 @@ class Client(BaseClient):
             inputs: what numpy can make an array of; str and bytes become string tensors.
             signature_name: the signature.
             output_filter: names of the outputs to answer; all if empty.
-            timeout: as in :meth:`embed`.
-            metadata: as in :meth:`embed`.
+            version, version_label, timeout, metadata, call_credentials: as in :meth:`embed`.
 
         Returns:
             Arrays by output name, perhaps read-only, with ``model_version``. Strings are ``bytes`` objects, bfloat16
@@ -262,23 +291,48 @@ class Client(BaseClient):
             TypeError: an input that cannot be sent.
             ServingError: the call failed.
         """
-        part = self._predict_part(inputs, signature_name, output_filter)
-        return self._one(channels.PREDICT, part, timeout, metadata, signature=signature_name)
+        ask = self._ask(timeout, metadata, call_credentials, signature_name, version, version_label)
+        return self._one(channels.PREDICT, self._predict_part(inputs, output_filter, ask), ask)
 
-    def metadata(self, *, timeout: Timeout = NOT_GIVEN, metadata: CallMetadata = ()) -> ModelMetadata:
-        """The model's signatures, and the version that answered. Errors as :meth:`embed`."""
-        return self._one(channels.GET_MODEL_METADATA, self._metadata_part(), timeout, metadata)
+    def metadata(
+        self,
+        *,
+        version: int | None = None,
+        version_label: str | None = None,
+        timeout: Timeout = NOT_GIVEN,
+        metadata: CallMetadata = (),
+        call_credentials: grpc.CallCredentials | None = None,
+    ) -> ModelMetadata:
+        """The model's signatures, and the version that answered. Arguments and errors as :meth:`embed`."""
+        ask = self._ask(timeout, metadata, call_credentials, "", version, version_label)
+        return self._one(channels.GET_MODEL_METADATA, self._metadata_part(ask), ask)
 
-    def status(self, *, timeout: Timeout = NOT_GIVEN, metadata: CallMetadata = ()) -> list[VersionStatus]:
-        """State of the model's versions, newest first, on one of the servers. Errors as :meth:`embed`."""
-        return self._one(channels.GET_MODEL_STATUS, self._status_part(), timeout, metadata)
+    def status(
+        self,
+        *,
+        timeout: Timeout = NOT_GIVEN,
+        metadata: CallMetadata = (),
+        call_credentials: grpc.CallCredentials | None = None,
+    ) -> list[VersionStatus]:
+        """State of the model's versions, newest first, on one of the servers.
 
-    def wait_until_ready(self, *, timeout: float | None = 60.0, metadata: CallMetadata = ()) -> list[VersionStatus]:
+        Only of the client's own version, where it has one. Arguments and errors as :meth:`embed`.
+        """
+        ask = self._ask(timeout, metadata, call_credentials)
+        return self._one(channels.GET_MODEL_STATUS, self._status_part(ask.version), ask)
+
+    def wait_until_ready(
+        self,
+        *,
+        timeout: float | None = 60.0,
+        metadata: CallMetadata = (),
+        call_credentials: grpc.CallCredentials | None = None,
+    ) -> list[VersionStatus]:
         """Wait until a server answers and has the version available; its :meth:`status` then.
 
         Args:
             timeout: seconds to wait; ``None`` waits for ever.
-            metadata: as in :meth:`embed`.
+            metadata, call_credentials: as in :meth:`embed`.
 
         Raises:
             ServerUnavailable: it did not come in time; the message says what was seen last.
@@ -287,7 +341,11 @@ class Client(BaseClient):
         until = None if timeout is None else time.monotonic() + timeout
         while True:
             try:
-                statuses = self.status(timeout=5.0 if timeout is None else min(5.0, timeout), metadata=metadata)
+                statuses = self.status(
+                    timeout=5.0 if timeout is None else min(5.0, timeout),
+                    metadata=metadata,
+                    call_credentials=call_credentials,
+                )
                 if available(statuses):
                     return statuses
                 seen = "; ".join(f"version {each.version} {each.state} {each.error_message}" for each in statuses)
@@ -300,98 +358,90 @@ class Client(BaseClient):
                 )
             time.sleep(0.2)
 
-    def reload_config(self, config: str, *, timeout: Timeout = NOT_GIVEN, metadata: CallMetadata = ()) -> None:
+    def reload_config(
+        self,
+        config: str,
+        *,
+        timeout: Timeout = NOT_GIVEN,
+        metadata: CallMetadata = (),
+        call_credentials: grpc.CallCredentials | None = None,
+    ) -> None:
         """Replace the configuration of every server: all models that it does not name are unloaded.
 
         Args:
             config: the text of a ``models.config`` file.
             timeout: seconds for each server. TensorFlow Serving blocks where a base path holds no version.
-            metadata: as in :meth:`embed`.
+            metadata, call_credentials: as in :meth:`embed`.
 
         Raises:
             ValueError: it is not the text of a ``models.config`` file.
             ServingError: a server refused it; those before it in the list have it already.
         """
+        ask = self._ask(timeout, metadata, call_credentials)
         for server, address in enumerate(self.addresses):
-            part = self._reload_part(config, address)
-            self._one(channels.RELOAD_CONFIG, part, timeout, metadata, server=server)
+            self._one(channels.RELOAD_CONFIG, self._reload_part(config, address), ask, server)
 
     def _vectors(
         self,
         texts: Iterable[str | bytes],
         text_pair: Iterable[str | bytes] | None,
         kind: str,
-        signature: str,
         sort: bool,
-        timeout: Timeout,
-        metadata: CallMetadata,
+        ask: Ask,
     ) -> Vectors:
         name, rows = requests.VECTORS[kind], requests.as_rows(texts, text_pair)
         if not rows:
-            return Vectors(np.zeros((0, self._width(signature, name, timeout, metadata)), np.float32))
+            return Vectors(np.zeros((0, self._width(name, ask)), np.float32))
         order = by_length(rows) if sort else range(len(rows))
-        parts = self._collect([rows[at] for at in order], signature, vectors(name), timeout, metadata)
+        parts = self._collect([rows[at] for at in order], vectors(name), ask)
         joined = requests.join_vectors([array for array, _ in parts], name)
-        self._widths[signature, name] = joined.shape[1]
+        self._widths[width_key(name, ask)] = joined.shape[1]
         return Vectors(joined[np.argsort(order)] if sort else joined, parts[0][1])
 
     def _each(
         self,
-        rows: list[Row],
-        signature: str,
+        texts: Iterable[str | bytes],
+        text_pair: Iterable[str | bytes] | None,
         decode: Decode[list[T]],
         sort: bool,
-        timeout: Timeout,
-        metadata: CallMetadata,
+        ask: Ask,
     ) -> list[T]:
+        rows = requests.as_rows(texts, text_pair)
         order = by_length(rows) if sort else range(len(rows))
-        parts = self._collect([rows[at] for at in order], signature, decode, timeout, metadata)
-        values = list(chain.from_iterable(parts))
+        values = list(chain.from_iterable(self._collect([rows[at] for at in order], decode, ask)))
         return restored(values, order) if sort else values
 
-    def _width(self, signature: str, name: str, timeout: Timeout, metadata: CallMetadata) -> int:
+    def _width(self, name: str, ask: Ask) -> int:
         """Size of a vector, for no texts: with batching on, TensorFlow Serving does not answer an empty Predict."""
-        width = self._widths.get((signature, name))
-        if width is None:
-            width = requests.static_width(self.metadata(timeout=timeout, metadata=metadata), signature, name)
+        key = width_key(name, ask)
+        if key not in self._widths:
+            metadata = self._one(channels.GET_MODEL_METADATA, self._metadata_part(ask), ask)
+            width = requests.static_width(metadata, ask.signature, name)
             if width is None:
-                width = self._collect([(b"",)], signature, vectors(name), timeout, metadata)[0][0].shape[1]
-            self._widths[signature, name] = width
-        return width
+                width = self._collect([(b"",)], vectors(name), ask)[0][0].shape[1]
+            self._widths[key] = width
+        return self._widths[key]
 
-    def _collect(
-        self, rows: Sequence[Row], signature: str, decode: Decode[T], timeout: Timeout, metadata: CallMetadata
-    ) -> list[T]:
+    def _collect(self, rows: Sequence[Row], decode: Decode[T], ask: Ask) -> list[T]:
         """Answers to the parts of a call, in order, all of one version: it starts again where that was unloaded."""
         begun = time.monotonic()
         for left in reversed(range(RESTARTS)):
-            exchange = self._exchange(channels.PREDICT, begun, timeout, signature=signature, pin=True)
-            parts = (self._part(batch, signature, decode) for batch in self._batches(rows))
+            exchange = self._exchange(channels.PREDICT, begun, ask, pin=True)
+            parts = (self._part(batch, decode, ask) for batch in self._batcher().parts(rows))
             try:
-                return [answer.value for answer in self._run(channels.PREDICT, exchange, parts, metadata)]
+                return [answer.value for answer in self._run(channels.PREDICT, exchange, parts, ask)]
             except ModelVersionChanged:
                 if not left:
                     raise
         raise AssertionError("unreachable")
 
-    def _one(
-        self,
-        path: str,
-        part: Part[T],
-        timeout: Timeout,
-        metadata: CallMetadata,
-        *,
-        signature: str = "",
-        server: int | None = None,
-    ) -> T:
-        exchange: Exchange[T] = self._exchange(path, time.monotonic(), timeout, signature=signature)
+    def _one(self, path: str, part: Part[T], ask: Ask, server: int | None = None) -> T:
+        exchange: Exchange[T] = self._exchange(path, time.monotonic(), ask)
         exchange.server = server
-        (answer,) = self._run(path, exchange, iter([part]), metadata)
+        (answer,) = self._run(path, exchange, iter([part]), ask)
         return answer.value
 
-    def _run(
-        self, path: str, exchange: Exchange[T], parts: Iterator[Part[T]], metadata: CallMetadata
-    ) -> Iterator[Answer[T]]:
+    def _run(self, path: str, exchange: Exchange[T], parts: Iterator[Part[T]], ask: Ask) -> Iterator[Answer[T]]:
         inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         flying: dict[Any, Any] = {}
         ready = self._config.wait_for_ready or None
@@ -402,7 +452,11 @@ class Client(BaseClient):
                     exchange.end() if part is None else exchange.feed(part)
                 for attempt in exchange.due(time.monotonic()):
                     call = self._call(path, attempt.server).future(
-                        attempt.request, timeout=attempt.timeout, metadata=tuple(metadata) or None, wait_for_ready=ready
+                        attempt.request,
+                        timeout=attempt.timeout,
+                        metadata=ask.metadata,
+                        credentials=ask.credentials,
+                        wait_for_ready=ready,
                     )
                     flying[attempt] = call
                     call.add_done_callback(lambda _, attempt=attempt: inbox.put(attempt))
@@ -417,7 +471,7 @@ class Client(BaseClient):
                     continue
                 self._arrived(path, exchange, attempt, flying.pop(attempt))
         except ServingError as error:
-            raise self._explained(error, metadata) from error.__cause__
+            raise self._explained(error, ask) from error.__cause__
         finally:
             for call in flying.values():
                 call.cancel()
@@ -437,14 +491,15 @@ class Client(BaseClient):
             self._note(path, attempt, grpc.StatusCode.OK, len(data), now)
             exchange.answered(attempt, data)
 
-    def _explained(self, error: ServingError, metadata: CallMetadata) -> ServingError:
+    def _explained(self, error: ServingError, ask: Ask) -> ServingError:
         """An unknown signature or version, with those that exist."""
+        ask = replace(ask, timeout=2.0)
         try:
             if unknown_signature(error):
-                return with_found(error, "signatures", self.metadata(timeout=2.0, metadata=metadata).signatures)
+                model = self._one(channels.GET_MODEL_METADATA, self._metadata_part(ask), ask)
+                return with_found(error, "signatures", model.signatures)
             if unknown_version(error):
-                part = self._status_part(every=True)
-                found = self._one(channels.GET_MODEL_STATUS, part, 2.0, metadata)
+                found = self._one(channels.GET_MODEL_STATUS, self._status_part(None), ask)
                 return with_found(error, "versions", [f"{each.version} ({each.state})" for each in found])
         except ServingError:
             pass  # The first error says more.
@@ -475,6 +530,6 @@ class Client(BaseClient):
         if self._tls is None:
             channel = grpc.insecure_channel(address, options=options, compression=compression)
         else:
-            secret = channels.credentials(self._tls, self._call_credentials)
+            secret = channels.credentials(self._tls)
             channel = grpc.secure_channel(address, secret, options=options, compression=compression)
         return grpc.intercept_channel(channel, *self._interceptors) if self._interceptors else channel

@@ -6,8 +6,8 @@ this side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -31,10 +31,10 @@ from .protos import (
 from .results import ModelMetadata, SignatureInfo, TensorSpec, Tokens, TokenSequence, VersionStatus
 
 __all__ = [
+    "ENDED",
     "as_row",
     "as_rows",
     "as_texts",
-    "batches",
     "check_reload",
     "join_vectors",
     "metadata_request",
@@ -43,14 +43,15 @@ __all__ = [
     "parse_metadata",
     "parse_status",
     "predict_request",
+    "refuse_single",
     "reload_request",
-    "row_bytes",
     "sequences",
     "static_width",
     "status_request",
     "streamed",
     "text_request",
     "tokens",
+    "uneven",
 ]
 
 Array = npt.NDArray[Any]
@@ -65,19 +66,20 @@ _COUNT = "token_count"
 _TYPE_IDS = "input_type_ids"
 TEXT, TEXT_PAIR = "text", "text_pair"
 _SIGNATURE_DEF = "signature_def"
+#: What stands where a stream of pairs has none any more.
+ENDED: Final = object()
 #: Every SavedModel of TensorFlow 2 has this entry, which nobody can call.
 _INIT_OP = "__saved_model_init_op"
 
 
-def as_texts(texts: Iterable[str | bytes]) -> list[bytes]:
+def as_texts(texts: Iterable[str | bytes], name: str = "texts") -> list[bytes]:
     """Texts as UTF-8 bytes.
 
     Raises:
         TypeError: ``texts`` is a single text, or one of them is neither str nor bytes.
         ValueError: a str holds lone surrogates, which UTF-8 cannot carry.
     """
-    if isinstance(texts, (str, bytes, bytearray)):
-        raise TypeError(f"texts is a single {type(texts).__name__}; give a list of texts, such as [{texts[:20]!r}]")
+    refuse_single(texts, name)
     encoded = []
     for at, text in enumerate(texts):
         if isinstance(text, bytes):
@@ -86,9 +88,9 @@ def as_texts(texts: Iterable[str | bytes]) -> list[bytes]:
             try:
                 encoded.append(codec.utf8(text))
             except ValueError as error:
-                raise ValueError(f"texts[{at}]: {error}") from error
+                raise ValueError(f"{name}[{at}]: {error}") from error
         else:
-            raise TypeError(f"texts[{at}] is a {type(text).__name__}, not a str or bytes")
+            raise TypeError(f"{name}[{at}] is a {type(text).__name__}, not a str or bytes")
     return encoded
 
 
@@ -100,49 +102,43 @@ def as_rows(texts: Iterable[str | bytes], text_pair: Iterable[str | bytes] | Non
     """
     if text_pair is None:
         return [(text,) for text in as_texts(texts)]
-    firsts, seconds = as_texts(texts), as_texts(text_pair)
+    firsts, seconds = as_texts(texts), as_texts(text_pair, "text_pair")
     if len(firsts) != len(seconds):
         raise ValueError(f"texts has {len(firsts)} texts, and text_pair {len(seconds)}: give one pair for each text")
     return list(zip(firsts, seconds, strict=True))
 
 
-def streamed(texts: Iterable[str | bytes]) -> Iterator[Row]:
+def streamed(texts: Iterable[str | bytes], text_pair: Iterable[str | bytes] | None = None) -> Iterator[Row]:
     """:func:`as_rows` of a stream, read as it is asked for."""
-    if isinstance(texts, (str, bytes, bytearray)):
-        as_texts(texts)
+    refuse_single(texts, "texts")
+    refuse_single(text_pair, "text_pair")
+    seconds = None if text_pair is None else iter(text_pair)
+    at = -1
     for at, text in enumerate(texts):
-        yield as_row(text, at)
+        yield as_row(at, text) if seconds is None else as_row(at, text, next(seconds, ENDED))
+    if seconds is not None and next(seconds, ENDED) is not ENDED:
+        raise uneven(at + 1, "text_pair", "texts")
 
 
-def as_row(text: str | bytes, at: int) -> Row:
-    """The text at a place of a stream as a row."""
+def refuse_single(texts: Any, name: str) -> None:
+    """Raises TypeError where ``texts`` is a single text."""
+    if isinstance(texts, (str, bytes, bytearray)):
+        raise TypeError(f"{name} is a single {type(texts).__name__}; give a list of texts, such as [{texts[:20]!r}]")
+
+
+def as_row(at: int, *texts: Any) -> Row:
+    """The text, or the text and its pair, at a place of a stream; raises as :func:`as_rows` does."""
+    if texts[-1] is ENDED:
+        raise uneven(at, "texts", "text_pair")
     try:
-        return (as_texts([text])[0],)
+        return tuple(as_texts([text], name)[0] for text, name in zip(texts, ("texts", "text_pair"), strict=False))
     except (TypeError, ValueError) as error:
-        raise type(error)(str(error).replace("texts[0]", f"texts[{at}]")) from error
+        raise type(error)(str(error).replace("[0]", f"[{at}]", 1)) from error
 
 
-def row_bytes(row: Row) -> int:
-    """About what a row adds to a request."""
-    return sum(len(text) + 8 for text in row)
-
-
-def batches(rows: Iterable[Row], size: Callable[[], int], most_bytes: int) -> Iterator[list[Row]]:
-    """Consecutive parts of at most ``size()`` rows and ``most_bytes`` bytes; a row that is larger goes alone."""
-    part: list[Row] = []
-    total = 0
-    for row in rows:
-        length = row_bytes(row)
-        if part and (len(part) >= size() or total + length > most_bytes):
-            yield part
-            part, total = [], 0
-        part.append(row)
-        total += length
-        if len(part) >= size():
-            yield part
-            part, total = [], 0
-    if part:
-        yield part
+def uneven(count: int, longer: str, shorter: str) -> ValueError:
+    """The error of a stream of pairs of which one ends after ``count``, and the other does not."""
+    return ValueError(f"{longer} goes on after {count} texts, where {shorter} ends: give one pair for each text")
 
 
 def model_spec(

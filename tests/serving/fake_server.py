@@ -1,4 +1,5 @@
-"""A server whose failures can be chosen: real gRPC, no model. An embedding is ``[version, number in the text]``.
+"""A server whose failures can be chosen: real gRPC, no model. An embedding is ``[version, number in the text]``, and
+that in its pair where there is one.
 
 As a script it serves until it is killed: ``python fake_server.py PORT [LONGEST_DELAY]``.
 """
@@ -31,9 +32,9 @@ def answer(request: Any, version: int) -> bytes:
     response = PredictResponse()
     response.model_spec.name = request.model_spec.name
     response.model_spec.version.value = version
-    texts = request.inputs["text"].string_val
-    vectors = np.array([[version, int(text.decode().strip("x"))] for text in texts], np.float32)
-    response.outputs["embedding"].CopyFrom(codec.encode(vectors))
+    columns = [request.inputs[name].string_val for name in ("text", "text_pair") if name in request.inputs]
+    rows = [[version, *(int(text.decode().strip("x")) for text in row)] for row in zip(*columns, strict=True)]
+    response.outputs["embedding"].CopyFrom(codec.encode(np.array(rows, np.float32)))
     return response.SerializeToString()
 
 
@@ -50,6 +51,7 @@ class Fake(grpc.GenericRpcHandler):  # type: ignore[misc]
         self.before = before
         self.versions = [1]
         self.sizes: list[int] = []
+        self.tokens: list[str] = []
         self._server = grpc.server(
             ThreadPoolExecutor(128, thread_name_prefix="server"), handlers=[self], options=[("grpc.so_reuseport", 0)]
         )
@@ -73,6 +75,7 @@ class Fake(grpc.GenericRpcHandler):  # type: ignore[misc]
     def _handle(self, data: bytes, context: Any) -> bytes:
         request = PredictRequest.FromString(data)
         self.sizes.append(len(request.inputs["text"].string_val))
+        self.tokens += [value for key, value in context.invocation_metadata() if key == "authorization"]
         try:
             self.before(request)
             spec = request.model_spec

@@ -60,6 +60,7 @@ def test_the_twins_have_the_same_methods_and_arguments() -> None:
         twin = getattr(AsyncClient, name)
         assert inspect.signature(method).parameters.keys() == inspect.signature(twin).parameters.keys(), name
         assert inspect.iscoroutinefunction(twin) or inspect.isasyncgenfunction(twin) or name == "__init__", name
+        assert name == "__init__" or inspect.getdoc(twin) == inspect.getdoc(method), name
 
 
 @pytest.mark.parametrize("sort", [False, True])
@@ -210,17 +211,88 @@ def test_embed_iter_reads_no_further_than_its_window() -> None:
         stream.close()  # type: ignore[attr-defined]
 
 
+def listed(stream: Any) -> Any:
+    """All of a stream: at once, or to be awaited."""
+
+    async def awaited() -> list[Any]:
+        return [each async for each in stream]
+
+    return awaited() if isinstance(stream, AsyncIterator) else list(stream)
+
+
+def test_embed_iter_of_pairs_sorted_by_length_in_order() -> None:
+    asked = [text + "x" * random.Random(at).randrange(300) for at, text in enumerate(texts(3000))]
+    pairs = texts(3000, start=7)
+
+    def stream(client: Any) -> Any:
+        return listed(client.embed_iter(iter(asked), text_pair=iter(pairs), sort_by_length=True))
+
+    with Fake(lambda request: time.sleep(random.random() / 200)) as server:
+        for got in both(server.address, stream, max_batch_size=8):
+            assert [vector.tolist() for vector in got] == [[1, at, at + 7] for at in range(3000)]
+            assert {vector.model_version for vector in got} == {1}
+
+
+def test_a_sorted_stream_is_split_at_the_servers_limit_in_order() -> None:
+    def limited(request: Any) -> None:
+        if (size := len(request.inputs["text"].string_val)) > 10:
+            message = f"Task size {size} is larger than maximum input batch size 10"
+            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+    asked = [text + "x" * random.Random(at).randrange(300) for at, text in enumerate(texts(2500))]
+    with Fake(limited) as server:
+        for got in both(server.address, lambda client: listed(client.embed_iter(asked, sort_by_length=True))):
+            assert [vector[1] for vector in got] == list(range(2500))
+
+
+@pytest.mark.parametrize(
+    ("streams", "says"),
+    [
+        ((["1"] * 9, ["1"] * 8), "texts goes on after 8 texts, where text_pair ends"),
+        ((["1"] * 8, ["1"] * 9), "text_pair goes on after 8 texts, where texts ends"),
+        (([], ["1"]), "text_pair goes on after 0 texts"),
+        ((["1", "2"], ["1", None]), r"text_pair\[1\] is a NoneType"),
+        ((["1"], "1"), "text_pair is a single str"),
+        (("1", None), "texts is a single str"),
+    ],
+)
+def test_pairs_that_do_not_fit_are_refused(streams: Any, says: str) -> None:
+    with Fake() as server, pytest.raises((TypeError, ValueError), match=says):
+        both(server.address, lambda client: listed(client.embed_iter(streams[0], text_pair=streams[1])))
+    with Fake() as server, pytest.raises((TypeError, ValueError), match=says):
+        asyncio.run(alone(server.address, *streams))
+
+
+async def alone(address: str, texts: Any, pairs: Any) -> None:
+    async with AsyncClient(address, model="m") as client:
+        await listed(client.embed_iter(texts, text_pair=pairs))
+
+
+def test_a_version_for_one_call() -> None:
+    with Fake() as server:
+        server.versions = [1, 2]
+        for got in both(server.address, lambda client: client.embed(["5"], version=1)):
+            assert got.tolist() == [[1, 5]]
+        for got in both(server.address, lambda client: client.embed(["5"]), version=1):
+            assert got.tolist() == [[1, 5]]
+        with Client(server.address, model="m", version=1) as client:
+            assert client.embed(["5"], version=2).model_version == 2
+            with pytest.raises(ValueError, match="not both"):
+                client.embed(["5"], version=2, version_label="stable")
+
+
 def test_embed_iter_of_an_asynchronous_stream() -> None:
     async def source() -> AsyncIterator[str]:
         for text in texts(1000):
             yield text
 
-    async def asked(address: str) -> list[float]:
+    async def asked(address: str) -> list[tuple[float, float]]:
         async with AsyncClient(address, model="m") as client:
-            return [vector[1] async for vector in client.embed_iter(source())]
+            stream = client.embed_iter(source(), text_pair=source())
+            return [(vector[1], vector[2]) async for vector in stream]
 
     with Fake() as server:
-        assert asyncio.run(asked(server.address)) == list(range(1000))
+        assert asyncio.run(asked(server.address)) == [(at, at) for at in range(1000)]
 
 
 def test_another_event_loop_is_refused() -> None:

@@ -30,21 +30,6 @@ def test_what_is_no_text_is_refused_by_its_place() -> None:
         requests.as_texts(["a", b"\xed", "abc\ud83d"])
 
 
-@pytest.mark.parametrize(("count", "size", "sizes"), [(0, 2, []), (1, 2, [1]), (4, 2, [2, 2]), (5, 2, [2, 2, 1])])
-def test_batches(count: int, size: int, sizes: list[int]) -> None:
-    rows = [(str(at).encode(),) for at in range(count)]
-    parts = list(requests.batches(rows, lambda: size, 1000))
-    assert [len(part) for part in parts] == sizes
-    assert [row for part in parts for row in part] == rows
-
-
-def test_parts_are_bounded_in_bytes() -> None:
-    rows = [(b"x" * length,) for length in (10, 10, 10, 500, 10, 10)]
-    parts = list(requests.batches(rows, lambda: 4, 40))
-    assert [[len(text) for (text,) in part] for part in parts] == [[10, 10], [10], [500], [10, 10]]
-    assert [row for part in parts for row in part] == rows
-
-
 def test_pairs_go_with_their_texts() -> None:
     rows = requests.as_rows(["a", "b"], ["c", b"d"])
     assert rows == [(b"a", b"c"), (b"b", b"d")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import ipaddress
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import grpc
 import pytest
 from fake_server import Fake
-from rawbert.serving import TLS, Client, RetryPolicy, ServerUnavailable
+from rawbert.serving import TLS, AsyncClient, Client, RetryPolicy, ServerUnavailable, ServingError
 
 pytest.importorskip("cryptography", reason="it makes the certificates")
 from cryptography import x509
@@ -54,6 +55,7 @@ class Authority:
         return builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
+TWINS = pytest.mark.parametrize("kind", [Client, AsyncClient])
 LOCAL = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
 
 
@@ -69,46 +71,125 @@ def serving(pair: tuple[bytes, bytes], clients: bytes | None = None) -> Iterator
         yield server.address
 
 
-def embed(address: str, tls: TLS | None) -> Any:
-    with Client(address, model="m", tls=tls, retry=RetryPolicy(max_attempts=2)) as client:
+def embed(address: str, tls: TLS | None, kind: Any, **settings: Any) -> Any:
+    settings |= {"model": "m", "tls": tls, "retry": RetryPolicy(max_attempts=2)}
+
+    async def asked() -> Any:
+        async with AsyncClient(address, **settings) as client:
+            return await client.embed(["5"], timeout=5)
+
+    if kind is AsyncClient:
+        return asyncio.run(asked())
+    with Client(address, **settings) as client:
         return client.embed(["5"], timeout=5)
 
 
-def test_right_certificates_work(authority: Authority, tmp_path: Path) -> None:
+@TWINS
+def test_right_certificates_work(authority: Authority, tmp_path: Path, kind: Any) -> None:
     (tmp_path / "ca.pem").write_bytes(authority.pem)
     with serving(authority.issue(LOCAL)) as address:
-        assert embed(address, TLS(ca=tmp_path / "ca.pem"))[0, 1] == 5
+        assert embed(address, TLS(ca=tmp_path / "ca.pem"), kind)[0, 1] == 5
     key, certificate = authority.issue(LOCAL)
     with serving(authority.issue(LOCAL), authority.pem) as address:
-        assert embed(address, TLS(ca=authority.pem, certificate=certificate, key=key))[0, 1] == 5
+        assert embed(address, TLS(ca=authority.pem, certificate=certificate, key=key), kind)[0, 1] == 5
     with serving(authority.issue([x509.DNSName("bert.example")])) as address:
-        assert embed(address, TLS(ca=authority.pem, server_name="bert.example"))[0, 1] == 5
+        assert embed(address, TLS(ca=authority.pem, server_name="bert.example"), kind)[0, 1] == 5
 
 
-def test_wrong_certificates_say_what_is_wrong(authority: Authority) -> None:
+@TWINS
+def test_wrong_certificates_say_what_is_wrong(authority: Authority, kind: Any) -> None:
     tls = TLS(ca=authority.pem)
     with serving(authority.issue(LOCAL)) as address, pytest.raises(ServerUnavailable, match=r"TLS\(ca="):
-        embed(address, TLS(ca=Authority().pem))
+        embed(address, TLS(ca=Authority().pem), kind)
     with (
         serving(authority.issue([x509.DNSName("other.example")])) as address,
         pytest.raises(ServerUnavailable, match="for another name"),
     ):
-        embed(address, tls)
+        embed(address, tls, kind)
     expired = authority.issue(LOCAL, NOW - datetime.timedelta(days=1))
     with serving(expired) as address, pytest.raises(ServerUnavailable, match="has expired"):
-        embed(address, tls)
+        embed(address, tls, kind)
     with (
         serving(authority.issue(LOCAL), authority.pem) as address,
         pytest.raises(ServerUnavailable, match="client certificate"),
     ):
-        embed(address, tls)
+        embed(address, tls, kind)
+    key, certificate = Authority().issue(LOCAL)
+    with serving(authority.issue(LOCAL), authority.pem) as address, pytest.raises(ServerUnavailable):
+        embed(address, TLS(ca=authority.pem, certificate=certificate, key=key), kind)
 
 
-def test_tls_and_plain_text_do_not_meet(authority: Authority) -> None:
+@TWINS
+def test_tls_and_plain_text_do_not_meet(authority: Authority, kind: Any) -> None:
     with Fake() as server, pytest.raises(ServerUnavailable, match="speaks no TLS"):
-        embed(server.address, TLS(ca=authority.pem))
+        embed(server.address, TLS(ca=authority.pem), kind)
     with serving(authority.issue(LOCAL)) as address, pytest.raises(ServerUnavailable):
-        embed(address, None)
+        embed(address, None, kind)
+
+
+class Token(grpc.AuthMetadataPlugin):  # type: ignore[misc]
+    """A token that is made anew for each call."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.made = name, 0
+
+    def __call__(self, context: Any, callback: Any) -> None:
+        self.made += 1
+        callback((("authorization", f"Bearer {self.name}{self.made}"),), None)
+
+
+def test_call_credentials_of_the_client_and_of_a_call(authority: Authority) -> None:
+    def mine(name: str) -> grpc.CallCredentials:
+        return grpc.metadata_call_credentials(Token(name))
+
+    settings: dict[str, Any] = {"model": "m", "tls": TLS(ca=authority.pem), "call_credentials": mine("client")}
+
+    async def asked(address: str) -> None:
+        async with AsyncClient(address, **settings) as client:
+            await client.embed(["1"])
+            await client.embed(["1"], call_credentials=mine("call"))
+            assert [vector[1] async for vector in client.embed_iter(["1"], call_credentials=mine("stream"))] == [1]
+
+    secret = grpc.ssl_server_credentials([authority.issue(LOCAL)])
+    with Fake(credentials=secret) as server:
+        with Client(server.address, **settings) as client:
+            client.embed(["1"])
+            client.embed(["1"])
+            client.embed(["1"], call_credentials=mine("call"))
+            client.predict({"text": ["1"]}, call_credentials=mine("predict"))
+            assert len(list(client.embed_iter(["1"], call_credentials=mine("stream")))) == 1
+        assert server.tokens == [f"Bearer {name}" for name in ("client1", "client2", "call1", "predict1", "stream1")]
+        server.tokens.clear()
+        asyncio.run(asked(server.address))
+        assert server.tokens == [f"Bearer {name}" for name in ("client3", "call1", "stream1")]
+
+
+@TWINS
+def test_call_credentials_that_fail_say_so(authority: Authority, kind: Any) -> None:
+    class Broken(grpc.AuthMetadataPlugin):  # type: ignore[misc]
+        def __call__(self, context: Any, callback: Any) -> None:
+            raise OSError("no token to be had")
+
+    credentials = grpc.metadata_call_credentials(Broken())
+    with serving(authority.issue(LOCAL)) as address, pytest.raises(ServingError, match="no token to be had"):
+        embed(address, TLS(ca=authority.pem), kind, call_credentials=credentials)
+
+
+def test_call_credentials_never_go_out_in_plain_text() -> None:
+    token = grpc.access_token_call_credentials("secret")
+    with Fake() as server:
+        for kind in (Client, AsyncClient):
+            with pytest.raises(ValueError, match="only over TLS"):
+                kind(server.address, model="m", call_credentials=token)
+        with Client(server.address, model="m") as client, pytest.raises(ValueError, match="only over TLS"):
+            client.embed(["1"], call_credentials=token)
+        with (
+            grpc.insecure_channel(server.address) as channel,
+            Client(server.address, model="m", channel=channel) as client,
+            pytest.raises(ServingError),
+        ):
+            client.embed(["1"], call_credentials=token)
+        assert server.tokens == []
 
 
 def test_settings_that_cannot_work(authority: Authority) -> None:
@@ -118,6 +199,4 @@ def test_settings_that_cannot_work(authority: Authority) -> None:
         TLS(ca="/nowhere/ca.pem")
     with pytest.raises(ValueError, match="no PEM"):
         TLS(ca=b"nothing")
-    with pytest.raises(ValueError, match="only over TLS"):
-        Client("h:1", model="m", call_credentials=grpc.access_token_call_credentials("x"))
     assert "PRIVATE" not in repr(TLS(ca=authority.pem))

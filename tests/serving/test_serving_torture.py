@@ -184,10 +184,12 @@ def test_thirty_versions_under_large_calls(kind: str) -> None:
     assert outcomes["answered"] >= 20
 
 
-def test_a_hundred_thousand_texts_in_flat_memory() -> None:
+@pytest.mark.parametrize("sort", [False, True])
+def test_a_hundred_thousand_texts_in_flat_memory(sort: bool) -> None:
+    asked = ("x" * (at * 7919 % 1000) + str(at) for at in range(100_000))
     with spawned() as address, Client(address, model="m") as client:
         sizes = []
-        for at, vector in enumerate(client.embed_iter("x" * 500 + str(at) for at in range(100_000))):
+        for at, vector in enumerate(client.embed_iter(asked, sort_by_length=sort)):
             assert vector[1] == np.float32(at)
             if at % 10_000 == 9_999:
                 gc.collect()
