@@ -7,8 +7,6 @@ import ctypes
 import errno
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +14,11 @@ from types import TracebackType
 from typing import Any
 
 from .errors import OutputError, VersionExists
-from .locks import FileLock
+from .scratch import Hidden, clean
 
-__all__ = ["Bundle", "Staging", "Tensor", "clean", "remove", "size_of", "versions"]
+__all__ = ["Bundle", "Staging", "Tensor", "remove", "size_of", "versions"]
 
 _VERSION = re.compile(r"[0-9]+")
-#: Name of a folder that is written or removed, and what is appended for its lock.
-_PREFIX, _LOCK = ".rawbert-", ".lock"
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 
@@ -82,7 +78,7 @@ class Staging:
             path = staging.publish()
 
     Folders that had to be made for it vanish too where nothing was published. What a killed process left in the base
-    path is removed on entering.
+    path is removed on entering. A KeyboardInterrupt that comes too late to keep the version from appearing says so.
 
     Raises:
         OutputError: the base path cannot be made or written.
@@ -92,7 +88,8 @@ class Staging:
     def __init__(self, base_path: Path, version: int | None, force: bool) -> None:
         self._base_path, self._version, self._force = base_path, version, force
         self._made: list[Path] = []
-        self._hidden: _Hidden | None = None
+        self._hidden: Hidden | None = None
+        self._renaming: tuple[Path, int, os.stat_result] | None = None
         self.folder = Path()
 
     def __enter__(self) -> Staging:
@@ -104,7 +101,7 @@ class Staging:
                     path.mkdir(exist_ok=True)
                     self._made.append(path)
             clean(self._base_path)
-            self._hidden = _Hidden(self._base_path)
+            self._hidden = Hidden(self._base_path)
             self.folder = self._hidden.path
             self.folder.mkdir()
         except OSError as error:
@@ -115,13 +112,32 @@ class Staging:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._clean()
+        interrupt = value if isinstance(value, KeyboardInterrupt) else None
+        try:
+            self._clean()
+        except KeyboardInterrupt as late:
+            interrupt = late
+        if interrupt is not None and self.published is not None:
+            path, number = self.published
+            raise KeyboardInterrupt(f"version {number} is published: {path}") from interrupt
+        if interrupt is not None and interrupt is not value:
+            raise interrupt
 
     def number(self) -> int:
         """The version that is to be published, as things stand."""
         if self._version is not None:
             return self._version
         return max(versions(self._base_path), default=0) + 1
+
+    @property
+    def published(self) -> tuple[Path, int] | None:
+        """Path and number that the folder got, also where :meth:`publish` was interrupted behind the rename."""
+        if self._renaming is not None:
+            path, number, state = self._renaming
+            with contextlib.suppress(OSError):
+                if os.path.samestat(state, path.stat()):
+                    return path, number
+        return None
 
     def publish(self) -> tuple[Path, int]:
         """Flush everything to disk and rename it to its version; the path and the number.
@@ -136,6 +152,7 @@ class Staging:
                 present = versions(self._base_path)
                 number = self.number()
                 target = present.get(number, self._base_path / str(number))
+                self._renaming = target, number, self.folder.stat()
                 if number in present:
                     if not self._force:
                         self._refuse_existing(present)
@@ -170,42 +187,6 @@ class Staging:
                 path.rmdir()
 
 
-class _Hidden:
-    """A name in a base path that no server takes for a version, with a lock that tells whether its owner lives.
-
-    Raises:
-        OSError: the lock cannot be had.
-    """
-
-    def __init__(self, base_path: Path) -> None:
-        self.path = base_path / f"{_PREFIX}{secrets.token_hex(8)}"
-        self._lock = FileLock(self.path.with_name(self.path.name + _LOCK), temporary=True)
-        self._lock.acquire()
-
-    def remove(self) -> None:
-        """Remove what stands under the name, and give it up."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        self._lock.release()
-
-
-def clean(base_path: Path) -> None:
-    """Remove what killed processes left in a base path; what living ones have is left alone.
-
-    Raises:
-        OSError: the base path cannot be read.
-    """
-    for entry in list(base_path.iterdir()):
-        if not entry.name.startswith(_PREFIX):
-            continue
-        path = entry.with_name(entry.name.removesuffix(_LOCK))
-        lock = FileLock(path.with_name(path.name + _LOCK), temporary=True)
-        with contextlib.suppress(PermissionError):
-            # Removed under the lock, and only then the lock: nobody who takes it finds half of the work.
-            if lock.acquire(wait=False):
-                shutil.rmtree(path, ignore_errors=True)
-                lock.release()
-
-
 def remove(version: Path) -> None:
     """Remove a version folder: it vanishes by one rename, so that nobody sees half of it.
 
@@ -213,7 +194,7 @@ def remove(version: Path) -> None:
         OutputError: it cannot be removed.
     """
     try:
-        hidden = _Hidden(version.parent)
+        hidden = Hidden(version.parent)
         try:
             os.rename(version, hidden.path)
             _sync_folder(version.parent)

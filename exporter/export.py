@@ -121,6 +121,7 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         written["content_hash"] = content_hash(staging.folder, meta_graph)
         manifest.write(staging.folder, written)
         modelcard.write(staging.folder, written, location.folder)
+        size = bundle.size_of(staging.folder)
         if config.models_config:
             path, version = manage.publish(
                 staging, models_config, config.base_path, config.model_name, config.served_from
@@ -133,7 +134,7 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         version=version,
         name=config.model_name,
         signatures=described,
-        size=bundle.size_of(path),
+        size=size,
         seconds=time.monotonic() - began,
         manifest=written,
     )

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from . import bundle, manifest, modelconfig
+from . import bundle, manifest, modelconfig, scratch
 from .bundle import Staging
 from .errors import ModelConfigError
 from .modelconfig import Entry, ModelConfig
@@ -102,15 +102,17 @@ def publish(staging: Staging, config: Path, folder: Path, name: str, served_from
         present = sorted({*bundle.versions(folder), staging.number()})
         if entry is not None and models.keep_loaded(name, present):
             models.save()  # first: a server that sees the version before the policy would unload a labelled one
-        path, version = staging.publish()
-        if entry is None:
-            # Then: a server waits for ever for a model without versions.
-            try:
-                models.add(name, str(PurePosixPath(served_from, folder.name)))
-                models.save()
-            except ModelConfigError as error:
-                raise ModelConfigError(f"version {version} is published ({path}), but {error}") from error
-    return path, version
+        try:
+            return staging.publish()
+        finally:
+            # Then: a server waits for ever for a model without versions. After an interrupt too, if it came so late.
+            if entry is None and staging.published is not None:
+                path, version = staging.published
+                try:
+                    models.add(name, str(PurePosixPath(served_from, folder.name)))
+                    models.save()
+                except ModelConfigError as error:
+                    raise ModelConfigError(f"version {version} is published ({path}), but {error}") from error
 
 
 def check(config: Path, folder: Path, name: str) -> None:
@@ -201,7 +203,7 @@ def prune(model: Model, keep: int) -> Pruned:
             models.save()  # first: no list of versions names one that is gone
             for number in removed:
                 bundle.remove(present[number])
-        bundle.clean(model.folder)
+        scratch.clean(model.folder)
     return Pruned(tuple(removed), {number: reasons[number] for number in old if number in reasons})
 
 

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from . import scratch
 from .config import DEFAULT_TOKENIZATION, TokenizerOptions
 from .encoder.hub import HubEncoder
 from .encoder.native import NativeEncoder
@@ -111,8 +111,8 @@ def write(module: ServingModule, names: Sequence[str], checkpoint: Checkpoint, f
         OutputError: the folder cannot be written.
     """
     functions = module.functions(names)
-    with tempfile.TemporaryDirectory(prefix="rawbert-") as scratch:
-        vocab = Path(scratch, "vocab.txt")
+    with scratch.temporary() as assets:
+        vocab = assets / "vocab.txt"
         lines = ["" if token is None else token for token in checkpoint.tokenizer.vocab]
         vocab.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
         module.vocab_file = tf.saved_model.Asset(os.fspath(vocab))

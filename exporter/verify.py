@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from . import record, samples
+from . import record, samples, scratch
 from .config import DEFAULT_TOKENIZATION, TokenizerOptions
 from .errors import ConfigError, VerificationError
 from .reference import BertReference, HubReference
@@ -115,8 +114,8 @@ def run(job: Job) -> Report:
     Raises:
         VerificationError: the comparison could not be made.
     """
-    with tempfile.TemporaryDirectory(prefix="rawbert-verify-") as scratch:
-        job_file, report_file = Path(scratch, "job.json"), Path(scratch, "report.json")
+    with scratch.temporary() as folder:
+        job_file, report_file = folder / "job.json", folder / "report.json"
         job_file.write_text(json.dumps(asdict(job)), encoding="utf-8")
         # -P: a folder named like one of our imports in the caller's working directory is not picked up.
         command = [sys.executable, "-P", "-m", __name__, os.fspath(job_file), os.fspath(report_file)]

@@ -75,8 +75,8 @@ def failing(console: Console, state: str = "") -> Iterator[None]:
         if error.name and error.name.startswith("rawbert"):
             raise
         fail(console, f"{error}; the exporter needs the export extra: pip install 'rawbert[export]'", 1)
-    except KeyboardInterrupt:
-        fail(console, f"interrupted{state}", 130)
+    except KeyboardInterrupt as interrupt:
+        fail(console, f"interrupted; {interrupt}" if interrupt.args else f"interrupted{state}", 130)
     except MemoryError:
         fail(console, f"out of memory{state}", 1)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..bundle import Bundle
+from .. import modelconfig
+from ..bundle import Bundle, versions
 from ..config import ENCODER_IMPLS, POOLING_MODES, SIGNATURES, ExportConfig
+from ..modelconfig import Entry
 from ..opsets import NEWEST, RELEASES
 from .common import failing, prepare, tokenizer_options
 
@@ -74,7 +77,7 @@ def _split(context: click.Context, parameter: click.Parameter, values: tuple[str
     help="Add the model to models.config beside FOLDER, where it is not there yet.",
 )  # fmt: skip
 @click.option(
-    "--served-from", default="/models", show_default=True, metavar="PATH",
+    "--served-from", default=modelconfig.SERVED_FROM, show_default=True, metavar="PATH",
     help="The folder above FOLDER as the server sees it, for models.config.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON instead of a table.")
@@ -99,10 +102,13 @@ def export(encoder: str, output: Path, as_json: bool, **settings: Any) -> None:
     with failing(console, "; nothing was written"):
         config = ExportConfig(encoder=encoder, output=output, **settings)
         bundle = _run(config, console)
-    if as_json:
-        click.echo(json.dumps(_as_dict(bundle), indent=2))
-    else:
-        _show(bundle, Console())
+    with failing(console, f"; version {bundle.version} is published: {bundle.path}"):
+        listing = bundle.base_path.with_name(modelconfig.FILE)
+        entry = modelconfig.read(listing).find(bundle.name) if config.models_config else None
+        if as_json:
+            click.echo(json.dumps(_as_dict(bundle, listing, entry), indent=2))
+        else:
+            _show(bundle, listing, entry, Console())
 
 
 def _run(config: ExportConfig, console: Console) -> Bundle:
@@ -119,7 +125,7 @@ def _run(config: ExportConfig, console: Console) -> Bundle:
         return run(config, progress)
 
 
-def _show(bundle: Bundle, console: Console) -> None:
+def _show(bundle: Bundle, listing: Path, entry: Entry | None, console: Console) -> None:
     table = Table(title=f"{bundle.name}, version {bundle.version}", title_justify="left", title_style="bold")
     for column in ("signature", "output", "dtype", "shape"):
         table.add_column(column)
@@ -145,23 +151,47 @@ def _show(bundle: Bundle, console: Console) -> None:
     lines += [
         f"written   {bundle.path}  ({bundle.size / 1e6:.1f} MB, {bundle.seconds:.0f} s, "
         f"texts up to {bundle.manifest['max_seq_length']} tokens)",
-        f"next      rawbert serve --model_name {shlex.quote(bundle.name)} "
-        f"--model_base_path {shlex.quote(str(bundle.base_path))} --port 8500",
+        *_serving(bundle, listing, entry),
     ]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _serving(bundle: Bundle, listing: Path, entry: Entry | None) -> list[str]:
+    """What a server makes of the new version, and how to start one."""
+    base_path, models = shlex.quote(str(bundle.base_path)), shlex.quote(str(bundle.base_path.parent))
+    if entry is None:
+        return [
+            f"serve     rawbert serve --model_name {shlex.quote(bundle.name)} --model_base_path {base_path} --port 8500"
+        ]
+    loaded = entry.loads(sorted(versions(bundle.base_path)))
+    if bundle.version not in loaded:
+        answers = f"its version policy ({entry.policy}) does not load version {bundle.version}"
+    else:
+        answers = f"calls that ask for no version get {max(loaded)}"
+    lines = [f"listed    {listing}: {bundle.name}, for the server in {entry.base_path}; {answers}"]
+    if entry.labels:
+        lines += [
+            f"labels    {', '.join(f'{label} is version {version}' for label, version in entry.labels.items())}",
+            f"promote   rawbert promote {base_path} {bundle.version} --label {next(iter(entry.labels))}",
+        ]
+    lines.append(f"serve     rawbert serve {models} --port 8500")
+    if entry.base_path == f"{modelconfig.SERVED_FROM}/{bundle.base_path.name}":
+        lines.append(f"          RAWBERT_MODELS={models} docker compose up    (with rawbert's docker-compose.yml)")
+    return lines
 
 
 #: 0 stands for the batch.
 _DIMENSIONS = {0: "batch", -1: "tokens"}
 
 
-def _as_dict(bundle: Bundle) -> dict[str, Any]:
+def _as_dict(bundle: Bundle, listing: Path, entry: Entry | None) -> dict[str, Any]:
     return {
         "path": str(bundle.path),
         "name": bundle.name,
         "version": bundle.version,
         "size": bundle.size,
         "seconds": round(bundle.seconds, 1),
+        "models_config": None if entry is None else {"file": str(listing), **asdict(entry)},
         "manifest": bundle.manifest,
     }

@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from .. import scratch
 from ..errors import ConfigError, CorruptSource, DownloadError, SourceNotFound, UnsupportedModel
 from . import google, hub, huggingface
 from .checkpoint import Checkpoint, describe_file
@@ -55,15 +55,15 @@ def fetched(encoder: str | os.PathLike[str], revision: str | None = None, say: S
         if not (archive.is_archive_name(local.name) and os.path.isfile(local)):
             yield _local(local, named)
             return
-        with tempfile.TemporaryDirectory(prefix="rawbert-source-") as scratch:
-            yield _unpacked(local, Path(scratch, "files"), named, say)
+        with scratch.temporary() as folder:
+            yield _unpacked(local, folder / "files", named, say)
     elif scheme and archive.is_archive_name(urlsplit(named).path) and scheme[1].lower() in ("http", "https"):
         if revision is not None:
             raise ConfigError(f"revision is {revision!r}, and {named} is an archive: leave --revision out")
-        with tempfile.TemporaryDirectory(prefix="rawbert-source-") as scratch:
-            path = Path(scratch, Path(urlsplit(named).path).name)
+        with scratch.temporary() as folder:
+            path = folder / Path(urlsplit(named).path).name
             download.download(named, path, say)
-            yield _unpacked(path, Path(scratch, "files"), download.without_credentials(named), say)
+            yield _unpacked(path, folder / "files", download.without_credentials(named), say)
     else:
         yield _from_hub(named, revision, say)
 

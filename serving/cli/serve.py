@@ -12,10 +12,12 @@ import os
 import signal
 import time
 from importlib import metadata
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from .flags import model_server_flags
 
@@ -27,7 +29,19 @@ _LOG = logging.getLogger(__name__)
 _GRACE = 30.0
 
 
+#: Flags that a folder of models is served with, unless they are given: those of docker-compose.yml that change answers.
+STACK = {
+    "model_config_file_poll_wait_seconds": 5,
+    "allow_version_labels_for_unavailable_models": True,
+    "enable_batching": True,
+    "enable_per_model_batching_parameters": True,
+    "enable_serialization_as_tensor_content": True,
+    "enable_grpc_healthcheck_service": True,
+}
+
+
 @click.command()
+@click.argument("models", required=False, type=click.Path(file_okay=False, path_type=Path))
 @model_server_flags
 @click.option(
     "--host", default="0.0.0.0", show_default=True, metavar="ADDRESS",
@@ -38,20 +52,25 @@ _GRACE = 30.0
               help="How the log is written on standard error; json: one object a line.")  # fmt: skip
 @click.option("--version", is_flag=True, help="Print the version, and that of TensorFlow's, and end.")
 @click.pass_context
-def serve(context: click.Context, /, log_format: str, version: bool, **flags: Any) -> None:
+def serve(context: click.Context, /, models: Path | None, log_format: str, version: bool, **flags: Any) -> None:
     """Serve models over gRPC as TensorFlow Serving does, without Docker.
+
+    MODELS is a folder with a models.config, as `rawbert export` writes it: served as docker-compose.yml does, with
+    labels that follow `rawbert promote`, and batching. Flags that are given as well have precedence.
 
     Flags are those of tensorflow_model_server 2.20.0: --name=value or --name value. One that is not known, or not
     supported, is refused.
 
     \b
     Examples:
+      rawbert serve models --port 8500
       rawbert serve --model_name minilm --model_base_path models/minilm --port 8500
-      rawbert serve --model_config_file models/models.config --enable_batching
     """
     if version:
         click.echo(f"rawbert: {_release('rawbert')}\nTensorFlow Library: {_release('tensorflow')}")
         return
+    if models is not None:
+        _as_the_stack(context, models, flags)
     stop = _stop_signal()
     _log(log_format)
     for name in context.ensure_object(list):
@@ -82,6 +101,20 @@ def serve(context: click.Context, /, log_format: str, version: bool, **flags: An
         stop.get()
         _LOG.info("Stopping: calls in flight may finish; a second signal ends them.")
     server.stop(_GRACE)
+
+
+def _as_the_stack(context: click.Context, models: Path, flags: dict[str, Any]) -> None:
+    given = {name for name in flags if context.get_parameter_source(name) != ParameterSource.DEFAULT}
+    for name in ("model_config_file", "model_base_path", "model_name"):
+        if name in given:
+            raise click.UsageError(f"--{name} and MODELS both say what to serve: leave one out")
+    file = models / "models.config"
+    if not file.is_file():
+        raise click.ClickException(
+            f"{file} is not there: rawbert export SOURCE --output {models / 'NAME'} writes it; a model alone is served "
+            "by --model_base_path"
+        )
+    flags.update({name: value for name, value in STACK.items() if name not in given}, model_config_file=str(file))
 
 
 def _release(package: str) -> str:

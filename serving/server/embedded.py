@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -75,6 +76,7 @@ class EmbeddedServer:
         )
         self._options = options
         self._batching = _batching(options)
+        self._moved: set[Path] = set()
         try:
             models = self._configured()
             for settings in models.values():
@@ -175,16 +177,28 @@ class EmbeddedServer:
         options = self._options
         if options.model_config_file:
             try:
-                return parse_models(Path(options.model_config_file).read_text(encoding="utf-8"))
+                file = Path(options.model_config_file).absolute()
+                models = parse_models(file.read_text(encoding="utf-8"))
             except (Failure, OSError, UnicodeDecodeError) as error:
                 raise Failure(
                     grpc.StatusCode.INVALID_ARGUMENT, f"Invalid protobuf file: '{options.model_config_file}': {error}"
                 ) from error
+            return {name: self._on_this_machine(settings, file.parent) for name, settings in models.items()}
         if not options.model_base_path:
             raise StartError("give --model_base_path or --model_config_file: neither says what to serve")
         if not options.model_name:
             raise StartError("the model name is empty")
         return {options.model_name: ModelSettings(options.model_name, Path(options.model_base_path).absolute())}
+
+    def _on_this_machine(self, settings: ModelSettings, folder: Path) -> ModelSettings:
+        """The model as it lies beside models.config, where its base path is that of a container."""
+        here = folder / settings.base_path.name
+        if settings.base_path.exists() or not here.is_dir():
+            return settings
+        if here not in self._moved:
+            self._moved.add(here)
+            _LOG.info("%s is not on this machine: %s is read from %s", settings.base_path, settings.name, here)
+        return replace(settings, base_path=here)
 
     def _replace(self, config: Any) -> None:
         models = parse_models(config)

@@ -26,7 +26,9 @@ def test_what_it_shows(data: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for shown in (
         "embed (serving_default)", "[batch, tokens, 32]", "verified  sequence.sequence_output: largest difference",
-        f"written   {tmp_path}/my model/1", f"--model_base_path '{tmp_path}/my model' --port 8500",
+        f"written   {tmp_path}/my model/1",
+        f"{tmp_path}/models.config: my model, for the server in /models/my model; calls that ask for no version get",
+        f"serve     rawbert serve {tmp_path} --port 8500\n", f"RAWBERT_MODELS={tmp_path} docker compose up",
     ):  # fmt: skip
         assert shown in done.stdout
     assert "- verifying it in a fresh process\n" in done.stderr
@@ -38,6 +40,8 @@ def test_json(data: Path, tmp_path: Path) -> None:
     state = json.loads(done.stdout)
     assert (state["path"], state["version"], state["name"]) == (str(tmp_path / "m" / "1"), 1, "m")
     assert state["manifest"]["signatures"].keys() == {"tokenize", "serving_default"}
+    assert state["models_config"]["file"] == str(tmp_path / "models.config")
+    assert (state["models_config"]["name"], state["models_config"]["base_path"]) == ("m", "/models/m")
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
-import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from rawbert.exporter import ModelConfigError, manage, modelconfig
+from rawbert.exporter import ModelConfigError, bundle, manage, modelconfig, scratch
 from rawbert.exporter.bundle import Staging
+from rawbert.exporter.contenthash import content_hash
+from rawbert.exporter.protos import SavedModel
 from test_modelconfig import models as parsed
 
 
@@ -111,6 +115,64 @@ def test_an_export_adds_its_model_and_keeps_labels_loaded(data: Path, tmp_path: 
     with pytest.raises(ModelConfigError):
         export(ExportConfig(**settings))
     assert numbers(model) == [1, 2, 3]
+
+
+def publish(model: manage.Model, version: int | None, force: bool) -> None:
+    with Staging(model.folder, version, force) as staging:
+        (staging.folder / "new").write_text("")
+        manage.publish(staging, model.config, model.folder, "m", "/models")
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_an_interrupt_behind_the_rename_says_that_the_version_is_there(
+    model: manage.Model, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    def interrupted(folder: Path) -> None:
+        if folder == model.folder:  # the base path: flushed when the version has its name
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(bundle, "_sync_folder", interrupted)
+    version = 5 if force else 6
+    with pytest.raises(KeyboardInterrupt, match=f"^version {version} is published: {model.folder}/{version}$"):
+        publish(model, version if force else None, force)
+    assert (model.folder / str(version) / "new").exists()
+    assert numbers(model) == list(range(1, version + 1))
+    assert config(model).base_path == "/models/m"  # and a server is told of its model
+
+
+def test_an_interrupt_before_the_rename_leaves_nothing(model: manage.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bundle, "_sync", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        publish(model, None, False)
+    assert caught.value.args == ()
+    assert numbers(model) == [1, 2, 3, 4, 5]
+    assert not model.config.exists()
+
+
+def test_temporary_folders_of_killed_processes_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import time\nfrom rawbert.exporter import scratch\nwith scratch.temporary() as folder:\n"
+    code += " (folder / 'x').write_text('')\n print(folder, flush=True)\n time.sleep(60)"
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    running = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+        for _ in range(2)
+    ]
+    folders = [Path(process.stdout.readline().strip()) for process in running if process.stdout is not None]
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    try:
+        assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700, 0o700]
+        running[0].kill()
+        running[0].wait()
+        with scratch.temporary():
+            assert [folder.exists() for folder in folders] == [False, True]
+    finally:
+        running[1].terminate()
+        running[1].wait()
+    with scratch.temporary() as mine:
+        assert {path.name for path in tmp_path.iterdir()} == {mine.name, f"{mine.name}.lock"}
 
 
 def test_the_commands(model: manage.Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,35 +339,92 @@ def test_a_hundred_killed_publications_leave_nothing_partial(tmp_path: Path) -> 
     assert 0 < published < 100
 
 
+#: What the command says it is at (its lines on standard error), and the seconds that a kill may come later. Publishing
+#: takes the least time and can go wrong the most, so half of the kills fall into it.
+STEPS = (
+    ("", 6.0), ("- reading", 2.0), ("- loading", 8.0), ("- building", 2.0), ("- writing", 2.0), ("- verifying", 10.0),
+    *[("- publishing", each) for each in (0.05, 0.1, 0.15, 0.25, 0.4, 1.0)],
+)  # fmt: skip
+
+
+def wait_for(line: str, log: Path, process: subprocess.Popen[bytes]) -> None:
+    while process.poll() is None and line not in log.read_text(encoding="utf-8"):
+        time.sleep(0.002)
+
+
+class Reader(threading.Thread):
+    """Polls a base path and the models.config beside it, as a server does; ``wrong`` is what it was not to see."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(daemon=True)
+        self.folder, self.looks, self.stop = folder, 0, threading.Event()
+        self.seen: dict[str, Any] = {}
+        self.wrong: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            while not self.stop.wait(0.002):
+                self.look()
+        except BaseException as error:
+            self.wrong = error
+
+    def look(self) -> None:
+        for name in os.listdir(self.folder):
+            if name.isdigit():
+                paths = (path for path in sorted((self.folder / name).rglob("*")) if path.is_file())
+                state = [(path.relative_to(self.folder / name).as_posix(), path.stat().st_size) for path in paths]
+                # From its first moment on a version is what it will always be.
+                assert state == self.seen.setdefault(name, state), name
+        config = self.folder.parent / "models.config"
+        if config.exists():
+            parsed(config.read_text(encoding="utf-8"))
+            assert self.seen, "models.config names a model without versions"
+        self.looks += 1
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(3000)
-def test_a_hundred_killed_exports_leave_nothing_partial(data: Path, tmp_path: Path) -> None:
-    """The command itself, tiny: killed at any moment from its start to its end."""
-    folder = tmp_path / "models" / "m"
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("part", range(10))
+def test_a_hundred_killed_exports_leave_nothing_partial(data: Path, tmp_path: Path, part: int) -> None:
+    """The command itself on a tiny model, ten times a part: killed in all its steps, alone or with its child."""
+    folder, log = tmp_path / "models" / "m", tmp_path / "log"
     folder.mkdir(parents=True)
-    source = tmp_path / "source"
-    shutil.copytree(data / "tiny_bert", source)
-    command = [str(Path(sys.executable).with_name("rawbert")), "export", str(source), "-o", str(folder)]
-    began = time.monotonic()
-    subprocess.run([*command, "--signatures", "tokenize"], check=True, capture_output=True)
-    whole = time.monotonic() - began
-    rng = random.Random(1)
-    published = 0
-    expected = {path.relative_to(folder / "1") for path in (folder / "1").rglob("*")}
-    for _ in range(100):
-        process = subprocess.Popen(
-            [*command, "--signatures", "tokenize"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        until = time.monotonic() + rng.uniform(0, 1.1 * whole)
-        while time.monotonic() < until and process.poll() is None:
-            for name in os.listdir(folder):
-                if name.isdigit():
-                    assert {path.relative_to(folder / name) for path in (folder / name).rglob("*")} == expected
-            time.sleep(0.01)
+    command = [str(Path(sys.executable).with_name("rawbert")), "export", str(data / "tiny_bert"), "-o", str(folder)]
+    command += ["--signatures", "tokenize"]
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    rng = random.Random(part)
+    reader = Reader(folder)
+    reader.start()
+    ended = 0
+    for kill in range(10):
+        step, longest = STEPS[(10 * part + kill) % len(STEPS)]
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                command, env=environment, stdout=subprocess.DEVNULL, stderr=stream, start_new_session=True
+            )
+        wait_for(step, log, process)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(rng.uniform(0, longest))
         if process.poll() is None:
-            os.killpg(process.pid, 9)
-        published += process.wait() == 0
-    print(f"{published} of 100 were published before they were killed")
-    subprocess.run([*command, "--signatures", "tokenize"], check=True, capture_output=True)
-    assert all(name.isdigit() for name in os.listdir(folder))
+            (os.killpg if rng.random() < 0.5 else os.kill)(process.pid, signal.SIGKILL)
+        assert process.wait() in (0, -signal.SIGKILL), log.read_text(encoding="utf-8")
+        ended += process.returncode == 0
+    published = len(reader.seen)
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    reader.stop.set()
+    reader.join()
+    assert reader.wrong is None, reader.wrong
+    print(f"10 exports, {ended} ended before the kill; {published} versions; looked at {reader.looks} times")
+    assert published >= ended
+    assert reader.looks > 100
+    assert all(name.isdigit() for name in os.listdir(folder)), os.listdir(folder)
+    for name in os.listdir(folder):  # each is whole: its own hash is what its manifest says
+        saved_model = SavedModel.FromString((folder / name / "saved_model.pb").read_bytes())
+        made = json.loads((folder / name / "assets.extra" / "rawbert.json").read_text(encoding="utf-8"))
+        assert content_hash(folder / name, saved_model.meta_graphs[0]) == made["content_hash"]
+        assert [file for file, _ in reader.seen[name]] == [file for file, _ in reader.seen[str(published + 1)]]
+    assert set(parsed((folder.parent / "models.config").read_text(encoding="utf-8"))) == {"m"}
+    assert sorted(os.listdir(folder.parent)) == [".models.config.lock", "m", "models.config"]
+    assert [name for name in os.listdir(temporary) if "rawbert" in name] == []
