@@ -15,7 +15,6 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import replace
 from itertools import chain
 from types import TracebackType
 from typing import Any, TypeVar
@@ -27,6 +26,7 @@ import numpy.typing as npt
 from . import channel as channels
 from . import requests
 from .base import (
+    DEADLINE,
     DEFAULT_TIMEOUT,
     NOT_GIVEN,
     RESTARTS,
@@ -37,6 +37,7 @@ from .base import (
     Decode,
     Timeout,
     available,
+    readiness_timeout,
     unknown_signature,
     unknown_version,
     vectors,
@@ -264,7 +265,7 @@ class AsyncClient(BaseClient):
         while True:
             try:
                 statuses = await self.status(
-                    timeout=5.0 if timeout is None else min(5.0, timeout),
+                    timeout=readiness_timeout(until),
                     metadata=metadata,
                     call_credentials=call_credentials,
                 )
@@ -372,7 +373,9 @@ class AsyncClient(BaseClient):
                         self._fly(self._call(path, attempt.server), attempt, ask, inbox)
                     )
                 for answer in exchange.ready():
+                    taken = time.monotonic()
                     yield answer
+                    exchange.held(time.monotonic() - taken)
                 if exchange.finished:
                     return
                 if exchange.wants:
@@ -381,21 +384,21 @@ class AsyncClient(BaseClient):
                     async with asyncio.timeout(exchange.wait(time.monotonic())):
                         attempt, data, code, details, cause = await inbox.get()
                 except TimeoutError:
+                    now = time.monotonic()
+                    for attempt in [each for each in flying if exchange.overdue(each, now)]:
+                        self._failed(path, exchange, attempt, grpc.StatusCode.DEADLINE_EXCEEDED, DEADLINE, now, None)
                     continue
                 del flying[attempt]
                 if code is None:
                     raise cause
                 now = time.monotonic()
-                self._note(path, attempt, code, len(data), now)
-                if code is grpc.StatusCode.OK:
-                    exchange.answered(attempt, data)
+                if code is not grpc.StatusCode.OK:
+                    self._failed(path, exchange, attempt, code, details, now, cause)
                     continue
-                try:
-                    exchange.failed(attempt, code, details, now)
-                except ServingError as failure:
-                    raise failure from cause
+                self._note(path, attempt, code, len(data), now)
+                exchange.answered(attempt, data)
         except ServingError as error:
-            raise await self._explained(error, ask) from error.__cause__
+            raise await self._explained(error, self._explaining(ask, exchange)) from error.__cause__
         finally:
             for task in flying.values():
                 task.cancel()
@@ -435,7 +438,6 @@ class AsyncClient(BaseClient):
 
     async def _explained(self, error: ServingError, ask: Ask) -> ServingError:
         """An unknown signature or version, with those that exist."""
-        ask = replace(ask, timeout=2.0)
         try:
             if unknown_signature(error):
                 model = await self._one(channels.GET_MODEL_METADATA, self._metadata_part(ask), ask)

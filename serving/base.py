@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
@@ -37,6 +39,10 @@ Decode = Callable[[Mapping[str, Array], int, int | None], T]
 DEFAULT_TIMEOUT: Final = 30.0
 #: Bytes of texts in one request: under the 4 MB at which servers and proxies with gRPC's defaults refuse one.
 _REQUEST_BYTES: Final = 3_500_000
+#: What gRPC says at a deadline, and we too where it does not in time.
+DEADLINE: Final = "Deadline Exceeded"
+#: Seconds that finding out which signatures or versions exist may take, for an error's message.
+_EXPLAIN: Final = 2.0
 #: Times that a call starts again because the version that answered its first texts was unloaded.
 RESTARTS: Final = 5
 
@@ -193,6 +199,11 @@ class BaseClient:
             learn=self._learn,
         )
 
+    def _explaining(self, ask: Ask, exchange: Exchange[Any]) -> Ask:
+        """To find out, in what is left of the time, what a failed call should have asked."""
+        left = math.inf if exchange.deadline is None else exchange.deadline - time.monotonic()
+        return replace(ask, timeout=max(min(_EXPLAIN, left), 0.001))
+
     def _learn(self, limit: int) -> None:
         self._max_batch_size = min(self._max_batch_size, limit)
         _LOG.info("%s takes at most %d texts a call", self.address, limit)
@@ -237,6 +248,23 @@ class BaseClient:
 
         return Part(lambda _: data, decode)
 
+    def _failed(
+        self,
+        path: str,
+        exchange: Exchange[Any],
+        attempt: Attempt[Any],
+        code: grpc.StatusCode,
+        details: str,
+        now: float,
+        cause: BaseException | None = None,
+    ) -> None:
+        """A call has failed: it is noted, and sent again or raised."""
+        self._note(path, attempt, code, 0, now)
+        try:
+            exchange.failed(attempt, code, details, now)
+        except ServingError as error:
+            raise error from cause
+
     def _note(self, path: str, attempt: Attempt[Any], code: grpc.StatusCode, size: int, now: float) -> None:
         """Tell the hook and the log of a call that has ended."""
         address = self.addresses[attempt.server]
@@ -273,6 +301,11 @@ def check_timeout(timeout: float | None) -> None:
     """Raises ValueError for a timeout that is none."""
     if timeout is not None and not timeout > 0:
         raise ValueError(f"timeout is {timeout}: give seconds above 0, or None for no deadline")
+
+
+def readiness_timeout(until: float | None) -> float:
+    """Seconds for one look at whether the server is ready: five, or what is left."""
+    return 5.0 if until is None else min(5.0, max(until - time.monotonic(), 0.001))
 
 
 def available(statuses: Sequence[VersionStatus]) -> bool:

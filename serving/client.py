@@ -7,7 +7,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import chain
 from types import TracebackType
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from . import channel as channels
 from . import requests
 from .base import (
+    DEADLINE,
     DEFAULT_TIMEOUT,
     NOT_GIVEN,
     RESTARTS,
@@ -29,6 +29,7 @@ from .base import (
     Decode,
     Timeout,
     available,
+    readiness_timeout,
     unknown_signature,
     unknown_version,
     vectors,
@@ -342,7 +343,7 @@ class Client(BaseClient):
         while True:
             try:
                 statuses = self.status(
-                    timeout=5.0 if timeout is None else min(5.0, timeout),
+                    timeout=readiness_timeout(until),
                     metadata=metadata,
                     call_credentials=call_credentials,
                 )
@@ -460,7 +461,10 @@ class Client(BaseClient):
                     )
                     flying[attempt] = call
                     call.add_done_callback(lambda _, attempt=attempt: inbox.put(attempt))
-                yield from exchange.ready()
+                for answer in exchange.ready():
+                    taken = time.monotonic()
+                    yield answer
+                    exchange.held(time.monotonic() - taken)
                 if exchange.finished:
                     return
                 if exchange.wants:
@@ -468,10 +472,13 @@ class Client(BaseClient):
                 try:
                     attempt = inbox.get(timeout=exchange.wait(time.monotonic()))
                 except queue.Empty:
+                    now = time.monotonic()
+                    for attempt in [each for each in flying if exchange.overdue(each, now)]:
+                        self._failed(path, exchange, attempt, grpc.StatusCode.DEADLINE_EXCEEDED, DEADLINE, now)
                     continue
                 self._arrived(path, exchange, attempt, flying.pop(attempt))
         except ServingError as error:
-            raise self._explained(error, ask) from error.__cause__
+            raise self._explained(error, self._explaining(ask, exchange)) from error.__cause__
         finally:
             for call in flying.values():
                 call.cancel()
@@ -481,19 +488,14 @@ class Client(BaseClient):
         try:
             data: bytes = call.result()
         except (grpc.RpcError, grpc.FutureCancelledError) as error:
-            code, details = call.code() or grpc.StatusCode.CANCELLED, call.details() or ""
-            self._note(path, attempt, code, 0, now)
-            try:
-                exchange.failed(attempt, code, details, now)
-            except ServingError as failure:
-                raise failure from error
+            code = call.code() or grpc.StatusCode.CANCELLED
+            self._failed(path, exchange, attempt, code, call.details() or "", now, error)
         else:
             self._note(path, attempt, grpc.StatusCode.OK, len(data), now)
             exchange.answered(attempt, data)
 
     def _explained(self, error: ServingError, ask: Ask) -> ServingError:
         """An unknown signature or version, with those that exist."""
-        ask = replace(ask, timeout=2.0)
         try:
             if unknown_signature(error):
                 model = self._one(channels.GET_MODEL_METADATA, self._metadata_part(ask), ask)

@@ -10,7 +10,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import grpc
 
@@ -22,6 +22,10 @@ from .errors import ModelVersionChanged, ServingError, from_status
 __all__ = ["Answer", "Attempt", "Exchange", "Part"]
 
 T = TypeVar("T")
+
+#: Seconds after a deadline for which gRPC's own word of it is waited for. Where the process is busy, its timer tells
+#: far later, a tenth of a second and more.
+_GRACE: Final = 0.02
 
 
 @dataclass
@@ -148,6 +152,11 @@ class Exchange(Generic[T]):
     def wait(self, now: float) -> float | None:
         """Seconds after which :meth:`due` has something to say, whatever comes in meanwhile."""
         times = [self._hedges(part) for part in self._order]
+        times += [
+            part.deadline + _GRACE
+            for part in self._order
+            if part.flying and part.answer is None and part.deadline is not None
+        ]
         if sum(part.flying for part in self._order) < self.concurrency:
             times += [part.due for part in self._order if part.answer is None and not part.flying]
         soonest = min(times, default=math.inf)
@@ -182,6 +191,18 @@ class Exchange(Generic[T]):
                     raise self._changed(f"version {answer.version} answered in its place")
                 return  # It went out before the version was known: again, for that version.
         part.answer = answer
+
+    def overdue(self, attempt: Attempt[T], now: float) -> bool:
+        """Whether an attempt that is still on its way has had its time, and no word of it."""
+        part = attempt.part
+        return part.answer is None and part.deadline is not None and part.deadline + _GRACE <= now
+
+    def held(self, seconds: float) -> None:
+        """The user took so long over an answer: in a stream, that is no time of the parts behind it."""
+        if self.deadline is None:
+            for part in self._order:
+                if part.deadline is not None:
+                    part.deadline += seconds
 
     def failed(self, attempt: Attempt[T], code: grpc.StatusCode, details: str, now: float) -> None:
         """A call failed: its part is sent again, perhaps split, or the exchange is over.

@@ -1,0 +1,99 @@
+"""Deadlines that hold whatever else happens: silence of gRPC, slow consumers, errors that are looked into."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from fake_server import Fake, Refusal
+from rawbert.serving import AsyncClient, CallRecord, Client, DeadlineExceeded, ServerUnavailable, SignatureNotFound
+
+
+class Timeless(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+    """Takes the deadline away: gRPC will not end the call."""
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        return continuation(details._replace(timeout=None), request)
+
+
+class AsyncTimeless(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+    async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        return await continuation(details._replace(timeout=None), request)
+
+
+def test_a_deadline_is_kept_where_grpc_says_nothing() -> None:
+    records: list[CallRecord] = []
+
+    async def asked(address: str) -> None:
+        async with AsyncClient(address, model="m", interceptors=[AsyncTimeless()], on_call=records.append) as client:
+            await client.embed(["1"] * 200, timeout=0.2)
+
+    with Fake(lambda request: time.sleep(1.5)) as server:
+        begun = time.monotonic()
+        with (
+            Client(server.address, model="m", interceptors=[Timeless()], on_call=records.append) as client,
+            pytest.raises(DeadlineExceeded, match="DEADLINE_EXCEEDED: Deadline Exceeded"),
+        ):
+            client.embed(["1"] * 200, timeout=0.2)
+        assert time.monotonic() - begun < 0.7
+        begun = time.monotonic()
+        with pytest.raises(DeadlineExceeded, match="DEADLINE_EXCEEDED: Deadline Exceeded"):
+            asyncio.run(asked(server.address))
+        assert time.monotonic() - begun < 0.7
+    assert {record.code for record in records} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+
+
+def test_the_time_of_a_slow_consumer_is_not_that_of_the_calls() -> None:
+    """A part that fails while the consumer is busy is still sent again."""
+    failed: set[int] = set()
+
+    def once(request: Any) -> None:
+        number = int(request.inputs["text"].string_val[0])
+        if number and number not in failed:
+            failed.add(number)
+            raise Refusal(grpc.StatusCode.UNAVAILABLE, "gone")
+
+    async def asked(address: str) -> list[float]:
+        got = []
+        async with AsyncClient(address, model="m", max_batch_size=1) as client:
+            stream = client.embed_iter([str(at) for at in range(6)], timeout=0.3)
+            assert isinstance(stream, AsyncIterator)
+            async for vector in stream:
+                got.append(float(vector[1]))
+                await asyncio.sleep(0.5 if vector[1] in (0, 3) else 0)
+        return got
+
+    with Fake(once) as server:
+        with Client(server.address, model="m", max_batch_size=1) as client:
+            got = []
+            for vector in client.embed_iter([str(at) for at in range(6)], timeout=0.3):
+                got.append(float(vector[1]))
+                time.sleep(0.5 if vector[1] in (0, 3) else 0)
+        assert got == list(range(6))
+        failed.clear()
+        assert asyncio.run(asked(server.address)) == got
+
+
+def test_an_error_is_explained_within_the_deadline() -> None:
+    class Slow(Fake):
+        def service(self, details: Any) -> Any:
+            if details.method.endswith("Predict"):
+                return super().service(details)
+            return grpc.unary_unary_rpc_method_handler(lambda data, context: time.sleep(1) or b"")
+
+    def refuse(request: Any) -> None:
+        raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, 'Serving signature key "embed" not found.')
+
+    with Slow(refuse) as server, Client(server.address, model="m") as client:
+        begun = time.monotonic()
+        with pytest.raises(SignatureNotFound):
+            client.embed(["1"], timeout=0.3)
+        assert time.monotonic() - begun < 0.6
+        begun = time.monotonic()
+        with pytest.raises(ServerUnavailable, match="was not ready within"):
+            client.wait_until_ready(timeout=0.4)
+        assert time.monotonic() - begun < 0.9
