@@ -5,7 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import grpc
@@ -23,6 +27,7 @@ __all__ = [
     "credentials",
     "insecure_channel",
     "options",
+    "uninterrupted",
 ]
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
@@ -87,6 +92,31 @@ def credentials(tls: TLS) -> grpc.ChannelCredentials:
 def insecure_channel(address: str, config: ChannelConfig) -> grpc.Channel:
     """A channel without TLS."""
     return grpc.insecure_channel(address, options=options(config, None, address))
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits for what is done here: handing a call to gRPC.
+
+    Where KeyboardInterrupt strikes in the middle of that, gRPC does not count a call that it has begun: its thread ends
+    too soon, so that a later call is not answered, and closing the channel waits for ever.
+    """
+    handler = signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
+    if not callable(handler):
+        yield
+        return
+    caught: list[tuple[int, FrameType | None]] = []
+    try:
+        signal.signal(signal.SIGINT, lambda number, frame: caught.append((number, frame)))
+    except ValueError:  # In a sub-interpreter, which gets no signals.
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if caught:
+            handler(*caught[0])
 
 
 class Balancer:

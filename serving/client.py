@@ -452,15 +452,16 @@ class Client(BaseClient):
                     part = next(parts, None)
                     exchange.end() if part is None else exchange.feed(part)
                 for attempt in exchange.due(time.monotonic()):
-                    call = self._call(path, attempt.server).future(
-                        attempt.request,
-                        timeout=attempt.timeout,
-                        metadata=ask.metadata,
-                        credentials=ask.credentials,
-                        wait_for_ready=ready,
-                    )
-                    flying[attempt] = call
-                    call.add_done_callback(lambda _, attempt=attempt: inbox.put(attempt))
+                    method = self._call(path, attempt.server)
+                    with channels.uninterrupted():
+                        flying[attempt] = method.future(
+                            attempt.request,
+                            timeout=attempt.timeout,
+                            metadata=ask.metadata,
+                            credentials=ask.credentials,
+                            wait_for_ready=ready,
+                        )
+                    flying[attempt].add_done_callback(lambda _, attempt=attempt: inbox.put(attempt))
                 for answer in exchange.ready():
                     taken = time.monotonic()
                     yield answer

@@ -14,7 +14,8 @@ import click
 
 from ..client import DEFAULT_TIMEOUT, Client
 from ..errors import ServingError
-from . import files
+from .chart import svg
+from .files import BadFile, Source
 
 __all__ = ["bench"]
 
@@ -60,6 +61,11 @@ class Measured:
     show_default=True,
     help="Seconds that one call may take.",
 )
+@click.option(
+    "--chart",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also draw throughput and latency into this .svg file; it is replaced.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def bench(
     address: str,
@@ -70,6 +76,7 @@ def bench(
     seconds: float,
     source: Path | None,
     timeout: float,
+    chart: Path | None,
     as_json: bool,
 ) -> None:
     """Measure the server at ADDRESS: throughput and latency against the number of callers.
@@ -79,7 +86,7 @@ def bench(
 
     \b
     Example:
-      rawbert bench localhost:8500 --model minilm --callers 1,8,32
+      rawbert bench localhost:8500 --model minilm --callers 1,8,32 --chart minilm.svg
     """
     try:
         numbers = [int(number) for number in callers.split(",")]
@@ -87,9 +94,13 @@ def bench(
         numbers = [0]
     if min(numbers) < 1:
         raise click.BadParameter(f"{callers!r}: give whole numbers with commas, such as 1,2,4", param_hint="--callers")
+    if chart is not None and chart.suffix.lower() != ".svg":
+        raise click.BadParameter(f"{chart.name}: the name must end in .svg", param_hint="--chart")
+    if chart is not None and not chart.parent.is_dir():
+        raise click.ClickException(f"there is no folder {chart.parent}: make it first")
     results = []
     try:
-        texts = list(files.read(source, "text", "")) if source is not None else _TEXTS
+        texts = list(Source(source, "text").texts()) if source is not None else _TEXTS
         if not texts:
             raise click.ClickException(f"{source} holds no texts")
         with Client(address, model=model, timeout=timeout, max_batch_size=batch_size) as client:
@@ -102,12 +113,16 @@ def bench(
                 results.append(result)
                 if not as_json:
                     click.echo(_row(result))
-    except (ServingError, ValueError, files.BadFile) as error:
+    except (ServingError, ValueError, BadFile) as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    if chart is not None:
+        _draw(chart, f"{model} at {address}, {batch_size} texts a call", results)
     if as_json:
-        click.echo(json.dumps([asdict(result) for result in results], indent=2))
+        # JSON has no NaN, which stands where no call was answered.
+        rows = [{name: _number(value) for name, value in asdict(result).items()} for result in results]
+        click.echo(json.dumps(rows, indent=2))
     else:
         click.echo(f"\n{_chart(results)}")
 
@@ -146,6 +161,21 @@ def _measure(client: Client, signature: str, texts: list[str], size: int, caller
     p50, p90, p99, longest = (_percentile(times, percent) for percent in (50, 90, 99, 100))
     rate = len(times) / seconds
     return Measured(callers, rate, rate * size, p50, p90, p99, longest, sum(failed))
+
+
+def _draw(path: Path, heading: str, results: list[Measured]) -> None:
+    panels = {
+        "texts a second": {"texts/s": [result.texts_per_second for result in results]},
+        "milliseconds": {name: [getattr(result, name) for result in results] for name in ("p50", "p90", "p99")},
+    }
+    try:
+        path.write_text(svg(heading, [result.callers for result in results], panels), encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror or error}") from error
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _percentile(times: list[float], percent: int) -> float:

@@ -1,93 +1,192 @@
-"""Files of texts in, files of vectors out, resumable: ``rawbert embed --input ... --output ...``.
-
-While it works, vectors stand in ``OUTPUT.partial`` as raw little-endian float32 rows, and what they were made from in
-``OUTPUT.partial.json``. The same command goes on after the last whole row. OUTPUT itself appears by one rename.
-"""
+"""Files of texts, as ``rawbert embed`` and ``rawbert bench`` read them: lines, JSONL, CSV, Parquet."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
-__all__ = ["INPUTS", "OUTPUTS", "BadFile", "Job", "json_line", "read", "write"]
+__all__ = ["INPUTS", "ROWS", "BadFile", "Row", "Source", "blocks", "pyarrow"]
 
 INPUTS = {".txt": "text", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
-OUTPUTS = {".npy": "npy", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
-#: Rows that are written at a time.
-_ROWS = 1024
+T = TypeVar("T")
+#: Rows that are read or written at a time.
+ROWS = 1024
+#: A text, and what is kept of its row by name.
+Row = tuple[str, dict[str, Any]]
+#: Names that a result has itself.
+_TAKEN = ("text", "embedding")
 
 
 class BadFile(Exception):
     """A file that cannot be read or written; the message says where and why."""
 
 
-def read(path: Path, form: str, column: str) -> Iterator[str]:
-    """The texts of a file, in order.
+@dataclass(frozen=True)
+class Source:
+    """Texts, with what is kept of their rows.
 
-    Raises:
-        BadFile: it is not of that form, or has no such column.
+    Args:
+        path: a file, which may be read more than once; ``None`` for standard input, which may not.
+        form: text, jsonl, csv or parquet.
+        column: field or column that holds the text.
+        keep: further fields or columns to carry along; JSONL may lack them in a row.
+        keep_all: carry all of them.
+        name: what it is called in messages; the path if left out.
     """
-    try:
-        yield from {"text": _lines, "jsonl": _jsonl, "csv": _csv, "parquet": _parquet}[form](path, column)
-    except OSError as error:
-        raise BadFile(f"{path}: {error.strerror or error}") from error
 
+    path: Path | None
+    form: str
+    column: str = "text"
+    keep: tuple[str, ...] = ()
+    keep_all: bool = False
+    name: str = ""
 
-def _lines(path: Path, column: str) -> Iterator[str]:
-    # Bytes that are no UTF-8 become U+FFFD here, as they would in the model.
-    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
-        for line in file:
-            yield line.rstrip("\r\n")
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", str(self.path or "standard input"))
 
+    def rows(self) -> Iterator[Row]:
+        """The rows, in order.
 
-def _jsonl(path: Path, column: str) -> Iterator[str]:
-    for number, line in enumerate(_lines(path, column), 1):
+        Raises:
+            BadFile: it is not of that form, or has no such column.
+        """
+        read = {"text": self._text, "jsonl": self._jsonl, "csv": self._csv, "parquet": self._parquet}[self.form]
         try:
-            text = json.loads(line)[column]
-        except ValueError as error:
-            raise BadFile(f"{path}, line {number}: no JSON: {error}") from error
-        except (KeyError, TypeError, IndexError) as error:
-            raise BadFile(f"{path}, line {number}: no object with the field {column!r}; see --column") from error
-        yield _text(text, f"{path}, line {number}: {column!r}")
+            yield from read()
+        except OSError as error:
+            raise BadFile(f"{self.name}: {error.strerror or error}") from error
 
+    def texts(self) -> Iterator[str]:
+        """The texts alone; raises as :meth:`rows` does."""
+        return (text for text, _ in self.rows())
 
-def _csv(path: Path, column: str) -> Iterator[str]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
-        if column not in (rows.fieldnames or ()):
-            raise BadFile(f"{path} has the columns {', '.join(rows.fieldnames or ())}, not {column!r}; see --column")
+    def fields(self) -> list[Any]:
+        """Arrow fields of what is kept: a Parquet file's own, strings of CSV, whatever fits all rows of JSONL.
+
+        Raises:
+            BadFile: as :meth:`rows`; or values of one field are of kinds that do not go together.
+        """
+        if not (self.keep or self.keep_all):
+            return []
+        arrow = pyarrow()
+        if self.form == "parquet":
+            with self._opened_parquet() as file:
+                schema = file.schema_arrow
+                return [schema.field(name) for name in self._kept(schema.names)]
+        if self.form == "csv":
+            return [arrow.field(name, arrow.string()) for name in self._kept(self._csv_rows().fieldnames)]
+        fields: dict[str, Any] = {name: arrow.field(name, arrow.null()) for name in self.keep}
+        for block in blocks(kept for _, kept in self.rows()):
+            for name in dict.fromkeys(name for kept in block for name in kept):
+                try:
+                    found = arrow.field(name, arrow.array([kept.get(name) for kept in block]).type)
+                    before = arrow.schema([fields.get(name, found)])
+                    unified = arrow.unify_schemas([before, arrow.schema([found])], promote_options="permissive")
+                except (arrow.ArrowInvalid, arrow.ArrowTypeError, OverflowError) as error:
+                    raise BadFile(
+                        f"{self.name}: {name!r} holds values of kinds that one column of Parquet cannot ({error}); "
+                        f"write .jsonl, or do not keep it"
+                    ) from error
+                fields[name] = unified.field(0)
+        return list(fields.values())
+
+    def _lines(self, errors: str = "strict") -> Iterator[str]:
+        """Lines with their ends: a lone carriage return, as U+2028, may stand in a text."""
+        number = 0
+        with ExitStack() as stack:
+            stream = sys.stdin.buffer if self.path is None else stack.enter_context(self.path.open("rb"))
+            for number, line in enumerate(stream, 1):
+                try:
+                    decoded = line.decode("utf-8", errors)
+                except UnicodeDecodeError as error:
+                    raise BadFile(f"{self.name}, line {number}: not UTF-8: {error}") from error
+                yield decoded.removeprefix("\ufeff") if number == 1 else decoded
+
+    def _text(self) -> Iterator[Row]:
+        # Bytes that are no UTF-8 become U+FFFD here, as they would in the model.
+        return ((line.rstrip("\r\n"), {}) for line in self._lines("replace"))
+
+    def _jsonl(self) -> Iterator[Row]:
+        for number, line in enumerate(self._lines(), 1):
+            where = f"{self.name}, line {number}"
+            try:
+                fields = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise BadFile(f"{where}: no JSON: {error}") from error
+            if not isinstance(fields, dict) or self.column not in fields:
+                raise BadFile(f"{where}: no object with the field {self.column!r}; see --column")
+            text = _text(fields[self.column], f"{where}: {self.column!r}")
+            yield text, {name: fields.get(name) for name in self._kept(fields)}
+
+    def _csv(self) -> Iterator[Row]:
+        rows = self._csv_rows()
         try:
+            kept = self._kept(self._named(rows.fieldnames))
             for row in rows:
-                yield _text(row[column], f"{path}, line {rows.line_num}: {column!r}")
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise BadFile(f"{path}, line {rows.line_num}: {error}") from error
+                where = f"{self.name}, line {rows.line_num}"
+                yield _text(row[self.column], f"{where}: {self.column!r}"), {name: row[name] for name in kept}
+        except csv.Error as error:
+            raise BadFile(f"{self.name}, line {rows.line_num}: {error}") from error
 
+    def _csv_rows(self) -> csv.DictReader[str]:
+        csv.field_size_limit(2**31 - 1)  # A text may be longer than 128 KiB.
+        return csv.DictReader(self._lines())
 
-def _parquet(path: Path, column: str) -> Iterator[str]:
-    arrow = _pyarrow()
-    try:
-        file = arrow.parquet.ParquetFile(path)
-    except arrow.ArrowInvalid as error:
-        raise BadFile(f"{path}: {error}") from error
-    with file:
-        if column not in file.schema_arrow.names:
-            names = ", ".join(file.schema_arrow.names)
-            raise BadFile(f"{path} has the columns {names}, not {column!r}; see --column")
+    def _parquet(self) -> Iterator[Row]:
         at = 0
-        for batch in file.iter_batches(_ROWS, columns=[column]):
-            for text in batch.column(0).to_pylist():
-                yield _text(text, f"{path}, row {at}: {column!r}")
-                at += 1
+        with self._opened_parquet() as file:
+            kept = self._kept(file.schema_arrow.names)
+            for batch in file.iter_batches(ROWS, columns=[self.column, *kept]):
+                columns = [batch.column(name).to_pylist() for name in (self.column, *kept)]
+                for text, *values in zip(*columns, strict=True):
+                    yield _text(text, f"{self.name}, row {at}: {self.column!r}"), dict(zip(kept, values, strict=True))
+                    at += 1
+
+    @contextmanager
+    def _opened_parquet(self) -> Iterator[Any]:
+        arrow = pyarrow()
+        if self.path is None:
+            raise BadFile("Parquet is read from its end, and standard input has none: give a file with --input")
+        try:
+            with arrow.parquet.ParquetFile(self.path) as file:
+                self._named(file.schema_arrow.names)
+                yield file
+        except arrow.ArrowException as error:
+            raise BadFile(f"{self.name}: no Parquet that can be read: {error}") from error
+
+    def _named(self, names: Iterable[str] | None) -> list[str]:
+        """The columns, the text's among them."""
+        found = list(names or ())
+        if not found:
+            raise BadFile(f"{self.name} is empty: not even a line with the names of its columns")
+        for name in (self.column, *self.keep):
+            if name not in found:
+                option = "--column" if name == self.column else "--keep"
+                raise BadFile(f"{self.name} has the columns {', '.join(found)}, not {name!r}; see {option}")
+        return found
+
+    def _kept(self, names: Iterable[str] | None) -> list[str]:
+        """Those to keep: of all names, or the ones asked for."""
+        kept = [name for name in names or () if name != self.column] if self.keep_all else list(self.keep)
+        for name in kept:
+            if name in _TAKEN:
+                raise BadFile(f"{self.name}: {name!r} cannot be kept, the output has a {name!r} of its own")
+        return kept
+
+
+def blocks(values: Iterable[T]) -> Iterator[list[T]]:
+    """Lists of at most :data:`ROWS` values."""
+    source = iter(values)
+    while block := list(islice(source, ROWS)):
+        yield block
 
 
 def _text(value: Any, where: str) -> str:
@@ -96,128 +195,15 @@ def _text(value: Any, where: str) -> str:
     return value
 
 
-def _pyarrow() -> Any:
+def pyarrow() -> Any:
+    """The library, where it is installed.
+
+    Raises:
+        BadFile: it is not.
+    """
     try:
         import pyarrow
         import pyarrow.parquet
     except ModuleNotFoundError as error:
         raise BadFile("Parquet needs the data extra: pip install 'rawbert[data]'") from error
     return pyarrow
-
-
-def json_line(text: str, vector: Any) -> str:
-    """A text and its vector as a line of JSON, in the shortest decimals that give the same float32 back."""
-    numbers = ", ".join(map(str, vector))
-    return f'{{"text": {json.dumps(text, ensure_ascii=False)}, "embedding": [{numbers}]}}'
-
-
-def write(path: Path, form: str, texts: Iterable[str], vectors: npt.NDArray[np.float32]) -> None:
-    """Write a whole file under a name of its own, then rename it."""
-    made = path.with_name(f"{path.name}.writing")
-    try:
-        if form == "npy":
-            with made.open("wb") as file:
-                np.save(file, vectors)
-        elif form == "jsonl":
-            with made.open("w", encoding="utf-8", newline="\n") as lines:
-                for text, vector in zip(texts, vectors, strict=True):
-                    lines.write(json_line(text, vector) + "\n")
-        else:
-            _write_parquet(made, texts, vectors)
-        with made.open("rb") as file:
-            os.fsync(file.fileno())
-        made.replace(path)
-    except OSError as error:
-        raise BadFile(f"{path}: {error.strerror or error}") from error
-    finally:
-        made.unlink(missing_ok=True)
-
-
-def _write_parquet(path: Path, texts: Iterable[str], vectors: npt.NDArray[np.float32]) -> None:
-    arrow = _pyarrow()
-    kind = arrow.list_(arrow.float32(), vectors.shape[1])
-    schema = arrow.schema([("text", arrow.string()), ("embedding", kind)])
-    with arrow.parquet.ParquetWriter(path, schema) as writer:
-        source = iter(texts)
-        for start in range(0, len(vectors), _ROWS):
-            block = vectors[start : start + _ROWS]
-            column = arrow.FixedSizeListArray.from_arrays(arrow.array(np.asarray(block).ravel()), vectors.shape[1])
-            writer.write_table(arrow.table([arrow.array(list(islice(source, len(block)))), column], schema=schema))
-
-
-@dataclass
-class Job:
-    """An output in the making.
-
-    Args:
-        output: the file that it will be.
-        made_from: what tells this job from another: the input and its time, the model, the signature.
-    """
-
-    output: Path
-    made_from: dict[str, Any]
-    width: int = 0
-    done: int = 0
-    version: int | None = None
-
-    def __post_init__(self) -> None:
-        self.partial = self.output.with_name(f"{self.output.name}.partial")
-        self.notes = self.output.with_name(f"{self.output.name}.partial.json")
-
-    def resume(self) -> None:
-        """Take up what an earlier run has left.
-
-        Raises:
-            BadFile: it was made from something else.
-        """
-        try:
-            notes = json.loads(self.notes.read_text(encoding="utf-8"))
-            size = self.partial.stat().st_size
-        except FileNotFoundError:
-            return
-        except ValueError as error:
-            raise BadFile(f"{self.notes} is damaged: begin anew with --restart") from error
-        if notes["made_from"] != self.made_from:
-            raise BadFile(f"{self.partial} was made from another input, model or signature: begin anew with --restart")
-        self.width, self.version = notes["width"], notes["version"]
-        self.done = size // (4 * self.width)
-
-    def discard(self) -> None:
-        """Forget what an earlier run has left."""
-        self.partial.unlink(missing_ok=True)
-        self.notes.unlink(missing_ok=True)
-
-    def append(self, vectors: Iterable[Any], progress: Callable[[int], None]) -> None:
-        """Put vectors behind those that are there already."""
-        try:
-            with self.partial.open("r+b" if self.done else "wb") as file:
-                file.truncate(self.done * self.width * 4)
-                file.seek(0, os.SEEK_END)
-                for vector in vectors:
-                    if not self.width:
-                        self._note(len(vector), vector.model_version)
-                    if len(vector) != self.width:
-                        raise BadFile(f"a vector has {len(vector)} dimensions, the ones before it {self.width}")
-                    file.write(np.asarray(vector, "<f4").tobytes())
-                    self.done += 1
-                    progress(1)
-        except OSError as error:
-            raise BadFile(f"{self.partial}: {error.strerror or error}") from error
-
-    def finish(self, form: str, texts: Iterable[str]) -> None:
-        """Write the output, and remove what was needed on the way."""
-        if self.done:
-            vectors = np.memmap(self.partial, "<f4", "r", shape=(self.done, self.width))
-        else:
-            vectors = np.zeros((0, self.width), np.float32)  # type: ignore[assignment]
-        write(self.output, form, texts, vectors)
-        self.discard()
-
-    def _note(self, width: int, version: int | None) -> None:
-        self.width, self.version = width, version
-        notes = {"made_from": self.made_from, "width": width, "version": version}
-        made = self.notes.with_name(f"{self.notes.name}.writing")
-        with suppress(FileNotFoundError):
-            made.unlink()
-        made.write_text(json.dumps(notes, indent=2), encoding="utf-8")
-        made.replace(self.notes)

@@ -5,13 +5,14 @@ Exit codes: 0 answered, 1 the call failed, 2 wrong usage, 130 interrupted.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +21,8 @@ import click
 
 from ..client import DEFAULT_TIMEOUT, Client
 from ..errors import ServingError
-from . import files
+from .files import INPUTS, ROWS, BadFile, Row, Source
+from .job import OUTPUTS, Job, json_line
 
 __all__ = ["embed", "metadata", "status"]
 
@@ -50,10 +52,16 @@ def _connection(command: _Command) -> _Command:
 @contextmanager
 def _client(**settings: Any) -> Iterator[Client]:
     """A client, whose errors end the command with one line."""
+    with _one_line(), Client(**settings) as client:
+        yield client
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Errors, and Ctrl-C, end the command without a traceback."""
     try:
-        with Client(**settings) as client:
-            yield client
-    except (ServingError, ValueError, files.BadFile) as error:
+        yield
+    except (ServingError, ValueError, BadFile) as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         sys.exit(130)
@@ -80,8 +88,14 @@ def _client(**settings: Any) -> Iterator[Client]:
     type=click.Path(dir_okay=False, path_type=Path),
     help="File of vectors: .npy, .jsonl, .parquet. It appears when it is whole.",
 )
-@click.option("--input-format", type=click.Choice(["text", "jsonl", "csv", "parquet"]), help="[default: by its name]")
+@click.option(
+    "--input-format",
+    type=click.Choice(["text", "jsonl", "csv", "parquet"]),
+    help="[default: by the name of the file; text on standard input]",
+)
 @click.option("--column", default="text", show_default=True, help="Field or column that holds the text.")
+@click.option("--keep", multiple=True, metavar="COLUMN", help="Field or column to carry into the output; repeatable.")
+@click.option("--keep-all", is_flag=True, help="Carry all fields or columns into the output.")
 @click.option("--max-batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Texts in a call.")
 @click.option("--concurrency", type=click.IntRange(min=1), default=4, show_default=True, help="Calls at once.")
 @click.option("--restart", is_flag=True, help="Begin anew where an earlier run was interrupted.")
@@ -97,105 +111,104 @@ def embed(
     output: Path | None,
     input_format: str | None,
     column: str,
+    keep: tuple[str, ...],
+    keep_all: bool,
     restart: bool,
     overwrite: bool,
     form: str,
     **settings: Any,
 ) -> None:
-    """Embed TEXTS, a file, or every line of standard input where there are none.
+    """Embed TEXTS, a file, or standard input where there is neither.
 
-    A job from file to file that was interrupted goes on where it was when the same command is given again.
+    A job into a file that was interrupted goes on where it was when the same command is given again, with the same
+    input. Output lines and rows hold text, what is kept, and embedding; .npy holds the vectors alone.
 
     \b
     Examples:
       rawbert embed --model minilm "plain strings go in" "vectors come out"
       rawbert embed --model minilm < lines.txt > vectors.jsonl
       rawbert embed --model minilm --input questions.csv --column question --output vectors.npy
+      rawbert embed --model minilm --input pages.parquet --keep id --keep url --output vectors.parquet
     """
     if texts and source is not None:
         raise click.UsageError("give TEXTS or --input, not both")
-    input_format = input_format or (_by_name(source, files.INPUTS, "--input") if source is not None else None)
-    try:
-        if output is not None:
-            target = _by_name(output, files.OUTPUTS, "--output")
-            if output.exists() and not overwrite:
-                raise click.ClickException(f"{output} exists; replace it with --overwrite")
-            given = None if source is None else (source, input_format or "")
-            _to_file(texts, given, column, output, target, signature, restart, settings)
-            return
-    except files.BadFile as error:
-        raise click.ClickException(str(error)) from error
+    if input_format is None:
+        input_format = "text" if source is None else _by_name(source, INPUTS, "--input")
+    if (keep or keep_all) and (texts or input_format == "text"):
+        raise click.UsageError("there are no columns to keep beside lines of text: give JSONL, CSV or Parquet")
+    target = None if output is None else _by_name(output, OUTPUTS, "--output")
+    if (keep or keep_all) and target == "npy":
+        raise click.UsageError(".npy holds the vectors alone: to keep columns, name the output .jsonl or .parquet")
+    given = Source(source, input_format, column, tuple(dict.fromkeys(keep)), keep_all)
+    if output is not None and target is not None:
+        if output.exists() and not overwrite:
+            raise click.ClickException(f"{output} exists; replace it with --overwrite")
+        if not output.parent.is_dir():
+            raise click.ClickException(f"there is no folder {output.parent}: make it first")
+        _to_file(texts, given, Job(output, target, {"signature": signature}), restart, settings)
+        return
+    rows = ((text, {}) for text in texts) if texts else given.rows()
     if form == "auto":
         form = "text" if sys.stdout.isatty() else "json"
+    # What is typed or piped in line by line is answered soon; a file is sent several parts at a time.
+    size = ROWS if source is not None else _LINES
+    version = None
     with _client(**settings) as client:
-        for part in _parts(texts) if source is None else _grouped(files.read(source, input_format or "", column)):
-            for text, vector in zip(part, client.embed(part, signature_name=signature), strict=True):
-                click.echo(_line(text, vector, form))
-
-
-def _parts(texts: tuple[str, ...]) -> Iterable[list[str]]:
-    if texts:
-        yield list(texts)
-        return
-    # Bytes that are no UTF-8 become U+FFFD here, as they would in the model.
-    lines = (line.decode("utf-8", "replace").rstrip("\r\n") for line in sys.stdin.buffer)
-    yield from _grouped(lines)
-
-
-def _grouped(lines: Iterator[str]) -> Iterator[list[str]]:
-    while part := list(islice(lines, _LINES)):
-        yield part
+        while block := list(islice(rows, size)):
+            vectors = client.embed([text for text, _ in block], signature_name=signature, version=version)
+            version = vectors.model_version  # One stream is of one version.
+            for row, vector in zip(block, vectors, strict=True):
+                click.echo(_line(row, vector, form))
 
 
 def _by_name(path: Path, forms: dict[str, str], option: str) -> str:
     form = forms.get(path.suffix.lower())
     if form is None:
-        raise click.BadParameter(f"{path.name}: the name must end in {', '.join(forms)}", param_hint=option)
+        more = ", or give --input-format" if option == "--input" else ""
+        raise click.BadParameter(f"{path.name}: the name must end in {', '.join(forms)}{more}", param_hint=option)
     return form
 
 
-def _to_file(
-    texts: tuple[str, ...],
-    given: tuple[Path, str] | None,
-    column: str,
-    output: Path,
-    form: str,
-    signature: str,
-    restart: bool,
-    settings: dict[str, Any],
-) -> None:
-    """Embed into a file; from a file, it goes on where an earlier run was."""
-    made_from: dict[str, Any] = {key: settings[key] for key in ("model", "version", "version_label")}
-    made_from |= {"signature": signature, "column": column}
-    if given is None:
-        # What was typed or piped in cannot be read again: it is kept, and there is nothing to go on from.
-        kept = [line for part in _parts(texts) for line in part]
-    else:
-        stat = given[0].stat()
-        made_from |= {"input": str(given[0].resolve()), "size": stat.st_size, "time": stat.st_mtime_ns}
-
-    def source() -> Iterator[str]:
-        return iter(kept) if given is None else files.read(*given, column)
-
-    job = files.Job(output, made_from)
-    if restart or given is None:
-        job.discard()
-    job.resume()
-    if job.done:
-        click.echo(f"going on after {job.done} texts", err=True)
-    if job.version is not None:
-        settings = {**settings, "version": job.version, "version_label": None}
+def _to_file(texts: tuple[str, ...], source: Source, job: Job, restart: bool, settings: dict[str, Any]) -> None:
+    """Embed into a file; it goes on where an earlier run with the same input was."""
+    job.made_from |= {key: settings[key] for key in ("model", "version", "version_label")}
     try:
-        with _client(**settings) as client, _progress(job.done) as progress:
-            job.append(client.embed_iter(islice(source(), job.done, None), signature_name=signature), progress)
-            if not job.done:
-                job.width = client.embed([], signature_name=signature).shape[1]
-        job.finish(form, source())
-    finally:
-        if output.exists() and not job.partial.exists():
-            click.echo(f"{output}: {job.done} texts, {job.width} dimensions", err=True)
-        elif given is not None and job.done:
+        with _one_line():
+            if restart:
+                job.discard()
+            source = _lasting(texts, source, job)
+            job.made_from |= {"column": source.column, "format": source.form}
+            job.resume()
+            if job.done:
+                click.echo(f"going on after {job.done} texts", err=True)
+            if job.version is not None:
+                settings = {**settings, "version": job.version, "version_label": None}
+            signature = job.made_from["signature"]
+            with _client(**settings) as client, _progress(job.done) as progress:
+                rest = islice(source.texts(), job.done, None)
+                job.append(client.embed_iter(rest, signature_name=signature), progress)
+                if not job.done:
+                    job.width = client.embed([], signature_name=signature).shape[1]
+            job.finish(source)
+            click.echo(f"{job.output}: {job.done} texts, {job.width} dimensions", err=True)
+    except BaseException:
+        if job.done and job.partial.exists():
             click.echo(f"{job.done} texts are done; the same command goes on from there", err=True)
+        raise
+
+
+def _lasting(texts: tuple[str, ...], source: Source, job: Job) -> Source:
+    """The input as a file that can be read again, known by what it is."""
+    if source.path is not None:
+        stat = source.path.stat()
+        job.made_from |= {"input": str(source.path.resolve()), "size": stat.st_size, "time": stat.st_mtime_ns}
+        return source
+    if texts:
+        lines = "".join(json.dumps({source.column: text}) + "\n" for text in texts)
+        return replace(source, path=job.keep_input(io.BytesIO(lines.encode())), form="jsonl")
+    if source.form == "parquet":
+        raise click.UsageError("Parquet is read from its end, and standard input has none: give a file with --input")
+    return replace(source, path=job.keep_input(sys.stdin.buffer), name="standard input")
 
 
 @contextmanager
@@ -223,9 +236,10 @@ def _progress(done: int) -> Iterator[Callable[[int], None]]:
         yield advance
 
 
-def _line(text: str, vector: Any, form: str) -> str:
+def _line(row: Row, vector: Any, form: str) -> str:
     if form == "json":
-        return files.json_line(text, vector)
+        return json_line(row, vector)
+    text, _ = row
     shown = ", ".join(f"{value: .4f}" for value in vector[:6])
     more = ", ..." if len(vector) > 6 else ""
     return f"{text}\n  [{shown}{more}]  {len(vector)} dimensions"

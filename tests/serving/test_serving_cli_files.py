@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import signal
 import subprocess
@@ -10,10 +11,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
+import grpc
 import numpy as np
 import pytest
-from fake_server import Fake
+from fake_server import Fake, Refusal
 
 RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
 
@@ -116,9 +119,98 @@ def test_a_job_from_another_input_is_not_taken_up(server: Fake, tmp_path: Path) 
     assert (result.returncode, b"--overwrite" in result.stderr) == (1, True)
 
 
-def test_from_standard_input_to_a_file(server: Fake, tmp_path: Path) -> None:
-    assert embed(server, "--output", tmp_path / "out.jsonl", input=b"1\n2\n").returncode == 0
-    assert read_output(tmp_path / "out.jsonl")[0] == ["1", "2"]
+def test_from_standard_input_and_arguments_to_a_file(server: Fake, tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    assert embed(server, "--output", output, input=b"1\n2\n").returncode == 0
+    assert read_output(output)[0] == ["1", "2"]
+    assert embed(server, "--output", output, "--overwrite", "3", "4").returncode == 0
+    assert read_output(output)[0] == ["3", "4"]
+    assert {path.name for path in tmp_path.iterdir()} == {"out.jsonl"}
+
+
+def test_a_job_from_standard_input_goes_on_with_the_same_input(server: Fake, tmp_path: Path) -> None:
+    def fail(request: Any) -> None:
+        if sum(server.sizes) > 1500:
+            raise Refusal(grpc.StatusCode.INTERNAL, "it broke")
+
+    lines = "".join(f'{{"text": "{at}", "id": {at * 7}}}\n' for at in range(3000)).encode()
+    arguments = ["--input-format", "jsonl", "--keep", "id", "--output", tmp_path / "out.jsonl"]
+    server.before = fail
+    result = embed(server, *arguments, input=lines)
+    assert (result.returncode, b"the same command goes on" in result.stderr) == (1, True)
+    server.before = lambda request: None
+    result = embed(server, *arguments, input=lines + b'{"text": "3000", "id": 0}\n')
+    assert (result.returncode, b"with another input" in result.stderr) == (1, True)
+    server.sizes.clear()
+    result = embed(server, *arguments, input=lines)
+    assert result.returncode == 0, result.stderr
+    assert b"going on after" in result.stderr
+    assert sum(server.sizes) < 3000
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [(row["text"], row["id"], row["embedding"][1]) for row in rows] == [
+        (str(at), at * 7, at) for at in range(3000)
+    ]
+    assert {path.name for path in tmp_path.iterdir()} == {"out.jsonl"}
+
+
+def test_columns_are_kept_from_each_form_to_each(server: Fake, tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    when = datetime.datetime(2026, 5, 4, 3, 2, 1, tzinfo=datetime.UTC)
+    table = pa.table(
+        {
+            "q": [str(at) for at in range(2500)],
+            "id": pa.array(range(2500), pa.int32()),
+            "when": pa.array([when] * 2500, pa.timestamp("ms", "UTC")),
+            "tags": [["a", str(at)] if at % 2 else None for at in range(2500)],
+            "rate": [float("nan") if at == 1 else at / 2 for at in range(2500)],
+            "raw": [b"\xff"] * 2500,
+        }
+    )
+    pq.write_table(table, tmp_path / "in.parquet")
+    keep_all = ["--column", "q", "--keep-all"]
+    assert embed(server, *keep_all, "-i", tmp_path / "in.parquet", "-o", tmp_path / "a.parquet").returncode == 0
+    got = pq.read_table(tmp_path / "a.parquet")
+    assert got.column_names == ["text", "id", "when", "tags", "rate", "raw", "embedding"]
+    # Arrow's own equality holds NaN for different from NaN.
+    assert got.drop_columns(["text", "embedding", "rate"]).equals(table.drop_columns(["q", "rate"]))
+    assert str(got["rate"].to_pylist()) == str(table["rate"].to_pylist())
+    assert embed(server, *keep_all, "-i", tmp_path / "in.parquet", "-o", tmp_path / "b.jsonl").returncode == 0
+    rows = [json.loads(line) for line in (tmp_path / "b.jsonl").read_text().splitlines()]
+    assert rows[1] == {
+        "text": "1", "id": 1, "when": "2026-05-04T03:02:01+00:00", "tags": ["a", "1"], "rate": None, "raw": "/w==",
+        "embedding": [1, 1],
+    }  # fmt: skip
+    some = ["--keep", "id", "--keep", "tags"]
+    assert embed(server, *some, "-i", tmp_path / "b.jsonl", "-o", tmp_path / "c.parquet").returncode == 0
+    assert pq.read_table(tmp_path / "c.parquet").drop_columns("embedding").to_pylist() == [
+        {"text": row["text"], "id": row["id"], "tags": row["tags"]} for row in rows
+    ]
+    (tmp_path / "d.csv").write_text('text,id,note\n1,01,"a, b"\n2,02,\n', encoding="utf-8-sig")
+    result = embed(server, "--keep-all", "-i", tmp_path / "d.csv")
+    assert [json.loads(line) for line in result.stdout.splitlines()] == [
+        {"text": "1", "id": "01", "note": "a, b", "embedding": [1, 1]},
+        {"text": "2", "id": "02", "note": "", "embedding": [1, 2]},
+    ]
+
+
+def test_jsonl_of_uneven_rows_becomes_one_table(server: Fake, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    lines = ['{"text": "1", "a": 1}', '{"text": "2", "b": "x"}'] + ['{"text": "3", "a": 1.5}'] * 2000
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    assert embed(server, "--keep-all", "-i", tmp_path / "in.jsonl", "-o", tmp_path / "a.parquet").returncode == 0
+    rows = pq.read_table(tmp_path / "a.parquet").drop_columns("embedding").to_pylist()
+    assert rows[:3] == [
+        {"text": "1", "a": 1.0, "b": None}, {"text": "2", "a": None, "b": "x"}, {"text": "3", "a": 1.5, "b": None}
+    ]  # fmt: skip
+    (tmp_path / "in.jsonl").write_text("\n".join([*lines, '{"text": "4", "a": "word"}']))
+    result = embed(server, "--keep-all", "-i", tmp_path / "in.jsonl", "-o", tmp_path / "b.parquet")
+    assert result.returncode == 1
+    assert "'a' holds values of kinds that one column of Parquet cannot" in result.stderr.decode()
+    # Nothing of the work is lost: it can be written in another form.
+    assert embed(server, "-i", tmp_path / "in.jsonl", "-o", tmp_path / "b.parquet").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -130,10 +222,16 @@ def test_from_standard_input_to_a_file(server: Fake, tmp_path: Path) -> None:
         ("a.csv", "id,name\n1,2\n", "has the columns id, name, not 'text'"),
         ("a.parquet", "no parquet", "a.parquet"),
         ("a.xml", "", "must end in"),
+        ("a.csv", "", "is empty: not even a line with the names of its columns"),
+        ("a.csv", b"id,text\n1,2\n3,\xff\n", "line 3: not UTF-8"),
+        ("a.csv", "id,text\n1,2\n3\n", "line 3: 'text' is missing"),
+        ("a.jsonl", b'{"text": "1"}\n{"text": "\xff"}\n', "line 2: not UTF-8"),
+        ("a.jsonl", "[" * 100_000, "line 1: no JSON"),
+        ("a.parquet", "", "no Parquet that can be read"),
     ],
 )
-def test_bad_files_are_named(server: Fake, tmp_path: Path, name: str, content: str, says: str) -> None:
-    (tmp_path / name).write_text(content)
+def test_bad_files_are_named(server: Fake, tmp_path: Path, name: str, content: str | bytes, says: str) -> None:
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     result = embed(server, "--input", tmp_path / name, "--output", tmp_path / "out.npy")
     assert result.returncode in (1, 2)
     assert says in result.stderr.decode()
@@ -141,10 +239,50 @@ def test_bad_files_are_named(server: Fake, tmp_path: Path, name: str, content: s
     assert not (tmp_path / "out.npy").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["-i", "in.csv", "-o", "nowhere/out.npy"], "there is no folder"),
+        (["-i", "in.csv", "--keep", "id", "-o", "out.npy"], ".npy holds the vectors alone"),
+        (["--keep", "id", "1"], "no columns to keep beside lines of text"),
+        (["-i", "in.csv", "--keep", "nope"], "has the columns id, text, embedding, not 'nope'; see --keep"),
+        (["-i", "in.csv", "--keep-all"], "'embedding' cannot be kept"),
+        (["--input-format", "parquet", "-o", "out.npy"], "standard input has none"),
+        (["--input-format", "parquet"], "standard input has none"),
+        (["-i", "nowhere.txt"], "does not exist"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_any_work(
+    server: Fake, tmp_path: Path, arguments: list[str], says: str
+) -> None:
+    (tmp_path / "in.csv").write_text("id,text,embedding\n1,2,3\n")
+    result = embed(server, *arguments, cwd=tmp_path, input=b"")
+    assert result.returncode in (1, 2)
+    assert says in " ".join(result.stderr.decode().split())
+    assert b"Traceback" not in result.stderr
+    assert server.sizes == []
+    assert {path.name for path in tmp_path.iterdir()} == {"in.csv"}
+
+
+def test_bench_draws_a_chart(server: Fake, tmp_path: Path) -> None:
+    chart = tmp_path / "chart.svg"
+    command = [*RAWBERT, "bench", server.address, "--model", "a<b", "--callers", "1,2,3", "--seconds", "0.2"]
+    (tmp_path / "texts.txt").write_text("1\n")
+    command += ["--input", str(tmp_path / "texts.txt"), "--chart", str(chart)]
+    assert "texts/s" in subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    root = ElementTree.parse(chart).getroot()
+    name = "{http://www.w3.org/2000/svg}"
+    assert len(root.findall(f".//{name}polyline")) == 4
+    assert len(root.findall(f".//{name}circle")) == 4 * 3
+    assert any("a<b at 127.0.0.1" in (text.text or "") for text in root.iter(f"{name}text"))
+    result = subprocess.run([*command[:-1], "chart.png"], capture_output=True, check=False, text=True)
+    assert (result.returncode, "must end in .svg" in result.stderr) == (2, True)
+
+
 def test_bench(server: Fake, tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("1\n2\n")
     command = [*RAWBERT, "bench", server.address, "--model", "m", "--input", str(tmp_path / "texts.txt")]
-    command += ["--callers", "1,4", "--seconds", "0.5"]
+    command += ["--callers", "1,4", "--seconds", "0.3"]
     table = subprocess.run(command, capture_output=True, check=True, text=True).stdout
     assert table.count("#") > 40
     results = json.loads(subprocess.run([*command, "--json"], capture_output=True, check=True, text=True).stdout)

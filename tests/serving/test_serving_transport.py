@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 import threading
@@ -228,3 +229,22 @@ def test_refusals_carry_what_was_asked() -> None:
         pytest.raises(ServerFault, match=r"Predict \(model 'm', version stable, signature 'embed'\) at .*: it broke"),
     ):
         client.embed(["a"])
+
+
+def test_ctrl_c_does_not_strike_where_a_call_is_begun() -> None:
+    begun = []
+
+    class Interrupting(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+        def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+            if len(begun) == 1:
+                signal.raise_signal(signal.SIGINT)
+            begun.append(continuation(details, request))
+            return begun[-1]
+
+    with Fake() as server, Client(server.address, model="m", interceptors=[Interrupting()]) as client:
+        client.embed(["1"])
+        with pytest.raises(KeyboardInterrupt):
+            client.embed(["2"])
+        assert len(begun) == 2  # It was begun, and cancelled after.
+        assert client.embed(["3"], timeout=5)[0, 1] == 3
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
