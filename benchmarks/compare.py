@@ -1,0 +1,169 @@
+"""The comparison: contestants take turns on the same texts, cell by cell (a set of texts, a number of texts a call)."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from . import machine, peers, texts
+from .flops import MINILM
+from .peers import Setup
+from .worker import Failed, Worker, prepare
+
+__all__ = ["WHOLE", "Plan", "compare"]
+
+#: In place of a number of texts a call: all texts of the set in one.
+WHOLE = 0
+
+#: Smallest cosine and largest absolute difference that a contestant may be from sentence-transformers in float32.
+#: Of bfloat16, which keeps 8 bits, no more is asked than that it is the same model; the report shows how close it is.
+_AGREEMENT = {"float32": (0.99999, 1e-4), "bfloat16": (0.99, 0.05)}
+_REFERENCE = "sentence-transformers"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure.
+
+    Args:
+        contestants: names of :data:`.peers.ALL`.
+        precisions: of ``float32`` and ``bfloat16``.
+        sets: of :data:`.texts.SETS`.
+        sizes: numbers of texts a call; :data:`WHOLE` for all of them.
+        rounds: turns that each contestant takes.
+        texts: fewest texts in a turn of 8 texts a call or more; at one text a call it is an eighth of them.
+    """
+
+    contestants: tuple[str, ...] = tuple(peers.ALL)
+    precisions: tuple[str, ...] = ("float32", "bfloat16")
+    sets: tuple[str, ...] = texts.SETS
+    sizes: tuple[int, ...] = (1, 8, 32, 128, WHOLE)
+    rounds: int = 5
+    texts: int = 128
+
+
+@dataclass
+class Cell:
+    """Figures of one set of texts and one number of texts a call.
+
+    ``texts``, ``tokens`` and ``flops`` are those of each round; so are, for each contestant (name/precision),
+    ``seconds``, all calls of the round together, and ``call_seconds``, the median of its calls.
+    """
+
+    set: str
+    size: int
+    texts: list[int] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    flops: list[int] = field(default_factory=list)
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    call_seconds: dict[str, list[float]] = field(default_factory=dict)
+
+
+def compare(plan: Plan, setup: Setup, say: Callable[[str], None]) -> dict[str, Any]:
+    """Prepare, load, check that all agree, measure.
+
+    Args:
+        plan: what to measure.
+        setup: how contestants run; each of the plan's precisions takes the place of its own.
+        say: called with a line for people at each step.
+
+    Returns:
+        What was measured, as JSON holds it; see :mod:`.report`.
+
+    Raises:
+        Failed: a contestant failed, or its embeddings differ from the reference's.
+    """
+    chosen = [
+        (name, precision)
+        for name in plan.contestants
+        for precision in plan.precisions
+        if precision in peers.ALL[name].precisions
+    ]
+    setups = {precision: Setup(**{**asdict(setup), "precision": precision}) for precision in plan.precisions}
+    sets = {name: texts.load(name, setup.source) for name in plan.sets}
+    workers: list[Worker] = []
+    try:
+        for name, precision in chosen:
+            say(f"preparing {name}/{precision}")
+            prepare(name, setups[precision])
+        references = _references(sets, setup, say)
+        agreement = {}
+        for name, precision in chosen:
+            say(f"loading {name}/{precision}")
+            worker = Worker(name, setups[precision])
+            workers.append(worker)
+            if not peers.ALL[name].limit:
+                agreement[worker.title] = _agreement(worker, sets, references)
+        cells = []
+        for set_name in plan.sets:
+            for size in plan.sizes:
+                say(f"measuring {set_name}, {size or 'all'} a call")
+                cells.append(_cell(plan, set_name, sets[set_name], size, workers))
+        return {
+            "machine": machine.describe(setup.threads),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "model": asdict(MINILM),
+            "max_tokens": setup.max_tokens,
+            "batch_of_peers": setup.batch,
+            "loaded": {each.title: asdict(each.loaded) for each in workers},
+            "agreement": agreement,
+            "cells": [asdict(cell) for cell in cells],
+        }
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+def _cell(plan: Plan, name: str, source: texts.Texts, size: int, workers: Sequence[Worker]) -> Cell:
+    cell = Cell(name, size)
+    count = plan.texts if size != 1 else plan.texts // 8
+    for turn in range(plan.rounds):
+        calls = [source.texts] if size == WHOLE else source.calls(min(size, len(source.texts)), count, turn)
+        # Other texts than those that count, and few: enough to touch all weights and code again.
+        warm = source.calls(min(size or 8, 8), 8, 1000 + turn)[:3]
+        lengths = [length for call in source.lengths(calls) for length in call]
+        cell.texts.append(len(lengths))
+        cell.tokens.append(sum(lengths))
+        cell.flops.append(MINILM.total(lengths))
+        # Whoever begins, begins another round later: none is always the one after the longest pause.
+        for worker in [*workers[turn % len(workers) :], *workers[: turn % len(workers)]]:
+            seconds = worker.measure(calls, warm)
+            cell.seconds.setdefault(worker.title, []).append(round(sum(seconds), 6))
+            cell.call_seconds.setdefault(worker.title, []).append(round(statistics.median(seconds), 6))
+    return cell
+
+
+def _references(sets: dict[str, texts.Texts], setup: Setup, say: Callable[[str], None]) -> dict[str, np.ndarray]:
+    """Embeddings of every set by the reference, float32 ``[texts, H]``."""
+    say(f"reference embeddings by {_REFERENCE}")
+    reference = Worker(_REFERENCE, Setup(**{**asdict(setup), "precision": "float32"}))
+    try:
+        return {name: reference.embed(each.texts) for name, each in sets.items()}
+    finally:
+        reference.close()
+
+
+def _agreement(
+    worker: Worker, sets: dict[str, texts.Texts], references: dict[str, np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """Smallest cosine and largest absolute difference to the reference, over all texts of each set."""
+    found = {}
+    least, most = _AGREEMENT[worker.precision]
+    for name, source in sets.items():
+        vectors, reference = worker.embed(source.texts).astype(np.float64), references[name].astype(np.float64)
+        norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(reference, axis=1)
+        cosine = float((np.sum(vectors * reference, axis=1) / norms).min())
+        difference = float(np.abs(vectors - reference).max())
+        # Not "less than": what is not a number has to be refused too.
+        if not (cosine >= least and difference <= most):
+            raise Failed(
+                f"{worker.title} does not agree with {_REFERENCE} on {name}: smallest cosine "
+                f"{cosine:.6f}, largest difference {difference:.2e}"
+            )
+        found[name] = {"min_cosine": cosine, "max_abs": difference}
+    return found

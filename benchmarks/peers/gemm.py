@@ -1,0 +1,81 @@
+"""The limit: the matrix products of the model's dense layers and nothing else, on the same number of tokens.
+
+Products of ``[N, k]`` with the constant ``[k, m]`` of every layer (see :attr:`..flops.Shape.dense`), one after the
+other, N being the call's real tokens. TensorFlow runs them through oneDNN, whose weights are laid out for the processor
+once. No graph with these layers can be faster in TensorFlow; attention, normalisation, activation, tokenizing and
+pooling are not in it. For a handful of tokens other libraries have faster products, so that the share of the limit says
+little there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..flops import MINILM, Shape
+from .base import Setup, tokenizer
+
+__all__ = ["Peer"]
+
+#: Most rows of a product; more tokens are done in parts.
+_ROWS = 8192
+
+
+class Peer:
+    """See :class:`.base.Contestant`; the embeddings are zeros."""
+
+    def __init__(self, setup: Setup, shape: Shape = MINILM) -> None:
+        self._setup, self._shape = setup, shape
+
+    def prepare(self) -> None:
+        """Nothing to make."""
+
+    def load(self) -> None:
+        """Build the graph."""
+        import tensorflow as tf
+        from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
+
+        self._tokenizer = tokenizer(self._setup)
+        random = np.random.default_rng(0)
+        dtype = tf.as_dtype(self._setup.precision)
+        graph = tf.Graph()
+        with graph.as_default():
+            rows = tf.compat.v1.placeholder(tf.int32, [])
+            inputs = {
+                # float32, for random numbers have no bfloat16; a slice of rows shares the buffer.
+                width: tf.compat.v1.Variable(tf.cast(tf.random.normal([_ROWS, width]), dtype), trainable=False)
+                for width in {k for k, _ in self._shape.dense}
+            }
+            sliced = {width: tf.identity(variable)[:rows] for width, variable in inputs.items()}
+            last: list[tf.Operation] = []
+            for _ in range(self._shape.layers):
+                for k, m in self._shape.dense:
+                    weights = tf.constant(random.standard_normal((k, m), np.float32), dtype)
+                    with tf.control_dependencies(last):
+                        last = [tf.matmul(sliced[k], weights).op]
+            config = config_pb2.ConfigProto(
+                intra_op_parallelism_threads=self._setup.threads, inter_op_parallelism_threads=1
+            )
+            # It would leave out products that nothing reads.
+            config.graph_options.rewrite_options.dependency_optimization = rewriter_config_pb2.RewriterConfig.OFF
+            session = tf.compat.v1.Session(config=config)
+            session.run(tf.compat.v1.global_variables_initializer())
+        options = config_pb2.CallableOptions(feed=[rows.name], target=[last[0].name])
+        self._run = session._make_callable_from_options(options)
+
+    def embed(self, texts: list[str]) -> np.ndarray:
+        """Do the products for these texts' tokens."""
+        self.multiply(self.tokens(texts))
+        return np.zeros([len(texts), self._shape.hidden], np.float32)
+
+    def tokens(self, texts: list[str]) -> int:
+        """How many tokens the texts have together."""
+        ids = self._tokenizer(texts, truncation=True, max_length=self._setup.max_tokens)["input_ids"]
+        return sum(map(len, ids))
+
+    def multiply(self, tokens: int) -> None:
+        """Do the products for so many tokens."""
+        for first in range(0, tokens, _ROWS):
+            self._run(np.int32(min(_ROWS, tokens - first)))
+
+    def close(self) -> None:
+        """Nothing to stop."""

@@ -1,0 +1,46 @@
+"""ONNX Runtime on the CPU, with all of its own graph optimizations (its default)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from . import onnx
+from .base import Setup, in_sorted_batches, tokenizer
+
+__all__ = ["Peer"]
+
+
+class Peer:
+    """See :class:`.base.Contestant`."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+
+    def prepare(self) -> None:
+        """Export the model."""
+        self._file()
+
+    def _file(self) -> Path:
+        return onnx.exported(self._setup)
+
+    def load(self) -> None:
+        """Load tokenizer and session."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._setup.threads
+        options.inter_op_num_threads = 1
+        self._tokenizer = tokenizer(self._setup)
+        self._session = onnxruntime.InferenceSession(str(self._file()), options, providers=["CPUExecutionProvider"])
+
+    def embed(self, texts: list[str]) -> np.ndarray:
+        """Float32 ``[B, H]``."""
+        return in_sorted_batches(self._run, texts, self._setup.batch)
+
+    def _run(self, texts: list[str]) -> np.ndarray:
+        return self._session.run(None, onnx.feeds(self._tokenizer, texts, self._setup.max_tokens))[0]
+
+    def close(self) -> None:
+        """Nothing to stop."""

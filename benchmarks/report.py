@@ -1,0 +1,137 @@
+"""Tables of what was measured, in plain text and as the chart needs them. Pure: no contestant is run here."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from . import peers, texts
+
+__all__ = ["Row", "joined", "rows", "text"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A contestant in a cell.
+
+    Args:
+        contestant: name/precision.
+        rate: texts a second, median of the rounds; low and high are the slowest and the fastest round's.
+        call: milliseconds of a call, median of the rounds' medians.
+        to_best: how many times as fast as the best peer of the same precision, median over the rounds; of a peer,
+            as the best other one.
+        to_recipe: the same, to the canonical Hub recipe (float32, the only way it comes).
+        of_limit: share of the GEMM limit of its precision.
+    """
+
+    contestant: str
+    rate: float
+    low: float
+    high: float
+    call: float
+    to_best: float | None
+    to_recipe: float | None
+    of_limit: float | None
+
+
+def _split(contestant: str) -> tuple[peers.Kind, str]:
+    name, precision = contestant.split("/")
+    return peers.ALL[name], precision
+
+
+def rates(cell: dict[str, Any], contestant: str) -> list[float]:
+    """Texts a second in each round."""
+    return [count / seconds for count, seconds in zip(cell["texts"], cell["seconds"][contestant], strict=True)]
+
+
+def ratio(cell: dict[str, Any], contestant: str, other: str | None) -> float | None:
+    """How many times as fast as another: median of the rounds' ratios, each of two runs side by side."""
+    if other is None or other not in cell["seconds"]:
+        return None
+    pairs = zip(rates(cell, contestant), rates(cell, other), strict=True)
+    return statistics.median(mine / theirs for mine, theirs in pairs)
+
+
+def best_peer(cell: dict[str, Any], precision: str, without: str = "") -> str | None:
+    """The fastest peer of a precision."""
+    found = [
+        each
+        for each in cell["seconds"]
+        if each != without and not (_split(each)[0].ours or _split(each)[0].limit) and _split(each)[1] == precision
+    ]
+    return max(found, key=lambda each: statistics.median(rates(cell, each)), default=None)
+
+
+def rows(cell: dict[str, Any]) -> Iterator[Row]:
+    """Rows of a cell, in the order in which contestants were named."""
+    for contestant in cell["seconds"]:
+        kind, precision = _split(contestant)
+        each = rates(cell, contestant)
+        yield Row(
+            contestant,
+            statistics.median(each),
+            min(each),
+            max(each),
+            1e3 * statistics.median(cell["call_seconds"][contestant]),
+            None if kind.limit else ratio(cell, contestant, best_peer(cell, precision, contestant)),
+            None if kind.limit else ratio(cell, contestant, "hub-recipe/float32"),
+            None if kind.limit else ratio(cell, contestant, f"gemm/{precision}"),
+        )
+
+
+def text(results: dict[str, Any]) -> str:
+    """All tables, for a terminal."""
+    machine = results["machine"]
+    lines = [
+        f"{machine['cpu']}; {', '.join(machine['flags']) or 'none of the flags looked for'}",
+        f"{machine['threads']} threads of {machine['cores']} cores; {machine['system']}",
+        ", ".join(f"{name} {version}" for name, version in machine["versions"].items()),
+        "",
+        "Smallest cosine and largest difference to sentence-transformers in float32, over all texts; seconds to load",
+    ]
+    for contestant, sets in results["agreement"].items():
+        cosine = min(each["min_cosine"] for each in sets.values())
+        difference = max(each["max_abs"] for each in sets.values())
+        loaded = results["loaded"][contestant]
+        lines.append(f"  {contestant:<34}{cosine:10.6f}{difference:10.1e}{loaded['seconds']:9.1f} s")
+    for cell in results["cells"]:
+        tokens = sum(cell["tokens"]) / sum(cell["texts"])
+        size = f"{cell['size']} a call" if cell["size"] else "the whole set in one call"
+        lines += [
+            "",
+            f"{cell['set']}, {size} (mean {tokens:.1f} tokens, {len(cell['texts'])} rounds)",
+            f"  {'':<34}{'texts/s':>9}{'slowest':>9}{'fastest':>9}{'ms a call':>11}{'x best peer':>13}"
+            f"{'x Hub recipe':>14}{'of GEMM limit':>15}",
+        ]
+        for row in rows(cell):
+            ratios = (
+                f"{row.to_best:.2f}" if row.to_best else "",
+                f"{row.to_recipe:.2f}" if row.to_recipe else "",
+                f"{row.of_limit:.0%}" if row.of_limit else "",
+            )
+            lines.append(
+                f"  {row.contestant:<34}{row.rate:9.1f}{row.low:9.1f}{row.high:9.1f}{row.call:11.2f}"
+                f"{ratios[0]:>13}{ratios[1]:>14}{ratios[2]:>15}"
+            )
+    return "\n".join(lines)
+
+
+def joined(earlier: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    """The later results, and of the earlier ones, of the same machine, the cells that the later ones have not."""
+    cells = {(cell["set"], cell["size"]): cell for cell in earlier["cells"] + later["cells"]}
+    agreement = dict(earlier["agreement"])
+    for contestant, sets in later["agreement"].items():
+        agreement[contestant] = agreement.get(contestant, {}) | sets
+    return later | {
+        "agreement": agreement,
+        "loaded": earlier["loaded"] | later["loaded"],
+        "cells": [cells[key] for key in sorted(cells, key=_order)],
+    }
+
+
+def _order(key: tuple[str, int]) -> tuple[int, int]:
+    name, size = key
+    return texts.SETS.index(name), size or sys.maxsize

@@ -1,0 +1,201 @@
+"""A contestant in a process of its own: thread pools of TensorFlow, PyTorch and the rest do not meet.
+
+Only one works at a time. The others are not merely waiting, they are stopped (SIGSTOP), so that no thread of theirs
+spins, polls or collects garbage meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import machine, peers
+from .peers import Setup
+
+__all__ = ["Failed", "Worker", "environment", "prepare"]
+
+
+class Failed(Exception):
+    """A contestant failed; the message has its traceback."""
+
+
+def environment(threads: int) -> None:
+    """Set what libraries read when they are imported, for this process and those that it starts."""
+    os.environ.update(
+        TF_CPP_MIN_LOG_LEVEL="3",
+        TQDM_DISABLE="1",
+        CUDA_VISIBLE_DEVICES="-1",
+        HF_HUB_OFFLINE="1",
+        TRANSFORMERS_VERBOSITY="error",
+        TOKENIZERS_PARALLELISM="true",
+        RAYON_NUM_THREADS=str(threads),
+        OMP_NUM_THREADS=str(threads),
+        MKL_NUM_THREADS=str(threads),
+        # tensorflow_hub, of pkg_resources.
+        PYTHONWARNINGS="ignore::UserWarning:tensorflow_hub",
+    )
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What loading took: seconds, imports included, and bytes of resident memory afterwards."""
+
+    seconds: float
+    rss: int
+
+
+class Worker:
+    """A contestant's process, stopped except while it is asked something.
+
+    Args:
+        name: of :data:`.peers.ALL`.
+        setup: how it is to run.
+
+    Raises:
+        Failed: it could not be loaded.
+    """
+
+    def __init__(self, name: str, setup: Setup) -> None:
+        #: Of the tables: name/precision.
+        self.title, self.precision = f"{name}/{setup.precision}", setup.precision
+        self._log = _log(name, setup)
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, name, setup), daemon=True)
+        self._process.start()
+        theirs.close()
+        self.loaded: Loaded = self._answer()
+        self._signal(signal.SIGSTOP)
+
+    def measure(self, calls: Sequence[list[str]], warm: Sequence[list[str]] = ()) -> list[float]:
+        """Seconds of each call, after the calls of ``warm``, which bring weights and code back into the caches."""
+        return self._ask("measure", calls, warm)
+
+    def embed(self, texts: list[str]) -> np.ndarray:
+        """Float32 ``[B, H]``."""
+        return self._ask("embed", texts)
+
+    def close(self) -> None:
+        """End the process and what it started."""
+        if self._process.pid is None or not self._process.is_alive():
+            return
+        with contextlib.suppress(Failed, OSError):
+            self._ask("close")
+        self._process.join(10)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _ask(self, *question: Any) -> Any:
+        self._signal(signal.SIGCONT)
+        self._connection.send(question)
+        answer = self._answer()
+        if question[0] != "close":
+            self._signal(signal.SIGSTOP)
+        return answer
+
+    def _answer(self) -> Any:
+        try:
+            good, answer = self._connection.recv()
+        except EOFError:
+            raise Failed(f"{self.title}: its process ended; see {self._log}") from None
+        if not good:
+            raise Failed(f"{self.title}: {answer}")
+        return answer
+
+    def _signal(self, number: int) -> None:
+        assert self._process.pid is not None
+        os.killpg(self._process.pid, number)
+
+
+def prepare(name: str, setup: Setup) -> None:
+    """Have a contestant make what it loads, in a process that ends with it.
+
+    Raises:
+        Failed: it could not.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_prepare, args=(theirs, name, setup))
+    process.start()
+    theirs.close()
+    try:
+        good, answer = ours.recv()
+    except EOFError:
+        good, answer = False, f"its process ended; see {_log(name, setup)}"
+    process.join()
+    if not good:
+        raise Failed(f"{name}/{setup.precision}: {answer}")
+
+
+def _log(name: str, setup: Setup) -> Path:
+    """Where a contestant's processes write what libraries have to say."""
+    return setup.work / f"{name}-{setup.precision}.log"
+
+
+def _to_log(name: str, setup: Setup, mode: str) -> None:
+    with _log(name, setup).open(mode) as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+
+
+def _prepare(connection: Connection, name: str, setup: Setup) -> None:
+    _to_log(name, setup, "w")
+    try:
+        peers.make(name, setup).prepare()
+        connection.send((True, None))
+    except Exception:
+        connection.send((False, traceback.format_exc()))
+
+
+def _serve(connection: Connection, name: str, setup: Setup) -> None:
+    # A group of its own, which is stopped and ended as one with whatever the contestant starts. Ctrl-C at the terminal
+    # reaches the driver alone.
+    os.setpgid(0, 0)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: setup.threads])
+    _to_log(name, setup, "a")
+    contestant = peers.make(name, setup)
+    try:
+        began = time.perf_counter()
+        contestant.load()
+        contestant.embed(["A first text."])
+        connection.send((True, Loaded(time.perf_counter() - began, machine.rss())))
+        while True:
+            command, *arguments = connection.recv()
+            if command == "close":
+                contestant.close()
+                connection.send((True, None))
+                return
+            connection.send((True, {"measure": _measure, "embed": _embed}[command](contestant, *arguments)))
+    except EOFError:
+        contestant.close()
+    except Exception:
+        connection.send((False, traceback.format_exc()))
+        os.killpg(0, signal.SIGKILL)
+
+
+def _measure(contestant: Any, calls: Sequence[list[str]], warm: Sequence[list[str]]) -> list[float]:
+    for texts in warm:
+        contestant.embed(texts)
+    seconds = []
+    for texts in calls:
+        began = time.perf_counter()
+        contestant.embed(texts)
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def _embed(contestant: Any, texts: list[str]) -> np.ndarray:
+    result: np.ndarray = contestant.embed(texts)
+    return result
