@@ -19,7 +19,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from . import chart, machine, peers, report, texts
+from . import chart, growth, machine, peers, report, texts
 from .compare import WHOLE, Plan, compare
 from .peers import Setup
 from .worker import Failed, environment
@@ -67,6 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, default=_HERE.parent / "build" / "bench", help="for exports (%(default)s)")
     parser.add_argument("--output", type=Path, default=_HERE / "results.json", help="JSON; the chart is put beside it")
     parser.add_argument(
+        "--growth", type=_some(tuple(growth.SHAPES)), nargs="?", const=tuple(growth.SHAPES), metavar="SHAPES",
+        help=f"instead, measure how cost grows with texts a call, their length, and shape: {', '.join(growth.SHAPES)}",
+    )  # fmt: skip
+    parser.add_argument(
         "--add", action="store_true", help="keep what the output file has of other sets and batch sizes"
     )
     return parser
@@ -94,10 +98,15 @@ def main() -> None:
             "measure without --add"
         )
     began = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - began:6.0f} s  {line}", file=sys.stderr, flush=True)
+
     try:
-        results = compare(
-            plan, setup, lambda line: print(f"{time.monotonic() - began:6.0f} s  {line}", file=sys.stderr, flush=True)
-        )
+        if arguments.growth:
+            print(growth.text(growth.grow(arguments.growth, replace(setup, precision=arguments.precision[0]), say)))
+            return
+        results = compare(plan, setup, say)
     except Failed as error:
         sys.exit(f"benchmarks: {error}")
     except KeyboardInterrupt:

@@ -132,7 +132,7 @@ def _cell(plan: Plan, name: str, source: texts.Texts, size: int, workers: Sequen
         cell.flops.append(MINILM.total(lengths))
         # Whoever begins, begins another round later: none is always the one after the longest pause.
         for worker in [*workers[turn % len(workers) :], *workers[: turn % len(workers)]]:
-            seconds = worker.measure(calls, warm)
+            seconds = worker.measure(calls, warm).seconds
             cell.seconds.setdefault(worker.title, []).append(round(sum(seconds), 6))
             cell.call_seconds.setdefault(worker.title, []).append(round(statistics.median(seconds), 6))
     return cell

@@ -7,7 +7,7 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["cores", "describe", "peak_rss", "rss"]
+__all__ = ["cores", "describe", "peak_rss", "reset_peak_rss", "rss"]
 
 #: Flags that decide which kernels oneDNN and its like choose.
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8")
@@ -49,8 +49,13 @@ def rss() -> int:
 
 
 def peak_rss() -> int:
-    """Largest resident memory of this process so far, in bytes."""
+    """Largest resident memory of this process since :func:`reset_peak_rss`, in bytes."""
     return _status("VmHWM")
+
+
+def reset_peak_rss() -> None:
+    """Start :func:`peak_rss` anew, as proc(5) says of clear_refs."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def _status(field: str) -> int:

@@ -23,7 +23,7 @@ import numpy as np
 from . import machine, peers
 from .peers import Setup
 
-__all__ = ["Failed", "Worker", "environment", "prepare"]
+__all__ = ["Failed", "Loaded", "Measured", "Worker", "environment", "prepare"]
 
 
 class Failed(Exception):
@@ -55,6 +55,14 @@ class Loaded:
     rss: int
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Seconds of each call, and the largest resident memory in bytes meanwhile."""
+
+    seconds: list[float]
+    peak_rss: int
+
+
 class Worker:
     """A contestant's process, stopped except while it is asked something.
 
@@ -78,9 +86,10 @@ class Worker:
         self.loaded: Loaded = self._answer()
         self._signal(signal.SIGSTOP)
 
-    def measure(self, calls: Sequence[list[str]], warm: Sequence[list[str]] = ()) -> list[float]:
-        """Seconds of each call, after the calls of ``warm``, which bring weights and code back into the caches."""
-        return self._ask("measure", calls, warm)
+    def measure(self, calls: Sequence[list[str]], warm: Sequence[list[str]] = ()) -> Measured:
+        """Time each call, after the calls of ``warm``, which bring weights and code back into the caches."""
+        measured: Measured = self._ask("measure", calls, warm)
+        return measured
 
     def embed(self, texts: list[str]) -> np.ndarray:
         """Float32 ``[B, H]``."""
@@ -185,7 +194,8 @@ def _serve(connection: Connection, name: str, setup: Setup) -> None:
         os.killpg(0, signal.SIGKILL)
 
 
-def _measure(contestant: Any, calls: Sequence[list[str]], warm: Sequence[list[str]]) -> list[float]:
+def _measure(contestant: Any, calls: Sequence[list[str]], warm: Sequence[list[str]]) -> Measured:
+    machine.reset_peak_rss()
     for texts in warm:
         contestant.embed(texts)
     seconds = []
@@ -193,7 +203,7 @@ def _measure(contestant: Any, calls: Sequence[list[str]], warm: Sequence[list[st
         began = time.perf_counter()
         contestant.embed(texts)
         seconds.append(time.perf_counter() - began)
-    return seconds
+    return Measured(seconds, machine.peak_rss())
 
 
 def _embed(contestant: Any, texts: list[str]) -> np.ndarray:

@@ -1,0 +1,266 @@
+"""How cost grows: throughput and memory against texts a call, their length, and the size of the encoder.
+
+Encoders of BERT's published shapes with random weights, for neither speed nor memory asks what the numbers are. Beside
+rawbert runs ONNX Runtime: what its memory grows by from loading to a batch is the batch's activations.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import machine
+from .flops import BASE, LARGE, MINILM, Shape
+from .peers import Setup
+from .worker import Worker, prepare
+
+__all__ = ["LENGTHS", "SHAPES", "SIZES", "grow", "random_checkpoint", "text"]
+
+SHAPES = {shape.name: shape for shape in (MINILM, BASE, LARGE)}
+LENGTHS = (16, 32, 64, 128, 256, 512)
+SIZES = (1, 8, 32, 128)
+#: Calls of more operations than this are left out: on a small machine they take minutes.
+MOST_FLOPS = 2e12
+_CONTESTANTS = ("rawbert", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One contestant at one length and size: seconds a call (median), and bytes of resident memory at most."""
+
+    contestant: str
+    tokens: int
+    size: int
+    flops: int
+    seconds: float
+    peak_rss: int
+
+
+def grow(shapes: Sequence[str], setup: Setup, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Measure each of :data:`SHAPES` that is named.
+
+    Returns:
+        For each shape: ``weights`` (bytes), ``tensorflow_rss`` (bytes of a process that has imported TensorFlow and
+        run one op), ``export`` (seconds, and largest memory of one process and of all), ``loaded``, and ``points``.
+
+    Raises:
+        Failed: a contestant failed.
+    """
+    return [_grow(SHAPES[name], setup, say) for name in shapes]
+
+
+def _grow(shape: Shape, setup: Setup, say: Callable[[str], None]) -> dict[str, Any]:
+    work = setup.work / shape.name
+    work.mkdir(parents=True, exist_ok=True)
+    source = random_checkpoint(shape, setup.source, work / "checkpoint")
+    setup = replace(setup, source=source, work=work, max_tokens=max(LENGTHS), batch=max(SIZES))
+    say(f"{shape.name}: exporting")
+    exported = _export(setup)
+    prepare("onnxruntime", setup)
+    texts = {tokens: _text(tokens) for tokens in LENGTHS}
+    workers, points = [], []
+    try:
+        for name in _CONTESTANTS:
+            say(f"{shape.name}: loading {name}")
+            workers.append(Worker(name, setup))
+        # By tokens: memory that a library keeps from one batch shall not be counted for a smaller one.
+        cells = sorted(((tokens, size) for tokens in LENGTHS for size in SIZES), key=lambda each: each[0] * each[1])
+        for tokens, size in cells:
+            flops = shape.total([tokens] * size)
+            if flops > MOST_FLOPS:
+                continue
+            say(f"{shape.name}: {size} x {tokens} tokens")
+            for worker in workers:
+                call = [texts[tokens]] * size
+                measured = worker.measure([call] * (5 if flops < MOST_FLOPS / 20 else 2), [call])
+                seconds = statistics.median(measured.seconds)
+                points.append(Point(worker.title, tokens, size, flops, seconds, measured.peak_rss))
+    finally:
+        for worker in workers:
+            worker.close()
+    return {
+        "shape": asdict(shape),
+        "weights": (source / "model.safetensors").stat().st_size,
+        "tensorflow_rss": _in_fresh_process(_tensorflow_rss),
+        "export": exported,
+        "loaded": {each.title: asdict(each.loaded) for each in workers},
+        "points": [asdict(point) for point in points],
+    }
+
+
+def random_checkpoint(shape: Shape, like: Path, folder: Path) -> Path:
+    """A sentence-transformers folder of a shape: random weights, another folder's tokenizer, 512 positions."""
+    if (folder / "model.safetensors").is_file():
+        return folder
+    from safetensors.numpy import save_file
+
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "1_Pooling").mkdir(parents=True)
+    for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "modules.json"):
+        shutil.copyfile(like / name, folder / name)
+    config = json.loads((like / "config.json").read_text()) | {
+        "num_hidden_layers": shape.layers,
+        "hidden_size": shape.hidden,
+        "num_attention_heads": shape.heads,
+        "intermediate_size": shape.intermediate,
+        "max_position_embeddings": max(LENGTHS),
+    }
+    pooling = {"word_embedding_dimension": shape.hidden, "pooling_mode_mean_tokens": True}
+    for name, content in (
+        ("config.json", config),
+        ("sentence_bert_config.json", {"max_seq_length": max(LENGTHS)}),
+        ("1_Pooling/config.json", pooling),
+    ):
+        (folder / name).write_text(json.dumps(content))
+    random, h, i = np.random.default_rng(0), shape.hidden, shape.intermediate
+    tensors: dict[str, np.ndarray] = {}
+
+    def add(name: str, *size: int) -> None:
+        # Truncated normal of 0.02 in BERT; layer normalisation starts at 1 and 0.
+        value = 0.02 * random.standard_normal(size, np.float32)
+        tensors[name] = value + 1 if name.endswith("LayerNorm.weight") else value
+
+    def linear(name: str, inputs: int, outputs: int) -> None:
+        add(f"{name}.weight", outputs, inputs)
+        add(f"{name}.bias", outputs)
+
+    def norm(name: str) -> None:
+        add(f"{name}.LayerNorm.weight", h)
+        add(f"{name}.LayerNorm.bias", h)
+
+    for table, size in (("word", config["vocab_size"]), ("position", max(LENGTHS)), ("token_type", 2)):
+        add(f"embeddings.{table}_embeddings.weight", size, h)
+    norm("embeddings")
+    for index in range(shape.layers):
+        layer = f"encoder.layer.{index}"
+        for part in ("query", "key", "value"):
+            linear(f"{layer}.attention.self.{part}", h, h)
+        linear(f"{layer}.attention.output.dense", h, h)
+        norm(f"{layer}.attention.output")
+        linear(f"{layer}.intermediate.dense", h, i)
+        linear(f"{layer}.output.dense", i, h)
+        norm(f"{layer}.output")
+    linear("pooler.dense", h, h)
+    # Last: a folder with weights is complete.
+    partial = folder / "model.partial"
+    save_file(tensors, partial)
+    os.replace(partial, folder / "model.safetensors")
+    return folder
+
+
+def _text(tokens: int) -> str:
+    """A text of so many tokens, [CLS] and [SEP] included: one word again and again."""
+    return " ".join(["word"] * (tokens - 2))
+
+
+def _export(setup: Setup) -> dict[str, float]:
+    """Run ``rawbert export``: seconds, and largest resident memory of one of its processes and of all together."""
+    base = setup.work / f"rawbert-{setup.precision}"
+    shutil.rmtree(base, ignore_errors=True)
+    command = [
+        Path(sys.executable).with_name("rawbert"), "export", setup.source, f"--output={base}", "--version=1",
+        "--signatures=embed", "--no-models-config",
+    ]  # fmt: skip
+    if setup.precision != "float32":
+        command.append(f"--precision={setup.precision}")
+    began, one, together = time.perf_counter(), 0, 0
+    with (setup.work / "export.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        while process.poll() is None:
+            sizes = [_rss(pid) for pid in _tree(process.pid)]
+            one, together = max(one, *sizes, 0), max(together, sum(sizes))
+            time.sleep(0.05)
+    if process.returncode:
+        raise RuntimeError(f"rawbert export failed; see {setup.work / 'export.log'}")
+    return {"seconds": time.perf_counter() - began, "peak_rss_of_one": one, "peak_rss_of_all": together}
+
+
+def _tree(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    try:
+        children = [
+            int(each) for path in Path(f"/proc/{pid}/task").glob("*/children") for each in path.read_text().split()
+        ]
+    except OSError:  # it has ended meanwhile
+        return []
+    return [pid, *(each for child in children for each in _tree(child))]
+
+
+def _rss(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def _tensorflow_rss(connection: Connection) -> None:
+    import tensorflow as tf
+
+    tf.add(tf.constant([1.0]), 1.0).numpy()
+    connection.send(machine.rss())
+
+
+def _in_fresh_process(function: Callable[[Connection], None]) -> int:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=function, args=(theirs,))
+    process.start()
+    theirs.close()
+    result: int = ours.recv()
+    process.join()
+    return result
+
+
+def text(grown: Sequence[dict[str, Any]]) -> str:
+    """Tables for a terminal."""
+    return "\n".join(line for each in grown for line in _lines(each))
+
+
+def _lines(grown: dict[str, Any]) -> list[str]:
+    weights, bare, export = grown["weights"], grown["tensorflow_rss"], grown["export"]
+    ours, theirs = (f"{name}/{precision}" for name, precision in (each.split("/") for each in grown["loaded"]))
+    points = {(each["contestant"], each["tokens"], each["size"]): each for each in grown["points"]}
+
+    def weigh(size: float) -> str:
+        return f"{size / 1e6:.0f} MB ({size / weights:.2f}x)"
+
+    loaded = {name: each["rss"] for name, each in grown["loaded"].items()}
+    lines = [
+        "",
+        f"{grown['shape']['name']}: weights {weights / 1e6:.0f} MB (1x); TensorFlow and one op {bare / 1e6:.0f} MB",
+        f"  export {export['seconds']:.0f} s; above that, {weigh(export['peak_rss_of_one'] - bare)} in one process, "
+        f"{weigh(export['peak_rss_of_all'] - bare)} in all",
+        *(f"  {name}: loaded in {each['seconds']:.1f} s" for name, each in grown["loaded"].items()),
+        f"  {ours} after loading: {weigh(loaded[ours] - bare)} above TensorFlow and one op",
+        f"  {'tokens':>8}{'texts':>7}{'texts/s':>10}{'GFLOP/s':>9}{'memory':>10}{'activations':>13}{'allowed':>9}"
+        f"{'x ' + theirs.split('/')[0]:>15}",
+    ]
+    for (contestant, tokens, size), point in sorted(points.items()):
+        if contestant != ours:
+            continue
+        other = points[theirs, tokens, size]
+        # The activations of a batch, as ONNX Runtime has them: what it grows by beyond what loading took.
+        activations = max(other["peak_rss"] - loaded[theirs], 0)
+        lines.append(
+            f"  {tokens:8}{size:7}{size / point['seconds']:10.1f}{point['flops'] / point['seconds'] / 1e9:9.0f}"
+            f"{(point['peak_rss'] - bare) / 1e6:8.0f} M{activations / 1e6:11.0f} M"
+            f"{(2.5 * weights + 1.5 * activations) / 1e6:7.0f} M{other['seconds'] / point['seconds']:15.2f}"
+        )
+    for size in SIZES:
+        short, long = points.get((ours, 128, size)), points.get((ours, 512, size))
+        if short and long:
+            predicted = short["seconds"] * long["flops"] / short["flops"]
+            lines.append(f"  {size} x 512 tokens: {long['seconds'] / predicted:.2f}x what 128 tokens predict by FLOPs")
+    return lines
