@@ -13,11 +13,13 @@ import argparse
 import importlib.util
 import json
 import os
+import re
 import signal
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from . import chart, growth, machine, peers, report, texts
 from .compare import WHOLE, Plan, compare
@@ -106,18 +108,23 @@ def main() -> None:
         if arguments.growth:
             print(growth.text(growth.grow(arguments.growth, replace(setup, precision=arguments.precision[0]), say)))
             return
-        results = compare(plan, setup, say)
+        results: dict[str, Any] = {}
+        for results in compare(plan, setup, say):
+            _save(report.joined(earlier, results) if earlier else results, arguments.output)
+        print(report.text(results))
     except Failed as error:
         sys.exit(f"benchmarks: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
-    print(report.text(results))
-    if earlier:
-        results = report.joined(earlier, results)
-    partial = arguments.output.with_suffix(".partial")
-    partial.write_text(json.dumps(results, indent=1) + "\n")
-    os.replace(partial, arguments.output)
-    chart.draw(results, arguments.output.with_suffix(".svg"))
+
+
+def _save(results: dict[str, Any], path: Path) -> None:
+    """Write JSON, numbers of a list on one line, and the chart beside it."""
+    lines = re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), json.dumps(results, indent=1))
+    partial = path.with_suffix(".partial")
+    partial.write_text(lines + "\n")
+    os.replace(partial, path)
+    chart.draw(results, path.with_suffix(".svg"))
 
 
 def _minilm() -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -64,7 +64,7 @@ class Cell:
     call_seconds: dict[str, list[float]] = field(default_factory=dict)
 
 
-def compare(plan: Plan, setup: Setup, say: Callable[[str], None]) -> dict[str, Any]:
+def compare(plan: Plan, setup: Setup, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """Prepare, load, check that all agree, measure.
 
     Args:
@@ -72,8 +72,8 @@ def compare(plan: Plan, setup: Setup, say: Callable[[str], None]) -> dict[str, A
         setup: how contestants run; each of the plan's precisions takes the place of its own.
         say: called with a line for people at each step.
 
-    Returns:
-        What was measured, as JSON holds it; see :mod:`.report`.
+    Yields:
+        After each cell all that has been measured, as JSON holds it; see :mod:`.report`.
 
     Raises:
         Failed: a contestant failed, or its embeddings differ from the reference's.
@@ -99,21 +99,21 @@ def compare(plan: Plan, setup: Setup, say: Callable[[str], None]) -> dict[str, A
             workers.append(worker)
             if not peers.ALL[name].limit:
                 agreement[worker.title] = _agreement(worker, sets, references)
-        cells = []
+        cells: list[dict[str, Any]] = []
         for set_name in plan.sets:
             for size in plan.sizes:
                 say(f"measuring {set_name}, {size or 'all'} a call")
-                cells.append(_cell(plan, set_name, sets[set_name], size, workers))
-        return {
-            "machine": machine.describe(setup.threads),
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "model": asdict(MINILM),
-            "max_tokens": setup.max_tokens,
-            "batch_of_peers": setup.batch,
-            "loaded": {each.title: asdict(each.loaded) for each in workers},
-            "agreement": agreement,
-            "cells": [asdict(cell) for cell in cells],
-        }
+                cells.append(asdict(_cell(plan, set_name, sets[set_name], size, workers)))
+                yield {
+                    "machine": machine.describe(setup.threads),
+                    "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                    "model": asdict(MINILM),
+                    "max_tokens": setup.max_tokens,
+                    "batch_of_peers": setup.batch,
+                    "loaded": {each.title: asdict(each.loaded) for each in workers},
+                    "agreement": agreement,
+                    "cells": cells,
+                }
     finally:
         for worker in workers:
             worker.close()
