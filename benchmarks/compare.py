@@ -36,7 +36,8 @@ class Plan:
         sets: of :data:`.texts.SETS`.
         sizes: numbers of texts a call; :data:`WHOLE` for all of them.
         rounds: turns that each contestant takes.
-        texts: fewest texts in a turn of 8 texts a call or more; at one text a call it is an eighth of them.
+        texts: fewest texts in a turn of 8 texts a call or more; at one text a call it is an eighth of them. Of each
+            set so many are compared with the reference.
     """
 
     contestants: tuple[str, ...] = tuple(peers.ALL)
@@ -91,14 +92,15 @@ def compare(plan: Plan, setup: Setup, say: Callable[[str], None]) -> Iterator[di
         for name, precision in chosen:
             say(f"preparing {name}/{precision}")
             prepare(name, setups[precision])
-        references = _references(sets, setup, say)
+        compared = {name: each.texts[: plan.texts] for name, each in sets.items()}
+        references = _references(compared, setup, say)
         agreement = {}
         for name, precision in chosen:
             say(f"loading {name}/{precision}")
             worker = Worker(name, setups[precision])
             workers.append(worker)
             if not peers.ALL[name].limit:
-                agreement[worker.title] = _agreement(worker, sets, references)
+                agreement[worker.title] = _agreement(worker, compared, references)
         cells: list[dict[str, Any]] = []
         for set_name in plan.sets:
             for size in plan.sizes:
@@ -138,24 +140,25 @@ def _cell(plan: Plan, name: str, source: texts.Texts, size: int, workers: Sequen
     return cell
 
 
-def _references(sets: dict[str, texts.Texts], setup: Setup, say: Callable[[str], None]) -> dict[str, np.ndarray]:
-    """Embeddings of every set by the reference, float32 ``[texts, H]``."""
+def _references(sets: dict[str, list[str]], setup: Setup, say: Callable[[str], None]) -> dict[str, np.ndarray]:
+    """Embeddings of texts of every set by the reference, float32 ``[texts, H]``."""
     say(f"reference embeddings by {_REFERENCE}")
     reference = Worker(_REFERENCE, Setup(**{**asdict(setup), "precision": "float32"}))
     try:
-        return {name: reference.embed(each.texts) for name, each in sets.items()}
+        return {name: reference.embed(each) for name, each in sets.items()}
     finally:
         reference.close()
 
 
 def _agreement(
-    worker: Worker, sets: dict[str, texts.Texts], references: dict[str, np.ndarray]
+    worker: Worker, sets: dict[str, list[str]], references: dict[str, np.ndarray]
 ) -> dict[str, dict[str, float]]:
-    """Smallest cosine and largest absolute difference to the reference, over all texts of each set."""
+    """Smallest cosine and largest absolute difference to the reference, over the texts of each set."""
     found = {}
     least, most = _AGREEMENT[worker.precision]
-    for name, source in sets.items():
-        vectors, reference = worker.embed(source.texts).astype(np.float64), references[name].astype(np.float64)
+    for name, compared in sets.items():
+        parts = [worker.embed(compared[first : first + 32]) for first in range(0, len(compared), 32)]
+        vectors, reference = np.concatenate(parts).astype(np.float64), references[name].astype(np.float64)
         norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(reference, axis=1)
         cosine = float((np.sum(vectors * reference, axis=1) / norms).min())
         difference = float(np.abs(vectors - reference).max())

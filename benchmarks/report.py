@@ -90,7 +90,7 @@ def text(results: dict[str, Any]) -> str:
         f"{machine['threads']} threads of {machine['cores']} cores; {machine['system']}",
         ", ".join(f"{name} {version}" for name, version in machine["versions"].items()),
         "",
-        "Smallest cosine and largest difference to sentence-transformers in float32, over all texts; seconds to load",
+        "Smallest cosine and largest difference to sentence-transformers in float32, and seconds to load",
     ]
     for contestant, sets in results["agreement"].items():
         cosine = min(each["min_cosine"] for each in sets.values())
