@@ -17,9 +17,9 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from . import batching, opgate, placement, tensorbundle, warmup
+from . import batching, bodies, opgate, placement, tensorbundle, warmup
+from .bodies import Bodies
 from .graph import TooLarge
-from .protos import SavedModel
 from .records import CorruptRecords, signatures_of
 
 __all__ = ["LEVELS", "Finding", "check", "read", "version_folder"]
@@ -52,11 +52,11 @@ def version_folder(path: Path) -> Path:
     return path
 
 
-def read(folder: Path) -> tuple[Any, list[Finding]]:
-    """The SavedModel message of a folder, or ``None`` and why there is none."""
+def read(folder: Path) -> tuple[list[Bodies] | None, list[Finding]]:
+    """The graphs of a folder's SavedModel, or ``None`` and why there is none."""
     path = folder / "saved_model.pb"
     try:
-        return SavedModel.FromString(path.read_bytes()), []
+        return bodies.parse(path.read_bytes()), []
     except FileNotFoundError:
         text = " (saved_model.pbtxt, the text form, cannot be checked)" if path.with_suffix(".pbtxt").exists() else ""
         return None, [Finding("error", "no-saved-model", f"{folder}: no saved_model.pb in it{text}")]
@@ -75,28 +75,29 @@ def check(folder: Path, target: str) -> list[Finding]:
         folder: where saved_model.pb lies.
         target: one of :data:`.opsets.RELEASES`.
     """
-    saved_model, found = read(folder)
-    if saved_model is None:
+    graphs, found = read(folder)
+    if graphs is None:
         return found
-    serving = [each for each in saved_model.meta_graphs if _TAG in each.meta_info_def.tags]
+    serving = [each for each in graphs if _TAG in each.meta_graph.meta_info_def.tags]
     if not serving:
-        tags = ", ".join(str(list(each.meta_info_def.tags)) for each in saved_model.meta_graphs) or "none"
+        tags = ", ".join(str(list(each.meta_graph.meta_info_def.tags)) for each in graphs) or "none"
         return [Finding("error", "no-graph", f"no graph has the tag 'serve', which the server asks for; found: {tags}")]
+    meta_graph = serving[0].meta_graph
     found = [
-        *_ops(saved_model, target),
-        *_xla(serving[0].graph_def),
-        *_assets(folder, serving[0]),
-        *_variables(folder, serving[0].graph_def),
-        *_signatures(folder, serving[0]),
-        *_warmup(folder, serving[0]),
-        *_batching(folder, serving[0]),
+        *_ops(graphs, target),
+        *_xla(meta_graph.graph_def),
+        *_assets(folder, meta_graph),
+        *_variables(folder, meta_graph.graph_def),
+        *_signatures(folder, meta_graph),
+        *_warmup(folder, meta_graph),
+        *_batching(folder, meta_graph),
         *_placement(serving[0], target),
     ]
     return sorted(found, key=lambda finding: LEVELS.index(finding.level))
 
 
-def _ops(saved_model: Any, target: str) -> Iterator[Finding]:
-    for problem in opgate.check(saved_model, target):
+def _ops(graphs: list[Bodies], target: str) -> Iterator[Finding]:
+    for problem in opgate.check(graphs, target):
         if problem.is_ignored:
             yield Finding(
                 "warning", "attribute", f"TensorFlow Serving {target} ignores what it does not know: {problem}"
@@ -247,22 +248,23 @@ def _batching(folder: Path, meta_graph: Any) -> Iterator[Finding]:
                 )  # fmt: skip
 
 
-def _placement(meta_graph: Any, target: str) -> Iterator[Finding]:
+def _placement(graph: Bodies, target: str) -> Iterator[Finding]:
+    places = placement.Places(graph, target)
     seen: set[tuple[str, ...]] = set()
-    for name, signature in _callable(meta_graph):
+    for name, signature in _callable(graph.meta_graph):
         outputs = tuple(sorted(info.name for info in signature.outputs.values()))
         if outputs in seen:
             continue
         seen.add(outputs)
         try:
-            nodes = placement.between(meta_graph, signature, target)
+            nodes = places.between(signature)
         except TooLarge:
             yield Finding("warning", "placement", f"{name}: its functions are nested too deeply to be followed")
             continue
         if nodes:
             yield Finding(
                 "warning", "placement",
-                f"{name}: {_some([f'{node.op} ({node.name})' for node in nodes])} would run on the CPU between "
+                f"{name}: {_some([f'{node.kind.op} ({node.name})' for node in nodes])} would run on the CPU between "
                 "operations on a GPU",
             )  # fmt: skip
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from . import (
     batching,
+    bodies,
     bundle,
     manage,
     manifest,
@@ -22,11 +23,11 @@ from . import (
     verify,
     warmup,
 )  # fmt: skip
+from .bodies import Bodies
 from .bundle import Bundle, Staging, Tensor
 from .config import SHORTEST_SEQUENCE, ExportConfig
 from .contenthash import content_hash
 from .errors import ConfigError, TargetError
-from .protos import SavedModel
 from .sources.checkpoint import Checkpoint, PoolingRecipe
 
 __all__ = ["export"]
@@ -79,7 +80,7 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         functions = savedmodel.write(module, names, checkpoint, staging.folder)
         described = {name: _outputs(function) for name, function in functions.items()}
 
-        meta_graph = _gate(staging.folder, config.target_serving)
+        graph = _gate(staging.folder, config.target_serving)
 
         say("verifying it in a fresh process")
         overridden = config.pooling is not None or config.normalize is not None
@@ -117,8 +118,8 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
             params,
             records,
         )
-        written["cpu_between_gpu"] = _cpu_between_gpu(meta_graph, names, config.target_serving)
-        written["content_hash"] = content_hash(staging.folder, meta_graph)
+        written["cpu_between_gpu"] = _cpu_between_gpu(graph, names, config.target_serving)
+        written["content_hash"] = content_hash(staging.folder, graph.meta_graph)
         manifest.write(staging.folder, written)
         modelcard.write(staging.folder, written, location.folder)
         size = bundle.size_of(staging.folder)
@@ -140,21 +141,22 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
     )
 
 
-def _gate(folder: Path, target: str) -> Any:
-    """Hold every op of the written graph to the target release; its MetaGraphDef."""
-    saved_model = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-    problems = opgate.check(saved_model, target)
+def _gate(folder: Path, target: str) -> Bodies:
+    """Hold every op of the written graph to the target release; the graph."""
+    graphs = bodies.parse((folder / "saved_model.pb").read_bytes())
+    problems = opgate.check(graphs, target)
     if problems:
         raise TargetError(f"{opgate.explain(problems, target)}\nnothing was published")
-    return saved_model.meta_graphs[0]
+    return graphs[0]
 
 
-def _cpu_between_gpu(meta_graph: Any, names: Sequence[str], target: str) -> list[str]:
+def _cpu_between_gpu(graph: Bodies, names: Sequence[str], target: str) -> list[str]:
     """Nodes that a machine with a GPU would run on the CPU between operations on the GPU."""
+    places = placement.Places(graph, target)
     found = {
-        f"{node.op} ({node.name})": None
+        f"{node.kind.op} ({node.name})": None
         for name in names
-        for node in placement.between(meta_graph, meta_graph.signature_def[name], target)
+        for node in places.between(graph.meta_graph.signature_def[name])
     }
     return list(found)
 

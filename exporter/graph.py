@@ -2,148 +2,202 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import functools
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import zip_longest
+from typing import Any, NamedTuple, TypeVar
 
-__all__ = ["Node", "TooLarge", "flatten"]
+from .bodies import MAIN, Bodies, Kind
+
+__all__ = [
+    "DEEPEST",
+    "Call",
+    "Node",
+    "TooLarge",
+    "arguments_of",
+    "call_of",
+    "flatten",
+    "is_call",
+    "ordered",
+    "returns_of",
+    "value_of",
+]
 
 #: What is laid open at most: calls within calls could make any number of nodes of a small file.
 _MOST_NODES = 200_000
-_DEEPEST = 100
+DEEPEST = 100
 
-_CALLS = {"PartitionedCall": "f", "StatefulPartitionedCall": "f"}
-_BRANCHES = {
+#: Ops that stand for functions, and the attributes that name these.
+_CALLS = {
+    "PartitionedCall": ("f",),
+    "StatefulPartitionedCall": ("f",),
     "If": ("then_branch", "else_branch"),
     "StatelessIf": ("then_branch", "else_branch"),
     "While": ("cond", "body"),
     "StatelessWhile": ("cond", "body"),
+    "Case": ("branches",),
+    "StatelessCase": ("branches",),
 }
-_CASES = {"Case", "StatelessCase"}
+_CASES = ("Case", "StatelessCase")
+#: Those that run one function, the last, on all inputs.
+_ONE = ("PartitionedCall", "StatefulPartitionedCall", "While", "StatelessWhile")
 
 
 class TooLarge(Exception):
     """Laid open, the graph would be too large, or it calls itself."""
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """A node that computes something.
 
     Attributes:
-        op: its op.
+        kind: its op, device and dtypes.
         name: its name in the function.
         function: the function that it is in, '' for the main graph.
-        types: its attributes that are dtypes, as DataType numbers.
-        device: the device that it asks for.
         inputs: indices of the nodes that it reads, all smaller than its own.
     """
 
-    op: str
+    kind: Kind
     name: str
     function: str
-    types: tuple[tuple[str, int], ...]
-    device: str
     inputs: tuple[int, ...]
 
 
-def flatten(meta_graph: Any, signature: Any) -> list[Node]:
+class Call(NamedTuple):
+    """A node that stands for functions.
+
+    Attributes:
+        functions: their names: one, or one a branch.
+        branches: whether the first input decides between them; all others are their arguments.
+    """
+
+    functions: list[str]
+    branches: bool
+
+
+def call_of(node: Any, kind: Kind) -> Call | None:
+    """What a node calls; ``None`` for one that computes something itself. Of a loop, its body."""
+    if not is_call(kind):
+        return None
+    values = [node.attr[each] for each in _CALLS[kind.op] if each in kind.types]
+    names = [each.name for value in values for each in ((value.func,) if kind.op not in _CASES else value.list.func)]
+    if not names:
+        return None
+    return Call(names[-1:], False) if kind.op in _ONE else Call(names, True)
+
+
+@functools.lru_cache(maxsize=10_000)
+def is_call(kind: Kind) -> bool:
+    """Whether nodes of a kind stand for functions."""
+    return any(each in kind.types for each in _CALLS.get(kind.op, ()))
+
+
+def flatten(bodies: Bodies, signature: Any) -> list[Node]:
     """Nodes behind the outputs of a signature, each after those that it reads. Loops are walked once.
 
     Raises:
         TooLarge: see there.
     """
-    graph = meta_graph.graph_def
-    walk = _Walk({function.signature.name: function for function in graph.library.function})
-    walk.run(graph.node, "", {}, [info.name for info in signature.outputs.values()], 0)
+    walk = _Walk(bodies)
+    walk.run(MAIN, {}, [info.name for info in signature.outputs.values()], 0)
     return walk.nodes
 
 
 #: Producers of a value: several where a branch decides.
 _Value = frozenset[int]
+_NOTHING: _Value = frozenset()
 
 
 class _Walk:
-    def __init__(self, functions: Mapping[str, Any]) -> None:
-        self._functions = functions
+    def __init__(self, bodies: Bodies) -> None:
+        self._bodies = bodies
         self.nodes: list[Node] = []
 
-    def run(
-        self, body: Iterable[Any], function: str, arguments: Mapping[str, _Value], wanted: Sequence[str], depth: int
-    ) -> list[_Value]:
+    def run(self, body: str, arguments: Mapping[str, _Value], wanted: Sequence[str], depth: int) -> list[_Value]:
         """Add the nodes of a body that ``wanted`` needs; what each of those is produced by."""
-        if depth > _DEEPEST:
+        if depth > DEEPEST:
             raise TooLarge
-        nodes = {node.name: node for node in body}
-        values: dict[str, list[_Value]] = {name: [value] for name, value in arguments.items()}
-        for name in _ordered(nodes, [_name(reference) for reference in wanted], arguments):
-            node = nodes[name]
-            inputs = [_value(values, each) for each in node.input if not each.startswith("^")]
-            values[name] = self._outputs(node, function, inputs, depth)
-        return [_value(values, reference) for reference in wanted]
+        nodes = self._bodies.named(body)
+        values: dict[str, Sequence[_Value]] = {name: [value] for name, value in arguments.items()}
+        for name, read in ordered(nodes, wanted, arguments):
+            node, kind = nodes[name]
+            inputs = [value_of(values, each, _NOTHING) for each in read]
+            call = call_of(node, kind)
+            values[name] = self._call(call, inputs, depth) if call else [self._add(kind, name, body, inputs)]
+        return [value_of(values, reference, _NOTHING) for reference in wanted]
 
-    def _outputs(self, node: Any, function: str, inputs: list[_Value], depth: int) -> list[_Value]:
-        attr = node.attr
-        if node.op in _CALLS and _CALLS[node.op] in attr:
-            return self._call(attr[_CALLS[node.op]].func.name, inputs, depth)
-        called: list[str] = []
-        if node.op in _BRANCHES:
-            called = [attr[each].func.name for each in _BRANCHES[node.op] if each in attr]
-        elif node.op in _CASES and "branches" in attr:
-            called = [each.name for each in attr["branches"].list.func]
-        if not called:
-            return [frozenset([self._add(node, function, inputs)])]
-        if node.op.endswith("While"):
-            return self._call(called[-1], inputs, depth)
-        branches = [self._call(each, inputs[1:], depth) for each in called]
-        width = max(map(len, branches), default=0)
-        decided = inputs[0] if inputs else frozenset()
-        return [decided.union(*(each[at] for each in branches if at < len(each))) for at in range(width)]
+    def _call(self, call: Call, inputs: list[_Value], depth: int) -> list[_Value]:
+        if not call.branches:
+            return self._function(call.functions[0], inputs, depth)
+        branches = [self._function(each, inputs[1:], depth) for each in call.functions]
+        decided = inputs[0] if inputs else _NOTHING
+        return [decided.union(*each) for each in zip_longest(*branches, fillvalue=_NOTHING)]
 
-    def _call(self, name: str, inputs: list[_Value], depth: int) -> list[_Value]:
-        function = self._functions.get(name)
+    def _function(self, name: str, inputs: list[_Value], depth: int) -> list[_Value]:
+        function = self._bodies.functions.get(name)
         if function is None:
             return []
-        names = [argument.name for argument in function.signature.input_arg]
-        arguments = dict(zip(names, inputs, strict=False))
-        wanted = [function.ret.get(output.name, "") for output in function.signature.output_arg]
-        return self.run(function.node_def, name, arguments, wanted, depth + 1)
+        return self.run(name, dict(zip(arguments_of(function), inputs, strict=False)), returns_of(function), depth + 1)
 
-    def _add(self, node: Any, function: str, inputs: list[_Value]) -> int:
+    def _add(self, kind: Kind, name: str, body: str, inputs: list[_Value]) -> _Value:
         if len(self.nodes) >= _MOST_NODES:
             raise TooLarge
-        read = tuple(sorted(frozenset().union(*inputs)))
-        types = tuple((name, value.type) for name, value in node.attr.items() if value.type)
-        self.nodes.append(Node(node.op, node.name, function, types, node.device, read))
-        return len(self.nodes) - 1
+        read = inputs[0] if len(inputs) == 1 else _NOTHING.union(*inputs)
+        self.nodes.append(Node(kind, name, body, tuple(sorted(read))))
+        return frozenset((len(self.nodes) - 1,))
 
 
-def _name(reference: str) -> str:
-    return reference.split(":", 1)[0].lstrip("^")
+def arguments_of(function: Any) -> list[str]:
+    """Names of the arguments of a ``FunctionDef``."""
+    return [argument.name for argument in function.signature.input_arg]
 
 
-def _value(values: Mapping[str, list[_Value]], reference: str) -> _Value:
+def returns_of(function: Any) -> list[str]:
+    """What a ``FunctionDef`` returns, as references to its nodes and arguments."""
+    return [function.ret.get(output.name, "") for output in function.signature.output_arg]
+
+
+_V = TypeVar("_V")
+
+
+def value_of(values: Mapping[str, Sequence[_V]], reference: str, nothing: _V) -> _V:
     """``node``, ``node:1`` (main graph) or ``node:output:1`` (function). Ops have one value for all their outputs."""
-    outputs = values.get(_name(reference), [])
-    last = reference.rsplit(":", 1)[-1]
-    at = int(last) if ":" in reference and last.isdecimal() and len(last) < 9 else 0
+    name, _, rest = reference.partition(":")
+    outputs = values.get(name)
     if not outputs:
-        return frozenset()
+        return nothing
+    if len(outputs) == 1 or not rest:
+        return outputs[0]
+    last = rest.rpartition(":")[2]
+    at = int(last) if last.isdecimal() and len(last) < 9 else 0
     return outputs[at] if at < len(outputs) else outputs[0]
 
 
-def _ordered(nodes: Mapping[str, Any], wanted: Iterable[str], arguments: Mapping[str, _Value]) -> list[str]:
-    """Names of the nodes that ``wanted`` needs, each after those that it reads. A cycle is cut where it is found."""
-    order: list[str] = []
-    seen: set[str] = set()
+def ordered(
+    nodes: Mapping[str, tuple[Any, Kind]], wanted: Iterable[str], arguments: Collection[str] = ()
+) -> list[tuple[str, list[str]]]:
+    """The nodes that ``wanted`` needs, each after those that it reads, and with what it reads (but for control).
+
+    A cycle is cut where it is found.
+    """
+    order: list[tuple[str, list[str]]] = []
+    seen = set(arguments)
     for root in wanted:
-        stack = [(root, False)]
+        stack: list[str | tuple[str, list[str]]] = [_name(root)]
         while stack:
-            name, done = stack.pop()
-            if done:
-                order.append(name)
-            elif name in nodes and name not in seen and name not in arguments:
-                seen.add(name)
-                stack.append((name, True))
-                stack.extend((_name(each), False) for each in nodes[name].input)
+            top = stack.pop()
+            if isinstance(top, tuple):
+                order.append(top)
+            elif top in nodes and top not in seen:
+                seen.add(top)
+                read: list[str] = []
+                stack.append((top, read))
+                for each in nodes[top][0].input:
+                    stack.append(_name(each))
+                    if not each.startswith("^"):
+                        read.append(each)
     return order
+
+
+def _name(reference: str) -> str:
+    return reference.partition(":")[0].lstrip("^")

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import enum
 import functools
-import gzip
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from . import opsets
@@ -30,20 +27,6 @@ class Placement(enum.Enum):
     NONE = "on the CPU"
 
 
-@functools.cache
-def _kernels(release: str) -> dict[str, tuple[frozenset[str], list[tuple[dict[str, frozenset[int]], Placement]]]]:
-    """op -> the attributes that its kernels differ by, and each kernel's values of them with where it runs."""
-    data = Path(__file__).with_name("data").joinpath("kernels.json.gz").read_bytes()
-    table = json.loads(gzip.decompress(data))["kernels"]
-    found = {}
-    for op, spans in table.items():
-        for span in spans:
-            if opsets.covers(span, release):
-                kernels = [(_constraints(text), _placement(span, host)) for text, host in span["kernels"].items()]
-                found[op] = (frozenset(name for values, _ in kernels for name in values), kernels)
-    return found
-
-
 def placement(op: str, types: Mapping[str, int], release: str) -> Placement:
     """Where an op runs for the given dtypes.
 
@@ -52,10 +35,22 @@ def placement(op: str, types: Mapping[str, int], release: str) -> Placement:
         types: its attributes of type ``type``, as DataType numbers. What is not given counts as fitting.
         release: TensorFlow Serving release.
     """
-    for values, where in _kernels(release).get(op, (frozenset(), []))[1]:
+    for values, where in _kernels(op, release):
         if all(types.get(name) is None or types[name] in allowed for name, allowed in values.items()):
             return where
     return Placement.NONE
+
+
+@functools.cache
+def _kernels(op: str, release: str) -> list[tuple[dict[str, frozenset[int]], Placement]]:
+    """What each kernel of an op asks of its attributes, with where it runs."""
+    span = _table().of(op, release)
+    return [(_constraints(text), _placement(span, host)) for text, host in span["kernels"].items()] if span else []
+
+
+@functools.cache
+def _table() -> opsets.Table:
+    return opsets.Table("kernels.tsv.gz")
 
 
 def _constraints(text: str) -> dict[str, frozenset[int]]:

@@ -8,11 +8,12 @@ TensorFlow itself). Ops that call back into Python are registered everywhere, an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from . import opsets
+from .bodies import MAIN, Bodies, Kind
 
 __all__ = ["OpProblem", "check", "explain"]
 
@@ -75,30 +76,33 @@ class OpProblem:
         return f"{self.reason}{times}{place}; {self.advice}"
 
 
-def check(saved_model: Any, target: str) -> list[OpProblem]:
+def check(graphs: Iterable[Bodies], target: str) -> list[OpProblem]:
     """What keeps TensorFlow Serving ``target`` from running a SavedModel; empty where nothing does.
 
     Functions that the main graph does not reach never run, and the loader does not look into them: nor does this.
 
     Args:
-        saved_model: a ``SavedModel`` message, of :mod:`.protos` or of TensorFlow.
+        graphs: those of the SavedModel, as :func:`.bodies.parse` gives them.
         target: one of :data:`.opsets.RELEASES`.
     """
     known = opsets.load(target)
     problems: list[OpProblem] = []
-    for meta_graph in saved_model.meta_graphs:
-        graph = meta_graph.graph_def
-        problems += _versions(graph.versions, known)
-        functions = {function.signature.name for function in graph.library.function}
-        run = _reached(graph)
-        found: dict[tuple[str, str, str], list[Any]] = {}
-        for node, function in _nodes(graph):
-            if node.op in functions or (function and function not in run):
-                continue
-            for attr, reason in _complaints(node, known, graph.versions.producer):
-                found.setdefault((node.op, attr, reason), []).append((node.name, function))
+    for bodies in graphs:
+        versions = bodies.meta_graph.graph_def.versions
+        problems += _versions(versions, known)
+        run = bodies.reach(bodies.calls(MAIN))
+        complaints: dict[Kind, list[tuple[str, str]]] = {}
+        found: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
+        for body in (MAIN, *(name for name in bodies.functions if name in run)):
+            for kind in bodies.kinds(body):
+                if kind not in complaints:
+                    complaints[kind] = list(_complaints(kind, bodies, known, versions.producer))
+            bad = {kind for kind in bodies.kinds(body) if complaints[kind]}
+            for node, kind in bodies.of_kinds(body, bad):
+                for attr, reason in complaints[kind]:
+                    found.setdefault((kind.op, attr, reason), []).append((node.name, body))
         if found:
-            callers = _callers(meta_graph)
+            callers = _callers(bodies)
             for (op, attr, reason), places in found.items():
                 name, function = places[0]
                 place = Place(name, function, _chain(function, callers))
@@ -112,27 +116,21 @@ def explain(problems: list[OpProblem], target: str) -> str:
     return f"TensorFlow Serving {target} cannot run it:{lines}"
 
 
-def _nodes(graph: Any) -> Iterator[tuple[Any, str]]:
-    for node in graph.node:
-        yield node, ""
-    for function in graph.library.function:
-        for node in function.node_def:
-            yield node, function.signature.name
-
-
-def _complaints(node: Any, known: opsets.OpSet, producer: int) -> Iterator[tuple[str, str]]:
-    op = known.ops.get(node.op)
-    if node.op in _PYTHON:
-        yield "", f"the op {node.op} calls Python"
+def _complaints(kind: Kind, bodies: Bodies, known: opsets.OpSet, producer: int) -> Iterator[tuple[str, str]]:
+    if kind.op in bodies.functions:
+        return
+    op = known.ops.get(kind.op)
+    if kind.op in _PYTHON:
+        yield "", f"the op {kind.op} calls Python"
         return
     if op is None:
-        yield "", f"the op {node.op} is not registered"
+        yield "", f"the op {kind.op} is not registered"
         return
     if op.deprecated is not None and producer >= op.deprecated:
-        yield "", f"the op {node.op} is refused in graphs of version {op.deprecated} and later"
-    for attr in node.attr:
+        yield "", f"the op {kind.op} is refused in graphs of version {op.deprecated} and later"
+    for attr in kind.types:
         if attr not in op.attrs and not attr.startswith("_"):
-            yield attr, f"the op {node.op} has no attribute {attr}"
+            yield attr, f"the op {kind.op} has no attribute {attr}"
 
 
 def _versions(versions: Any, known: opsets.OpSet) -> Iterator[OpProblem]:
@@ -164,38 +162,13 @@ def _advice(op: str, attr: str, target: str) -> str:
     return f"{advice}; {_HINTS[op]}" if op in _HINTS and not attr else advice
 
 
-def _reached(graph: Any) -> set[str]:
-    """Names of the functions that the main graph can come to call."""
-    library = {function.signature.name: function.node_def for function in graph.library.function}
-    run: set[str] = set()
-    waiting = [graph.node]
-    while waiting:
-        for node in waiting.pop():
-            for name in _called(node):
-                if name in library and name not in run:
-                    run.add(name)
-                    waiting.append(library[name])
-    return run
-
-
-def _called(node: Any) -> Iterator[str]:
-    """Functions that a node may call: by its op, or by its attributes."""
-    yield node.op
-    for value in node.attr.values():
-        if value.HasField("func"):
-            yield value.func.name
-        else:
-            for each in value.list.func:
-                yield each.name
-
-
-def _callers(meta_graph: Any) -> dict[str, tuple[str, str]]:
+def _callers(bodies: Bodies) -> dict[str, tuple[str, str]]:
     """function -> (the node that calls it first, the function that this node is in)."""
-    graph = meta_graph.graph_def
     callers: dict[str, tuple[str, str]] = {}
-    for node, function in _nodes(graph):
-        for name in _called(node):
-            callers.setdefault(name, (node.name, function))
+    for body in (MAIN, *bodies.functions):
+        for node, kind in bodies.calling(body):
+            for name in bodies.called(node, kind):
+                callers.setdefault(name, (node.name, body))
     return callers
 
 

@@ -1,6 +1,7 @@
 """What each TensorFlow Serving release can run: its registered ops, as data read off released wheels.
 
-The table (data/ops.json.gz) and what it was made from are described in data/make_ops.py.
+The table (data/ops.tsv.gz) and what it was made from are described in data/make_ops.py. A graph uses a hundred of its
+two thousand ops, so an op's line is read when it is asked for.
 """
 
 from __future__ import annotations
@@ -8,16 +9,44 @@ from __future__ import annotations
 import functools
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["NEWEST", "RELEASES", "Op", "OpSet", "covers", "load", "releases_with"]
+__all__ = ["NEWEST", "RELEASES", "Op", "OpSet", "Table", "load", "may_name_function", "releases_with"]
 
 #: TensorFlow Serving releases, oldest first.
 RELEASES = ("2.12", "2.13", "2.14", "2.15", "2.16", "2.17", "2.18", "2.19", "2.20")
 NEWEST = RELEASES[-1]
+
+
+class Table:
+    """A file of data/: what releases say of ops, in spans of releases that say the same.
+
+    Attributes:
+        releases: release -> what holds for it as a whole.
+    """
+
+    def __init__(self, file: str) -> None:
+        text = gzip.decompress(Path(__file__).with_name("data").joinpath(file).read_bytes()).decode()
+        head, *lines = text.splitlines()
+        self.releases: Mapping[str, Any] = json.loads(head)
+        self._spans = {op: spans for op, _, spans in (line.partition("\t") for line in lines)}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The ops of any release."""
+        return tuple(self._spans)
+
+    def spans(self, op: str) -> list[Any]:
+        """What the releases say of an op, oldest first; empty where none knows it."""
+        spans: list[Any] = json.loads(self._spans.get(op, "[]"))
+        return spans
+
+    def of(self, op: str, release: str) -> Any | None:
+        """What a release says of an op, ``None`` where it does not know it."""
+        return next((span for span in self.spans(op) if _covers(span, release)), None)
 
 
 @dataclass(frozen=True)
@@ -31,6 +60,32 @@ class Op:
 
     attrs: Mapping[str, str | None]
     deprecated: int | None
+
+
+class _Ops(Mapping[str, Op]):
+    """The ops of a release by name."""
+
+    def __init__(self, release: str) -> None:
+        self._release = release
+        self._read: dict[str, Op | None] = {}
+
+    def __getitem__(self, name: str) -> Op:
+        if name not in self._read:
+            span = _table().of(name, self._release)
+            self._read[name] = span and Op(
+                {attr: default for attr, (_, default) in span["attrs"].items()},
+                span.get("deprecated"),
+            )
+        op = self._read[name]
+        if op is None:
+            raise KeyError(name)
+        return op
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in _table().names if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 @dataclass(frozen=True)
@@ -50,29 +105,32 @@ def load(release: str) -> OpSet:
     Raises:
         KeyError: it is none of :data:`RELEASES`.
     """
-    table = _table()
-    versions = table["releases"][release]
-    ops = {}
-    for name, spans in table["ops"].items():
-        for span in spans:
-            if covers(span, release):
-                attrs = {attr: default for attr, (_, default) in span["attrs"].items()}
-                ops[name] = Op(attrs, span.get("deprecated"))
-    return OpSet(release, versions["graph_def_version"], versions["min_producer"], ops)
+    versions = _table().releases[release]
+    return OpSet(release, versions["graph_def_version"], versions["min_producer"], _Ops(release))
 
 
 def releases_with(op: str, attr: str | None = None) -> tuple[str, ...]:
     """Releases that know an op, or that op with an attribute."""
-    spans = [span for span in _table()["ops"].get(op, ()) if attr is None or attr in span["attrs"]]
-    return tuple(release for release in RELEASES if any(covers(span, release) for span in spans))
+    spans = [span for span in _table().spans(op) if attr is None or attr in span["attrs"]]
+    return tuple(release for release in RELEASES if any(_covers(span, release) for span in spans))
 
 
-def covers(span: Mapping[str, Any], release: str) -> bool:
-    """Whether a span of the table holds for a release."""
+def may_name_function(op: str, attr: str) -> bool:
+    """Whether an attribute names a function that the op calls: so it is declared, or no release knows it.
+
+    Those with an underscore first are notes to TensorFlow itself, which calls none of them.
+    """
+    if attr.startswith("_"):
+        return False
+    kinds = [span["attrs"][attr][0] for span in _table().spans(op) if attr in span["attrs"]]
+    return not kinds or any(kind in ("func", "list(func)") for kind in kinds)
+
+
+def _covers(span: Mapping[str, Any], release: str) -> bool:
     at = RELEASES.index(release)
     return RELEASES.index(span["since"]) <= at <= RELEASES.index(span.get("until", NEWEST))
 
 
 @functools.cache
-def _table() -> Any:
-    return json.loads(gzip.decompress(Path(__file__).with_name("data").joinpath("ops.json.gz").read_bytes()))
+def _table() -> Table:
+    return Table("ops.tsv.gz")

@@ -6,67 +6,180 @@ Tokenization runs on the CPU, before the first operation on the GPU; everything 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from . import kernels, opsets
-from .graph import Node, flatten
+from .bodies import MAIN, Bodies, Kind
+from .graph import DEEPEST, Call, Node, arguments_of, call_of, flatten, is_call, ordered, returns_of, value_of
 from .kernels import Placement
 
-__all__ = ["between"]
+__all__ = ["Places"]
 
 #: What they give is wherever it came from, or wherever it is needed.
 _PASSING = frozenset({"Identity", "IdentityN", "StopGradient", "PreventGradient", "Snapshot", "NoOp"})
-_SOURCES = frozenset({"Const", "Placeholder", "PlaceholderWithDefault", "VarHandleOp", "ReadVariableOp"})
+_HOLDING = frozenset({"Const", "Placeholder", "VarHandleOp", "ReadVariableOp"})
+_SOURCES = _HOLDING | {"PlaceholderWithDefault"}
 
+_ON_CPU = (Placement.NONE, Placement.HOST)
+_TRUE = (True,)
 _STRING = 7
 _DTYPES = {"DT_FLOAT": 1, "DT_DOUBLE": 2, "DT_INT32": 3, "DT_STRING": 7, "DT_INT64": 9, "DT_BOOL": 10}
 
 
-def between(meta_graph: Any, signature: Any, release: str) -> list[Node]:
-    """Nodes that run on the CPU on what a node on the GPU made, and that a later node on the GPU waits for.
+class Places:
+    """Where the nodes of a graph run on a machine with a GPU.
 
     Args:
-        meta_graph: a ``MetaGraphDef`` message.
-        signature: one of its ``SignatureDef`` messages.
+        bodies: those of the graph.
         release: TensorFlow Serving release.
-
-    Raises:
-        TooLarge: the graph cannot be laid open.
     """
-    nodes = flatten(meta_graph, signature)
-    places = [_place(node, release) for node in nodes]
-    # From the end: which nodes lead to the GPU, which to strings.
-    leads_to_device, leads_to_strings = [False] * len(nodes), [False] * len(nodes)
-    for at in reversed(range(len(nodes))):
-        leads_to_strings[at] |= any(dtype == _STRING for _, dtype in nodes[at].types)
-        for source in nodes[at].inputs:
-            leads_to_device[source] |= leads_to_device[at] or places[at] is Placement.DEVICE
-            leads_to_strings[source] |= leads_to_strings[at]
-    # From the beginning: which values lie in the GPU's memory.
-    on_device: list[bool] = []
-    found = []
-    for at, node in enumerate(nodes):
-        reads_device = any(on_device[source] for source in node.inputs)
-        on_device.append(places[at] is Placement.DEVICE or (places[at] is None and reads_device))
-        on_cpu = places[at] in (Placement.NONE, Placement.HOST)
-        if on_cpu and reads_device and leads_to_device[at] and not leads_to_strings[at]:
-            found.append(node)
-    return found
+
+    def __init__(self, bodies: Bodies, release: str) -> None:
+        self._bodies = bodies
+        self._release = release
+        self._forward = _Forward(bodies, release)
+
+    def between(self, signature: Any) -> list[Node]:
+        """Nodes that run on the CPU on what a node on the GPU made, and that a later node on the GPU waits for.
+
+        Args:
+            signature: a ``SignatureDef`` message of the graph.
+
+        Raises:
+            TooLarge: the graph cannot be laid open.
+        """
+        if not self._forward.comes_back([info.name for info in signature.outputs.values()]):
+            return []
+        nodes = flatten(self._bodies, signature)
+        places = [_place(node.kind, self._release) for node in nodes]
+        # From the end: which nodes lead to the GPU, which to strings.
+        leads_to_device, leads_to_strings = [False] * len(nodes), [False] * len(nodes)
+        for at in reversed(range(len(nodes))):
+            leads_to_strings[at] |= _STRING in nodes[at].kind.types.values()
+            for source in nodes[at].inputs:
+                leads_to_device[source] |= leads_to_device[at] or places[at] is Placement.DEVICE
+                leads_to_strings[source] |= leads_to_strings[at]
+        # From the beginning: which values lie in the GPU's memory.
+        on_device: list[bool] = []
+        found = []
+        for at, node in enumerate(nodes):
+            reads_device = any(on_device[source] for source in node.inputs)
+            on_device.append(places[at] is Placement.DEVICE or (places[at] is None and reads_device))
+            if places[at] in _ON_CPU and reads_device and leads_to_device[at] and not leads_to_strings[at]:
+                found.append(node)
+        return found
 
 
-def _place(node: Node, release: str) -> Placement | None:
-    """Where a node runs; ``None`` for one that only passes on or holds."""
-    if node.op in _PASSING or node.op in _SOURCES:
+class _Forward:
+    """Whether anything that a node on the GPU made may come back to one on the CPU.
+
+    What :meth:`Places.between` finds is among that, and most graphs have none: only one that has it is laid open. A
+    function is gone through once for each set of arguments on the GPU, and of its nodes those alone whose inputs
+    matter: most run on the GPU whatever they read.
+    """
+
+    def __init__(self, bodies: Bodies, release: str) -> None:
+        self._bodies = bodies
+        self._release = release
+        self._main = self._nodes(MAIN)
+        self._devices: dict[str, bool] = {}
+        #: A function, and which of its arguments lie on the GPU -> which results do, and whether anything comes back.
+        self._done: dict[tuple[str, tuple[bool, ...]], tuple[list[bool], bool]] = {}
+        self._depth = 0
+
+    def comes_back(self, wanted: Sequence[str]) -> bool:
+        """Whether it does behind these tensors of the main graph."""
+        return self._run(self._main, ordered(self._main, wanted), {})
+
+    def _nodes(self, body: str) -> dict[str, tuple[Any, Kind]]:
+        """The nodes of a body, but for those that hold what is wherever it is needed."""
+        kinds = {kind for kind in self._bodies.kinds(body) if kind.op not in _HOLDING}
+        return {node.name: (node, kind) for node, kind in self._bodies.of_kinds(body, kinds)}
+
+    def _run(
+        self,
+        nodes: Mapping[str, tuple[Any, Kind]],
+        order: Iterable[tuple[str, list[str]]],
+        values: dict[str, Sequence[bool]],
+    ) -> bool:
+        """Add to ``values`` what lies on the GPU of the nodes in ``order``; whether anything comes back."""
+        for name, read in order:
+            inputs = [value_of(values, each, False) for each in read]
+            node, kind = nodes[name]
+            call = call_of(node, kind)
+            if call is None:
+                where = _place(kind, self._release)
+                comes_back = where in _ON_CPU and any(inputs)
+                values[name] = [where is Placement.DEVICE or (where is None and any(inputs))]
+            else:
+                values[name], comes_back = self._call(call, inputs)
+            if comes_back:
+                return True
+        return False
+
+    def _call(self, call: Call, inputs: list[bool]) -> tuple[list[bool], bool]:
+        if not call.branches:
+            return self._function(call.functions[0], inputs)
+        branches = [self._function(each, inputs[1:]) for each in call.functions]
+        results = zip_longest(*(each for each, _ in branches), fillvalue=False)
+        return [any(inputs[:1]) or any(each) for each in results], any(comes_back for _, comes_back in branches)
+
+    def _function(self, name: str, inputs: list[bool]) -> tuple[list[bool], bool]:
+        function = self._bodies.functions.get(name)
+        if function is None:
+            return [], False
+        key = name, tuple(inputs)
+        if key not in self._done:
+            wanted = returns_of(function)
+            if not any(inputs) and not self._runs_on_device(name):
+                self._done[key] = [False] * len(wanted), False
+            elif self._depth == DEEPEST:
+                return [], True  # for flatten to say
+            else:
+                self._done[key] = [], True  # where it calls itself: for flatten to say, too
+                self._depth += 1
+                arguments = zip(arguments_of(function), inputs, strict=False)
+                values: dict[str, Sequence[bool]] = {each: [value] for each, value in arguments}
+                comes_back = self._body(name, values)
+                self._done[key] = [value_of(values, each, False) for each in wanted], comes_back
+                self._depth -= 1
+        return self._done[key]
+
+    def _body(self, name: str, values: dict[str, Sequence[bool]]) -> bool:
+        asked = {}
+        for each, (node, kind) in self._nodes(name).items():
+            where = _place(kind, self._release)
+            if where is Placement.DEVICE:  # whatever it reads
+                values.setdefault(each, _TRUE)
+            elif where is not Placement.METADATA:
+                asked[each] = node, kind
+        return self._run(asked, ordered(asked, asked), values)
+
+    def _runs_on_device(self, name: str) -> bool:
+        """Whether any node of a function, or of those that it calls, runs on the GPU."""
+        return any(map(self._has_device, self._bodies.reach([name])))
+
+    def _has_device(self, name: str) -> bool:
+        if name not in self._devices:
+            kinds = self._bodies.kinds(name)
+            self._devices[name] = any(_place(kind, self._release) is Placement.DEVICE for kind in kinds)
+        return self._devices[name]
+
+
+@functools.lru_cache(maxsize=10_000)
+def _place(kind: Kind, release: str) -> Placement | None:
+    """Where nodes of a kind run; ``None`` for those that only pass on or hold, and for calls."""
+    if is_call(kind) or kind.op in _PASSING or kind.op in _SOURCES:
         return None
-    if "CPU:" in node.device:
+    if "CPU:" in kind.device:
         return Placement.NONE
-    return _placement(node.op, node.types, release)
+    return kernels.placement(kind.op, {**_defaults(kind.op, release), **_given(kind)}, release)
 
 
-@functools.cache
-def _placement(op: str, types: tuple[tuple[str, int], ...], release: str) -> Placement:
-    return kernels.placement(op, {**_defaults(op, release), **dict(types)}, release)
+def _given(kind: Kind) -> dict[str, int]:
+    return {name: dtype for name, dtype in kind.types.items() if dtype}
 
 
 @functools.cache

@@ -88,18 +88,17 @@ def inspect(path: Path, as_json: bool) -> None:
       rawbert inspect models/minilm
     """
     folder = rules.version_folder(path)
-    saved_model, findings = rules.read(folder)
-    if saved_model is None or not saved_model.meta_graphs:
+    graphs, findings = rules.read(folder)
+    if not graphs:
         raise click.ClickException(_printable(findings[0].message) if findings else f"{folder}: no graph in it")
-    state = _describe(folder, saved_model)
+    state = _describe(folder, graphs[0].meta_graph)
     if as_json:
         click.echo(json.dumps(state, indent=2))
     else:
         _show(state, Console())
 
 
-def _describe(folder: Path, saved_model: Any) -> dict[str, Any]:
-    meta_graph = saved_model.meta_graphs[0]
+def _describe(folder: Path, meta_graph: Any) -> dict[str, Any]:
     graph = meta_graph.graph_def
     ops = Counter(node.op for nodes in (graph.node, *(f.node_def for f in graph.library.function)) for node in nodes)
     try:

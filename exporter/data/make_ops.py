@@ -1,4 +1,4 @@
-"""Make ops.json.gz and kernels.json.gz anew: what each TensorFlow Serving release can run, read off released wheels.
+"""Make ops.tsv.gz and kernels.tsv.gz anew: what each TensorFlow Serving release can run, read off released wheels.
 
 ``python exporter/data/make_ops.py make FOLDER [TARGET]`` builds one virtual environment a TensorFlow release under
 FOLDER (Python 3.11, Linux x86-64: only that wheel has GPU kernels; about 2 GB each), asks each for its registered ops
@@ -139,7 +139,7 @@ def merge(releases: dict[str, dict[str, Any]], what: str = "ops") -> dict[str, A
 
 
 def make(folder: Path, target: Path) -> None:
-    """Build the environments, ask them, write ops.json.gz and kernels.json.gz."""
+    """Build the environments, ask them, write ops.tsv.gz and kernels.tsv.gz."""
     releases = {release: _ask(folder, wheel, [], []) for release, wheel in TENSORFLOW.items()}
     forests, wheel, library = FORESTS
     _install(folder, wheel, [f"tensorflow-decision-forests=={forests}"])
@@ -151,12 +151,18 @@ def make(folder: Path, target: Path) -> None:
         for release in serving:
             releases[release]["ops"].update(ops)
     for what in ("ops", "kernels"):
-        write(merge(releases, what), target / f"{what}.json.gz")
+        write(merge(releases, what), target / f"{what}.tsv.gz")
 
 
 def write(table: dict[str, Any], page: Path) -> None:
-    """Write the table; the same table always gives the same bytes."""
-    page.write_bytes(gzip.compress(json.dumps(table, separators=(",", ":")).encode(), mtime=0))
+    """Write the table: what holds for releases, then a line an op. The same table always gives the same bytes."""
+    releases, spans = table.values()
+    lines = [_json(releases), *(f"{op}\t{_json(each)}" for op, each in spans.items())]
+    page.write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _ask(folder: Path, wheel: str, extras: list[str], requirements: list[str]) -> dict[str, Any]:

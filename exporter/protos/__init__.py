@@ -13,7 +13,10 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-__all__ = ["BundleEntry", "BundleHeader", "ModelServerConfig", "PredictionLog", "SavedModel"]
+__all__ = [
+    "BundleEntry", "BundleHeader", "KindNodes", "KindOfNode", "Kinds", "KindsOfFunction", "ModelServerConfig",
+    "PredictionLog", "SavedModel",
+]  # fmt: skip
 
 
 def _message(file_name: str, name: str) -> Any:
@@ -26,6 +29,12 @@ def _message(file_name: str, name: str) -> Any:
 
 #: tensorflow.SavedModel, as far as saved_model.proto declares it.
 SavedModel: Any = _message("saved_model.pb", "tensorflow.SavedModel")
+#: The same file, its nodes without what tells one from the next; see kinds.proto.
+Kinds: Any = _message("kinds.pb", "rawbert.kinds.SavedModel")
+KindsOfFunction: Any = _message("kinds.pb", "rawbert.kinds.FunctionDef")
+KindOfNode: Any = _message("kinds.pb", "rawbert.kinds.NodeDef")
+#: A graph or function of these, each node as bytes.
+KindNodes: Any = _message("kinds.pb", "rawbert.kinds.Nodes")
 #: The entries of variables.index.
 BundleHeader: Any = _message("saved_model.pb", "tensorflow.BundleHeaderProto")
 BundleEntry: Any = _message("saved_model.pb", "tensorflow.BundleEntryProto")

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from rawbert.exporter import bodies, opgate
 from rawbert.exporter.protos import SavedModel
 
 ARCHIVE = Path(__file__).parents[1] / "data" / "op_graphs.tar.xz"
@@ -26,6 +27,11 @@ def truth() -> dict[str, dict[str, bool]]:
 
 def load(name: str) -> Any:
     return SavedModel.FromString(archive()[f"{name}.pb"])
+
+
+def judge(model: Any, release: str) -> list[opgate.OpProblem]:
+    """What the gate says of a SavedModel message."""
+    return opgate.check(bodies.parse(model.SerializeToString()), release)
 
 
 def place(name: str, folder: Path) -> Path:

@@ -143,10 +143,10 @@ def _fuzz(folder: Path, count: int) -> int:
         (folder / "saved_model.pb").write_bytes(damaged)
         findings = rules.check(folder, rng.choice(opsets.RELEASES))
         assert all(isinstance(finding.message, str) for finding in findings)
-        saved_model, _ = rules.read(folder)
-        parsed += saved_model is not None
-        if saved_model is not None and saved_model.meta_graphs:
-            contenthash.content_hash(folder, saved_model.meta_graphs[0])
+        read, _ = rules.read(folder)
+        parsed += read is not None
+        if read:
+            contenthash.content_hash(folder, read[0].meta_graph)
     return parsed
 
 
@@ -173,8 +173,9 @@ def test_the_content_hash_is_that_of_the_content(tiny_bundle: Any, tmp_path: Pat
     from rawbert.exporter import ExportConfig, export
 
     def hashes(folder: Path) -> dict[str, str]:
-        saved_model, _ = rules.read(folder)
-        return contenthash.content_hash(folder, saved_model.meta_graphs[0])
+        read, _ = rules.read(folder)
+        assert read is not None
+        return contenthash.content_hash(folder, read[0].meta_graph)
 
     source = Path(__file__).parents[1] / "data" / "tiny_bert"
     config = ExportConfig(encoder=source, output=tmp_path / "one", signatures=("tokenize", "pooled"))

@@ -21,7 +21,7 @@ TRUTH = [(release, name) for release, judged in graphs.truth().items() for name 
 
 @pytest.mark.parametrize(("release", "name"), TRUTH)
 def test_a_graph_is_judged_as_tensorflow_judges_it(release: str, name: str) -> None:
-    problems = opgate.check(graphs.load(name), release)
+    problems = graphs.judge(graphs.load(name), release)
     runs = not [problem for problem in problems if not problem.is_ignored]
     assert runs == graphs.truth()[release][name], problems
 
@@ -33,7 +33,7 @@ def test_the_truth_has_both_sides() -> None:
 
 
 def test_a_problem_names_node_function_callers_and_the_way_out() -> None:
-    (problem,) = opgate.check(graphs.load("three_functions_deep"), "2.16")[:1]
+    (problem,) = graphs.judge(graphs.load("three_functions_deep"), "2.16")[:1]
     assert problem.op == "TFText>RoundRobinTrim"
     assert problem.place is not None
     assert "third" in problem.place.function
@@ -44,10 +44,10 @@ def test_a_problem_names_node_function_callers_and_the_way_out() -> None:
 
 
 def test_an_unknown_attribute_is_named_and_ignored_by_the_release() -> None:
-    (problem,) = opgate.check(graphs.load("variable_debug_name"), "2.12")
+    (problem,) = graphs.judge(graphs.load("variable_debug_name"), "2.12")
     assert (problem.op, problem.attr, problem.is_ignored) == ("VarHandleOp", "debug_name", True)
     assert "2.15 is the first that has it" in str(problem)
-    assert opgate.check(graphs.load("variable_debug_name"), "2.15") == []
+    assert graphs.judge(graphs.load("variable_debug_name"), "2.15") == []
 
 
 def test_a_function_that_nothing_calls_is_not_held_against_a_graph() -> None:
@@ -56,17 +56,17 @@ def test_a_function_that_nothing_calls_is_not_held_against_a_graph() -> None:
     unused = graph.library.function.add()
     unused.signature.name = "unused"
     unused.node_def.add(name="x", op="NoSuchOp")
-    assert opgate.check(model, "2.20") == []
+    assert graphs.judge(model, "2.20") == []
     graph.node.add(name="call", op="PartitionedCall").attr["f"].func.name = "unused"
-    assert [problem.op for problem in opgate.check(model, "2.20")] == ["NoSuchOp"]
+    assert [problem.op for problem in graphs.judge(model, "2.20")] == ["NoSuchOp"]
 
 
 def test_deprecated_ops_and_versions_out_of_range() -> None:
-    (problem,) = opgate.check(graphs.chain("BatchNormWithGlobalNormalization"), "2.20")[:1]
+    (problem,) = graphs.judge(graphs.chain("BatchNormWithGlobalNormalization"), "2.20")[:1]
     assert "refused in graphs of version" in str(problem)
     late = graphs.chain("Relu")
     late.meta_graphs[0].graph_def.versions.min_consumer = 99_999
-    assert "GraphDef version 99999 or later" in str(opgate.check(late, "2.20")[0])
+    assert "GraphDef version 99999 or later" in str(graphs.judge(late, "2.20")[0])
 
 
 @pytest.mark.parametrize("bundle", ["tiny_bundle", "hub_bundle", "hub_native_bundle"])
