@@ -16,7 +16,7 @@ from typing import Any
 from .errors import OutputError, VersionExists
 from .scratch import Hidden, clean
 
-__all__ = ["Bundle", "Staging", "Tensor", "remove", "size_of", "versions"]
+__all__ = ["Bundle", "Staging", "Tensor", "remove", "size_of", "version_folder", "versions"]
 
 _VERSION = re.compile(r"[0-9]+")
 _RENAME_EXCHANGE = 2
@@ -66,6 +66,16 @@ def versions(base_path: Path) -> dict[int, Path]:
     except OSError as error:
         raise OutputError(f"{base_path}: cannot be read: {error.strerror}") from error
     return {int(entry.name): entry for entry in entries if _VERSION.fullmatch(entry.name)}
+
+
+def version_folder(path: Path) -> Path:
+    """The folder of a SavedModel: ``path`` itself, or the newest version below, the one that a server would load."""
+    try:
+        if not (path / "saved_model.pb").exists() and (found := versions(path)):
+            return path / found[max(found)].name
+    except (OSError, OutputError):
+        pass  # whoever opens it says why
+    return path
 
 
 class Staging:

@@ -18,15 +18,16 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from . import batching, bodies, opgate, placement, tensorbundle, warmup
-from .bodies import Bodies
-from .graph import TooLarge
+from .bodies import MAIN, Bodies
+from .graph import TooLarge, behind
 from .records import CorruptRecords, signatures_of
 
-__all__ = ["LEVELS", "Finding", "check", "read", "version_folder"]
+__all__ = ["LEVELS", "Finding", "check", "read"]
 
 LEVELS = ("error", "warning", "note")
 
 _TAG = "serve"
+_COMPILE = "_XlaMustCompile"
 _INIT_OP = "__saved_model_init_op"
 _FLOAT, _DOUBLE, _STRING, _BFLOAT16, _HALF, _RESOURCE = 1, 2, 7, 14, 19, 20
 _SPLITTING = re.compile(r"enable_large_batch_splitting\s*:?\s*[{<]?\s*(?:value\s*:\s*)?(?:true|1)\b")
@@ -41,15 +42,6 @@ class Finding:
     level: str
     kind: str
     message: str
-
-
-def version_folder(path: Path) -> Path:
-    """The folder of a SavedModel: ``path`` itself, or the newest version below a base path."""
-    if not (path / "saved_model.pb").exists() and path.is_dir():
-        versions = [each for each in path.iterdir() if each.name.isdecimal() and (each / "saved_model.pb").exists()]
-        if versions:
-            return max(versions, key=lambda each: int(each.name))
-    return path
 
 
 def read(folder: Path) -> tuple[list[Bodies] | None, list[Finding]]:
@@ -85,7 +77,7 @@ def check(folder: Path, target: str) -> list[Finding]:
     meta_graph = serving[0].meta_graph
     found = [
         *_ops(graphs, target),
-        *_xla(meta_graph.graph_def),
+        *_xla(serving[0]),
         *_assets(folder, meta_graph),
         *_variables(folder, meta_graph.graph_def),
         *_signatures(folder, meta_graph),
@@ -106,19 +98,27 @@ def _ops(graphs: list[Bodies], target: str) -> Iterator[Finding]:
             yield Finding("error", "op", f"TensorFlow Serving {target} cannot run it: {problem}")
 
 
-def _xla(graph: Any) -> Iterator[Finding]:
-    compiled = [
-        function.signature.name
-        for function in graph.library.function
-        if "_XlaMustCompile" in function.attr and function.attr["_XlaMustCompile"].b
-    ]
-    compiled += [node.name for node in graph.node if "_XlaMustCompile" in node.attr and node.attr["_XlaMustCompile"].b]
-    if compiled:
+def _xla(graph: Bodies) -> Iterator[Finding]:
+    """What no signature comes to, a step of training for one, is not compiled either."""
+    functions = {name for name, function in graph.functions.items() if _must_compile(function)}
+    kinds = {kind for kind in graph.kinds(MAIN) if _COMPILE in kind.types}
+    if not functions and not kinds:
+        return
+    nodes, reached = behind(
+        graph, [info.name for _, each in _callable(graph.meta_graph) for info in each.outputs.values()]
+    )
+    names = [name for name in graph.functions if name in functions & reached]
+    names += [node.name for node, _ in graph.of_kinds(MAIN, kinds) if node.name in nodes and _must_compile(node)]
+    if names:
         yield Finding(
             "error", "xla",
-            f"{_some(compiled)} must be compiled by XLA (jit_compile=True), which the server refuses without "
+            f"{_some(names)} must be compiled by XLA (jit_compile=True), which the server refuses without "
             "--xla_cpu_compilation_enabled or --xla_gpu_compilation_enabled: export without it, or give that flag",
         )  # fmt: skip
+
+
+def _must_compile(holder: Any) -> bool:
+    return _COMPILE in holder.attr and holder.attr[_COMPILE].b
 
 
 def _assets(folder: Path, meta_graph: Any) -> Iterator[Finding]:
@@ -172,7 +172,16 @@ def _signatures(folder: Path, meta_graph: Any) -> Iterator[Finding]:
     if not signatures:
         yield Finding("error", "signature", "no signature: nothing can be called")
     batched = (folder / batching.FILE).is_file()
+    nodes = {node.name for node in meta_graph.graph_def.node}
     for name, signature in signatures:
+        for side in (signature.inputs, signature.outputs):
+            for key, info in sorted(side.items()):
+                # Sparse and composite tensors have other names.
+                if info.name and info.name.partition(":")[0] not in nodes:
+                    yield Finding(
+                        "error", "signature",
+                        f"{name}.{key} is the tensor {info.name!r}, which the graph does not have: calls of it fail",
+                    )  # fmt: skip
         for output, info in sorted(signature.outputs.items()):
             label = f"{name}.{output}"
             shape = [dim.size for dim in info.tensor_shape.dim]

@@ -15,6 +15,7 @@ __all__ = [
     "Node",
     "TooLarge",
     "arguments_of",
+    "behind",
     "call_of",
     "flatten",
     "is_call",
@@ -61,6 +62,13 @@ class Node(NamedTuple):
     name: str
     function: str
     inputs: tuple[int, ...]
+
+
+def behind(bodies: Bodies, wanted: Iterable[str]) -> tuple[set[str], set[str]]:
+    """Nodes of the main graph that tensors of it need, and functions that these can come to call."""
+    nodes = bodies.named(MAIN)
+    needed = {name for name, _ in ordered(nodes, wanted)}
+    return needed, bodies.reach({each for name in needed for each in bodies.called(*nodes[name])})
 
 
 class Call(NamedTuple):

@@ -10,30 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from . import bundle, manifest, record, sources, verify
+from . import manifest, record, sources, verify
 from .config import TokenizerOptions
-from .errors import ConfigError, CorruptSource, VerificationError
+from .errors import CorruptSource, VerificationError
 
-__all__ = ["TF32", "job_of", "verify_folder", "verify_server", "version_folder"]
+__all__ = ["TF32", "job_of", "verify_folder", "verify_server"]
 
 #: Tolerance and smallest cosine for a GPU that multiplies in TF32, with 10 bits of mantissa in place of 23. Rounding
 #: the operands of all-MiniLM-L6-v2 (6 layers) so moves its vectors by 4.7e-4 at most, and a cosine to 0.999998; ten
 #: times that leaves room for deeper models. A wrong tokenizer, layer or pooling is off by far more.
 TF32 = (5e-3, 0.9999)
-
-
-def version_folder(path: Path) -> Path:
-    """A version folder as given, or the newest one of a base path.
-
-    Raises:
-        ConfigError: there is no SavedModel.
-    """
-    if not (path / "saved_model.pb").is_file():
-        found = bundle.versions(path) if path.is_dir() else {}
-        if not found:
-            raise ConfigError(f"{path} is neither a version folder (with saved_model.pb) nor holds any")
-        path = found[max(found)]
-    return path.absolute()
 
 
 def job_of(folder: Path, tolerance: float | None = None, min_cosine: float | None = None) -> verify.Job:

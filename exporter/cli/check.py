@@ -19,7 +19,7 @@ from rich.table import Table
 
 from .. import check as rules
 from .. import manifest as manifests
-from ..bundle import size_of
+from ..bundle import size_of, version_folder
 from ..contenthash import content_hash
 from ..opsets import NEWEST, RELEASES
 from ..tensorbundle import CorruptIndex
@@ -53,7 +53,7 @@ def check(path: Path, target_serving: str, as_json: bool) -> None:
     Example:
       rawbert check models/minilm --target-serving 2.16
     """
-    folder = rules.version_folder(path)
+    folder = version_folder(path)
     findings = rules.check(folder, target_serving)
     errors = sum(finding.level == "error" for finding in findings)
     if as_json:
@@ -87,7 +87,7 @@ def inspect(path: Path, as_json: bool) -> None:
     Example:
       rawbert inspect models/minilm
     """
-    folder = rules.version_folder(path)
+    folder = version_folder(path)
     graphs, findings = rules.read(folder)
     if not graphs:
         raise click.ClickException(_printable(findings[0].message) if findings else f"{folder}: no graph in it")

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .. import manifest, reverify
+from ..bundle import version_folder
 from ..errors import ConfigError
 from ..verify import Job, Report
 from .common import failing, prepare
@@ -74,7 +75,9 @@ def verify(
             raise ConfigError("a server is compared with the answers kept at the export: leave --source out")
         if label and version is not None:
             raise ConfigError("give --version or --label, not both")
-        folder = reverify.version_folder(path)
+        folder = version_folder(path).absolute()
+        if not (folder / "saved_model.pb").is_file():
+            raise ConfigError(f"{path} is neither a version folder (with saved_model.pb) nor holds any")
         if tf32:
             tolerance, min_cosine = tolerance or reverify.TF32[0], min_cosine or reverify.TF32[1]
         job = reverify.job_of(folder, tolerance, min_cosine)

@@ -16,6 +16,7 @@ import graphs
 import pytest
 from rawbert.exporter import check as rules
 from rawbert.exporter import contenthash, opsets
+from rawbert.exporter.bundle import version_folder
 
 RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
 
@@ -48,6 +49,38 @@ def test_what_is_found(tmp_path: Path) -> None:
     assert "rest" not in kinds(
         graphs.write(graphs.chain("StringLower", dtype=7, output="y_bytes"), tmp_path / "h"), "note"
     )
+
+
+def test_xla_counts_where_a_signature_comes_to_it(tmp_path: Path) -> None:
+    model = graphs.load("half_plus_two")
+    graph = model.meta_graphs[0].graph_def
+    compiled = graph.library.function.add()
+    compiled.signature.name = "compiled"
+    compiled.attr["_XlaMustCompile"].b = True
+    aside = graph.node.add(name="aside", op="PartitionedCall")
+    aside.attr["f"].func.name = "compiled"
+    assert kinds(graphs.write(model, tmp_path / "aside")) == []
+    (wrapper,) = (each for each in graph.library.function if "signature_wrapper" in each.signature.name)
+    wrapper.node_def.add(name="within", op="PartitionedCall").attr["f"].func.name = "compiled"
+    assert kinds(graphs.write(model, tmp_path / "called")) == ["xla"]
+
+
+@pytest.mark.parametrize("side", ["inputs", "outputs"])
+def test_a_signature_that_names_a_tensor_which_the_graph_does_not_have(tmp_path: Path, side: str) -> None:
+    model = graphs.chain("Relu")
+    (info,) = getattr(model.meta_graphs[0].signature_def["serving_default"], side).values()
+    info.name = "gone:0"
+    assert kinds(graphs.write(model, tmp_path / side)) == ["signature"]
+
+
+def test_the_newest_version_is_the_one_that_a_server_would_load(tmp_path: Path) -> None:
+    graphs.write(graphs.chain("Relu"), tmp_path / "2")
+    assert version_folder(tmp_path) == tmp_path / "2"
+    (tmp_path / "10").mkdir()
+    assert kinds(version_folder(tmp_path)) == ["no-saved-model"]
+    for path in (tmp_path / "nowhere", tmp_path / "2" / "saved_model.pb", tmp_path / ("x" * 300)):
+        assert version_folder(path) == path
+        assert kinds(path)
 
 
 @pytest.mark.parametrize(
