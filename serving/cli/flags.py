@@ -40,6 +40,7 @@ _TYPES: dict[str, Any] = {
 }
 #: What differs on purpose, and why, is in docs/server.md.
 _DEFAULTS = {"max_num_load_retries": None}
+_HELP = {"port": "TCP port for gRPC; 0 takes one that is free."}
 
 
 def known_flags() -> list[dict[str, Any]]:
@@ -61,7 +62,7 @@ def model_server_flags(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.IntRange(0, 65535) if name == "port" else _TYPES[flag["type"]],
             default=_DEFAULTS.get(name, flag["default"]) if name not in _DEFAULTS else None,
             show_default=applied and flag["default"] not in (None, ""),
-            help=flag["help"],
+            help=_HELP.get(name, flag["help"]),
             hidden=not applied,
             expose_value=applied,
             callback=None if applied else _unapplied(flag),

@@ -49,7 +49,8 @@ STACK = {
     "listens on all, and so does this.)",
 )  # fmt: skip
 @click.option("--log_format", type=click.Choice(["text", "json"]), default="text", show_default=True,
-              help="How the log is written on standard error; json: one object a line.")  # fmt: skip
+              help="How the log is written on standard error; json: one object a line, but for lines of TensorFlow's "
+              "own C++ code.")  # fmt: skip
 @click.option("--version", is_flag=True, help="Print the version, and that of TensorFlow's, and end.")
 @click.pass_context
 def serve(context: click.Context, /, models: Path | None, log_format: str, version: bool, **flags: Any) -> None:

@@ -118,6 +118,22 @@ class ServerOptions:
     tensorflow_intra_op_parallelism: int = 0
     tensorflow_inter_op_parallelism: int = 0
 
+    @property
+    def parallelism(self) -> tuple[int, int]:
+        """Threads within an op, and ops at once; 0 leaves it to TensorFlow.
+
+        Raises:
+            Failure: INVALID_ARGUMENT; all three flags are given, which TensorFlow Serving refuses.
+        """
+        own = self.tensorflow_intra_op_parallelism, self.tensorflow_inter_op_parallelism
+        if all(own) and self.tensorflow_session_parallelism:
+            raise _invalid(
+                "give --tensorflow_session_parallelism, or --tensorflow_intra_op_parallelism and "
+                "--tensorflow_inter_op_parallelism, not all"
+            )
+        # With one of the two the other is not taken from the flag for both, as there.
+        return own if any(own) else (self.tensorflow_session_parallelism,) * 2
+
 
 def parse_models(config: Any) -> dict[str, ModelSettings]:
     """The models of a ModelServerConfig message or of its text, by name.

@@ -202,9 +202,9 @@ class EmbeddedServer:
 
     def _replace(self, config: Any) -> None:
         models = parse_models(config)
-        for name, settings in models.items():
+        for name in sorted(models.keys() - self._manager.configured()):
             try:
-                newest_version(settings.base_path)
+                newest_version(models[name].base_path)
             except BasePathError as error:
                 # TensorFlow Serving lets the call wait for a version, and all later ones behind it.
                 raise Failure(grpc.StatusCode.FAILED_PRECONDITION, f"model {name}: {error}") from error

@@ -104,6 +104,11 @@ class Manager:
             )
             raise Failure(grpc.StatusCode.UNKNOWN, f"{len(broken)} model(s) did not become available: {{{listed}}}")
 
+    def configured(self) -> set[str]:
+        """Names of the models that are served, or would be."""
+        with self._changed:
+            return set(self._models)
+
     def failed(self) -> list[Path]:
         """Folders of the versions that could not be loaded."""
         with self._changed:

@@ -44,13 +44,7 @@ class Model:
         threads = batching.threads if batching else None
         if batching and options.enable_per_model_batching_parameters:
             batching = _own_batching(folder)
-        session = options.tensorflow_session_parallelism
-        self._saved = SavedModel(
-            folder,
-            options.saved_model_tags.split(","),
-            options.tensorflow_intra_op_parallelism or session,
-            options.tensorflow_inter_op_parallelism or session,
-        )
+        self._saved = SavedModel(folder, options.saved_model_tags.split(","), *options.parallelism)
         self.signatures: Mapping[str, Any] = self._saved.signatures
         # Each run takes what it can of the cores: many at once only take memory.
         self._turns = threading.Semaphore(max(8, 4 * (os.cpu_count() or 1)))

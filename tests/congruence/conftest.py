@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,43 +15,81 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))  # toy_models, wi
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--model-server", metavar="PATH", help="a tensorflow_model_server program")
-    parser.addoption("--server-address", metavar="HOST:PORT", help="a running server of the models of servers.py")
+    parser.addoption("--server-address", metavar="HOST:PORT", help="a server of the models that servers.py writes")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "row(section, text): words of docs/tensorflow-serving.md that a case is held to")
+    config.addinivalue_line("markers", "unsourced: no case itself")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every case says where its expectation comes from, and the page says so."""
+    import cases
+
+    sections = cases.sections()
+    for item in items:
+        if item.path.parent != Path(__file__).parent or item.get_closest_marker("unsourced"):
+            continue
+        mark = item.get_closest_marker("row")
+        if mark is None or mark.args[1] not in sections.get(mark.args[0], ""):
+            found = f"{mark.args} is not in docs/tensorflow-serving.md" if mark else "it names no row"
+            raise pytest.UsageError(f"{item.nodeid}: {found}")
 
 
 @pytest.fixture(scope="session")
-def program(request: pytest.FixtureRequest) -> str | None:
-    """The server program; ``None`` is rawbert serve."""
-    if request.config.getoption("--server-address", None):
+def target(request: pytest.FixtureRequest) -> Any:
+    import servers
+
+    option = request.config.getoption
+    return servers.Target.of(option("--model-server", None), option("--server-address", None))
+
+
+@pytest.fixture(scope="session")
+def program(target: Any) -> Any:
+    """The same, for cases that start servers of their own."""
+    if target.address:
         pytest.skip("this case starts a server of its own")
-    found: str | None = request.config.getoption("--model-server", None)
-    return found
+    return target
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import servers
+def paths(tiny_bundle: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The base paths of base_paths.py."""
+    import base_paths
 
-    return servers.write_models(tmp_path_factory.mktemp("congruence"))
+    return base_paths.write(tmp_path_factory.mktemp("congruence"), tiny_bundle.path)
 
 
 @pytest.fixture(scope="session")
-def plain(request: pytest.FixtureRequest, models: Path) -> Iterator[Any]:
+def plain(target: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     """Calls to a server of all models, not batched; what it serves is not changed."""
+    import base_paths
     import servers
 
-    address = request.config.getoption("--server-address", None)
-    if address:
-        yield servers.Calls(address)
+    if target.address:
+        with servers.Calls(target.address, target.rawbert) as calls:
+            yield calls
         return
-    with servers.running(request.config.getoption("--model-server", None), *servers.plain_flags(models)) as calls:
+    with servers.running(target, *base_paths.plain_flags(request.getfixturevalue("paths"))) as calls:
         yield calls
 
 
 @pytest.fixture(scope="session")
-def batched(program: str | None, models: Path) -> Iterator[Any]:
-    """The same, batched: at most 4 rows, after 50 ms."""
+def batched(program: Any, paths: Path) -> Iterator[Any]:
+    """The same, batched by a parameters file: at most 4 rows, after 50 ms. Answers stand in tensor_content."""
+    import base_paths
     import servers
 
-    flags = [*servers.plain_flags(models), *servers.batched_flags(models)]
-    with servers.running(program, *flags) as calls:
+    with servers.running(program, *base_paths.batched_flags(paths)) as calls:
         yield calls
+
+
+@pytest.fixture(scope="session")
+def golden(data: Path) -> tuple[list[str], list[list[int]], dict[str, Any]]:
+    """Texts, their token ids, and vectors by the name of a pooling, of the model that the bundle was made from."""
+    import numpy as np
+
+    cases = json.loads((data / "tiny_pooling_golden.json").read_text())["cases"]
+    arrays = np.load(data / "tiny_pooling_golden.npz")
+    return [case["text"] for case in cases], [case["input_ids"] for case in cases], dict(arrays)

@@ -1,7 +1,12 @@
-"""The models that the cases ask for, the servers that have them, and calls by the official stubs."""
+"""Server programs, and calls to them by the official stubs.
+
+``python tests/congruence/servers.py FOLDER`` writes the models and prints the flags for a server of one's own.
+"""
 
 from __future__ import annotations
 
+import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -9,137 +14,180 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
-import toy_models
 
 RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()", "serve", "--host=127.0.0.1"]
 
 
-def write_models(root: Path) -> Path:
-    """Base paths ``text`` (versions 1 and 2, told apart by their scale) and ``arithmetic`` (version 5)."""
-    for version in (1, 2):
-        toy_models.save_text_model(root / "text" / str(version), scale=float(version))
-    toy_models.save_arithmetic_model(root / "arithmetic" / "5")
-    (root / "models.config").write_text(f"model_config_list {{ {text_config(root)} {arithmetic_config(root)} }}")
-    (root / "batching").write_text("max_batch_size { value: 4 } batch_timeout_micros { value: 50000 }")
-    return root
+@dataclass(frozen=True)
+class Target:
+    """What the cases are held to: a program that they start, or the server at an address.
+
+    The two servers differ in places on purpose (docs/server.md): there a case asks ``rawbert``.
+    """
+
+    command: list[str]
+    rawbert: bool
+    address: str = ""
+
+    @classmethod
+    def of(cls, program: str | None, address: str | None) -> Target:
+        """By the options of the command line; rawbert serve without either."""
+        if address:
+            with grpc.insecure_channel(address) as channel:
+                method = channel.unary_unary("/tensorflow.serving.PredictionService/Classify")
+                try:
+                    method(b"", timeout=30)
+                except grpc.RpcError as error:
+                    return cls([], "rawbert" in error.details(), address)
+            raise AssertionError("an empty Classify request was answered")
+        if not program:
+            return cls(RAWBERT, True)
+        shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
+        return cls([program], "TensorFlow ModelServer" not in shown)
 
 
-def text_config(root: Path, labels: str = "", policy: str = "all {}") -> str:
-    labels = labels or 'version_labels { key: "stable" value: 1 } version_labels { key: "canary" value: 2 }'
-    return (
-        f'config {{ name: "text" base_path: "{root}/text" model_platform: "tensorflow" '
-        f"model_version_policy {{ {policy} }} {labels} }}"
-    )
+class Started:
+    """A server program that was started."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Any) -> None:
+        self.process, self.port, self._log = process, port, log
+
+    def output(self) -> str:
+        """What it wrote. Of what TensorFlow Serving says some goes to one stream, some to the other."""
+        return os.pread(self._log.fileno(), 2**24, 0).decode(errors="replace")
+
+    def listens(self) -> bool:
+        """Whether its port is open: TensorFlow Serving opens it when the models are loaded."""
+        with socket.socket() as probe:
+            return not probe.connect_ex(("127.0.0.1", self.port))
+
+    def wait(self, seconds: float = 120) -> int:
+        """Its exit status."""
+        return self.process.wait(seconds)
 
 
-def arithmetic_config(root: Path) -> str:
-    return f'config {{ name: "arithmetic" base_path: "{root}/arithmetic" model_platform: "tensorflow" }}'
-
-
-def plain_flags(root: Path) -> list[str]:
-    return [
-        f"--model_config_file={root}/models.config",
-        "--allow_version_labels_for_unavailable_models=true",
-        "--enable_grpc_healthcheck_service=true",
-        "--max_num_load_retries=0",
-        "--enable_model_warmup=false",  # There are no records; it spares rawbert serve its trial runs.
-        "--grpc_max_threads=32",
-    ]
-
-
-def batched_flags(root: Path) -> list[str]:
-    return ["--enable_batching=true", f"--batching_parameters_file={root}/batching"]
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
 
 
 @contextmanager
-def started(program: str | None, *flags: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """The process and its port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [program] if program else RAWBERT
+def started(target: Target, *flags: str, port: int | None = None) -> Iterator[Started]:
+    """The program, on a free port or this one, with ``--name=value`` flags of tensorflow_model_server alone."""
+    port = port or free_port()
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen([*command, f"--port={port}", *flags], stdout=log, stderr=log)
+        # The tests quieten TensorFlow; what tensorflow_model_server says on its way is part of the cases.
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"}
+        command = [*target.command, f"--port={port}", *flags]
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        server = Started(process, port, log)
         try:
-            yield process, port
+            yield server
         finally:
             process.kill()
             process.wait()
-            log.seek(0)
-            sys.stderr.write(log.read().decode(errors="replace"))
+            sys.stderr.write(server.output())
 
 
 @contextmanager
-def running(program: str | None, *flags: str) -> Iterator[Calls]:
+def running(target: Target, *flags: str) -> Iterator[Calls]:
     """Calls to a server that has loaded its models."""
-    with started(program, *flags) as (process, port):
+    with started(target, *flags) as server:
         end = time.monotonic() + 180
-        while True:
-            assert process.poll() is None, "the server did not start"
-            with socket.socket() as probe:
-                if not probe.connect_ex(("127.0.0.1", port)):
-                    break
+        while not server.listens():
+            assert server.process.poll() is None, "the server did not start"
             assert time.monotonic() < end
-            time.sleep(0.1)
-        yield Calls(f"127.0.0.1:{port}")
+            time.sleep(0.05)
+        with Calls(f"127.0.0.1:{server.port}", target.rawbert, server) as calls:
+            yield calls
 
 
 class Calls:
     """Calls to one server."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, rawbert: bool, server: Started | None = None) -> None:
         from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+        self.address, self.rawbert, self.server = address, rawbert, server
         self.channel = grpc.insecure_channel(address)
         self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
         self.model = model_service_pb2_grpc.ModelServiceStub(self.channel)
 
-    def predict(self, request: Any) -> Any:
-        return self.prediction.Predict(request, timeout=30)
+    def __enter__(self) -> Calls:
+        return self
 
-    def embed(self, *texts: bytes, **spec: Any) -> tuple[int, list[list[float]]]:
-        """Version that answered, and a vector a text."""
+    def __exit__(self, *_: object) -> None:
+        self.channel.close()
+
+    def predict(self, request: Any, timeout: float = 30) -> Any:
+        return self.prediction.Predict(request, timeout=timeout)
+
+    def together(self, *requests: Any, timeout: float = 30) -> list[Any]:
+        """Calls at the same time: of each its answer, or the error that it ended with."""
+        futures = [self.prediction.Predict.future(each, timeout=timeout) for each in requests]
+        return [future.exception() or future.result() for future in futures]
+
+    def array(self, model: str, signature: str, output: str, inputs: dict[str, Any], **spec: Any) -> Any:
+        """An output of a call, as an array."""
         import tensorflow as tf
 
-        answer = self.predict(request("text", "embed", {"text": np.array(texts, object)}, **spec))
-        return answer.model_spec.version.value, tf.make_ndarray(answer.outputs["embedding"]).tolist()
+        return tf.make_ndarray(self.predict(request(model, signature, inputs, **spec)).outputs[output])
+
+    def half(self, model: str = "half", **spec: Any) -> int:
+        """The version that answers x = 4, by what it answers, and by what it says."""
+        answer = self.predict(request(model, "", {"x": np.float32([[4]])}, **spec))
+        version: int = answer.model_spec.version.value
+        assert list(answer.outputs["y"].float_val) == [2 + version]
+        return version
 
     def status(self, model: str, version: int | None = None) -> list[tuple[int, int, int]]:
         """Version, state and error code of each version."""
+        return [(each.version, each.state, each.status.error_code) for each in self.statuses(model, version)]
+
+    def statuses(self, model: str, version: int | None = None, label: str = "") -> Any:
         from tensorflow_serving.apis import get_model_status_pb2
 
         asked = get_model_status_pb2.GetModelStatusRequest()
         asked.model_spec.name = model
         if version is not None:
             asked.model_spec.version.value = version
-        answer = self.model.GetModelStatus(asked, timeout=30)
-        return [(each.version, each.state, each.status.error_code) for each in answer.model_version_status]
+        if label:
+            asked.model_spec.version_label = label
+        return self.model.GetModelStatus(asked, timeout=30).model_version_status
 
-    def metadata(self, model: str, *fields: str, version: int | None = None) -> tuple[int, Any]:
-        """Version that answered, and its signatures."""
+    def available(self, model: str) -> list[int]:
+        """The versions that are AVAILABLE, the largest first."""
+        return [each.version for each in self.statuses(model) if each.state == 30]
+
+    def metadata(self, model: str, *fields: str, **spec: Any) -> tuple[Any, Any]:
+        """The ModelSpec of an answer, and its signatures."""
         from tensorflow_serving.apis import get_model_metadata_pb2
 
         asked = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=fields)
-        asked.model_spec.name = model
-        if version is not None:
-            asked.model_spec.version.value = version
+        _specify(asked.model_spec, model, **spec)
         answer = self.prediction.GetModelMetadata(asked, timeout=30)
         signatures = get_model_metadata_pb2.SignatureDefMap()
         assert answer.metadata["signature_def"].Unpack(signatures)
-        return answer.model_spec.version.value, signatures.signature_def
+        return answer.model_spec, signatures.signature_def
 
-    def reload(self, *configs: str) -> None:
+    def reload(self, *configs: str, timeout: float = 60) -> None:
+        """Replace the configuration by these entries of a model_config_list."""
+        self.reload_text(f"config {{ model_config_list {{ {' '.join(configs)} }} }}", timeout)
+
+    def reload_text(self, text: str, timeout: float = 60) -> None:
         from google.protobuf import text_format
         from tensorflow_serving.apis import model_management_pb2
 
-        text = f"config {{ model_config_list {{ {' '.join(configs)} }} }}"
         asked = text_format.Parse(text, model_management_pb2.ReloadConfigRequest())
-        self.model.HandleReloadConfigRequest(asked, timeout=60)
+        self.model.HandleReloadConfigRequest(asked, timeout=timeout)
 
 
 def request(model: str, signature: str, inputs: dict[str, Any], outputs: Any = (), **spec: Any) -> Any:
@@ -148,15 +196,27 @@ def request(model: str, signature: str, inputs: dict[str, Any], outputs: Any = (
     from tensorflow_serving.apis import predict_pb2
 
     asked = predict_pb2.PredictRequest(output_filter=outputs)
-    asked.model_spec.name = model
+    _specify(asked.model_spec, model, **spec)
     asked.model_spec.signature_name = signature
-    if "version" in spec:
-        asked.model_spec.version.value = spec["version"]
-    if "label" in spec:
-        asked.model_spec.version_label = spec["label"]
     for name, value in inputs.items():
         if isinstance(value, bytes):
             asked.inputs[name].MergeFromString(value)
         else:
             asked.inputs[name].CopyFrom(tf.make_tensor_proto(value))
     return asked
+
+
+def _specify(spec: Any, model: str, version: int | None = None, label: str | None = None) -> None:
+    spec.name = model
+    if version is not None:
+        spec.version.value = version
+    if label is not None:
+        spec.version_label = label
+
+
+if __name__ == "__main__":
+    import base_paths
+
+    root = Path(sys.argv[1]).absolute()
+    base_paths.write(root)
+    print("tensorflow_model_server --port=8500", *map(shlex.quote, base_paths.plain_flags(root)), sep=" \\\n  ")

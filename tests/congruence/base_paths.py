@@ -1,0 +1,203 @@
+"""The models that the cases ask for: tiny ones, whose every answer can be worked out by hand.
+
+``save_half_plus`` makes what TensorFlow Serving's own tests use (its saved_model_half_plus_two.py), as a graph of
+TensorFlow 1: quick to write and to load, so it stands for any model where only the version counts.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+_TESTS = Path(__file__).parents[1]
+
+#: Below assets.extra of a version folder.
+WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
+
+
+def write(root: Path, bundle: Path | None = None) -> Path:
+    """Write base paths and files of flags.
+
+    ``half`` (versions 1 and 2), ``text``, ``arithmetic`` (version 5), ``batchable``, and ``bundle``: what rawbert
+    exports of tests/data/tiny_bert, which is exported now if it is not given. In ``models.config`` half has the labels
+    stable and canary.
+    """
+    sys.path[:0] = [str(_TESTS), str(_TESTS / "serving")]
+    import toy_models
+
+    for version in (1, 2):
+        save_half_plus(root / "half" / str(version), version)
+    toy_models.save_text_model(root / "text" / "1")
+    # Nothing reads it: warmup is off where the text model is served.
+    (root / "text" / "1" / WARMUP).parent.mkdir()
+    (root / "text" / "1" / WARMUP).write_bytes(b"no TFRecord file at all")
+    toy_models.save_arithmetic_model(root / "arithmetic" / "5")
+    save_batchable(root / "batchable" / "1")
+    shutil.copytree(bundle or _exported(root / "scratch"), root / "bundle" / "1")
+    labels = 'version_labels { key: "stable" value: 1 } version_labels { key: "canary" value: 2 }'
+    models = [
+        config(root, "half", "all {}", labels),
+        *(config(root, name) for name in ("text", "arithmetic", "batchable")),
+    ]
+    (root / "batched.config").write_text(f"model_config_list {{ {' '.join(models)} }}")
+    models.append(config(root, "bundle"))
+    (root / "models.config").write_text(f"model_config_list {{ {' '.join(models)} }}")
+    (root / "batching").write_text("max_batch_size { value: 4 } batch_timeout_micros { value: 50000 }")
+    return root
+
+
+def _exported(scratch: Path) -> Path:
+    from exports import exported
+
+    data = _TESTS / "data"
+    shutil.copytree(data / "tiny_bert", scratch / "composed")
+    shutil.copytree(data / "tiny_pooling" / "mean_dense_normalize", scratch / "composed", dirs_exist_ok=True)
+    path: Path = exported(scratch / "composed", scratch).path
+    return path
+
+
+def config(root: Path, name: str, policy: str = "", labels: str = "", base_path: str = "") -> str:
+    """An entry of a model_config_list."""
+    policy = f"model_version_policy {{ {policy} }} " if policy else ""
+    return (
+        f'config {{ name: "{name}" base_path: "{base_path or root / name}" model_platform: "tensorflow" '
+        f"{policy}{labels} }}"
+    )
+
+
+#: Whatever a case waits for shall fail once and come soon.
+QUICK = ["--max_num_load_retries=0", "--file_system_poll_wait_seconds=1"]
+
+
+def plain_flags(root: Path) -> list[str]:
+    """A server of all models, not batched."""
+    return [
+        *QUICK,
+        f"--model_config_file={root}/models.config",
+        "--allow_version_labels_for_unavailable_models=true",
+        "--enable_grpc_healthcheck_service=true",
+        "--enable_model_warmup=false",
+        "--enable_per_model_batching_parameters=true",  # Nothing without --enable_batching.
+        "--grpc_max_threads=8",
+    ]
+
+
+def batched_flags(root: Path) -> list[str]:
+    """A server of all models but the bundle, batched, which writes tensor_content."""
+    return [
+        *QUICK,
+        f"--model_config_file={root}/batched.config",
+        "--allow_version_labels_for_unavailable_models=true",
+        "--enable_model_warmup=false",
+        "--enable_batching=true",
+        f"--batching_parameters_file={root}/batching",
+        "--enable_serialization_as_tensor_content=true",
+        "--grpc_max_threads=32",
+    ]
+
+
+def publish(source: Path, base: Path, name: str, change: Any = None) -> Path:
+    """Put a version into a base path by a rename, as it must be done: it is there at once, and changed before."""
+    base.mkdir(parents=True, exist_ok=True)
+    hidden = base / f".new{name}"
+    shutil.copytree(source, hidden)
+    if change:
+        change(hidden)
+    return hidden.rename(base / name)
+
+
+def save_half_plus(folder: Path, plus: float = 2.0) -> None:
+    """Write ``y = x / 2 + plus``: signatures serving_default, regress_x_to_y and classify_x_to_y.
+
+    The last two take serialised Examples with a feature ``x``, as Regress and Classify do.
+    """
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        half, add = v1.Variable(0.5, use_resource=False), v1.Variable(float(plus), use_resource=False)
+        examples = v1.placeholder(tf.string, [None], "tf_example")
+        parsed = tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([1], tf.float32)})
+        x = tf.identity(parsed["x"], name="x")
+        y = tf.add(half * x, add, name="y")
+        session.run(v1.global_variables_initializer())
+        _save(session, folder, {
+            "serving_default": ({"x": x}, {"y": y}, "tensorflow/serving/predict"),
+            "regress_x_to_y": ({"inputs": examples}, {"outputs": y}, "tensorflow/serving/regress"),
+            "classify_x_to_y": ({"inputs": examples}, {"scores": y}, "tensorflow/serving/classify"),
+        })  # fmt: skip
+
+
+def save_batchable(folder: Path) -> None:
+    """Write a model that shows how its calls are batched; each signature takes ``x``, float32 ``[batch]``.
+
+    ``rows``: the size of the batch, in each row. ``total``: a sum, which has no rows. ``first``: the first row alone.
+    ``inner``: takes and gives ``[batch, any]``. ``slow``: takes ``x[0]`` matrix products to give ``[1]``. ``word``:
+    takes strings; the place of each in assets/vocab.txt, which is read when the model is loaded. ``same``: strings.
+    """
+    import tensorflow as tf
+
+    vocabulary = folder.parent / "vocab.txt"
+    vocabulary.parent.mkdir(parents=True, exist_ok=True)
+    vocabulary.write_text("zero\none\n")
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [None], "x")
+        inner = v1.placeholder(tf.float32, [None, None], "inner")
+        words = v1.placeholder(tf.string, [None], "words")
+        count = tf.shape(x)[0]
+        table = tf.lookup.StaticHashTable(
+            tf.lookup.TextFileInitializer(
+                str(vocabulary),
+                tf.string,
+                tf.lookup.TextFileIndex.WHOLE_LINE,
+                tf.int64,
+                tf.lookup.TextFileIndex.LINE_NUMBER,
+            ),
+            -1,
+        )
+        start = tf.eye(64) * 0.5
+        product = tf.while_loop(
+            lambda at, _: at < x[0], lambda at, value: (at + 1, tf.linalg.matmul(value, value) + start), [0.0, start]
+        )[1]
+        outputs: dict[str, tuple[Any, Any]] = {
+            "rows": (x, tf.fill([count], tf.cast(count, tf.float32))),
+            "total": (x, tf.reduce_sum(x)),
+            "first": (x, x[:1]),
+            "inner": (inner, inner * 2),
+            "slow": (x, product[:1, 0]),
+            "word": (words, table.lookup(words)),
+            "same": (words, tf.identity(words)),
+        }
+        _save(
+            session,
+            folder,
+            {name: ({"x": x}, {"y": y}, "tensorflow/serving/predict") for name, (x, y) in outputs.items()},
+            v1.tables_initializer(),
+        )
+    vocabulary.unlink()
+
+
+def _save(session: Any, folder: Path, signatures: dict[str, Any], init_op: Any = None) -> None:
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    builder = v1.saved_model.Builder(str(folder))
+    info = v1.saved_model.build_tensor_info
+    builder.add_meta_graph_and_variables(
+        session,
+        ["serve"],
+        {
+            name: v1.saved_model.build_signature_def(
+                {key: info(value) for key, value in inputs.items()},
+                {key: info(value) for key, value in outputs.items()},
+                method,
+            )
+            for name, (inputs, outputs, method) in signatures.items()
+        },
+        assets_collection=v1.get_collection(v1.GraphKeys.ASSET_FILEPATHS),
+        main_op=init_op,
+    )
+    builder.save()

@@ -1,0 +1,66 @@
+"""Servers that are wrong on purpose: rawbert serve with one fault.
+
+``python tests/congruence/faults.py FAULT --port=8500 ...`` is such a server.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+
+def _wrap(target: Any, name: str, change: Callable[[Any], Any]) -> Callable[[pytest.MonkeyPatch], None]:
+    return lambda patch: patch.setattr(target, name, change(getattr(target, name)))
+
+
+def faults() -> dict[str, Callable[[pytest.MonkeyPatch], None]]:
+    """Fault -> what brings it about."""
+    import grpc
+    from rawbert.serving.server import batching, failure, lifecycle, registry, service, tensors
+
+    def wrong_code(original: Any) -> Any:
+        return lambda message: failure.Failure(grpc.StatusCode.UNKNOWN, message)
+
+    def smallest(original: Any) -> Any:
+        return lambda self, model, version, label: original(
+            self,
+            model,
+            min(self._servables.get(model, {}), default=None) if version is label is None else version,
+            label,
+        )
+
+    return {
+        "a wrong code": _wrap(registry, "_absent", wrong_code),
+        "a wrong message": _wrap(service, "_invalid", lambda f: lambda _: f("bad")),
+        "the smallest version": _wrap(registry.Registry, "_find", smallest),
+        "labels ignored": _wrap(registry.Registry, "_find", lambda f: lambda self, m, v, label: f(self, m, v, None)),
+        "an output filter ignored": _wrap(service, "_outputs", lambda f: lambda signature, _: f(signature, ())),
+        "rows in another order": _wrap(
+            tensors, "encode_into", lambda f: lambda t, v, c=False: f(t, v[::-1] if v.ndim else v, c)
+        ),
+        "always tensor_content": _wrap(tensors, "encode_into", lambda f: lambda t, v, c=False: f(t, v, True)),
+        "states in another order": _wrap(
+            registry.Registry, "status", lambda f: lambda self, m, v=None: f(self, m, v)[::-1]
+        ),
+        "metadata of another version": _wrap(
+            service.PredictionService,
+            "_metadata",
+            lambda f: lambda self, r: (r.model_spec.ClearField("version"), f(self, r))[1],
+        ),
+        "never batched": _wrap(batching.Batcher, "run", lambda f: lambda self, s, t: self._run(s, t.inputs, t.outputs)),
+        "new versions unseen": _wrap(
+            lifecycle.Manager, "_look", lambda f: lambda self, m, g: f(self, m, g) if self._done < g else None
+        ),
+    }
+
+
+if __name__ == "__main__":
+    fault = sys.argv.pop(1)
+    faults()[fault](pytest.MonkeyPatch())
+    sys.argv[1:1] = ["serve", "--host=127.0.0.1"] if sys.argv[1:] != ["--version"] else ["serve"]
+    from rawbert.serving.cli import main
+
+    main()

@@ -1,0 +1,78 @@
+"""The cases notice servers that are wrong on purpose."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import base_paths
+import faults
+import grpc
+import pytest
+import servers
+import test_congruence_batching as batching
+import test_congruence_encoding as encoding
+import test_congruence_predict as predict
+import test_congruence_status as status
+import test_congruence_versions as versions
+
+pytestmark = pytest.mark.unsourced
+
+#: Fault -> the case that notices it.
+CASES: dict[str, Callable[..., None]] = {
+    "a wrong code": partial(predict.test_refused, name="model"),
+    "a wrong message": partial(predict.test_refused, name="dtype"),
+    "the smallest version": predict.test_unversioned,
+    "labels ignored": predict.test_labels,
+    "an output filter ignored": predict.test_an_output_filter,
+    "rows in another order": partial(predict.test_answered, name="no signature name"),
+    "always tensor_content": partial(encoding.test_the_field_of_the_dtype, dtype="float32"),
+    "states in another order": status.test_states_of_a_model,
+    "metadata of another version": status.test_metadata_of_the_version_asked_for,
+    "never batched": batching.test_callers_share_a_batch,
+    "new versions unseen": versions.walk_through_versions,
+}
+
+
+@pytest.mark.parametrize("fault", CASES)
+def test_a_wrong_server_is_noticed(paths: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    from rawbert.serving.server import EmbeddedServer
+
+    case, arguments = CASES[fault], {}
+    flags: dict[str, Any] = {"model_config_file": str(paths / "batched.config")}
+    if fault == "never batched":
+        flags |= {"enable_batching": True, "batching_parameters_file": str(paths / "batching")}
+    if fault == "new versions unseen":
+        monkeypatch.setattr(versions, "until", partial(versions.until, seconds=2.5))
+        base = base_paths.publish(paths / "half" / "1", tmp_path / "half", "1").parent
+        flags, arguments = {"model_name": "half", "base_path": base}, {"paths": paths, "base": base}
+    faults.faults()[fault](monkeypatch)
+    with (
+        EmbeddedServer(**flags, enable_model_warmup=False, allow_version_labels_for_unavailable_models=True) as server,
+        servers.Calls(server.address, rawbert=True) as calls,
+        pytest.raises((AssertionError, pytest.fail.Exception, grpc.RpcError)),
+    ):
+        case(calls, **arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", CASES)
+def test_a_wrong_program_is_noticed(tmp_path: Path, fault: str) -> None:
+    """The same, as people run the suite: on a program, of which they know nothing."""
+    program = tmp_path / "server"
+    program.write_text(f"#!/bin/sh\nexec '{sys.executable}' '{faults.__file__}' '{fault}' \"$@\"\n")
+    program.chmod(0o755)
+    result = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--tb=short"),
+            *("--deselect", f"{Path(__file__).name}", str(Path(__file__).parent), f"--model-server={program}"),
+        ],
+        capture_output=True, text=True, check=False, timeout=580, cwd=Path(__file__).parent, env={**os.environ},
+    )  # fmt: skip
+    assert result.returncode == 1, result.stdout
+    assert "1 failed" in result.stdout
