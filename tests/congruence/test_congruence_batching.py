@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import servers
 import toy_models
-from cases import END, INVALID, LOADING, Code, refused, row, until
+from cases import AVAILABLE, END, INVALID, LOADING, Code, refused, row, until
 
 
 def _rows(count: int, model: str = "batchable") -> Any:
@@ -235,6 +235,7 @@ def default(program: Any, paths: Path, tmp_path_factory: pytest.TempPathFactory)
     folder = base_paths.publish(paths / "batchable" / "1", root / "batchable", "1")
     (folder / "batching_params.pbtxt").write_text("max_batch_size { value: 2 }")
     base_paths.publish(paths / "half" / "1", root / "half", "1")
+    (root / "half" / "0").mkdir()
     configs = " ".join(base_paths.config(root, name) for name in ("batchable", "half"))
     (root / "models.config").write_text(f"model_config_list {{ {configs} }}")
     flags = [
@@ -259,6 +260,12 @@ def test_batching_without_parameters(default: Any) -> None:
 def test_a_file_without_its_flag(default: Any) -> None:
     calls, _ = default
     assert _sizes(calls, 5) == [5]
+
+
+@row("Start", "the newest version cannot be loaded, or, with other policies than `latest`, any")
+def test_an_older_version_that_is_broken(default: Any) -> None:
+    calls, _ = default
+    assert calls.status("half") == [(1, AVAILABLE, 0)]
 
 
 @row("Loading", "While attempts go on it is LOADING, without a message")

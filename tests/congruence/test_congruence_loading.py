@@ -11,7 +11,7 @@ import base_paths
 import numpy as np
 import pytest
 import servers
-from cases import AVAILABLE, END, Code, row, until
+from cases import AVAILABLE, END, Code, refusal, row, until
 
 
 def _cut(name: str) -> Callable[[Path], Any]:
@@ -75,54 +75,53 @@ _GOOD = ("", {"x": np.float32([[4]])})
 _ONE = ("", {"x": np.float32([4])})
 
 #: Name -> (words of the page, the model that is changed, the change, error code, words of the message).
-BROKEN: dict[str, tuple[str, str, Callable[[Path], Any], tuple[int, ...], str]] = {
+BROKEN: dict[str, tuple[str, str, Callable[[Path], Any], int, str]] = {
     "no saved_model.pb": (
-        "no saved_model.pb", "half/1", _without("saved_model.pb"), (5,),
+        "no saved_model.pb", "half/1", _without("saved_model.pb"), 5,
         "does not appear to contain a SavedModel bundle",
     ),
-    # rawbert serve says 15, as of garbage: the loader that it has does not tell them apart.
-    "saved_model.pb cut": ("saved_model.pb cut short", "half/1", _cut("saved_model.pb"), (11, 15), ""),
-    "saved_model.pb empty": ("saved_model.pb empty", "half/1", _with("saved_model.pb", b""), (5,), ""),
+    "saved_model.pb cut": ("saved_model.pb cut short", "half/1", _cut("saved_model.pb"), 11, ""),
+    "saved_model.pb empty": ("saved_model.pb empty", "half/1", _with("saved_model.pb", b""), 5, ""),
     "saved_model.pb garbage": (
-        "saved_model.pb garbage", "half/1", _with("saved_model.pb", b"garbage " * 50), (15,), "saved_model.pb",
+        "saved_model.pb garbage", "half/1", _with("saved_model.pb", b"garbage " * 50), 15, "saved_model.pb",
     ),
     # Which words stand around the file's name depends on the loader.
-    "shard missing": ("a shard of variables missing", "half/1", _without(_SHARD), (5,), _SHARD.rpartition("/")[2]),
-    "shard cut": ("a shard cut short", "half/1", _cut(_SHARD), (11,), "Read less bytes than requested"),
+    "shard missing": ("a shard of variables missing", "half/1", _without(_SHARD), 5, _SHARD.rpartition("/")[2]),
+    "shard cut": ("a shard cut short", "half/1", _cut(_SHARD), 11, "Read less bytes than requested"),
     "asset missing": (
-        "an asset missing", "batchable/1", _without("assets/vocab.txt"), (5,),
+        "an asset missing", "batchable/1", _without("assets/vocab.txt"), 5,
         "assets/vocab.txt; No such file or directory",
     ),
-    "unknown op": ("an op that is unknown", "half/1", _renamed(b"ParseExample"), (5,), "Op type not registered"),
+    "unknown op": ("an op that is unknown", "half/1", _renamed(b"ParseExample"), 5, "Op type not registered"),
     "unknown op, warmup": (
         "a record that fails makes the load fail", "arithmetic/5",
-        _then(_renamed(b"MatMul"), _records(("slow", {"steps": np.int32([1])}))), (5,), "Op type not registered",
+        _then(_renamed(b"MatMul"), _records(("slow", {"steps": np.int32([1])}))), 5, "Op type not registered",
     ),
     "warmup of an unknown signature": (
-        "an unknown signature", "arithmetic/5", _records(_ONE, ("nope", {})), (9,),
+        "an unknown signature", "arithmetic/5", _records(_ONE, ("nope", {})), 9,
         'Serving signature key "nope" not found.',
     ),
     "warmup of another dtype": (
-        "another dtype or input name", "arithmetic/5", _records(("", {"x": np.int32([4])})), (3,),
+        "another dtype or input name", "arithmetic/5", _records(("", {"x": np.int32([4])})), 3,
         "Expects arg[0] to be float but int32 is provided",
     ),
     "warmup of another input": (
-        "another dtype or input name", "arithmetic/5", _records(("", {"z": np.float32([4])})), (3,),
+        "another dtype or input name", "arithmetic/5", _records(("", {"z": np.float32([4])})), 3,
         "Signature input alias: x",
     ),
     "warmup that is no PredictionLog": (
-        "a record that is no PredictionLog", "half/1", _records(b"\xff\xff"), (3,), "Failed to parse warmup record",
+        "a record that is no PredictionLog", "half/1", _records(b"\xff\xff"), 3, "Failed to parse warmup record",
     ),
     "warmup that is no TFRecord file": (
-        "a file that is no TFRecord file", "half/1", _with(str(base_paths.WARMUP), b"no TFRecord file at all"), (15,),
+        "a file that is no TFRecord file", "half/1", _with(str(base_paths.WARMUP), b"no TFRecord file at all"), 15,
         "corrupted record at 0",
     ),
     "warmup cut": (
-        "cut short: DATA_LOSS", "half/1", _then(_records(*[_GOOD] * 3), _cut(str(base_paths.WARMUP))), (15,),
+        "cut short: DATA_LOSS", "half/1", _then(_records(*[_GOOD] * 3), _cut(str(base_paths.WARMUP))), 15,
         "truncated record",
     ),
     "1001 records": (
-        "1001 records", "half/1", _records(*[_GOOD] * 1001), (3,),
+        "1001 records", "half/1", _records(*[_GOOD] * 1001), 3,
         "Number of warmup records exceeds the maximum (1000) at",
     ),
 }  # fmt: skip
@@ -134,12 +133,14 @@ SOUND: dict[str, tuple[str, str, Callable[[Path], Any]]] = {
     "1000 records": ("exactly 1000 records", "half/1", _records(*[_GOOD] * 1000)),
 }
 
-#: What tensorflow_model_server takes, and rawbert serve does not: its trial run finds it.
-HIDDEN: dict[str, tuple[str, str, Callable[[Path], Any], str, Code]] = {
-    "unknown op in a function": ("an op that is unknown, in a function", "arithmetic/5", _renamed(b"MatMul"), "slow",
-                                 Code.NOT_FOUND),
-    "variables.index missing": ("variables.index missing", "half/1", _without("variables/variables.index"), "",
-                                Code.FAILED_PRECONDITION),
+#: What tensorflow_model_server takes, and rawbert serve does not: words of the page, the model, the change, a call.
+HIDDEN: dict[str, tuple[str, str, Callable[[Path], Any], tuple[str, Any]]] = {
+    "unknown op in a function": (
+        "an op that is unknown, in a function", "arithmetic/5", _renamed(b"MatMul"), ("slow", {"steps": np.int32([1])}),
+    ),
+    "variables.index missing": (
+        "variables.index missing", "half/1", _without("variables/variables.index"), _GOOD,
+    ),
 }  # fmt: skip
 
 _NUMBERS = {name: number for number, name in enumerate([*BROKEN, *SOUND, *HIDDEN], 2)}
@@ -169,9 +170,11 @@ def _status(served: tuple[Any, Path], name: str) -> Any:
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=row("Loading", BROKEN[name][0])) for name in BROKEN])
 def test_a_version_that_is_broken(served: tuple[Any, Path], name: str) -> None:
-    _, _, _, codes, message = BROKEN[name]
+    _, _, _, code, message = BROKEN[name]
+    if served[0].rawbert and name == "saved_model.pb cut":
+        code = 15  # As of garbage: its loader does not tell them apart.
     status = _status(served, name)
-    assert (status.state, status.status.error_code in codes) == (END, True), status
+    assert (status.state, status.status.error_code) == (END, code), status
     assert message in status.status.error_message
     assert served[0].half("m", version=1) == 1
 
@@ -183,17 +186,13 @@ def test_a_version_that_is_sound(served: tuple[Any, Path], name: str) -> None:
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=row("Loading", HIDDEN[name][0])) for name in HIDDEN])
 def test_a_fault_that_calls_show(served: tuple[Any, Path], name: str) -> None:
-    _, _, _, signature, code = HIDDEN[name]
     status = _status(served, name)
     if served[0].rawbert:
         assert (status.state, status.status.error_code) == (END, 5)
         return
     assert status.state == AVAILABLE
-    inputs = {"steps": np.int32([1])} if signature == "slow" else {"x": np.float32([[4]])}
-    asked = servers.request("m", signature, inputs, version=_NUMBERS[name])
-    with pytest.raises(servers.grpc.RpcError) as caught:
-        served[0].predict(asked)
-    assert caught.value.code() is code
+    code, _ = refusal(lambda: served[0].predict(servers.request("m", *HIDDEN[name][3], version=_NUMBERS[name])))
+    assert code in (Code.NOT_FOUND, Code.FAILED_PRECONDITION)
 
 
 @row("Loading", "With `--enable_model_warmup=false` the file is not looked at")
