@@ -161,7 +161,7 @@ def own(program: Any, paths: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         folder = base_paths.publish(paths / "batchable" / "1", root / name, "1")
         if text:
             (folder / "batching_params.pbtxt").write_text(text)
-    configs = " ".join(base_paths.config(root, name) for name in files)
+    configs = " ".join([*(base_paths.config(root, name) for name in files), base_paths.config(paths, "bundle")])
     (root / "models.config").write_text(f"model_config_list {{ {configs} }}")
     # Only the threads count: a batch at a time.
     (root / "batching").write_text("max_batch_size { value: 3 } num_batch_threads { value: 1 }")
@@ -199,6 +199,16 @@ def test_a_model_without_parameters(own: Any) -> None:
     calls, _ = own
     assert not _meet(lambda: _sizes(calls, 1, 2, model="none") != [1, 2], tries=10)
     assert len(calls.array("none", "rows", "y", {"x": np.ones(5, "f4")})) == 5
+
+
+@row("Batching", "An exported bundle brings its `batching_params.pbtxt` and its warmup records")
+def test_an_exported_bundle(own: Any, golden: Any) -> None:
+    import tensorflow as tf
+
+    texts, _, arrays = golden
+    asked = [servers.request("bundle", "embed", {"text": np.array([text.encode()], object)}) for text in texts]
+    vectors = [tf.make_ndarray(answer.outputs["embedding"])[0] for answer in own[0].together(*asked)]
+    np.testing.assert_allclose(vectors, arrays["mean_dense_normalize"], atol=1e-5)
 
 
 @row("Batching", "A full queue is UNAVAILABLE")
