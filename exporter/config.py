@@ -13,8 +13,10 @@ __all__ = [
     "DEFAULT_TOKENIZATION",
     "ENCODER_IMPLS",
     "POOLING_MODES",
+    "PRECISIONS",
     "SIGNATURES",
     "TOKENIZERS",
+    "TOLERANCES",
     "TRUNCATION_SIDES",
     "TRUNCATION_STRATEGIES",
     "ExportConfig",
@@ -26,6 +28,11 @@ SIGNATURES = ("embed", "pooled", "sequence", "tokenize")
 ENCODER_IMPLS = ("auto", "native", "hub")
 #: sentence-transformers' names for the ways to turn token vectors into one vector.
 POOLING_MODES = ("cls", "lasttoken", "max", "mean", "mean_sqrt_len_tokens", "weightedmean")
+
+#: Dtypes that an encoder's matrix products can be made in, and for each the largest absolute difference (times
+#: max(1, largest reference value)) and the smallest cosine to the float32 reference that an export may show.
+TOLERANCES = {"float32": (1e-5, 0.99999), "bfloat16": (0.1, 0.9995), "float16": (0.02, 0.9995)}
+PRECISIONS = tuple(TOLERANCES)
 
 #: Whose tokens: those of the checkpoint's own tokenizer, or of tensorflow-text's BertTokenizer over its vocabulary.
 TOKENIZERS = ("reference", "tf-text")
@@ -77,6 +84,8 @@ class ExportConfig:
             ``None`` takes the checkpoint's own limit.
         encoder_impl: ``native`` rebuilds the transformer from its weights, ``hub`` wraps the Hub layer as
             it is, ``auto`` takes native where the weights are understood.
+        precision: dtype of the encoder's matrix products and of their weights, one of :data:`PRECISIONS`; whatever is
+            not float32 needs the native encoder.
         signatures: subset of :data:`SIGNATURES`; ``None`` takes all that the checkpoint can answer.
         name: model name that clients will use; ``None`` takes the last part of ``output``.
         pooling: how ``embed`` turns token vectors into one vector, one of :data:`POOLING_MODES`; ``None``
@@ -96,8 +105,10 @@ class ExportConfig:
         models_config: add the model to models.config beside ``output``, if it is not there.
         served_from: the folder above ``output`` as the server sees it, absolute; it goes into models.config.
         revision: of a hub's model: branch, tag, commit or version; ``None`` takes the newest.
-        tolerance: verification's largest absolute difference, times max(1, largest reference value).
-        min_cosine: verification's smallest cosine between an output vector and its reference.
+        tolerance: verification's largest absolute difference, times max(1, largest reference value); ``None`` as
+            :data:`TOLERANCES` says.
+        min_cosine: verification's smallest cosine between an output vector and its reference; ``None`` as
+            :data:`TOLERANCES` says.
 
     Raises:
         ConfigError: a value that cannot work.
@@ -108,6 +119,7 @@ class ExportConfig:
     version: int | None = None
     max_seq_length: int | None = None
     encoder_impl: str = "auto"
+    precision: str = "float32"
     signatures: tuple[str, ...] | None = None
     name: str | None = None
     pooling: str | None = None
@@ -122,8 +134,8 @@ class ExportConfig:
     models_config: bool = True
     served_from: str = "/models"
     revision: str | None = None
-    tolerance: float = 1e-5
-    min_cosine: float = 0.99999
+    tolerance: float | None = None
+    min_cosine: float | None = None
 
     def __post_init__(self) -> None:
         if not os.fspath(self.encoder):
@@ -142,6 +154,12 @@ class ExportConfig:
         if not self.served_from.startswith("/"):
             raise ConfigError(f"served_from is {self.served_from!r}: TensorFlow Serving takes absolute paths only")
         _one_of("encoder_impl", self.encoder_impl, ENCODER_IMPLS)
+        _one_of("precision", self.precision, PRECISIONS)
+        if self.precision != "float32" and self.encoder_impl == "hub":
+            raise ConfigError(
+                f"precision {self.precision} needs the native encoder: a Hub layer computes as it was saved; "
+                "use encoder_impl native or auto"
+            )
         _one_of("target_serving", self.target_serving, opsets.RELEASES)
         if self.pooling is not None:
             _one_of("pooling", self.pooling, POOLING_MODES)
@@ -154,13 +172,23 @@ class ExportConfig:
         self.tokenization  # noqa: B018  its own checks
         if self.name is not None and not self.name.strip():
             raise ConfigError("name is empty: give the model name that clients will use")
-        if not self.tolerance > 0 or not 0 < self.min_cosine <= 1:
+        tolerance, min_cosine = self.allowed
+        if not tolerance > 0 or not 0 < min_cosine <= 1:
             raise ConfigError("tolerance must be above 0, and min_cosine above 0 and at most 1")
 
     @property
     def tokenization(self) -> TokenizerOptions:
         """What is chosen about tokenizing."""
         return TokenizerOptions(**{each.name: getattr(self, each.name) for each in fields(TokenizerOptions)})
+
+    @property
+    def allowed(self) -> tuple[float, float]:
+        """``tolerance`` and ``min_cosine``, or what stands for them."""
+        tolerance, min_cosine = TOLERANCES[self.precision]
+        return (
+            tolerance if self.tolerance is None else self.tolerance,
+            min_cosine if self.min_cosine is None else self.min_cosine,
+        )
 
     @property
     def base_path(self) -> Path:

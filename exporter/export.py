@@ -73,7 +73,7 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         pooling = pooling if "embed" in names else None
 
         say("building the graph")
-        impl, encoder = savedmodel.choose_encoder(checkpoint, config.encoder_impl, config.pair)
+        impl, encoder = savedmodel.choose_encoder(checkpoint, config.encoder_impl, config.pair, config.precision)
         module = savedmodel.build(checkpoint, encoder, pooling, length, config.tokenization)
 
         say("writing the SavedModel")
@@ -94,8 +94,8 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
                 max_seq_length=length,
                 pooling=pooling.modes if pooling and overridden else None,
                 normalize=bool(pooling and "normalize" in pooling.steps),
-                tolerance=config.tolerance,
-                min_cosine=config.min_cosine,
+                tolerance=config.allowed[0],
+                min_cosine=config.allowed[1],
                 tokenization=config.tokenization,
                 record=str(staging.folder / record.FILE),
             )

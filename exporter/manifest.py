@@ -74,7 +74,7 @@ def make(
             "hidden_size": checkpoint.hidden_size,
             "configuration": asdict(checkpoint.bert) if checkpoint.bert is not None and impl == "native" else None,
         },
-        "precision": "float32",
+        "precision": config.precision,
         "target_serving": config.target_serving,
         "max_seq_length": length,
         "batching": asdict(batching),

@@ -22,12 +22,15 @@ __all__ = ["TF32", "job_of", "verify_folder", "verify_server"]
 TF32 = (5e-3, 0.9999)
 
 
-def job_of(folder: Path, tolerance: float | None = None, min_cosine: float | None = None) -> verify.Job:
+def job_of(
+    folder: Path, tolerance: float | None = None, min_cosine: float | None = None, tf32: bool = False
+) -> verify.Job:
     """What the export verified, to be compared with the record of it.
 
     Args:
         folder: a version folder that ``rawbert export`` wrote.
         tolerance, min_cosine: in place of the export's own.
+        tf32: the export's own are widened to :data:`TF32`, where they are not as wide as that.
 
     Raises:
         CorruptSource: the manifest is missing, or does not say what is needed.
@@ -37,6 +40,9 @@ def job_of(folder: Path, tolerance: float | None = None, min_cosine: float | Non
         raise CorruptSource(f"{folder / manifest.FILE} cannot be read: was the folder written by rawbert export?")
     try:
         recipe, checked = made["pooling"], made["verification"]
+        own = (checked["tolerance"], checked["min_cosine"])
+        if tf32:
+            own = (max(own[0], TF32[0]), min(own[1], TF32[1]))
         return verify.Job(
             saved_model=str(folder),
             source=None,
@@ -46,8 +52,8 @@ def job_of(folder: Path, tolerance: float | None = None, min_cosine: float | Non
             max_seq_length=made["max_seq_length"],
             pooling=tuple(recipe["modes"]) if recipe and made["pooling_overridden"] else None,
             normalize=bool(recipe and "normalize" in recipe["steps"]),
-            tolerance=checked["tolerance"] if tolerance is None else tolerance,
-            min_cosine=checked["min_cosine"] if min_cosine is None else min_cosine,
+            tolerance=own[0] if tolerance is None else tolerance,
+            min_cosine=own[1] if min_cosine is None else min_cosine,
             tokenization=TokenizerOptions(**made["tokenization"]),
             record=str(folder / record.FILE),
         )

@@ -49,12 +49,14 @@ def build(
     return ServingModule(tokenizer, encoder, pooling, pair=options.pair)
 
 
-def choose_encoder(checkpoint: Checkpoint, impl: str, pair: bool = False) -> tuple[str, Any]:
+def choose_encoder(
+    checkpoint: Checkpoint, impl: str, pair: bool = False, precision: str = "float32"
+) -> tuple[str, Any]:
     """The encoder that ``impl`` (``auto``, ``native`` or ``hub``) asks for, and which of the two it is.
 
     Raises:
         ConfigError: ``hub`` for a source that is no Hub encoder, ``pair`` for one that knows one text only.
-        UnsupportedModel: ``native`` for weights that are not understood.
+        UnsupportedModel: ``native``, or a precision of its own, for weights that are not understood.
     """
     if impl == "hub" and checkpoint.hub_path is None:
         raise ConfigError(
@@ -65,23 +67,24 @@ def choose_encoder(checkpoint: Checkpoint, impl: str, pair: bool = False) -> tup
         raise ConfigError(f"{checkpoint.location} has one token type (type_vocab_size), and pairs need two")
     if checkpoint.hub_path is None:
         assert checkpoint.bert is not None
-        return "native", NativeEncoder(checkpoint.bert, checkpoint.weights, pair)
+        return "native", NativeEncoder(checkpoint.bert, checkpoint.weights, pair, precision)
     layer = hub.load_layer(checkpoint.hub_path, checkpoint.tokenizer.cls_id)
     if impl != "hub":
         if checkpoint.bert is not None:
-            native = _native_like(checkpoint.bert, checkpoint, layer, pair)
-            if native is not None:
-                return "native", native
-        if impl == "native":
+            config = _resolved(checkpoint.bert, checkpoint, layer)
+            if config is not None:
+                return "native", NativeEncoder(config, checkpoint.weights, pair, precision)
+        if impl == "native" or precision != "float32":
+            why = "so it cannot be rebuilt" + ("" if impl == "native" else f" in {precision}")
             raise UnsupportedModel(
-                f"{checkpoint.location}: its weights are not those of a plain BERT, so it cannot be rebuilt; "
-                "use --encoder-impl hub"
+                f"{checkpoint.location}: its weights are not those of a plain BERT, {why}; "
+                "use --encoder-impl hub" + (" and --precision float32" if precision != "float32" else "")
             )
     return "hub", HubEncoder(layer)
 
 
-def _native_like(config: BertConfig, checkpoint: Checkpoint, layer: hub.TextLayer, pair: bool) -> NativeEncoder | None:
-    """The native encoder whose outputs are the Hub layer's: a Hub encoder does not say which GELU it has."""
+def _resolved(config: BertConfig, checkpoint: Checkpoint, layer: hub.TextLayer) -> BertConfig | None:
+    """The configuration with which a native encoder gives the Hub layer's outputs: that does not say its GELU."""
     rng = np.random.default_rng(0)
     length = min(16, config.max_positions)
     ids = tf.constant(rng.integers(0, config.vocab_size, (4, length)), tf.int32)
@@ -89,16 +92,16 @@ def _native_like(config: BertConfig, checkpoint: Checkpoint, layer: hub.TextLaye
     wanted_sequence, wanted_pooled = layer(ids, mask)
     candidates = []
     for activation in ACTIVATIONS:
-        native = NativeEncoder(replace(config, activation=activation), checkpoint.weights, pair)
-        sequence, pooled = native(ids, mask)
+        candidate = replace(config, activation=activation)
+        sequence, pooled = NativeEncoder(candidate, checkpoint.weights)(ids, mask)
         real = tf.cast(mask, tf.float32)[:, :, tf.newaxis]
         off = max(
             float(tf.reduce_max(tf.abs(sequence - wanted_sequence) * real)),
             float(tf.reduce_max(tf.abs(pooled - wanted_pooled))),
         )
-        candidates.append((off, activation, native))
-    off, _, native = min(candidates, key=lambda candidate: candidate[0])
-    return native if off < _SAME else None
+        candidates.append((off, candidate))
+    off, closest = min(candidates, key=lambda each: each[0])
+    return closest if off < _SAME else None
 
 
 def write(module: ServingModule, names: Sequence[str], checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:

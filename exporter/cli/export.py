@@ -18,7 +18,7 @@ from rich.table import Table
 
 from .. import modelconfig
 from ..bundle import Bundle, versions
-from ..config import ENCODER_IMPLS, POOLING_MODES, SIGNATURES, ExportConfig
+from ..config import ENCODER_IMPLS, POOLING_MODES, PRECISIONS, SIGNATURES, ExportConfig
 from ..modelconfig import Entry
 from ..opsets import NEWEST, RELEASES
 from .common import failing, prepare, tokenizer_options
@@ -50,6 +50,15 @@ def _split(context: click.Context, parameter: click.Parameter, values: tuple[str
     "--encoder-impl", type=click.Choice(ENCODER_IMPLS), default="auto", show_default=True,
     help="native rebuilds the transformer from its weights, hub wraps a Hub layer as it is (and so runs what it "
     "contains), auto takes native where the weights are understood.",
+)  # fmt: skip
+@click.option(
+    "--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True,
+    help="Dtype of the encoder's matrix products and weights. What it costs in exactness is measured and recorded.",
+)  # fmt: skip
+@click.option(
+    "--min-cosine", type=click.FloatRange(0, 1, min_open=True), metavar="X",
+    help="Refuse an export with an output vector whose cosine to the float32 reference is below X.  "
+    "[default: 0.99999; 0.9995 for a lower precision]",
 )  # fmt: skip
 @click.option(
     "--signatures", multiple=True, callback=_split, metavar="NAME,...",

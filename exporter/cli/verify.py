@@ -78,9 +78,7 @@ def verify(
         folder = version_folder(path).absolute()
         if not (folder / "saved_model.pb").is_file():
             raise ConfigError(f"{path} is neither a version folder (with saved_model.pb) nor holds any")
-        if tf32:
-            tolerance, min_cosine = tolerance or reverify.TF32[0], min_cosine or reverify.TF32[1]
-        job = reverify.job_of(folder, tolerance, min_cosine)
+        job = reverify.job_of(folder, tolerance, min_cosine, tf32)
         if address is None:
             report, what = reverify.verify_folder(job, source), str(folder)
         else:

@@ -1,12 +1,24 @@
-"""Any Hub text encoder as a black box: called as it is, its weights and functions saved unchanged."""
+"""Any Hub text encoder as a black box: its weights and functions saved unchanged, and called on texts of like length.
+
+Nothing can be packed inside a black box. But padding costs it as much as text does, so a batch is parted into length
+groups, and the layer is called for one group after the other.
+
+Shape letters: B texts, T tokens of the longest; g texts and t tokens of the longest of a group; H hidden.
+"""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
 from ..sources.hub import TextLayer
+from .packing import part
 
 __all__ = ["HubEncoder"]
+
+#: Groups at most: each waits for the one before it, and small products are slow ones.
+_GROUPS = 8
+#: Tokens that a group should have at least, for the same reason.
+_TOKENS = 128
 
 
 class HubEncoder(tf.Module):
@@ -26,13 +38,48 @@ class HubEncoder(tf.Module):
         """Encode.
 
         Args:
-            ids: int32 ``[batch, tokens]``.
-            mask: int32 ``[batch, tokens]``, 1 at real tokens.
-            types: int32 ``[batch, tokens]``, 1 in the second text of a pair; 0 if left out.
+            ids: int32 ``[B, T]``.
+            mask: int32 ``[B, T]``, 1 at real tokens, which come first and are two or more in every text.
+            types: int32 ``[B, T]``, 1 in the second text of a pair; 0 if left out.
 
         Returns:
-            ``sequence_output`` float32 ``[batch, tokens, hidden]`` (padding holds whatever came out) and
-            ``pooled_output`` float32 ``[batch, hidden]``.
+            ``sequence_output`` float32 ``[B, T, H]`` (padding holds whatever came out) and ``pooled_output`` float32
+            ``[B, H]``.
         """
-        sequence, pooled = self._layer(ids, mask, types)
-        return tf.cast(sequence, tf.float32), tf.cast(pooled, tf.float32)
+        if types is None:
+            types = tf.zeros_like(ids)
+        with tf.device("/CPU:0"):  # where ids and mask come from
+            lengths = tf.reduce_sum(mask, axis=1)  # [B]
+            wanted = tf.clip_by_value(tf.reduce_sum(lengths) // _TOKENS, 1, _GROUPS)
+            order, bounds = part(lengths, wanted)
+            bounds = tf.concat([tf.unique(bounds).y, bounds[-1:]], 0)  # no group is empty, unless there are no texts
+            count = tf.maximum(tf.size(bounds) - 2, 1)
+            sorted_lengths = tf.gather(lengths, order)
+
+        def run(number: tf.Tensor, sequences: tf.TensorArray, pooleds: tf.TensorArray) -> tuple[object, ...]:
+            with tf.device("/CPU:0"):
+                texts = order[bounds[number] : bounds[number + 1]]
+                longest = tf.reduce_max(tf.concat([tf.gather(lengths, texts), [2]], 0))
+                inputs = [tf.gather(each, texts)[:, :longest] for each in (ids, mask, types)]  # each [g, t]
+            sequence, pooled = self._layer(*inputs)
+            sequence = tf.reshape(tf.cast(sequence, tf.float32), [-1, self._layer.hidden_size])  # [g * t, H]
+            return number + 1, sequences.write(number, sequence), pooleds.write(number, tf.cast(pooled, tf.float32))
+
+        results = [
+            tf.TensorArray(tf.float32, count, infer_shape=False, element_shape=[None, self._layer.hidden_size])
+            for _ in range(2)
+        ]
+        # One after the other: a group has the machine to itself.
+        _, *results = tf.while_loop(
+            lambda number, *_: number < count, run, [tf.constant(0), *results], parallel_iterations=1
+        )
+        sequences, pooleds = (each.concat() for each in results)  # [sum of g * t, H], [B, H]
+
+        with tf.device("/CPU:0"):
+            place = tf.math.invert_permutation(order)  # of each text among the sorted
+            group = tf.searchsorted(bounds[1:-1], tf.range(tf.size(order)), side="right")
+            padded = tf.gather(tf.math.segment_max(sorted_lengths, group), group)  # [B], the t of each
+            starts = tf.gather(tf.cumsum(padded, exclusive=True), place)[:, tf.newaxis]
+            # Padding takes the vector of the text's last token.
+            rows = starts + tf.minimum(tf.range(tf.shape(ids)[1]), lengths[:, tf.newaxis] - 1)  # [B, T]
+        return tf.gather(sequences, rows), tf.gather(pooleds, place)

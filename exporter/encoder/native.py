@@ -1,6 +1,7 @@
 """BERT rebuilt from its weights (Devlin et al., 2018, https://arxiv.org/abs/1810.04805).
 
-Shape letters: B texts, T tokens of the longest text, N = B * T, H hidden, A heads, D = H / A, I intermediate.
+Shape letters: B texts, T tokens of the longest text, N tokens of all, E width of the embedding tables (H but in
+ELECTRA, which projects), H hidden, A heads, D = H / A, I intermediate.
 """
 
 from __future__ import annotations
@@ -37,16 +38,27 @@ class NativeEncoder(tf.Module):
         config: shape of the encoder; its ``activation`` must be set.
         weights: by canonical name, see :mod:`rawbert.exporter.sources.checkpoint`.
         pair: whether it will be given token types.
+        precision: dtype of the matrix products and of their weights, one of :data:`..config.PRECISIONS`. Whatever adds
+            up many values (normalisation, softmax, the sums that residual connections make) stays in float32.
     """
 
-    def __init__(self, config: BertConfig, weights: Mapping[str, np.ndarray], pair: bool = False) -> None:
+    def __init__(
+        self,
+        config: BertConfig,
+        weights: Mapping[str, np.ndarray],
+        pair: bool = False,
+        precision: str = "float32",
+    ) -> None:
         super().__init__(name="encoder")
         assert config.activation is not None
         self._config = config
         self._activation = activation(config.activation)
+        self._dtype = tf.as_dtype(precision)
 
         def variable(name: str, value: np.ndarray | None = None) -> tf.Variable:
-            return tf.Variable(weights[name] if value is None else value, trainable=False, name=name, dtype=tf.float32)
+            value = tf.constant(weights[name] if value is None else value, tf.float32)
+            product = name.endswith(("/kernel", "/bias"))
+            return tf.Variable(tf.cast(value, self._dtype) if product else value, trainable=False, name=name)
 
         def joined(prefix: str, leaf: str) -> np.ndarray:
             # One product in place of three: query, key and value side by side, [H, 3H]. Attention scores are
@@ -109,7 +121,8 @@ class NativeEncoder(tf.Module):
         sequence = tf.cond(unpadded, lambda: self._unpadded(ids, types), lambda: self._packed(ids, mask, types))
         if not self._config.has_pooler:
             return sequence, None
-        return sequence, tf.math.tanh(self._dense(sequence[:, 0], "pooler"))
+        pooled = self._dense(sequence[:, 0], "pooler")
+        return sequence, tf.math.tanh(tf.cast(pooled, tf.float32))
 
     def _unpadded(self, ids: tf.Tensor, types: tf.Tensor | None) -> tf.Tensor:
         """Texts of one length: ``[B, T]`` -> ``[B, T, H]``."""
@@ -143,13 +156,15 @@ class NativeEncoder(tf.Module):
         """Embeddings ``[N, E]`` -> ``[N, H]``, with attention ``[N, 3H]`` -> ``[N, H]``."""
         x = self._layer_norm(x, "embeddings")  # [N, E]
         if self._config.projects:
-            x = self._dense(x, "embeddings/project")  # [N, H]
+            x = tf.cast(self._dense(x, "embeddings/project"), tf.float32)  # [N, H]
         for index in range(self._config.num_layers):
             layer = f"layer_{index}"
             attended = attend(self._dense(x, f"{layer}/attention/qkv"))  # [N, H]
-            x = self._layer_norm(x + self._dense(attended, f"{layer}/attention/output"), f"{layer}/attention")
+            attended = self._dense(attended, f"{layer}/attention/output")
+            x = self._layer_norm(x + tf.cast(attended, tf.float32), f"{layer}/attention")
             inner = self._activation(self._dense(x, f"{layer}/intermediate"))  # [N, I]
-            x = self._layer_norm(x + self._dense(inner, f"{layer}/output"), f"{layer}/output")
+            inner = self._dense(inner, f"{layer}/output")
+            x = self._layer_norm(x + tf.cast(inner, tf.float32), f"{layer}/output")
         return x
 
     def _attention(self, qkv: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
@@ -158,13 +173,15 @@ class NativeEncoder(tf.Module):
         batch, tokens, _ = tf.unstack(tf.shape(qkv))
         qkv = tf.reshape(qkv, [batch, tokens, 3, heads, size])
         query, key, value = tf.unstack(tf.transpose(qkv, [2, 0, 3, 1, 4]))  # each [B, A, T, D]
-        scores = tf.matmul(query, key, transpose_b=True)  # [B, A, T, T]
+        scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32)  # [B, A, T, T]
         if bias is not None:
             scores += bias
-        context = tf.matmul(tf.nn.softmax(scores), value)  # [B, A, T, D]
+        context = tf.matmul(tf.cast(tf.nn.softmax(scores), self._dtype), value)  # [B, A, T, D]
         return tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [batch * tokens, heads * size])
 
     def _dense(self, x: tf.Tensor, name: str) -> tf.Tensor:
+        """``[N, in]`` -> ``[N, out]``, in the encoder's precision."""
+        x = tf.cast(x, self._dtype)
         return tf.nn.bias_add(tf.matmul(x, self._weights[f"{name}/kernel"]), self._weights[f"{name}/bias"])
 
     def _layer_norm(self, x: tf.Tensor, name: str) -> tf.Tensor:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-__all__ = ["Group", "Packing"]
+__all__ = ["Group", "Packing", "part"]
 
 #: More groups waste less padding, and cost some twenty operations a layer each; empty ones cost that too.
 _GROUPS = 4
@@ -35,6 +35,24 @@ class Group(NamedTuple):
     bias: tf.Tensor
 
 
+def part(lengths: tf.Tensor, groups: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Part texts into groups of like length and of about as many tokens each.
+
+    Args:
+        lengths: int32 ``[B]``, tokens of each text.
+        groups: how many; some may be empty.
+
+    Returns:
+        ``order`` int32 ``[B]``, the texts by length, and ``bounds`` int32 ``[groups + 1]``, where in that order each
+        group begins, and the number of texts.
+    """
+    order = tf.argsort(lengths, stable=True)
+    # A group ends before the text with which its share of the tokens would be exceeded.
+    shares = tf.reduce_sum(lengths) * tf.range(1, groups) // groups
+    inner = tf.searchsorted(tf.cumsum(tf.gather(lengths, order)), shares, side="right")
+    return order, tf.concat([[0], inner, [tf.size(lengths)]], 0)
+
+
 class Packing:
     """Where every token of a batch stands, padded, packed and in its group.
 
@@ -53,12 +71,8 @@ class Packing:
         self._starts = tf.cumsum(lengths, exclusive=True)  # [B]
         self._last = tf.maximum(tf.size(self.rows) - 1, 0)
 
-        order = tf.argsort(lengths)
+        order, bounds = part(lengths, _GROUPS)
         lengths, starts = tf.gather(lengths, order), tf.gather(self._starts, order)
-        # A group ends before the text with which its share of the tokens would be exceeded.
-        shares = tf.size(self.rows) * tf.range(1, _GROUPS) // _GROUPS
-        inner = tf.searchsorted(tf.cumsum(lengths), shares, side="right")
-        bounds = tf.concat([[0], inner, [tf.size(lengths)]], 0)
         self.groups: list[Group] = []
         offsets, size = [], tf.constant(0)  # of each text in the groups' tokens, laid end to end with padding
         for number in range(_GROUPS):

@@ -11,7 +11,7 @@ def test_defaults_take_everything_from_the_checkpoint():
     config = ExportConfig(encoder="a", output="b")
     assert (config.version, config.max_seq_length, config.signatures, config.pooling, config.normalize) == (None,) * 5
     assert (config.encoder_impl, config.force) == ("auto", False)
-    assert (config.tolerance, config.min_cosine) == (1e-5, 0.99999)
+    assert config.allowed == (1e-5, 0.99999)
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,8 @@ def test_defaults_take_everything_from_the_checkpoint():
         ({"version": -1}, "version"),
         ({"max_seq_length": 2}, "max_seq_length"),
         ({"encoder_impl": "keras"}, "'keras'"),
+        ({"precision": "int8"}, "'int8'"),
+        ({"precision": "bfloat16", "encoder_impl": "hub"}, "native"),
         ({"signatures": ()}, "signatures"),
         ({"signatures": ("pooled", "sequences")}, "'sequences'"),
         ({"signatures": ("serving_default",)}, "'serving_default'"),
@@ -37,6 +39,11 @@ def test_a_setting_that_cannot_work_is_refused_by_name(settings: dict, named: st
         ExportConfig(**{"encoder": "a", "output": "b", **settings})
     assert isinstance(caught.value, ExportError)
     assert isinstance(caught.value, ValueError)
+
+
+def test_a_lower_precision_has_limits_of_its_own():
+    assert ExportConfig(encoder="a", output="b", precision="bfloat16").allowed[1] == 0.9995
+    assert ExportConfig(encoder="a", output="b", precision="float16", min_cosine=0.9).allowed[1] == 0.9
 
 
 def test_the_shortest_useful_sequence_is_accepted():

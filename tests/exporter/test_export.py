@@ -215,3 +215,15 @@ def test_a_full_disk(data: Path, tmp_path: Path, size: str) -> None:
         with pytest.raises(OutputError, match="No space left on device"):
             export(ExportConfig(encoder=data / "tiny_bert", output=folder / "models" / "m"))
         assert os.listdir(folder) == []
+
+
+def test_a_lower_precision_is_measured_and_bounded(data: Path, tmp_path: Path) -> None:
+    config = ExportConfig(data / "tiny_bert", tmp_path / "m", signatures=("embed",), precision="bfloat16")
+    manifest = export(config).manifest
+    assert manifest["precision"] == "bfloat16"
+    figures = manifest["verification"]["outputs"]["embed.embedding"]
+    assert 0.9995 <= figures["min_cosine"] < 0.9999999
+    assert 1e-5 < figures["max_abs"] < 1e-1
+    with pytest.raises(VerificationError, match="cosine"):
+        export(replace(config, min_cosine=0.9999999))
+    assert os.listdir(tmp_path / "m") == ["1"]

@@ -43,6 +43,21 @@ def test_a_padded_batch_gives_pytorchs_vectors(checkpoint, golden, variant: str)
     np.testing.assert_allclose(pooled.numpy(), golden[f"{variant}.pooler_output"][rows], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(("precision", "rounding"), [("bfloat16", 2.0**-8), ("float16", 2.0**-11)])
+def test_a_lower_precision_rounds_and_does_no_more(checkpoint, golden, precision: str, rounding: float):
+    from rawbert.exporter.encoder.native import NativeEncoder
+
+    rows = first_segment_rows(golden)
+    ids, mask = golden["input_ids"][rows], golden["attention_mask"][rows]
+    encoder = NativeEncoder(checkpoint.bert, checkpoint.weights, precision=precision)
+    assert {variable.dtype.name for variable in encoder.variables} == {"float32", precision}
+    sequence, pooled = encoder(ids, mask)
+    assert (sequence.dtype.name, pooled.dtype.name) == ("float32", "float32")
+    wanted = golden["gelu.last_hidden_state"][rows]
+    off = np.abs(sequence.numpy()[mask == 1] - wanted[mask == 1]).max() / np.abs(wanted).max()
+    assert rounding / 16 < off < 8 * rounding  # of the order of one rounding: it is that precision, and not a lower one
+
+
 def test_the_variants_differ_by_more_than_the_tolerance(golden):
     """Or the test above could not tell them apart."""
     rows = first_segment_rows(golden)
