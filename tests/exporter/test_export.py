@@ -218,7 +218,9 @@ def test_a_full_disk(data: Path, tmp_path: Path, size: str) -> None:
 
 
 def test_a_lower_precision_is_measured_and_bounded(data: Path, tmp_path: Path) -> None:
-    config = ExportConfig(data / "tiny_bert", tmp_path / "m", signatures=("embed",), precision="bfloat16")
+    config = ExportConfig(
+        data / "tiny_bert", tmp_path / "m", pooling="mean", signatures=("embed",), precision="bfloat16"
+    )
     manifest = export(config).manifest
     assert manifest["precision"] == "bfloat16"
     figures = manifest["verification"]["outputs"]["embed.embedding"]
