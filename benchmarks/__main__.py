@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-sizes", type=_sizes, default=plan.sizes, help="texts a call; default 1,8,32,128,all")
     parser.add_argument("--peers", type=_some(names), default=names, help=", ".join(names))
     parser.add_argument("--precision", type=_some(_PRECISIONS), default=_PRECISIONS, help=", ".join(_PRECISIONS))
-    parser.add_argument("--rounds", type=int, default=plan.rounds, help="turns of each contestant (%(default)s)")
+    parser.add_argument("--rounds", type=int, help=f"turns of each contestant ({plan.rounds}; with --quick 2)")
     parser.add_argument("--quick", action="store_true", help="2 rounds, 32 texts in a turn: a look, not a measurement")
     parser.add_argument("--threads", type=int, default=machine.cores(), help="for each contestant (%(default)s)")
     parser.add_argument(
@@ -86,9 +86,10 @@ def main() -> None:
     environment(arguments.threads)
     source = arguments.model or _minilm()
     arguments.work.mkdir(parents=True, exist_ok=True)
-    plan = Plan(arguments.peers, arguments.precision, arguments.sets, arguments.batch_sizes, arguments.rounds)
+    plan = Plan(arguments.peers, arguments.precision, arguments.sets, arguments.batch_sizes)
     if arguments.quick:
         plan = replace(plan, rounds=2, texts=32)
+    plan = replace(plan, rounds=arguments.rounds or plan.rounds)
     setup = Setup(
         source.absolute(), arguments.work.absolute(), "float32", arguments.threads, texts.MAX_TOKENS,
         arguments.peer_batch,
