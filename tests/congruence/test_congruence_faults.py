@@ -84,10 +84,11 @@ def test_a_wrong_program_is_noticed(tmp_path: Path, fault: str) -> None:
     program = tmp_path / "server"
     program.write_text(f"#!/bin/sh\nexec '{sys.executable}' '{faults.__file__}' '{fault}' \"$@\"\n")
     program.chmod(0o755)
+    module = getattr(CASES[fault], "func", CASES[fault]).__module__
     result = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--tb=short"),
-            *(str(Path(__file__).parent), f"--model-server={program}"),
+            *(str(Path(__file__).with_name(f"{module}.py")), f"--model-server={program}"),
         ],
         capture_output=True, text=True, check=False, timeout=580, cwd=Path(__file__).parent
     )  # fmt: skip
