@@ -18,6 +18,8 @@ __all__ = ["MAIN", "Bodies", "Kind", "parse"]
 
 #: Name of the main graph.
 MAIN = ""
+#: From this size on, in bytes, what the attributes of a function hold is left out before it is compared.
+_LARGE = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,27 +54,28 @@ class Bodies:
         self._raw = dict(zip((each.signature.name for each in functions), raw.library.function, strict=True))
         raw.ClearField("library")
         self._main = raw
-        self._nodes: dict[str, list[bytes]] = {}
+        self._each: dict[str, list[Kind]] = {}
+        self._kinds: dict[str, set[Kind]] = {}
         self._named: dict[str, dict[str, tuple[Any, Kind]]] = {}
-        self._kinds: dict[str, dict[bytes, Kind]] = {}
         self._calls: dict[str, dict[str, None]] = {}
 
-    def kinds(self, name: str) -> Collection[Kind]:
-        """The kinds of the nodes of a body, each once."""
-        return self._by_bytes(name).values()
+    def kinds(self, name: str) -> set[Kind]:
+        """The kinds of the nodes of a body."""
+        if name not in self._kinds:
+            self._kinds[name] = set(self._kind_of_each(name))
+        return self._kinds[name]
 
     def of_kinds(self, name: str, kinds: Collection[Kind]) -> list[tuple[Any, Kind]]:
         """The nodes of a body, as messages, that are of some kinds."""
         if not kinds:
             return []
         nodes = self.functions[name].node_def if name else self.meta_graph.graph_def.node
-        wanted = {data: kind for data, kind in self._by_bytes(name).items() if kind in kinds}
-        return [(nodes[at], wanted[data]) for at, data in enumerate(self._bytes(name)) if data in wanted]
+        return [(nodes[at], kind) for at, kind in enumerate(self._kind_of_each(name)) if kind in kinds]
 
     def named(self, name: str) -> dict[str, tuple[Any, Kind]]:
         """All nodes of a body by their names."""
         if name not in self._named:
-            self._named[name] = {node.name: (node, kind) for node, kind in self.of_kinds(name, set(self.kinds(name)))}
+            self._named[name] = {node.name: (node, kind) for node, kind in self.of_kinds(name, self.kinds(name))}
         return self._named[name]
 
     def calling(self, name: str) -> list[tuple[Any, Kind]]:
@@ -106,19 +109,19 @@ class Bodies:
                 waiting += self.calls(name)
         return reached
 
-    def _by_bytes(self, name: str) -> dict[bytes, Kind]:
-        if name not in self._kinds:
-            self._kinds[name] = {each: _kind(each) for each in set(self._bytes(name))}
-        return self._kinds[name]
-
-    def _bytes(self, name: str) -> list[bytes]:
-        """What each node of a body has in common with others, as bytes."""
-        if name not in self._nodes:
-            body = protos.KindsOfFunction.FromString(self._raw[name]) if name else self._main
+    def _kind_of_each(self, name: str) -> list[Kind]:
+        """The kind of each node of a body."""
+        if name not in self._each:
+            body = self._main
+            if name:
+                raw = self._raw[name]
+                body = (protos.KindsOfFunction if len(raw) > _LARGE else protos.KindsOfSmallFunction).FromString(raw)
             body.DiscardUnknownFields()
             nodes = protos.KindNodes.FromString(body.SerializeToString())
-            self._nodes[name] = list(nodes.node_def if name else nodes.node)
-        return self._nodes[name]
+            found = list(nodes.node_def if name else nodes.node)
+            kinds = {data: _kind(data) for data in set(found)}
+            self._each[name] = [kinds[data] for data in found]
+        return self._each[name]
 
 
 def parse(data: bytes) -> list[Bodies]:
@@ -135,6 +138,10 @@ def parse(data: bytes) -> list[Bodies]:
 @functools.lru_cache(maxsize=10_000)
 def _kind(data: bytes) -> Kind:
     node = protos.KindOfNode.FromString(data)
-    op = node.op.decode()
-    types = {attr.key.decode(): attr.value.type for attr in node.attr}
-    return Kind(op, node.device.decode(), types, tuple(attr for attr in types if opsets.may_name_function(op, attr)))
+    return _kind_of(node.op, node.device, tuple((attr.key, attr.value.type) for attr in node.attr))
+
+
+@functools.lru_cache(maxsize=10_000)
+def _kind_of(op: bytes, device: bytes, types: tuple[tuple[bytes, int], ...]) -> Kind:
+    name, attrs = op.decode(), {key.decode(): number for key, number in types}
+    return Kind(name, device.decode(), attrs, tuple(attr for attr in attrs if opsets.may_name_function(name, attr)))

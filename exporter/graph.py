@@ -119,11 +119,13 @@ _NOTHING: _Value = frozenset()
 class _Walk:
     def __init__(self, bodies: Bodies) -> None:
         self._bodies = bodies
+        self._runs = 0
         self.nodes: list[Node] = []
 
     def run(self, body: str, arguments: Mapping[str, _Value], wanted: Sequence[str], depth: int) -> list[_Value]:
         """Add the nodes of a body that ``wanted`` needs; what each of those is produced by."""
-        if depth > DEEPEST:
+        self._runs += 1
+        if depth > DEEPEST or self._runs > _MOST_NODES:
             raise TooLarge
         nodes = self._bodies.named(body)
         values: dict[str, Sequence[_Value]] = {name: [value] for name, value in arguments.items()}

@@ -14,8 +14,8 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 __all__ = [
-    "BundleEntry", "BundleHeader", "KindNodes", "KindOfNode", "Kinds", "KindsOfFunction", "ModelServerConfig",
-    "PredictionLog", "SavedModel",
+    "BundleEntry", "BundleHeader", "KindNodes", "KindOfNode", "Kinds", "KindsOfFunction", "KindsOfSmallFunction",
+    "ModelServerConfig", "PredictionLog", "SavedModel",
 ]  # fmt: skip
 
 
@@ -32,6 +32,7 @@ SavedModel: Any = _message("saved_model.pb", "tensorflow.SavedModel")
 #: The same file, its nodes without what tells one from the next; see kinds.proto.
 Kinds: Any = _message("kinds.pb", "rawbert.kinds.SavedModel")
 KindsOfFunction: Any = _message("kinds.pb", "rawbert.kinds.FunctionDef")
+KindsOfSmallFunction: Any = _message("kinds.pb", "rawbert.kinds.WholeFunctionDef")
 KindOfNode: Any = _message("kinds.pb", "rawbert.kinds.NodeDef")
 #: A graph or function of these, each node as bytes.
 KindNodes: Any = _message("kinds.pb", "rawbert.kinds.Nodes")

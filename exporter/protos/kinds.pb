@@ -1,5 +1,5 @@
 
-ž
+¶
 kinds.protorawbert.kinds"J
 
 SavedModel<
@@ -13,7 +13,13 @@ metaGraphs"D
 FunctionDefLibrary
 function (Rfunction"@
 FunctionDef1
-node_def (2.rawbert.kinds.NodeDefRnodeDef"Z
+node_def (2.rawbert.kinds.NodeDefRnodeDef"J
+WholeFunctionDef6
+node_def (2.rawbert.kinds.WholeNodeDefRnodeDef"J
+WholeNodeDef
+op (Rop
+device (Rdevice
+attr (Rattr"Z
 NodeDef
 op (Rop
 device (Rdevice'

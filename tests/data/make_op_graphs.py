@@ -1,31 +1,36 @@
 """Make op_graphs.tar.xz: SavedModels with the ops that people meet, and what TensorFlow itself says of each.
 
-    python make_op_graphs.py write FOLDER                 in an environment with TensorFlow and tensorflow-text 2.20
+    python make_op_graphs.py write FOLDER                 TensorFlow and tensorflow-text 2.20, tf-models-official,
+                                                          keras-hub, sentencepiece
     python make_op_graphs.py judge FOLDER RELEASE         in the environment of each release: load and run each
     python make_op_graphs.py pack FOLDER                  saved_model.pb files and truth.json into op_graphs.tar.xz
 
-``judge`` loads tensorflow_text where it is installed. For releases between 2.12 and 2.20 it is not (their own wheels
-have ops that TensorFlow Serving does not link): what needs it is then judged by the op list of tensorflow-text 2.12.1,
-which ``judge FOLDER 2.12`` leaves behind, and the rest by loading.
+The environment of a release has its TensorFlow, with tensorflow-text 2.12.1 for 2.12, 2.20.0 for 2.20, and its own for
+those between. That one has ops which TensorFlow Serving does not link: there a graph must load, run, and keep to the
+op list of tensorflow-text 2.12.1, which ``judge FOLDER 2.12`` leaves behind (so 2.12 comes first).
 """
 
 from __future__ import annotations
 
 import io
 import json
+import lzma
 import os
 import sys
 import tarfile
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "cat", "##s", "sat", "."]
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "cat", "##s", "sat", ".", "[MASK]"]
 
 
 def write(folder: Path) -> None:
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"  # or tf-models' layers are built, and do not save
     import tensorflow as tf
     import tensorflow_text as text
 
+    folder.mkdir(parents=True, exist_ok=True)
     vocab = folder / "vocab.txt"
     vocab.write_text("".join(f"{token}\n" for token in VOCAB), encoding="utf-8")
     table = tf.lookup.StaticVocabularyTable(
@@ -102,6 +107,78 @@ def write(folder: Path) -> None:
     call = tf.function(lambda x: {"y": module.weight * tf.cast(tf.strings.length(x), tf.float32)})
     signature = call.get_concrete_function(tf.TensorSpec([None], tf.string, name="x"))
     tf.saved_model.save(module, str(folder / "variable_debug_name"), signatures=signature)
+    preprocessing(folder, vocab, sentencepieces(folder))
+
+
+def sentencepieces(folder: Path) -> Path:
+    """A tiny Sentencepiece model with the tokens that ALBERT's has."""
+    import sentencepiece
+
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["the cats sat .", "a cat and the other cats sat there"] * 30),
+        model_prefix=str(folder / "pieces"), vocab_size=40, hard_vocab_limit=False, normalization_rule_name="identity",
+        pad_id=0, unk_id=1, bos_id=2, eos_id=3, pad_piece="<pad>", bos_piece="[CLS]", eos_piece="[SEP]",
+        user_defined_symbols=["[MASK]"], minloglevel=2,
+    )  # fmt: skip
+    return folder / "pieces.model"
+
+
+def preprocessing(folder: Path, vocab: Path, pieces: Path) -> None:
+    """As the tools of others write it: tf-models' export_preprocessing in several layouts, keras-hub, Sentencepiece."""
+    import keras_hub
+    import tensorflow as tf
+    import tensorflow_text as text
+    from official.nlp.modeling import layers
+    from official.nlp.tools import export_tfhub_lib
+
+    layouts = {
+        "uncased_offsets": (vocab, {"do_lower_case": True, "tokenize_with_offsets": True, "default_seq_length": 128}),
+        "cased": (vocab, {"do_lower_case": False, "tokenize_with_offsets": False, "default_seq_length": 16}),
+        "sentencepiece": (pieces, {"do_lower_case": True, "tokenize_with_offsets": False, "default_seq_length": 128}),
+        "no_assert": (vocab, {"do_lower_case": True, "tokenize_with_offsets": False, "default_seq_length": 16,
+                              "experimental_disable_assert": True}),
+    }  # fmt: skip
+    for name, (tokens, settings) in layouts.items():
+        copy = folder / f"copy-{tokens.name}"  # which the tool moves away
+        copy.write_bytes(tokens.read_bytes())
+        kind = "vocab_file" if tokens is vocab else "sp_model_file"
+        export_tfhub_lib.export_preprocessing(str(folder / f"tf_models_{name}"), **{kind: str(copy)}, **settings)
+    # Two segments, as the model cards on TF Hub pack them.
+    sentences = [tf.keras.Input((), dtype=tf.string, name=name) for name in ("first", "second")]
+    tokenize = layers.BertTokenizer(vocab_file=str(vocab), lower_case=True)
+    for truncator in ("round_robin", "waterfall"):
+        pack = layers.BertPackInputs(16, special_tokens_dict=tokenize.get_special_tokens_dict(), truncator=truncator)
+        model = tf.keras.Model(sentences, pack([tokenize(each) for each in sentences]))
+        model.save(str(folder / f"tf_models_pair_{truncator}"), include_optimizer=False, save_format="tf")
+
+    data = pieces.read_bytes()
+    sentencepiece, fast = text.SentencepieceTokenizer(data), text.FastSentencepieceTokenizer(data)
+    multi = keras_hub.layers.MultiSegmentPacker(sequence_length=8, start_value=2, end_value=3)
+    single = keras_hub.layers.StartEndPacker(sequence_length=8, start_value=2, end_value=3)
+    wordpiece = keras_hub.tokenizers.WordPieceTokenizer(VOCAB, lowercase=True, oov_token="[UNK]")
+    pair = text.BertTokenizer(str(vocab), token_out_type=tf.int32, lower_case=True)
+
+    def ids(x):
+        return pair.tokenize(x).merge_dims(1, -1)
+
+    graphs = {
+        "sentencepiece": lambda x: sentencepiece.tokenize(x).to_tensor(),
+        "sentencepiece_offsets": lambda x: sentencepiece.tokenize_with_offsets(x)[1].to_tensor(),
+        "sentencepiece_detokenize": lambda x: sentencepiece.detokenize(sentencepiece.tokenize(x)),
+        "fast_sentencepiece": lambda x: fast.tokenize(x).to_tensor(),
+        "keras_hub_pair": lambda x: multi((ids(x), ids(x)))[0],
+        "keras_hub_single": lambda x: single(ids(x)),
+        "keras_hub_wordpiece": lambda x: wordpiece(x).to_tensor(),
+    }
+    for name, body in graphs.items():
+        module = tf.Module()
+        module.kept = [pair, sentencepiece, fast]
+
+        def call(x, body=body):
+            return {"y": body(x)}
+
+        signature = tf.function(call).get_concrete_function(tf.TensorSpec([None], tf.string, name="x"))
+        tf.saved_model.save(module, str(folder / name), signatures=signature)
 
 
 def judge(folder: Path, release: str) -> None:
@@ -109,34 +186,47 @@ def judge(folder: Path, release: str) -> None:
     from tensorflow.core.protobuf import saved_model_pb2
 
     before = _registered()
-    try:
-        import tensorflow_text  # noqa: F401
+    import tensorflow_text
 
-        text_ops = sorted(_registered() - before)
-        (folder / f"text-{release}.json").write_text(json.dumps(text_ops))
-    except ImportError:
-        text_ops = None
-    all_text = set(json.loads((folder / "text-2.20.json").read_text())) if release != "2.20" else set(text_ops)
-    linked = set(text_ops if text_ops is not None else json.loads((folder / "text-2.12.json").read_text()))
+    registered = _registered() - before
+    if release in ("2.12", "2.20"):
+        (folder / f"text-{release}.json").write_text(json.dumps(sorted(registered)))
+    linked = set(json.loads((folder / f"text-{'2.20' if release == '2.20' else '2.12'}.json").read_text()))
+    print(release, tf.__version__, tensorflow_text.__version__, file=sys.stderr)
     truth = {}
     for path in sorted(each for each in folder.iterdir() if (each / "saved_model.pb").exists()):
         state = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
-        graph = state.meta_graphs[0].graph_def
-        ops = {node.op for nodes in (graph.node, *(f.node_def for f in graph.library.function)) for node in nodes}
-        if text_ops is None and ops & all_text:
-            truth[path.name] = ops & all_text <= linked
-            continue
         try:
             # A session, which imports the whole graph, is how TensorFlow Serving loads; tf.saved_model.load is not.
             with tf.Graph().as_default(), tf.compat.v1.Session() as session:
                 meta_graph = tf.compat.v1.saved_model.load(session, ["serve"], str(path))
                 signature = meta_graph.signature_def["serving_default"]
-                session.run(signature.outputs["y"].name, {signature.inputs["x"].name: ["the cats sat."]})
-            truth[path.name] = True
+                texts = {info.name: ["the cats sat."] for info in signature.inputs.values()}
+                session.run([info.name for info in signature.outputs.values()], texts)
+            unlinked = _run(state.meta_graphs[0].graph_def) & registered - linked
+            truth[path.name] = not unlinked
+            reason = f"not linked: {sorted(unlinked)}"
         except Exception as error:
-            print(path.name, str(error)[:200].replace("\n", " "))
             truth[path.name] = False
+            reason = str(error)[:200].replace("\n", " ")
+        if not truth[path.name]:
+            print(path.name, reason)
     (folder / f"truth-{release}.json").write_text(json.dumps(truth))
+
+
+def _run(graph) -> set[str]:
+    """Ops of the main graph, and of the functions that it comes to call by any name in its attributes."""
+    functions = {function.signature.name: function for function in graph.library.function}
+    ops, waiting, seen = set(), [graph.node], set()
+    while waiting:
+        for node in waiting.pop():
+            ops.add(node.op)
+            named = {node.op, *(value.func.name for value in node.attr.values())}
+            named |= {each.name for value in node.attr.values() for each in value.list.func}
+            for name in (named & functions.keys()) - seen:
+                seen.add(name)
+                waiting.append(functions[name].node_def)
+    return ops
 
 
 def _registered() -> set[str]:
@@ -149,7 +239,7 @@ def _registered() -> set[str]:
 
 def pack(folder: Path) -> None:
     truth = {path.stem.partition("-")[2]: json.loads(path.read_text()) for path in sorted(folder.glob("truth-*.json"))}
-    with tarfile.open(Path(__file__).with_name("op_graphs.tar.xz"), "w:xz") as archive:
+    with tarfile.open(Path(__file__).with_name("op_graphs.tar.xz"), "w:xz", preset=9 | lzma.PRESET_EXTREME) as archive:
         files = {f"{path.parent.name}.pb": path.read_bytes() for path in sorted(folder.glob("*/saved_model.pb"))}
         files["truth.json"] = json.dumps(truth, indent=1).encode()
         for name, data in files.items():
