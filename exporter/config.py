@@ -144,6 +144,8 @@ class ExportConfig:
             raise ConfigError("output is empty: name the folder that is to hold the model's versions")
         if self.version is not None and self.version < 0:
             raise ConfigError(f"version is {self.version}: TensorFlow Serving counts from 0 up")
+        if self.version is not None and self.version >= 2**63:
+            raise ConfigError(f"version is {self.version}: TensorFlow Serving takes no number of more than 63 bits")
         if self.max_seq_length is not None and self.max_seq_length < SHORTEST_SEQUENCE:
             raise ConfigError(
                 f"max_seq_length is {self.max_seq_length}: at least {SHORTEST_SEQUENCE} are needed, "
@@ -170,8 +172,14 @@ class ExportConfig:
             for signature in self.signatures:
                 _one_of("signatures", signature, SIGNATURES)
         self.tokenization  # noqa: B018  its own checks
-        if self.name is not None and not self.name.strip():
+        if not self.model_name.strip():
             raise ConfigError("name is empty: give the model name that clients will use")
+        for what, name in (("name", self.model_name), ("output", self.base_path.name)):
+            if not name.isprintable() or set("\"'\\") & set(name):
+                raise ConfigError(
+                    f"{what} is {name!r}: what reads models.config and REST paths does not take quotes, backslashes "
+                    "and control characters well; choose another"
+                )
         tolerance, min_cosine = self.allowed
         if not tolerance > 0 or not 0 < min_cosine <= 1:
             raise ConfigError("tolerance must be above 0, and min_cosine above 0 and at most 1")
@@ -192,10 +200,10 @@ class ExportConfig:
 
     @property
     def base_path(self) -> Path:
-        """``output`` as an absolute path, with ``~`` expanded."""
-        return Path(self.output).expanduser().absolute()
+        """``output`` as an absolute path, with ``~`` expanded and without ``..``."""
+        return Path(os.path.abspath(Path(self.output).expanduser()))
 
     @property
     def model_name(self) -> str:
         """Name that clients send in ``model_spec.name``."""
-        return self.name or self.base_path.name
+        return self.base_path.name if self.name is None else self.name

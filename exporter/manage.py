@@ -86,6 +86,8 @@ def find(model: str, models: Path) -> Model:
         )
     # The checkpoint may have the model's name: what has versions is meant.
     folder = max(found, key=lambda each: bool(bundle.versions(each))).absolute()
+    if (folder / "saved_model.pb").is_file():
+        raise ModelConfigError(f"{folder} is a version; name the folder of the model, {folder.parent}")
     return Model(folder, folder.parent / modelconfig.FILE)
 
 
@@ -182,8 +184,10 @@ def rollback(model: Model, label: str) -> Change:
     raise ModelConfigError(f"{label} of {entry.name} is at {now} and was nowhere before{gone}")
 
 
-def prune(model: Model, keep: int) -> Pruned:
+def prune(model: Model, keep: int, dry_run: bool = False) -> Pruned:
     """Remove old versions: not the newest ``keep``, nor one that a label points to, or a rollback would.
+
+    With ``dry_run`` nothing is removed: the answer says what would be.
 
     Raises:
         ValueError: ``keep`` is below 1.
@@ -197,7 +201,7 @@ def prune(model: Model, keep: int) -> Pruned:
         reasons = _reasons(entries, sorted(present))
         old = sorted(present)[:-keep]
         removed = [number for number in old if number not in reasons]
-        if removed:
+        if removed and not dry_run:
             for entry in entries:
                 models.forget(entry.name, set(removed))
             models.save()  # first: no list of versions names one that is gone

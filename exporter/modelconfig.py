@@ -37,7 +37,7 @@ FILE = "models.config"
 SERVED_FROM = "/models"
 
 _BEFORE = re.compile(r"[ \t]*# rawbert: before((?: [0-9]+)*)[ \t]*")
-_LABEL = re.compile(r"[A-Za-z0-9][\w.-]*")
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 #: Steps that a rollback can go back.
 _STEPS = 10
 _HEAD = "# Models that TensorFlow Serving loads (--model_config_file). Maintained by rawbert; what you add is kept.\n"

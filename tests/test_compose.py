@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -122,7 +123,7 @@ def rest_server(answers: dict[str, int], needs_pair: tuple[str, ...] = ()) -> It
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            model = self.path.removeprefix("/v1/models/").removesuffix(":predict")
+            model = unquote(re.fullmatch(r"/v1/models/([^/:]+):predict", self.path)[1])  # type: ignore[index]
             code = answers.get(model, 404)
             if set(body["inputs"]) != ({"text", "text_pair"} if model in needs_pair else {"text"}):
                 code = 400
@@ -158,16 +159,28 @@ def test_healthy_means_that_every_model_answers(compose: Any, tmp_path: Path) ->
     from rawbert.exporter.modelconfig import ModelConfig
 
     written = ModelConfig(tmp_path / "models.config", "")
-    for name in ("minilm", "pairs"):
+    for name in ("minilm", "pairs", "größer/als: alle?", "2 in 1", "#1"):
         written.add(name, f"/models/{name}")
     written.label("minilm", "stable", 3, (2,))
     written.save()
     config = written.path
-    config.write_text(config.read_text() + '# name: "no-model"\n', encoding="utf-8")
-    with rest_server({"minilm": 200, "pairs": 200}, needs_pair=("pairs",)) as port:
+    by_hand = """config { name: 'first' base_path: "/models/a" model_platform: 'tensorflow' } config: < base_path:
+'/models/b', name : "second", model_platform: 'tensorflow' > # not name: "no-model"
+# name: "no-model"
+}"""
+    config.write_text(config.read_text(encoding="utf-8").strip().removesuffix("}") + by_hand, encoding="utf-8")
+    names = [entry.name for entry in ModelConfig(config, config.read_text(encoding="utf-8")).entries()]
+    assert len(names) == 7
+    everything = dict.fromkeys(names, 200)
+    with rest_server(everything, needs_pair=("pairs",)) as port:
         result = healthy(compose, config, port)
-        assert (result.returncode, result.stdout) == (0, "2 models answer\n"), result.stderr
-    for answers in ({"minilm": 200}, {"minilm": 503, "pairs": 200}, {}):
+        assert (result.returncode, result.stdout) == (0, "7 models answer\n"), result.stdout + result.stderr
+    for missing in everything:
+        with rest_server({**everything, missing: 503}) as port:
+            result = healthy(compose, config, port)
+            said = f"model {missing} does not answer: HTTP/1.1 503 Service Unavailable\n"
+            assert (result.returncode, result.stdout) == (1, said)
+    for answers in ({"minilm": 200}, {}):
         with rest_server(answers) as port:
             result = healthy(compose, config, port)
             assert result.returncode == 1

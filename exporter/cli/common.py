@@ -71,6 +71,10 @@ def failing(console: Console, state: str = "") -> Iterator[None]:
         fail(console, error, 2)
     except ExportError as error:
         fail(console, error, 1)
+    except BrokenPipeError:
+        raise  # click ends the command in silence
+    except OSError as error:
+        fail(console, f"{error.filename}: {error.strerror}" if error.filename else error, 1)
     except ImportError as error:
         if error.name and error.name.startswith("rawbert"):
             raise

@@ -6,18 +6,16 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .. import manage, modelconfig
-from ..errors import ExportError
-from .common import fail, prepare
+from .common import failing, prepare
 
 __all__ = ["promote", "prune", "rollback", "versions"]
 
@@ -25,13 +23,14 @@ _models = click.option(
     "--models", type=click.Path(path_type=Path), default=Path("models"), show_default=True, metavar="FOLDER",
     help="Folder of the models, for a MODEL that is given by its name.",
 )  # fmt: skip
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _label = click.option("--label", default="stable", show_default=True, help="The label, such as stable or canary.")
 
 
 @click.command(short_help="List a model's versions and their labels.")
 @click.argument("model")
 @_models
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@_json
 def versions(model: str, models: Path, as_json: bool) -> None:
     """List the versions of MODEL (its folder, or its name), the newest first.
 
@@ -41,21 +40,25 @@ def versions(model: str, models: Path, as_json: bool) -> None:
     Example:
       rawbert versions models/minilm
     """
-    with _failing():
-        name, found = manage.versions(manage.find(model, models))
+    prepare()
+    with failing(Console(stderr=True)):
+        meant = manage.find(model, models)
+        name, found = manage.versions(meant)
     if as_json:
         click.echo(json.dumps({"model": name, "versions": [asdict(each) for each in found]}, indent=2))
         return
-    table = Table(title=name, title_justify="left", title_style="bold")
+    table = Table(title=escape(name), title_justify="left", title_style="bold")
     for column in ("version", "labels", "loaded", "made", "precision", "size", "source"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold", no_wrap=column not in ("labels", "source"))
     for each in found:
         labels = [*each.labels, *(f"(rollback of {label})" for label in each.rollback_of)]
         table.add_row(
-            str(each.number), " ".join(labels), "yes" if each.loaded else "no", each.created or "?",
-            each.precision or "?", f"{each.size / 1e6:.1f} MB", each.source or "?",
+            str(each.number), " ".join(labels), "yes" if each.loaded else "no", _minute(each.created),
+            each.precision or "?", f"{each.size / 1e6:.1f} MB", escape(each.source or "?"),
         )  # fmt: skip
     Console().print(table)
+    if found and not any(each.loaded for each in found):
+        click.echo(f"{meant.config} has no server load any of them: rawbert promote lists the model there")
 
 
 @click.command(short_help="Point a label, such as stable, to a version.")
@@ -67,7 +70,8 @@ def versions(model: str, models: Path, as_json: bool) -> None:
     "--served-from", default=modelconfig.SERVED_FROM, show_default=True, metavar="PATH",
     help="The folder of the models as the server sees it, for a model that models.config lacks.",
 )  # fmt: skip
-def promote(model: str, version: int, label: str, models: Path, served_from: str) -> None:
+@_json
+def promote(model: str, version: int, label: str, models: Path, served_from: str, as_json: bool) -> None:
     """Point a label of MODEL (its folder, or its name) to VERSION, in models.config beside the model.
 
     A model's first label sets its version policy to all, unless it has one: every version in the folder is loaded,
@@ -77,32 +81,37 @@ def promote(model: str, version: int, label: str, models: Path, served_from: str
     Example:
       rawbert promote models/minilm 3 --label stable
     """
-    with _failing():
+    prepare()
+    with failing(Console(stderr=True)):
         change = manage.promote(manage.find(model, models), version, label, served_from)
-    _show(change)
+    _show(change, as_json)
 
 
 @click.command(short_help="Point a label to where it was before.")
 @click.argument("model")
 @_label
 @_models
-def rollback(model: str, label: str, models: Path) -> None:
+@_json
+def rollback(model: str, label: str, models: Path, as_json: bool) -> None:
     """Point a label of MODEL (its folder, or its name) to the version that it was at before; again, one further back.
 
     \b
     Example:
       rawbert rollback models/minilm --label stable
     """
-    with _failing():
+    prepare()
+    with failing(Console(stderr=True)):
         change = manage.rollback(manage.find(model, models), label)
-    _show(change)
+    _show(change, as_json)
 
 
 @click.command(short_help="Remove old versions.")
 @click.argument("model")
 @click.option("--keep", type=click.IntRange(min=1), required=True, metavar="N", help="How many of the newest stay.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @_models
-def prune(model: str, keep: int, models: Path) -> None:
+@_json
+def prune(model: str, keep: int, dry_run: bool, models: Path, as_json: bool) -> None:
     """Remove all but the newest N versions of MODEL (its folder, or its name).
 
     A version that a label points to stays, and so does the one that a rollback of the label would bring back.
@@ -111,30 +120,26 @@ def prune(model: str, keep: int, models: Path) -> None:
     Example:
       rawbert prune models/minilm --keep 3
     """
-    with _failing():
-        pruned = manage.prune(manage.find(model, models), keep)
+    prepare()
+    with failing(Console(stderr=True)):
+        pruned = manage.prune(manage.find(model, models), keep, dry_run)
+    if as_json:
+        click.echo(json.dumps(asdict(pruned), indent=2))
+        return
     for number, reason in sorted(pruned.kept.items()):
         click.echo(f"kept     {number}: {reason}")
-    click.echo(f"removed  {', '.join(map(str, pruned.removed)) or 'nothing'}")
+    click.echo(f"{'would go' if dry_run else 'removed '} {', '.join(map(str, pruned.removed)) or 'nothing'}")
 
 
-def _show(change: manage.Change) -> None:
-    if change.before == change.version:
+def _minute(created: str | None) -> str:
+    return created[:16].replace("T", " ") if created else "?"
+
+
+def _show(change: manage.Change, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(asdict(change), indent=2))
+    elif change.before == change.version:
         click.echo(f"{change.model}: {change.label} is at {change.version} already")
     else:
         was = f" (was {change.before})" if change.before is not None else ""
         click.echo(f"{change.model}: {change.label} is now {change.version}{was}")
-
-
-@contextmanager
-def _failing() -> Iterator[None]:
-    prepare()
-    console = Console(stderr=True)
-    try:
-        yield
-    except ExportError as error:
-        fail(console, error, 1)
-    except OSError as error:
-        fail(console, f"{error.filename}: {error.strerror}", 1)
-    except KeyboardInterrupt:
-        fail(console, "interrupted", 130)

@@ -202,6 +202,28 @@ def test_damaged_indexes_are_no_traceback(tiny_bundle: Any, tmp_path: Path) -> N
         rules.check(folder, "2.20")
 
 
+def assert_same(one: Path, two: Path) -> None:
+    """By TensorFlow's own eyes: weights, signatures, and what they answer, bit by bit."""
+    import numpy as np
+    import tensorflow as tf
+    import tensorflow_text  # noqa: F401
+    from rawbert.exporter.samples import TEXTS
+
+    readers = [tf.train.load_checkpoint(str(folder / "variables" / "variables")) for folder in (one, two)]
+    names = [set(reader.get_variable_to_shape_map()) - {"_CHECKPOINTABLE_OBJECT_GRAPH"} for reader in readers]
+    assert names[0] == names[1]
+    for name in names[0]:
+        np.testing.assert_array_equal(*(reader.get_tensor(name) for reader in readers))
+    first, second = (tf.saved_model.load(str(folder)).signatures for folder in (one, two))
+    assert set(first) == set(second)
+    for name in first:
+        assert first[name].structured_input_signature == second[name].structured_input_signature
+        answers = [signatures[name](text=tf.constant(TEXTS[:12])) for signatures in (first, second)]
+        assert answers[0].keys() == answers[1].keys()
+        for key, value in answers[0].items():
+            np.testing.assert_array_equal(value, answers[1][key])
+
+
 def test_the_content_hash_is_that_of_the_content(tiny_bundle: Any, tmp_path: Path) -> None:
     from rawbert.exporter import ExportConfig, export
 
@@ -213,16 +235,22 @@ def test_the_content_hash_is_that_of_the_content(tiny_bundle: Any, tmp_path: Pat
     source = Path(__file__).parents[1] / "data" / "tiny_bert"
     config = ExportConfig(encoder=source, output=tmp_path / "one", signatures=("tokenize", "pooled"))
     first = export(config)
-    second = export(ExportConfig(encoder=source, output=tmp_path / "two" / "m", signatures=("tokenize", "pooled")))
-    assert hashes(first.path) == hashes(second.path) == first.manifest["content_hash"]
+    # In a process of its own, from a folder elsewhere.
+    shutil.copytree(source, tmp_path / "copy")
+    again = tmp_path / "two" / "m"
+    done = run("export", str(tmp_path / "copy"), "--output", str(again), "--signatures", "tokenize,pooled", "--json")
+    assert done.returncode == 0, done.stderr
+    second = Path(json.loads(done.stdout)["path"])
+    assert hashes(first.path) == hashes(second) == first.manifest["content_hash"]
+    assert_same(first.path, second)
     assert hashes(first.path)["content"] != hashes(tiny_bundle.path)["content"]
-    shard = next((second.path / "variables").glob("*.data-*"))
+    shard = next((second / "variables").glob("*.data-*"))
     data = bytearray(shard.read_bytes())
     data[100] ^= 1
     shard.write_bytes(data)
-    assert hashes(second.path)["weights"] != hashes(first.path)["weights"]
+    assert hashes(second)["weights"] != hashes(first.path)["weights"]
     (first.path / "assets" / "vocab.txt").write_text("other", encoding="utf-8")
-    assert hashes(first.path)["assets"] != hashes(second.path)["assets"]
+    assert hashes(first.path)["assets"] != hashes(second)["assets"]
 
 
 # At the terminal.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,12 @@ def test_defaults_take_everything_from_the_checkpoint():
         ({"encoder": ""}, "encoder"),
         ({"output": ""}, "output"),
         ({"version": -1}, "version"),
+        ({"version": 2**63}, "version"),
+        ({"output": "/"}, "name is empty"),
+        ({"output": "models/it's"}, "name"),
+        ({"output": "models/a\nb", "name": "m"}, "output"),
+        ({"output": os.fsdecode(b"models/\xff")}, "name"),
+        ({"name": 'a"b'}, "name"),
         ({"max_seq_length": 2}, "max_seq_length"),
         ({"encoder_impl": "keras"}, "'keras'"),
         ({"precision": "int8"}, "'int8'"),
@@ -44,6 +51,14 @@ def test_a_setting_that_cannot_work_is_refused_by_name(settings: dict, named: st
 def test_a_lower_precision_has_limits_of_its_own():
     assert ExportConfig(encoder="a", output="b", precision="bfloat16").allowed[1] == 0.9995
     assert ExportConfig(encoder="a", output="b", precision="float16", min_cosine=0.9).allowed[1] == 0.9
+
+
+def test_the_name_is_that_of_the_folder_that_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for output in ("m", "x/../m", "./m/", str(tmp_path / "m")):
+        config = ExportConfig(encoder="a", output=output)
+        assert (config.model_name, config.base_path) == ("m", tmp_path / "m")
+    assert ExportConfig(encoder="a", output=".").model_name == tmp_path.name
 
 
 def test_the_shortest_useful_sequence_is_accepted():

@@ -175,6 +175,14 @@ def test_temporary_folders_of_killed_processes_go(tmp_path: Path, monkeypatch: p
         assert {path.name for path in tmp_path.iterdir()} == {mine.name, f"{mine.name}.lock"}
 
 
+def test_a_model_that_no_server_is_told_of(model: manage.Model) -> None:
+    from rawbert.serving.cli.app import rawbert
+
+    result = CliRunner().invoke(rawbert, ["versions", str(model.folder)])
+    assert result.exit_code == 0
+    assert "has no server load any of them: rawbert promote lists" in result.output
+
+
 def test_the_commands(model: manage.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     from rawbert.serving.cli.app import rawbert
 
@@ -193,7 +201,15 @@ def test_the_commands(model: manage.Model, monkeypatch: pytest.MonkeyPatch) -> N
     found = json.loads(run("versions", "m", "--json"))["versions"]
     assert [(each["number"], each["labels"]) for each in found] == [(5, []), (4, []), (3, ["stable"])]
     assert "stable" in run("versions", "m")
-    for wrong in (["promote", "nope", "1"], ["promote", "m", "1"], ["rollback", "m", "--label", "x"]):
+    assert json.loads(run("promote", "m", "4", "--json")) == {
+        "model": "m", "label": "stable", "before": 3, "version": 4
+    }  # fmt: skip
+    assert json.loads(run("rollback", "m", "--json"))["version"] == 3
+    assert run("prune", "m", "--keep", "1", "--dry-run") == "kept     3: it is stable\nwould go 4\n"
+    assert json.loads(run("prune", "m", "--keep", "1", "--json")) == {"removed": [4], "kept": {"3": "it is stable"}}
+    for wrong in (
+        ["promote", "nope", "1"], ["promote", "m", "1"], ["rollback", "m", "--label", "x"], ["versions", "models/m/5"]
+    ):  # fmt: skip
         result = CliRunner().invoke(rawbert, wrong)
         assert result.exit_code == 1
         assert result.output.startswith("error: ")
