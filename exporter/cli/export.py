@@ -80,7 +80,11 @@ def _split(context: click.Context, parameter: click.Parameter, values: tuple[str
     "--target-serving", type=click.Choice(RELEASES), default=NEWEST, show_default=True,
     help="TensorFlow Serving release that must be able to run it.",
 )  # fmt: skip
-@click.option("--force", is_flag=True, help="Replace the version if it exists.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Replace the version if it exists. A server that has it loaded goes on with the old one.",
+)
 @click.option(
     "--models-config/--no-models-config", default=True, show_default=True,
     help="Add the model to models.config beside FOLDER, where it is not there yet.",
