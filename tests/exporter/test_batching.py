@@ -2,45 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 from rawbert.exporter import batching
-
-WRAPPED = {
-    "max_batch_size": "Int64Value",
-    "batch_timeout_micros": "Int64Value",
-    "max_enqueued_batches": "Int64Value",
-    "num_batch_threads": "Int64Value",
-    "thread_pool_name": "StringValue",
-    "pad_variable_length_inputs": None,
-    "enable_large_batch_splitting": "BoolValue",
-    "max_execution_batch_size": "Int64Value",
-}
 
 
 @pytest.fixture(scope="module")
-def official() -> Any:
-    """BatchingParameters as session_bundle_config.proto declares it, which no Python package of the server has."""
-    from google.protobuf import wrappers_pb2
-
+def official(data: Path) -> Any:
+    """BatchingParameters as TensorFlow Serving 2.20.0 declares it; no Python package of the server has it."""
+    text = (data / "session_bundle_config.proto").read_text(encoding="utf-8")
+    body = re.sub(r"//.*", "", text[text.index("message BatchingParameters {") :])
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
     file = descriptor_pb2.FileDescriptorProto(
         name="b.proto", package="b", syntax="proto3", dependency=["google/protobuf/wrappers.proto"]
     )
     message = file.message_type.add(name="BatchingParameters")
-    for number, (name, kind) in enumerate(WRAPPED.items(), 1):
-        field = message.field.add(name=name, number=number, label=1)
-        if kind is None:
-            field.type = field.TYPE_BOOL
+    for repeated, kind, name, number in re.findall(r"(repeated )?([\w.]+) (\w+) = (\d+);", body):
+        field = message.field.add(name=name, number=int(number), label=3 if repeated else 1)
+        if kind.startswith("google."):
+            field.type, field.type_name = field.TYPE_MESSAGE, f".{kind}"
         else:
-            field.type, field.type_name = field.TYPE_MESSAGE, f".google.protobuf.{kind}"
-    message.field.add(name="allowed_batch_sizes", number=20, label=3, type=3)
+            field.type = {"int64": field.TYPE_INT64, "bool": field.TYPE_BOOL}[kind]
     pool.AddSerializedFile(file.SerializeToString())
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("b.BatchingParameters"))
+
+
+def test_the_official_message_is_read_whole(official: Any) -> None:
+    assert {field.name: field.number for field in official.DESCRIPTOR.fields} == {
+        "max_batch_size": 1, "batch_timeout_micros": 2, "max_enqueued_batches": 3, "num_batch_threads": 4,
+        "thread_pool_name": 5, "allowed_batch_sizes": 6, "pad_variable_length_inputs": 7,
+        "enable_large_batch_splitting": 8, "max_execution_batch_size": 9,
+    }  # fmt: skip
 
 
 def parse(official: Any, text: str) -> dict[str, Any]:
