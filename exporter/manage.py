@@ -14,7 +14,19 @@ from .bundle import Staging
 from .errors import ModelConfigError
 from .modelconfig import Entry, ModelConfig
 
-__all__ = ["Change", "Model", "Pruned", "Version", "find", "promote", "prune", "publish", "rollback", "versions"]
+__all__ = [
+    "Change",
+    "Model",
+    "Pruned",
+    "Version",
+    "find",
+    "promote",
+    "prune",
+    "publish",
+    "rollback",
+    "versions",
+    "warnings",
+]
 
 
 @dataclass(frozen=True)
@@ -240,6 +252,19 @@ def versions(model: Model) -> tuple[str, list[Version]]:
             )
         )
     return (entries[0].name if entries else model.folder.name), found
+
+
+def warnings(config: Path) -> list[str]:
+    """What in a models.config keeps servers from loading new versions, a line each.
+
+    Raises:
+        ModelConfigError: it cannot be parsed.
+    """
+    return [
+        f"{config} lists {entry.name} in {entry.base_path}, and its folder is gone: TensorFlow Serving loads no new "
+        "version of any model until the entry is removed or the folder is back"
+        for entry in modelconfig.read(config).missing()
+    ]
 
 
 def _entries(models: ModelConfig, folder: Path) -> list[Entry]:

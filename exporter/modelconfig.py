@@ -20,7 +20,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from google.protobuf import text_format
@@ -98,6 +98,21 @@ class ModelConfig:
     def find(self, model: str) -> Entry | None:
         """The entry of a model name."""
         return next((entry for entry in self.entries() if entry.name == model), None)
+
+    def missing(self) -> list[Entry]:
+        """Models whose folder is gone, of those that belong beside the file.
+
+        One of them is enough for TensorFlow Serving to load no new version of any model: it ends its look at the base
+        paths at the first that it does not find.
+        """
+        folder = self.path.parent
+        beside = [(entry, (folder / PurePosixPath(entry.base_path).name).is_dir()) for entry in self.entries()]
+        roots = {PurePosixPath(entry.base_path).parent for entry, is_there in beside if is_there}
+        return [
+            entry
+            for entry, is_there in beside
+            if not is_there and PurePosixPath(entry.base_path).parent in roots and not Path(entry.base_path).is_dir()
+        ]
 
     def add(self, name: str, base_path: str) -> None:
         """Append a model.

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .. import modelconfig
+from .. import manage, modelconfig
 from ..bundle import Bundle, versions
 from ..config import ENCODER_IMPLS, POOLING_MODES, PRECISIONS, SIGNATURES, ExportConfig
 from ..modelconfig import Entry
@@ -191,7 +191,7 @@ def _serving(bundle: Bundle, listing: Path, entry: Entry | None) -> list[str]:
     lines.append(f"serve     rawbert serve {models} --port 8500")
     if entry.base_path == f"{modelconfig.SERVED_FROM}/{bundle.base_path.name}":
         lines.append(f"          RAWBERT_MODELS={models} docker compose up    (with rawbert's docker-compose.yml)")
-    return lines
+    return [*lines, *(f"warning   {line}" for line in manage.warnings(listing))]
 
 
 #: 0 stands for the batch.

@@ -44,6 +44,8 @@ def versions(model: str, models: Path, as_json: bool) -> None:
     with failing(Console(stderr=True)):
         meant = manage.find(model, models)
         name, found = manage.versions(meant)
+        for line in manage.warnings(meant.config):
+            click.echo(f"warning: {line}", err=True)
     if as_json:
         click.echo(json.dumps({"model": name, "versions": [asdict(each) for each in found]}, indent=2))
         return

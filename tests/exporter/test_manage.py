@@ -183,6 +183,17 @@ def test_a_model_that_no_server_is_told_of(model: manage.Model) -> None:
     assert "has no server load any of them: rawbert promote lists" in result.output
 
 
+def test_a_model_whose_folder_is_gone_is_warned_of(model: manage.Model) -> None:
+    manage.promote(model, 5, "stable")
+    assert manage.warnings(model.config) == []
+    with modelconfig.locked(model.config) as models:
+        models.add("gone", "/models/gone")
+        models.add("elsewhere", "/other/place")  # a path of the server's own
+        models.save()
+    (warning,) = manage.warnings(model.config)
+    assert "lists gone in /models/gone, and its folder is gone" in warning
+
+
 def test_the_commands(model: manage.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     from rawbert.serving.cli.app import rawbert
 
