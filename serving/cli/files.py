@@ -170,7 +170,8 @@ class Source:
         for name in (self.column, *self.keep):
             if name not in found:
                 option = "--column" if name == self.column else "--keep"
-                raise BadFile(f"{self.name} has the columns {', '.join(found)}, not {name!r}; see {option}")
+                hint = "; columns of CSV are separated by commas" if len(found) == 1 and self.form == "csv" else ""
+                raise BadFile(f"{self.name} has the columns {', '.join(found)}, not {name!r}; see {option}{hint}")
         return found
 
     def _kept(self, names: Iterable[str] | None) -> list[str]:

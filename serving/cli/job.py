@@ -94,17 +94,22 @@ class Job:
 
     def append(self, vectors: Iterable[Any], progress: Callable[[int], None]) -> None:
         """Put vectors behind those that are there already."""
-        with self._written(self.partial, "r+b" if self.done else "wb") as file:
-            file.truncate(self.done * self.width * 4)
-            file.seek(0, os.SEEK_END)
-            for vector in vectors:
-                if not self.width:
-                    self._note(len(vector), vector.model_version)
-                if len(vector) != self.width:
-                    raise BadFile(f"a vector has {len(vector)} dimensions, the ones before it {self.width}")
-                file.write(np.asarray(vector, "<f4").tobytes())
-                self.done += 1
-                progress(1)
+        try:
+            with self._written(self.partial, "r+b" if self.done else "wb") as file:
+                file.truncate(self.done * self.width * 4)
+                file.seek(0, os.SEEK_END)
+                for vector in vectors:
+                    if not self.width:
+                        self._note(len(vector), vector.model_version)
+                    if len(vector) != self.width:
+                        raise BadFile(f"a vector has {len(vector)} dimensions, the ones before it {self.width}")
+                    file.write(np.asarray(vector, "<f4").tobytes())
+                    self.done += 1
+                    progress(1)
+        except BaseException:
+            if not self.done:
+                self.discard()  # There is nothing to go on from.
+            raise
 
     def finish(self, source: Source) -> None:
         """Write the output under a name of its own, rename it, and remove what was needed on the way."""

@@ -220,6 +220,7 @@ def test_jsonl_of_uneven_rows_becomes_one_table(server: Fake, tmp_path: Path) ->
         ("a.jsonl", '{"text": "1"}\n{', "line 2: no JSON"),
         ("a.jsonl", '{"text": 1}\n', "is a int, not a text"),
         ("a.csv", "id,name\n1,2\n", "has the columns id, name, not 'text'"),
+        ("a.csv", "id;text\n1;2\n", "separated by commas"),
         ("a.parquet", "no parquet", "a.parquet"),
         ("a.xml", "", "must end in"),
         ("a.csv", "", "is empty: not even a line with the names of its columns"),
@@ -237,6 +238,8 @@ def test_bad_files_are_named(server: Fake, tmp_path: Path, name: str, content: s
     assert says in result.stderr.decode()
     assert b"Traceback" not in result.stderr
     assert not (tmp_path / "out.npy").exists()
+    left = {path.name for path in tmp_path.iterdir()} - {name}
+    assert left in (set(), {"out.npy.partial", "out.npy.partial.json"})  # With what was done before the bad line.
 
 
 @pytest.mark.parametrize(
