@@ -16,9 +16,11 @@ class ChannelConfig:
     Args:
         max_message_bytes: largest message either way; -1, the default, is unlimited. gRPC's own limit of
             4 MB already refuses one batch of token vectors.
-        keepalive_time: seconds between pings on an idle connection, so that a dead peer or a forgetful load
-            balancer is noticed; 0 turns them off.
-        keepalive_timeout: seconds to wait for a ping's answer.
+        keepalive_time: seconds without an answer after which a connection with a call on it is pinged, so that a dead
+            peer is noticed; 0 turns it off. A gRPC server with default settings, as TensorFlow Serving's is, ends
+            connections that are pinged more often than every 300 seconds, and the calls on them.
+        keepalive_timeout: seconds to wait for the answer to a ping, and for the other side's TCP to acknowledge what
+            was sent.
         connect_timeout: seconds that opening a connection may take before it is tried anew.
         wait_for_ready: whether calls wait, up to their deadline, for a server that does not listen yet, instead of
             failing after a few attempts.
@@ -29,7 +31,7 @@ class ChannelConfig:
     """
 
     max_message_bytes: int = -1
-    keepalive_time: float = 60.0
+    keepalive_time: float = 310.0
     keepalive_timeout: float = 20.0
     connect_timeout: float = 5.0
     wait_for_ready: bool = False

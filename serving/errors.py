@@ -131,6 +131,7 @@ STATUS: dict[grpc.StatusCode, tuple[type[ServingError], str]] = {
 
 #: What the gRPC library says, and what a caller can do about it.
 _HINTS = {
+    "Too many pings": "the server allows fewer pings; give a longer ChannelConfig(keepalive_time=...)",
     "Failed parsing HTTP/2": "that port speaks no gRPC; TensorFlow Serving's gRPC port is usually 8500, 8501 is REST",
     "WRONG_VERSION_NUMBER": "the server speaks no TLS there; connect without tls, or to its TLS port",
     "unable to get local issuer": "the certificate of the server is signed by another CA; give TLS(ca=...)",
