@@ -15,6 +15,7 @@ import click
 from ..client import DEFAULT_TIMEOUT, Client
 from ..errors import ServingError
 from .chart import svg
+from .connection import tls_of, tls_options
 from .files import BadFile, Source
 
 __all__ = ["bench"]
@@ -67,6 +68,7 @@ class Measured:
     help="Also draw throughput and latency into this .svg file; it is replaced.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@tls_options
 def bench(
     address: str,
     model: str,
@@ -78,6 +80,7 @@ def bench(
     timeout: float,
     chart: Path | None,
     as_json: bool,
+    **tls: Any,
 ) -> None:
     """Measure the server at ADDRESS: throughput and latency against the number of callers.
 
@@ -103,7 +106,7 @@ def bench(
         texts = list(Source(source, "text").texts()) if source is not None else _TEXTS
         if not texts:
             raise click.ClickException(f"{source} holds no texts")
-        with Client(address, model=model, timeout=timeout, max_batch_size=batch_size) as client:
+        with Client(address, model=model, timeout=timeout, max_batch_size=batch_size, **tls_of(tls)) as client:
             client.embed(texts[:batch_size], signature_name=signature)
             if not as_json:
                 click.echo(f"{'callers':>8}{'calls/s':>10}{'texts/s':>10}{'p50 ms':>10}{'p90 ms':>10}"

@@ -21,6 +21,7 @@ import click
 
 from ..client import DEFAULT_TIMEOUT, Client
 from ..errors import ServingError
+from .connection import tls_of, tls_options
 from .files import INPUTS, ROWS, BadFile, Row, Source
 from .job import OUTPUTS, Job, json_line
 
@@ -46,13 +47,13 @@ def _connection(command: _Command) -> _Command:
         ]
     ):  # fmt: skip
         command = option(command)
-    return command
+    return tls_options(command)
 
 
 @contextmanager
 def _client(**settings: Any) -> Iterator[Client]:
     """A client, whose errors end the command with one line."""
-    with _one_line(), Client(**settings) as client:
+    with _one_line(), Client(**tls_of(settings)) as client:
         yield client
 
 
@@ -150,8 +151,11 @@ def embed(
     rows = ((text, {}) for text in texts) if texts else given.rows()
     if form == "auto":
         form = "text" if sys.stdout.isatty() else "json"
-    # What is typed or piped in line by line is answered soon; a file is sent several parts at a time.
+    # What is typed is answered line by line, what is piped in soon; a file is sent several parts at a time.
     size = ROWS if source is not None else _LINES
+    if not texts and source is None and sys.stdin.isatty():
+        click.echo("a text a line; Ctrl-D ends", err=True)
+        size = 1
     version = None
     with _client(**settings) as client:
         while block := list(islice(rows, size)):

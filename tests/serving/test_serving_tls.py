@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import datetime
 import ipaddress
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -200,3 +203,30 @@ def test_settings_that_cannot_work(authority: Authority) -> None:
     with pytest.raises(ValueError, match="no PEM"):
         TLS(ca=b"nothing")
     assert "PRIVATE" not in repr(TLS(ca=authority.pem))
+
+
+def test_at_the_terminal(authority: Authority, tmp_path: Path) -> None:
+    def asked(command: str, *options: Any) -> tuple[int, str]:
+        code = "from rawbert.serving.cli import main; main()"
+        given = [command, *(["--address"] if command != "bench" else []), address, "--model", "m", *map(str, options)]
+        result = subprocess.run([sys.executable, "-c", code, *given], capture_output=True, check=False, text=True)
+        assert "Traceback" not in result.stderr
+        return result.returncode, result.stdout + result.stderr
+
+    key, certificate = authority.issue(LOCAL)
+    for name, data in (("ca", authority.pem), ("cert", certificate), ("key", key), ("text", b"no PEM"), ("5", b"5\n")):
+        (tmp_path / name).write_bytes(data)
+    ca, pair = ["--tls-ca", tmp_path / "ca"], ["--tls-cert", tmp_path / "cert", "--tls-key", tmp_path / "key"]
+    with serving(authority.issue(LOCAL), authority.pem) as address:
+        code, said = asked("embed", *ca, *pair, "5")
+        assert (code, json.loads(said)["embedding"]) == (0, [1, 5])
+        short = ["--input", tmp_path / "5", "--callers", "1", "--seconds", "0.1"]
+        assert asked("bench", *ca, *pair, *short)[0] == 0
+        for options, says in (
+            ([*ca], "client certificate"),
+            ([*pair], "TLS(ca="),
+            ([*ca, *pair[:2]], "go together"),
+            (["--tls-ca", tmp_path / "text"], "holds no PEM"),
+        ):
+            code, said = asked("embed", *options, "5")
+            assert (code, says in said) == (1, True), said
