@@ -46,7 +46,7 @@ def verdict(code: grpc.StatusCode, details: str) -> Verdict:
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return Verdict.BUSY if _THREADS in details else Verdict.NEVER
     if code is grpc.StatusCode.UNAVAILABLE:
-        if _QUEUE in details:
+        if _QUEUE in details or _THREADS in details:
             return Verdict.BUSY
         return Verdict.NEVER if _TLS.search(details) else Verdict.AGAIN
     cut = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED)

@@ -16,7 +16,7 @@ APPLIED = (
     "port", "grpc_socket_path", "grpc_max_threads", "grpc_channel_arguments", "model_name", "model_base_path",
     "model_config_file", "model_config_file_poll_wait_seconds", "file_system_poll_wait_seconds", "enable_batching",
     "batching_parameters_file", "enable_per_model_batching_parameters", "enable_model_warmup",
-    "num_request_iterations_for_warmup", "max_num_load_retries", "load_retry_interval_micros",
+    "num_request_iterations_for_warmup", "num_load_threads", "max_num_load_retries", "load_retry_interval_micros",
     "allow_version_labels_for_unavailable_models", "enable_grpc_healthcheck_service",
     "enable_serialization_as_tensor_content", "saved_model_tags", "tensorflow_session_parallelism",
     "tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism",
@@ -24,7 +24,7 @@ APPLIED = (
 
 #: Flags that mean nothing here: accepted, with a logged note.
 IGNORED = (
-    "rest_api_num_threads", "rest_api_timeout_in_ms", "rest_api_enable_cors_support", "num_load_threads",
+    "rest_api_num_threads", "rest_api_timeout_in_ms", "rest_api_enable_cors_support",
     "num_unload_threads", "flush_filesystem_caches", "per_process_gpu_memory_fraction",
     "remove_unused_fields_from_bundle_metagraph", "num_tflite_pools", "num_tflite_interpreters_per_pool",
     "enable_signature_method_name_check", "xla_cpu_compilation_enabled", "xla_gpu_compilation_enabled",

@@ -101,7 +101,11 @@ def serve(context: click.Context, /, models: Path | None, log_format: str, versi
         _LOG.info("Running gRPC ModelServer at %s:%s ...", shown, server.port)
         stop.get()
         _LOG.info("Stopping: calls in flight may finish; a second signal ends them.")
-    server.stop(_GRACE)
+    if not server.stop(_GRACE):
+        _LOG.warning("calls that took longer than %g s were cut off", _GRACE)
+    # Not by return: Python would wait for threads that still compute for those calls, and take TensorFlow apart.
+    logging.shutdown()
+    os._exit(0)
 
 
 def _as_the_stack(context: click.Context, models: Path, flags: dict[str, Any]) -> None:

@@ -2,8 +2,8 @@
 
 As TensorFlow Serving's batching session forms them: a batch is run when it is full, or when its first call has waited
 for the time-out and a thread is free; so many batches may wait, and further calls are refused. Two things differ on
-purpose: calls whose caller is gone are not computed, and the parts of a split call are glued together only where
-their inner shapes are equal; otherwise the call is run whole.
+purpose: calls whose caller is gone, or would be before the answer, are not computed, and the parts of a split call are
+glued together only where their inner shapes are equal; otherwise the call is run whole.
 """
 
 from __future__ import annotations
@@ -18,27 +18,35 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
+from .admission import Caller
 from .config import Batching
 from .failure import Failure
 
-__all__ = ["Batcher", "Task"]
+__all__ = ["Batcher", "Task", "late"]
 
 Array = npt.NDArray[Any]
 Run = Callable[[str, Mapping[str, Array], Sequence[str]], dict[str, Array]]
+Pace = Callable[[str], float]
 Code = grpc.StatusCode
+
+
+def late() -> Failure:
+    """What a call is answered whose turn would come too late."""
+    return Failure(Code.UNAVAILABLE, "the server is busy: the turn of the call would come too late for its deadline")
 
 
 class Task:
     """A call: arrays by input name, each ``[rows, ...]``, and the outputs that are wanted."""
 
-    def __init__(self, inputs: Mapping[str, Array], outputs: Sequence[str], wanted: Callable[[], bool]) -> None:
+    def __init__(self, inputs: Mapping[str, Array], outputs: Sequence[str], caller: Caller) -> None:
         if not inputs or any(not value.ndim for value in inputs.values()):
             raise Failure(Code.INVALID_ARGUMENT, "Batching Run() input tensors must have at least one dimension")
         sizes = {len(value) for value in inputs.values()}
         if len(sizes) > 1:
             raise Failure(Code.INVALID_ARGUMENT, "Batching Run() input tensors must have equal 0th-dimension size")
-        self.inputs, self.outputs, self.wanted = inputs, outputs, wanted
+        self.inputs, self.outputs, self.caller = inputs, outputs, caller
         (self.rows,) = sizes
+        self.begun = False
         self.done = threading.Event()
         self.results: dict[str, Array] = {}
         self.failure: Failure | None = None
@@ -63,10 +71,11 @@ class Batcher:
         batching: the parameters.
         run: runs a signature once.
         threads: batches that run at once.
+        pace: seconds that a run of a signature has taken lately.
     """
 
-    def __init__(self, batching: Batching, run: Run, threads: int) -> None:
-        self._batching, self._run = batching, run
+    def __init__(self, batching: Batching, run: Run, threads: int, pace: Pace = lambda signature: 0.0) -> None:
+        self._batching, self._run, self._pace = batching, run, pace
         self._queues: dict[str, deque[_Batch]] = {}
         self._changed = threading.Condition()
         self._closed = False
@@ -92,8 +101,8 @@ class Batcher:
             return self._run(signature, task.inputs, task.outputs)
         if task.rows > self._batching.max_execution_batch_size:
             return self._split(signature, task)
-        self._put(signature, task)
-        task.done.wait()
+        self._put(signature, [task])
+        self._wait(signature, task)
         if task.failure:
             raise task.failure
         return task.results
@@ -109,21 +118,13 @@ class Batcher:
     def _split(self, signature: str, task: Task) -> dict[str, Array]:
         size = self._batching.max_execution_batch_size
         parts = [
-            Task({name: value[at : at + size] for name, value in task.inputs.items()}, task.outputs, task.wanted)
+            Task({name: value[at : at + size] for name, value in task.inputs.items()}, task.outputs, task.caller)
             for at in range(0, task.rows, size)
         ]
-        put = []
-        failure = None
+        self._put(signature, parts)
         for part in parts:
-            try:
-                self._put(signature, part)
-            except Failure as full:
-                failure = full
-                break
-            put.append(part)
-        for part in put:
-            part.done.wait()
-        failure = failure or next((part.failure for part in put if part.failure), None)
+            self._wait(signature, part)
+        failure = next((part.failure for part in parts if part.failure), None)
         if failure:
             raise failure
         joined = {}
@@ -134,21 +135,38 @@ class Batcher:
             joined[name] = np.concatenate(values)
         return joined
 
-    def _put(self, signature: str, task: Task) -> None:
+    def _put(self, signature: str, tasks: Sequence[Task]) -> None:
+        """Let tasks wait: all of them, or none where the queue has no room."""
+        most = self._batching.max_execution_batch_size
         with self._changed:
             queue = self._queues.setdefault(signature, deque())
-            if not queue or queue[-1].rows + task.rows > self._batching.max_execution_batch_size:
-                if len(queue) >= self._batching.max_enqueued_batches:
-                    raise Failure(
-                        Code.UNAVAILABLE,
-                        "The batch scheduling queue to which this task was submitted is full; currently "
-                        f"{len(queue)} batches enqueued and max_enqueued_batches is "
-                        f"{self._batching.max_enqueued_batches}",
-                    )
-                queue.append(_Batch(time.monotonic() + self._batching.batch_timeout))
-            queue[-1].tasks.append(task)
-            queue[-1].rows += task.rows
-            self._changed.notify()
+            rows, further = queue[-1].rows if queue else most, 0
+            for task in tasks:
+                further += rows + task.rows > most
+                rows = task.rows if rows + task.rows > most else rows + task.rows
+            if len(queue) + further > self._batching.max_enqueued_batches:
+                raise Failure(
+                    Code.UNAVAILABLE,
+                    "The batch scheduling queue to which this task was submitted is full; currently "
+                    f"{len(queue)} batches enqueued and max_enqueued_batches is "
+                    f"{self._batching.max_enqueued_batches}",
+                )
+            for task in tasks:
+                if not queue or queue[-1].rows + task.rows > most:
+                    queue.append(_Batch(time.monotonic() + self._batching.batch_timeout))
+                queue[-1].tasks.append(task)
+                queue[-1].rows += task.rows
+            self._changed.notify(len(tasks))
+
+    def _wait(self, signature: str, task: Task) -> None:
+        """Wait for a task's end; end it here where its turn does not come in time."""
+        if task.done.wait(task.caller.patience(self._pace(signature))):
+            return
+        with self._changed:
+            if not task.begun:
+                task.begun = True
+                task.finish(failure=late())
+        task.done.wait()
 
     def _take(self) -> tuple[str, _Batch] | None:
         """The batch that is due for longest, when one is; ``None`` at the end."""
@@ -174,9 +192,13 @@ class Batcher:
     def _work(self) -> None:
         while taken := self._take():
             signature, batch = taken
+            with self._changed:
+                waiting = [task for task in batch.tasks if not task.begun]
+                for task in waiting:
+                    task.begun = True
             tasks = []
-            for task in batch.tasks:
-                if task.wanted():
+            for task in waiting:
+                if task.caller.wanted():
                     tasks.append(task)
                 else:
                     task.finish(failure=Failure(Code.CANCELLED, "the caller is gone"))

@@ -108,6 +108,7 @@ class ServerOptions:
     enable_per_model_batching_parameters: bool = False
     enable_model_warmup: bool = True
     num_request_iterations_for_warmup: int = 0
+    num_load_threads: int = 0
     max_num_load_retries: int | None = None
     load_retry_interval_micros: int = 60_000_000
     allow_version_labels_for_unavailable_models: bool = False

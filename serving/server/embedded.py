@@ -6,7 +6,6 @@ import logging
 import os
 import socket
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -16,12 +15,13 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from .admission import ANYBODY, Admission, CallThreads
 from .config import Batching, ModelSettings, ServerOptions, parse_batching, parse_models
 from .failure import Failure
 from .lifecycle import Manager
 from .model import Model
 from .registry import BasePathError, Registry, Servable, find_versions, newest_version
-from .service import Limit, ModelService, PredictionService, predict
+from .service import ModelService, PredictionService, predict
 
 __all__ = ["EmbeddedServer", "StartError"]
 
@@ -30,9 +30,16 @@ _LOG = logging.getLogger(__name__)
 #: Calls at once without --grpc_max_threads. TensorFlow Serving refuses beyond some 4 for each core; ours wait.
 _MOST_CALLS = 256
 
+#: Seconds in which what was answered or cut off comes to its end.
+_AFTER_GRACE = 1.0
+#: Refusals that may wait to be sent.
+_MOST_REFUSALS = 1024
+_THREADS_FOR_HEALTH = 4
+
 _OPTIONS = [
-    # TensorFlow Serving takes and sends what fits into a protobuf message; gRPC's own limit is 4 MB.
-    ("grpc.max_receive_message_length", -1),
+    # TensorFlow Serving takes and sends what fits into a protobuf message; gRPC's own limit is 4 MB. A request of text
+    # grows a hundredfold in a tokenizer: its size is bounded, and can be by --grpc_channel_arguments.
+    ("grpc.max_receive_message_length", 128 << 20),
     ("grpc.max_send_message_length", -1),
     # Or two servers share a port, and callers meet one or the other.
     ("grpc.so_reuseport", 0),
@@ -95,6 +102,8 @@ class EmbeddedServer:
             5 if retries is None else retries,
             options.load_retry_interval_micros / 1e6,
             0 if retries is None else retries,
+            max(1, options.num_load_threads),
+            max(1, options.num_load_threads, os.cpu_count() or 1),
         )
         self._manager.start()
         self._ended = threading.Event()
@@ -130,17 +139,23 @@ class EmbeddedServer:
             refusal = Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
         else:
             most = _MOST_CALLS
-            refusal = Failure(grpc.StatusCode.UNAVAILABLE, f"the server has {most} calls at once, and takes no more")
-        limit = Limit(most, refusal)
-        # Threads beyond the limit tell callers that it is reached.
-        pool = ThreadPoolExecutor(most + 8, thread_name_prefix="rawbert-call")
-        arguments = [*_OPTIONS, *_channel_arguments(options.grpc_channel_arguments)]
-        self._server = grpc.server(pool, options=arguments)
+            refusal = Failure(
+                grpc.StatusCode.UNAVAILABLE,
+                f"Server Threadpool Exhausted: the server has {most} calls at once, and takes no more",
+            )
+        threads = CallThreads(most + _THREADS_FOR_HEALTH)
+        self._server = grpc.server(
+            threads,
+            interceptors=[Admission(threads, most, refusal)],
+            options=[*_OPTIONS, *_channel_arguments(options.grpc_channel_arguments)],
+            # Refusals are quicker than arrivals; if ever they were not, gRPC refuses by itself beyond this.
+            maximum_concurrent_rpcs=most + _MOST_REFUSALS,
+        )
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionService(self._registry, limit, options.enable_serialization_as_tensor_content), self._server
+            PredictionService(self._registry, options.enable_serialization_as_tensor_content), self._server
         )
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-            ModelService(self._registry, self._replace, limit), self._server
+            ModelService(self._registry, self._replace), self._server
         )
         if options.enable_grpc_healthcheck_service:
             servicer = health.HealthServicer()
@@ -164,7 +179,7 @@ class EmbeddedServer:
             servable = Servable(name, version, model)
             try:
                 model.warm_up(
-                    lambda request: predict(servable, request, lambda: True),
+                    lambda request: predict(servable, request, ANYBODY),
                     options.num_request_iterations_for_warmup,
                 )
             except Failure:
@@ -238,15 +253,19 @@ class EmbeddedServer:
         """Begin to answer calls."""
         self._server.start()
 
-    def stop(self, grace: float | None = 30.0) -> None:
-        """Refuse new calls, let those in flight finish, free the model.
+    def stop(self, grace: float | None = 30.0) -> bool:
+        """Refuse new calls, let those in flight finish, free the models.
 
         Args:
             grace: seconds that they may take; ``None`` cuts them off at once.
+
+        Returns:
+            Whether all of them have ended. A model cannot be interrupted: what computes even now does so for nobody,
+            and its model is freed after it.
         """
         self._ended.set()
         self._server.stop(grace).wait()
-        self._manager.stop()
+        return self._manager.stop(_AFTER_GRACE)
 
 
 def _batching(options: ServerOptions) -> Batching | None:

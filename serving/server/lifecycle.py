@@ -1,8 +1,8 @@
 """Brings what is served in line with what is configured and what lies on disk, for as long as the server runs.
 
-One thread looks at the base paths, loads and warms new versions, and removes old ones by TensorFlow Serving's
-availability-preserving policy: a version that is no longer wanted goes only when one that is wanted answers calls, or
-when none is wanted.
+One thread looks at the base paths and decides, by TensorFlow Serving's availability-preserving policy: a version that
+is no longer wanted goes only when one that is wanted answers calls, or when none is wanted. Loading and warming, and
+freeing what has gone, are done by threads of their own, so that no model waits for another's.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ class Manager:
         retries: further attempts to load a version.
         retry_seconds: between two attempts.
         first_retries: the same as ``retries``, for the models of the first configuration.
+        loads: versions that are loaded at once.
+        first_loads: the same as ``loads``, for the first configuration.
     """
 
     def __init__(
@@ -48,15 +50,20 @@ class Manager:
         retries: int,
         retry_seconds: float,
         first_retries: int,
+        loads: int = 1,
+        first_loads: int = 1,
     ) -> None:
         self._registry, self._load = registry, load
         self._poll_seconds, self._retries, self._retry_seconds = poll_seconds, retries, max(0.0, retry_seconds)
         self._first_retries, self._first = first_retries, True
+        self._loads, self._first_loads = loads, first_loads
         self._changed = threading.Condition()
         self._models: Mapping[str, ModelSettings] = {}
         self._wanted: dict[str, dict[int, Path]] = {}
         self._failed: dict[Key, Failure] = {}
         self._attempts: dict[Key, tuple[int, float]] = {}
+        self._loading: dict[Key, threading.Thread] = {}
+        self._freeing: dict[Key, threading.Thread] = {}
         self._look_at = 0.0
         self._generation = self._done = 0
         self._stopping = False
@@ -66,15 +73,28 @@ class Manager:
         """Begin."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread, and free what it loaded."""
+    def stop(self, seconds: float | None = None) -> bool:
+        """End the threads, and free what they loaded.
+
+        Args:
+            seconds: that calls may still take; ``None`` waits for their end.
+
+        Returns:
+            Whether all is freed. What has calls even now is freed after them.
+        """
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join()
+        for thread in list(self._loading.values()):
+            thread.join()
+        end = None if seconds is None else time.monotonic() + seconds
         for name, version in self._registry.loaded():
-            self._registry.remove(name, version).runnable.close()
+            self._unload(name, version)
+        for thread in list(self._freeing.values()):
+            thread.join(None if end is None else max(0.0, end - time.monotonic()))
+        return not self._freeing
 
     def configure(self, models: Mapping[str, ModelSettings], wait: bool = True) -> None:
         """Serve these models, and no others.
@@ -133,16 +153,16 @@ class Manager:
                 looking = time.monotonic() >= self._look_at
             if looking:
                 self._look(models, generation)
-            if self._act():
-                continue
+            self._act()
             with self._changed:
                 if self._stopping or self._generation != generation:
                     continue
                 now = time.monotonic()
-                waits = [at for key, (_, at) in self._attempts.items() if key not in self._failed]
-                if self._look_at != float("inf"):
-                    waits.append(self._look_at)
-                self._changed.wait(max(0.0, min(waits) - now) if waits else None)
+                waits = [self._look_at] if self._look_at != float("inf") else []
+                if len(self._loading) < self._most_loads():
+                    waits += [self._attempts[key][1] for key in self._waiting()]
+                if not waits or min(waits) > now:
+                    self._changed.wait(min(waits) - now if waits else None)
 
     def _look(self, models: Mapping[str, ModelSettings], generation: int) -> None:
         """See which versions are wanted."""
@@ -164,7 +184,8 @@ class Manager:
             for old in (set(self._failed) | set(self._attempts)) - keys:
                 self._failed.pop(old, None)
                 self._attempts.pop(old, None)
-            for key in keys - set(self._failed) - set(self._attempts) - set(self._registry.loaded()):
+            known = {*self._failed, *self._attempts, *self._registry.loaded(), *self._loading, *self._freeing}
+            for key in keys - known:
                 self._attempts[key] = (0, 0.0)
                 self._registry.mark(*key, State.START)
             if self._generation == generation:
@@ -172,55 +193,94 @@ class Manager:
             self._done = generation
             self._changed.notify_all()
 
-    def _act(self) -> bool:
-        """Do one thing that is to be done, if there is one."""
+    def _most_loads(self) -> int:
+        return self._first_loads if self._first else self._loads
+
+    def _waiting(self) -> list[Key]:
+        """What has yet to be loaded, the largest version of each model first."""
+        keys = set(self._attempts) - set(self._failed) - set(self._loading)
+        return sorted(keys, key=lambda key: (key[0], -key[1]))
+
+    def _act(self) -> None:
+        """Begin what can be begun."""
         loaded = set(self._registry.loaded())
         for name, version in sorted(loaded):
             wanted = self._wanted.get(name, {})
             unwanted = [each for model, each in loaded if model == name and each not in wanted]
             serving = any((name, each) in loaded for each in wanted)
             if version not in wanted and (not wanted or serving or len(unwanted) > 1):
+                loaded.remove((name, version))
                 self._unload(name, version)
-                return True
-        now = time.monotonic()
-        due = sorted(key for key, (_, at) in self._attempts.items() if at <= now and key not in self._failed)
-        if not due:
-            return False
-        name = due[0][0]
-        self._attempt(*max(key for key in due if key[0] == name))
-        return True
+        with self._changed:
+            now = time.monotonic()
+            due = [key for key in self._waiting() if self._attempts[key][1] <= now]
+            for key in due[: max(0, self._most_loads() - len(self._loading))]:
+                self._registry.mark(*key, State.LOADING)
+                self._begin(self._loading, key, self._attempt, self._wanted[key[0]][key[1]])
 
-    def _attempt(self, name: str, version: int) -> None:
-        count, _ = self._attempts[name, version]
-        folder = self._wanted[name][version]
-        self._registry.mark(name, version, State.LOADING)
+    def _begin(self, group: dict[Key, threading.Thread], key: Key, work: Callable[..., None], what: object) -> None:
+        """Do something with a version in a thread of its own."""
+
+        def run() -> None:
+            try:
+                work(*key, what)
+            finally:
+                with self._changed:
+                    del group[key]
+                    if group is self._freeing:
+                        # It may be wanted again by now.
+                        self._look_at = 0.0
+                    self._changed.notify_all()
+
+        with self._changed:
+            group[key] = threading.Thread(target=run, name=f"rawbert-version-{key[0]}-{key[1]}", daemon=True)
+            group[key].start()
+
+    def _attempt(self, name: str, version: int, folder: Path) -> None:
         started = time.monotonic()
         try:
             model = self._load(name, version, folder)
         except Failure as failure:
-            last = count >= (self._first_retries if self._first else self._retries)
-            _LOG.error(
-                "version %d of %s cannot be loaded%s: %s: %s",
-                version, name, "" if last else f" (tried again in {self._retry_seconds:g} s)",
-                failure.code.name, failure,
-            )  # fmt: skip
-            with self._changed:
-                if last:
-                    self._failed[name, version] = failure
-                    self._registry.mark(name, version, State.END, failure)
-                self._attempts[name, version] = (count + 1, time.monotonic() + self._retry_seconds)
-                self._changed.notify_all()
+            self._note_failure(name, version, failure)
+            return
+        except Exception as error:
+            _LOG.exception("loading version %d of %s failed in a way that was not foreseen", version, name)
+            self._note_failure(name, version, Failure(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"))
             return
         with self._changed:
-            del self._attempts[name, version]
-            self._registry.add(Servable(name, version, model))
-            self._changed.notify_all()
-        _LOG.info("Serving version %d of %s, loaded in %.1f s", version, name, time.monotonic() - started)
+            self._attempts.pop((name, version), None)
+            if self._is_wanted(name, version):
+                self._registry.add(Servable(name, version, model))
+                _LOG.info("Serving version %d of %s, loaded in %.1f s", version, name, time.monotonic() - started)
+                return
+            self._registry.mark(name, version, State.END)
+        model.close()
+
+    def _note_failure(self, name: str, version: int, failure: Failure) -> None:
+        with self._changed:
+            count, _ = self._attempts.get((name, version), (0, 0.0))
+            wanted = self._is_wanted(name, version)
+            last = not wanted or count >= (self._first_retries if self._first else self._retries)
+            if last:
+                self._registry.mark(name, version, State.END, failure)
+            if last and wanted:
+                self._failed[name, version] = failure
+            if wanted:
+                self._attempts[name, version] = (count + 1, time.monotonic() + self._retry_seconds)
+        _LOG.error(
+            "version %d of %s cannot be loaded%s: %s: %s",
+            version, name, "" if last else f" (tried again in {self._retry_seconds:g} s)", failure.code.name, failure,
+        )  # fmt: skip
+
+    def _is_wanted(self, name: str, version: int) -> bool:
+        return version in self._wanted.get(name, {}) and not self._stopping
 
     def _unload(self, name: str, version: int) -> None:
-        servable = self._registry.remove(name, version)
+        self._begin(self._freeing, (name, version), self._free, self._registry.withdraw(name, version))
+
+    def _free(self, name: str, version: int, servable: Servable[Model]) -> None:
+        self._registry.drain(servable)
         servable.runnable.close()
-        del servable
         # A graph is full of cycles: without this its memory stays for long.
         gc.collect()
         self._registry.mark(name, version, State.END)

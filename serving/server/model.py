@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import grpc
 
-from .batching import Array, Batcher, Task
+from .admission import Caller
+from .batching import Array, Batcher, Task, late
 from .config import BATCHING_FILE, Batching, ServerOptions, parse_batching
 from .failure import Failure
 from .runtime import SavedModel
@@ -48,22 +50,36 @@ class Model:
         self.signatures: Mapping[str, Any] = self._saved.signatures
         # Each run takes what it can of the cores: many at once only take memory.
         self._turns = threading.Semaphore(max(8, 4 * (os.cpu_count() or 1)))
-        self._batcher = Batcher(batching, self._saved.run, threads or os.cpu_count() or 1) if batching else None
+        #: Seconds that a run takes, by signature: the longest of late.
+        self._paces: dict[str, float] = {}
+        self._batcher = Batcher(batching, self._run, threads or os.cpu_count() or 1, self._pace) if batching else None
 
-    def run(
-        self, name: str, inputs: Mapping[str, Array], outputs: Sequence[str], wanted: Callable[[], bool]
-    ) -> dict[str, Array]:
+    def run(self, name: str, inputs: Mapping[str, Array], outputs: Sequence[str], caller: Caller) -> dict[str, Array]:
         """Run a signature, with other callers where they are batched; arrays by output name.
 
         Raises:
-            Failure: TensorFlow refuses the inputs, the model fails on them, or the queue is full.
+            Failure: TensorFlow refuses the inputs, the model fails on them, the queue is full, or the answer would
+                come too late.
         """
         if self._batcher and inputs:
-            return self._batcher.run(name, Task(inputs, outputs, wanted))
-        with self._turns:
-            if not wanted():
+            return self._batcher.run(name, Task(inputs, outputs, caller))
+        if not self._turns.acquire(timeout=caller.patience(self._pace(name))):
+            raise late()
+        try:
+            if not caller.wanted():
                 raise Failure(Code.CANCELLED, "the caller is gone")
-            return self._saved.run(name, inputs, outputs)
+            return self._run(name, inputs, outputs)
+        finally:
+            self._turns.release()
+
+    def _run(self, name: str, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        began = time.monotonic()
+        results = self._saved.run(name, inputs, outputs)
+        self._paces[name] = max(time.monotonic() - began, 0.9 * self._pace(name))
+        return results
+
+    def _pace(self, name: str) -> float:
+        return self._paces.get(name, 0.0)
 
     def warm_up(self, replay: Callable[[Any], object], times: int = 1) -> None:
         """Replay the records that came with the version, or run each signature once where there are none.

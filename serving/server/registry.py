@@ -111,14 +111,18 @@ class Registry(Generic[Runnable]):
             self._servables.setdefault(servable.model, {})[servable.version] = servable
             self.mark(servable.model, servable.version, State.AVAILABLE)
 
-    def remove(self, model: str, version: int) -> Servable[Runnable]:
-        """Give no further calls to a version, and return it when those that it has are answered."""
+    def withdraw(self, model: str, version: int) -> Servable[Runnable]:
+        """Give no further calls to a version; those that it has go on."""
         with self._changed:
             servable = self._servables[model].pop(version)
             self.mark(model, version, State.UNLOADING)
+            return servable
+
+    def drain(self, servable: Servable[Runnable]) -> None:
+        """Wait until the calls of a version are answered."""
+        with self._changed:
             while servable.calls:
                 self._changed.wait()
-            return servable
 
     def mark(self, model: str, version: int, state: State, failure: Failure | None = None) -> None:
         """Note the state that a version is in."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,13 @@ Array = npt.NDArray[Any]
 
 #: Below assets.extra of a version folder: a TFRecord file of PredictionLogs.
 _WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
+
+#: Prepared calls that a version keeps, one for each signature and set of outputs: each holds a graph of its own.
+_MOST_CALLABLES = 32
+
+
+# It would tell us that the loader of TensorFlow 1 is deprecated: it is the one that TensorFlow Serving uses.
+tf.get_logger().addFilter(lambda record: "loader_impl) is deprecated" not in record.getMessage())
 
 
 class SavedModel:
@@ -51,20 +59,16 @@ class SavedModel:
             graph=graph,
             config=config_pb2.ConfigProto(intra_op_parallelism_threads=intra_op, inter_op_parallelism_threads=inter_op),
         )
-        self._callables: dict[tuple[str, tuple[str, ...]], Any] = {}
+        self._callables: OrderedDict[tuple[str, tuple[str, ...]], Any] = OrderedDict()
         self._lock = threading.Lock()
-        logger = tf.get_logger()
-        level = logger.level
-        # It would tell us that the loader of TensorFlow 1 is deprecated: it is the one that TensorFlow Serving uses.
-        logger.setLevel("ERROR")
         try:
             with graph.as_default():
                 meta_graph = tf.compat.v1.saved_model.load(self._session, list(tags), str(folder))
         except Exception as error:
             self._session.close()
+            if isinstance(error, OSError) and _is_cut(folder / "saved_model.pb"):
+                raise Failure(tf.errors.OUT_OF_RANGE, "Read less bytes than requested") from error
             raise _failure(error) from error
-        finally:
-            logger.setLevel(level)
         #: SignatureDefs by name, ``__saved_model_init_op`` included, as TensorFlow Serving shows them.
         self.signatures: Mapping[str, Any] = dict(meta_graph.signature_def)
 
@@ -129,27 +133,55 @@ class SavedModel:
         self.run(signature_name, inputs, sorted(signature.outputs))
 
     def close(self) -> None:
-        """Free the model."""
+        """Free the model; it cannot be run again."""
         self._callables.clear()
         self._session.close()
+        # What it holds goes with the last reference.
+        del self._session
 
     def _callable(self, signature_name: str, outputs: tuple[str, ...]) -> Any:
         key = (signature_name, outputs)
-        prepared = self._callables.get(key)
-        if prepared is None:
-            with self._lock:
-                prepared = self._callables.get(key)
-                if prepared is None:
-                    signature = self.signatures[signature_name]
-                    # Not Session.make_callable: with inputs it goes through Session.run, which converts dtypes
-                    # and checks shapes where TensorFlow Serving leaves both to the graph, and takes longer.
-                    options = config_pb2.CallableOptions(
-                        feed=[signature.inputs[name].name for name in sorted(signature.inputs)],
-                        fetch=[signature.outputs[name].name for name in outputs],
-                    )
-                    prepared = self._session._make_callable_from_options(options)
-                    self._callables[key] = prepared
+        with self._lock:
+            prepared = self._callables.get(key)
+            if prepared is None:
+                signature = self.signatures[signature_name]
+                # Not Session.make_callable: with inputs it goes through Session.run, which converts dtypes
+                # and checks shapes where TensorFlow Serving leaves both to the graph, and takes longer.
+                options = config_pb2.CallableOptions(
+                    feed=[signature.inputs[name].name for name in sorted(signature.inputs)],
+                    fetch=[signature.outputs[name].name for name in outputs],
+                )
+                prepared = self._callables[key] = self._session._make_callable_from_options(options)
+                if len(self._callables) > _MOST_CALLABLES:
+                    # Freed when the last call that holds it ends.
+                    self._callables.popitem(last=False)
+            self._callables.move_to_end(key)
         return prepared
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether a message's file ends within a field: TensorFlow Serving tells that from bytes that are no message."""
+    data = path.read_bytes() if path.is_file() else b""
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        value = shift = 0
+        while at < len(data):
+            value |= (data[at] & 0x7F) << shift
+            shift += 7
+            at += 1
+            if data[at - 1] < 0x80:
+                break
+        return value
+
+    while at < len(data):
+        kind = varint() & 7
+        if kind not in (0, 2):  # A SavedModel has varints and what has a length.
+            return False
+        value = varint()
+        at += value if kind == 2 else 0
+    return at > len(data)
 
 
 def _failure(error: Exception) -> Failure:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -20,11 +19,12 @@ from tensorflow_serving.apis import (
 
 from ..errors import DecodeError
 from . import tensors
+from .admission import Caller
 from .failure import Failure
 from .model import Model
 from .registry import Registry, Servable
 
-__all__ = ["Limit", "ModelService", "PredictionService", "predict"]
+__all__ = ["ModelService", "PredictionService", "predict"]
 
 _LOG = logging.getLogger(__name__)
 _DEFAULT_SIGNATURE = "serving_default"
@@ -35,13 +35,13 @@ def _invalid(message: str) -> Failure:
     return Failure(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
-def predict(servable: Servable[Model], request: Any, wanted: Callable[[], bool], as_content: bool = False) -> Any:
+def predict(servable: Servable[Model], request: Any, caller: Caller, as_content: bool = False) -> Any:
     """Answer a PredictRequest by a version.
 
     Args:
         servable: the version.
         request: the request; its model and version are not looked at.
-        wanted: says whether anybody still waits for the answer.
+        caller: who waits for the answer.
         as_content: write outputs into tensor_content.
 
     Raises:
@@ -55,7 +55,7 @@ def predict(servable: Servable[Model], request: Any, wanted: Callable[[], bool],
     inputs = _inputs(signature, request.inputs)
     outputs = _outputs(signature, request.output_filter)
     _check_dtypes(signature, request.inputs)
-    results = model.run(name, inputs, outputs, wanted)
+    results = model.run(name, inputs, outputs, caller)
     response = predict_pb2.PredictResponse()
     _name_version(response.model_spec, servable, name)
     for output, value in results.items():
@@ -63,55 +63,55 @@ def predict(servable: Servable[Model], request: Any, wanted: Callable[[], bool],
     return response
 
 
-class Limit:
-    """Calls that may be in the server at once.
-
-    Args:
-        most: how many.
-        refusal: what further ones are answered.
-    """
-
-    def __init__(self, most: int, refusal: Failure) -> None:
-        self._free = threading.BoundedSemaphore(most)
-        self._refusal = refusal
-
-    def __enter__(self) -> None:
-        if not self._free.acquire(blocking=False):
-            raise self._refusal
-
-    def __exit__(self, *_: object) -> None:
-        self._free.release()
-
-
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
     """Predict and GetModelMetadata over the versions of a registry."""
 
-    def __init__(self, registry: Registry[Model], limit: Limit, as_content: bool = False) -> None:
-        self._registry, self._limit, self._as_content = registry, limit, as_content
+    def __init__(self, registry: Registry[Model], as_content: bool = False) -> None:
+        self._registry, self._as_content = registry, as_content
 
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Run a signature."""
-        return _answer(lambda request: self._predict(request, context.is_active), request, context, self._limit)
+        caller = Caller(context.is_active, context.time_remaining())
+        return _answer(lambda request: self._predict(request, caller), request, context)
 
     def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """The signatures of a version."""
-        return _answer(self._metadata, request, context, self._limit)
+        return _answer(self._metadata, request, context)
 
     def Classify(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        """Not served."""
-        _unimplemented(context, "Classify")
+        """Not served; refused as there where the signature is not made for it."""
+        return _answer(lambda request: self._examples(request, "classification", 2), request, context)
 
     def Regress(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        """Not served."""
-        _unimplemented(context, "Regress")
+        """Not served; refused as there where the signature is not made for it."""
+        return _answer(lambda request: self._examples(request, "regression", 1), request, context)
 
     def MultiInference(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Not served."""
-        _unimplemented(context, "MultiInference")
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "rawbert serve does not implement MultiInference")
 
-    def _predict(self, request: Any, wanted: Callable[[], bool]) -> Any:
+    def _predict(self, request: Any, caller: Caller) -> Any:
         with _servable(self._registry, request) as servable:
-            return predict(servable, request, wanted, self._as_content)
+            return predict(servable, request, caller, self._as_content)
+
+    def _examples(self, request: Any, kind: str, most: int) -> Any:
+        """Why a signature cannot answer examples.
+
+        Checks: PreProcessClassification and PreProcessRegression of TensorFlow Serving's classifier.cc, regressor.cc.
+        """
+        name = request.model_spec.signature_name or _DEFAULT_SIGNATURE
+        with _servable(self._registry, request) as servable:
+            signature = servable.runnable.signatures.get(name)
+        if signature is None:
+            raise _invalid(f"No signature was found with the name: {name}")
+        if len(signature.inputs) != 1:
+            raise _invalid("Expected one input Tensor.")
+        if not 1 <= len(signature.outputs) <= most:
+            found = f"s, found {len(signature.outputs)}" if most > 1 else "."
+            raise _invalid(f"Expected one {'or two ' * (most > 1)}output Tensor{found}")
+        if "inputs" not in signature.inputs:
+            raise _invalid(f"No {kind} inputs found in SignatureDef: {signature}")
+        raise Failure(grpc.StatusCode.UNIMPLEMENTED, "rawbert serve answers no examples: call Predict")
 
     def _metadata(self, request: Any) -> Any:
         if not request.HasField("model_spec"):
@@ -137,19 +137,18 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
     Args:
         registry: the versions.
         reload: puts a ModelServerConfig into force and returns when its new models answer calls.
-        limit: calls at once.
     """
 
-    def __init__(self, registry: Registry[Model], reload: Callable[[Any], None], limit: Limit) -> None:
-        self._registry, self._reload, self._limit = registry, reload, limit
+    def __init__(self, registry: Registry[Model], reload: Callable[[Any], None]) -> None:
+        self._registry, self._reload = registry, reload
 
     def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """The state of a model's versions; a version_label is ignored, as TensorFlow Serving does."""
-        return _answer(self._status, request, context, self._limit)
+        return _answer(self._status, request, context)
 
     def HandleReloadConfigRequest(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Replace the configuration."""
-        return _answer(self._replace, request, context, self._limit)
+        return _answer(self._replace, request, context)
 
     def _replace(self, request: Any) -> Any:
         self._reload(request.config)
@@ -172,13 +171,12 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
         return response
 
 
-def _answer(method: Callable[[Any], Any], request: Any, context: grpc.ServicerContext, limit: Limit) -> Any:
+def _answer(method: Callable[[Any], Any], request: Any, context: grpc.ServicerContext) -> Any:
     """What a method answers, or the end of the call with its status."""
     try:
-        with limit:
-            if not context.is_active():
-                raise Failure(grpc.StatusCode.CANCELLED, "the caller is gone")
-            return method(request)
+        if not context.is_active():
+            raise Failure(grpc.StatusCode.CANCELLED, "the caller is gone")
+        return method(request)
     except Failure as failure:
         code, message = failure.code, str(failure)
     except Exception as error:
@@ -261,7 +259,3 @@ def _name_version(spec: Any, servable: Servable[Model], signature_name: str = ""
 
 def _set(names: Iterable[str]) -> str:
     return f"{{{','.join(sorted(names))}}}"
-
-
-def _unimplemented(context: grpc.ServicerContext, method: str) -> None:
-    context.abort(grpc.StatusCode.UNIMPLEMENTED, f"rawbert serve does not implement {method}")

@@ -6,6 +6,7 @@ server answers in the field of each dtype (``float_val`` and so on), where a cli
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import ml_dtypes
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from ..codec import decode_tensor
+from ..errors import DecodeError
 
 __all__ = ["decode", "encode_into", "type_name"]
 
@@ -51,6 +53,9 @@ _FIXED_WIDTH = {
 }
 _LENGTH_DELIMITED = 2
 
+#: Values that a request may leave to be filled up, so that a few bytes cannot ask for all memory, and all the time.
+_MOST_FILLED = 1 << 16
+
 
 def decode(tensor: Any, name: str) -> Array:
     """A tensor of a request as an array; strings become an object array of bytes.
@@ -58,6 +63,9 @@ def decode(tensor: Any, name: str) -> Array:
     Raises:
         DecodeError: it contradicts itself, or its dtype is none that a model can take.
     """
+    # A value takes a byte at least.
+    if math.prod(dim.size for dim in tensor.tensor_shape.dim) > tensor.ByteSize() + _MOST_FILLED:
+        raise DecodeError(f"the tensor {name!r} has far fewer values than its shape calls for")
     array = decode_tensor(tensor, name)
     # The codec widens bfloat16, which numpy lacks, to float32: exact, and so is the way back.
     return array.astype(_BFLOAT16) if tensor.dtype == types_pb2.DT_BFLOAT16 else array

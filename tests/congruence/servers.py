@@ -40,12 +40,12 @@ class Target:
         """By the options of the command line; rawbert serve without either."""
         if address:
             with grpc.insecure_channel(address) as channel:
-                method = channel.unary_unary("/tensorflow.serving.PredictionService/Classify")
+                method = channel.unary_unary("/tensorflow.serving.PredictionService/MultiInference")
                 try:
                     method(b"", timeout=30)
                 except grpc.RpcError as error:
                     return cls([], "rawbert" in error.details(), address)
-            raise AssertionError("an empty Classify request was answered")
+            raise AssertionError("an empty MultiInference request was answered")
         if not program:
             return cls(RAWBERT, True)
         shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout

@@ -230,11 +230,8 @@ def test_classify_and_regress(plain: Any, method: str, message: str) -> None:
     asked.input.example_list.examples.add().features.feature["x"].float_list.value.append(1)
     call = plain.channel.unary_unary(f"/tensorflow.serving.PredictionService/{method}")
     code, found = refusal(lambda: call(asked.SerializeToString(), timeout=30))
-    if plain.rawbert:  # It serves neither, and says so.
-        assert (code, found) == (Code.UNIMPLEMENTED, f"rawbert serve does not implement {method}")
-    else:
-        assert code is INVALID
-        assert message in found
+    assert code is INVALID
+    assert message in found
 
 
 def _slow(steps: int) -> Any:
