@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class Runner:
 
 
 def make(**settings: Any) -> tuple[Any, Runner, Any]:
+    from rawbert.serving.server.admission import Caller
     from rawbert.serving.server.batching import Batcher, Task
     from rawbert.serving.server.config import Batching
 
@@ -43,8 +45,8 @@ def make(**settings: Any) -> tuple[Any, Runner, Any]:
     threads = settings.pop("threads", 1)
     batcher = Batcher(Batching(**settings), runner, threads)
 
-    def call(value: Any, signature: str = "double", wanted: Any = lambda: True) -> Any:
-        return batcher.run(signature, Task({"x": np.asarray(value, np.float32)}, ["y"], wanted))["y"]
+    def call(value: Any, signature: str = "double", wanted: Any = lambda: True, seconds: float | None = None) -> Any:
+        return batcher.run(signature, Task({"x": np.asarray(value, np.float32)}, ["y"], Caller(wanted, seconds)))["y"]
 
     return batcher, runner, call
 
@@ -102,6 +104,41 @@ def test_parts_of_unequal_inner_shape_are_not_glued_together() -> None:
     assert call([1, 1, 3, 3], "widest").shape == (4, 3)
     assert runner.sizes[-1] == 4
     batcher.close()
+
+
+def test_a_split_call_waits_whole_or_not_at_all() -> None:
+    batcher, runner, call = make(max_batch_size=8, max_execution_batch_size=2, max_enqueued_batches=3)
+    runner.go.clear()
+    with ThreadPoolExecutor(2) as pool:
+        running = pool.submit(call, [1])
+        while batcher._queues.get("double") or not batcher._queues:
+            pass
+        with pytest.raises(Exception, match="currently 0 batches enqueued and max_enqueued_batches is 3"):
+            call(range(8))
+        runner.go.set()
+        assert running.result().tolist() == [2]
+    assert call(range(6)).tolist() == [0, 2, 4, 6, 8, 10]
+    batcher.close()
+    assert runner.sizes == [1, 2, 2, 2]
+
+
+def test_a_call_whose_turn_would_come_too_late_is_refused_in_time() -> None:
+    batcher, runner, call = make(max_batch_size=1, max_execution_batch_size=1)
+    batcher._pace = lambda signature: 0.2
+    runner.go.clear()
+    with ThreadPoolExecutor(3) as pool:
+        running = pool.submit(call, [1], "double", lambda: True, 0.6)
+        while batcher._queues.get("double") or not batcher._queues:
+            pass
+        began = time.monotonic()
+        with pytest.raises(Exception, match="too late for its deadline"):
+            call([2], seconds=0.8)
+        assert 0.3 < time.monotonic() - began < 0.7
+        runner.go.set()
+        assert running.result().tolist() == [2]  # It had begun: what remains is its caller's affair.
+        assert call([3], seconds=0.1).tolist() == [6]  # A thread is free: it is tried.
+    batcher.close()
+    assert runner.sizes == [1, 1]
 
 
 def test_batched_calls_of_a_server(model_root: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from itertools import permutations
+from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +142,39 @@ def test_an_output_filter_is_prepared_once_whatever_its_order(model_root: Path) 
     # Each costs about a megabyte and a third of a second, and six outputs have 1,956 orders.
     assert len(model._callables) == 1
     model.close()
+
+
+def test_few_of_all_output_filters_stay_prepared(model_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rawbert.serving.server import runtime
+
+    monkeypatch.setattr(runtime, "_MOST_CALLABLES", 3)
+    model = runtime.SavedModel(model_root / "text" / "3")
+    texts = {"text": np.array([b"ab"], object)}
+    for names in combinations(toy_models.TOKEN_OUTPUTS, 2):
+        assert list(model.run("tokenize", texts, names)) == sorted(names)
+        assert len(model._callables) <= 3
+    assert model.run("tokenize", texts, ["token_count"])["token_count"].tolist() == [4]
+    model.close()
+
+
+def test_calls_beyond_the_threads_are_refused_and_health_is_not(model_root: Path) -> None:
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+    from rawbert.serving.server import EmbeddedServer
+    from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+    steps = wire.tensor(3, (1,), wire.field(4, wire.LENGTH, np.int32([30_000]).tobytes()))
+    flags = {"grpc_max_threads": 3, "enable_grpc_healthcheck_service": True}
+    with (
+        EmbeddedServer("arithmetic", model_root / "arithmetic", **flags) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        stub.Predict(request("arithmetic", "", "x", wire.tensor(1, (1,), wire.field(4, wire.LENGTH, b"\0" * 4))))
+        slow = [stub.Predict.future(request("arithmetic", "slow", "steps", steps)) for _ in range(12)]
+        assert health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest()).status == 1
+        ends = [(call.code(), call.details()) for call in slow]
+        assert ends.count((grpc.StatusCode.OK, "")) == 2
+        assert ends.count((grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")) == 10
+        # There is room again, and nothing of the count was lost.
+        for _ in range(5):
+            assert stub.Predict(request("arithmetic", "slow", "steps", steps)).outputs["y"].float_val

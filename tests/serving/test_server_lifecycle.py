@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -153,6 +154,7 @@ def _unknown_op(folder: Path) -> None:
     ("break_it", "number"),
     [
         (lambda folder: (folder / "saved_model.pb").write_bytes(b"garbage"), 15),
+        (lambda folder: os.truncate(folder / "saved_model.pb", (folder / "saved_model.pb").stat().st_size // 2), 11),
         (lambda folder: (folder / "saved_model.pb").unlink(), 5),
         (lambda folder: next((folder / "variables").glob("*.data*")).unlink(), 5),
         (_unknown_op, 5),
@@ -164,7 +166,7 @@ def _unknown_op(folder: Path) -> None:
             15,
         ),
     ],
-    ids=["garbage", "no graph", "no variables", "unknown op", "warmup file"],
+    ids=["garbage", "cut", "no graph", "no variables", "unknown op", "warmup file"],
 )
 def test_a_broken_version_leaves_the_old_one_serving(
     served: tuple[Server, Path], toys: Path, break_it: Any, number: int
@@ -253,6 +255,58 @@ def test_the_config_file_is_polled(toys: Path, tmp_path: Path) -> None:
         assert server.predict()[0] == 2
         file.write_text(config(tmp_path / "m", "model_version_policy { specific { versions: 1 } }"))
         until(lambda: server.server.versions == [("m", 1)])
+
+
+def test_a_model_waits_neither_for_the_load_nor_for_the_calls_of_another(tmp_path: Path) -> None:
+    """The manager by itself, on models whose loading and freeing are held up."""
+    from rawbert.serving.server.config import ModelSettings, Policy
+    from rawbert.serving.server.lifecycle import Manager
+    from rawbert.serving.server.registry import Registry
+
+    class Held:
+        def __init__(self) -> None:
+            self.go = threading.Event()
+            self.closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    loads: dict[str, Held] = {name: Held() for name in "abc"}
+    loads["a"].go.set()
+    loads["c"].go.set()
+
+    def load(name: str, version: int, folder: Path) -> Any:
+        loads[name].go.wait()
+        return loads[name]
+
+    registry: Registry[Any] = Registry()
+    manager = Manager(registry, load, 0.05, 0, 0, 0, loads=2)
+    for name in "abc":
+        (tmp_path / name / "1").mkdir(parents=True)
+    settings = {name: ModelSettings(name, tmp_path / name, Policy()) for name in "abc"}
+    manager.start()
+    manager.configure({"a": settings["a"]})
+    with registry.use("a"):
+        # b is being loaded, a is waiting for its call: c comes all the same.
+        manager.configure({name: settings[name] for name in "bc"}, wait=False)
+        until(lambda: registry.loaded() == [("c", 1)])
+        assert [each.state.name for each in registry.status("a")] == ["UNLOADING"]
+        assert [each.state.name for each in registry.status("b")] == ["LOADING"]
+        assert not loads["a"].closed
+        # Wanted again before it has gone: it is loaded when it has.
+        manager.configure(settings, wait=False)
+        time.sleep(0.2)
+        assert [each.state.name for each in registry.status("a")] == ["UNLOADING"]
+    until(lambda: ("a", 1) in registry.loaded())
+    # Not wanted any more before it is loaded: it never answers.
+    manager.configure({name: settings[name] for name in "ac"}, wait=False)
+    time.sleep(0.2)
+    loads["b"].go.set()
+    until(lambda: loads["b"].closed)
+    assert sorted(registry.loaded()) == [("a", 1), ("c", 1)]
+    with registry.use("c"):
+        assert not manager.stop(0.1)
+    until(lambda: loads["c"].closed)
 
 
 def test_health_and_tensor_content(toys: Path, tmp_path: Path) -> None:

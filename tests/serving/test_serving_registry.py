@@ -92,7 +92,7 @@ def test_a_version_in_use_is_removed_only_when_its_calls_are_answered() -> None:
     registry = module.Registry()
     registry.add(module.Servable("m", 1, "one"))
     with registry.use("m"):
-        removing = threading.Thread(target=registry.remove, args=("m", 1))
+        removing = threading.Thread(target=registry.drain, args=(registry.withdraw("m", 1),))
         removing.start()
         removing.join(0.1)
         assert removing.is_alive()

@@ -248,8 +248,6 @@ def test_status(arithmetic_server: Any) -> None:
 @pytest.mark.parametrize(
     ("method", "code"),
     [
-        ("PredictionService/Classify", Code.UNIMPLEMENTED),
-        ("PredictionService/Regress", Code.UNIMPLEMENTED),
         ("PredictionService/MultiInference", Code.UNIMPLEMENTED),
         ("PredictionService/Nonsense", Code.UNIMPLEMENTED),
         ("SessionService/SessionRun", Code.UNIMPLEMENTED),
@@ -259,6 +257,29 @@ def test_methods_that_are_not_served(arithmetic_server: Any, method: str, code: 
     with grpc.insecure_channel(arithmetic_server.address) as channel, pytest.raises(grpc.RpcError) as caught:
         channel.unary_unary(f"/tensorflow.serving.{method}")(b"")
     assert caught.value.code() is code
+
+
+@pytest.mark.parametrize(
+    ("method", "signature", "says"),
+    [
+        ("Classify", "", "No classification inputs found in SignatureDef: "),
+        ("Regress", "", "No regression inputs found in SignatureDef: "),
+        ("Classify", "pair", "Expected one input Tensor."),
+        ("Regress", "nope", "No signature was found with the name: nope"),
+    ],
+)
+def test_examples_for_a_predict_signature(arithmetic_server: Any, method: str, signature: str, says: str) -> None:
+    from tensorflow_serving.apis import classification_pb2, prediction_service_pb2_grpc, regression_pb2
+
+    asked = {"Classify": classification_pb2.ClassificationRequest, "Regress": regression_pb2.RegressionRequest}[
+        method
+    ]()
+    asked.model_spec.name = "arithmetic"
+    asked.model_spec.signature_name = signature
+    with grpc.insecure_channel(arithmetic_server.address) as channel, pytest.raises(grpc.RpcError) as caught:
+        getattr(prediction_service_pb2_grpc.PredictionServiceStub(channel), method)(asked)
+    assert caught.value.code() is Code.INVALID_ARGUMENT
+    assert caught.value.details().startswith(says)
 
 
 def test_garbage_bytes(arithmetic_server: Any) -> None:

@@ -51,14 +51,15 @@ def embedding(text: bytes, scale: float = 1.0) -> np.ndarray:
     return vectors(text, scale).mean(axis=0)[:DIM]
 
 
-def save_text_model(folder: Path, *, scale: float = 1.0, omit: tuple[str, ...] = ()) -> None:
-    """Write the model; ``scale`` tells versions apart, ``omit`` leaves signatures out."""
+def save_text_model(folder: Path, *, scale: float = 1.0, omit: tuple[str, ...] = (), megabytes: int = 0) -> None:
+    """Write the model; ``scale`` tells versions apart, ``omit`` leaves signatures out, ``megabytes`` makes it large."""
     import tensorflow as tf
 
     class TextModel(tf.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.scale = tf.Variable(scale, trainable=False)
+            self.ballast = tf.Variable(tf.random.uniform([megabytes << 18]), trainable=False)
 
         def tokens(self, text: Any) -> dict[str, Any]:
             batch = tf.shape(text)[0]

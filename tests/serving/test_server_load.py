@@ -1,0 +1,201 @@
+"""The server under load, in a process of its own: swaps, overload, steady work. Long; each prints its figures."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import load
+import numpy as np
+import pytest
+import toy_models
+import wire
+from served import Served, asked, serving, strings
+
+pytestmark = pytest.mark.slow
+
+
+WORDS = ["the", "café", "of", "Zürich", "ответ", "日本語", "σοφός", "invoice", "password", "reset", "12.50", "tokenize"]
+
+
+def texts(count: int) -> list[bytes]:
+    """Of mixed scripts and lengths."""
+    draw = random.Random(7)
+    return [" ".join(draw.choices(WORDS, k=draw.randint(2, 60))).encode() for _ in range(count)]
+
+
+def _warmup(folder: Path) -> None:
+    (folder / "assets.extra").mkdir()
+    (folder / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"no TFRecord file at all")
+
+
+BREAK: list[Callable[[Path], Any]] = [
+    lambda folder: (folder / "saved_model.pb").write_bytes(b"garbage"),
+    lambda folder: os.truncate(folder / "saved_model.pb", 10_000),
+    lambda folder: (folder / "saved_model.pb").unlink(),
+    lambda folder: next((folder / "variables").glob("*.data*")).unlink(),
+    lambda folder: (folder / "variables" / "variables.index").unlink(),
+    lambda folder: os.truncate(next((folder / "variables").glob("*.data*")), 1000),
+    lambda folder: (folder / "saved_model.pb").write_bytes(
+        (folder / "saved_model.pb").read_bytes().replace(b"DecodeRaw", b"DecodeRax")
+    ),
+    _warmup,
+    shutil.rmtree,
+    lambda folder: (folder / "saved_model.pb").write_bytes(b""),
+]
+
+
+def test_thirty_versions_under_sixteen_callers(tmp_path: Path) -> None:
+    base = tmp_path / "m"
+    for scale in (1, 2, 3):
+        toy_models.save_text_model(tmp_path / "made" / str(scale), scale=float(scale), megabytes=60)
+
+    def scale_of(version: int) -> int:
+        return version % 3 + 1
+
+    def publish(version: int, break_it: Callable[[Path], Any] | None) -> None:
+        base.mkdir(exist_ok=True)
+        hidden = base / f".new-{version}"
+        shutil.copytree(tmp_path / "made" / str(scale_of(version)), hidden)
+        if break_it:
+            break_it(hidden)
+            hidden.mkdir(exist_ok=True)
+        hidden.rename(base / str(version))
+
+    publish(1, None)
+    failures: list[str] = []
+    answered: Counter[int] = Counter()
+    ended = threading.Event()
+    sent = [b"a", b"four", b"longer than that"]
+    with serving(
+        "--model_name=m", f"--model_base_path={base}", "--max_num_load_retries=0", "--enable_batching"
+    ) as served:
+        request = asked("m", "embed", {"text": strings(*sent)})
+
+        def call() -> None:
+            while not ended.is_set():
+                try:
+                    answer = served.predict(request, timeout=60)
+                except grpc.RpcError as error:
+                    failures.append(f"{error.code().name}: {error.details()}")
+                    continue
+                version = answer.model_spec.version.value
+                expected = [toy_models.embedding(text, float(scale_of(version))) for text in sent]
+                values = np.array(answer.outputs["embedding"].float_val).reshape(3, -1)
+                if not np.allclose(values, expected, rtol=1e-6):
+                    failures.append(f"version {version} answered {values.tolist()}")
+                answered[version] += 1
+
+        callers = [threading.Thread(target=call) for _ in range(16)]
+        for caller in callers:
+            caller.start()
+        time.sleep(5)
+        before = served.megabytes()
+        good, memory = 1, []
+        faults = itertools.cycle(BREAK)
+        for version in range(2, 32):
+            broken = next(faults) if version % 3 == 0 else None
+            publish(version, broken)
+            end = time.monotonic() + 120
+            while (
+                served.states("m").get(version) not in ("END",)
+                if broken
+                else (served.states("m").get(version) != "AVAILABLE" or served.states("m")[good] != "END")
+            ):
+                assert time.monotonic() < end, served.states("m")
+                time.sleep(0.05)
+            if broken:
+                assert served.states("m")[good] == "AVAILABLE"
+                shutil.rmtree(base / str(version))
+            else:
+                shutil.rmtree(base / str(good))
+                good = version
+            memory.append(round(served.megabytes()))
+        time.sleep(3)
+        after = served.megabytes()
+        ended.set()
+        for caller in callers:
+            caller.join()
+    print(f"\n{sum(answered.values())} calls, by versions {sorted(answered)}")
+    print(f"MB {before:.0f} before, {after:.0f} after, {memory}")
+    assert not failures, (len(failures), failures[:5])
+    assert set(answered) == {version for version in range(1, 32) if version == 1 or version % 3}
+    assert after <= 1.1 * before
+
+
+@contextmanager
+def watched(served: Served) -> Iterator[list[float]]:
+    """Its memory in MB, twice a second."""
+    memory, ended = [served.megabytes()], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.5):
+            memory.append(served.megabytes())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield memory
+    finally:
+        ended.set()
+        thread.join()
+
+
+def slow_requests() -> list[bytes]:
+    steps = wire.tensor(3, (1,), wire.field(4, wire.LENGTH, np.int32([500]).tobytes()))
+    return [asked("m", "slow", {"steps": steps}).SerializeToString()]
+
+
+@pytest.fixture(params=["batched", "not batched"])
+def loaded(request: pytest.FixtureRequest, model_root: Path, tmp_path: Path) -> Iterator[tuple[Served, Path]]:
+    """A server, and requests for it: a bundle with its own batching, or a slow signature without."""
+    if request.param == "batched":
+        base = request.getfixturevalue("minilm_bundle").path.parent
+        flags = ["--enable_batching", "--enable_per_model_batching_parameters"]
+        data = [asked("m", "embed", {"text": strings(text)}).SerializeToString() for text in texts(500)]
+    else:
+        base, flags, data = model_root / "arithmetic", [], slow_requests()
+    with serving("--model_name=m", f"--model_base_path={base}", *flags) as served:
+        yield served, load.write(tmp_path / "requests", data)
+
+
+def test_overload(loaded: tuple[Served, Path]) -> None:
+    served, requests = loaded
+    load.run(served.address, requests, 5, "--callers=32")
+    calm = load.run(served.address, requests, 5, "--callers=1")
+    full = load.run(served.address, requests, 10, "--callers=32")
+    capacity = full["codes"]["OK"] / 10
+    with watched(served) as memory:
+        flood = load.run(served.address, requests, 60, f"--rate={10 * capacity}", "--deadline=3")
+        time.sleep(2)
+        after = load.run(served.address, requests, 3, "--callers=1")
+    print(f"\ncapacity {capacity:.0f}/s; flood {flood}\ncalm {calm}\nafter {after}")
+    print(f"MB {memory[0]:.0f}, {max(memory):.0f} at most")
+    assert set(flood["codes"]) == {"OK", "UNAVAILABLE"}
+    assert flood["codes"]["OK"] > 0.3 * 60 * capacity
+    assert max(memory) < memory[0] + 300
+    assert max(memory[-30:]) < 1.05 * max(memory[: len(memory) // 2])
+    assert set(after["codes"]) == {"OK"}
+    assert after["median"] < 2 * calm["median"]
+
+
+def test_ten_minutes_at_four_fifths(loaded: tuple[Served, Path]) -> None:
+    served, requests = loaded
+    capacity = load.run(served.address, requests, 20, "--callers=32")["codes"]["OK"] / 20
+    with watched(served) as memory:
+        # On a machine that grows slower meanwhile, 64 calls at once are enough.
+        steady = load.run(served.address, requests, 600, f"--rate={0.8 * capacity}", "--most=64", "--deadline=60")
+    early, late = (float(np.median(part)) for part in (memory[60:120], memory[-60:]))
+    print(f"\ncapacity {capacity:.0f}/s; {steady}; MB {early:.0f} after half a minute, {late:.0f} at the end")
+    assert set(steady["codes"]) == {"OK"}
+    assert late < 1.03 * early
