@@ -93,6 +93,7 @@ class EmbeddedServer:
         except (BasePathError, Failure) as error:
             raise StartError(_one_line(error)) from error
         _check_port(host, port)
+        _check_socket(options.grpc_socket_path)
         self._registry: Registry[Model] = Registry()
         retries = options.max_num_load_retries
         self._manager = Manager(
@@ -143,7 +144,7 @@ class EmbeddedServer:
                 grpc.StatusCode.UNAVAILABLE,
                 f"Server Threadpool Exhausted: the server has {most} calls at once, and takes no more",
             )
-        threads = CallThreads(most + _THREADS_FOR_HEALTH)
+        threads = self._threads = CallThreads(most + _THREADS_FOR_HEALTH)
         self._server = grpc.server(
             threads,
             interceptors=[Admission(threads, most, refusal)],
@@ -168,7 +169,7 @@ class EmbeddedServer:
             if options.grpc_socket_path:
                 self._server.add_insecure_port(f"unix:{options.grpc_socket_path}")
         except RuntimeError as error:
-            raise StartError(f"cannot listen on {_joined(host, port)}: {error}") from error
+            raise StartError(f"cannot listen: {error}") from error
         #: ``host:port`` for clients of this machine.
         self.address = _joined(_LOOPBACK.get(host, host), self.port)
 
@@ -265,7 +266,8 @@ class EmbeddedServer:
         """
         self._ended.set()
         self._server.stop(grace).wait()
-        return self._manager.stop(_AFTER_GRACE)
+        self._manager.stop(_AFTER_GRACE)
+        return not self._threads.calls
 
 
 def _batching(options: ServerOptions) -> Batching | None:
@@ -320,3 +322,23 @@ def _check_port(host: str, port: int) -> None:
                 probe.listen()
     except OSError as error:
         raise StartError(f"cannot listen on {_joined(host, port)}: {error.strerror}") from error
+
+
+def _check_socket(path: str) -> None:
+    """See that nobody listens on a Unix socket, whose name gRPC would take from them.
+
+    Raises:
+        StartError: somebody does, or there can be no such socket.
+    """
+    if not path:
+        return
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(path)
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        if Path(path).parent.is_dir():
+            return
+        raise StartError(f"cannot listen on unix:{path}: its folder does not exist") from error
+    except OSError as error:
+        raise StartError(f"cannot listen on unix:{path}: {error.strerror or error}") from error
+    raise StartError(f"cannot listen on unix:{path}: Address already in use")

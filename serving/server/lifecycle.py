@@ -7,6 +7,8 @@ freeing what has gone, are done by threads of their own, so that no model waits 
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 import logging
 import threading
@@ -240,6 +242,7 @@ class Manager:
         started = time.monotonic()
         try:
             model = self._load(name, version, folder)
+            _give_back_memory()
         except Failure as failure:
             self._note_failure(name, version, failure)
             return
@@ -281,7 +284,14 @@ class Manager:
     def _free(self, name: str, version: int, servable: Servable[Model]) -> None:
         self._registry.drain(servable)
         servable.runnable.close()
-        # A graph is full of cycles: without this its memory stays for long.
-        gc.collect()
+        _give_back_memory()
         self._registry.mark(name, version, State.END)
         _LOG.info("version %d of %s is unloaded", version, name)
+
+
+def _give_back_memory() -> None:
+    """Free what loading needed and what an unloaded version held: a graph is full of cycles, and glibc keeps pages."""
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError):
+        # Other C libraries do it of themselves, and have no such function.
+        ctypes.CDLL(None).malloc_trim(0)

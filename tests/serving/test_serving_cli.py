@@ -166,6 +166,7 @@ def test_serve_as_default(model_root: Path) -> None:
         (["--model_base_path", "{text}/3"], "give the folder above it", 1),
         (["--model_base_path", "{text}", "--port", "{taken}"], "Address already in use", 1),
         (["--model_base_path", "{text}", "--host", "nowhere.invalid"], "cannot listen on nowhere.invalid", 1),
+        (["--model_base_path", "{text}", "--grpc_socket_path", "{text}/no/s"], "its folder does not exist", 1),
         (["--model_base_path", "{text}", "--port", "abc"], "Invalid value for '--port'", 2),
         (["--model_base_path", "{text}", "--enable_nonsense"], "No such option: --enable_nonsense", 2),
         (["--rest_api_port=8501"], "--rest_api_port of tensorflow_model_server is not supported", 2),
