@@ -22,7 +22,7 @@ import toy_models
 import wire
 from served import Served, asked, serving, strings
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 WORDS = ["the", "café", "of", "Zürich", "ответ", "日本語", "σοφός", "invoice", "password", "reset", "12.50", "tokenize"]

@@ -13,7 +13,7 @@ import pytest
 import wire
 from served import asked, serving, strings
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 Code = grpc.StatusCode
 SIZES = [-1, 0, 1, 1, 2, 3, 7, 2**16, 2**31, 2**40, 2**62, -(2**63)]
