@@ -102,7 +102,7 @@ def test_the_log_as_json(model_root: Path) -> None:
     command = [
         *(sys.executable, "-c", "from rawbert.serving.cli import main; main()", "serve", "--log_format=json"),
         *("--host=127.0.0.1", "--port=0", "--model_name=m", f"--model_base_path={model_root / 'arithmetic'}"),
-        "--num_load_threads=2",
+        "--num_unload_threads=2",
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -121,7 +121,7 @@ def test_the_log_as_json(model_root: Path) -> None:
     entries = [json.loads(line) for line in [*lines, *errors.splitlines()] if line.startswith("{")]
     assert all(entry.keys() == {"time", "level", "logger", "message"} for entry in entries)
     messages = {(entry["level"], entry["message"]) for entry in entries}
-    assert ("WARNING", "--num_load_threads has no effect in rawbert serve") in messages
+    assert ("WARNING", "--num_unload_threads has no effect in rawbert serve") in messages
     assert ("INFO", "Serving m version 1") in messages
     assert any(message.startswith("Running gRPC ModelServer at 127.0.0.1:") for _, message in messages)
     assert any(message.startswith("Stopping") for _, message in messages)
