@@ -23,7 +23,7 @@ from .config import DEFAULT_TOKENIZATION, TokenizerOptions
 from .encoder.hub import HubEncoder
 from .encoder.native import NativeEncoder
 from .errors import ConfigError, OutputError, UnsupportedModel
-from .signatures import ServingModule
+from .signatures import DEFAULT, ServingModule, default_of
 from .sources import hub
 from .sources.checkpoint import ACTIVATIONS, BertConfig, Checkpoint, PoolingRecipe
 from .tokenizer import Tokenizer
@@ -121,15 +121,19 @@ def write(module: ServingModule, names: Sequence[str], checkpoint: Checkpoint, f
         module.vocab_file = tf.saved_model.Asset(os.fspath(vocab))
         try:
             tf.saved_model.save(module, os.fspath(folder), signatures=functions)
-            _strip(folder)
+            _tidy(folder, names)
         except (tf.errors.OpError, OSError) as error:
             reason = getattr(error, "message", None) or str(error)
             raise OutputError(f"{folder}: the SavedModel cannot be written: {reason}") from error
     return functions
 
 
-def _strip(folder: Path) -> None:
-    """Take attributes out of the graph that say nothing and that older servers do not know."""
+def _tidy(folder: Path, names: Sequence[str]) -> None:
+    """Take attributes out of the graph that say nothing and that older servers do not know, and make an alias one.
+
+    TensorFlow writes ``serving_default`` as a signature of its own, and a server would optimise it and keep its kernels
+    beside those of the one that it stands for.
+    """
     from tensorflow.core.protobuf import saved_model_pb2
     from tensorflow.python.saved_model import fingerprinting_utils
 
@@ -142,5 +146,7 @@ def _strip(folder: Path) -> None:
                 for op, attr in _COSMETIC:
                     if node.op == op and attr in node.attr:
                         del node.attr[attr]
+        signatures = meta_graph.signature_def
+        signatures[DEFAULT].CopyFrom(signatures[default_of(names)])
     path.write_bytes(saved_model.SerializeToString(deterministic=True))
     fingerprinting_utils.write_fingerprint(os.fspath(folder))

@@ -32,14 +32,14 @@ from .heads import EmbeddingHead
 from .sources.checkpoint import Checkpoint, PoolingRecipe
 from .tokenizer import Encoding, Tokenizer
 
-__all__ = ["DEFAULT", "TEXT", "TEXT_PAIR", "ServingModule", "available", "choose"]
+__all__ = ["DEFAULT", "TEXT", "TEXT_PAIR", "ServingModule", "available", "choose", "default_of"]
 
 DEFAULT = "serving_default"
 TEXT = "text"
 TEXT_PAIR = "text_pair"
 
-#: An encoder: token ids, mask and token types (``None`` for single texts) to sequence and pooled output.
-Encoder = Callable[[tf.Tensor, tf.Tensor, tf.Tensor | None], tuple[tf.Tensor, tf.Tensor | None]]
+#: An encoder: token ids, mask and, for pairs, token types to sequence and pooled output.
+Encoder = Callable[..., tuple[tf.Tensor, tf.Tensor | None]]
 
 
 def available(checkpoint: Checkpoint, pooling: PoolingRecipe | None) -> tuple[str, ...]:
@@ -96,14 +96,26 @@ class ServingModule(tf.Module):
 
     def functions(self, names: Sequence[str]) -> dict[str, Any]:
         """Concrete functions by signature name, ``serving_default`` included."""
-        specs = [tf.TensorSpec([None], tf.string, name=name) for name in self._inputs]
+        text = [tf.TensorSpec([None], tf.string, name=name) for name in self._inputs]
+        table = tf.TensorSpec([None, None], tf.int32)
+        # Functions that the signatures call: traced once, and once in the file.
+        tokens = tf.function(self._tokens, input_signature=text)
+        encoder = tf.function(self._encode, input_signature=[table] * (1 + len(self._inputs)))
         bodies = {
             "embed": self._embed,
             "pooled": self._pooled,
             "sequence": self._sequence,
             "tokenize": self._tokenize,
         }
-        functions = {name: tf.function(bodies[name]).get_concrete_function(*specs) for name in names}
+
+        def signature(name: str) -> Any:
+            def call(*texts: tf.Tensor) -> dict[str, tf.Tensor]:
+                return bodies[name](tokens(*texts), encoder)
+
+            call.__name__ = name  # which the function in the file is named after
+            return tf.function(call).get_concrete_function(*text)
+
+        functions = {name: signature(name) for name in names}
         return {DEFAULT: functions[default_of(names)], **functions}
 
     def _tokens(self, *texts: tf.Tensor) -> Encoding:
@@ -112,29 +124,33 @@ class ServingModule(tf.Module):
         with tf.device("/CPU:0"):
             return self.tokenizer(*texts)
 
-    def _encode(self, tokens: Encoding) -> tuple[tf.Tensor, tf.Tensor | None]:
-        return self.encoder(tokens.input_word_ids, tokens.input_mask, tokens.input_type_ids)
+    def _encode(
+        self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        return self.encoder(ids, mask, types)
 
-    def _embed(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _embed(self, tokens: Encoding, encoder: Encoder) -> dict[str, tf.Tensor]:
         assert self.head is not None
-        tokens = self._tokens(*texts)
-        sequence, _ = self._encode(tokens)
+        sequence, _ = _encoded(tokens, encoder)
         return {"embedding": self.head(sequence, tokens.input_mask)}
 
-    def _pooled(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        tokens = self._tokens(*texts)
-        _, pooled = self._encode(tokens)
+    def _pooled(self, tokens: Encoding, encoder: Encoder) -> dict[str, tf.Tensor]:
+        _, pooled = _encoded(tokens, encoder)
         return {"pooled_output": pooled}
 
-    def _sequence(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        tokens = self._tokens(*texts)
-        sequence, _ = self._encode(tokens)
+    def _sequence(self, tokens: Encoding, encoder: Encoder) -> dict[str, tf.Tensor]:
+        sequence, _ = _encoded(tokens, encoder)
         # Not a product: what stands in padding may be anything, and 0 * inf is not 0.
         sequence = tf.where(tokens.input_mask[:, :, tf.newaxis] == 1, sequence, 0.0)
         return {"sequence_output": sequence, **_named(tokens)}
 
-    def _tokenize(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _named(self._tokens(*texts))
+    def _tokenize(self, tokens: Encoding, encoder: Encoder) -> dict[str, tf.Tensor]:
+        return _named(tokens)
+
+
+def _encoded(tokens: Encoding, encoder: Encoder) -> tuple[tf.Tensor, tf.Tensor | None]:
+    types = () if tokens.input_type_ids is None else (tokens.input_type_ids,)
+    return encoder(tokens.input_word_ids, tokens.input_mask, *types)
 
 
 def _named(tokens: Encoding) -> dict[str, tf.Tensor]:
