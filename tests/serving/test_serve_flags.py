@@ -37,9 +37,9 @@ def test_every_flag_of_the_release_is_applied_noted_or_refused_and_no_other_is_t
     assert not set(tables.APPLIED) & set(tables.IGNORED)
     assert set(tables.APPLIED) | set(tables.IGNORED) <= set(RELEASE)
     options = {option.removeprefix("--") for parameter in serve.params for option in parameter.opts}
-    assert options == set(RELEASE) | {"host", "log_format"}
+    assert options == set(RELEASE) | {"host", "log_format", "models"}
     assert {parameter.name for parameter in serve.params if not getattr(parameter, "hidden", False)} == {
-        *tables.APPLIED, "host", "log_format", "version",
+        *tables.APPLIED, "host", "log_format", "models", "version",
     }  # fmt: skip
 
 
@@ -79,10 +79,10 @@ def test_a_flag_that_is_not_supported_is_refused_by_name(name: str) -> None:
         _parsed(f"--{name}={_other(name)}")
 
 
-@pytest.mark.parametrize("argument", ["--no_such_flag=1", "--enable-batching", "-p", "folder"])
-def test_what_is_no_flag_is_refused(argument: str) -> None:
+@pytest.mark.parametrize("arguments", ["--no_such_flag=1", "--enable-batching", "-p", "folder another_folder"])
+def test_what_is_no_flag_is_refused(arguments: str) -> None:
     with pytest.raises(click.UsageError):
-        _parsed(argument)
+        _parsed(*arguments.split())
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations, permutations
 from pathlib import Path
@@ -170,6 +171,7 @@ def test_calls_beyond_the_threads_are_refused_and_health_is_not(model_root: Path
     ):
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         stub.Predict(request("arithmetic", "", "x", wire.tensor(1, (1,), wire.field(4, wire.LENGTH, b"\0" * 4))))
+        time.sleep(0.5)  # the thread of a call ends a little after its answer
         slow = [stub.Predict.future(request("arithmetic", "slow", "steps", steps)) for _ in range(12)]
         assert health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest()).status == 1
         ends = [(call.code(), call.details()) for call in slow]
