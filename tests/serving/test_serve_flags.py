@@ -28,7 +28,8 @@ def _other(name: str) -> str:
 
 def _parsed(*arguments: str) -> tuple[dict[str, Any], list[str]]:
     """Values by name, and the flags that have no effect."""
-    context = serve.make_context("serve", list(arguments))
+    # A command keeps the help option of its first context: let it be that of `rawbert`.
+    context = serve.make_context("serve", list(arguments), help_option_names=["-h", "--help"])
     return context.params, context.obj or []
 
 
