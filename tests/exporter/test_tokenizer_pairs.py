@@ -153,8 +153,8 @@ def test_a_pair_export_whose_encoder_does_not_see_the_types_is_refused(
 
     choose = savedmodel.choose_encoder
 
-    def blind(checkpoint, impl: str, pair: bool):
-        name, encoder = choose(checkpoint, impl, pair)
+    def blind(*arguments):
+        name, encoder = choose(*arguments)
         call = encoder.__class__.__call__
         monkeypatch.setattr(encoder.__class__, "__call__", lambda self, ids, mask, types=None: call(self, ids, mask))
         return name, encoder

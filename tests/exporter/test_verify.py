@@ -63,11 +63,10 @@ class Parts:
                 return self.native(ids, parts.attention_mask(mask), types)
 
         class Module(ServingModule):
-            def _sequence(self, text):
+            def _sequence(self, tokens, encoder):
                 if parts.zero_padding:
-                    return super()._sequence(text)
-                tokens = self.tokenizer(text)
-                sequence, _ = self.encoder(tokens.input_word_ids, tokens.input_mask)
+                    return super()._sequence(tokens, encoder)
+                sequence, _ = encoder(tokens.input_word_ids, tokens.input_mask)
                 return {"sequence_output": sequence, **_named(tokens)}
 
         class Tokenizer(tf.Module):
