@@ -10,6 +10,7 @@ from . import opsets
 from .errors import ConfigError
 
 __all__ = [
+    "DEFAULT",
     "DEFAULT_TOKENIZATION",
     "ENCODER_IMPLS",
     "POOLING_MODES",
@@ -25,6 +26,7 @@ __all__ = [
 
 #: Signatures in the order in which they are listed to people. ``serving_default`` aliases one of them.
 SIGNATURES = ("embed", "pooled", "sequence", "tokenize")
+DEFAULT = "serving_default"
 ENCODER_IMPLS = ("auto", "native", "hub")
 #: sentence-transformers' names for the ways to turn token vectors into one vector.
 POOLING_MODES = ("cls", "lasttoken", "max", "mean", "mean_sqrt_len_tokens", "weightedmean")

@@ -13,11 +13,10 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 
 from ..serving.protos import PredictRequest
+from .config import DEFAULT
 from .protos import PredictionLog
 
 __all__ = ["CorruptRecords", "signatures_of"]
-
-_DEFAULT = "serving_default"
 
 
 class CorruptRecords(Exception):
@@ -47,7 +46,7 @@ def signatures_of(path: Path) -> Counter[str]:
         except DecodeError as error:
             raise CorruptRecords(f"the record at byte {at} is no PredictionLog") from error
         if log.HasField("predict_log"):
-            counts[request.model_spec.signature_name or _DEFAULT] += 1
+            counts[request.model_spec.signature_name or DEFAULT] += 1
         at = end + 4
     return counts
 

@@ -19,11 +19,11 @@ import numpy as np
 import tensorflow as tf
 
 from . import scratch
-from .config import DEFAULT_TOKENIZATION, TokenizerOptions
+from .config import DEFAULT, DEFAULT_TOKENIZATION, TokenizerOptions
 from .encoder.hub import HubEncoder
 from .encoder.native import NativeEncoder
 from .errors import ConfigError, OutputError, UnsupportedModel
-from .signatures import DEFAULT, ServingModule, default_of
+from .signatures import ServingModule, default_of
 from .sources import hub
 from .sources.checkpoint import ACTIVATIONS, BertConfig, Checkpoint, PoolingRecipe
 from .tokenizer import Tokenizer

@@ -26,15 +26,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from .config import SIGNATURES
+from .config import DEFAULT, SIGNATURES
 from .errors import ConfigError
 from .heads import EmbeddingHead
 from .sources.checkpoint import Checkpoint, PoolingRecipe
 from .tokenizer import Encoding, Tokenizer
 
-__all__ = ["DEFAULT", "TEXT", "TEXT_PAIR", "ServingModule", "available", "choose", "default_of"]
+__all__ = ["TEXT", "TEXT_PAIR", "ServingModule", "available", "choose", "default_of"]
 
-DEFAULT = "serving_default"
 TEXT = "text"
 TEXT_PAIR = "text_pair"
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from . import record, samples, scratch
-from .config import DEFAULT_TOKENIZATION, TokenizerOptions
+from .config import DEFAULT, DEFAULT_TOKENIZATION, TokenizerOptions
 from .errors import ConfigError, VerificationError
 from .reference import BertReference, HubReference
 from .reference_tokenizer import ReferenceTokens
@@ -30,7 +30,6 @@ __all__ = ["Figures", "Job", "Report", "compare", "verify"]
 _BATCH = 8
 #: Tokens.
 _LONG = 128
-_DEFAULT = "serving_default"
 _OUTPUTS = {"embed": "embedding", "pooled": "pooled_output", "sequence": "sequence_output"}
 
 #: What one row of a call holds: a text, or a pair.
@@ -157,7 +156,7 @@ def compare(job: Job) -> Report:
     seen: dict[Texts, record.Expected] = {}
     report = hold(job, reference, loaded.signatures, answer, seen)
     if report.texts:
-        for name in (*job.signatures, _DEFAULT):
+        for name in (*job.signatures, DEFAULT):
             for key, value in answer(name, {each: [] for each in _inputs(job)}).items():
                 if value.shape[0] != 0:
                     report.mismatches.append(f"{name}.{key} has shape {list(value.shape)} for a batch of no texts")
@@ -200,7 +199,7 @@ def hold(
         seen: filled with what the reference gave, by text.
     """
     comparison = _Comparison(job)
-    wanted = {_DEFAULT, *job.signatures}
+    wanted = {DEFAULT, *job.signatures}
     if set(found) != wanted:
         comparison.mismatch(f"signatures are {sorted(found)}, not {sorted(wanted)}")
         return comparison.report
@@ -210,10 +209,10 @@ def hold(
             seen.update({each[0]: each for each in expected})
         columns = zip(*(text for text, _ in batch), strict=True)
         fed = {name: list(column) for name, column in zip(_inputs(job), columns, strict=True)}
-        answers = {name: answer(name, fed) for name in (*job.signatures, _DEFAULT)}
+        answers = {name: answer(name, fed) for name in (*job.signatures, DEFAULT)}
         for name in job.signatures:
             comparison.signature(name, answers[name], expected)
-        comparison.alias(answers[_DEFAULT], answers[job.default])
+        comparison.alias(answers[DEFAULT], answers[job.default])
         comparison.report.texts += len(batch)
         comparison.report.tokens += sum(len(tokens.ids) for _, tokens in batch)
     return comparison.report
@@ -250,7 +249,7 @@ class _Comparison:
             same = wanted.get(key)
             allowed = max(1e-5, self._job.tolerance)
             if same is None or same.shape != value.shape or not np.allclose(same, value, atol=allowed, equal_nan=True):
-                self.mismatch(f"{_DEFAULT}.{key} is not that of {self._job.default}")
+                self.mismatch(f"{DEFAULT}.{key} is not that of {self._job.default}")
 
     def signature(
         self, name: str, outputs: dict[str, np.ndarray], expected: Sequence[tuple[Texts, ReferenceTokens, Any]]

@@ -119,7 +119,7 @@ def _describe(folder: Path, meta_graph: Any) -> dict[str, Any]:
         "ops": dict(ops.most_common()),
         "functions": len(graph.library.function),
         "content_hash": hashes,
-        "manifest": _manifest(folder),
+        "manifest": manifests.read(folder),
     }
 
 
@@ -131,13 +131,6 @@ def _tensors(infos: Any) -> dict[str, Any]:
         }
         for name, info in sorted(infos.items())
     }
-
-
-def _manifest(folder: Path) -> Any:
-    try:
-        return json.loads((folder / manifests.FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
 
 
 def _show(state: dict[str, Any], console: Console) -> None:
@@ -162,7 +155,7 @@ def _show(state: dict[str, Any], console: Console) -> None:
     if state["content_hash"]:
         lines += [f"{part:<10} {digest}" for part, digest in state["content_hash"].items()]
     manifest = state["manifest"]
-    if isinstance(manifest, dict):
+    if manifest is not None:
         lines.append(
             f"manifest  {manifest.get('name')}, made {manifest.get('created')}, for TensorFlow Serving "
             f"{manifest.get('target_serving')}, {manifest.get('precision')}; --json shows all of it"
