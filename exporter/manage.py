@@ -20,6 +20,7 @@ __all__ = [
     "Pruned",
     "Version",
     "find",
+    "find_all",
     "promote",
     "prune",
     "publish",
@@ -101,6 +102,19 @@ def find(model: str, models: Path) -> Model:
     if (folder / "saved_model.pb").is_file():
         raise ModelConfigError(f"{folder} is a version; name the folder of the model, {folder.parent}")
     return Model(folder, folder.parent / modelconfig.FILE)
+
+
+def find_all(models: Path) -> list[Model]:
+    """The models that have versions in the folder ``models``, by name.
+
+    Raises:
+        ModelConfigError: there is none.
+    """
+    folders = sorted(folder for folder in models.absolute().iterdir() if folder.is_dir()) if models.is_dir() else []
+    found = [Model(folder, folder.parent / modelconfig.FILE) for folder in folders if bundle.versions(folder)]
+    if not found:
+        raise ModelConfigError(f"there are no models in {models} (--models names another folder)")
+    return found
 
 
 def publish(staging: Staging, config: Path, folder: Path, name: str, served_from: str) -> tuple[Path, int]:
@@ -281,6 +295,8 @@ def _entry(models: ModelConfig, model: Model, served_from: str | None) -> Entry:
         newest = bundle.versions(model.folder)
         made = manifest.read(newest[max(newest)]) if newest else None
         name = str((made or {}).get("name") or model.folder.name)
+        if models.find(name) is not None:  # the folder is a copy of that model's
+            name = model.folder.name
         _claim(models, model.folder, name)
         models.add(name, str(PurePosixPath(served_from, model.folder.name)))
         entries = _entries(models, model.folder)

@@ -27,40 +27,34 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _label = click.option("--label", default="stable", show_default=True, help="The label, such as stable or canary.")
 
 
-@click.command(short_help="List a model's versions and their labels.")
-@click.argument("model")
+@click.command(short_help="List versions and their labels.")
+@click.argument("model", required=False)
 @_models
 @_json
-def versions(model: str, models: Path, as_json: bool) -> None:
-    """List the versions of MODEL (its folder, or its name), the newest first.
+def versions(model: str | None, models: Path, as_json: bool) -> None:
+    """List the versions of MODEL (its folder, or its name), the newest first; without MODEL, of all models.
 
     "loaded" is what models.config has servers load; `rawbert status` asks a server what it has.
 
     \b
-    Example:
+    Examples:
+      rawbert versions
       rawbert versions models/minilm
     """
     prepare()
     with failing(Console(stderr=True)):
-        meant = manage.find(model, models)
-        name, found = manage.versions(meant)
-        for line in manage.warnings(meant.config):
+        meant = manage.find_all(models) if model is None else [manage.find(model, models)]
+        listed = [manage.versions(each) for each in meant]
+        for line in manage.warnings(meant[0].config):
             click.echo(f"warning: {line}", err=True)
     if as_json:
-        click.echo(json.dumps({"model": name, "versions": [asdict(each) for each in found]}, indent=2))
+        made = [{"model": name, "versions": [asdict(each) for each in found]} for name, found in listed]
+        click.echo(json.dumps(made if model is None else made[0], indent=2))
         return
-    table = Table(title=escape(name), title_justify="left", title_style="bold")
-    for column in ("version", "labels", "loaded", "made", "precision", "size", "source"):
-        table.add_column(column, overflow="fold", no_wrap=column not in ("labels", "source"))
-    for each in found:
-        labels = [*each.labels, *(f"(rollback of {label})" for label in each.rollback_of)]
-        table.add_row(
-            str(each.number), " ".join(labels), "yes" if each.loaded else "no", _minute(each.created),
-            each.precision or "?", f"{each.size / 1e6:.1f} MB", escape(each.source or "?"),
-        )  # fmt: skip
-    Console().print(table)
-    if found and not any(each.loaded for each in found):
-        click.echo(f"{meant.config} has no server load any of them: rawbert promote lists the model there")
+    for each, (name, found) in zip(meant, listed, strict=True):
+        Console().print(_table(name, found))
+        if found and not any(version.loaded for version in found):
+            click.echo(f"{each.config} has no server load any of them: rawbert promote lists the model there")
 
 
 @click.command(short_help="Point a label, such as stable, to a version.")
@@ -131,6 +125,25 @@ def prune(model: str, keep: int, dry_run: bool, models: Path, as_json: bool) -> 
     for number, reason in sorted(pruned.kept.items()):
         click.echo(f"kept     {number}: {reason}")
     click.echo(f"{'would go' if dry_run else 'removed '} {', '.join(map(str, pruned.removed)) or 'nothing'}")
+
+
+def _table(name: str, found: list[manage.Version]) -> Table:
+    table = Table(title=escape(name), title_justify="left", title_style="bold")
+    for column in ("version", "labels", "loaded", "made", "precision", "size", "source"):
+        table.add_column(column, overflow="fold", no_wrap=column not in ("labels", "source"))
+    for each in found:
+        labels = [*each.labels, *(f"(rollback of {label})" for label in each.rollback_of)]
+        table.add_row(
+            str(each.number), " ".join(labels), "yes" if each.loaded else "no", _minute(each.created),
+            each.precision or "?", f"{each.size / 1e6:.1f} MB", escape(_short(each.source or "?")),
+        )  # fmt: skip
+    return table
+
+
+def _short(source: str) -> str:
+    """The end of a long path; ``--json`` has the whole."""
+    parts = Path(source).parts
+    return str(Path("...", *parts[-2:])) if source.startswith("/") and len(parts) > 3 else source
 
 
 def _minute(created: str | None) -> str:

@@ -30,7 +30,7 @@ COMMANDS = {
     "versions": (
         "rawbert.exporter.cli.versions:versions",
         "cli",
-        "List a model's versions and their labels.",
+        "List versions and their labels.",
     ),
     "promote": (
         "rawbert.exporter.cli.versions:promote",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -23,12 +24,12 @@ Array = npt.NDArray[Any]
 #: Below assets.extra of a version folder: a TFRecord file of PredictionLogs.
 _WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
 
-#: Prepared calls that a version keeps, one for each signature and set of outputs: each holds a graph of its own.
+#: Prepared calls that a version keeps, one for each set of inputs and outputs: each holds a graph of its own.
 _MOST_CALLABLES = 32
 
 
-# It would tell us that the loader of TensorFlow 1 is deprecated: it is the one that TensorFlow Serving uses.
-tf.get_logger().addFilter(lambda record: "loader_impl) is deprecated" not in record.getMessage())
+# It would tell us that TensorFlow 1's loader, the one that TensorFlow Serving uses, and reader are deprecated.
+tf.get_logger().addFilter(lambda record: not re.search(r"(loader_impl|tf_record)\) is deprecated", record.getMessage()))
 
 
 class SavedModel:
@@ -59,7 +60,7 @@ class SavedModel:
             graph=graph,
             config=config_pb2.ConfigProto(intra_op_parallelism_threads=intra_op, inter_op_parallelism_threads=inter_op),
         )
-        self._callables: OrderedDict[tuple[str, tuple[str, ...]], Any] = OrderedDict()
+        self._callables: OrderedDict[tuple[tuple[str, ...], tuple[str, ...]], Any] = OrderedDict()
         self._lock = threading.Lock()
         try:
             with graph.as_default():
@@ -140,17 +141,17 @@ class SavedModel:
         del self._session
 
     def _callable(self, signature_name: str, outputs: tuple[str, ...]) -> Any:
-        key = (signature_name, outputs)
+        signature = self.signatures[signature_name]
+        feed = tuple(signature.inputs[name].name for name in sorted(signature.inputs))
+        fetch = tuple(signature.outputs[name].name for name in outputs)
+        # By tensors, as in TensorFlow Serving: a signature that is another's alias is prepared with that.
+        key = (feed, fetch)
         with self._lock:
             prepared = self._callables.get(key)
             if prepared is None:
-                signature = self.signatures[signature_name]
                 # Not Session.make_callable: with inputs it goes through Session.run, which converts dtypes
                 # and checks shapes where TensorFlow Serving leaves both to the graph, and takes longer.
-                options = config_pb2.CallableOptions(
-                    feed=[signature.inputs[name].name for name in sorted(signature.inputs)],
-                    fetch=[signature.outputs[name].name for name in outputs],
-                )
+                options = config_pb2.CallableOptions(feed=feed, fetch=fetch)
                 prepared = self._callables[key] = self._session._make_callable_from_options(options)
                 if len(self._callables) > _MOST_CALLABLES:
                     # Freed when the last call that holds it ends.

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -183,6 +184,18 @@ def test_a_model_that_no_server_is_told_of(model: manage.Model) -> None:
     assert "has no server load any of them: rawbert promote lists" in result.output
 
 
+def test_a_copied_model_is_one_of_its_own(model: manage.Model) -> None:
+    made = model.folder / "5" / "assets.extra" / "rawbert.json"
+    made.parent.mkdir()
+    made.write_text('{"name": "mine"}', encoding="utf-8")
+    assert manage.promote(model, 5, "stable").model == "mine"
+    copy = manage.Model(Path(shutil.copytree(model.folder, model.folder.with_name("copy"))), model.config)
+    assert manage.promote(copy, 4, "stable").model == "copy"
+    assert {name: each.base_path for name, each in parsed(model.config.read_text(encoding="utf-8")).items()} == {
+        "mine": "/models/m", "copy": "/models/copy"
+    }  # fmt: skip
+
+
 def test_a_model_whose_folder_is_gone_is_warned_of(model: manage.Model) -> None:
     manage.promote(model, 5, "stable")
     assert manage.warnings(model.config) == []
@@ -212,6 +225,9 @@ def test_the_commands(model: manage.Model, monkeypatch: pytest.MonkeyPatch) -> N
     found = json.loads(run("versions", "m", "--json"))["versions"]
     assert [(each["number"], each["labels"]) for each in found] == [(5, []), (4, []), (3, ["stable"])]
     assert "stable" in run("versions", "m")
+    Path("models", "no model").mkdir()
+    assert [each["model"] for each in json.loads(run("versions", "--json"))] == ["m"]
+    assert "stable" in run("versions")
     assert json.loads(run("promote", "m", "4", "--json")) == {
         "model": "m", "label": "stable", "before": 3, "version": 4
     }  # fmt: skip
@@ -219,7 +235,8 @@ def test_the_commands(model: manage.Model, monkeypatch: pytest.MonkeyPatch) -> N
     assert run("prune", "m", "--keep", "1", "--dry-run") == "kept     3: it is stable\nwould go 4\n"
     assert json.loads(run("prune", "m", "--keep", "1", "--json")) == {"removed": [4], "kept": {"3": "it is stable"}}
     for wrong in (
-        ["promote", "nope", "1"], ["promote", "m", "1"], ["rollback", "m", "--label", "x"], ["versions", "models/m/5"]
+        ["promote", "nope", "1"], ["promote", "m", "1"], ["rollback", "m", "--label", "x"], ["versions", "models/m/5"],
+        ["versions", "--models", "m"], ["versions", "--models", "absent"],
     ):  # fmt: skip
         result = CliRunner().invoke(rawbert, wrong)
         assert result.exit_code == 1

@@ -91,8 +91,12 @@ def test_records_are_the_same_every_time(tiny_bundle: Any, tmp_path: Path) -> No
     assert (tmp_path / file).read_bytes() == (tiny_bundle.path / file).read_bytes()
 
 
-def first_over_median(folder: Path, signature: str, batch: list[str]) -> float:
-    """The first call after loading and warming up, over the median of the next."""
+def first_over_median(folder: Path, calls: dict[str, tuple[str, list[str]]], rounds: int) -> dict[str, float]:
+    """Load and warm up anew, and make each call in turn: its first time over the median of its others.
+
+    In turn, as a server is called. A call that follows its like finds the processor's caches full of its own, which no
+    warmup can give: ``tokenize`` takes 0.2 ms then, and 0.5 ms after an ``embed``, however often both ran before.
+    """
     import numpy as np
     import tensorflow as tf
     from rawbert.serving.server.runtime import SavedModel
@@ -102,28 +106,37 @@ def first_over_median(folder: Path, signature: str, batch: list[str]) -> float:
         request = log.predict_log.request
         name = request.model_spec.signature_name
         model.run(name, {"text": tf.make_ndarray(request.inputs["text"])}, sorted(model.signatures[name].outputs))
-    inputs = {"text": np.array([text.encode() for text in batch], object)}
-    seconds = []
-    for _ in range(15):
-        began = time.perf_counter()
-        model.run(signature, inputs, sorted(model.signatures[signature].outputs))
-        seconds.append(time.perf_counter() - began)
+    seconds: dict[str, list[float]] = {call: [] for call in calls}
+    for _ in range(rounds):
+        for call, (name, batch) in calls.items():
+            inputs = {"text": np.array([text.encode() for text in batch], object)}
+            outputs = sorted(model.signatures[name].outputs)
+            began = time.perf_counter()
+            model.run(name, inputs, outputs)
+            seconds[call].append(time.perf_counter() - began)
     model.close()
-    return seconds[0] / statistics.median(seconds[1:])
+    return {call: times[0] / statistics.median(times[1:]) for call, times in seconds.items()}
 
 
 QUESTION = ["How do I reset my password?"]
 MIXED = [f"Text number {at} of the batch " + "and so on, " * (at % 9) for at in range(32)]
+PARAGRAPH = ["A paragraph of several clauses, which goes on. " * 10]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
-    ("signature", "batch"),
-    [(name, QUESTION) for name in ("embed", "pooled", "sequence", "tokenize", "serving_default")]
-    + [("embed", MIXED), ("sequence", MIXED), ("embed", ["A paragraph of several clauses, which goes on. " * 10])],
-    ids=lambda value: value if isinstance(value, str) else f"{len(value)}x{len(value[0])}",
+    ("calls", "rounds"),
+    [
+        ({name: (name, QUESTION) for name in ("embed", "pooled", "sequence", "tokenize", "serving_default")}, 15),
+        ({"embed 32": ("embed", MIXED), "sequence 32": ("sequence", MIXED), "long": ("embed", PARAGRAPH)}, 8),
+    ],
+    ids=["a_text", "many_and_long_ones"],
 )
-def test_the_first_call_is_not_slower_than_the_others(minilm_bundle: Any, signature: str, batch: list[str]) -> None:
-    ratios = sorted(first_over_median(minilm_bundle.path, signature, batch) for _ in range(20))
-    print(f"{signature}, {len(batch)} texts: first / median call {statistics.median(ratios):.2f}: {ratios}")
-    assert statistics.median(ratios) <= 1.5
+def test_the_first_call_is_not_slower_than_the_others(
+    minilm_bundle: Any, calls: dict[str, tuple[str, list[str]]], rounds: int
+) -> None:
+    loads = [first_over_median(minilm_bundle.path, calls, rounds) for _ in range(20)]
+    ratios = {call: statistics.median(load[call] for load in loads) for call in calls}
+    print("first call over the median call:", {call: round(ratio, 2) for call, ratio in ratios.items()})
+    assert max(ratios.values()) <= 1.5, [{call: round(ratio, 2) for call, ratio in load.items()} for load in loads]

@@ -142,6 +142,10 @@ def test_an_output_filter_is_prepared_once_whatever_its_order(model_root: Path) 
         }
     # Each costs about a megabyte and a third of a second, and six outputs have 1,956 orders.
     assert len(model._callables) == 1
+    # An export's serving_default has the tensors of another signature.
+    model.signatures = {"serving_default": model.signatures["tokenize"]}
+    assert model.run("serving_default", texts, names)["token_count"].tolist() == [4]
+    assert len(model._callables) == 1
     model.close()
 
 
