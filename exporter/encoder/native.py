@@ -13,9 +13,14 @@ import numpy as np
 import tensorflow as tf
 
 from ..sources.checkpoint import BertConfig
-from .packing import Packing
+from .packing import Packing, Single
 
 __all__ = ["NativeEncoder"]
+
+#: The epsilon of the operation that TensorFlow's remapper puts in place of a normalisation on a CPU, whatever epsilon
+#: the graph says (2.12 to 2.20). So the graph says this one too, and what it normalises is multiplied to suit:
+#: LN(k x; epsilon) = LN(x; epsilon / k^2).
+_FUSED_EPSILON = 1e-3
 
 
 def activation(name: str) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -89,7 +94,10 @@ class NativeEncoder(tf.Module):
             ]
         if config.has_pooler:
             names += ["pooler/kernel", "pooler/bias"]
-        self._weights = {name: variable(name) for name in names}
+        # Normalisation is fused (see below) where its weights are constants; they are small.
+        self._weights = {
+            name: np.asarray(weights[name], np.float32) if "/layer_norm/" in name else variable(name) for name in names
+        }
         # A single text has segment 0 throughout, so the other rows of the type table are never read.
         if config.type_vocab_size and pair:
             self._weights["embeddings/type"] = variable("embeddings/type")
@@ -117,78 +125,83 @@ class NativeEncoder(tf.Module):
         if types is None and "embeddings/type" in self._weights:
             types = tf.zeros_like(ids)
         with tf.device("/CPU:0"):  # where the mask comes from, and where tf.cond asks
-            unpadded = tf.reduce_all(mask == 1)
-        sequence = tf.cond(unpadded, lambda: self._unpadded(ids, types), lambda: self._packed(ids, mask, types))
+            single = tf.logical_and(tf.shape(mask)[0] == 1, tf.reduce_all(mask == 1))
+        sequence = tf.cond(
+            single,
+            lambda: self._encode(ids, mask, types, Single),
+            lambda: self._encode(ids, mask, types, Packing),
+        )
         if not self._config.has_pooler:
             return sequence, None
         pooled = self._dense(sequence[:, 0], "pooler")
         return sequence, tf.math.tanh(tf.cast(pooled, tf.float32))
 
-    def _unpadded(self, ids: tf.Tensor, types: tf.Tensor | None) -> tf.Tensor:
-        """Texts of one length: ``[B, T]`` -> ``[B, T, H]``."""
-        batch, tokens = tf.unstack(tf.shape(ids))
-        x = self._embed(ids, self._weights["embeddings/position"][:tokens], types)  # [B, T, E]
-        x = self._layers(
-            tf.reshape(x, [-1, x.shape[-1]]),
-            lambda qkv: self._attention(tf.reshape(qkv, [batch, tokens, qkv.shape[-1]]), None),
-        )
-        return tf.reshape(x, [batch, tokens, self._config.hidden_size])
-
-    def _packed(self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor | None) -> tf.Tensor:
-        """Texts of any lengths: ``[B, T]`` -> ``[B, T, H]``; padding holds whatever came out."""
+    def _encode(
+        self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor | None, pack: type[Single] | type[Packing]
+    ) -> tf.Tensor:
+        """``[B, T]`` -> ``[B, T, H]``; padding holds whatever came out."""
         with tf.device("/CPU:0"):  # where the mask comes from; on a GPU each shape and slice would wait for a copy
-            packing = Packing(mask)
-        position = tf.gather(self._weights["embeddings/position"], packing.columns)  # [N, E]
-        x = self._embed(packing.pack(ids), position, None if types is None else packing.pack(types))  # [N, E]
-        return packing.unpack(self._layers(x, lambda qkv: packing.map_groups(qkv, self._attention)))
+            packing = pack(mask, self._config.num_heads)
+        x = self._embed(packing.pack(ids), packing.columns, None if types is None else packing.pack(types))  # [N, E]
+        return packing.unpack(self._layers(x, packing))
 
-    def _embed(self, ids: tf.Tensor, position: tf.Tensor, types: tf.Tensor | None) -> tf.Tensor:
-        """The sum of the embeddings, before normalisation: ``[...]`` -> ``[..., E]``."""
+    def _embed(self, ids: tf.Tensor, positions: tf.Tensor, types: tf.Tensor | None) -> tf.Tensor:
+        """The sum of the embeddings, before normalisation: ``[N]`` -> ``[N, E]``."""
         w = self._weights
-        x = tf.gather(w["embeddings/word"], ids) + position
+        x = tf.gather(w["embeddings/word"], ids) + tf.gather(w["embeddings/position"], positions)
         if types is not None and "embeddings/type" in w:
             x += tf.gather(w["embeddings/type"], types)
         elif "embeddings/type_0" in w:
             x += w["embeddings/type_0"]
         return x
 
-    def _layers(self, x: tf.Tensor, attend: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-        """Embeddings ``[N, E]`` -> ``[N, H]``, with attention ``[N, 3H]`` -> ``[N, H]``."""
-        x = self._layer_norm(x, "embeddings")  # [N, E]
+    def _layers(self, x: tf.Tensor, packing: Single | Packing) -> tf.Tensor:
+        """Embeddings ``[N, E]`` -> ``[N, H]``."""
+        x = self._layer_norm(x, "embeddings", packing.many)  # [N, E]
         if self._config.projects:
             x = tf.cast(self._dense(x, "embeddings/project"), tf.float32)  # [N, H]
         for index in range(self._config.num_layers):
             layer = f"layer_{index}"
-            attended = attend(self._dense(x, f"{layer}/attention/qkv"))  # [N, H]
-            attended = self._dense(attended, f"{layer}/attention/output")
-            x = self._layer_norm(x + tf.cast(attended, tf.float32), f"{layer}/attention")
+            qkv = self._dense(x, f"{layer}/attention/qkv")  # [N, 3H]
+            attended = self._dense(self._attend(qkv, packing), f"{layer}/attention/output")
+            x = self._layer_norm(x + tf.cast(attended, tf.float32), f"{layer}/attention", packing.many)
             inner = self._activation(self._dense(x, f"{layer}/intermediate"))  # [N, I]
             inner = self._dense(inner, f"{layer}/output")
-            x = self._layer_norm(x + tf.cast(inner, tf.float32), f"{layer}/output")
+            x = self._layer_norm(x + tf.cast(inner, tf.float32), f"{layer}/output", packing.many)
         return x
 
-    def _attention(self, qkv: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
-        """Multi-head self-attention: ``[B, T, 3H]`` -> ``[B * T, H]``, before the output projection."""
-        heads, size = self._config.num_heads, self._config.hidden_size // self._config.num_heads
-        batch, tokens, _ = tf.unstack(tf.shape(qkv))
-        qkv = tf.reshape(qkv, [batch, tokens, 3, heads, size])
-        query, key, value = tf.unstack(tf.transpose(qkv, [2, 0, 3, 1, 4]))  # each [B, A, T, D]
-        scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32)  # [B, A, T, T]
-        if bias is not None:
-            scores += bias
-        context = tf.matmul(tf.cast(tf.nn.softmax(scores), self._dtype), value)  # [B, A, T, D]
-        return tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [batch * tokens, heads * size])
+    def _attend(self, qkv: tf.Tensor, packing: Single | Packing) -> tf.Tensor:
+        """Multi-head self-attention of every text: ``[N, 3H]`` -> ``[N, H]``, before the output projection."""
+        heads, hidden = self._config.num_heads, self._config.hidden_size
+        rows = tf.reshape(qkv, [-1, hidden // heads])  # [N * 3 * A, D]
+        contexts = []
+        for group in packing.groups:
+            query, key, value = tf.unstack(tf.gather(rows, group.rows))  # each [g, A, t, D]
+            scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32)  # [g, A, t, t]
+            if group.bias is not None:
+                scores += group.bias
+            contexts.append(tf.matmul(tf.cast(tf.nn.softmax(scores), self._dtype), value))  # [g, A, t, D]
+        return tf.reshape(packing.join(contexts), [-1, hidden])
 
     def _dense(self, x: tf.Tensor, name: str) -> tf.Tensor:
         """``[N, in]`` -> ``[N, out]``, in the encoder's precision."""
         x = tf.cast(x, self._dtype)
         return tf.nn.bias_add(tf.matmul(x, self._weights[f"{name}/kernel"]), self._weights[f"{name}/bias"])
 
-    def _layer_norm(self, x: tf.Tensor, name: str) -> tf.Tensor:
-        """Normalise the last axis; population variance, epsilon inside the root, as BERT does."""
-        mean = tf.reduce_mean(x, axis=-1, keepdims=True)
+    def _layer_norm(self, x: tf.Tensor, name: str, many: bool) -> tf.Tensor:
+        """Normalise the last axis; population variance, epsilon inside the root, as BERT does.
+
+        ``many``: write it as TensorFlow fuses it on a CPU. The fused operation goes over ``x`` once instead of seven
+        times, and costs more than that to begin with, which a single text does not bring in again.
+        """
+        gamma, beta = (tf.constant(self._weights[f"{name}/layer_norm/{leaf}"]) for leaf in ("gamma", "beta"))
+        if many:
+            x *= math.sqrt(_FUSED_EPSILON / self._config.layer_norm_eps)
+            mean = tf.reduce_mean(x, axis=1, keepdims=True)
+            variance = tf.reduce_mean(tf.math.squared_difference(x, mean), axis=1, keepdims=True)
+            scale = tf.math.rsqrt(variance + _FUSED_EPSILON) * gamma
+            return x * scale + (beta - mean * scale)
+        mean = tf.reduce_mean(x, axis=1, keepdims=True)
         centred = x - mean
-        variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
-        scale = tf.math.rsqrt(variance + self._config.layer_norm_eps)
-        gamma, beta = self._weights[f"{name}/layer_norm/gamma"], self._weights[f"{name}/layer_norm/beta"]
-        return centred * scale * gamma + beta
+        variance = tf.reduce_mean(tf.square(centred), axis=1, keepdims=True)
+        return centred * (tf.math.rsqrt(variance + self._config.layer_norm_eps) * gamma) + beta

@@ -4,19 +4,22 @@ Dense layers and normalisation work token by token, so they run on the packed to
 text side by side: texts are sorted by length and parted into a few groups of about as many tokens each, and a group
 is padded to its own longest text only. Packed tokens keep the caller's order throughout.
 
-Shape letters: B texts, T tokens of the longest, N tokens of all texts, g texts and t tokens of the longest of a group.
+What a head of attention reads and writes of a token is one row of D numbers. So one gather of rows takes queries, keys
+and values from the packed tokens into a group, heads apart, and one takes the results back: no transposes.
+
+Shape letters: B texts, T tokens of the longest, N tokens of all texts, H hidden, A heads, D = H / A, g texts and t
+tokens of the longest of a group.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
-__all__ = ["Group", "Packing", "part"]
+__all__ = ["Group", "Packing", "Single", "part"]
 
-#: More groups waste less padding, and cost some twenty operations a layer each; empty ones cost that too.
+#: More groups waste less padding, and cost some ten operations a layer each; empty ones cost that too.
 _GROUPS = 4
 
 #: Added to the scores of padding, so that exp() gives exactly 0 in float32 and no row is ever all -inf.
@@ -27,12 +30,13 @@ class Group(NamedTuple):
     """Texts that attention treats together.
 
     Attributes:
-        index: int32 ``[g, t]``, the packed row of every token; padding has a row of some real token.
-        bias: float32 ``[g, 1, 1, t]``, added to every query's scores.
+        rows: int32 ``[3, g, A, t]``, where query, key and value of every head and token stand among the rows of D
+            numbers ``[N * 3 * A]`` of the packed tokens; padding has the rows of some real token.
+        bias: float32 ``[g, 1, 1, t]``, added to every query's scores; ``None`` where there is no padding.
     """
 
-    index: tf.Tensor
-    bias: tf.Tensor
+    rows: tf.Tensor
+    bias: tf.Tensor | None
 
 
 def part(lengths: tf.Tensor, groups: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -53,58 +57,93 @@ def part(lengths: tf.Tensor, groups: tf.Tensor | int) -> tuple[tf.Tensor, tf.Ten
     return order, tf.concat([[0], inner, [tf.size(lengths)]], 0)
 
 
+def _rows(tokens: tf.Tensor, heads: int) -> tf.Tensor:
+    """The rows of packed tokens int32 ``[g, t]``, as :class:`Group` has them."""
+    row = tokens[:, tf.newaxis, :] * (3 * heads) + tf.range(heads)[:, tf.newaxis]  # [g, A, t]
+    return row + tf.range(0, 3 * heads, heads)[:, tf.newaxis, tf.newaxis, tf.newaxis]
+
+
+class Single:
+    """One text: a single group, and nothing to pack. Has what :class:`Packing` has.
+
+    Args:
+        mask: int32 ``[1, T]``, 1 throughout.
+        heads: A.
+    """
+
+    many = False
+
+    def __init__(self, mask: tf.Tensor, heads: int) -> None:
+        tokens = tf.shape(mask)[1]
+        self.columns = tf.range(tokens)
+        self.groups = [Group(_rows(self.columns[tf.newaxis], heads), None)]
+        self._back = self.columns[:, tf.newaxis] + tf.range(heads) * tokens  # [N, A]
+
+    def pack(self, padded: tf.Tensor) -> tf.Tensor:
+        """``[1, N]`` -> ``[N]``."""
+        return tf.gather(padded[0], self.columns)
+
+    def unpack(self, packed: tf.Tensor) -> tf.Tensor:
+        """``[N, H]`` -> ``[1, N, H]``."""
+        return packed[tf.newaxis]
+
+    def join(self, contexts: list[tf.Tensor]) -> tf.Tensor:
+        """Its results ``[1, A, N, D]`` -> ``[N, A, D]``."""
+        (context,) = contexts
+        return tf.gather(tf.reshape(context, [-1, context.shape[-1]]), self._back)
+
+
 class Packing:
     """Where every token of a batch stands, padded, packed and in its group.
 
     Args:
         mask: int32 ``[B, T]``, 1 at real tokens, which come first in every row.
+        heads: A.
 
     Attributes:
-        rows: int32 ``[N]``, the text of each packed token.
-        columns: int32 ``[N]``, its position in that text.
+        columns: int32 ``[N]``, the position of each packed token in its text.
+        groups: of texts of like length.
+        many: whether there may be several texts.
     """
 
-    def __init__(self, mask: tf.Tensor) -> None:
+    many = True
+
+    def __init__(self, mask: tf.Tensor, heads: int) -> None:
         self._tokens = tf.shape(mask)[1]
         lengths = tf.reduce_sum(mask, axis=1)  # [B]
-        self.rows, self.columns = tf.unstack(tf.cast(tf.where(mask == 1), tf.int32), num=2, axis=1)
+        self._rows, self.columns = tf.unstack(tf.cast(tf.where(mask == 1), tf.int32), num=2, axis=1)
         self._starts = tf.cumsum(lengths, exclusive=True)  # [B]
-        self._last = tf.maximum(tf.size(self.rows) - 1, 0)
+        self._last = tf.maximum(tf.size(self._rows) - 1, 0)
 
         order, bounds = part(lengths, _GROUPS)
         lengths, starts = tf.gather(lengths, order), tf.gather(self._starts, order)
         self.groups: list[Group] = []
-        offsets, size = [], tf.constant(0)  # of each text in the groups' tokens, laid end to end with padding
+        # Of each text: its first row in the groups' results, laid end to end with padding, and rows between its heads.
+        first, stride, size = [], [], tf.constant(0)
         for number in range(_GROUPS):
             texts = slice(bounds[number], bounds[number + 1])
             length = lengths[texts]  # [g]
             columns = tf.range(tf.reduce_max(tf.concat([length, [0]], 0)))  # [t]
-            index = tf.minimum(starts[texts][:, tf.newaxis] + columns, self._last)
+            tokens = tf.minimum(starts[texts][:, tf.newaxis] + columns, self._last)  # [g, t]
             bias = tf.where(columns < length[:, tf.newaxis], 0.0, _MASKED)[:, tf.newaxis, tf.newaxis, :]
-            self.groups.append(Group(index, bias))
-            offsets.append(size + tf.range(tf.size(length)) * tf.size(columns))
-            size += tf.size(index)
-        offset = tf.gather(tf.concat(offsets, 0), tf.math.invert_permutation(order))  # [B]
-        self._in_groups = tf.gather(offset, self.rows) + self.columns  # [N]
+            self.groups.append(Group(_rows(tokens, heads), bias))
+            first.append(size + tf.range(tf.size(length)) * (tf.size(columns) * heads))
+            stride.append(tf.fill([tf.size(length)], tf.size(columns)))
+            size += tf.size(tokens) * heads
+        back = tf.gather(tf.stack([tf.concat(first, 0), tf.concat(stride, 0)], 1), tf.math.invert_permutation(order))
+        first, stride = tf.unstack(tf.gather(back, self._rows), axis=1)  # [N]
+        self._back = (first + self.columns)[:, tf.newaxis] + stride[:, tf.newaxis] * tf.range(heads)  # [N, A]
 
     def pack(self, padded: tf.Tensor) -> tf.Tensor:
         """``[B, T]`` -> ``[N]``."""
-        return tf.gather(tf.reshape(padded, [-1]), self.rows * self._tokens + self.columns)
+        return tf.gather(tf.reshape(padded, [-1]), self._rows * self._tokens + self.columns)
 
     def unpack(self, packed: tf.Tensor) -> tf.Tensor:
         """``[N, H]`` -> ``[B, T, H]``; padding holds the values of some real token."""
         index = self._starts[:, tf.newaxis] + tf.range(self._tokens)
         return tf.gather(packed, tf.minimum(index, self._last))
 
-    def map_groups(self, packed: tf.Tensor, run: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> tf.Tensor:
-        """Run a function of ``[g, t, ...]`` and a group's bias, that returns ``[g * t, H]``, on every group.
-
-        Args:
-            packed: ``[N, ...]``.
-            run: the function.
-
-        Returns:
-            ``[N, H]``.
-        """
-        parts = [run(tf.gather(packed, group.index), group.bias) for group in self.groups]
-        return tf.gather(tf.concat(parts, 0), self._in_groups)
+    def join(self, contexts: list[tf.Tensor]) -> tf.Tensor:
+        """Results of each group ``[g, A, t, D]`` -> ``[N, A, D]``."""
+        size = contexts[0].shape[-1]
+        return tf.gather(tf.concat([tf.reshape(context, [-1, size]) for context in contexts], 0), self._back)

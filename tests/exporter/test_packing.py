@@ -69,30 +69,44 @@ def test_every_token_is_in_one_group_and_groups_are_tight():
 
     lengths = np.random.default_rng(2).integers(2, 50, 40).tolist()
     _, mask = padded(lengths)
-    packing = Packing(tf.constant(mask))
+    heads = 3
+    packing = Packing(tf.constant(mask), heads)
     seen, padded_size = [], 0
     for group in packing.groups:
         real = group.bias.numpy()[:, 0, 0, :] == 0
         assert real.any(axis=0).all()  # as wide as its longest text
-        seen += group.index.numpy()[real].tolist()
+        query, key, value = group.rows.numpy().transpose(0, 1, 3, 2)  # each [g, t, A]
+        tokens, head = np.divmod(query, 3 * heads)
+        np.testing.assert_array_equal(head, np.broadcast_to(np.arange(heads), head.shape))
+        np.testing.assert_array_equal(key, query + heads)
+        np.testing.assert_array_equal(value, query + 2 * heads)
+        assert (tokens == tokens[..., :1]).all()
+        seen += tokens[..., 0][real].tolist()
         padded_size += real.size
     assert sorted(seen) == list(range(sum(lengths)))
     # Padded to the batch's longest, they would be 40 * 49.
     assert padded_size < 1.35 * sum(lengths) < mask.size
 
 
-def test_map_groups_and_unpack_bring_every_token_back():
+@pytest.mark.parametrize("lengths", [[5, 2, 9, 9, 3, 4, 12], [7, 7, 7], [6]])
+def test_every_row_of_every_token_comes_back(lengths):
     import tensorflow as tf
-    from rawbert.exporter.encoder.packing import Packing
+    from rawbert.exporter.encoder.packing import Packing, Single
 
-    ids, mask = padded([5, 2, 9, 9, 3, 4, 12])
-    packing = Packing(tf.constant(mask))
-    packed = packing.pack(tf.constant(ids))
-    np.testing.assert_array_equal(packed, ids[mask == 1])
-    column = packed[:, tf.newaxis]
-    same = packing.map_groups(column, lambda x, bias: tf.reshape(x, [-1, 1]))
-    np.testing.assert_array_equal(same, column)
-    np.testing.assert_array_equal(packing.unpack(column)[:, :, 0].numpy()[mask == 1], ids[mask == 1])
+    heads, size = 3, 2
+    ids, mask = padded(lengths)
+    for kind in (Packing, Single)[: 2 if len(lengths) == 1 else 1]:
+        packing = kind(tf.constant(mask), heads)
+        packed = packing.pack(tf.constant(ids))
+        np.testing.assert_array_equal(packed, ids[mask == 1])
+        np.testing.assert_array_equal(packing.columns, np.concatenate([np.arange(length) for length in lengths]))
+        unpacked = packing.unpack(tf.cast(packed[:, tf.newaxis], tf.float32))
+        np.testing.assert_array_equal(unpacked[:, :, 0].numpy()[mask == 1], ids[mask == 1])
+        numbers = tf.random.stateless_uniform([int(mask.sum()), 3, heads, size], [1, 2])
+        rows = tf.reshape(numbers, [-1, size])
+        for part in range(3):  # what each group sees as its queries, keys or values, and then what it gives back
+            back = packing.join([tf.gather(rows, group.rows[part]) for group in packing.groups])
+            np.testing.assert_array_equal(back, numbers[:, part])
 
 
 def test_rows_without_any_token_harm_no_other(encode):
