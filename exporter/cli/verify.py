@@ -101,18 +101,18 @@ def verify(
 
 
 def _show(report: Report, job: Job, what: str, source: str | None, console: Console) -> None:
-    table = Table(title=what, title_justify="left", title_style="bold")
-    for column in ("output", "off by", "allowed", "cosine", "at least", "worst text"):
-        table.add_column(column, no_wrap=column != "worst text", overflow="fold")
+    table = Table(title=escape(what), title_justify="left", title_style="bold")
+    for column in ("output", "off by", "allowed", "cosine", "at least"):
+        table.add_column(column, no_wrap=True)
     for output, each in report.outputs.items():
         allowed = job.tolerance * max(1.0, each.largest_reference)
         table.add_row(
-            output, f"{each.max_abs:.2e}", f"{allowed:.2e}", f"{each.min_cosine:.7f}", f"{job.min_cosine:g}",
-            escape(each.worst_text),
+            output, f"{each.max_abs:.2e}", f"{allowed:.2e}", f"{each.min_cosine:.7f}", f"{job.min_cosine:g}"
         )  # fmt: skip
     if report.outputs:
         console.print(table)
-    lines = [f"differs   {line}" for line in report.mismatches[:20]]
+    lines = [f"worst     {output} is furthest off on {each.worst_text}" for output, each in report.outputs.items()]
+    lines += [f"differs   {line}" for line in report.mismatches[:20]]
     if len(report.mismatches) > 20:
         lines.append(f"differs   and in {len(report.mismatches) - 20} places more")
     if not report.mismatches:
