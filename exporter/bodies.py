@@ -8,11 +8,12 @@ common, and written again, nodes of a kind are the same bytes, and only one of t
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
-from . import opsets, protos
+from . import protos
 
 __all__ = ["MAIN", "Bodies", "Kind", "parse"]
 
@@ -20,6 +21,9 @@ __all__ = ["MAIN", "Bodies", "Kind", "parse"]
 MAIN = ""
 #: From this size on, in bytes, what the attributes of a function hold is left out before it is compared.
 _LARGE = 1 << 20
+#: What is shorter, in bytes, is remembered.
+_SHORT = 500
+_COMPILE = "_XlaMustCompile"
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,47 +34,57 @@ class Kind:
         op: the op, or the function.
         device: the device that they ask for.
         types: attribute -> its DataType number, 0 where it is none.
-        functions: those of the attributes that may name functions.
+        calls: attribute -> the functions that it names.
+        names: of all functions that they may call: the op, and those of the attributes.
+        compiled: whether XLA must compile them.
     """
 
     op: str
     device: str
     types: Mapping[str, int]
-    functions: tuple[str, ...]
+    calls: Mapping[str, tuple[str, ...]]
+    names: tuple[str, ...]
+    compiled: bool
 
 
 class Bodies:
     """The main graph and the functions of a ``MetaGraphDef``; see :func:`parse`.
 
+    What is damaged shows when it is asked for: every method may raise ``DecodeError``.
+
     Attributes:
-        meta_graph: the message.
+        meta_graph: the message, as :data:`.protos.Outline` has it.
         functions: name -> its ``FunctionDef``.
     """
 
-    def __init__(self, meta_graph: Any, raw: Any) -> None:
+    def __init__(self, meta_graph: Any) -> None:
         self.meta_graph = meta_graph
-        functions = meta_graph.graph_def.library.function
-        self.functions: dict[str, Any] = {function.signature.name: function for function in functions}
-        self._raw = dict(zip((each.signature.name for each in functions), raw.library.function, strict=True))
-        raw.ClearField("library")
-        self._main = raw
-        self._each: dict[str, list[Kind]] = {}
+        self._main = meta_graph.graph_def
+        raws = list(self._main.library.function)
+        self._main.ClearField("library")
+        functions = list(map(protos.FunctionOutline.FromString, raws))
+        names = [function.signature.name for function in functions]
+        self.functions: dict[str, Any] = dict(zip(names, functions, strict=True))
+        self._raw = dict(zip(names, raws, strict=True))
+        self._each: dict[str, tuple[list[bytes], dict[bytes, Kind]]] = {}
         self._kinds: dict[str, set[Kind]] = {}
         self._named: dict[str, dict[str, tuple[Any, Kind]]] = {}
-        self._calls: dict[str, dict[str, None]] = {}
+        self._calls: dict[str, set[str]] = {}
 
     def kinds(self, name: str) -> set[Kind]:
         """The kinds of the nodes of a body."""
         if name not in self._kinds:
-            self._kinds[name] = set(self._kind_of_each(name))
+            self._kinds[name] = set(self._kind_of_each(name)[1].values())
         return self._kinds[name]
 
     def of_kinds(self, name: str, kinds: Collection[Kind]) -> list[tuple[Any, Kind]]:
-        """The nodes of a body, as messages, that are of some kinds."""
+        """The nodes of a body, as messages of their names and inputs, that are of some kinds."""
         if not kinds:
             return []
-        nodes = self.functions[name].node_def if name else self.meta_graph.graph_def.node
-        return [(nodes[at], kind) for at, kind in enumerate(self._kind_of_each(name)) if kind in kinds]
+        nodes = self.functions[name].node_def if name else self._main.node
+        each, kind_of = self._kind_of_each(name)
+        wanted = {data: kind for data, kind in kind_of.items() if kind in kinds}
+        return [(nodes[at], wanted[data]) for at, data in enumerate(each) if data in wanted]
 
     def named(self, name: str) -> dict[str, tuple[Any, Kind]]:
         """All nodes of a body by their names."""
@@ -78,25 +92,16 @@ class Bodies:
             self._named[name] = {node.name: (node, kind) for node, kind in self.of_kinds(name, self.kinds(name))}
         return self._named[name]
 
-    def calling(self, name: str) -> list[tuple[Any, Kind]]:
-        """The nodes of a body that may call functions, each with its kind."""
-        kinds = {kind for kind in self.kinds(name) if kind.functions or kind.op in self.functions}
-        return self.of_kinds(name, kinds)
-
-    def calls(self, name: str) -> Collection[str]:
-        """Functions that the nodes of a body call, each once."""
+    def calls(self, name: str) -> set[str]:
+        """Functions that the nodes of a body call."""
         if name not in self._calls:
-            nodes = self.calling(name)
-            self._calls[name] = dict.fromkeys(each for node, kind in nodes for each in self.called(node, kind))
+            names = {each for kind in self.kinds(name) for each in kind.names}
+            self._calls[name] = names & self.functions.keys()
         return self._calls[name]
 
-    def called(self, node: Any, kind: Kind) -> Iterator[str]:
-        """Functions that a node calls: by its op, or by its attributes."""
-        if kind.op in self.functions:
-            yield kind.op
-        for attr in kind.functions:
-            value = node.attr[attr]
-            yield from (each.name for each in (value.func, *value.list.func) if each.name in self.functions)
+    def called(self, kind: Kind) -> list[str]:
+        """Functions that nodes of a kind call: by their op, or by their attributes."""
+        return [name for name in kind.names if name in self.functions]
 
     def reach(self, names: Iterable[str]) -> set[str]:
         """These functions, and all that they can come to call."""
@@ -109,18 +114,19 @@ class Bodies:
                 waiting += self.calls(name)
         return reached
 
-    def _kind_of_each(self, name: str) -> list[Kind]:
-        """The kind of each node of a body."""
+    def _kind_of_each(self, name: str) -> tuple[list[bytes], dict[bytes, Kind]]:
+        """What stands for the kind of each node of a body, and the kind that it stands for."""
         if name not in self._each:
-            body = self._main
             if name:
                 raw = self._raw[name]
                 body = (protos.KindsOfFunction if len(raw) > _LARGE else protos.KindsOfSmallFunction).FromString(raw)
+            else:
+                self._main.DiscardUnknownFields()  # constants, above all
+                body = protos.KindsOfGraph.FromString(self._main.SerializeToString())
             body.DiscardUnknownFields()
-            nodes = protos.KindNodes.FromString(body.SerializeToString())
-            found = list(nodes.node_def if name else nodes.node)
-            kinds = {data: _kind(data) for data in set(found)}
-            self._each[name] = [kinds[data] for data in found]
+            nodes = protos.Kinds.FromString(body.SerializeToString())
+            each = list(nodes.node_def if name else nodes.node)
+            self._each[name] = each, {data: _kind(data) for data in set(each)}
         return self._each[name]
 
 
@@ -130,18 +136,51 @@ def parse(data: bytes) -> list[Bodies]:
     Raises:
         DecodeError: it is no SavedModel.
     """
-    graphs = protos.SavedModel.FromString(data).meta_graphs
-    raws = protos.Kinds.FromString(data).meta_graphs
-    return [Bodies(graph, raw.graph_def) for graph, raw in zip(graphs, raws, strict=True)]
+    return list(map(Bodies, protos.Outline.FromString(data).meta_graphs))
 
 
-@functools.lru_cache(maxsize=10_000)
+class _Attr(NamedTuple):
+    """An attribute, as far as kinds differ by it: name, DataType, functions that it names, whether it is true."""
+
+    name: str
+    type: int
+    calls: tuple[str, ...]
+    true: bool
+
+
+_T = TypeVar("_T")
+
+
+def _remembered(read: Callable[[bytes], _T]) -> Callable[[bytes], _T]:
+    """The same function, quick where it is asked again; not for constants of any size, that would fill the memory."""
+    known = functools.lru_cache(maxsize=10_000)(read)
+    return lambda data: known(data) if len(data) < _SHORT else read(data)
+
+
+@_remembered
 def _kind(data: bytes) -> Kind:
-    node = protos.KindOfNode.FromString(data)
-    return _kind_of(node.op, node.device, tuple((attr.key, attr.value.type) for attr in node.attr))
+    node = protos.WholeKind.FromString(data)
+    return _kind_of(node.op, node.device, tuple(map(_attr, node.attr)))
+
+
+@_remembered
+def _attr(data: bytes) -> _Attr:
+    attr = protos.Attr.FromString(data)
+    value = attr.value
+    functions = (*([value.func] if value.HasField("func") else []), *value.list.func)
+    return _Attr(attr.key, value.type, tuple(function.name for function in functions), value.b)
 
 
 @functools.lru_cache(maxsize=10_000)
-def _kind_of(op: bytes, device: bytes, types: tuple[tuple[bytes, int], ...]) -> Kind:
-    name, attrs = op.decode(), {key.decode(): number for key, number in types}
-    return Kind(name, device.decode(), attrs, tuple(attr for attr in attrs if opsets.may_name_function(name, attr)))
+def _kind_of(op: str, device: str, attrs: tuple[_Attr, ...]) -> Kind:
+    # Those with an underscore first are notes to TensorFlow itself, which calls nothing that they name.
+    named = [attr for attr in attrs if not attr.name.startswith("_")]
+    calls = {attr.name: attr.calls for attr in named if attr.calls}
+    return Kind(
+        op=op,
+        device=device,
+        types={attr.name: attr.type for attr in named},
+        calls=calls,
+        names=(op, *itertools.chain(*calls.values())),
+        compiled=any(attr.name == _COMPILE and attr.true for attr in attrs),
+    )

@@ -10,10 +10,10 @@ Any SavedModel will do, whoever wrote it. What is found has one of three levels:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError
 
@@ -23,6 +23,8 @@ from .graph import TooLarge, behind
 from .records import CorruptRecords, signatures_of
 
 __all__ = ["LEVELS", "Finding", "check", "read"]
+
+_T = TypeVar("_T")
 
 LEVELS = ("error", "warning", "note")
 
@@ -44,11 +46,11 @@ class Finding:
     message: str
 
 
-def read(folder: Path) -> tuple[list[Bodies] | None, list[Finding]]:
-    """The graphs of a folder's SavedModel, or ``None`` and why there is none."""
+def read(folder: Path, parse: Callable[[bytes], _T]) -> tuple[_T | None, list[Finding]]:
+    """What ``parse`` makes of a folder's saved_model.pb, or ``None`` and why there is nothing."""
     path = folder / "saved_model.pb"
     try:
-        return bodies.parse(path.read_bytes()), []
+        return parse(path.read_bytes()), []
     except FileNotFoundError:
         text = " (saved_model.pbtxt, the text form, cannot be checked)" if path.with_suffix(".pbtxt").exists() else ""
         return None, [Finding("error", "no-saved-model", f"{folder}: no saved_model.pb in it{text}")]
@@ -67,25 +69,26 @@ def check(folder: Path, target: str) -> list[Finding]:
         folder: where saved_model.pb lies.
         target: one of :data:`.opsets.RELEASES`.
     """
-    graphs, found = read(folder)
-    if graphs is None:
-        return found
+    found, faults = read(folder, lambda data: _check(folder, bodies.parse(data), target))
+    return sorted(found or faults, key=lambda finding: LEVELS.index(finding.level))
+
+
+def _check(folder: Path, graphs: list[Bodies], target: str) -> list[Finding]:
     serving = [each for each in graphs if _TAG in each.meta_graph.meta_info_def.tags]
     if not serving:
         tags = ", ".join(str(list(each.meta_graph.meta_info_def.tags)) for each in graphs) or "none"
         return [Finding("error", "no-graph", f"no graph has the tag 'serve', which the server asks for; found: {tags}")]
     meta_graph = serving[0].meta_graph
-    found = [
+    return [
         *_ops(graphs, target),
         *_xla(serving[0]),
         *_assets(folder, meta_graph),
-        *_variables(folder, meta_graph.graph_def),
+        *_variables(folder, serving[0]),
         *_signatures(folder, meta_graph),
         *_warmup(folder, meta_graph),
         *_batching(folder, meta_graph),
         *_placement(serving[0], target),
     ]
-    return sorted(found, key=lambda finding: LEVELS.index(finding.level))
 
 
 def _ops(graphs: list[Bodies], target: str) -> Iterator[Finding]:
@@ -100,25 +103,23 @@ def _ops(graphs: list[Bodies], target: str) -> Iterator[Finding]:
 
 def _xla(graph: Bodies) -> Iterator[Finding]:
     """What no signature comes to, a step of training for one, is not compiled either."""
-    functions = {name for name, function in graph.functions.items() if _must_compile(function)}
-    kinds = {kind for kind in graph.kinds(MAIN) if _COMPILE in kind.types}
+    functions = {
+        name for name, function in graph.functions.items() if _COMPILE in function.attr and function.attr[_COMPILE].b
+    }
+    kinds = {kind for kind in graph.kinds(MAIN) if kind.compiled}
     if not functions and not kinds:
         return
     nodes, reached = behind(
         graph, [info.name for _, each in _callable(graph.meta_graph) for info in each.outputs.values()]
     )
     names = [name for name in graph.functions if name in functions & reached]
-    names += [node.name for node, _ in graph.of_kinds(MAIN, kinds) if node.name in nodes and _must_compile(node)]
+    names += [node.name for node, _ in graph.of_kinds(MAIN, kinds) if node.name in nodes]
     if names:
         yield Finding(
             "error", "xla",
             f"{_some(names)} must be compiled by XLA (jit_compile=True), which the server refuses without "
             "--xla_cpu_compilation_enabled or --xla_gpu_compilation_enabled: export without it, or give that flag",
         )  # fmt: skip
-
-
-def _must_compile(holder: Any) -> bool:
-    return _COMPILE in holder.attr and holder.attr[_COMPILE].b
 
 
 def _assets(folder: Path, meta_graph: Any) -> Iterator[Finding]:
@@ -137,10 +138,10 @@ def _assets(folder: Path, meta_graph: Any) -> Iterator[Finding]:
             yield Finding("error", "asset", f"the asset {asset.filename!r} cannot be read: {error.strerror or error}")
 
 
-def _variables(folder: Path, graph: Any) -> Iterator[Finding]:
+def _variables(folder: Path, graph: Bodies) -> Iterator[Finding]:
     index = folder / "variables" / "variables.index"
     if not index.exists():
-        if any(node.op in ("VarHandleOp", "VariableV2") for node in graph.node):
+        if any(kind.op in ("VarHandleOp", "VariableV2") for kind in graph.kinds(MAIN)):
             yield Finding("error", "variables", "variables/variables.index is missing, and the graph has variables")
         return
     try:

@@ -28,6 +28,7 @@ from .bundle import Bundle, Staging, Tensor
 from .config import SHORTEST_SEQUENCE, ExportConfig
 from .contenthash import content_hash
 from .errors import ConfigError, TargetError
+from .protos import SavedModel
 from .sources.checkpoint import Checkpoint, PoolingRecipe
 
 __all__ = ["export"]
@@ -119,7 +120,8 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
             records,
         )
         written["cpu_between_gpu"] = _cpu_between_gpu(graph, names, config.target_serving)
-        written["content_hash"] = content_hash(staging.folder, graph.meta_graph)
+        saved_model = SavedModel.FromString((staging.folder / "saved_model.pb").read_bytes())
+        written["content_hash"] = content_hash(staging.folder, saved_model.meta_graphs[0])
         manifest.write(staging.folder, written)
         modelcard.write(staging.folder, written, location.folder)
         size = bundle.size_of(staging.folder)

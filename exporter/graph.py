@@ -18,7 +18,6 @@ __all__ = [
     "behind",
     "call_of",
     "flatten",
-    "is_call",
     "ordered",
     "returns_of",
     "value_of",
@@ -39,7 +38,6 @@ _CALLS = {
     "Case": ("branches",),
     "StatelessCase": ("branches",),
 }
-_CASES = ("Case", "StatelessCase")
 #: Those that run one function, the last, on all inputs.
 _ONE = ("PartitionedCall", "StatefulPartitionedCall", "While", "StatelessWhile")
 
@@ -68,7 +66,7 @@ def behind(bodies: Bodies, wanted: Iterable[str]) -> tuple[set[str], set[str]]:
     """Nodes of the main graph that tensors of it need, and functions that these can come to call."""
     nodes = bodies.named(MAIN)
     needed = {name for name, _ in ordered(nodes, wanted)}
-    return needed, bodies.reach({each for name in needed for each in bodies.called(*nodes[name])})
+    return needed, bodies.reach({each for name in needed for each in bodies.called(nodes[name][1])})
 
 
 class Call(NamedTuple):
@@ -83,21 +81,13 @@ class Call(NamedTuple):
     branches: bool
 
 
-def call_of(node: Any, kind: Kind) -> Call | None:
-    """What a node calls; ``None`` for one that computes something itself. Of a loop, its body."""
-    if not is_call(kind):
-        return None
-    values = [node.attr[each] for each in _CALLS[kind.op] if each in kind.types]
-    names = [each.name for value in values for each in ((value.func,) if kind.op not in _CASES else value.list.func)]
+@functools.lru_cache(maxsize=10_000)
+def call_of(kind: Kind) -> Call | None:
+    """What nodes of a kind call; ``None`` for those that compute something themselves. Of a loop, its body."""
+    names = [name for attr in _CALLS.get(kind.op, ()) for name in kind.calls.get(attr, ())]
     if not names:
         return None
     return Call(names[-1:], False) if kind.op in _ONE else Call(names, True)
-
-
-@functools.lru_cache(maxsize=10_000)
-def is_call(kind: Kind) -> bool:
-    """Whether nodes of a kind stand for functions."""
-    return any(each in kind.types for each in _CALLS.get(kind.op, ()))
 
 
 def flatten(bodies: Bodies, signature: Any) -> list[Node]:
@@ -130,9 +120,9 @@ class _Walk:
         nodes = self._bodies.named(body)
         values: dict[str, Sequence[_Value]] = {name: [value] for name, value in arguments.items()}
         for name, read in ordered(nodes, wanted, arguments):
-            node, kind = nodes[name]
+            _, kind = nodes[name]
             inputs = [value_of(values, each, _NOTHING) for each in read]
-            call = call_of(node, kind)
+            call = call_of(kind)
             values[name] = self._call(call, inputs, depth) if call else [self._add(kind, name, body, inputs)]
         return [value_of(values, reference, _NOTHING) for reference in wanted]
 
@@ -172,6 +162,9 @@ _V = TypeVar("_V")
 
 def value_of(values: Mapping[str, Sequence[_V]], reference: str, nothing: _V) -> _V:
     """``node``, ``node:1`` (main graph) or ``node:output:1`` (function). Ops have one value for all their outputs."""
+    outputs = values.get(reference)
+    if outputs:
+        return outputs[0]
     name, _, rest = reference.partition(":")
     outputs = values.get(name)
     if not outputs:
@@ -200,12 +193,12 @@ def ordered(
                 order.append(top)
             elif top in nodes and top not in seen:
                 seen.add(top)
-                read: list[str] = []
+                read = list(nodes[top][0].input)
                 stack.append((top, read))
-                for each in nodes[top][0].input:
-                    stack.append(_name(each))
-                    if not each.startswith("^"):
-                        read.append(each)
+                if seen.issuperset(read):  # arguments, mostly: calls have hundreds
+                    continue
+                stack += [name for name in map(_name, read) if name in nodes and name not in seen]
+                read[:] = [each for each in read if not each.startswith("^")]
     return order
 
 

@@ -35,17 +35,11 @@ def placement(op: str, types: Mapping[str, int], release: str) -> Placement:
         types: its attributes of type ``type``, as DataType numbers. What is not given counts as fitting.
         release: TensorFlow Serving release.
     """
-    for values, where in _kernels(op, release):
-        if all(types.get(name) is None or types[name] in allowed for name, allowed in values.items()):
-            return where
+    span = _table().of(op, release) or {"kernels": {}}
+    for text, host in span["kernels"].items():
+        if all(types.get(name) is None or types[name] in allowed for name, allowed in _constraints(text)):
+            return _placement(span, host)
     return Placement.NONE
-
-
-@functools.cache
-def _kernels(op: str, release: str) -> list[tuple[dict[str, frozenset[int]], Placement]]:
-    """What each kernel of an op asks of its attributes, with where it runs."""
-    span = _table().of(op, release)
-    return [(_constraints(text), _placement(span, host)) for text, host in span["kernels"].items()] if span else []
 
 
 @functools.cache
@@ -53,9 +47,10 @@ def _table() -> opsets.Table:
     return opsets.Table("kernels.tsv.gz")
 
 
-def _constraints(text: str) -> dict[str, frozenset[int]]:
+@functools.cache
+def _constraints(text: str) -> list[tuple[str, frozenset[int]]]:
     pairs = (each.split("=") for each in text.split())
-    return {name: frozenset(map(int, values.split(","))) for name, values in pairs if values}
+    return [(name, frozenset(map(int, values.split(",")))) for name, values in pairs if values]
 
 
 def _placement(span: Mapping[str, Any], host: str) -> Placement:

@@ -8,6 +8,7 @@ TensorFlow itself). Ops that call back into Python are registered everywhere, an
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -91,22 +92,24 @@ def check(graphs: Iterable[Bodies], target: str) -> list[OpProblem]:
         versions = bodies.meta_graph.graph_def.versions
         problems += _versions(versions, known)
         run = bodies.reach(bodies.calls(MAIN))
-        complaints: dict[Kind, list[tuple[str, str]]] = {}
+        names = [MAIN, *(name for name in bodies.functions if name in run)]
+        complaints = {
+            kind: wrong
+            for kind in set().union(*map(bodies.kinds, names))
+            if kind.op not in bodies.functions and (wrong := _complaints(kind, target, versions.producer))
+        }
+        if not complaints:
+            continue
         found: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
-        for body in (MAIN, *(name for name in bodies.functions if name in run)):
-            for kind in bodies.kinds(body):
-                if kind not in complaints:
-                    complaints[kind] = list(_complaints(kind, bodies, known, versions.producer))
-            bad = {kind for kind in bodies.kinds(body) if complaints[kind]}
-            for node, kind in bodies.of_kinds(body, bad):
+        for body in names:
+            for node, kind in bodies.of_kinds(body, complaints):
                 for attr, reason in complaints[kind]:
                     found.setdefault((kind.op, attr, reason), []).append((node.name, body))
-        if found:
-            callers = _callers(bodies)
-            for (op, attr, reason), places in found.items():
-                name, function = places[0]
-                place = Place(name, function, _chain(function, callers))
-                problems.append(OpProblem(op, attr, reason, place, len(places), _advice(op, attr, target)))
+        callers = _callers(bodies)
+        for (op, attr, reason), places in found.items():
+            name, function = places[0]
+            place = Place(name, function, _chain(function, callers))
+            problems.append(OpProblem(op, attr, reason, place, len(places), _advice(op, attr, target)))
     return problems
 
 
@@ -116,21 +119,19 @@ def explain(problems: list[OpProblem], target: str) -> str:
     return f"TensorFlow Serving {target} cannot run it:{lines}"
 
 
-def _complaints(kind: Kind, bodies: Bodies, known: opsets.OpSet, producer: int) -> Iterator[tuple[str, str]]:
-    if kind.op in bodies.functions:
-        return
-    op = known.ops.get(kind.op)
+@functools.lru_cache(maxsize=10_000)
+def _complaints(kind: Kind, target: str, producer: int) -> list[tuple[str, str]]:
+    """What is wrong with nodes of a kind: unknown attribute, or '' for the op itself, and the reason."""
+    op = opsets.load(target).ops.get(kind.op)
     if kind.op in _PYTHON:
-        yield "", f"the op {kind.op} calls Python"
-        return
+        return [("", f"the op {kind.op} calls Python")]
     if op is None:
-        yield "", f"the op {kind.op} is not registered"
-        return
+        return [("", f"the op {kind.op} is not registered")]
+    found = []
     if op.deprecated is not None and producer >= op.deprecated:
-        yield "", f"the op {kind.op} is refused in graphs of version {op.deprecated} and later"
-    for attr in kind.types:
-        if attr not in op.attrs and not attr.startswith("_"):
-            yield attr, f"the op {kind.op} has no attribute {attr}"
+        found.append(("", f"the op {kind.op} is refused in graphs of version {op.deprecated} and later"))
+    found += [(attr, f"the op {kind.op} has no attribute {attr}") for attr in kind.types if attr not in op.attrs]
+    return found
 
 
 def _versions(versions: Any, known: opsets.OpSet) -> Iterator[OpProblem]:
@@ -166,8 +167,9 @@ def _callers(bodies: Bodies) -> dict[str, tuple[str, str]]:
     """function -> (the node that calls it first, the function that this node is in)."""
     callers: dict[str, tuple[str, str]] = {}
     for body in (MAIN, *bodies.functions):
-        for node, kind in bodies.calling(body):
-            for name in bodies.called(node, kind):
+        calling = {kind: called for kind in bodies.kinds(body) if (called := bodies.called(kind))}
+        for node, kind in bodies.of_kinds(body, calling):
+            for name in calling[kind]:
                 callers.setdefault(name, (node.name, body))
     return callers
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["NEWEST", "RELEASES", "Op", "OpSet", "Table", "load", "may_name_function", "releases_with"]
+__all__ = ["NEWEST", "RELEASES", "Op", "OpSet", "Table", "load", "releases_with"]
 
 #: TensorFlow Serving releases, oldest first.
 RELEASES = ("2.12", "2.13", "2.14", "2.15", "2.16", "2.17", "2.18", "2.19", "2.20")
@@ -33,6 +33,7 @@ class Table:
         head, *lines = text.splitlines()
         self.releases: Mapping[str, Any] = json.loads(head)
         self._spans = {op: spans for op, _, spans in (line.partition("\t") for line in lines)}
+        self._read: dict[str, list[Any]] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -41,8 +42,9 @@ class Table:
 
     def spans(self, op: str) -> list[Any]:
         """What the releases say of an op, oldest first; empty where none knows it."""
-        spans: list[Any] = json.loads(self._spans.get(op, "[]"))
-        return spans
+        if op not in self._read:
+            self._read[op] = json.loads(self._spans.get(op, "[]"))
+        return self._read[op]
 
     def of(self, op: str, release: str) -> Any | None:
         """What a release says of an op, ``None`` where it does not know it."""
@@ -113,17 +115,6 @@ def releases_with(op: str, attr: str | None = None) -> tuple[str, ...]:
     """Releases that know an op, or that op with an attribute."""
     spans = [span for span in _table().spans(op) if attr is None or attr in span["attrs"]]
     return tuple(release for release in RELEASES if any(_covers(span, release) for span in spans))
-
-
-def may_name_function(op: str, attr: str) -> bool:
-    """Whether an attribute names a function that the op calls: so it is declared, or no release knows it.
-
-    Those with an underscore first are notes to TensorFlow itself, which calls none of them.
-    """
-    if attr.startswith("_"):
-        return False
-    kinds = [span["attrs"][attr][0] for span in _table().spans(op) if attr in span["attrs"]]
-    return not kinds or any(kind in ("func", "list(func)") for kind in kinds)
 
 
 def _covers(span: Mapping[str, Any], release: str) -> bool:

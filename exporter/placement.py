@@ -6,13 +6,13 @@ Tokenization runs on the CPU, before the first operation on the GPU; everything 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import zip_longest
 from typing import Any
 
 from . import kernels, opsets
 from .bodies import MAIN, Bodies, Kind
-from .graph import DEEPEST, Call, Node, arguments_of, call_of, flatten, is_call, ordered, returns_of, value_of
+from .graph import DEEPEST, Call, Node, arguments_of, call_of, flatten, ordered, returns_of, value_of
 from .kernels import Placement
 
 __all__ = ["Places"]
@@ -23,7 +23,6 @@ _HOLDING = frozenset({"Const", "Placeholder", "VarHandleOp", "ReadVariableOp"})
 _SOURCES = _HOLDING | {"PlaceholderWithDefault"}
 
 _ON_CPU = (Placement.NONE, Placement.HOST)
-_TRUE = (True,)
 _STRING = 7
 _DTYPES = {"DT_FLOAT": 1, "DT_DOUBLE": 2, "DT_INT32": 3, "DT_STRING": 7, "DT_INT64": 9, "DT_BOOL": 10}
 
@@ -50,7 +49,7 @@ class Places:
         Raises:
             TooLarge: the graph cannot be laid open.
         """
-        if not self._forward.comes_back([info.name for info in signature.outputs.values()]):
+        if not self._forward.comes_back:
             return []
         nodes = flatten(self._bodies, signature)
         places = [_place(node.kind, self._release) for node in nodes]
@@ -76,48 +75,59 @@ class _Forward:
     """Whether anything that a node on the GPU made may come back to one on the CPU.
 
     What :meth:`Places.between` finds is among that, and most graphs have none: only one that has it is laid open. A
-    function is gone through once for each set of arguments on the GPU, and of its nodes those alone whose inputs
-    matter: most run on the GPU whatever they read.
+    function is gone through once for each set of arguments on the GPU. Of its nodes, those that run on the GPU do so
+    whatever they read, and are not looked at: what is none of the others is on the GPU.
     """
 
     def __init__(self, bodies: Bodies, release: str) -> None:
         self._bodies = bodies
         self._release = release
-        self._main = self._nodes(MAIN)
         self._devices: dict[str, bool] = {}
         #: A function, and which of its arguments lie on the GPU -> which results do, and whether anything comes back.
         self._done: dict[tuple[str, tuple[bool, ...]], tuple[list[bool], bool]] = {}
         self._depth = 0
 
-    def comes_back(self, wanted: Sequence[str]) -> bool:
-        """Whether it does behind these tensors of the main graph."""
-        return self._run(self._main, ordered(self._main, wanted), {})
+    @functools.cached_property
+    def comes_back(self) -> bool:
+        """Whether it does anywhere in the graph."""
+        return self._run(MAIN, set())[1]
 
-    def _nodes(self, body: str) -> dict[str, tuple[Any, Kind]]:
-        """The nodes of a body, but for those that hold what is wherever it is needed."""
-        kinds = {kind for kind in self._bodies.kinds(body) if kind.op not in _HOLDING}
-        return {node.name: (node, kind) for node, kind in self._bodies.of_kinds(body, kinds)}
+    def _run(self, body: str, off: set[str]) -> tuple[Callable[[str], bool], bool]:
+        """Go through a body of which the arguments in ``off`` do not lie on the GPU.
 
-    def _run(
-        self,
-        nodes: Mapping[str, tuple[Any, Kind]],
-        order: Iterable[tuple[str, list[str]]],
-        values: dict[str, Sequence[bool]],
-    ) -> bool:
-        """Add to ``values`` what lies on the GPU of the nodes in ``order``; whether anything comes back."""
-        for name, read in order:
-            inputs = [value_of(values, each, False) for each in read]
-            node, kind = nodes[name]
-            call = call_of(node, kind)
-            if call is None:
-                where = _place(kind, self._release)
-                comes_back = where in _ON_CPU and any(inputs)
-                values[name] = [where is Placement.DEVICE or (where is None and any(inputs))]
-            else:
-                values[name], comes_back = self._call(call, inputs)
-            if comes_back:
-                return True
-        return False
+        Returns:
+            Whether a reference in it does, and whether anything comes back.
+        """
+        places = {kind: _place(kind, self._release) for kind in self._bodies.kinds(body)}
+        passing = {kind for kind, where in places.items() if where is None and kind.op not in _HOLDING}
+        on_cpu = {kind for kind, where in places.items() if where in _ON_CPU}
+        others = {kind for kind, where in places.items() if where is not Placement.DEVICE}
+        nodes, asking = {}, []
+        for node, kind in self._bodies.of_kinds(body, others):
+            if kind in passing:
+                nodes[node.name] = node, kind
+                continue
+            off.add(node.name)
+            if kind in on_cpu:
+                asking.append(node)
+        results: dict[str, list[bool]] = {}  # of calls
+
+        def lies(reference: str) -> bool:
+            if reference in off:  # an argument, mostly: calls have hundreds
+                return False
+            name = reference.partition(":")[0]
+            return name not in off and (name not in results or value_of(results, reference, False))
+
+        for name, read in ordered(nodes, nodes, off):
+            inputs = [False] * len(read) if off.issuperset(read) else list(map(lies, read))
+            call = call_of(nodes[name][1])
+            if call is not None:
+                results[name], comes_back = self._call(call, inputs)
+                if comes_back:
+                    return lies, True
+            elif not any(inputs):
+                off.add(name)
+        return lies, any(lies(each) for node in asking for each in node.input if not each.startswith("^"))
 
     def _call(self, call: Call, inputs: list[bool]) -> tuple[list[bool], bool]:
         if not call.branches:
@@ -141,21 +151,10 @@ class _Forward:
                 self._done[key] = [], True  # where it calls itself: for flatten to say, too
                 self._depth += 1
                 arguments = zip(arguments_of(function), inputs, strict=False)
-                values: dict[str, Sequence[bool]] = {each: [value] for each, value in arguments}
-                comes_back = self._body(name, values)
-                self._done[key] = [value_of(values, each, False) for each in wanted], comes_back
+                lies, comes_back = self._run(name, {each for each, on_device in arguments if not on_device})
+                self._done[key] = list(map(lies, wanted)), comes_back
                 self._depth -= 1
         return self._done[key]
-
-    def _body(self, name: str, values: dict[str, Sequence[bool]]) -> bool:
-        asked = {}
-        for each, (node, kind) in self._nodes(name).items():
-            where = _place(kind, self._release)
-            if where is Placement.DEVICE:  # whatever it reads
-                values.setdefault(each, _TRUE)
-            elif where is not Placement.METADATA:
-                asked[each] = node, kind
-        return self._run(asked, ordered(asked, asked), values)
 
     def _runs_on_device(self, name: str) -> bool:
         """Whether any node of a function, or of those that it calls, runs on the GPU."""
@@ -171,7 +170,7 @@ class _Forward:
 @functools.lru_cache(maxsize=10_000)
 def _place(kind: Kind, release: str) -> Placement | None:
     """Where nodes of a kind run; ``None`` for those that only pass on or hold, and for calls."""
-    if is_call(kind) or kind.op in _PASSING or kind.op in _SOURCES:
+    if call_of(kind) or kind.op in _PASSING or kind.op in _SOURCES:
         return None
     if "CPU:" in kind.device:
         return Placement.NONE

@@ -8,8 +8,8 @@ BundleEntryProto messages (tensorflow/core/protobuf/tensor_bundle.proto).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -27,8 +27,7 @@ class CorruptIndex(Exception):
     """The file is no such table, or cut short; the message says which."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A tensor: ``size`` bytes at ``offset`` of a shard; ``shape`` and the DataType number as they were saved."""
 
     name: str
@@ -65,7 +64,7 @@ def read_index(path: Path) -> tuple[int, list[Entry]]:
                     shards = BundleHeader.FromString(value).num_shards
                     continue
                 entry = BundleEntry.FromString(value)
-                shape = tuple(dim.size for dim in entry.shape.dim)
+                shape = tuple([dim.size for dim in entry.shape.dim])
                 name = key.decode("utf-8", "replace")
                 entries.append(Entry(name, entry.dtype, shape, entry.shard_id, entry.offset, entry.size))
     except (IndexError, ValueError, DecodeError) as error:
@@ -105,6 +104,9 @@ def _handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = data[at]
+    if value < 0x80:  # as most are
+        return value, at + 1
     value = shift = 0
     while True:
         byte = data[at]

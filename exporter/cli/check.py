@@ -22,6 +22,7 @@ from .. import manifest as manifests
 from ..bundle import size_of, version_folder
 from ..contenthash import content_hash
 from ..opsets import NEWEST, RELEASES
+from ..protos import SavedModel
 from ..tensorbundle import CorruptIndex
 
 __all__ = ["check", "inspect"]
@@ -88,10 +89,10 @@ def inspect(path: Path, as_json: bool) -> None:
       rawbert inspect models/minilm
     """
     folder = version_folder(path)
-    graphs, findings = rules.read(folder)
-    if not graphs:
+    saved_model, findings = rules.read(folder, SavedModel.FromString)
+    if saved_model is None or not saved_model.meta_graphs:
         raise click.ClickException(_printable(findings[0].message) if findings else f"{folder}: no graph in it")
-    state = _describe(folder, graphs[0].meta_graph)
+    state = _describe(folder, saved_model.meta_graphs[0])
     if as_json:
         click.echo(json.dumps(state, indent=2))
     else:

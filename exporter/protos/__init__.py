@@ -8,34 +8,42 @@ of the ``.proto`` beside it::
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 __all__ = [
-    "BundleEntry", "BundleHeader", "KindNodes", "KindOfNode", "Kinds", "KindsOfFunction", "KindsOfSmallFunction",
-    "ModelServerConfig", "PredictionLog", "SavedModel",
+    "Attr", "BundleEntry", "BundleHeader", "FunctionOutline", "Kinds", "KindsOfFunction", "KindsOfGraph",
+    "KindsOfSmallFunction", "ModelServerConfig", "Outline", "PredictionLog", "SavedModel", "WholeKind",
 ]  # fmt: skip
 
 
-def _message(file_name: str, name: str) -> Any:
+@functools.cache
+def _pool(file_name: str) -> descriptor_pool.DescriptorPool:
     files = descriptor_pb2.FileDescriptorSet.FromString(Path(__file__).with_name(file_name).read_bytes())
     pool = descriptor_pool.DescriptorPool()
     for file in files.file:
         pool.AddSerializedFile(file.SerializeToString())
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
+    return pool
+
+
+def _message(file_name: str, name: str) -> Any:
+    return message_factory.GetMessageClass(_pool(file_name).FindMessageTypeByName(name))
 
 
 #: tensorflow.SavedModel, as far as saved_model.proto declares it.
 SavedModel: Any = _message("saved_model.pb", "tensorflow.SavedModel")
-#: The same file, its nodes without what tells one from the next; see kinds.proto.
-Kinds: Any = _message("kinds.pb", "rawbert.kinds.SavedModel")
-KindsOfFunction: Any = _message("kinds.pb", "rawbert.kinds.FunctionDef")
-KindsOfSmallFunction: Any = _message("kinds.pb", "rawbert.kinds.WholeFunctionDef")
-KindOfNode: Any = _message("kinds.pb", "rawbert.kinds.NodeDef")
-#: A graph or function of these, each node as bytes.
-KindNodes: Any = _message("kinds.pb", "rawbert.kinds.Nodes")
+#: The same file and the functions in it as kinds.proto has them.
+Outline: Any = _message("kinds.pb", "rawbert.kinds.SavedModel")
+FunctionOutline: Any = _message("kinds.pb", "rawbert.kinds.FunctionDef")
+KindsOfGraph: Any = _message("kinds.pb", "rawbert.kinds.KindsOfGraph")
+KindsOfFunction: Any = _message("kinds.pb", "rawbert.kinds.KindsOfFunction")
+KindsOfSmallFunction: Any = _message("kinds.pb", "rawbert.kinds.KindsOfSmallFunction")
+WholeKind: Any = _message("kinds.pb", "rawbert.kinds.WholeKind")
+Attr: Any = _message("kinds.pb", "rawbert.kinds.Entry")
+Kinds: Any = _message("kinds.pb", "rawbert.kinds.Kinds")
 #: The entries of variables.index.
 BundleHeader: Any = _message("saved_model.pb", "tensorflow.BundleHeaderProto")
 BundleEntry: Any = _message("saved_model.pb", "tensorflow.BundleEntryProto")

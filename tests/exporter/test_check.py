@@ -17,6 +17,7 @@ import pytest
 from rawbert.exporter import check as rules
 from rawbert.exporter import contenthash, opsets
 from rawbert.exporter.bundle import version_folder
+from rawbert.exporter.protos import SavedModel
 
 RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
 
@@ -176,10 +177,10 @@ def _fuzz(folder: Path, count: int) -> int:
         (folder / "saved_model.pb").write_bytes(damaged)
         findings = rules.check(folder, rng.choice(opsets.RELEASES))
         assert all(isinstance(finding.message, str) for finding in findings)
-        read, _ = rules.read(folder)
+        read, _ = rules.read(folder, SavedModel.FromString)
         parsed += read is not None
-        if read:
-            contenthash.content_hash(folder, read[0].meta_graph)
+        if read is not None and read.meta_graphs:
+            contenthash.content_hash(folder, read.meta_graphs[0])
     return parsed
 
 
@@ -228,9 +229,9 @@ def test_the_content_hash_is_that_of_the_content(tiny_bundle: Any, tmp_path: Pat
     from rawbert.exporter import ExportConfig, export
 
     def hashes(folder: Path) -> dict[str, str]:
-        read, _ = rules.read(folder)
+        read, _ = rules.read(folder, SavedModel.FromString)
         assert read is not None
-        return contenthash.content_hash(folder, read[0].meta_graph)
+        return contenthash.content_hash(folder, read.meta_graphs[0])
 
     source = Path(__file__).parents[1] / "data" / "tiny_bert"
     config = ExportConfig(encoder=source, output=tmp_path / "one", signatures=("tokenize", "pooled"))
