@@ -79,26 +79,25 @@ def serve(context: click.Context, /, models: Path | None, log_format: str, versi
     # It would log a traceback for every request that is no protobuf message; the caller is told by its status.
     logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
     try:
-        # Here and not above: --help shall not wait for TensorFlow.
-        from ..server import EmbeddedServer, StartError
+        # Here and not above: --help shall not wait for it.
+        from ..server.config import ServerOptions
+        from ..server.start import Plan, StartError, joined
     except ModuleNotFoundError as error:
-        if error.name is not None and error.name.startswith("rawbert"):
-            raise
         raise click.ClickException(str(error)) from error
-    source = flags["model_config_file"] or flags["model_base_path"]
-    if source:
-        _LOG.info("Loading %s ...", source)
-    port, host = flags.pop("port"), flags.pop("host")
     try:
-        server = EmbeddedServer(flags.pop("model_name"), flags.pop("model_base_path"), port, host, **flags)
+        # What keeps the server from starting is mostly seen before TensorFlow is loaded, which takes seconds.
+        plan = Plan(ServerOptions(**flags))
+        _LOG.info("Loading %s ...", flags["model_config_file"] or flags["model_base_path"])
+        from ..server import EmbeddedServer
+
+        server = EmbeddedServer.of(plan)
     except StartError as error:
         raise click.ClickException(str(error)) from error
     if stop.empty():
         server.start()
         for name, number in server.versions:
             _LOG.info("Serving %s version %s", name, number)
-        shown = f"[{host}]" if ":" in host else host
-        _LOG.info("Running gRPC ModelServer at %s:%s ...", shown, server.port)
+        _LOG.info("Running gRPC ModelServer at %s ...", joined(flags["host"], server.port))
         stop.get()
         _LOG.info("Stopping: calls in flight may finish; a second signal ends them.")
     if not server.stop(_GRACE):

@@ -1,7 +1,7 @@
 """The embedded server: TensorFlow Serving's gRPC protocol where there is no Docker.
 
 It stands in for ``tensorflow_model_server`` on laptops and in tests, on the official tensorflow-serving-api stubs.
-Importing it imports TensorFlow; it needs the ``server`` extra.
+It needs the ``server`` extra; :class:`EmbeddedServer` imports TensorFlow when it is first asked for.
 
 >>> from rawbert.serving.server import EmbeddedServer
 >>> with EmbeddedServer("minilm", "models/minilm") as server:  # doctest: +SKIP
@@ -9,18 +9,31 @@ Importing it imports TensorFlow; it needs the ``server`` extra.
 """
 
 import os
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .embedded import EmbeddedServer
+    from .start import StartError
+
+__all__ = ["EmbeddedServer", "StartError"]
 
 # TensorFlow reads it when it is first imported. What matters of its start-up chatter comes as an exception too; a
 # user's own setting wins.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-try:
-    from .embedded import EmbeddedServer, StartError
-except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] not in ("tensorflow", "tensorflow_text", "tensorflow_serving"):
-        raise
-    raise ModuleNotFoundError(
-        f"{error.msg}; the embedded server needs the server extra: pip install 'rawbert[server]'", name=error.name
-    ) from error
+for _name in ("tensorflow", "tensorflow_text", "tensorflow_serving", "grpc_health"):
+    if find_spec(_name) is None:
+        raise ModuleNotFoundError(
+            f"No module named {_name!r}; the embedded server needs the server extra: pip install 'rawbert[server]'",
+            name=_name,
+        )
 
-__all__ = ["EmbeddedServer", "StartError"]
+_HOMES = {"EmbeddedServer": ".embedded", "StartError": ".start"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)

@@ -19,24 +19,34 @@ _NO_DEADLINE = 1e7
 
 
 class CallThreads(ThreadPoolExecutor):
-    """Threads for calls; it knows how many calls have one or wait for one."""
+    """Threads for calls; it knows how many calls have one or wait for one, and have no answer yet."""
 
     def __init__(self, most: int) -> None:
         super().__init__(most, thread_name_prefix="rawbert-call")
         self.calls = 0
         self._counting = threading.Lock()
+        self._call = threading.local()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """As of its base."""
+
+        def run() -> Any:
+            self._call.open = True
+            try:
+                return fn(*args, **kwargs)
+            finally:
+                self.answered()
+
         with self._counting:
             self.calls += 1
-        future = super().submit(fn, *args, **kwargs)
-        future.add_done_callback(self._ended)
-        return future
+        return super().submit(run)
 
-    def _ended(self, _: Future[Any]) -> None:
-        with self._counting:
-            self.calls -= 1
+    def answered(self) -> None:
+        """The call of this thread has its answer: who gets it may call again before the thread has sent it."""
+        if self._call.open:
+            self._call.open = False
+            with self._counting:
+                self.calls -= 1
 
 
 class Admission(grpc.ServerInterceptor):  # type: ignore[misc]
@@ -63,7 +73,18 @@ class Admission(grpc.ServerInterceptor):  # type: ignore[misc]
         """As of its base."""
         if self._threads.calls >= self._most and not handler_call_details.method.startswith("/grpc.health."):
             return self._refusing
-        return continuation(handler_call_details)
+        handler = continuation(handler_call_details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+        method = handler.unary_unary
+
+        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+            try:
+                return method(request, context)
+            finally:
+                self._threads.answered()
+
+        return handler._replace(unary_unary=answer)
 
 
 class Caller:

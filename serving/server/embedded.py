@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import threading
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,14 +14,15 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from .admission import ANYBODY, Admission, CallThreads
-from .config import Batching, ModelSettings, ServerOptions, parse_batching, parse_models
+from .config import ModelSettings, ServerOptions, parse_models
 from .failure import Failure
 from .lifecycle import Manager
 from .model import Model
-from .registry import BasePathError, Registry, Servable, find_versions, newest_version
+from .registry import BasePathError, Registry, Servable, newest_version
 from .service import ModelService, PredictionService, predict
+from .start import Plan, StartError, joined, one_line
 
-__all__ = ["EmbeddedServer", "StartError"]
+__all__ = ["EmbeddedServer"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -44,10 +43,6 @@ _OPTIONS = [
     # Or two servers share a port, and callers meet one or the other.
     ("grpc.so_reuseport", 0),
 ]
-
-
-class StartError(Exception):
-    """The server cannot start; the message says why, in one line."""
 
 
 class EmbeddedServer:
@@ -81,19 +76,22 @@ class EmbeddedServer:
         options = ServerOptions(
             model_name=model_name, model_base_path=os.fspath(base_path), port=port, host=host, **flags
         )
-        self._options = options
-        self._batching = _batching(options)
-        self._moved: set[Path] = set()
-        try:
-            models = self._configured()
-            for settings in models.values():
-                if not settings.policy.choose(find_versions(settings.base_path)):
-                    newest_version(settings.base_path)
-                    raise StartError(f"{settings.base_path} has no version that the policy of {settings.name} asks for")
-        except (BasePathError, Failure) as error:
-            raise StartError(_one_line(error)) from error
-        _check_port(host, port)
-        _check_socket(options.grpc_socket_path)
+        self._begin(Plan(options))
+
+    @classmethod
+    def of(cls, plan: Plan) -> EmbeddedServer:
+        """A server as planned.
+
+        Raises:
+            StartError: a model cannot be loaded, or the port has been taken since.
+        """
+        server = cls.__new__(cls)
+        server._begin(plan)
+        return server
+
+    def _begin(self, plan: Plan) -> None:
+        options = plan.options
+        self._plan = plan
         self._registry: Registry[Model] = Registry()
         retries = options.max_num_load_retries
         self._manager = Manager(
@@ -110,13 +108,13 @@ class EmbeddedServer:
         self._ended = threading.Event()
         self._reloading = threading.Lock()
         try:
-            self._reload(models)
-            self._listen(host, port)
+            self._reload(plan.models)
+            self._listen()
         except Failure as failure:
             folders = ", ".join(map(str, self._manager.failed()))
             self._manager.stop()
             what = f"{folders} cannot be loaded: " if folders else ""
-            raise StartError(what + _one_line(failure).replace("model(s)", "servable(s)", 1)) from failure
+            raise StartError(what + one_line(failure).replace("model(s)", "servable(s)", 1)) from failure
         except StartError:
             self._manager.stop()
             raise
@@ -133,8 +131,8 @@ class EmbeddedServer:
         """The version that answers for the model of a server of one."""
         return self._registry.loaded()[-1][1]
 
-    def _listen(self, host: str, port: int) -> None:
-        options = self._options
+    def _listen(self) -> None:
+        options = self._plan.options
         if options.grpc_max_threads:
             most = max(1, options.grpc_max_threads - 1)
             refusal = Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
@@ -148,7 +146,7 @@ class EmbeddedServer:
         self._server = grpc.server(
             threads,
             interceptors=[Admission(threads, most, refusal)],
-            options=[*_OPTIONS, *_channel_arguments(options.grpc_channel_arguments)],
+            options=[*_OPTIONS, *self._plan.channel_arguments],
             # Refusals are quicker than arrivals; if ever they were not, gRPC refuses by itself beyond this.
             maximum_concurrent_rpcs=most + _MOST_REFUSALS,
         )
@@ -165,17 +163,17 @@ class EmbeddedServer:
             health_pb2_grpc.add_HealthServicer_to_server(servicer, self._server)
         try:
             #: Port on which it listens.
-            self.port: int = self._server.add_insecure_port(_joined(host, port))
+            self.port: int = self._server.add_insecure_port(joined(options.host, options.port))
             if options.grpc_socket_path:
                 self._server.add_insecure_port(f"unix:{options.grpc_socket_path}")
         except RuntimeError as error:
             raise StartError(f"cannot listen: {error}") from error
         #: ``host:port`` for clients of this machine.
-        self.address = _joined(_LOOPBACK.get(host, host), self.port)
+        self.address = joined(_LOOPBACK.get(options.host, options.host), self.port)
 
     def _load(self, name: str, version: int, folder: Path) -> Model:
-        options = self._options
-        model = Model(folder, options, self._batching)
+        options = self._plan.options
+        model = Model(folder, options, self._plan.batching)
         if options.enable_model_warmup:
             servable = Servable(name, version, model)
             try:
@@ -187,34 +185,6 @@ class EmbeddedServer:
                 model.close()
                 raise
         return model
-
-    def _configured(self) -> dict[str, ModelSettings]:
-        """What the flags say is to be served."""
-        options = self._options
-        if options.model_config_file:
-            try:
-                file = Path(options.model_config_file).absolute()
-                models = parse_models(file.read_text(encoding="utf-8"))
-            except (Failure, OSError, UnicodeDecodeError) as error:
-                raise Failure(
-                    grpc.StatusCode.INVALID_ARGUMENT, f"Invalid protobuf file: '{options.model_config_file}': {error}"
-                ) from error
-            return {name: self._on_this_machine(settings, file.parent) for name, settings in models.items()}
-        if not options.model_base_path:
-            raise StartError("give --model_base_path or --model_config_file: neither says what to serve")
-        if not options.model_name:
-            raise StartError("the model name is empty")
-        return {options.model_name: ModelSettings(options.model_name, Path(options.model_base_path).absolute())}
-
-    def _on_this_machine(self, settings: ModelSettings, folder: Path) -> ModelSettings:
-        """The model as it lies beside models.config, where its base path is that of a container."""
-        here = folder / settings.base_path.name
-        if settings.base_path.exists() or not here.is_dir():
-            return settings
-        if here not in self._moved:
-            self._moved.add(here)
-            _LOG.info("%s is not on this machine: %s is read from %s", settings.base_path, settings.name, here)
-        return replace(settings, base_path=here)
 
     def _replace(self, config: Any) -> None:
         models = parse_models(config)
@@ -230,16 +200,16 @@ class EmbeddedServer:
         with self._reloading:
             self._registry.set_labels(
                 {name: settings.labels for name, settings in models.items()},
-                self._options.allow_version_labels_for_unavailable_models,
+                self._plan.options.allow_version_labels_for_unavailable_models,
             )
             self._manager.configure(models)
 
     def _poll_config(self) -> None:
-        while not self._ended.wait(self._options.model_config_file_poll_wait_seconds):
+        while not self._ended.wait(self._plan.options.model_config_file_poll_wait_seconds):
             try:
-                self._reload(self._configured())
+                self._reload(self._plan.configured())
             except Failure as failure:
-                _LOG.error("the configuration stays as it is: %s", _one_line(failure))
+                _LOG.error("the configuration stays as it is: %s", one_line(failure))
 
     def __enter__(self) -> EmbeddedServer:
         self.start()
@@ -270,75 +240,5 @@ class EmbeddedServer:
         return not self._threads.calls
 
 
-def _batching(options: ServerOptions) -> Batching | None:
-    """Parameters for all models."""
-    path = options.batching_parameters_file
-    if not options.enable_batching:
-        if path:
-            raise StartError("--batching_parameters_file is set without --enable_batching")
-        return None
-    if not path:
-        return Batching()
-    try:
-        return parse_batching(Path(path).read_text(encoding="utf-8"))
-    except (Failure, OSError, UnicodeDecodeError) as error:
-        raise StartError(f"{path}: {error}") from error
-
-
-def _channel_arguments(text: str) -> list[tuple[str, Any]]:
-    arguments: list[tuple[str, Any]] = []
-    for each in filter(None, text.split(",")):
-        name, equals, value = each.partition("=")
-        if not equals:
-            raise StartError(f"--grpc_channel_arguments: {each!r} is not name=value")
-        arguments.append((name, int(value) if value.lstrip("-").isdigit() else value))
-    return arguments
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
 #: The address by which this machine reaches what listens on all of them.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-
-
-def _joined(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _check_port(host: str, port: int) -> None:
-    """See that a port is free: before a model is loaded for nothing, and with a reason, which gRPC does not give.
-
-    Raises:
-        StartError: it is taken, or the host is not of this machine.
-    """
-    try:
-        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            with socket.socket(family, kind, protocol) as probe:
-                # As gRPC does; a port on which somebody listens stays taken.
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-                probe.listen()
-    except OSError as error:
-        raise StartError(f"cannot listen on {_joined(host, port)}: {error.strerror}") from error
-
-
-def _check_socket(path: str) -> None:
-    """See that nobody listens on a Unix socket, whose name gRPC would take from them.
-
-    Raises:
-        StartError: somebody does, or there can be no such socket.
-    """
-    if not path:
-        return
-    try:
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.connect(path)
-    except (FileNotFoundError, ConnectionRefusedError) as error:
-        if Path(path).parent.is_dir():
-            return
-        raise StartError(f"cannot listen on unix:{path}: its folder does not exist") from error
-    except OSError as error:
-        raise StartError(f"cannot listen on unix:{path}: {error.strerror or error}") from error
-    raise StartError(f"cannot listen on unix:{path}: Address already in use")

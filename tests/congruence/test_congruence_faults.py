@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,25 +45,49 @@ CASES: dict[str, Callable[..., None]] = {
 }
 
 
-@pytest.mark.parametrize("fault", CASES)
-def test_a_wrong_server_is_noticed(paths: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+_WRONG = (AssertionError, pytest.fail.Exception, grpc.RpcError)
+
+
+@pytest.fixture(scope="module")
+def sound(paths: Path) -> Iterator[Any]:
+    """Calls to a server in this process, which the faults are brought into while it runs."""
     from rawbert.serving.server import EmbeddedServer
 
-    case, arguments = CASES[fault], {}
-    flags: dict[str, Any] = {"model_config_file": str(paths / "batched.config")}
-    if fault == "never batched":
-        flags |= {"enable_batching": True, "batching_parameters_file": str(paths / "batching")}
-    if fault == "new versions unseen":
-        monkeypatch.setattr(versions, "until", partial(versions.until, seconds=2.5))
-        base = base_paths.publish(paths / "half" / "1", tmp_path / "half", "1").parent
-        flags, arguments = {"model_name": "half", "base_path": base}, {"paths": paths, "base": base}
-    faults.faults()[fault](monkeypatch)
     with (
-        EmbeddedServer(**flags, enable_model_warmup=False, allow_version_labels_for_unavailable_models=True) as server,
+        EmbeddedServer(
+            model_config_file=str(paths / "batched.config"),
+            enable_batching=True,
+            batching_parameters_file=str(paths / "batching"),
+            enable_model_warmup=False,
+            allow_version_labels_for_unavailable_models=True,
+        ) as server,
         servers.Calls(server.address, rawbert=True) as calls,
-        pytest.raises((AssertionError, pytest.fail.Exception, grpc.RpcError)),
     ):
-        case(calls, **arguments)
+        yield calls
+
+
+@pytest.mark.parametrize("fault", [fault for fault in CASES if fault != "new versions unseen"])
+def test_a_wrong_server_is_noticed(sound: Any, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    CASES[fault](sound)
+    faults.faults()[fault](monkeypatch)
+    with pytest.raises(_WRONG):
+        CASES[fault](sound)
+
+
+def test_a_server_that_sees_no_new_versions_is_noticed(
+    paths: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rawbert.serving.server import EmbeddedServer
+
+    monkeypatch.setattr(versions, "until", partial(versions.until, seconds=2.5))
+    base = base_paths.publish(paths / "half" / "1", tmp_path / "half", "1").parent
+    faults.faults()["new versions unseen"](monkeypatch)
+    with (
+        EmbeddedServer("half", base, enable_model_warmup=False) as server,
+        servers.Calls(server.address, rawbert=True) as calls,
+        pytest.raises(_WRONG),
+    ):
+        versions.walk_through_versions(calls, paths, base)
 
 
 def test_the_models_are_such_as_tensorflow_serving_can_run(paths: Path) -> None:

@@ -168,19 +168,32 @@ def test_calls_beyond_the_threads_are_refused_and_health_is_not(model_root: Path
     from tensorflow_serving.apis import prediction_service_pb2_grpc
 
     steps = wire.tensor(3, (1,), wire.field(4, wire.LENGTH, np.int32([30_000]).tobytes()))
-    flags = {"grpc_max_threads": 3, "enable_grpc_healthcheck_service": True}
+    flags = {"grpc_max_threads": 2, "enable_grpc_healthcheck_service": True}
     with (
         EmbeddedServer("arithmetic", model_root / "arithmetic", **flags) as server,
         grpc.insecure_channel(server.address) as channel,
     ):
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        stub.Predict(request("arithmetic", "", "x", wire.tensor(1, (1,), wire.field(4, wire.LENGTH, b"\0" * 4))))
-        time.sleep(0.5)  # the thread of a call ends a little after its answer
+        quick = request("arithmetic", "", "x", wire.tensor(1, (1,), wire.field(4, wire.LENGTH, b"\0" * 4)))
+        stub.Predict(quick)
         slow = [stub.Predict.future(request("arithmetic", "slow", "steps", steps)) for _ in range(12)]
         assert health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest()).status == 1
         ends = [(call.code(), call.details()) for call in slow]
-        assert ends.count((grpc.StatusCode.OK, "")) == 2
-        assert ends.count((grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")) == 10
-        # There is room again, and nothing of the count was lost.
-        for _ in range(5):
-            assert stub.Predict(request("arithmetic", "slow", "steps", steps)).outputs["y"].float_val
+        assert ends.count((grpc.StatusCode.OK, "")) == 1
+        assert ends.count((grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")) == 11
+        # There is room again at once, whether the call before was answered or refused.
+        for _ in range(100):
+            stub.Predict(quick)
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.Predict(request("nope", "", "x", b""))
+            assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        # Nothing of the count is lost to what is no message.
+        nonsense = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+        for _ in range(20):
+            with pytest.raises(grpc.RpcError):
+                nonsense(b"\xff")
+        end = time.monotonic() + 60
+        while server._threads.calls:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        stub.Predict(quick)

@@ -57,16 +57,18 @@ def _line(process: subprocess.Popen[str], pattern: str) -> str:
     pytest.fail(f"the server ended without {pattern!r}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_call_in_flight_is_answered_before_the_process_ends(model_root: Path, number: signal.Signals) -> None:
+def test_a_call_in_flight_is_answered_before_the_process_ends(model_root: Path) -> None:
+    """By SIGINT; SIGTERM is a case of tests/congruence."""
     # About a second; on a machine where the signal comes later than that, more of them.
     for steps in (30_000, 120_000, 480_000):
         with busy(model_root / "arithmetic", steps) as (process, call):
             if call.done():
                 continue
-            process.send_signal(number)
+            process.send_signal(signal.SIGINT)
             assert len(call.result().outputs["y"].float_val) == 1
             assert process.wait() == 0
+            assert process.stderr is not None
+            assert "Traceback" not in process.stderr.read()
             return
     pytest.fail("no call was in flight when the signal was sent")
 
@@ -76,8 +78,8 @@ def test_a_second_signal_ends_the_process_at_once(model_root: Path) -> None:
     with busy(model_root / "arithmetic", steps=2**31 - 1) as (process, call):
         process.send_signal(signal.SIGTERM)
         _line(process, "(Stopping)")
-        process.send_signal(signal.SIGTERM)
-        assert process.wait() == 128 + signal.SIGTERM
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 128 + signal.SIGINT
         assert call.code() is grpc.StatusCode.UNAVAILABLE
 
 

@@ -15,10 +15,10 @@ import toy_models
 from rawbert.serving import Client
 
 
-def test_the_newest_version_is_served(tmp_path: Path) -> None:
+def test_the_newest_version_is_served(model_root: Path, tmp_path: Path) -> None:
     from rawbert.serving.server import EmbeddedServer
 
-    toy_models.save_text_model(tmp_path / "9", scale=9.0)
+    shutil.copytree(model_root / "text" / "3", tmp_path / "9")
     toy_models.save_text_model(tmp_path / "10", scale=10.0)
     with EmbeddedServer("m", tmp_path) as server, Client(server.address, model="m") as client:
         np.testing.assert_allclose(client.embed(["ab"]), [toy_models.embedding(b"ab", 10.0)])

@@ -1,0 +1,157 @@
+"""What a server is told to serve, and what keeps it from starting, which is found out before TensorFlow is loaded."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from .config import Batching, ModelSettings, ServerOptions, parse_batching, parse_models
+from .failure import Failure
+from .registry import BasePathError, find_versions, newest_version
+
+__all__ = ["Plan", "StartError", "joined", "one_line"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class StartError(Exception):
+    """The server cannot start; the message says why, in one line."""
+
+
+class Plan:
+    """A server's options, read and checked.
+
+    Attributes:
+        options: the flags.
+        batching: parameters for all models; ``None`` where calls are not batched.
+        models: what is to be served at the start, by name.
+        channel_arguments: of ``--grpc_channel_arguments``, as gRPC takes them.
+
+    Raises:
+        StartError: the flags contradict themselves, there is nothing to serve, or the address is taken.
+    """
+
+    def __init__(self, options: ServerOptions) -> None:
+        self.options = options
+        self.batching = _batching(options)
+        self.channel_arguments = _channel_arguments(options.grpc_channel_arguments)
+        self._moved: set[Path] = set()
+        try:
+            _ = options.parallelism
+            self.models = self.configured()
+            for settings in self.models.values():
+                if not settings.policy.choose(find_versions(settings.base_path)):
+                    newest_version(settings.base_path)
+                    raise StartError(f"{settings.base_path} has no version that the policy of {settings.name} asks for")
+        except (BasePathError, Failure) as error:
+            raise StartError(one_line(error)) from error
+        _check_port(options.host, options.port)
+        _check_socket(options.grpc_socket_path)
+
+    def configured(self) -> dict[str, ModelSettings]:
+        """What the flags say now is to be served: a ``--model_config_file`` is read anew.
+
+        Raises:
+            Failure: INVALID_ARGUMENT; the file cannot be read, or is no configuration.
+        """
+        options = self.options
+        if options.model_config_file:
+            try:
+                file = Path(options.model_config_file).absolute()
+                models = parse_models(file.read_text(encoding="utf-8"))
+            except (Failure, OSError, UnicodeDecodeError) as error:
+                raise Failure(
+                    grpc.StatusCode.INVALID_ARGUMENT, f"Invalid protobuf file: '{options.model_config_file}': {error}"
+                ) from error
+            return {name: self._on_this_machine(settings, file.parent) for name, settings in models.items()}
+        if not options.model_base_path:
+            raise StartError("give --model_base_path or --model_config_file: neither says what to serve")
+        if not options.model_name:
+            raise StartError("the model name is empty")
+        return {options.model_name: ModelSettings(options.model_name, Path(options.model_base_path).absolute())}
+
+    def _on_this_machine(self, settings: ModelSettings, folder: Path) -> ModelSettings:
+        """The model as it lies beside models.config, where its base path is that of a container."""
+        here = folder / settings.base_path.name
+        if settings.base_path.exists() or not here.is_dir():
+            return settings
+        if here not in self._moved:
+            self._moved.add(here)
+            _LOG.info("%s is not on this machine: %s is read from %s", settings.base_path, settings.name, here)
+        return replace(settings, base_path=here)
+
+
+def _batching(options: ServerOptions) -> Batching | None:
+    path = options.batching_parameters_file
+    if not options.enable_batching:
+        if path:
+            raise StartError("--batching_parameters_file is set without --enable_batching")
+        return None
+    if not path:
+        return Batching()
+    try:
+        return parse_batching(Path(path).read_text(encoding="utf-8"))
+    except (Failure, OSError, UnicodeDecodeError) as error:
+        raise StartError(f"{path}: {error}") from error
+
+
+def _channel_arguments(text: str) -> list[tuple[str, Any]]:
+    arguments: list[tuple[str, Any]] = []
+    for each in filter(None, text.split(",")):
+        name, equals, value = each.partition("=")
+        if not equals:
+            raise StartError(f"--grpc_channel_arguments: {each!r} is not name=value")
+        arguments.append((name, int(value) if value.lstrip("-").isdigit() else value))
+    return arguments
+
+
+def _check_port(host: str, port: int) -> None:
+    """See that a port is free: before a model is loaded for nothing, and with a reason, which gRPC does not give.
+
+    Raises:
+        StartError: it is taken, or the host is not of this machine.
+    """
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as probe:
+                # As gRPC does; a port on which somebody listens stays taken.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+                probe.listen()
+    except OSError as error:
+        raise StartError(f"cannot listen on {joined(host, port)}: {error.strerror}") from error
+
+
+def _check_socket(path: str) -> None:
+    """See that nobody listens on a Unix socket, whose name gRPC would take from them.
+
+    Raises:
+        StartError: somebody does, or there can be no such socket.
+    """
+    if not path:
+        return
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(path)
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        if Path(path).parent.is_dir():
+            return
+        raise StartError(f"cannot listen on unix:{path}: its folder does not exist") from error
+    except OSError as error:
+        raise StartError(f"cannot listen on unix:{path}: {error.strerror or error}") from error
+    raise StartError(f"cannot listen on unix:{path}: Address already in use")
+
+
+def joined(host: str, port: int) -> str:
+    """``host:port``, as an address is written."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, without its line breaks."""
+    return " ".join(str(error).split())
