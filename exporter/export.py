@@ -74,7 +74,9 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         pooling = pooling if "embed" in names else None
 
         say("building the graph")
-        impl, encoder = savedmodel.choose_encoder(checkpoint, config.encoder_impl, config.pair, config.precision)
+        impl, encoder = savedmodel.choose_encoder(
+            checkpoint, config.encoder_impl, config.pair, config.precision, config.xla
+        )
         module = savedmodel.build(checkpoint, encoder, pooling, length, config.tokenization)
 
         say("writing the SavedModel")

@@ -75,6 +75,7 @@ def make(
             "configuration": asdict(checkpoint.bert) if checkpoint.bert is not None and impl == "native" else None,
         },
         "precision": config.precision,
+        "xla": config.xla,
         "target_serving": config.target_serving,
         "max_seq_length": length,
         "batching": asdict(batching),

@@ -50,7 +50,7 @@ def build(
 
 
 def choose_encoder(
-    checkpoint: Checkpoint, impl: str, pair: bool = False, precision: str = "float32"
+    checkpoint: Checkpoint, impl: str, pair: bool = False, precision: str = "float32", xla: bool = False
 ) -> tuple[str, Any]:
     """The encoder that ``impl`` (``auto``, ``native`` or ``hub``) asks for, and which of the two it is.
 
@@ -67,18 +67,18 @@ def choose_encoder(
         raise ConfigError(f"{checkpoint.location} has one token type (type_vocab_size), and pairs need two")
     if checkpoint.hub_path is None:
         assert checkpoint.bert is not None
-        return "native", NativeEncoder(checkpoint.bert, checkpoint.weights, pair, precision)
+        return "native", NativeEncoder(checkpoint.bert, checkpoint.weights, pair, precision, xla)
     layer = hub.load_layer(checkpoint.hub_path, checkpoint.tokenizer.cls_id)
     if impl != "hub":
         if checkpoint.bert is not None:
             config = _resolved(checkpoint.bert, checkpoint, layer)
             if config is not None:
-                return "native", NativeEncoder(config, checkpoint.weights, pair, precision)
-        if impl == "native" or precision != "float32":
-            why = "so it cannot be rebuilt" + ("" if impl == "native" else f" in {precision}")
+                return "native", NativeEncoder(config, checkpoint.weights, pair, precision, xla)
+        own = [f"--precision {precision}"] * (precision != "float32") + ["--xla"] * xla
+        if impl == "native" or own:
             raise UnsupportedModel(
-                f"{checkpoint.location}: its weights are not those of a plain BERT, {why}; "
-                "use --encoder-impl hub" + (" and --precision float32" if precision != "float32" else "")
+                f"{checkpoint.location}: its weights are not those of a plain BERT, so it cannot be rebuilt; "
+                "use --encoder-impl hub" + (f" without {' and '.join(own)}" if own else "")
             )
     return "hub", HubEncoder(layer)
 

@@ -13,9 +13,14 @@ import numpy as np
 import tensorflow as tf
 
 from ..sources.checkpoint import BertConfig
-from .packing import Packing, Single
+from .packing import Packing, Padded, Single
 
 __all__ = ["NativeEncoder"]
+
+_Layout = Single | Packing | Padded
+
+#: XLA compiles anew for each shape: texts are padded to a multiple of so many tokens, batches to a power of two.
+_XLA_TOKENS = 32
 
 #: The epsilon of the operation that TensorFlow's remapper puts in place of a normalisation on a CPU, whatever epsilon
 #: the graph says (2.12 to 2.20). So the graph says this one too, and what it normalises is multiplied to suit:
@@ -45,6 +50,7 @@ class NativeEncoder(tf.Module):
         pair: whether it will be given token types.
         precision: dtype of the matrix products and of their weights, one of :data:`..config.PRECISIONS`. Whatever adds
             up many values (normalisation, softmax, the sums that residual connections make) stays in float32.
+        xla: have XLA compile it (``jit_compile=True``), padding included, for each shape that comes.
     """
 
     def __init__(
@@ -53,12 +59,14 @@ class NativeEncoder(tf.Module):
         weights: Mapping[str, np.ndarray],
         pair: bool = False,
         precision: str = "float32",
+        xla: bool = False,
     ) -> None:
         super().__init__(name="encoder")
         assert config.activation is not None
         self._config = config
         self._activation = activation(config.activation)
         self._dtype = tf.as_dtype(precision)
+        self._compiled = tf.function(self._encode, jit_compile=True, autograph=False) if xla else None
 
         def variable(name: str, value: np.ndarray | None = None) -> tf.Variable:
             value = tf.constant(weights[name] if value is None else value, tf.float32)
@@ -124,24 +132,39 @@ class NativeEncoder(tf.Module):
         """
         if types is None and "embeddings/type" in self._weights:
             types = tf.zeros_like(ids)
-        with tf.device("/CPU:0"):  # where the mask comes from, and where tf.cond asks
-            single = tf.logical_and(tf.shape(mask)[0] == 1, tf.reduce_all(mask == 1))
-        sequence = tf.cond(
-            single,
-            lambda: self._encode(ids, mask, types, Single),
-            lambda: self._encode(ids, mask, types, Packing),
-        )
+        sequence = self._by_xla(ids, mask, types) if self._compiled else self._by_length(ids, mask, types)
         if not self._config.has_pooler:
             return sequence, None
         pooled = self._dense(sequence[:, 0], "pooler")
         return sequence, tf.math.tanh(tf.cast(pooled, tf.float32))
 
-    def _encode(
-        self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor | None, pack: type[Single] | type[Packing]
-    ) -> tf.Tensor:
+    def _by_length(self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor | None) -> tf.Tensor:
+        """``[B, T]`` -> ``[B, T, H]``, without padding in the work."""
+        with tf.device("/CPU:0"):  # where the mask comes from, and where tf.cond asks
+            single = tf.logical_and(tf.shape(mask)[0] == 1, tf.reduce_all(mask == 1))
+        return tf.cond(
+            single,
+            lambda: self._encode(ids, mask, types, Single),
+            lambda: self._encode(ids, mask, types, Packing),
+        )
+
+    def _by_xla(self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor | None) -> tf.Tensor:
+        """``[B, T]`` -> ``[B, T, H]``, in one of a few shapes."""
+        assert self._compiled is not None
+        with tf.device("/CPU:0"):
+            batch, tokens = tf.unstack(tf.shape(ids))
+            powers = tf.bitwise.left_shift(1, tf.range(31))
+            texts = powers[tf.reduce_sum(tf.cast(powers < batch, tf.int32))]  # the least that is not below the batch
+            length = tf.minimum(-(-tokens // _XLA_TOKENS) * _XLA_TOKENS, self._config.max_positions)
+            more = [[0, texts - batch], [0, length - tokens]]
+            ids, mask = tf.pad(ids, more), tf.pad(mask, more)
+            types = None if types is None else tf.pad(types, more)
+        return self._compiled(ids, mask, types, Padded)[:batch, :tokens]
+
+    def _encode(self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor | None, layout: type[_Layout]) -> tf.Tensor:
         """``[B, T]`` -> ``[B, T, H]``; padding holds whatever came out."""
         with tf.device("/CPU:0"):  # where the mask comes from; on a GPU each shape and slice would wait for a copy
-            packing = pack(mask, self._config.num_heads)
+            packing = layout(mask, self._config.num_heads)
         x = self._embed(packing.pack(ids), packing.columns, None if types is None else packing.pack(types))  # [N, E]
         return packing.unpack(self._layers(x, packing))
 
@@ -155,7 +178,7 @@ class NativeEncoder(tf.Module):
             x += w["embeddings/type_0"]
         return x
 
-    def _layers(self, x: tf.Tensor, packing: Single | Packing) -> tf.Tensor:
+    def _layers(self, x: tf.Tensor, packing: _Layout) -> tf.Tensor:
         """Embeddings ``[N, E]`` -> ``[N, H]``."""
         x = self._layer_norm(x, "embeddings", packing.many)  # [N, E]
         if self._config.projects:
@@ -170,16 +193,16 @@ class NativeEncoder(tf.Module):
             x = self._layer_norm(x + tf.cast(inner, tf.float32), f"{layer}/output", packing.many)
         return x
 
-    def _attend(self, qkv: tf.Tensor, packing: Single | Packing) -> tf.Tensor:
+    def _attend(self, qkv: tf.Tensor, packing: _Layout) -> tf.Tensor:
         """Multi-head self-attention of every text: ``[N, 3H]`` -> ``[N, H]``, before the output projection."""
         heads, hidden = self._config.num_heads, self._config.hidden_size
         rows = tf.reshape(qkv, [-1, hidden // heads])  # [N * 3 * A, D]
         contexts = []
-        for group in packing.groups:
-            query, key, value = tf.unstack(tf.gather(rows, group.rows))  # each [g, A, t, D]
+        for parts, bias in packing.split(rows):
+            query, key, value = tf.unstack(parts)  # each [g, A, t, D]
             scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32)  # [g, A, t, t]
-            if group.bias is not None:
-                scores += group.bias
+            if bias is not None:
+                scores += bias
             contexts.append(tf.matmul(tf.cast(tf.nn.softmax(scores), self._dtype), value))  # [g, A, t, D]
         return tf.reshape(packing.join(contexts), [-1, hidden])
 

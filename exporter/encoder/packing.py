@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-__all__ = ["Group", "Packing", "Single", "part"]
+__all__ = ["Group", "Packing", "Padded", "Single", "part"]
 
 #: More groups waste less padding, and cost some ten operations a layer each; empty ones cost that too.
 _GROUPS = 4
@@ -57,6 +57,11 @@ def part(lengths: tf.Tensor, groups: tf.Tensor | int) -> tuple[tf.Tensor, tf.Ten
     return order, tf.concat([[0], inner, [tf.size(lengths)]], 0)
 
 
+def _split(rows: tf.Tensor, groups: list[Group]) -> list[tuple[tf.Tensor, tf.Tensor | None]]:
+    """Rows of packed tokens ``[N * 3 * A, D]`` -> of each group queries, keys, values ``[3, g, A, t, D]``, and bias."""
+    return [(tf.gather(rows, group.rows), group.bias) for group in groups]
+
+
 def _rows(tokens: tf.Tensor, heads: int) -> tf.Tensor:
     """The rows of packed tokens int32 ``[g, t]``, as :class:`Group` has them."""
     row = tokens[:, tf.newaxis, :] * (3 * heads) + tf.range(heads)[:, tf.newaxis]  # [g, A, t]
@@ -87,10 +92,49 @@ class Single:
         """``[N, H]`` -> ``[1, N, H]``."""
         return packed[tf.newaxis]
 
+    def split(self, rows: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor | None]]:
+        """``[N * 3 * A, D]`` -> queries, keys and values ``[3, 1, A, N, D]``, without a bias."""
+        return _split(rows, self.groups)
+
     def join(self, contexts: list[tf.Tensor]) -> tf.Tensor:
         """Its results ``[1, A, N, D]`` -> ``[N, A, D]``."""
         (context,) = contexts
         return tf.gather(tf.reshape(context, [-1, context.shape[-1]]), self._back)
+
+
+class Padded:
+    """A batch as it is, padding included: for XLA, which compiles for one shape. Has what :class:`Packing` has.
+
+    Args:
+        mask: int32 ``[B, T]``, 1 at real tokens; its shape is known when it is compiled. N is B * T here.
+        heads: A.
+    """
+
+    many = True
+
+    def __init__(self, mask: tf.Tensor, heads: int) -> None:
+        self._texts, self._tokens = tf.unstack(tf.shape(mask))
+        self._heads = heads
+        self.columns = tf.tile(tf.range(self._tokens), [self._texts])
+        self._bias = tf.where(mask == 1, 0.0, _MASKED)[:, tf.newaxis, tf.newaxis, :]
+
+    def pack(self, padded: tf.Tensor) -> tf.Tensor:
+        """``[B, T]`` -> ``[N]``."""
+        return tf.reshape(padded, [-1])
+
+    def unpack(self, packed: tf.Tensor) -> tf.Tensor:
+        """``[N, H]`` -> ``[B, T, H]``."""
+        return tf.reshape(packed, [self._texts, self._tokens, packed.shape[-1]])
+
+    def split(self, rows: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor | None]]:
+        """``[N * 3 * A, D]`` -> queries, keys and values ``[3, B, A, T, D]``, and the bias."""
+        apart = tf.reshape(rows, [self._texts, self._tokens, 3, self._heads, rows.shape[-1]])
+        return [(tf.transpose(apart, [2, 0, 3, 1, 4]), self._bias)]
+
+    def join(self, contexts: list[tf.Tensor]) -> tf.Tensor:
+        """Its results ``[B, A, T, D]`` -> ``[N, A, D]``."""
+        (context,) = contexts
+        return tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [-1, self._heads, context.shape[-1]])
 
 
 class Packing:
@@ -142,6 +186,10 @@ class Packing:
         """``[N, H]`` -> ``[B, T, H]``; padding holds the values of some real token."""
         index = self._starts[:, tf.newaxis] + tf.range(self._tokens)
         return tf.gather(packed, tf.minimum(index, self._last))
+
+    def split(self, rows: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor | None]]:
+        """``[N * 3 * A, D]`` -> of each group queries, keys and values ``[3, g, A, t, D]``, and its bias."""
+        return _split(rows, self.groups)
 
     def join(self, contexts: list[tf.Tensor]) -> tf.Tensor:
         """Results of each group ``[g, A, t, D]`` -> ``[N, A, D]``."""
