@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()", "tokenize", "--encoder"]
 
@@ -33,7 +34,13 @@ def test_the_table(data: Path):
 
 
 def test_json_and_bytes_that_are_no_utf8(data: Path):
-    done = rawbert(data / "tiny_bert", b"the\xff cat", "--json", "--plain-text-special-tokens")
+    from rawbert.serving.cli.app import rawbert as group
+
+    # As the interpreter hands over bytes of the command line that are no UTF-8.
+    text = os.fsdecode(b"the\xff cat")
+    command = ["tokenize", "--encoder", str(data / "tiny_bert"), text, "--json", "--plain-text-special-tokens"]
+    done = CliRunner().invoke(group, command)
+    assert done.exit_code == 0, done.output
     state = json.loads(done.stdout)
     assert [(token["id"], token["start"], token["limit"]) for token in state["tokens"]] == [
         (2, -1, -1), (76, 0, 3), (77, 5, 8), (3, -1, -1),
