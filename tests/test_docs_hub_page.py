@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from rawbert.serving.cli.app import rawbert
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "coming-from-hub.md"
@@ -57,7 +59,8 @@ def test_every_form_on_the_page_does_what_the_page_says(tmp_path: Path) -> None:
 
 def _export_and_serve(export: list[str], serve: list[str], folder: Path) -> tuple[subprocess.Popen[str], str]:
     local = {"path/to/bert_en_uncased": str(HUB), "models/bert": str(folder / "bert"), "8500": "0"}
-    subprocess.run([*RAWBERT, *(local.get(word, word) for word in export)], check=True, capture_output=True)
+    exported = CliRunner().invoke(rawbert, [local.get(word, word) for word in export])
+    assert exported.exit_code == 0, exported.output
     command = [*RAWBERT, *(local.get(word, word) for word in serve), "--host", "127.0.0.1"]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert server.stderr is not None
