@@ -88,29 +88,43 @@ def test_signatures_are_chosen_and_versions_counted(data: Path, tmp_path: Path) 
     assert tokens["input_word_ids"].shape == (2, 64)
     assert tokens["token_count"].tolist() == [102, 2]
 
-    shorter = replace(config, max_seq_length=7, version=5, signatures=("pooled", "tokenize"), name="other")
-    fifth = export(shorter)
-    assert (fifth.version, fifth.name, fifth.manifest["serving_default"]) == (5, "other", "pooled")
-    assert run(signatures_of(fifth.path)["tokenize"], "a " * 100)["input_word_ids"].shape == (1, 7)
+    pooled = replace(
+        config, max_seq_length=7, version=5, signatures=("embed", "sequence", "tokenize"), name="other",
+        pooling="cls", normalize=True,
+    )  # fmt: skip
+    fifth = export(pooled)
+    assert (fifth.version, fifth.name, fifth.manifest["serving_default"]) == (5, "other", "embed")
+    signatures = signatures_of(fifth.path)
+    assert run(signatures["tokenize"], "a " * 100)["input_word_ids"].shape == (1, 7)
+    # Pooling of one's own.
+    assert fifth.manifest["pooling"] == {"modes": ["cls"], "steps": ["normalize"]}
+    vector = run(signatures["sequence"], "the cat sat")["sequence_output"][:, 0]
+    embedding = run(signatures["embed"], "the cat sat")["embedding"]
+    np.testing.assert_allclose(embedding, vector / np.linalg.norm(vector), atol=1e-6)
 
     with pytest.raises(VersionExists, match=r"version 5 exists; .*next free one \(6\).*--force"):
-        export(shorter)
-    assert export(replace(config, version=5, force=True)).version == 5
-    assert set(signatures_of(tmp_path / "m" / "5")) == {"tokenize", "serving_default"}
-    assert export(config).version == 6
-    assert sorted(os.listdir(tmp_path / "m")) == ["1", "5", "6"]
+        export(pooled)
+    low = replace(config, version=5, force=True, pooling="mean", signatures=("embed",), precision="bfloat16")
+    forced = export(low)
+    assert forced.version == 5
+    assert set(signatures_of(tmp_path / "m" / "5")) == {"embed", "serving_default"}
+    # A lower precision is measured and bounded.
+    assert forced.manifest["precision"] == "bfloat16"
+    figures = forced.manifest["verification"]["outputs"]["embed.embedding"]
+    assert 0.9995 <= figures["min_cosine"] < 0.9999999
+    assert 1e-5 < figures["max_abs"] < 1e-1
+    with pytest.raises(VerificationError, match="cosine"):
+        export(replace(low, version=None, force=False, min_cosine=0.9999999))
+    assert sorted(os.listdir(tmp_path / "m")) == ["1", "5"]
 
 
-def test_pooling_of_one_s_own(data: Path, tmp_path: Path) -> None:
-    made = ExportConfig(
-        data / "tiny_bert", tmp_path / "m", pooling="cls", normalize=True, signatures=("embed", "sequence")
-    )
-    bundle = export(made)
-    assert bundle.manifest["pooling"] == {"modes": ["cls"], "steps": ["normalize"]}
-    signatures = signatures_of(bundle.path)
-    first = run(signatures["sequence"], "the cat sat")["sequence_output"][:, 0]
-    embedding = run(signatures["embed"], "the cat sat")["embedding"]
-    np.testing.assert_allclose(embedding, first / np.linalg.norm(first), atol=1e-6)
+def test_the_next_version_is_counted_from_the_largest(tmp_path: Path) -> None:
+    from rawbert.exporter.bundle import Staging
+
+    (tmp_path / "m" / "5").mkdir(parents=True)
+    (tmp_path / "m" / "1").mkdir()
+    with Staging(tmp_path / "m", None, False) as staging:
+        assert staging.publish() == (tmp_path / "m" / "6", 6)
 
 
 def test_an_export_that_verification_refuses_publishes_nothing(
@@ -215,20 +229,6 @@ def test_a_full_disk(data: Path, tmp_path: Path, size: str) -> None:
         with pytest.raises(OutputError, match="No space left on device"):
             export(ExportConfig(encoder=data / "tiny_bert", output=folder / "models" / "m"))
         assert os.listdir(folder) == []
-
-
-def test_a_lower_precision_is_measured_and_bounded(data: Path, tmp_path: Path) -> None:
-    config = ExportConfig(
-        data / "tiny_bert", tmp_path / "m", pooling="mean", signatures=("embed",), precision="bfloat16"
-    )
-    manifest = export(config).manifest
-    assert manifest["precision"] == "bfloat16"
-    figures = manifest["verification"]["outputs"]["embed.embedding"]
-    assert 0.9995 <= figures["min_cosine"] < 0.9999999
-    assert 1e-5 < figures["max_abs"] < 1e-1
-    with pytest.raises(VerificationError, match="cosine"):
-        export(replace(config, min_cosine=0.9999999))
-    assert os.listdir(tmp_path / "m") == ["1"]
 
 
 @pytest.mark.slow
