@@ -94,12 +94,15 @@ def main() -> None:
         source.absolute(), arguments.work.absolute(), "float32", arguments.threads, texts.MAX_TOKENS,
         arguments.peer_batch,
     )  # fmt: skip
-    earlier = json.loads(arguments.output.read_text()) if arguments.add and arguments.output.is_file() else None
-    if earlier and earlier["machine"] != machine.describe(arguments.threads):
-        sys.exit(
-            f"benchmarks: {arguments.output} is of another machine, number of threads, or version of a package; "
-            "measure without --add"
-        )
+    here = machine.describe(arguments.threads)
+    earlier = json.loads(arguments.output.read_text()) if arguments.output.is_file() else {}
+    if earlier.get("machine") != here:
+        if arguments.add and earlier:
+            sys.exit(
+                f"benchmarks: {arguments.output} is of another machine, number of threads, or version of a package; "
+                "measure without --add"
+            )
+        earlier = {}
     began = time.monotonic()
 
     def say(line: str) -> None:
@@ -107,11 +110,15 @@ def main() -> None:
 
     try:
         if arguments.growth:
-            print(growth.text(growth.grow(arguments.growth, replace(setup, precision=arguments.precision[0]), say)))
+            grown = growth.grow(arguments.growth, replace(setup, precision=arguments.precision[0]), say)
+            _save({"machine": here, "cells": []} | earlier | {"growth": grown}, arguments.output)
+            print(report.growth_text(grown))
             return
         results: dict[str, Any] = {}
         for results in compare(plan, setup, say):
-            _save(report.joined(earlier, results) if earlier else results, arguments.output)
+            if "growth" in earlier:
+                results["growth"] = earlier["growth"]
+            _save(report.joined(earlier, results) if arguments.add and earlier else results, arguments.output)
         print(report.text(results))
     except Failed as error:
         sys.exit(f"benchmarks: {error}")
@@ -125,7 +132,8 @@ def _save(results: dict[str, Any], path: Path) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(lines + "\n")
     os.replace(partial, path)
-    chart.draw(results, path.with_suffix(".svg"))
+    if results["cells"]:
+        chart.draw(results, path.with_suffix(".svg"))
 
 
 def _minilm() -> Path:

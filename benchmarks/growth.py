@@ -27,7 +27,7 @@ from .flops import BASE, LARGE, MINILM, Shape
 from .peers import Setup
 from .worker import Worker, prepare
 
-__all__ = ["LENGTHS", "SHAPES", "SIZES", "grow", "random_checkpoint", "text"]
+__all__ = ["LENGTHS", "SHAPES", "SIZES", "grow", "random_checkpoint"]
 
 SHAPES = {shape.name: shape for shape in (MINILM, BASE, LARGE)}
 LENGTHS = (16, 32, 64, 128, 256, 512)
@@ -221,46 +221,3 @@ def _in_fresh_process(function: Callable[[Connection], None]) -> int:
     result: int = ours.recv()
     process.join()
     return result
-
-
-def text(grown: Sequence[dict[str, Any]]) -> str:
-    """Tables for a terminal."""
-    return "\n".join(line for each in grown for line in _lines(each))
-
-
-def _lines(grown: dict[str, Any]) -> list[str]:
-    weights, bare, export = grown["weights"], grown["tensorflow_rss"], grown["export"]
-    ours, theirs = (f"{name}/{precision}" for name, precision in (each.split("/") for each in grown["loaded"]))
-    points = {(each["contestant"], each["tokens"], each["size"]): each for each in grown["points"]}
-
-    def weigh(size: float) -> str:
-        return f"{size / 1e6:.0f} MB ({size / weights:.2f}x)"
-
-    loaded = {name: each["rss"] for name, each in grown["loaded"].items()}
-    lines = [
-        "",
-        f"{grown['shape']['name']}: weights {weights / 1e6:.0f} MB (1x); TensorFlow and one op {bare / 1e6:.0f} MB",
-        f"  export {export['seconds']:.0f} s; above that, {weigh(export['peak_rss_of_one'] - bare)} in one process, "
-        f"{weigh(export['peak_rss_of_all'] - bare)} in all",
-        *(f"  {name}: loaded in {each['seconds']:.1f} s" for name, each in grown["loaded"].items()),
-        f"  {ours} after loading: {weigh(loaded[ours] - bare)} above TensorFlow and one op",
-        f"  {'tokens':>8}{'texts':>7}{'texts/s':>10}{'GFLOP/s':>9}{'memory':>10}{'activations':>13}{'allowed':>9}"
-        f"{'x ' + theirs.split('/')[0]:>15}",
-    ]
-    for (contestant, tokens, size), point in sorted(points.items()):
-        if contestant != ours:
-            continue
-        other = points[theirs, tokens, size]
-        # The activations of a batch, as ONNX Runtime has them: what it grows by beyond what loading took.
-        activations = max(other["peak_rss"] - loaded[theirs], 0)
-        lines.append(
-            f"  {tokens:8}{size:7}{size / point['seconds']:10.1f}{point['flops'] / point['seconds'] / 1e9:9.0f}"
-            f"{(point['peak_rss'] - bare) / 1e6:8.0f} M{activations / 1e6:11.0f} M"
-            f"{(2.5 * weights + 1.5 * activations) / 1e6:7.0f} M{other['seconds'] / point['seconds']:15.2f}"
-        )
-    for size in SIZES:
-        short, long = points.get((ours, 128, size)), points.get((ours, 512, size))
-        if short and long:
-            predicted = short["seconds"] * long["flops"] / short["flops"]
-            lines.append(f"  {size} x 512 tokens: {long['seconds'] / predicted:.2f}x what 128 tokens predict by FLOPs")
-    return lines

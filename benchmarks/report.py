@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from . import peers, texts
 
-__all__ = ["Row", "joined", "rows", "text"]
+__all__ = ["Row", "growth_text", "joined", "rows", "text"]
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,52 @@ def text(results: dict[str, Any]) -> str:
                 f"  {row.contestant:<34}{row.rate:9.1f}{row.low:9.1f}{row.high:9.1f}{row.call:11.2f}"
                 f"{ratios[0]:>13}{ratios[1]:>14}{ratios[2]:>15}"
             )
+    if "growth" in results:
+        lines.append(growth_text(results["growth"]))
     return "\n".join(lines)
+
+
+def growth_text(grown: Sequence[dict[str, Any]]) -> str:
+    """Tables for a terminal."""
+    return "\n".join(line for each in grown for line in _growth_lines(each))
+
+
+def _growth_lines(grown: dict[str, Any]) -> list[str]:
+    weights, bare, export = grown["weights"], grown["tensorflow_rss"], grown["export"]
+    ours, theirs = (f"{name}/{precision}" for name, precision in (each.split("/") for each in grown["loaded"]))
+    points = {(each["contestant"], each["tokens"], each["size"]): each for each in grown["points"]}
+
+    def weigh(size: float) -> str:
+        return f"{size / 1e6:.0f} MB ({size / weights:.2f}x)"
+
+    loaded = {name: each["rss"] for name, each in grown["loaded"].items()}
+    lines = [
+        "",
+        f"{grown['shape']['name']}: weights {weights / 1e6:.0f} MB (1x); TensorFlow and one op {bare / 1e6:.0f} MB",
+        f"  export {export['seconds']:.0f} s; above that, {weigh(export['peak_rss_of_one'] - bare)} in one process, "
+        f"{weigh(export['peak_rss_of_all'] - bare)} in all",
+        *(f"  {name}: loaded in {each['seconds']:.1f} s" for name, each in grown["loaded"].items()),
+        f"  {ours} after loading: {weigh(loaded[ours] - bare)} above TensorFlow and one op",
+        f"  {'tokens':>8}{'texts':>7}{'texts/s':>10}{'GFLOP/s':>9}{'memory':>10}{'activations':>13}{'allowed':>9}"
+        f"{'x ' + theirs.split('/')[0]:>15}",
+    ]
+    for (contestant, tokens, size), point in sorted(points.items()):
+        if contestant != ours:
+            continue
+        other = points[theirs, tokens, size]
+        # The activations of a batch, as ONNX Runtime has them: what it grows by beyond what loading took.
+        activations = max(other["peak_rss"] - loaded[theirs], 0)
+        lines.append(
+            f"  {tokens:8}{size:7}{size / point['seconds']:10.1f}{point['flops'] / point['seconds'] / 1e9:9.0f}"
+            f"{(point['peak_rss'] - bare) / 1e6:8.0f} M{activations / 1e6:11.0f} M"
+            f"{(2.5 * weights + 1.5 * activations) / 1e6:7.0f} M{other['seconds'] / point['seconds']:15.2f}"
+        )
+    for size in sorted({size for _, _, size in points}):
+        short, long = points.get((ours, 128, size)), points.get((ours, 512, size))
+        if short and long:
+            predicted = short["seconds"] * long["flops"] / short["flops"]
+            lines.append(f"  {size} x 512 tokens: {long['seconds'] / predicted:.2f}x what 128 tokens predict by FLOPs")
+    return lines
 
 
 def joined(earlier: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:

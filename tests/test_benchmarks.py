@@ -81,3 +81,33 @@ def test_of_two_runs_the_later_cells_count():
     assert [each["size"] for each in both["cells"]] == [1, 0]
     again = report.joined(both, results(0, 3))
     assert [each["seconds"]["rawbert/float32"][0] for each in again["cells"]] == [2, 3]
+
+
+def test_growth_says_what_longer_texts_cost_beside_their_flops_and_what_memory_is_allowed():
+    def point(contestant, tokens, flops, seconds, peak):
+        return {
+            "contestant": f"{contestant}/float32", "tokens": tokens, "size": 8, "flops": flops, "seconds": seconds,
+            "peak_rss": peak,
+        }  # fmt: skip
+
+    mega = 10**6
+    grown = {
+        "shape": {"name": "Small"}, "weights": 100 * mega, "tensorflow_rss": 600 * mega,
+        "export": {"seconds": 7.0, "peak_rss_of_one": 900 * mega, "peak_rss_of_all": 1400 * mega},
+        "loaded": {
+            "rawbert/float32": {"seconds": 5.0, "rss": 750 * mega},
+            "onnxruntime/float32": {"seconds": 2.0, "rss": 300 * mega},
+        },
+        "points": [
+            point("rawbert", 128, 10**11, 0.5, 800 * mega), point("onnxruntime", 128, 10**11, 0.25, 340 * mega),
+            point("rawbert", 512, 5 * 10**11, 3.0, 900 * mega), point("onnxruntime", 512, 5 * 10**11, 3.0, 400 * mega),
+        ],
+    }  # fmt: skip
+    lines = report.growth_text([grown]).splitlines()
+    assert "300 MB (3.00x) in one process, 800 MB (8.00x) in all" in lines[2]
+    # 8 texts in 0.5 s; 200 MB above TensorFlow; ONNX Runtime grew by 40 MB, so 2.5 * 100 + 1.5 * 40 are allowed.
+    row = next(line.split() for line in lines if line.split()[:2] == ["128", "8"])
+    assert row[2:] == ["16.0", "200", "200", "M", "40", "M", "310", "M", "0.50"]
+    # Five times the operations in six times the time.
+    assert lines[-1].split()[:4] == ["8", "x", "512", "tokens:"]
+    assert "1.20x" in lines[-1]
