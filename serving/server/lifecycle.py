@@ -240,15 +240,19 @@ class Manager:
 
     def _attempt(self, name: str, version: int, folder: Path) -> None:
         started = time.monotonic()
+        reason: Failure | None = None
         try:
             model = self._load(name, version, folder)
             _give_back_memory()
         except Failure as failure:
-            self._note_failure(name, version, failure)
-            return
+            # Without its traceback, whose frames hold the model as far as it was loaded.
+            reason = Failure(failure.code, str(failure))
         except Exception as error:
             _LOG.exception("loading version %d of %s failed in a way that was not foreseen", version, name)
-            self._note_failure(name, version, Failure(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"))
+            reason = Failure(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
+        if reason:
+            _give_back_memory()
+            self._note_failure(name, version, reason)
             return
         with self._changed:
             self._attempts.pop((name, version), None)

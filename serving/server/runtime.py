@@ -66,7 +66,7 @@ class SavedModel:
             with graph.as_default():
                 meta_graph = tf.compat.v1.saved_model.load(self._session, list(tags), str(folder))
         except Exception as error:
-            self._session.close()
+            self.close()
             if isinstance(error, OSError) and _is_cut(folder / "saved_model.pb"):
                 raise Failure(tf.errors.OUT_OF_RANGE, "Read less bytes than requested") from error
             raise _failure(error) from error
