@@ -23,8 +23,8 @@ _Layout = Single | Packing | Padded
 _XLA_TOKENS = 32
 
 #: The epsilon of the operation that TensorFlow's remapper puts in place of a normalisation on a CPU, whatever epsilon
-#: the graph says (2.15 to 2.20; before, none). So the graph says this one too, and what it normalises is multiplied to suit:
-#: LN(k x; epsilon) = LN(x; epsilon / k^2).
+#: the graph says (from 2.15 to 2.20 at least). So the graph says this one too, and what it normalises is multiplied to
+#: suit: LN(k x; epsilon) = LN(x; epsilon / k^2).
 _FUSED_EPSILON = 1e-3
 
 
