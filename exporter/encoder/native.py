@@ -163,7 +163,8 @@ class NativeEncoder(tf.Module):
 
     def _encode(self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor | None, layout: type[_Layout]) -> tf.Tensor:
         """``[B, T]`` -> ``[B, T, H]``; padding holds whatever came out."""
-        with tf.device("/CPU:0"):  # where the mask comes from; on a GPU each shape and slice would wait for a copy
+        # Where the mask comes from: on a GPU each shape and slice would wait for a copy. XLA compiles for one device.
+        with tf.device(None if layout is Padded else "/CPU:0"):
             packing = layout(mask, self._config.num_heads)
         x = self._embed(packing.pack(ids), packing.columns, None if types is None else packing.pack(types))  # [N, E]
         return packing.unpack(self._layers(x, packing))
