@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from . import protos
 
-__all__ = ["MAIN", "Bodies", "Kind", "parse"]
+__all__ = ["COMPILE", "MAIN", "Bodies", "Kind", "parse"]
 
 #: Name of the main graph.
 MAIN = ""
@@ -23,7 +23,8 @@ MAIN = ""
 _LARGE = 1 << 20
 #: What is shorter, in bytes, is remembered.
 _SHORT = 500
-_COMPILE = "_XlaMustCompile"
+#: Attribute of functions, and of the nodes that call them, that XLA must compile.
+COMPILE = "_XlaMustCompile"
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,5 +183,5 @@ def _kind_of(op: str, device: str, attrs: tuple[_Attr, ...]) -> Kind:
         types={attr.name: attr.type for attr in named},
         calls=calls,
         names=(op, *itertools.chain(*calls.values())),
-        compiled=any(attr.name == _COMPILE and attr.true for attr in attrs),
+        compiled=any(attr.name == COMPILE and attr.true for attr in attrs),
     )

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from google.protobuf.message import DecodeError
 
 from . import batching, bodies, opgate, placement, tensorbundle, warmup
-from .bodies import MAIN, Bodies
+from .bodies import COMPILE, MAIN, Bodies
 from .graph import TooLarge, behind
 from .records import CorruptRecords, signatures_of
 
@@ -29,7 +29,6 @@ _T = TypeVar("_T")
 LEVELS = ("error", "warning", "note")
 
 _TAG = "serve"
-_COMPILE = "_XlaMustCompile"
 _INIT_OP = "__saved_model_init_op"
 _FLOAT, _DOUBLE, _STRING, _BFLOAT16, _HALF, _RESOURCE = 1, 2, 7, 14, 19, 20
 _SPLITTING = re.compile(r"enable_large_batch_splitting\s*:?\s*[{<]?\s*(?:value\s*:\s*)?(?:true|1)\b")
@@ -104,7 +103,7 @@ def _ops(graphs: list[Bodies], target: str) -> Iterator[Finding]:
 def _xla(graph: Bodies) -> Iterator[Finding]:
     """What no signature comes to, a step of training for one, is not compiled either."""
     functions = {
-        name for name, function in graph.functions.items() if _COMPILE in function.attr and function.attr[_COMPILE].b
+        name for name, function in graph.functions.items() if COMPILE in function.attr and function.attr[COMPILE].b
     }
     kinds = {kind for kind in graph.kinds(MAIN) if kind.compiled}
     if not functions and not kinds:

@@ -57,18 +57,34 @@ def part(lengths: tf.Tensor, groups: tf.Tensor | int) -> tuple[tf.Tensor, tf.Ten
     return order, tf.concat([[0], inner, [tf.size(lengths)]], 0)
 
 
-def _split(rows: tf.Tensor, groups: list[Group]) -> list[tuple[tf.Tensor, tf.Tensor | None]]:
-    """Rows of packed tokens ``[N * 3 * A, D]`` -> of each group queries, keys, values ``[3, g, A, t, D]``, and bias."""
-    return [(tf.gather(rows, group.rows), group.bias) for group in groups]
-
-
 def _rows(tokens: tf.Tensor, heads: int) -> tf.Tensor:
     """The rows of packed tokens int32 ``[g, t]``, as :class:`Group` has them."""
     row = tokens[:, tf.newaxis, :] * (3 * heads) + tf.range(heads)[:, tf.newaxis]  # [g, A, t]
     return row + tf.range(0, 3 * heads, heads)[:, tf.newaxis, tf.newaxis, tf.newaxis]
 
 
-class Single:
+class _Grouped:
+    """Tokens whose attention is computed in groups.
+
+    Attributes:
+        groups: of texts of like length.
+    """
+
+    groups: list[Group]
+    #: int32 ``[N, A]``, where each head of each token stands among the rows of the groups' results, laid end to end.
+    _back: tf.Tensor
+
+    def split(self, rows: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor | None]]:
+        """``[N * 3 * A, D]`` -> of each group queries, keys and values ``[3, g, A, t, D]``, and its bias."""
+        return [(tf.gather(rows, group.rows), group.bias) for group in self.groups]
+
+    def join(self, contexts: list[tf.Tensor]) -> tf.Tensor:
+        """Results of each group ``[g, A, t, D]`` -> ``[N, A, D]``."""
+        size = contexts[0].shape[-1]
+        return tf.gather(tf.concat([tf.reshape(context, [-1, size]) for context in contexts], 0), self._back)
+
+
+class Single(_Grouped):
     """One text: a single group, and nothing to pack. Has what :class:`Packing` has.
 
     Args:
@@ -91,15 +107,6 @@ class Single:
     def unpack(self, packed: tf.Tensor) -> tf.Tensor:
         """``[N, H]`` -> ``[1, N, H]``."""
         return packed[tf.newaxis]
-
-    def split(self, rows: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor | None]]:
-        """``[N * 3 * A, D]`` -> queries, keys and values ``[3, 1, A, N, D]``, without a bias."""
-        return _split(rows, self.groups)
-
-    def join(self, contexts: list[tf.Tensor]) -> tf.Tensor:
-        """Its results ``[1, A, N, D]`` -> ``[N, A, D]``."""
-        (context,) = contexts
-        return tf.gather(tf.reshape(context, [-1, context.shape[-1]]), self._back)
 
 
 class Padded:
@@ -137,7 +144,7 @@ class Padded:
         return tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [-1, self._heads, context.shape[-1]])
 
 
-class Packing:
+class Packing(_Grouped):
     """Where every token of a batch stands, padded, packed and in its group.
 
     Args:
@@ -146,7 +153,6 @@ class Packing:
 
     Attributes:
         columns: int32 ``[N]``, the position of each packed token in its text.
-        groups: of texts of like length.
         many: whether there may be several texts.
     """
 
@@ -161,7 +167,7 @@ class Packing:
 
         order, bounds = part(lengths, _GROUPS)
         lengths, starts = tf.gather(lengths, order), tf.gather(self._starts, order)
-        self.groups: list[Group] = []
+        self.groups = []
         # Of each text: its first row in the groups' results, laid end to end with padding, and rows between its heads.
         first, stride, size = [], [], tf.constant(0)
         for number in range(_GROUPS):
@@ -186,12 +192,3 @@ class Packing:
         """``[N, H]`` -> ``[B, T, H]``; padding holds the values of some real token."""
         index = self._starts[:, tf.newaxis] + tf.range(self._tokens)
         return tf.gather(packed, tf.minimum(index, self._last))
-
-    def split(self, rows: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor | None]]:
-        """``[N * 3 * A, D]`` -> of each group queries, keys and values ``[3, g, A, t, D]``, and its bias."""
-        return _split(rows, self.groups)
-
-    def join(self, contexts: list[tf.Tensor]) -> tf.Tensor:
-        """Results of each group ``[g, A, t, D]`` -> ``[N, A, D]``."""
-        size = contexts[0].shape[-1]
-        return tf.gather(tf.concat([tf.reshape(context, [-1, size]) for context in contexts], 0), self._back)
