@@ -18,6 +18,8 @@ from .packing import Packing, Padded, Single
 __all__ = ["NativeEncoder"]
 
 _Layout = Single | Packing | Padded
+#: By name; a layer's without its number in front.
+_Weights = Mapping[str, tf.Tensor | tf.Variable | np.ndarray]
 
 #: XLA compiles anew for each shape: texts are padded to a multiple of so many tokens, batches to a power of two.
 _XLA_TOKENS = 32
@@ -68,10 +70,12 @@ class NativeEncoder(tf.Module):
         self._dtype = tf.as_dtype(precision)
         self._compiled = tf.function(self._encode, jit_compile=True, autograph=False) if xla else None
 
-        def variable(name: str, value: np.ndarray | None = None) -> tf.Variable:
-            value = tf.constant(weights[name] if value is None else value, tf.float32)
-            product = name.endswith(("/kernel", "/bias"))
-            return tf.Variable(tf.cast(value, self._dtype) if product else value, trainable=False, name=name)
+        def weight(name: str, value: np.ndarray | None = None) -> tf.Variable | np.ndarray:
+            value = np.asarray(weights[name] if value is None else value, np.float32)
+            dtype = self._dtype if name.endswith(("/kernel", "/bias")) else tf.float32
+            if value.ndim == 1:  # small: a constant, which costs no reading; normalisation is fused only with such
+                return value.astype(dtype.as_numpy_dtype)
+            return tf.Variable(tf.cast(value, dtype), trainable=False, name=name)
 
         def joined(prefix: str, leaf: str) -> np.ndarray:
             # One product in place of three: query, key and value side by side, [H, 3H]. Attention scores are
@@ -102,19 +106,16 @@ class NativeEncoder(tf.Module):
             ]
         if config.has_pooler:
             names += ["pooler/kernel", "pooler/bias"]
-        # Normalisation is fused (see below) where its weights are constants; they are small.
-        self._weights = {
-            name: np.asarray(weights[name], np.float32) if "/layer_norm/" in name else variable(name) for name in names
-        }
+        self._weights = {name: weight(name) for name in names}
         # A single text has segment 0 throughout, so the other rows of the type table are never read.
         if config.type_vocab_size and pair:
-            self._weights["embeddings/type"] = variable("embeddings/type")
+            self._weights["embeddings/type"] = weight("embeddings/type")
         elif config.type_vocab_size:
-            self._weights["embeddings/type_0"] = variable("embeddings/type_0", weights["embeddings/type"][0])
+            self._weights["embeddings/type_0"] = weight("embeddings/type_0", weights["embeddings/type"][0])
         for index in range(config.num_layers):
             for leaf in ("kernel", "bias"):
                 name = f"layer_{index}/attention/qkv/{leaf}"
-                self._weights[name] = variable(name, joined(f"layer_{index}/attention", leaf))
+                self._weights[name] = weight(name, joined(f"layer_{index}/attention", leaf))
 
     def __call__(
         self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor | None = None
@@ -135,7 +136,7 @@ class NativeEncoder(tf.Module):
         sequence = self._by_xla(ids, mask, types) if self._compiled else self._by_length(ids, mask, types)
         if not self._config.has_pooler:
             return sequence, None
-        pooled = self._dense(sequence[:, 0], "pooler")
+        pooled = self._dense(sequence[:, 0], self._weights, "pooler")
         return sequence, tf.math.tanh(tf.cast(pooled, tf.float32))
 
     def _by_length(self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor | None) -> tf.Tensor:
@@ -181,18 +182,31 @@ class NativeEncoder(tf.Module):
 
     def _layers(self, x: tf.Tensor, packing: _Layout) -> tf.Tensor:
         """Embeddings ``[N, E]`` -> ``[N, H]``."""
-        x = self._layer_norm(x, "embeddings", packing.many)  # [N, E]
+        x = self._layer_norm(x, self._weights, "embeddings", packing.many)  # [N, E]
         if self._config.projects:
-            x = tf.cast(self._dense(x, "embeddings/project"), tf.float32)  # [N, H]
+            x = tf.cast(self._dense(x, self._weights, "embeddings/project"), tf.float32)  # [N, H]
+
+        def layer(x: tf.Tensor, weights: _Weights) -> tf.Tensor:
+            return self._layer(x, weights, packing)
+
+        # In saved_model.pb a layer stands once; TensorFlow puts it in place of each call before it optimizes the graph.
+        once = tf.function(layer, autograph=False)
         for index in range(self._config.num_layers):
-            layer = f"layer_{index}"
-            qkv = self._dense(x, f"{layer}/attention/qkv")  # [N, 3H]
-            attended = self._dense(self._attend(qkv, packing), f"{layer}/attention/output")
-            x = self._layer_norm(x + tf.cast(attended, tf.float32), f"{layer}/attention", packing.many)
-            inner = self._activation(self._dense(x, f"{layer}/intermediate"))  # [N, I]
-            inner = self._dense(inner, f"{layer}/output")
-            x = self._layer_norm(x + tf.cast(inner, tf.float32), f"{layer}/output", packing.many)
+            prefix = f"layer_{index}/"
+            weights = {
+                name.removeprefix(prefix): weight for name, weight in self._weights.items() if name.startswith(prefix)
+            }
+            x = once(x, weights)
         return x
+
+    def _layer(self, x: tf.Tensor, weights: _Weights, packing: _Layout) -> tf.Tensor:
+        """``[N, H]`` -> ``[N, H]``."""
+        qkv = self._dense(x, weights, "attention/qkv")  # [N, 3H]
+        attended = self._dense(self._attend(qkv, packing), weights, "attention/output")
+        x = self._layer_norm(x + tf.cast(attended, tf.float32), weights, "attention", packing.many)
+        inner = self._activation(self._dense(x, weights, "intermediate"))  # [N, I]
+        inner = self._dense(inner, weights, "output")
+        return self._layer_norm(x + tf.cast(inner, tf.float32), weights, "output", packing.many)
 
     def _attend(self, qkv: tf.Tensor, packing: _Layout) -> tf.Tensor:
         """Multi-head self-attention of every text: ``[N, 3H]`` -> ``[N, H]``, before the output projection."""
@@ -207,18 +221,18 @@ class NativeEncoder(tf.Module):
             contexts.append(tf.matmul(tf.cast(tf.nn.softmax(scores), self._dtype), value))  # [g, A, t, D]
         return tf.reshape(packing.join(contexts), [-1, hidden])
 
-    def _dense(self, x: tf.Tensor, name: str) -> tf.Tensor:
+    def _dense(self, x: tf.Tensor, weights: _Weights, name: str) -> tf.Tensor:
         """``[N, in]`` -> ``[N, out]``, in the encoder's precision."""
         x = tf.cast(x, self._dtype)
-        return tf.nn.bias_add(tf.matmul(x, self._weights[f"{name}/kernel"]), self._weights[f"{name}/bias"])
+        return tf.nn.bias_add(tf.matmul(x, weights[f"{name}/kernel"]), weights[f"{name}/bias"])
 
-    def _layer_norm(self, x: tf.Tensor, name: str, many: bool) -> tf.Tensor:
+    def _layer_norm(self, x: tf.Tensor, weights: _Weights, name: str, many: bool) -> tf.Tensor:
         """Normalise the last axis; population variance, epsilon inside the root, as BERT does.
 
         ``many``: write it as TensorFlow fuses it on a CPU. The fused operation goes over ``x`` once instead of seven
         times, and costs more than that to begin with, which a single text does not bring in again.
         """
-        gamma, beta = (tf.constant(self._weights[f"{name}/layer_norm/{leaf}"]) for leaf in ("gamma", "beta"))
+        gamma, beta = (weights[f"{name}/layer_norm/{leaf}"] for leaf in ("gamma", "beta"))
         if many:
             x *= math.sqrt(_FUSED_EPSILON / self._config.layer_norm_eps)
             mean = tf.reduce_mean(x, axis=1, keepdims=True)

@@ -145,7 +145,7 @@ def _names(folder: Path) -> dict[str, str]:
 
 
 def plant_constants(folder: Path, *changes: tuple[np.ndarray, np.ndarray]) -> None:
-    """Put other values into a SavedModel's constants, as normalisation has its weights: (what was, what is to be)."""
+    """Put other values into a SavedModel's constants, where weights of one axis are: (what was, what is to be)."""
     import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -180,7 +180,6 @@ def query_and_key_swapped(weights: dict) -> None:
 
 def attention_scaled_twice(weights: dict) -> None:
     weights["layer_0/attention/qkv/kernel"][:, :32] /= 8**0.5
-    weights["layer_0/attention/qkv/bias"][:32] /= 8**0.5
 
 
 def kernel_transposed(weights: dict) -> None:
@@ -194,13 +193,27 @@ WEIGHT_FAULTS = {
     "a kernel transposed": kernel_transposed,
     "query and key swapped": query_and_key_swapped,
     "attention scaled twice": attention_scaled_twice,
-    "a bias left out": lambda w: w["layer_0/attention/output/bias"].fill(0),
     "positions off by one": lambda w: w.update({"embeddings/position": np.roll(w["embeddings/position"], 1, axis=0)}),
     "two words swapped": lambda w: w["embeddings/word"].__setitem__([5, 6], w["embeddings/word"][[6, 5]]),
-    "segment embedding left out": lambda w: w["embeddings/type_0"].fill(0),
     "NaN": lambda w: w["embeddings/word"].__setitem__(13, np.nan),
-    "infinity": lambda w: w["layer_2/output/bias"].__setitem__(0, np.inf),
+    "infinity": lambda w: w["layer_2/output/kernel"].__setitem__((0, 0), np.inf),
 }  # fmt: skip
+
+
+def gamma_and_beta_swapped(weights: dict) -> list[tuple[np.ndarray, np.ndarray]]:
+    gamma, beta = (weights[f"embeddings/layer_norm/{leaf}"] for leaf in ("gamma", "beta"))
+    return [(gamma, beta), (beta, gamma)]
+
+
+def left_out(weight: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(weight, np.zeros_like(weight))]
+
+
+CONSTANT_FAULTS = {
+    "gamma and beta swapped": gamma_and_beta_swapped,
+    "a bias left out": lambda w: left_out(w["layer_0/attention/output/bias"]),
+    "segment embedding left out": lambda w: left_out(w["embeddings/type"][0]),
+}
 
 
 class Loaded:
@@ -265,10 +278,10 @@ def test_a_fault_in_the_weights_on_disk_is_refused(sound: Path, data: Path, tmp_
     assert all(line.startswith("sequence.sequence_output is off by") for line in report.mismatches)
 
 
-def test_gamma_and_beta_swapped_are_refused(sound: Path, checkpoint, data: Path, tmp_path: Path):
+@pytest.mark.parametrize("fault", CONSTANT_FAULTS)
+def test_a_fault_in_the_constants_is_refused(sound: Path, checkpoint, data: Path, tmp_path: Path, fault: str):
     folder = shutil.copytree(sound, tmp_path / "1")
-    gamma, beta = (checkpoint.weights[f"embeddings/layer_norm/{leaf}"] for leaf in ("gamma", "beta"))
-    plant_constants(folder, (gamma, beta), (beta, gamma))
+    plant_constants(folder, *CONSTANT_FAULTS[fault](checkpoint.weights))
     report = verify.compare(job(folder, data, "sequence"))
     assert report.mismatches
     assert all(line.startswith("sequence.sequence_output is off by") for line in report.mismatches)
