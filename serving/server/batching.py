@@ -18,21 +18,16 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
-from .admission import Caller
+from .admission import Caller, late
 from .config import Batching
 from .failure import Failure
 
-__all__ = ["Batcher", "Task", "late"]
+__all__ = ["Batcher", "Task"]
 
 Array = npt.NDArray[Any]
 Run = Callable[[str, Mapping[str, Array], Sequence[str]], dict[str, Array]]
 Pace = Callable[[str], float]
 Code = grpc.StatusCode
-
-
-def late() -> Failure:
-    """What a call is answered whose turn would come too late."""
-    return Failure(Code.UNAVAILABLE, "the server is busy: the turn of the call would come too late for its deadline")
 
 
 class Task:
@@ -198,10 +193,11 @@ class Batcher:
                     task.begun = True
             tasks = []
             for task in waiting:
-                if task.caller.wanted():
+                try:
+                    task.caller.check()
                     tasks.append(task)
-                else:
-                    task.finish(failure=Failure(Code.CANCELLED, "the caller is gone"))
+                except Failure as failure:
+                    task.finish(failure=failure)
             try:
                 if tasks:
                     self._run_together(signature, tasks)

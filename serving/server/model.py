@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import grpc
 
-from .admission import Caller
-from .batching import Array, Batcher, Task, late
+from .admission import Backlog, Caller, late
+from .batching import Array, Batcher, Task
 from .config import BATCHING_FILE, Batching, ServerOptions, parse_batching
 from .failure import Failure
 from .runtime import SavedModel
@@ -50,9 +49,9 @@ class Model:
         self.signatures: Mapping[str, Any] = self._saved.signatures
         # Each run takes what it can of the cores: many at once only take memory.
         self._turns = threading.Semaphore(max(8, 4 * (os.cpu_count() or 1)))
-        #: Seconds that a run takes, by signature: the longest of late.
-        self._paces: dict[str, float] = {}
-        self._batcher = Batcher(batching, self._run, threads or os.cpu_count() or 1, self._pace) if batching else None
+        self._backlog = Backlog()
+        threads = threads or os.cpu_count() or 1
+        self._batcher = Batcher(batching, self._run, threads, self._longest) if batching else None
 
     def run(self, name: str, inputs: Mapping[str, Array], outputs: Sequence[str], caller: Caller) -> dict[str, Array]:
         """Run a signature, with other callers where they are batched; arrays by output name.
@@ -61,25 +60,23 @@ class Model:
             Failure: TensorFlow refuses the inputs, the model fails on them, the queue is full, or the answer would
                 come too late.
         """
-        if self._batcher and inputs:
-            return self._batcher.run(name, Task(inputs, outputs, caller))
-        if not self._turns.acquire(timeout=caller.patience(self._pace(name))):
-            raise late()
-        try:
-            if not caller.wanted():
-                raise Failure(Code.CANCELLED, "the caller is gone")
-            return self._run(name, inputs, outputs)
-        finally:
-            self._turns.release()
+        with self._backlog.let_in(name, _rows(inputs), caller):
+            if self._batcher and inputs:
+                return self._batcher.run(name, Task(inputs, outputs, caller))
+            if not self._turns.acquire(timeout=caller.patience(self._longest(name))):
+                raise late()
+            try:
+                caller.check()
+                return self._run(name, inputs, outputs)
+            finally:
+                self._turns.release()
 
     def _run(self, name: str, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
-        began = time.monotonic()
-        results = self._saved.run(name, inputs, outputs)
-        self._paces[name] = max(time.monotonic() - began, 0.9 * self._pace(name))
-        return results
+        with self._backlog.run(name, _rows(inputs)):
+            return self._saved.run(name, inputs, outputs)
 
-    def _pace(self, name: str) -> float:
-        return self._paces.get(name, 0.0)
+    def _longest(self, name: str) -> float:
+        return self._backlog.longest(name)
 
     def warm_up(self, replay: Callable[[Any], object], times: int = 1) -> None:
         """Replay the records that came with the version, or run each signature once where there are none.
@@ -102,6 +99,7 @@ class Model:
                 replay(log.predict_log.request)
         if not records:
             self._try()
+        self._backlog = Backlog()  # the first runs of all take longer than any after them
 
     def close(self) -> None:
         """Free the model; nothing may be running."""
@@ -119,6 +117,12 @@ class Model:
                 if failure.code in _FAULTS:
                     raise Failure(failure.code, f"trial run of the signature {name!r}: {failure}") from failure
                 _LOG.debug("trial run of the signature %r: %s", name, failure)
+
+
+def _rows(inputs: Mapping[str, Array]) -> int:
+    """The size of a batch, by the first of its inputs."""
+    value = next(iter(inputs.values()), None)
+    return len(value) if value is not None and value.ndim else 1
 
 
 def _own_batching(folder: Path) -> Batching | None:

@@ -174,8 +174,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
 def _answer(method: Callable[[Any], Any], request: Any, context: grpc.ServicerContext) -> Any:
     """What a method answers, or the end of the call with its status."""
     try:
-        if not context.is_active():
-            raise Failure(grpc.StatusCode.CANCELLED, "the caller is gone")
+        Caller(context.is_active, context.time_remaining()).check()
         return method(request)
     except Failure as failure:
         code, message = failure.code, str(failure)

@@ -141,6 +141,49 @@ def test_a_call_whose_turn_would_come_too_late_is_refused_in_time() -> None:
     assert runner.sizes == [1, 1]
 
 
+def test_a_call_that_would_wait_too_long_is_refused_at_once() -> None:
+    from rawbert.serving.server.admission import Backlog, Caller
+
+    backlog = Backlog()
+
+    def caller(seconds: float | None = None) -> Caller:
+        return Caller(lambda: True, seconds)
+
+    with backlog.run("s", 10):
+        time.sleep(0.1)
+    # 0.01 s a row: now 20 rows of work are given, 0.2 s.
+    with backlog.let_in("s", 20, caller()):
+        with pytest.raises(Exception, match="too late for its deadline"), backlog.let_in("s", 1, caller(0.2)):
+            pass
+        for seconds in (0.6, None):
+            with backlog.let_in("s", 1, caller(seconds)):
+                pass
+        with backlog.let_in("another", 1000, caller(0.6)):  # of which nothing is known
+            pass
+    with backlog.let_in("s", 1000, caller(0.1)):  # where there is nothing else to do it is tried
+        pass
+
+
+def test_calls_that_come_too_late_leave_room_for_fewer() -> None:
+    from rawbert.serving.server.admission import CallThreads
+
+    threads = CallThreads(100)
+    go = threading.Event()
+    calls = [threads.submit(go.wait) for _ in range(40)]
+    threads.submit(threads.answered, True).result()
+    assert (threads.calls, threads.room) == (40, 40)
+    for _ in range(5):
+        threads.submit(threads.answered).result()
+    assert threads.room == 45
+    go.set()
+    for call in calls:
+        call.result()
+    assert (threads.calls, threads.room) == (0, 85)
+    threads.submit(threads.answered, True).result()
+    assert threads.room == 32  # A few may come all the same.
+    threads.shutdown()
+
+
 def test_batched_calls_of_a_server(model_root: Path, tmp_path: Path) -> None:
     from rawbert.serving.server import EmbeddedServer
 
