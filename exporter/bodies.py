@@ -19,8 +19,8 @@ __all__ = ["COMPILE", "MAIN", "Bodies", "Kind", "parse"]
 
 #: Name of the main graph.
 MAIN = ""
-#: From this size on, in bytes, what the attributes of a function hold is left out before it is compared.
-_LARGE = 1 << 20
+#: From this size on, in bytes a node, what the attributes of a function hold is left out before it is compared.
+_LARGE = 700
 #: What is shorter, in bytes, is remembered.
 _SHORT = 500
 #: Attribute of functions, and of the nodes that call them, that XLA must compile.
@@ -120,7 +120,8 @@ class Bodies:
         if name not in self._each:
             if name:
                 raw = self._raw[name]
-                body = (protos.KindsOfFunction if len(raw) > _LARGE else protos.KindsOfSmallFunction).FromString(raw)
+                large = len(raw) > _LARGE * len(self.functions[name].node_def)
+                body = (protos.KindsOfFunction if large else protos.KindsOfSmallFunction).FromString(raw)
             else:
                 self._main.DiscardUnknownFields()  # constants, above all
                 body = protos.KindsOfGraph.FromString(self._main.SerializeToString())

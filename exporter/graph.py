@@ -195,10 +195,10 @@ def ordered(
                 seen.add(top)
                 read = list(nodes[top][0].input)
                 stack.append((top, read))
-                if seen.issuperset(read):  # arguments, mostly: calls have hundreds
-                    continue
-                stack += [name for name in map(_name, read) if name in nodes and name not in seen]
-                read[:] = [each for each in read if not each.startswith("^")]
+                new = [each for each in read if each not in seen]
+                if new:  # the others are arguments, mostly: calls have hundreds
+                    stack += [name for name in map(_name, new) if name in nodes and name not in seen]
+                    read[:] = [each for each in read if not each.startswith("^")]
     return order
 
 

@@ -75,8 +75,8 @@ class _Forward:
     """Whether anything that a node on the GPU made may come back to one on the CPU.
 
     What :meth:`Places.between` finds is among that, and most graphs have none: only one that has it is laid open. A
-    function is gone through once for each set of arguments on the GPU. Of its nodes, those that run on the GPU do so
-    whatever they read, and are not looked at: what is none of the others is on the GPU.
+    function is gone through once for each set of arguments on the GPU. Constants, half of its nodes, are not looked at:
+    what is not known to be on the GPU is not there.
     """
 
     def __init__(self, bodies: Bodies, release: str) -> None:
@@ -90,44 +90,52 @@ class _Forward:
     @functools.cached_property
     def comes_back(self) -> bool:
         """Whether it does anywhere in the graph."""
-        return self._run(MAIN, set())[1]
+        return self._run(MAIN, {})[1]
 
-    def _run(self, body: str, off: set[str]) -> tuple[Callable[[str], bool], bool]:
-        """Go through a body of which the arguments in ``off`` do not lie on the GPU.
+    def _run(self, body: str, arguments: Mapping[str, bool]) -> tuple[Callable[[str], bool], bool]:
+        """Go through a body.
+
+        Args:
+            body: its name.
+            arguments: whether they lie on the GPU.
 
         Returns:
             Whether a reference in it does, and whether anything comes back.
         """
         places = {kind: _place(kind, self._release) for kind in self._bodies.kinds(body)}
-        passing = {kind for kind, where in places.items() if where is None and kind.op not in _HOLDING}
-        on_cpu = {kind for kind, where in places.items() if where in _ON_CPU}
-        others = {kind for kind, where in places.items() if where is not Placement.DEVICE}
-        nodes, asking = {}, []
-        for node, kind in self._bodies.of_kinds(body, others):
-            if kind in passing:
-                nodes[node.name] = node, kind
+        silent = {kind for kind, where in places.items() if where is Placement.METADATA or kind.op in _HOLDING}
+        off = {name for name, on_device in arguments.items() if not on_device}
+        on = arguments.keys() - off
+        nodes, asked = {}, set()
+        # Only in the main graph are constants read by their bare names, as arguments are in functions.
+        for node, kind in self._bodies.of_kinds(body, places.keys() - silent if body else places.keys()):
+            if places[kind] in _ON_CPU:
+                asked.update(node.input)
                 continue
-            off.add(node.name)
-            if kind in on_cpu:
-                asking.append(node)
+            name = node.name
+            if kind in silent:
+                off.add(name)
+                continue
+            on.add(name)
+            if places[kind] is None:
+                nodes[name] = node, kind
         results: dict[str, list[bool]] = {}  # of calls
 
         def lies(reference: str) -> bool:
-            if reference in off:  # an argument, mostly: calls have hundreds
-                return False
             name = reference.partition(":")[0]
-            return name not in off and (name not in results or value_of(results, reference, False))
+            return name in on or (name in results and value_of(results, reference, False))
 
         for name, read in ordered(nodes, nodes, off):
-            inputs = [False] * len(read) if off.issuperset(read) else list(map(lies, read))
+            inputs = [each not in off and lies(each) for each in read]  # off it, mostly: calls have hundreds
             call = call_of(nodes[name][1])
             if call is not None:
+                on.discard(name)
                 results[name], comes_back = self._call(call, inputs)
                 if comes_back:
                     return lies, True
             elif not any(inputs):
-                off.add(name)
-        return lies, any(lies(each) for node in asking for each in node.input if not each.startswith("^"))
+                on.discard(name)
+        return lies, any(map(lies, asked - off))
 
     def _call(self, call: Call, inputs: list[bool]) -> tuple[list[bool], bool]:
         if not call.branches:
@@ -150,8 +158,7 @@ class _Forward:
             else:
                 self._done[key] = [], True  # where it calls itself: for flatten to say, too
                 self._depth += 1
-                arguments = zip(arguments_of(function), inputs, strict=False)
-                lies, comes_back = self._run(name, {each for each, on_device in arguments if not on_device})
+                lies, comes_back = self._run(name, dict(zip(arguments_of(function), inputs, strict=False)))
                 self._done[key] = list(map(lies, wanted)), comes_back
                 self._depth -= 1
         return self._done[key]
