@@ -76,10 +76,11 @@ def serve(context: click.Context, /, models: Path | None, log_format: str, versi
     _log(log_format)
     for name in context.ensure_object(list):
         _LOG.warning("--%s has no effect in rawbert serve", name)
-    # It would log a traceback for every request that is no protobuf message; the caller is told by its status.
+    # It would log a traceback for every health watch that is no protobuf message; the caller is told by its status.
     logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
     try:
         # Here and not above: --help shall not wait for it.
+        from ..server import memory
         from ..server.config import ServerOptions
         from ..server.start import Plan, StartError, joined
     except ModuleNotFoundError as error:
@@ -88,6 +89,7 @@ def serve(context: click.Context, /, models: Path | None, log_format: str, versi
         # What keeps the server from starting is mostly seen before TensorFlow is loaded, which takes seconds.
         plan = Plan(ServerOptions(**flags))
         _LOG.info("Loading %s ...", flags["model_config_file"] or flags["model_base_path"])
+        memory.prepare()
         from ..server import EmbeddedServer
 
         server = EmbeddedServer.of(plan)

@@ -83,15 +83,20 @@ class Admission(grpc.ServerInterceptor):  # type: ignore[misc]
         handler = continuation(handler_call_details)
         if handler is None or handler.unary_unary is None:
             return handler
-        method = handler.unary_unary
+        parse, method = handler.request_deserializer, handler.unary_unary
 
-        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+        def answer(data: bytes, context: grpc.ServicerContext) -> Any:
             try:
+                # gRPC itself never frees a call whose message it cannot parse.
+                try:
+                    request = parse(data)
+                except Exception:
+                    context.abort(grpc.StatusCode.INTERNAL, "Exception deserializing request!")
                 return method(request, context)
             finally:
                 self._threads.answered(refused=context.code() is grpc.StatusCode.UNAVAILABLE)
 
-        return handler._replace(unary_unary=answer)
+        return handler._replace(request_deserializer=None, unary_unary=answer)
 
 
 def _refusing(failure: Failure) -> Any:

@@ -185,28 +185,36 @@ class Batcher:
                 self._changed.wait(None if soonest is None else max(0.0, soonest - now))
 
     def _work(self) -> None:
-        while taken := self._take():
-            signature, batch = taken
-            with self._changed:
-                waiting = [task for task in batch.tasks if not task.begun]
-                for task in waiting:
-                    task.begun = True
-            tasks = []
+        while self._run_due():
+            pass
+
+    def _run_due(self) -> bool:
+        """Run the next batch, of which nothing is kept afterwards; whether there was one."""
+        taken = self._take()
+        if not taken:
+            return False
+        signature, batch = taken
+        with self._changed:
+            waiting = [task for task in batch.tasks if not task.begun]
             for task in waiting:
-                try:
-                    task.caller.check()
-                    tasks.append(task)
-                except Failure as failure:
-                    task.finish(failure=failure)
+                task.begun = True
+        tasks = []
+        for task in waiting:
             try:
-                if tasks:
-                    self._run_together(signature, tasks)
+                task.caller.check()
+                tasks.append(task)
             except Failure as failure:
-                for task in tasks:
-                    task.finish(failure=failure)
-            except Exception as error:
-                for task in tasks:
-                    task.finish(failure=Failure(Code.INTERNAL, f"{type(error).__name__}: {error}"))
+                task.finish(failure=failure)
+        try:
+            if tasks:
+                self._run_together(signature, tasks)
+        except Failure as failure:
+            for task in tasks:
+                task.finish(failure=failure)
+        except Exception as error:
+            for task in tasks:
+                task.finish(failure=Failure(Code.INTERNAL, f"{type(error).__name__}: {error}"))
+        return True
 
     def _run_together(self, signature: str, tasks: list[Task]) -> None:
         outputs = sorted({name for task in tasks for name in task.outputs})

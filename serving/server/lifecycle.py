@@ -7,9 +7,6 @@ freeing what has gone, are done by threads of their own, so that no model waits 
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import gc
 import logging
 import threading
 import time
@@ -18,6 +15,7 @@ from pathlib import Path
 
 import grpc
 
+from . import memory
 from .config import ModelSettings
 from .failure import Failure
 from .model import Model
@@ -243,7 +241,7 @@ class Manager:
         reason: Failure | None = None
         try:
             model = self._load(name, version, folder)
-            _give_back_memory()
+            memory.give_back()
         except Failure as failure:
             # Without its traceback, whose frames hold the model as far as it was loaded.
             reason = Failure(failure.code, str(failure))
@@ -251,7 +249,7 @@ class Manager:
             _LOG.exception("loading version %d of %s failed in a way that was not foreseen", version, name)
             reason = Failure(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
         if reason:
-            _give_back_memory()
+            memory.give_back()
             self._note_failure(name, version, reason)
             return
         with self._changed:
@@ -288,14 +286,6 @@ class Manager:
     def _free(self, name: str, version: int, servable: Servable[Model]) -> None:
         self._registry.drain(servable)
         servable.runnable.close()
-        _give_back_memory()
+        memory.give_back()
         self._registry.mark(name, version, State.END)
         _LOG.info("version %d of %s is unloaded", version, name)
-
-
-def _give_back_memory() -> None:
-    """Free what loading needed and what an unloaded version held: a graph is full of cycles, and glibc keeps pages."""
-    gc.collect()
-    with contextlib.suppress(AttributeError, OSError):
-        # Other C libraries do it of themselves, and have no such function.
-        ctypes.CDLL(None).malloc_trim(0)

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 
+from . import memory
 from .admission import Backlog, Caller, late
 from .batching import Array, Batcher, Task
 from .config import BATCHING_FILE, Batching, ServerOptions, parse_batching
@@ -23,6 +24,11 @@ _LOG = logging.getLogger(__name__)
 _INIT_OP = "__saved_model_init_op"
 
 Code = grpc.StatusCode
+
+#: Bytes of inputs from which on a run waits for others like it, of whatever model, and memory is given back after it:
+#: tokenization takes some forty times as much as its text.
+_LARGE = 1 << 20
+_ONE_LARGE = threading.Lock()
 
 #: What a trial run may not end with: statuses of a fault in the model itself. With any other, such as
 #: INVALID_ARGUMENT, a sound model may refuse a made-up input.
@@ -73,7 +79,13 @@ class Model:
 
     def _run(self, name: str, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         with self._backlog.run(name, _rows(inputs)):
-            return self._saved.run(name, inputs, outputs)
+            if _bytes(inputs) < _LARGE:
+                return self._saved.run(name, inputs, outputs)
+            with _ONE_LARGE:
+                try:
+                    return self._saved.run(name, inputs, outputs)
+                finally:
+                    memory.trim()
 
     def _longest(self, name: str) -> float:
         return self._backlog.longest(name)
@@ -123,6 +135,10 @@ def _rows(inputs: Mapping[str, Array]) -> int:
     """The size of a batch, by the first of its inputs."""
     value = next(iter(inputs.values()), None)
     return len(value) if value is not None and value.ndim else 1
+
+
+def _bytes(inputs: Mapping[str, Array]) -> int:
+    return sum(sum(map(len, value.flat)) if value.dtype == object else value.nbytes for value in inputs.values())
 
 
 def _own_batching(folder: Path) -> Batching | None:
