@@ -6,11 +6,16 @@ import contextlib
 import ctypes
 import gc
 import os
+import threading
 
-__all__ = ["give_back", "prepare", "trim"]
+__all__ = ["give_back", "prepare", "trim", "trim_soon"]
 
 # mallopt's names, of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+
+#: Seconds until what a call held is free, its message above all, which gRPC frees after the answer.
+_SOON = 0.2
+_soon = threading.Lock()
 
 
 def prepare() -> None:
@@ -37,6 +42,19 @@ def give_back() -> None:
 def trim() -> None:
     """Give back the pages that are free."""
     _call("malloc_trim", 0)
+
+
+def trim_soon() -> None:
+    """Do that when the call that runs now is over."""
+    if _soon.acquire(blocking=False):
+
+        def later() -> None:
+            _soon.release()
+            trim()
+
+        timer = threading.Timer(_SOON, later)
+        timer.daemon = True
+        timer.start()
 
 
 def _call(name: str, *arguments: int) -> None:

@@ -86,6 +86,7 @@ class Model:
                     return self._saved.run(name, inputs, outputs)
                 finally:
                     memory.trim()
+                    memory.trim_soon()
 
     def _longest(self, name: str) -> float:
         return self._backlog.longest(name)

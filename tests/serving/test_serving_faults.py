@@ -101,7 +101,13 @@ def test_a_third_of_all_calls_refused(refusal: Refusal) -> None:
         if next(turn) % 3 == 0:
             raise refusal
 
-    with Fake(third) as server, Client(server.address, model="m") as client, ThreadPoolExecutor(32) as pool:
+    # Of a thousand calls one in seven runs has one that is refused eight times in a row.
+    retry = RetryPolicy(max_attempts=16)
+    with (
+        Fake(third) as server,
+        Client(server.address, model="m", retry=retry) as client,
+        ThreadPoolExecutor(32) as pool,
+    ):
         for at, vectors in enumerate(pool.map(lambda at: client.embed([str(at)]), range(1000))):
             assert vectors[:, 1].tolist() == [at]
 
