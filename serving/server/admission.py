@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import grpc
 
 from .failure import Failure
 
-__all__ = ["ANYBODY", "Admission", "Backlog", "CallThreads", "Caller", "late"]
+__all__ = ["ANYBODY", "Admission", "Backlog", "CallThreads", "Caller", "Turns", "late"]
 
 #: While calls are refused because they would come too late, so many may be in the server all the same.
 _FEWEST = 32
@@ -159,6 +160,42 @@ class Caller:
 
 #: For calls of our own.
 ANYBODY = Caller(lambda: True)
+
+
+class Turns:
+    """Lets so many run at once, the others in the order in which they came.
+
+    A ``threading.Semaphore`` gives a turn to whoever asks first, and who was waiting for it goes to the end again.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._lock = threading.Lock()
+        self._free = count
+        self._waiting: deque[threading.Event] = deque()
+
+    def acquire(self, timeout: float | None) -> bool:
+        """Wait for a turn; whether it came in so many seconds."""
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return True
+            turn = threading.Event()
+            self._waiting.append(turn)
+        if turn.wait(timeout):
+            return True
+        with self._lock:
+            if turn.is_set():
+                return True
+            self._waiting.remove(turn)
+            return False
+
+    def release(self) -> None:
+        """Give a turn back."""
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set()
+            else:
+                self._free += 1
 
 
 class Backlog:

@@ -7,15 +7,19 @@ import ctypes
 import gc
 import os
 import threading
+import time
+from pathlib import Path
 
 __all__ = ["give_back", "prepare", "trim", "trim_soon"]
 
 # mallopt's names, of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
+#: What a server may grow by before free pages are looked for, in bytes, and how often it is looked at, in seconds.
+_GROWN, _PAUSE = 100 << 20, 0.5
 #: Seconds until what a call held is free, its message above all, which gRPC frees after the answer.
 _SOON = 0.2
-_soon = threading.Lock()
+_asked = threading.Event()
 
 
 def prepare() -> None:
@@ -23,14 +27,16 @@ def prepare() -> None:
 
     TensorFlow's allocator on CPUs with oneDNN grows by doubling and never gives anything back: after the first new
     version of a model, the old one's weights stay for ever, and a text of 50 MB leaves gigabytes. glibc's gives back
-    what it is told to, and costs no speed with these: tensors of up to 32 MB stay in one heap, which only
-    :func:`give_back` makes smaller, so that a run meets no fresh pages. A user's own settings win.
+    what it is told to, and costs no speed with these: tensors of up to 32 MB stay in one heap, which is made smaller
+    only now and then, so that most runs meet no fresh pages. A user's own settings win.
     """
     os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
     if not any(name.startswith("MALLOC_") for name in os.environ):
         _call("mallopt", _ARENA_MAX, 1)
         _call("mallopt", _MMAP_THRESHOLD, 32 << 20)
         _call("mallopt", _TRIM_THRESHOLD, 1 << 30)
+    if Path("/proc/self/statm").exists():
+        threading.Thread(target=_watch, name="rawbert-memory", daemon=True).start()
 
 
 def give_back() -> None:
@@ -45,16 +51,27 @@ def trim() -> None:
 
 
 def trim_soon() -> None:
-    """Do that when the call that runs now is over."""
-    if _soon.acquire(blocking=False):
+    """Do that when the call that runs now is over; only where :func:`prepare` was called."""
+    _asked.set()
 
-        def later() -> None:
-            _soon.release()
+
+def _watch() -> None:
+    # Batches differ in size: between what lives, a heap comes to have holes that no tensor fits into.
+    least = _resident()
+    while True:
+        asked = _asked.wait(_PAUSE)
+        if asked:
+            time.sleep(_SOON)
+            _asked.clear()
+        if asked or _resident() > least + _GROWN:
             trim()
+            least = _resident()
+        else:
+            least = min(least, _resident())
 
-        timer = threading.Timer(_SOON, later)
-        timer.daemon = True
-        timer.start()
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _call(name: str, *arguments: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from . import memory
-from .admission import Backlog, Caller, late
+from .admission import Backlog, Caller, Turns, late
 from .batching import Array, Batcher, Task
 from .config import BATCHING_FILE, Batching, ServerOptions, parse_batching
 from .failure import Failure
@@ -54,7 +54,7 @@ class Model:
         self._saved = SavedModel(folder, options.saved_model_tags.split(","), *options.parallelism)
         self.signatures: Mapping[str, Any] = self._saved.signatures
         # Each run takes what it can of the cores: many at once only take memory.
-        self._turns = threading.Semaphore(max(8, 4 * (os.cpu_count() or 1)))
+        self._turns = Turns(max(8, 4 * (os.cpu_count() or 1)))
         self._backlog = Backlog()
         threads = threads or os.cpu_count() or 1
         self._batcher = Batcher(batching, self._run, threads, self._longest) if batching else None

@@ -184,6 +184,32 @@ def test_calls_that_come_too_late_leave_room_for_fewer() -> None:
     threads.shutdown()
 
 
+def test_turns_are_given_in_order() -> None:
+    from rawbert.serving.server.admission import Turns
+
+    turns = Turns(1)
+    got: list[int] = []
+
+    def work(at: int) -> None:
+        assert turns.acquire(timeout=60)
+        got.append(at)
+        turns.release()
+
+    assert turns.acquire(None)
+    assert not turns.acquire(timeout=0.01)
+    threads = [threading.Thread(target=work, args=(at,)) for at in range(20)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.01)
+    # Who asks again at once, as a busy caller does, comes after all that wait.
+    turns.release()
+    assert turns.acquire(timeout=60)
+    assert got == list(range(20))
+    turns.release()
+    for thread in threads:
+        thread.join()
+
+
 def test_batched_calls_of_a_server(model_root: Path, tmp_path: Path) -> None:
     from rawbert.serving.server import EmbeddedServer
 
