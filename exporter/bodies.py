@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from . import protos
 
@@ -21,8 +21,6 @@ __all__ = ["COMPILE", "MAIN", "Bodies", "Kind", "parse"]
 MAIN = ""
 #: From this size on, in bytes a node, what the attributes of a function hold is left out before it is compared.
 _LARGE = 700
-#: What is shorter, in bytes, is remembered.
-_SHORT = 500
 #: Attribute of functions, and of the nodes that call them, that XLA must compile.
 COMPILE = "_XlaMustCompile"
 
@@ -55,37 +53,50 @@ class Bodies:
 
     Attributes:
         meta_graph: the message, as :data:`.protos.Outline` has it.
-        functions: name -> its ``FunctionDef``.
+        functions: name -> its ``FunctionDef``, the nodes of which are bytes.
     """
 
     def __init__(self, meta_graph: Any) -> None:
         self.meta_graph = meta_graph
-        self._main = meta_graph.graph_def
-        raws = list(self._main.library.function)
-        self._main.ClearField("library")
+        main = meta_graph.graph_def
+        raws = list(main.library.function)
+        main.ClearField("library")
+        main.DiscardUnknownFields()  # constants, above all
         functions = list(map(protos.FunctionOutline.FromString, raws))
         names = [function.signature.name for function in functions]
         self.functions: dict[str, Any] = dict(zip(names, functions, strict=True))
         self._raw = dict(zip(names, raws, strict=True))
-        self._each: dict[str, tuple[list[bytes], dict[bytes, Kind]]] = {}
+        self._main = protos.Nodes.FromString(main.SerializeToString()).node
         self._kinds: dict[str, set[Kind]] = {}
         self._named: dict[str, dict[str, tuple[Any, Kind]]] = {}
         self._calls: dict[str, set[str]] = {}
+        self._arguments: dict[str, list[str]] = {}
 
     def kinds(self, name: str) -> set[Kind]:
         """The kinds of the nodes of a body."""
         if name not in self._kinds:
-            self._kinds[name] = set(self._kind_of_each(name)[1].values())
+            self._kinds[name] = set(self._each[name])
         return self._kinds[name]
 
     def of_kinds(self, name: str, kinds: Collection[Kind]) -> list[tuple[Any, Kind]]:
         """The nodes of a body, as messages of their names and inputs, that are of some kinds."""
-        if not kinds:
-            return []
-        nodes = self.functions[name].node_def if name else self._main.node
-        each, kind_of = self._kind_of_each(name)
-        wanted = {data: kind for data, kind in kind_of.items() if kind in kinds}
-        return [(nodes[at], wanted[data]) for at, data in enumerate(each) if data in wanted]
+        nodes = map(protos.Node.FromString, self._select(name, kinds))
+        return list(zip(nodes, filter(kinds.__contains__, self._each[name]), strict=True))
+
+    def names(self, name: str, kinds: Collection[Kind]) -> list[str]:
+        """The names of the nodes of a body that are of some kinds."""
+        return list(protos.Names.FromString(b"".join(self._select(name, kinds))).name)
+
+    def inputs(self, name: str, kinds: Collection[Kind]) -> list[str]:
+        """All inputs of the nodes of a body that are of some kinds."""
+        return list(protos.Node.FromString(b"".join(self._select(name, kinds))).input)
+
+    def arguments(self, name: str) -> list[str]:
+        """Names of the arguments of a function."""
+        if name not in self._arguments:
+            data = b"".join(self.functions[name].signature.input_arg)
+            self._arguments[name] = list(protos.Names.FromString(data).name)
+        return self._arguments[name]
 
     def named(self, name: str) -> dict[str, tuple[Any, Kind]]:
         """All nodes of a body by their names."""
@@ -115,21 +126,33 @@ class Bodies:
                 waiting += self.calls(name)
         return reached
 
-    def _kind_of_each(self, name: str) -> tuple[list[bytes], dict[bytes, Kind]]:
-        """What stands for the kind of each node of a body, and the kind that it stands for."""
-        if name not in self._each:
-            if name:
-                raw = self._raw[name]
-                large = len(raw) > _LARGE * len(self.functions[name].node_def)
-                body = (protos.KindsOfFunction if large else protos.KindsOfSmallFunction).FromString(raw)
-            else:
-                self._main.DiscardUnknownFields()  # constants, above all
-                body = protos.KindsOfGraph.FromString(self._main.SerializeToString())
-            body.DiscardUnknownFields()
-            nodes = protos.Kinds.FromString(body.SerializeToString())
-            each = list(nodes.node_def if name else nodes.node)
-            self._each[name] = each, {data: _kind(data) for data in set(each)}
-        return self._each[name]
+    def _select(self, name: str, kinds: Collection[Kind]) -> Iterable[bytes]:
+        nodes = self.functions[name].node_def if name else self._main
+        wanted = itertools.compress(itertools.count(), map(kinds.__contains__, self._each[name]))
+        return map(nodes.__getitem__, wanted)
+
+    @functools.cached_property
+    def _each(self) -> dict[str, list[Kind]]:
+        """The kind of each node of each body."""
+        main = protos.Nodes(node_def=self._main).SerializeToString()
+        each = {MAIN: list(map(_kind, _bare(protos.KindsOfFunction, main)))}
+        counts = {name: len(function.node_def) for name, function in self.functions.items()}
+        large = {name for name, count in counts.items() if len(self._raw[name]) > _LARGE * count}
+        for message, names in (
+            (protos.KindsOfFunction, large),
+            (protos.KindsOfSmallFunction, counts.keys() - large),
+        ):
+            # Functions that are written one after the other are read as one that has all their nodes.
+            kinds = map(_kind, _bare(message, b"".join(map(self._raw.__getitem__, names))))
+            each.update((name, list(itertools.islice(kinds, counts[name]))) for name in names)
+        return each
+
+
+def _bare(message: Any, data: bytes) -> Iterable[bytes]:
+    """What stands for the kind of each node."""
+    body = message.FromString(data)
+    body.DiscardUnknownFields()
+    return protos.Nodes.FromString(body.SerializeToString()).node_def
 
 
 def parse(data: bytes) -> list[Bodies]:
@@ -150,22 +173,13 @@ class _Attr(NamedTuple):
     true: bool
 
 
-_T = TypeVar("_T")
-
-
-def _remembered(read: Callable[[bytes], _T]) -> Callable[[bytes], _T]:
-    """The same function, quick where it is asked again; not for constants of any size, that would fill the memory."""
-    known = functools.lru_cache(maxsize=10_000)(read)
-    return lambda data: known(data) if len(data) < _SHORT else read(data)
-
-
-@_remembered
+@functools.lru_cache(maxsize=10_000)
 def _kind(data: bytes) -> Kind:
-    node = protos.WholeKind.FromString(data)
+    node = protos.SmallKind.FromString(data)
     return _kind_of(node.op, node.device, tuple(map(_attr, node.attr)))
 
 
-@_remembered
+@functools.lru_cache(maxsize=10_000)
 def _attr(data: bytes) -> _Attr:
     attr = protos.Attr.FromString(data)
     value = attr.value

@@ -14,7 +14,6 @@ __all__ = [
     "Call",
     "Node",
     "TooLarge",
-    "arguments_of",
     "behind",
     "call_of",
     "flatten",
@@ -137,7 +136,9 @@ class _Walk:
         function = self._bodies.functions.get(name)
         if function is None:
             return []
-        return self.run(name, dict(zip(arguments_of(function), inputs, strict=False)), returns_of(function), depth + 1)
+        return self.run(
+            name, dict(zip(self._bodies.arguments(name), inputs, strict=False)), returns_of(function), depth + 1
+        )
 
     def _add(self, kind: Kind, name: str, body: str, inputs: list[_Value]) -> _Value:
         if len(self.nodes) >= _MOST_NODES:
@@ -145,11 +146,6 @@ class _Walk:
         read = inputs[0] if len(inputs) == 1 else _NOTHING.union(*inputs)
         self.nodes.append(Node(kind, name, body, tuple(sorted(read))))
         return frozenset((len(self.nodes) - 1,))
-
-
-def arguments_of(function: Any) -> list[str]:
-    """Names of the arguments of a ``FunctionDef``."""
-    return [argument.name for argument in function.signature.input_arg]
 
 
 def returns_of(function: Any) -> list[str]:
@@ -196,9 +192,10 @@ def ordered(
                 read = list(nodes[top][0].input)
                 stack.append((top, read))
                 new = [each for each in read if each not in seen]
-                if new:  # the others are arguments, mostly: calls have hundreds
-                    stack += [name for name in map(_name, new) if name in nodes and name not in seen]
-                    read[:] = [each for each in read if not each.startswith("^")]
+                # The others are arguments, mostly: calls have hundreds.
+                stack += [name for each in new if (name := _name(each)) in nodes and name not in seen]
+                while read and read[-1].startswith("^"):
+                    read.pop()
     return order
 
 

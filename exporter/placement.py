@@ -6,13 +6,14 @@ Tokenization runs on the CPU, before the first operation on the GPU; everything 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping
 from itertools import zip_longest
 from typing import Any
 
 from . import kernels, opsets
 from .bodies import MAIN, Bodies, Kind
-from .graph import DEEPEST, Call, Node, arguments_of, call_of, flatten, ordered, returns_of, value_of
+from .graph import DEEPEST, Call, Node, call_of, flatten, ordered, returns_of, value_of
 from .kernels import Placement
 
 __all__ = ["Places"]
@@ -81,8 +82,30 @@ class _Forward:
 
     def __init__(self, bodies: Bodies, release: str) -> None:
         self._bodies = bodies
-        self._release = release
-        self._devices: dict[str, bool] = {}
+        names = [MAIN, *bodies.reach(bodies.calls(MAIN))]
+        # The kinds of nodes that run on the GPU or on the CPU, that hold, and that pass on or call.
+        self._device, self._cpu, self._holding, self._passing = (set[Kind]() for _ in range(4))
+        for kind in set().union(*map(bodies.kinds, names)):
+            where = _place(kind, release)
+            if where is Placement.DEVICE:
+                self._device.add(kind)
+            elif where in _ON_CPU:
+                self._cpu.add(kind)
+            elif kind.op in _HOLDING:
+                self._holding.add(kind)
+            elif where is None:
+                self._passing.add(kind)
+        #: Functions with nodes that run on the GPU, or that come to call such.
+        self._on_device = {name for name in names if not self._device.isdisjoint(bodies.kinds(name))}
+        callers: dict[str, list[str]] = {}
+        for name in names:
+            for called in bodies.calls(name):
+                callers.setdefault(called, []).append(name)
+        waiting = list(self._on_device)
+        while waiting:
+            new = [each for each in callers.get(waiting.pop(), ()) if each not in self._on_device]
+            self._on_device.update(new)
+            waiting += new
         #: A function, and which of its arguments lie on the GPU -> which results do, and whether anything comes back.
         self._done: dict[tuple[str, tuple[bool, ...]], tuple[list[bool], bool]] = {}
         self._depth = 0
@@ -90,35 +113,22 @@ class _Forward:
     @functools.cached_property
     def comes_back(self) -> bool:
         """Whether it does anywhere in the graph."""
-        return self._run(MAIN, {})[1]
+        # Constants are read by their bare names here, as arguments are in functions.
+        return self._run(MAIN, set(), set(self._bodies.names(MAIN, self._holding)))[1]
 
-    def _run(self, body: str, arguments: Mapping[str, bool]) -> tuple[Callable[[str], bool], bool]:
+    def _run(self, body: str, on: set[str], off: set[str]) -> tuple[Callable[[str], bool], bool]:
         """Go through a body.
 
         Args:
             body: its name.
-            arguments: whether they lie on the GPU.
+            on: its arguments that lie on the GPU; becomes all names in it that do.
+            off: its other arguments, and more that does not.
 
         Returns:
             Whether a reference in it does, and whether anything comes back.
         """
-        places = {kind: _place(kind, self._release) for kind in self._bodies.kinds(body)}
-        silent = {kind for kind, where in places.items() if where is Placement.METADATA or kind.op in _HOLDING}
-        off = {name for name, on_device in arguments.items() if not on_device}
-        on = arguments.keys() - off
-        nodes, asked = {}, set()
-        # Only in the main graph are constants read by their bare names, as arguments are in functions.
-        for node, kind in self._bodies.of_kinds(body, places.keys() - silent if body else places.keys()):
-            if places[kind] in _ON_CPU:
-                asked.update(node.input)
-                continue
-            name = node.name
-            if kind in silent:
-                off.add(name)
-                continue
-            on.add(name)
-            if places[kind] is None:
-                nodes[name] = node, kind
+        on.update(self._bodies.names(body, self._device))
+        nodes = {node.name: (node, kind) for node, kind in self._bodies.of_kinds(body, self._passing)}
         results: dict[str, list[bool]] = {}  # of calls
 
         def lies(reference: str) -> bool:
@@ -126,16 +136,21 @@ class _Forward:
             return name in on or (name in results and value_of(results, reference, False))
 
         for name, read in ordered(nodes, nodes, off):
-            inputs = [each not in off and lies(each) for each in read]  # off it, mostly: calls have hundreds
+            # Off it, mostly: calls have hundreds.
+            inputs = [each not in off and lies(each) for each in read] if on or results else [False] * len(read)
             call = call_of(nodes[name][1])
-            if call is not None:
-                on.discard(name)
-                results[name], comes_back = self._call(call, inputs)
-                if comes_back:
-                    return lies, True
-            elif not any(inputs):
-                on.discard(name)
-        return lies, any(map(lies, asked - off))
+            if call is None:
+                if True in inputs:
+                    on.add(name)
+                continue
+            returned, comes_back = self._call(call, inputs)
+            if comes_back:
+                return lies, True
+            if True in returned:
+                results[name] = returned
+        asked = self._bodies.inputs(body, self._cpu) if on or results else []
+        names = {each.partition(":")[0] for each in asked}
+        return lies, not names.isdisjoint(on | results.keys()) and any(map(lies, asked))
 
     def _call(self, call: Call, inputs: list[bool]) -> tuple[list[bool], bool]:
         if not call.branches:
@@ -151,27 +166,19 @@ class _Forward:
         key = name, tuple(inputs)
         if key not in self._done:
             wanted = returns_of(function)
-            if not any(inputs) and not self._runs_on_device(name):
+            if True not in inputs and name not in self._on_device:
                 self._done[key] = [False] * len(wanted), False
             elif self._depth == DEEPEST:
                 return [], True  # for flatten to say
             else:
                 self._done[key] = [], True  # where it calls itself: for flatten to say, too
                 self._depth += 1
-                lies, comes_back = self._run(name, dict(zip(arguments_of(function), inputs, strict=False)))
+                arguments = self._bodies.arguments(name)
+                on = set(itertools.compress(arguments, inputs))
+                lies, comes_back = self._run(name, on, set(arguments) - on)
                 self._done[key] = list(map(lies, wanted)), comes_back
                 self._depth -= 1
         return self._done[key]
-
-    def _runs_on_device(self, name: str) -> bool:
-        """Whether any node of a function, or of those that it calls, runs on the GPU."""
-        return any(map(self._has_device, self._bodies.reach([name])))
-
-    def _has_device(self, name: str) -> bool:
-        if name not in self._devices:
-            kinds = self._bodies.kinds(name)
-            self._devices[name] = any(_place(kind, self._release) is Placement.DEVICE for kind in kinds)
-        return self._devices[name]
 
 
 @functools.lru_cache(maxsize=10_000)

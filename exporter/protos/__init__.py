@@ -15,8 +15,8 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 __all__ = [
-    "Attr", "BundleEntry", "BundleHeader", "FunctionOutline", "Kinds", "KindsOfFunction", "KindsOfGraph",
-    "KindsOfSmallFunction", "ModelServerConfig", "Outline", "PredictionLog", "SavedModel", "WholeKind",
+    "Attr", "BundleEntry", "BundleHeader", "FunctionOutline", "KindsOfFunction", "KindsOfSmallFunction",
+    "ModelServerConfig", "Names", "Node", "Nodes", "Outline", "PredictionLog", "SavedModel", "SmallKind",
 ]  # fmt: skip
 
 
@@ -38,12 +38,13 @@ SavedModel: Any = _message("saved_model.pb", "tensorflow.SavedModel")
 #: The same file and the functions in it as kinds.proto has them.
 Outline: Any = _message("kinds.pb", "rawbert.kinds.SavedModel")
 FunctionOutline: Any = _message("kinds.pb", "rawbert.kinds.FunctionDef")
-KindsOfGraph: Any = _message("kinds.pb", "rawbert.kinds.KindsOfGraph")
+Nodes: Any = _message("kinds.pb", "rawbert.kinds.Nodes")
+Node: Any = _message("kinds.pb", "rawbert.kinds.Node")
+Names: Any = _message("kinds.pb", "rawbert.kinds.Names")
 KindsOfFunction: Any = _message("kinds.pb", "rawbert.kinds.KindsOfFunction")
 KindsOfSmallFunction: Any = _message("kinds.pb", "rawbert.kinds.KindsOfSmallFunction")
-WholeKind: Any = _message("kinds.pb", "rawbert.kinds.WholeKind")
+SmallKind: Any = _message("kinds.pb", "rawbert.kinds.SmallKind")
 Attr: Any = _message("kinds.pb", "rawbert.kinds.Entry")
-Kinds: Any = _message("kinds.pb", "rawbert.kinds.Kinds")
 #: The entries of variables.index.
 BundleHeader: Any = _message("saved_model.pb", "tensorflow.BundleHeaderProto")
 BundleEntry: Any = _message("saved_model.pb", "tensorflow.BundleEntryProto")

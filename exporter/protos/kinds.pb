@@ -108,7 +108,7 @@ num_shards (R	numShards"£
 shard_id (RshardId
 offset (Roffset
 size (Rsizebproto3
-ã
+°
 kinds.protorawbert.kindssaved_model.proto"J
 
 SavedModel<
@@ -133,10 +133,10 @@ metaGraphs"ý
 device (	Rdevice(
 attr (2.rawbert.kinds.EntryRattr"'
 	Functions
-function (Rfunction"å
-FunctionDef/
-	signature (2.tensorflow.OpDefR	signature.
-node_def (2.rawbert.kinds.NodeRnodeDef5
+function (Rfunction"×
+FunctionDef6
+	signature (2.rawbert.kinds.SignatureR	signature
+node_def (RnodeDef5
 ret (2#.rawbert.kinds.FunctionDef.RetEntryRret8
 attr (2$.rawbert.kinds.FunctionDef.AttrEntryRattr6
 RetEntry
@@ -144,26 +144,34 @@ metaGraphs"ý
 value (	Rvalue:8L
 	AttrEntry
 key (	Rkey)
-value (2.rawbert.kinds.AttrRvalue:8"0
+value (2.rawbert.kinds.AttrRvalue:8"u
+	Signature
+name (	Rname
+	input_arg (RinputArg7
+
+output_arg (2.tensorflow.OpDef.ArgDefR	outputArg"
+Attr
+b (Rb"6
+Nodes
+node (Rnode
+node_def (RnodeDef"0
 Node
 name (	Rname
-input (	Rinput"
-Attr
-b (Rb"7
-KindsOfGraph'
-node (2.rawbert.kinds.KindRnode"A
+input (	Rinput"
+Names
+name (	Rname"A
 KindsOfFunction.
-node_def (2.rawbert.kinds.KindRnodeDef"K
-KindsOfSmallFunction3
-node_def (2.rawbert.kinds.WholeKindRnodeDef"G
-	WholeKind
-op (	Rop
-device (	Rdevice
-attr (Rattr"X
+node_def (2.rawbert.kinds.KindRnodeDef"X
 Kind
 op (	Rop
 device (	Rdevice(
-attr (2.rawbert.kinds.EntryRattr"E
+attr (2.rawbert.kinds.EntryRattr"K
+KindsOfSmallFunction3
+node_def (2.rawbert.kinds.SmallKindRnodeDef"G
+	SmallKind
+op (	Rop
+device (	Rdevice
+attr (Rattr"E
 Entry
 key (	Rkey*
 value (2.rawbert.kinds.ValueRvalue"ð
@@ -176,7 +184,4 @@ metaGraphs"ý
 Function
 name (	Rname>
 	Functions1
-func	 (2.rawbert.kinds.Value.FunctionRfunc"6
-Kinds
-node (Rnode
-node_def (RnodeDefbproto3
+func	 (2.rawbert.kinds.Value.FunctionRfuncbproto3
