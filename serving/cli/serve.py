@@ -11,9 +11,10 @@ import logging
 import os
 import signal
 import time
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import click
@@ -100,7 +101,7 @@ def serve(context: click.Context, /, models: Path | None, log_format: str, versi
         for name, number in server.versions:
             _LOG.info("Serving %s version %s", name, number)
         _LOG.info("Running gRPC ModelServer at %s ...", joined(flags["host"], server.port))
-        stop.get()
+        _wait(stop)
         _LOG.info("Stopping: calls in flight may finish; a second signal ends them.")
     if not server.stop(_GRACE):
         _LOG.warning("calls that took longer than %g s were cut off", _GRACE)
@@ -179,3 +180,11 @@ def _stop_signal() -> SimpleQueue[int]:
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
     return stop
+
+
+def _wait(stop: SimpleQueue[int]) -> None:
+    # By the second: where the system gives a signal to another thread, its handler runs when this one wakes.
+    while True:
+        with suppress(Empty):
+            stop.get(timeout=1)
+            return
