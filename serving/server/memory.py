@@ -13,13 +13,10 @@ from pathlib import Path
 __all__ = ["give_back", "prepare", "trim", "trim_soon"]
 
 # mallopt's names, of glibc's malloc.h.
-_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
 #: What a server may grow by before free pages are looked for, in bytes, and how often it is looked at, in seconds.
 _GROWN, _PAUSE = 100 << 20, 0.5
-#: Bytes that may be given back after a second; times the root of the seconds. Runs take them again, at some 3 GB a
-#: second: 300 MB every second are a tenth of their time, 1 GB every 11 seconds a thirtieth.
-_RATE = 300 << 20
 #: Seconds until what a call held is free, its message above all, which gRPC frees after the answer.
 _SOON = 0.2
 _asked = threading.Event()
@@ -30,13 +27,13 @@ def prepare() -> None:
 
     TensorFlow's allocator on CPUs with oneDNN grows by doubling and never gives anything back: after the first new
     version of a model, the old one's weights stay for ever, and a text of 50 MB leaves gigabytes. glibc's gives back
-    what it is told to, and costs little speed with these: all tensors stay in one heap, which is made smaller only now
-    and then, so that most runs meet no fresh pages. A user's own settings win.
+    what it is told to, and costs no speed with these: tensors of up to 32 MB stay in one heap, which is made smaller
+    only now and then, so that most runs meet no fresh pages. A user's own settings win.
     """
     os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
     if not any(name.startswith("MALLOC_") for name in os.environ):
         _call("mallopt", _ARENA_MAX, 1)
-        _call("mallopt", _MMAP_MAX, 0)
+        _call("mallopt", _MMAP_THRESHOLD, 32 << 20)
         _call("mallopt", _TRIM_THRESHOLD, 1 << 30)
     if Path("/proc/self/statm").exists():
         threading.Thread(target=_watch, name="rawbert-memory", daemon=True).start()
@@ -60,18 +57,17 @@ def trim_soon() -> None:
 
 def _watch() -> None:
     # Batches differ in size: between what lives, a heap comes to have holes that no tensor fits into.
-    least, since = _resident(), time.monotonic()
+    least = _resident()
     while True:
         asked = _asked.wait(_PAUSE)
         if asked:
             time.sleep(_SOON)
             _asked.clear()
-        now = _resident()
-        if asked or (now > least + _GROWN and now - least < _RATE * (time.monotonic() - since) ** 0.5):
+        if asked or _resident() > least + _GROWN:
             trim()
-            least, since = _resident(), time.monotonic()
+            least = _resident()
         else:
-            least = min(least, now)
+            least = min(least, _resident())
 
 
 def _resident() -> int:
