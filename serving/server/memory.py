@@ -27,8 +27,9 @@ def prepare() -> None:
 
     TensorFlow's allocator on CPUs with oneDNN grows by doubling and never gives anything back: after the first new
     version of a model, the old one's weights stay for ever, and a text of 50 MB leaves gigabytes. glibc's gives back
-    what it is told to, and costs no speed with these: tensors of up to 32 MB stay in one heap, which is made smaller
-    only now and then, so that most runs meet no fresh pages. A user's own settings win.
+    what it is told to. With these settings tensors of up to 32 MB, which is glibc's most, stay in one heap, which is
+    made smaller only now and then, so that most runs meet no fresh pages; larger tensors do, and calls that need them
+    take up to 1.4 times as long (docs/server.md). A user's own settings win.
     """
     os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
     if not any(name.startswith("MALLOC_") for name in os.environ):
