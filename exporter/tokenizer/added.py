@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_text as tf_text
+from tensorflow_text.python.ops.regex_split_ops import gen_regex_split_ops
 
 from ..sources.checkpoint import AddedToken, TokenizerRules
 from . import codepoints
@@ -46,7 +46,7 @@ class Finder:
         first: dict[str, AddedToken] = {}
         for text, token in tokens:
             first.setdefault(text, token)
-        self._pattern = _alternatives(first)
+        self._pattern = f"({_alternatives(first)})"  # the op asks for a group
         self._texts = tf.constant(list(first))
         self._ids = tf.constant([token.id for token in first.values()], tf.int32)
         self._ignored = _flags(token.content in ignored for token in first.values())
@@ -70,16 +70,19 @@ class Finder:
         # The op ends a text at a NUL.
         visible = tf.where(codes == 0, filler, codes)
         pieces = tf.strings.unicode_encode(tf.RaggedTensor.from_row_splits(visible, splits, validate=False), "UTF-8")
-        parts, begins, _ = tf_text.regex_split_with_offsets(pieces, self._pattern, self._pattern)
-        equal = parts.values[:, tf.newaxis] == self._texts[tf.newaxis, :]  # [parts, tokens]
+        # tf_text.regex_split_with_offsets asserts three times that these splits are splits, with six functions each.
+        parts, begins, _, part_splits = gen_regex_split_ops.regex_split_with_offsets(
+            pieces, self._pattern, self._pattern
+        )
+        equal = parts[:, tf.newaxis] == self._texts[tf.newaxis, :]  # [parts, tokens]
         at = tf.reshape(tf.where(tf.reduce_any(equal, 1)), [-1])  # [M]
         token = tf.argmax(tf.cast(tf.gather(equal, at), tf.int32), 1, tf.int32)
-        piece = tf.gather(rows_of(tf.cast(parts.row_splits, tf.int32), count_of(parts.values)), at)
+        piece = tf.gather(rows_of(tf.cast(part_splits, tf.int32), count_of(parts)), at)
         # Bytes of all pieces end to end, and back to code points.
         position = starts_of(utf8_length(visible))  # [C + 1]
-        byte = tf.gather(position, tf.gather(splits, piece)) + tf.cast(tf.gather(begins.values, at), tf.int32)
+        byte = tf.gather(position, tf.gather(splits, piece)) + tf.cast(tf.gather(begins, at), tf.int32)
         marker = tf.searchsorted(position, byte)
-        stop = tf.searchsorted(position, byte + tf.strings.length(tf.gather(parts.values, at)))
+        stop = tf.searchsorted(position, byte + tf.strings.length(tf.gather(parts, at)))
         begin_of_piece, end_of_piece = tf.gather(splits, piece), tf.gather(splits, piece + 1)
 
         kept = tf.ones_like(token, tf.bool)
