@@ -59,13 +59,9 @@ class Bodies:
     def __init__(self, meta_graph: Any) -> None:
         self.meta_graph = meta_graph
         main = meta_graph.graph_def
-        raws = list(main.library.function)
+        self.functions: dict[str, Any] = {function.signature.name: function for function in main.library.function}
         main.ClearField("library")
         main.DiscardUnknownFields()  # constants, above all
-        functions = list(map(protos.FunctionOutline.FromString, raws))
-        names = [function.signature.name for function in functions]
-        self.functions: dict[str, Any] = dict(zip(names, functions, strict=True))
-        self._raw = dict(zip(names, raws, strict=True))
         self._main = protos.Nodes.FromString(main.SerializeToString()).node
         self._kinds: dict[str, set[Kind]] = {}
         self._named: dict[str, dict[str, tuple[Any, Kind]]] = {}
@@ -136,15 +132,16 @@ class Bodies:
         """The kind of each node of each body."""
         main = protos.Nodes(node_def=self._main).SerializeToString()
         each = {MAIN: list(map(_kind, _bare(protos.KindsOfFunction, main)))}
-        counts = {name: len(function.node_def) for name, function in self.functions.items()}
-        large = {name for name, count in counts.items() if len(self._raw[name]) > _LARGE * count}
-        for message, names in (
-            (protos.KindsOfFunction, large),
-            (protos.KindsOfSmallFunction, counts.keys() - large),
-        ):
-            # Functions that are written one after the other are read as one that has all their nodes.
-            kinds = map(_kind, _bare(message, b"".join(map(self._raw.__getitem__, names))))
-            each.update((name, list(itertools.islice(kinds, counts[name]))) for name in names)
+        small, counts = [], {}
+        for name, function in self.functions.items():
+            raw, counts[name] = function.SerializeToString(), len(function.node_def)
+            if len(raw) > _LARGE * counts[name]:
+                each[name] = list(map(_kind, _bare(protos.KindsOfFunction, raw)))
+            else:
+                small.append((name, raw))
+        # Functions that are written one after the other are read as one that has all their nodes.
+        kinds = map(_kind, _bare(protos.KindsOfSmallFunction, b"".join([raw for _, raw in small])))
+        each.update((name, list(itertools.islice(kinds, counts[name]))) for name, _ in small)
         return each
 
 

@@ -146,8 +146,8 @@ def _variables(folder: Path, graph: Bodies) -> Iterator[Finding]:
     try:
         shards, entries = tensorbundle.read_index(index)
         ends = dict.fromkeys(range(shards), 0)
-        for entry in entries:
-            ends[entry.shard] = max(ends.get(entry.shard, 0), entry.offset + entry.size)
+        for _, entry in entries:
+            ends[entry.shard_id] = max(ends.get(entry.shard_id, 0), entry.offset + entry.size)
         for shard, end in ends.items():
             path = index.with_name(tensorbundle.shard_name(shard, shards))
             if not path.is_file():

@@ -63,17 +63,18 @@ def _weights(folder: Path) -> str:
     digests = []
     if index.exists():
         shards, entries = tensorbundle.read_index(index)
-        for entry in entries:
-            if entry.name == _OBJECT_GRAPH:
+        for name, entry in entries:
+            if name == _OBJECT_GRAPH:
                 continue
-            digest = hashlib.sha256(repr((entry.dtype, entry.shape)).encode())
-            with index.with_name(tensorbundle.shard_name(entry.shard, shards)).open("rb") as stream:
+            shape = tuple(dim.size for dim in entry.shape.dim)
+            digest = hashlib.sha256(repr((entry.dtype, shape)).encode())
+            with index.with_name(tensorbundle.shard_name(entry.shard_id, shards)).open("rb") as stream:
                 stream.seek(entry.offset)
                 left = entry.size
                 while left and (data := stream.read(min(left, _CHUNK))):
                     digest.update(data)
                     left -= len(data)
-            digests.append((entry.name, digest.hexdigest()))
+            digests.append((name, digest.hexdigest()))
     return _digest(sorted(digests))
 
 

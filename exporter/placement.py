@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -83,17 +83,15 @@ class _Forward:
     def __init__(self, bodies: Bodies, release: str) -> None:
         self._bodies = bodies
         names = [MAIN, *bodies.reach(bodies.calls(MAIN))]
-        # The kinds of nodes that run on the GPU or on the CPU, that hold, and that pass on or call.
-        self._device, self._cpu, self._holding, self._passing = (set[Kind]() for _ in range(4))
+        # The kinds of nodes that run on the GPU or on the CPU, and that pass on or call.
+        self._device, self._cpu, self._passing = (set[Kind]() for _ in range(3))
         for kind in set().union(*map(bodies.kinds, names)):
             where = _place(kind, release)
             if where is Placement.DEVICE:
                 self._device.add(kind)
             elif where in _ON_CPU:
                 self._cpu.add(kind)
-            elif kind.op in _HOLDING:
-                self._holding.add(kind)
-            elif where is None:
+            elif where is None and kind.op not in _HOLDING:
                 self._passing.add(kind)
         #: Functions with nodes that run on the GPU, or that come to call such.
         self._on_device = {name for name in names if not self._device.isdisjoint(bodies.kinds(name))}
@@ -113,32 +111,31 @@ class _Forward:
     @functools.cached_property
     def comes_back(self) -> bool:
         """Whether it does anywhere in the graph."""
-        # Constants are read by their bare names here, as arguments are in functions.
-        return self._run(MAIN, set(), set(self._bodies.names(MAIN, self._holding)))[1]
+        return self._run(MAIN, set())[1]
 
-    def _run(self, body: str, on: set[str], off: set[str]) -> tuple[Callable[[str], bool], bool]:
+    def _run(self, body: str, on: set[str]) -> tuple[Callable[[str], bool], bool]:
         """Go through a body.
 
         Args:
             body: its name.
             on: its arguments that lie on the GPU; becomes all names in it that do.
-            off: its other arguments, and more that does not.
 
         Returns:
             Whether a reference in it does, and whether anything comes back.
         """
         on.update(self._bodies.names(body, self._device))
-        nodes = {node.name: (node, kind) for node, kind in self._bodies.of_kinds(body, self._passing)}
         results: dict[str, list[bool]] = {}  # of calls
 
         def lies(reference: str) -> bool:
-            name = reference.partition(":")[0]
+            name = _name(reference)
             return name in on or (name in results and value_of(results, reference, False))
 
-        for name, read in ordered(nodes, nodes, off):
-            # Off it, mostly: calls have hundreds.
-            inputs = [each not in off and lies(each) for each in read] if on or results else [False] * len(read)
-            call = call_of(nodes[name][1])
+        def any_lies(names: list[str]) -> bool:
+            return not (on.isdisjoint(names) and results.keys().isdisjoint(names))
+
+        for name, kind, references, names in self._passing_of(body):
+            inputs = list(map(lies, references)) if any_lies(names) else [False] * len(names)
+            call = call_of(kind)
             if call is None:
                 if True in inputs:
                     on.add(name)
@@ -149,8 +146,26 @@ class _Forward:
             if True in returned:
                 results[name] = returned
         asked = self._bodies.inputs(body, self._cpu) if on or results else []
-        names = {each.partition(":")[0] for each in asked}
-        return lies, not names.isdisjoint(on | results.keys()) and any(map(lies, asked))
+        return lies, any_lies(list(map(_name, asked))) and any(map(lies, asked))
+
+    def _passing_of(self, body: str) -> list[tuple[str, Kind, Sequence[str], list[str]]]:
+        """Nodes of a body that pass on or call, each after those that it reads.
+
+        Returns:
+            Of each its name, kind, what it reads, and the names of that.
+        """
+        nodes = self._bodies.of_kinds(body, self._passing)
+        steps, waiting = [], {node.name for node, _ in nodes}
+        for node, kind in nodes:
+            names = list(map(_name, node.input))
+            waiting.discard(node.name)
+            if not waiting.isdisjoint(names):  # rarely: they are written in order
+                by_name = {node.name: (node, kind) for node, kind in nodes}
+                return [
+                    (name, by_name[name][1], read, list(map(_name, read))) for name, read in ordered(by_name, by_name)
+                ]
+            steps.append((node.name, kind, node.input, names))
+        return steps
 
     def _call(self, call: Call, inputs: list[bool]) -> tuple[list[bool], bool]:
         if not call.branches:
@@ -173,12 +188,15 @@ class _Forward:
             else:
                 self._done[key] = [], True  # where it calls itself: for flatten to say, too
                 self._depth += 1
-                arguments = self._bodies.arguments(name)
-                on = set(itertools.compress(arguments, inputs))
-                lies, comes_back = self._run(name, on, set(arguments) - on)
+                on = set(itertools.compress(self._bodies.arguments(name), inputs)) if True in inputs else set()
+                lies, comes_back = self._run(name, on)
                 self._done[key] = list(map(lies, wanted)), comes_back
                 self._depth -= 1
         return self._done[key]
+
+
+def _name(reference: str) -> str:
+    return reference.partition(":")[0]
 
 
 @functools.lru_cache(maxsize=10_000)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from .protos import BundleEntry, BundleHeader
 
-__all__ = ["CorruptIndex", "Entry", "read_index", "shard_name"]
+__all__ = ["CorruptIndex", "read_index", "shard_name"]
 
 _FOOTER = 48
 _MAGIC = bytes.fromhex("57fb808b247547db")
@@ -27,24 +27,13 @@ class CorruptIndex(Exception):
     """The file is no such table, or cut short; the message says which."""
 
 
-class Entry(NamedTuple):
-    """A tensor: ``size`` bytes at ``offset`` of a shard; ``shape`` and the DataType number as they were saved."""
-
-    name: str
-    dtype: int
-    shape: tuple[int, ...]
-    shard: int
-    offset: int
-    size: int
-
-
 def shard_name(shard: int, shards: int) -> str:
     """File name of a shard, beside ``variables.index``."""
     return f"variables.data-{shard:05d}-of-{shards:05d}"
 
 
-def read_index(path: Path) -> tuple[int, list[Entry]]:
-    """The number of shards, and the tensors in them.
+def read_index(path: Path) -> tuple[int, list[tuple[str, Any]]]:
+    """The number of shards, and the tensors in them: name and ``BundleEntryProto``.
 
     Raises:
         CorruptIndex: it cannot be read as a table of tensors.
@@ -63,10 +52,7 @@ def read_index(path: Path) -> tuple[int, list[Entry]]:
                 if not key:
                     shards = BundleHeader.FromString(value).num_shards
                     continue
-                entry = BundleEntry.FromString(value)
-                shape = tuple([dim.size for dim in entry.shape.dim])
-                name = key.decode("utf-8", "replace")
-                entries.append(Entry(name, entry.dtype, shape, entry.shard_id, entry.offset, entry.size))
+                entries.append((key.decode("utf-8", "replace"), BundleEntry.FromString(value)))
     except (IndexError, ValueError, DecodeError) as error:
         raise CorruptIndex(f"it is damaged: {error}") from error
     return shards, entries

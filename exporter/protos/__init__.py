@@ -15,7 +15,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 __all__ = [
-    "Attr", "BundleEntry", "BundleHeader", "FunctionOutline", "KindsOfFunction", "KindsOfSmallFunction",
+    "Attr", "BundleEntry", "BundleHeader", "KindsOfFunction", "KindsOfSmallFunction",
     "ModelServerConfig", "Names", "Node", "Nodes", "Outline", "PredictionLog", "SavedModel", "SmallKind",
 ]  # fmt: skip
 
@@ -37,7 +37,6 @@ def _message(file_name: str, name: str) -> Any:
 SavedModel: Any = _message("saved_model.pb", "tensorflow.SavedModel")
 #: The same file and the functions in it as kinds.proto has them.
 Outline: Any = _message("kinds.pb", "rawbert.kinds.SavedModel")
-FunctionOutline: Any = _message("kinds.pb", "rawbert.kinds.FunctionDef")
 Nodes: Any = _message("kinds.pb", "rawbert.kinds.Nodes")
 Node: Any = _message("kinds.pb", "rawbert.kinds.Node")
 Names: Any = _message("kinds.pb", "rawbert.kinds.Names")

@@ -108,7 +108,7 @@ num_shards (R	numShards"£
 shard_id (RshardId
 offset (Roffset
 size (Rsizebproto3
-°
+Ì
 kinds.protorawbert.kindssaved_model.proto"J
 
 SavedModel<
@@ -131,9 +131,9 @@ metaGraphs"ý
 op (	Rop
 input (	Rinput
 device (	Rdevice(
-attr (2.rawbert.kinds.EntryRattr"'
-	Functions
-function (Rfunction"×
+attr (2.rawbert.kinds.EntryRattr"C
+	Functions6
+function (2.rawbert.kinds.FunctionDefRfunction"×
 FunctionDef6
 	signature (2.rawbert.kinds.SignatureR	signature
 node_def (RnodeDef5

@@ -119,6 +119,16 @@ def test_an_op_without_a_gpu_kernel_between_two_that_have_one(tmp_path: Path) ->
     assert "placement" in kinds(graphs.write(between, tmp_path / "int32"), "warning")
 
 
+@pytest.mark.parametrize("ops", [("NthElement",), ()])
+def test_nodes_that_are_written_before_those_that_they_read(tmp_path: Path, ops: tuple[str, ...]) -> None:
+    model = graphs.chain("Relu", "Identity", "Identity", *ops, "Relu")
+    nodes = model.meta_graphs[0].graph_def.node
+    backwards = list(reversed(nodes))
+    del nodes[:]
+    nodes.extend(backwards)
+    assert ("placement" in kinds(graphs.write(model, tmp_path / "1"), "warning")) == bool(ops)
+
+
 BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "an asset removed": (lambda f: (f / "assets" / "vocab.txt").unlink(), "assets/vocab.txt is missing"),
     "a shard cut": (
