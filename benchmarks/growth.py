@@ -7,7 +7,6 @@ rawbert runs ONNX Runtime: what its memory grows by from loading to a batch is t
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 import statistics
@@ -16,18 +15,16 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import machine
 from .flops import BASE, LARGE, MINILM, Shape
 from .peers import Setup
 from .worker import Worker, prepare
 
-__all__ = ["LENGTHS", "SHAPES", "SIZES", "grow", "random_checkpoint"]
+__all__ = ["LENGTHS", "SHAPES", "SIZES", "grow", "random_checkpoint", "run_watched", "tensorflow_rss"]
 
 SHAPES = {shape.name: shape for shape in (MINILM, BASE, LARGE)}
 LENGTHS = (16, 32, 64, 128, 256, 512)
@@ -94,7 +91,7 @@ def _grow(shape: Shape, setup: Setup, say: Callable[[str], None]) -> dict[str, A
     return {
         "shape": asdict(shape),
         "weights": (source / "model.safetensors").stat().st_size,
-        "tensorflow_rss": _in_fresh_process(_tensorflow_rss),
+        "tensorflow_rss": tensorflow_rss(),
         "export": exported,
         "loaded": {each.title: asdict(each.loaded) for each in workers},
         "points": [asdict(point) for point in points],
@@ -167,7 +164,7 @@ def _text(tokens: int) -> str:
 
 
 def _export(setup: Setup) -> dict[str, float]:
-    """Run ``rawbert export``: seconds, and largest resident memory of one of its processes and of all together."""
+    """Run ``rawbert export``; see :func:`run_watched`."""
     base = setup.work / f"rawbert-{setup.precision}"
     shutil.rmtree(base, ignore_errors=True)
     command = [
@@ -176,14 +173,23 @@ def _export(setup: Setup) -> dict[str, float]:
     ]  # fmt: skip
     if setup.precision != "float32":
         command.append(f"--precision={setup.precision}")
+    return run_watched(command, setup.work / "export.log")
+
+
+def run_watched(command: Sequence[str | os.PathLike[str]], log: Path) -> dict[str, float]:
+    """Run a command: its seconds, and bytes of resident memory, at most, of one of its processes and of all together.
+
+    Raises:
+        RuntimeError: it failed.
+    """
     began, one, together = time.perf_counter(), 0, 0
-    with (setup.work / "export.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+    with log.open("w") as stream, subprocess.Popen(command, stdout=stream, stderr=stream) as process:
         while process.poll() is None:
             sizes = [_rss(pid) for pid in _tree(process.pid)]
             one, together = max(one, *sizes, 0), max(together, sum(sizes))
             time.sleep(0.05)
     if process.returncode:
-        raise RuntimeError(f"rawbert export failed; see {setup.work / 'export.log'}")
+        raise RuntimeError(f"{command[0]} failed; see {log}")
     return {"seconds": time.perf_counter() - began, "peak_rss_of_one": one, "peak_rss_of_all": together}
 
 
@@ -205,19 +211,8 @@ def _rss(pid: int) -> int:
         return 0
 
 
-def _tensorflow_rss(connection: Connection) -> None:
-    import tensorflow as tf
-
-    tf.add(tf.constant([1.0]), 1.0).numpy()
-    connection.send(machine.rss())
-
-
-def _in_fresh_process(function: Callable[[Connection], None]) -> int:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=function, args=(theirs,))
-    process.start()
-    theirs.close()
-    result: int = ours.recv()
-    process.join()
-    return result
+def tensorflow_rss() -> int:
+    """Bytes of resident memory of a process that has imported TensorFlow and run one op."""
+    code = "import tensorflow as tf; tf.add(tf.constant([1.0]), 1.0).numpy(); from benchmarks import machine; "
+    command, root = [sys.executable, "-c", code + "print(machine.rss())"], Path(__file__).parents[1]
+    return int(subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.split()[-1])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -68,20 +71,14 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         pooling = _pooling(config, checkpoint)
 
         say("loading TensorFlow")
-        from . import savedmodel, signatures
+        from . import signatures
 
         names = signatures.choose(checkpoint, pooling, config.signatures)
         pooling = pooling if "embed" in names else None
 
-        say("building the graph")
-        impl, encoder = savedmodel.choose_encoder(
-            checkpoint, config.encoder_impl, config.pair, config.precision, config.xla
-        )
-        module = savedmodel.build(checkpoint, encoder, pooling, length, config.tokenization)
-
-        say("writing the SavedModel")
-        functions = savedmodel.write(module, names, checkpoint, staging.folder)
-        described = {name: _outputs(function) for name, function in functions.items()}
+        impl, described = _write(config, checkpoint, pooling, names, length, staging.folder, say)
+        checkpoint = replace(checkpoint, weights={})
+        _give_back()
 
         graph = _gate(staging.folder, config.target_serving)
 
@@ -143,6 +140,35 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         seconds=time.monotonic() - began,
         manifest=written,
     )
+
+
+def _write(
+    config: ExportConfig,
+    checkpoint: Checkpoint,
+    pooling: PoolingRecipe | None,
+    names: Sequence[str],
+    length: int,
+    folder: Path,
+    say: Progress,
+) -> tuple[str, dict[str, tuple[Tensor, ...]]]:
+    """Build the SavedModel and write it: which encoder it has, and the outputs of each signature."""
+    from . import savedmodel
+
+    say("building the graph")
+    impl, encoder = savedmodel.choose_encoder(
+        checkpoint, config.encoder_impl, config.pair, config.precision, config.xla
+    )
+    module = savedmodel.build(checkpoint, encoder, pooling, length, config.tokenization)
+    say("writing the SavedModel")
+    functions = savedmodel.write(module, names, checkpoint, folder)
+    return impl, {name: _outputs(function) for name, function in functions.items()}
+
+
+def _give_back() -> None:
+    """Free what writing needed: the verifying process has weights of its own, and a machine may not hold both."""
+    gc.collect()  # a graph is full of cycles
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # other C libraries do it of themselves
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _gate(folder: Path, target: str) -> Bodies:

@@ -1,4 +1,4 @@
-"""Reading the weights of a checkpoint of BERT-base's size needs little more memory than they have."""
+"""Memory that a checkpoint of BERT-base's size needs, to be read and to be exported, against that of its weights."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from folders import DATA, edit, shard
 from formats import write_bin
+
+from benchmarks import growth
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
@@ -53,7 +55,7 @@ def base(folder: Path) -> Path:
     shapes = canonical_shapes(configs.read(folder / "config.json"))
     save_file(
         {
-            naming.spellings(name)[0]: rng.standard_normal(shape[::-1], np.float32).reshape(
+            naming.spellings(name)[0]: (0.02 * rng.standard_normal(shape[::-1], np.float32)).reshape(
                 shape[::-1] if name.endswith("/kernel") else shape
             )
             for name, shape in shapes.items()
@@ -116,3 +118,14 @@ def test_reading_needs_at_most_a_fifth_more_than_the_weights(tmp_path: Path, for
     print(f"{form}: {peak / 1e6:.0f} MB for {size / 1e6:.0f} MB, {peak / size:.2f}x")
     assert peak <= 1.2 * size
     shutil.rmtree(folder)
+
+
+def test_exporting_needs_at_most_four_times_the_weights(tmp_path: Path):
+    source = base(tmp_path / "base")
+    weights = (source / "model.safetensors").stat().st_size
+    command = [Path(sys.executable).with_name("rawbert"), "export", source, f"--output={tmp_path / 'out'}"]
+    used, bare = growth.run_watched(command, tmp_path / "export.log"), growth.tensorflow_rss()
+    one, both = used["peak_rss_of_one"] - bare, used["peak_rss_of_all"] - 2 * bare
+    print(f"{one / weights:.2f}x in one process, {both / weights:.2f}x in exporter and verifier together")
+    assert one <= 4 * weights
+    assert both <= 4 * weights
