@@ -132,16 +132,16 @@ class Bodies:
         """The kind of each node of each body."""
         main = protos.Nodes(node_def=self._main).SerializeToString()
         each = {MAIN: list(map(_kind, _bare(protos.KindsOfFunction, main)))}
-        small, counts = [], {}
+        small = {}
         for name, function in self.functions.items():
-            raw, counts[name] = function.SerializeToString(), len(function.node_def)
-            if len(raw) > _LARGE * counts[name]:
+            raw = function.SerializeToString()
+            if len(raw) > _LARGE * len(function.node_def):
                 each[name] = list(map(_kind, _bare(protos.KindsOfFunction, raw)))
             else:
-                small.append((name, raw))
+                small[name] = raw
         # Functions that are written one after the other are read as one that has all their nodes.
-        kinds = map(_kind, _bare(protos.KindsOfSmallFunction, b"".join([raw for _, raw in small])))
-        each.update((name, list(itertools.islice(kinds, counts[name]))) for name, _ in small)
+        kinds = map(_kind, _bare(protos.KindsOfSmallFunction, b"".join(small.values())))
+        each.update((name, list(itertools.islice(kinds, len(self.functions[name].node_def)))) for name in small)
         return each
 
 

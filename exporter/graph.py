@@ -17,6 +17,7 @@ __all__ = [
     "behind",
     "call_of",
     "flatten",
+    "name_of",
     "ordered",
     "returns_of",
     "value_of",
@@ -199,5 +200,10 @@ def ordered(
     return order
 
 
+def name_of(reference: str) -> str:
+    """The node or argument that a reference is to; of one for control, which reads nothing, with its ^ and so none."""
+    return reference.partition(":")[0]
+
+
 def _name(reference: str) -> str:
-    return reference.partition(":")[0].lstrip("^")
+    return name_of(reference).lstrip("^")

@@ -13,7 +13,7 @@ from typing import Any
 
 from . import kernels, opsets
 from .bodies import MAIN, Bodies, Kind
-from .graph import DEEPEST, Call, Node, call_of, flatten, ordered, returns_of, value_of
+from .graph import DEEPEST, Call, Node, call_of, flatten, name_of, ordered, returns_of, value_of
 from .kernels import Placement
 
 __all__ = ["Places"]
@@ -127,7 +127,7 @@ class _Forward:
         results: dict[str, list[bool]] = {}  # of calls
 
         def lies(reference: str) -> bool:
-            name = _name(reference)
+            name = name_of(reference)
             return name in on or (name in results and value_of(results, reference, False))
 
         def any_lies(names: list[str]) -> bool:
@@ -146,7 +146,7 @@ class _Forward:
             if True in returned:
                 results[name] = returned
         asked = self._bodies.inputs(body, self._cpu) if on or results else []
-        return lies, any_lies(list(map(_name, asked))) and any(map(lies, asked))
+        return lies, any_lies(list(map(name_of, asked))) and any(map(lies, asked))
 
     def _passing_of(self, body: str) -> list[tuple[str, Kind, Sequence[str], list[str]]]:
         """Nodes of a body that pass on or call, each after those that it reads.
@@ -157,12 +157,12 @@ class _Forward:
         nodes = self._bodies.of_kinds(body, self._passing)
         steps, waiting = [], {node.name for node, _ in nodes}
         for node, kind in nodes:
-            names = list(map(_name, node.input))
+            names = list(map(name_of, node.input))
             waiting.discard(node.name)
             if not waiting.isdisjoint(names):  # rarely: they are written in order
                 by_name = {node.name: (node, kind) for node, kind in nodes}
                 return [
-                    (name, by_name[name][1], read, list(map(_name, read))) for name, read in ordered(by_name, by_name)
+                    (name, by_name[name][1], read, list(map(name_of, read))) for name, read in ordered(by_name, by_name)
                 ]
             steps.append((node.name, kind, node.input, names))
         return steps
@@ -193,10 +193,6 @@ class _Forward:
                 self._done[key] = list(map(lies, wanted)), comes_back
                 self._depth -= 1
         return self._done[key]
-
-
-def _name(reference: str) -> str:
-    return reference.partition(":")[0]
 
 
 @functools.lru_cache(maxsize=10_000)
