@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..serving import malloc
 from . import (
     batching,
     bodies,
@@ -77,8 +75,9 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         pooling = pooling if "embed" in names else None
 
         impl, described = _write(config, checkpoint, pooling, names, length, staging.folder, say)
+        # The verifying process has weights of its own, and a machine may not hold both.
         checkpoint = replace(checkpoint, weights={})
-        _give_back()
+        malloc.give_back()
 
         graph = _gate(staging.folder, config.target_serving)
 
@@ -162,13 +161,6 @@ def _write(
     say("writing the SavedModel")
     functions = savedmodel.write(module, names, checkpoint, folder)
     return impl, {name: _outputs(function) for name, function in functions.items()}
-
-
-def _give_back() -> None:
-    """Free what writing needed: the verifying process has weights of its own, and a machine may not hold both."""
-    gc.collect()  # a graph is full of cycles
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # other C libraries do it of themselves
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _gate(folder: Path, target: str) -> Bodies:

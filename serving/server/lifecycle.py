@@ -15,7 +15,7 @@ from pathlib import Path
 
 import grpc
 
-from . import memory
+from .. import malloc
 from .config import ModelSettings
 from .failure import Failure
 from .model import Model
@@ -241,7 +241,7 @@ class Manager:
         reason: Failure | None = None
         try:
             model = self._load(name, version, folder)
-            memory.give_back()
+            malloc.give_back()
         except Failure as failure:
             # Without its traceback, whose frames hold the model as far as it was loaded.
             reason = Failure(failure.code, str(failure))
@@ -249,7 +249,7 @@ class Manager:
             _LOG.exception("loading version %d of %s failed in a way that was not foreseen", version, name)
             reason = Failure(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
         if reason:
-            memory.give_back()
+            malloc.give_back()
             self._note_failure(name, version, reason)
             return
         with self._changed:
@@ -286,6 +286,6 @@ class Manager:
     def _free(self, name: str, version: int, servable: Servable[Model]) -> None:
         self._registry.drain(servable)
         servable.runnable.close()
-        memory.give_back()
+        malloc.give_back()
         self._registry.mark(name, version, State.END)
         _LOG.info("version %d of %s is unloaded", version, name)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import gc
 import os
 import threading
 import time
 from pathlib import Path
 
-__all__ = ["give_back", "prepare", "trim", "trim_soon"]
+from .. import malloc
 
-# mallopt's names, of glibc's malloc.h.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+__all__ = ["prepare", "trim_soon"]
 
 #: What a server may grow by before free pages are looked for, in bytes, and how often it is looked at, in seconds.
 _GROWN, _PAUSE = 100 << 20, 0.5
@@ -33,26 +29,15 @@ def prepare() -> None:
     """
     os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
     if not any(name.startswith("MALLOC_") for name in os.environ):
-        _call("mallopt", _ARENA_MAX, 1)
-        _call("mallopt", _MMAP_THRESHOLD, 32 << 20)
-        _call("mallopt", _TRIM_THRESHOLD, 1 << 30)
+        malloc.set_option(malloc.ARENA_MAX, 1)
+        malloc.set_option(malloc.MMAP_THRESHOLD, 32 << 20)
+        malloc.set_option(malloc.TRIM_THRESHOLD, 1 << 30)
     if Path("/proc/self/statm").exists():
         threading.Thread(target=_watch, name="rawbert-memory", daemon=True).start()
 
 
-def give_back() -> None:
-    """Free what loading needed and what an unloaded version held: a graph is full of cycles, and glibc keeps pages."""
-    gc.collect()
-    trim()
-
-
-def trim() -> None:
-    """Give back the pages that are free."""
-    _call("malloc_trim", 0)
-
-
 def trim_soon() -> None:
-    """Do that when the call that runs now is over; only where :func:`prepare` was called."""
+    """Give free pages back when the call that runs now is over; only where :func:`prepare` was called."""
     _asked.set()
 
 
@@ -65,7 +50,7 @@ def _watch() -> None:
             time.sleep(_SOON)
             _asked.clear()
         if asked or _resident() > least + _GROWN:
-            trim()
+            malloc.trim()
             least = _resident()
         else:
             least = min(least, _resident())
@@ -73,9 +58,3 @@ def _watch() -> None:
 
 def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _call(name: str, *arguments: int) -> None:
-    # Other C libraries do these things of themselves, and have no such functions.
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        getattr(ctypes.CDLL(None), name)(*arguments)

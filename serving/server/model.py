@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 
+from .. import malloc
 from . import memory
 from .admission import Backlog, Caller, Turns, late
 from .batching import Array, Batcher, Task
@@ -85,7 +86,7 @@ class Model:
                 try:
                     return self._saved.run(name, inputs, outputs)
                 finally:
-                    memory.trim()
+                    malloc.trim()
                     memory.trim_soon()
 
     def _longest(self, name: str) -> float:
