@@ -11,16 +11,28 @@ import functools
 import itertools
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-from . import protos
+from google.protobuf.message import DecodeError
 
-__all__ = ["COMPILE", "MAIN", "Bodies", "Kind", "parse"]
+from . import protos, wire
+from .memo import Memo
+
+__all__ = ["COMPILE", "MAIN", "Bodies", "Kind", "read"]
 
 #: Name of the main graph.
 MAIN = ""
 #: From this size on, in bytes a node, what the attributes of a function hold is left out before it is compared.
-_LARGE = 700
+_LARGE = 900
+#: Numbers of fields: of a SavedModel, a MetaGraphDef, a GraphDef, and a FunctionDefLibrary.
+_META_GRAPHS = 2
+_GRAPH_DEF, _OBJECTS = 2, 7
+_NODE, _LIBRARY = 1, 2
+_FUNCTION = 1
+#: Of a node, attr.value.tensor.
+_TENSOR: wire.Taken = {5: {2: {8: None}}}
+#: Bytes of the longest message that protobuf reads.
+_MOST = 2**31 - 1
 #: Attribute of functions, and of the nodes that call them, that XLA must compile.
 COMPILE = "_XlaMustCompile"
 
@@ -47,22 +59,27 @@ class Kind:
 
 
 class Bodies:
-    """The main graph and the functions of a ``MetaGraphDef``; see :func:`parse`.
+    """The main graph and the functions of a ``MetaGraphDef``; see :func:`read`.
 
     What is damaged shows when it is asked for: every method may raise ``DecodeError``.
 
     Attributes:
-        meta_graph: the message, as :data:`.protos.Outline` has it.
+        meta_graph: the message, as :data:`.protos.MetaGraph` has it.
         functions: name -> its ``FunctionDef``, the nodes of which are bytes.
     """
 
-    def __init__(self, meta_graph: Any) -> None:
+    def __init__(self, meta_graph: Any, functions: Iterable[bytes]) -> None:
         self.meta_graph = meta_graph
         main = meta_graph.graph_def
-        self.functions: dict[str, Any] = {function.signature.name: function for function in main.library.function}
-        main.ClearField("library")
-        main.DiscardUnknownFields()  # constants, above all
-        self._main = protos.Nodes.FromString(main.SerializeToString()).node
+        self.functions: dict[str, Any] = {}
+        # Of each body its nodes, as bytes, and these bytes in the place where a FunctionDef has them.
+        self._nodes: dict[str, Any] = {}
+        self._written: dict[str, bytes] = {}
+        for data in functions:
+            function = protos.FunctionDef.FromString(data)
+            name = function.signature.name
+            self.functions[name], self._nodes[name], self._written[name] = function, function.node_def, data
+        self._nodes[MAIN], self._written[MAIN] = main.node, protos.Nodes(node_def=main.node).SerializeToString()
         self._kinds: dict[str, set[Kind]] = {}
         self._named: dict[str, dict[str, tuple[Any, Kind]]] = {}
         self._calls: dict[str, set[str]] = {}
@@ -76,22 +93,22 @@ class Bodies:
 
     def of_kinds(self, name: str, kinds: Collection[Kind]) -> list[tuple[Any, Kind]]:
         """The nodes of a body, as messages of their names and inputs, that are of some kinds."""
-        nodes = map(protos.Node.FromString, self._select(name, kinds))
-        return list(zip(nodes, filter(kinds.__contains__, self._each[name]), strict=True))
+        nodes, each = self._nodes[name], self._each[name]
+        return [(protos.Node.FromString(nodes[at]), each[at]) for at in self._which(name, kinds)]
 
     def names(self, name: str, kinds: Collection[Kind]) -> list[str]:
         """The names of the nodes of a body that are of some kinds."""
-        return list(protos.Names.FromString(b"".join(self._select(name, kinds))).name)
+        return protos.Names.FromString(self._written_of(name, kinds)).name[:]
 
     def inputs(self, name: str, kinds: Collection[Kind]) -> list[str]:
         """All inputs of the nodes of a body that are of some kinds."""
-        return list(protos.Node.FromString(b"".join(self._select(name, kinds))).input)
+        return protos.Node.FromString(self._written_of(name, kinds)).input[:]
 
     def arguments(self, name: str) -> list[str]:
         """Names of the arguments of a function."""
         if name not in self._arguments:
             data = b"".join(self.functions[name].signature.input_arg)
-            self._arguments[name] = list(protos.Names.FromString(data).name)
+            self._arguments[name] = protos.Names.FromString(data).name[:]
         return self._arguments[name]
 
     def named(self, name: str) -> dict[str, tuple[Any, Kind]]:
@@ -103,8 +120,8 @@ class Bodies:
     def calls(self, name: str) -> set[str]:
         """Functions that the nodes of a body call."""
         if name not in self._calls:
-            names = {each for kind in self.kinds(name) for each in kind.names}
-            self._calls[name] = names & self.functions.keys()
+            calling = self._calling.keys() & self.kinds(name)
+            self._calls[name] = {each for kind in calling for each in self._calling[kind]}
         return self._calls[name]
 
     def called(self, kind: Kind) -> list[str]:
@@ -122,26 +139,40 @@ class Bodies:
                 waiting += self.calls(name)
         return reached
 
-    def _select(self, name: str, kinds: Collection[Kind]) -> Iterable[bytes]:
-        nodes = self.functions[name].node_def if name else self._main
-        wanted = itertools.compress(itertools.count(), map(kinds.__contains__, self._each[name]))
-        return map(nodes.__getitem__, wanted)
+    @functools.cached_property
+    def _calling(self) -> dict[Kind, list[str]]:
+        """The kinds of nodes that call functions, and which."""
+        kinds, functions = set().union(*map(self.kinds, self._nodes)), self.functions
+        return {kind: self.called(kind) for kind in kinds if kind.calls or kind.op in functions}
+
+    @functools.cached_property
+    def run(self) -> list[str]:
+        """The bodies that ever run: the main graph, and the functions that it can come to call."""
+        reached = self.reach(self.calls(MAIN))
+        return [MAIN, *(name for name in self.functions if name in reached)]
+
+    def _which(self, name: str, kinds: Collection[Kind]) -> Iterable[int]:
+        """Positions of the nodes of a body that are of some kinds."""
+        if self.kinds(name).isdisjoint(kinds):
+            return ()
+        return itertools.compress(itertools.count(), map(kinds.__contains__, self._each[name]))
+
+    def _written_of(self, name: str, kinds: Collection[Kind]) -> bytes:
+        """The nodes of a body that are of some kinds, written one after the other."""
+        return b"".join(map(self._nodes[name].__getitem__, self._which(name, kinds)))
 
     @functools.cached_property
     def _each(self) -> dict[str, list[Kind]]:
         """The kind of each node of each body."""
-        main = protos.Nodes(node_def=self._main).SerializeToString()
-        each = {MAIN: list(map(_kind, _bare(protos.KindsOfFunction, main)))}
-        small = {}
-        for name, function in self.functions.items():
-            raw = function.SerializeToString()
-            if len(raw) > _LARGE * len(function.node_def):
-                each[name] = list(map(_kind, _bare(protos.KindsOfFunction, raw)))
+        each, small = {}, {}
+        for name, data in self._written.items():
+            if len(data) > _LARGE * len(self._nodes[name]):
+                each[name] = list(map(_kind, _bare(protos.KindsOfFunction, data)))
             else:
-                small[name] = raw
-        # Functions that are written one after the other are read as one that has all their nodes.
+                small[name] = data
+        # Bodies that are written one after the other are read as one that has all their nodes.
         kinds = map(_kind, _bare(protos.KindsOfSmallFunction, b"".join(small.values())))
-        each.update((name, list(itertools.islice(kinds, len(self.functions[name].node_def)))) for name in small)
+        each.update((name, list(itertools.islice(kinds, len(self._nodes[name])))) for name in small)
         return each
 
 
@@ -149,16 +180,32 @@ def _bare(message: Any, data: bytes) -> Iterable[bytes]:
     """What stands for the kind of each node."""
     body = message.FromString(data)
     body.DiscardUnknownFields()
-    return protos.Nodes.FromString(body.SerializeToString()).node_def
+    return protos.Nodes.FromString(body.SerializeToString()).node_def[:]
 
 
-def parse(data: bytes) -> list[Bodies]:
-    """The graphs of a saved_model.pb.
+def read(file: BinaryIO) -> list[Bodies]:
+    """The graphs of a saved_model.pb. Of large constants in a main graph, what they hold is passed over.
 
     Raises:
         DecodeError: it is no SavedModel.
+        OSError: it cannot be read.
     """
-    return list(map(Bodies, protos.Outline.FromString(data).meta_graphs))
+    source = wire.File(file)
+    if source.size > _MOST:
+        raise DecodeError(f"it has {source.size} bytes, and no message has more than {_MOST}")
+    places: list[wire.Range] = []
+    outline = protos.Outline.FromString(source.without((0, source.size), {_META_GRAPHS: places}))
+    # Those that lie behind what the walk does not know are kept where they are.
+    kept = [Bodies(each, each.graph_def.library.function) for each in outline.meta_graphs]
+    return [*(_graph(source, place) for place in places), *kept]
+
+
+def _graph(source: wire.File, place: wire.Range) -> Bodies:
+    functions: list[wire.Range] = []
+    taken: wire.Taken = {_GRAPH_DEF: {_NODE: _TENSOR, _LIBRARY: {_FUNCTION: functions}}, _OBJECTS: None}
+    meta_graph = protos.MetaGraph.FromString(source.without(place, taken))
+    # A small library is kept where it is.
+    return Bodies(meta_graph, [*map(source.read, functions), *meta_graph.graph_def.library.function])
 
 
 class _Attr(NamedTuple):
@@ -170,18 +217,13 @@ class _Attr(NamedTuple):
     true: bool
 
 
-class _Memo(dict[bytes, Kind]):
-    """Kinds by the bytes that stand for them. A dictionary, because ``lru_cache`` takes twice the time a node."""
-
-    def __missing__(self, data: bytes) -> Kind:
-        node = protos.SmallKind.FromString(data)
-        if len(self) >= 10_000:
-            self.clear()
-        kind = self[data] = _kind_of(node.op, node.device, tuple(map(_attr, node.attr)))
-        return kind
+def _read_kind(data: bytes) -> Kind:
+    node = protos.SmallKind.FromString(data)
+    return _kind_of(node.op, node.device, tuple(map(_attr, node.attr)))
 
 
-_kind = _Memo().__getitem__
+#: Kinds by the bytes that stand for them.
+_kind = Memo(_read_kind).__getitem__
 
 
 @functools.lru_cache(maxsize=10_000)

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from google.protobuf.message import DecodeError
 
@@ -45,11 +45,12 @@ class Finding:
     message: str
 
 
-def read(folder: Path, parse: Callable[[bytes], _T]) -> tuple[_T | None, list[Finding]]:
+def read(folder: Path, parse: Callable[[BinaryIO], _T]) -> tuple[_T | None, list[Finding]]:
     """What ``parse`` makes of a folder's saved_model.pb, or ``None`` and why there is nothing."""
     path = folder / "saved_model.pb"
     try:
-        return parse(path.read_bytes()), []
+        with path.open("rb", buffering=0) as file:
+            return parse(file), []
     except FileNotFoundError:
         text = " (saved_model.pbtxt, the text form, cannot be checked)" if path.with_suffix(".pbtxt").exists() else ""
         return None, [Finding("error", "no-saved-model", f"{folder}: no saved_model.pb in it{text}")]
@@ -68,7 +69,7 @@ def check(folder: Path, target: str) -> list[Finding]:
         folder: where saved_model.pb lies.
         target: one of :data:`.opsets.RELEASES`.
     """
-    found, faults = read(folder, lambda data: _check(folder, bodies.parse(data), target))
+    found, faults = read(folder, lambda file: _check(folder, bodies.read(file), target))
     return sorted(found or faults, key=lambda finding: LEVELS.index(finding.level))
 
 
@@ -83,7 +84,7 @@ def _check(folder: Path, graphs: list[Bodies], target: str) -> list[Finding]:
         *_xla(serving[0]),
         *_assets(folder, meta_graph),
         *_variables(folder, serving[0]),
-        *_signatures(folder, meta_graph),
+        *_signatures(folder, serving[0]),
         *_warmup(folder, meta_graph),
         *_batching(folder, meta_graph),
         *_placement(serving[0], target),
@@ -167,22 +168,22 @@ def _callable(meta_graph: Any) -> list[tuple[str, Any]]:
     return sorted((name, each) for name, each in meta_graph.signature_def.items() if name != _INIT_OP)
 
 
-def _signatures(folder: Path, meta_graph: Any) -> Iterator[Finding]:
-    signatures = _callable(meta_graph)
+def _signatures(folder: Path, graph: Bodies) -> Iterator[Finding]:
+    signatures = _callable(graph.meta_graph)
     if not signatures:
         yield Finding("error", "signature", "no signature: nothing can be called")
     batched = (folder / batching.FILE).is_file()
-    nodes = {node.name for node in meta_graph.graph_def.node}
+    nodes = set(graph.names(MAIN, graph.kinds(MAIN)))
     for name, signature in signatures:
-        for side in (signature.inputs, signature.outputs):
-            for key, info in sorted(side.items()):
-                # Sparse and composite tensors have other names.
-                if info.name and info.name.partition(":")[0] not in nodes:
-                    yield Finding(
-                        "error", "signature",
-                        f"{name}.{key} is the tensor {info.name!r}, which the graph does not have: calls of it fail",
-                    )  # fmt: skip
-        for output, info in sorted(signature.outputs.items()):
+        inputs, outputs = ([(key, side[key]) for key in sorted(side)] for side in (signature.inputs, signature.outputs))
+        for key, info in (*inputs, *outputs):
+            # Sparse and composite tensors have other names.
+            if info.name and info.name.partition(":")[0] not in nodes:
+                yield Finding(
+                    "error", "signature",
+                    f"{name}.{key} is the tensor {info.name!r}, which the graph does not have: calls of it fail",
+                )  # fmt: skip
+        for output, info in outputs:
             label = f"{name}.{output}"
             shape = [dim.size for dim in info.tensor_shape.dim]
             if not info.tensor_shape.unknown_rank and (not shape or shape[0] >= 0):

@@ -165,7 +165,8 @@ def _write(
 
 def _gate(folder: Path, target: str) -> Bodies:
     """Hold every op of the written graph to the target release; the graph."""
-    graphs = bodies.parse((folder / "saved_model.pb").read_bytes())
+    with (folder / "saved_model.pb").open("rb") as file:
+        graphs = bodies.read(file)
     problems = opgate.check(graphs, target)
     if problems:
         raise TargetError(f"{opgate.explain(problems, target)}\nnothing was published")

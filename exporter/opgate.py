@@ -91,17 +91,15 @@ def check(graphs: Iterable[Bodies], target: str) -> list[OpProblem]:
     for bodies in graphs:
         versions = bodies.meta_graph.graph_def.versions
         problems += _versions(versions, known)
-        run = bodies.reach(bodies.calls(MAIN))
-        names = [MAIN, *(name for name in bodies.functions if name in run)]
         complaints = {
             kind: wrong
-            for kind in set().union(*map(bodies.kinds, names))
+            for kind in set().union(*map(bodies.kinds, bodies.run))
             if kind.op not in bodies.functions and (wrong := _complaints(kind, target, versions.producer))
         }
         if not complaints:
             continue
         found: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
-        for body in names:
+        for body in bodies.run:
             for node, kind in bodies.of_kinds(body, complaints):
                 for attr, reason in complaints[kind]:
                     found.setdefault((kind.op, attr, reason), []).append((node.name, body))

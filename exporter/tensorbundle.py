@@ -14,6 +14,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from .protos import BundleEntry, BundleHeader
+from .wire import varint
 
 __all__ = ["CorruptIndex", "read_index", "shard_name"]
 
@@ -71,9 +72,9 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]
         raise ValueError("a block is too short")
     at, key = 0, b""
     while at < end:
-        shared, at = _varint(block, at)
-        added, at = _varint(block, at)
-        length, at = _varint(block, at)
+        shared, at = varint(block, at)
+        added, at = varint(block, at)
+        length, at = varint(block, at)
         key = key[:shared] + block[at : at + added]
         at += added
         if at + length > end:
@@ -84,22 +85,6 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]
 
 def _handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
     """A block's offset and size, and the position behind them."""
-    offset, at = _varint(data, at)
-    size, at = _varint(data, at)
+    offset, at = varint(data, at)
+    size, at = varint(data, at)
     return (offset, size), at
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = data[at]
-    if value < 0x80:  # as most are
-        return value, at + 1
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise ValueError("a number is too long")

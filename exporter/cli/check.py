@@ -89,7 +89,7 @@ def inspect(path: Path, as_json: bool) -> None:
       rawbert inspect models/minilm
     """
     folder = version_folder(path)
-    saved_model, findings = rules.read(folder, SavedModel.FromString)
+    saved_model, findings = rules.read(folder, lambda file: SavedModel.FromString(file.read()))
     if saved_model is None or not saved_model.meta_graphs:
         raise click.ClickException(_printable(findings[0].message) if findings else f"{folder}: no graph in it")
     state = _describe(folder, saved_model.meta_graphs[0])

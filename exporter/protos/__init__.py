@@ -15,8 +15,8 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 __all__ = [
-    "Attr", "BundleEntry", "BundleHeader", "KindsOfFunction", "KindsOfSmallFunction",
-    "ModelServerConfig", "Names", "Node", "Nodes", "Outline", "PredictionLog", "SavedModel", "SmallKind",
+    "Attr", "BundleEntry", "BundleHeader", "FunctionDef", "KindsOfFunction", "KindsOfSmallFunction",
+    "MetaGraph", "ModelServerConfig", "Names", "Node", "Nodes", "Outline", "PredictionLog", "SavedModel", "SmallKind",
 ]  # fmt: skip
 
 
@@ -37,6 +37,8 @@ def _message(file_name: str, name: str) -> Any:
 SavedModel: Any = _message("saved_model.pb", "tensorflow.SavedModel")
 #: The same file and the functions in it as kinds.proto has them.
 Outline: Any = _message("kinds.pb", "rawbert.kinds.SavedModel")
+MetaGraph: Any = _message("kinds.pb", "rawbert.kinds.MetaGraphDef")
+FunctionDef: Any = _message("kinds.pb", "rawbert.kinds.FunctionDef")
 Nodes: Any = _message("kinds.pb", "rawbert.kinds.Nodes")
 Node: Any = _message("kinds.pb", "rawbert.kinds.Node")
 Names: Any = _message("kinds.pb", "rawbert.kinds.Names")

@@ -108,7 +108,7 @@ num_shards (R	numShards"£
 shard_id (RshardId
 offset (Roffset
 size (Rsizebproto3
-Ì
+ü
 kinds.protorawbert.kindssaved_model.proto"J
 
 SavedModel<
@@ -121,19 +121,13 @@ metaGraphs"ý
 asset_file_def (2.tensorflow.AssetFileDefRassetFileDefY
 SignatureDefEntry
 key (	Rkey.
-value (2.tensorflow.SignatureDefRvalue:8"ž
-GraphDef*
-node (2.rawbert.kinds.NodeDefRnode2
+value (2.tensorflow.SignatureDefRvalue:8"†
+GraphDef
+node (Rnode2
 library (2.rawbert.kinds.FunctionsRlibrary2
-versions (2.tensorflow.VersionDefRversions"…
-NodeDef
-name (	Rname
-op (	Rop
-input (	Rinput
-device (	Rdevice(
-attr (2.rawbert.kinds.EntryRattr"C
-	Functions6
-function (2.rawbert.kinds.FunctionDefRfunction"×
+versions (2.tensorflow.VersionDefRversions"'
+	Functions
+function (Rfunction"×
 FunctionDef6
 	signature (2.rawbert.kinds.SignatureR	signature
 node_def (RnodeDef5
@@ -151,9 +145,8 @@ metaGraphs"ý
 
 output_arg (2.tensorflow.OpDef.ArgDefR	outputArg"
 Attr
-b (Rb"6
-Nodes
-node (Rnode
+b (Rb""
+Nodes
 node_def (RnodeDef"0
 Node
 name (	Rname

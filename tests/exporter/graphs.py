@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tarfile
 from functools import cache
@@ -31,7 +32,7 @@ def load(name: str) -> Any:
 
 def judge(model: Any, release: str) -> list[opgate.OpProblem]:
     """What the gate says of a SavedModel message."""
-    return opgate.check(bodies.parse(model.SerializeToString()), release)
+    return opgate.check(bodies.read(io.BytesIO(model.SerializeToString())), release)
 
 
 def place(name: str, folder: Path) -> Path:

@@ -187,7 +187,7 @@ def _fuzz(folder: Path, count: int) -> int:
         (folder / "saved_model.pb").write_bytes(damaged)
         findings = rules.check(folder, rng.choice(opsets.RELEASES))
         assert all(isinstance(finding.message, str) for finding in findings)
-        read, _ = rules.read(folder, SavedModel.FromString)
+        read, _ = rules.read(folder, lambda file: SavedModel.FromString(file.read()))
         parsed += read is not None
         if read is not None and read.meta_graphs:
             contenthash.content_hash(folder, read.meta_graphs[0])
@@ -239,7 +239,7 @@ def test_the_content_hash_is_that_of_the_content(tiny_bundle: Any, tmp_path: Pat
     from rawbert.exporter import ExportConfig, export
 
     def hashes(folder: Path) -> dict[str, str]:
-        read, _ = rules.read(folder, SavedModel.FromString)
+        read, _ = rules.read(folder, lambda file: SavedModel.FromString(file.read()))
         assert read is not None
         return contenthash.content_hash(folder, read.meta_graphs[0])
 
