@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -15,6 +15,7 @@ from . import kernels, opsets
 from .bodies import MAIN, Bodies, Kind
 from .graph import DEEPEST, Call, Node, call_of, flatten, name_of, ordered, returns_of, value_of
 from .kernels import Placement
+from .memo import Memo
 
 __all__ = ["Places"]
 
@@ -76,16 +77,16 @@ class _Forward:
     """Whether anything that a node on the GPU made may come back to one on the CPU.
 
     What :meth:`Places.between` finds is among that, and most graphs have none: only one that has it is laid open. A
-    function is gone through once for each set of arguments on the GPU. Constants, half of its nodes, are not looked at:
-    what is not known to be on the GPU is not there.
+    function is gone through once for each set of arguments on the GPU, if anything can come back in it; if not, all its
+    results are taken to lie there, as they mostly do. Constants, half of its nodes, are not looked at: what is not
+    known to be on the GPU is not there.
     """
 
     def __init__(self, bodies: Bodies, release: str) -> None:
         self._bodies = bodies
-        names = [MAIN, *bodies.reach(bodies.calls(MAIN))]
         # The kinds of nodes that run on the GPU or on the CPU, and that pass on or call.
         self._device, self._cpu, self._passing = (set[Kind]() for _ in range(3))
-        for kind in set().union(*map(bodies.kinds, names)):
+        for kind in set().union(*map(bodies.kinds, bodies.run)):
             where = _place(kind, release)
             if where is Placement.DEVICE:
                 self._device.add(kind)
@@ -93,25 +94,29 @@ class _Forward:
                 self._cpu.add(kind)
             elif where is None and kind.op not in _HOLDING:
                 self._passing.add(kind)
-        #: Functions with nodes that run on the GPU, or that come to call such.
-        self._on_device = {name for name in names if not self._device.isdisjoint(bodies.kinds(name))}
-        callers: dict[str, list[str]] = {}
-        for name in names:
+        self._callers: dict[str, list[str]] = {}
+        for name in bodies.run:
             for called in bodies.calls(name):
-                callers.setdefault(called, []).append(name)
-        waiting = list(self._on_device)
-        while waiting:
-            new = [each for each in callers.get(waiting.pop(), ()) if each not in self._on_device]
-            self._on_device.update(new)
-            waiting += new
+                self._callers.setdefault(called, []).append(name)
+        #: Functions with nodes that run there, or that come to call such.
+        self._on_device, self._on_cpu = map(self._reaching, (self._device, self._cpu))
         #: A function, and which of its arguments lie on the GPU -> which results do, and whether anything comes back.
-        self._done: dict[tuple[str, tuple[bool, ...]], tuple[list[bool], bool]] = {}
+        self._done: dict[tuple[str, tuple[int, ...]], tuple[list[bool], bool]] = {}
         self._depth = 0
 
     @functools.cached_property
     def comes_back(self) -> bool:
         """Whether it does anywhere in the graph."""
         return self._run(MAIN, set())[1]
+
+    def _reaching(self, kinds: set[Kind]) -> set[str]:
+        reaching = {name for name in self._bodies.run if not kinds.isdisjoint(self._bodies.kinds(name))}
+        waiting = list(reaching)
+        while waiting:
+            new = [each for each in self._callers.get(waiting.pop(), ()) if each not in reaching]
+            reaching.update(new)
+            waiting += new
+        return reaching
 
     def _run(self, body: str, on: set[str]) -> tuple[Callable[[str], bool], bool]:
         """Go through a body.
@@ -124,29 +129,32 @@ class _Forward:
             Whether a reference in it does, and whether anything comes back.
         """
         on.update(self._bodies.names(body, self._device))
-        results: dict[str, list[bool]] = {}  # of calls
+        partly: dict[str, list[bool]] = {}  # calls of which some results lie there
 
         def lies(reference: str) -> bool:
             name = name_of(reference)
-            return name in on or (name in results and value_of(results, reference, False))
+            return name in on or (name in partly and value_of(partly, reference, False))
 
-        def any_lies(names: list[str]) -> bool:
-            return not (on.isdisjoint(names) and results.keys().isdisjoint(names))
+        def each_lies(references: Sequence[str], names: list[str]) -> list[bool]:
+            if partly.keys().isdisjoint(names):
+                return list(map(on.__contains__, names))
+            return list(map(lies, references))
 
         for name, kind, references, names in self._passing_of(body):
-            inputs = list(map(lies, references)) if any_lies(names) else [False] * len(names)
+            inputs = each_lies(references, names)
             call = call_of(kind)
             if call is None:
-                if True in inputs:
-                    on.add(name)
-                continue
-            returned, comes_back = self._call(call, inputs)
-            if comes_back:
-                return lies, True
-            if True in returned:
-                results[name] = returned
-        asked = self._bodies.inputs(body, self._cpu) if on or results else []
-        return lies, any_lies(list(map(name_of, asked))) and any(map(lies, asked))
+                returned = [True in inputs]
+            else:
+                returned, comes_back = self._call(call, inputs)
+                if comes_back:
+                    return lies, True
+            if returned and all(returned):
+                on.add(name)
+            elif True in returned:
+                partly[name] = returned
+        asked = self._bodies.inputs(body, self._cpu) if on or partly else []
+        return lies, True in each_lies(asked, _names_of(asked))
 
     def _passing_of(self, body: str) -> list[tuple[str, Kind, Sequence[str], list[str]]]:
         """Nodes of a body that pass on or call, each after those that it reads.
@@ -157,14 +165,13 @@ class _Forward:
         nodes = self._bodies.of_kinds(body, self._passing)
         steps, waiting = [], {node.name for node, _ in nodes}
         for node, kind in nodes:
-            names = list(map(name_of, node.input))
-            waiting.discard(node.name)
+            name, references = node.name, node.input[:]
+            names = _names_of(references)
+            waiting.discard(name)
             if not waiting.isdisjoint(names):  # rarely: they are written in order
                 by_name = {node.name: (node, kind) for node, kind in nodes}
-                return [
-                    (name, by_name[name][1], read, list(map(name_of, read))) for name, read in ordered(by_name, by_name)
-                ]
-            steps.append((node.name, kind, node.input, names))
+                return [(name, by_name[name][1], read, _names_of(read)) for name, read in ordered(by_name, by_name)]
+            steps.append((name, kind, references, names))
         return steps
 
     def _call(self, call: Call, inputs: list[bool]) -> tuple[list[bool], bool]:
@@ -178,21 +185,47 @@ class _Forward:
         function = self._bodies.functions.get(name)
         if function is None:
             return [], False
-        key = name, tuple(inputs)
+        lying = tuple(itertools.compress(itertools.count(), inputs))
+        key = name, lying
         if key not in self._done:
             wanted = returns_of(function)
-            if True not in inputs and name not in self._on_device:
+            if not lying and name not in self._on_device:
                 self._done[key] = [False] * len(wanted), False
+            elif name not in self._on_cpu:
+                self._done[key] = [True] * len(wanted), False
             elif self._depth == DEEPEST:
                 return [], True  # for flatten to say
             else:
                 self._done[key] = [], True  # where it calls itself: for flatten to say, too
                 self._depth += 1
-                on = set(itertools.compress(self._bodies.arguments(name), inputs)) if True in inputs else set()
-                lies, comes_back = self._run(name, on)
-                self._done[key] = list(map(lies, wanted)), comes_back
+                if not lying and (wrapped := self._wrapped(name)):
+                    self._done[key] = [True] * len(wanted), self._function(wrapped, [])[1]
+                else:
+                    on = set(itertools.compress(self._bodies.arguments(name), inputs)) if lying else set()
+                    lies, comes_back = self._run(name, on)
+                    self._done[key] = list(map(lies, wanted)), comes_back
                 self._depth -= 1
         return self._done[key]
+
+    def _wrapped(self, name: str) -> str | None:
+        """The function that a body calls, if nothing else in it runs anywhere, as in those of signatures."""
+        kinds = self._bodies.kinds(name)
+        if not (kinds.isdisjoint(self._device) and kinds.isdisjoint(self._cpu)):
+            return None
+        running = self._on_device | self._on_cpu
+        calls = {kind: call for kind in kinds if (call := call_of(kind)) and not running.isdisjoint(call.functions)}
+        if len(self._bodies.of_kinds(name, calls)) != 1:
+            return None
+        (call,) = calls.values()
+        return None if call.branches else call.functions[0]
+
+
+#: The same references are read again and again, above all where calls pass on all weights.
+_name = Memo(name_of).__getitem__
+
+
+def _names_of(references: Iterable[str]) -> list[str]:
+    return list(map(_name, references))
 
 
 @functools.lru_cache(maxsize=10_000)
