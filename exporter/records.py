@@ -7,7 +7,6 @@ it would take longer than all else here.
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from pathlib import Path
 
@@ -65,7 +64,6 @@ def _table() -> list[int]:
 _TABLE = _table()
 
 
-@functools.lru_cache(maxsize=1000)  # records are of few lengths
 def _masked_crc(data: bytes) -> int:
     value = 0xFFFFFFFF
     for byte in data:
