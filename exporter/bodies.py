@@ -22,8 +22,9 @@ __all__ = ["COMPILE", "MAIN", "Bodies", "Kind", "read"]
 
 #: Name of the main graph.
 MAIN = ""
-#: From this size on, in bytes a node, what the attributes of a function hold is left out before it is compared.
-_LARGE = 900
+#: What the attributes of a body hold is left out before it is compared where it has so many bytes more than so many for
+#: each node.
+_LARGE, _NODE_SIZE = 60_000, 400
 #: Numbers of fields: of a SavedModel, a MetaGraphDef, a GraphDef, and a FunctionDefLibrary.
 _META_GRAPHS = 2
 _GRAPH_DEF, _OBJECTS = 2, 7
@@ -166,7 +167,7 @@ class Bodies:
         """The kind of each node of each body."""
         each, small = {}, {}
         for name, data in self._written.items():
-            if len(data) > _LARGE * len(self._nodes[name]):
+            if len(data) > _LARGE + _NODE_SIZE * len(self._nodes[name]):
                 each[name] = list(map(_kind, _bare(protos.KindsOfFunction, data)))
             else:
                 small[name] = data

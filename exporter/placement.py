@@ -136,7 +136,7 @@ class _Forward:
             return name in on or (name in partly and value_of(partly, reference, False))
 
         def each_lies(references: Sequence[str], names: list[str]) -> list[bool]:
-            if partly.keys().isdisjoint(names):
+            if not partly or partly.keys().isdisjoint(names):
                 return list(map(on.__contains__, names))
             return list(map(lies, references))
 
