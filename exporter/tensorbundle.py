@@ -13,8 +13,8 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from ..serving import varint
 from .protos import BundleEntry, BundleHeader
-from .wire import varint
 
 __all__ = ["CorruptIndex", "read_index", "shard_name"]
 
@@ -72,9 +72,9 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]
         raise ValueError("a block is too short")
     at, key = 0, b""
     while at < end:
-        shared, at = varint(block, at)
-        added, at = varint(block, at)
-        length, at = varint(block, at)
+        shared, at = varint.decode(block, at)
+        added, at = varint.decode(block, at)
+        length, at = varint.decode(block, at)
         key = key[:shared] + block[at : at + added]
         at += added
         if at + length > end:
@@ -85,6 +85,6 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]
 
 def _handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
     """A block's offset and size, and the position behind them."""
-    offset, at = varint(data, at)
-    size, at = varint(data, at)
+    offset, at = varint.decode(data, at)
+    size, at = varint.decode(data, at)
     return (offset, size), at

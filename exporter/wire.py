@@ -11,7 +11,9 @@ import io
 from collections.abc import Mapping
 from typing import BinaryIO, Union
 
-__all__ = ["File", "Range", "Taken", "varint"]
+from ..serving import varint
+
+__all__ = ["File", "Range", "Taken"]
 
 #: Where something lies: its first byte, and the first behind it.
 Range = tuple[int, int]
@@ -59,10 +61,10 @@ class File:
                 if at > last:
                     window, first, last = self._look(at)
                 start = at
-                tag, behind = varint(window, at - first)
+                tag, behind = varint.decode(window, at - first)
                 kind = tag & 7
                 if kind == _LEN:
-                    size, behind = varint(window, behind)
+                    size, behind = varint.decode(window, behind)
                     body = first + behind
                     at = body + size
                     if at > end:
@@ -79,9 +81,9 @@ class File:
                     kept = at
                     if isinstance(inner, Mapping):
                         smaller = self.without((body, at), inner)
-                        pieces += [_varint(tag), _varint(len(smaller)), smaller]
+                        pieces += [varint.encode(tag), varint.encode(len(smaller)), smaller]
                 elif kind == _VARINT:
-                    at = first + varint(window, behind)[1]
+                    at = first + varint.decode(window, behind)[1]
                 elif kind in (_I64, _I32):
                     at = first + behind + (8 if kind == _I64 else 4)
                 else:
@@ -95,34 +97,3 @@ class File:
         if not self._first <= at <= self._first + len(self._window) - _HEAD:
             self._window, self._first = self.read((at, at + _WINDOW)), at
         return self._window, self._first, self._first + len(self._window) - _HEAD
-
-
-def varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number that is written at a position, and the position behind it.
-
-    Raises:
-        IndexError: the data ends in it.
-        ValueError: it has more than 64 bits.
-    """
-    value = data[at]
-    if value < 0x80:  # as most are
-        return value, at + 1
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise ValueError("a number is too long")
-
-
-def _varint(value: int) -> bytes:
-    written = bytearray()
-    while value > 0x7F:
-        written.append(value & 0x7F | 0x80)
-        value >>= 7
-    written.append(value)
-    return bytes(written)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from google.protobuf.message import DecodeError as ProtobufError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from . import varint
 from .errors import DecodeError
 from .protos import FastPredictResponse, ModelSpec, PredictResponse, TensorProto
 
@@ -260,16 +261,10 @@ def _split_strings(content: bytes, count: int, name: str) -> list[bytes]:
     """Strings as ``--enable_serialization_as_tensor_content`` writes them: all lengths as varints, then all bytes."""
     lengths, at = [], 0
     for _ in range(count):
-        length = shift = 0
-        while True:
-            if at >= len(content) or shift > 63:
-                raise DecodeError(f"the tensor {name!r} ends within the lengths of its strings")
-            byte = content[at]
-            at += 1
-            length |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
+        try:
+            length, at = varint.decode(content, at)
+        except (IndexError, ValueError):
+            raise DecodeError(f"the tensor {name!r} ends within the lengths of its strings") from None
         lengths.append(length)
     if at + sum(lengths) != len(content):
         raise DecodeError(f"the tensor {name!r} has {len(content) - at} bytes of strings, not {sum(lengths)}")

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
+from .. import varint
 from ..codec import decode_tensor
 from ..errors import DecodeError
 
@@ -94,7 +95,8 @@ def encode_into(tensor: Any, value: Any, as_content: bool = False) -> None:
     if field in _FIXED_WIDTH:
         # Parsing a packed field is one memory copy; extend() would make a Python float of every value.
         data = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
-        tensor.MergeFromString(_varint(_FIXED_WIDTH[field] << 3 | _LENGTH_DELIMITED) + _varint(len(data)) + data)
+        tag = varint.encode(_FIXED_WIDTH[field] << 3 | _LENGTH_DELIMITED)
+        tensor.MergeFromString(tag + varint.encode(len(data)) + data)
         return
     if field == "half_val":
         array = array.view(np.uint16)  # the bit pattern
@@ -105,7 +107,7 @@ def _content(array: Array) -> bytes:
     """Raw little-endian values; strings as all their lengths in varints, then all their bytes."""
     if array.dtype == object:
         items = array.ravel().tolist()
-        return b"".join([*(_varint(len(item)) for item in items), *items])
+        return b"".join([*(varint.encode(len(item)) for item in items), *items])
     if array.dtype == _BFLOAT16:
         array = array.view(np.uint16)
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
@@ -120,12 +122,3 @@ def type_name(number: int) -> str:
 
 #: Where it is not the enum's own name in lower case.
 _NAMES: dict[int, str] = {types_pb2.DT_INVALID: "INVALID"}
-
-
-def _varint(value: int) -> bytes:
-    data = bytearray()
-    while value > 0x7F:
-        data.append(value & 0x7F | 0x80)
-        value >>= 7
-    data.append(value)
-    return bytes(data)

@@ -105,7 +105,7 @@ NESTED = {
         [("PartitionedCall", "branch")],
         [("back", "n2")],
     ),
-    "behind two functions that wrap each other": (
+    "behind a function that wraps one that wraps": (
         {"back": [RELU, NTH, RELU], "inner": [("PartitionedCall", "back")], "outer": [("PartitionedCall", "inner")]},
         [("PartitionedCall", "outer")],
         [("back", "n2")],
