@@ -70,7 +70,8 @@ def main() -> None:
 
     import numpy as np
     import tensorflow as tf
-    from rawbert.exporter import savedmodel, sources
+    from rawbert.exporter import sources
+    from rawbert.exporter.graph import savedmodel
     from tokenizers import Tokenizer
 
     checkpoint = sources.load(arguments.folder)

@@ -6,8 +6,6 @@
 Importing this loads no TensorFlow; :func:`export` does. It needs the ``export`` extra.
 """
 
-from .bundle import Bundle
-from .config import ExportConfig
 from .errors import (
     ConfigError,
     CorruptSource,
@@ -24,6 +22,8 @@ from .errors import (
     VocabularyError,
 )
 from .export import export
+from .publish.bundle import Bundle
+from .recipe import ExportConfig
 
 __all__ = [
     "Bundle",

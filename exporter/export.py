@@ -9,28 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from ..serving import malloc
-from . import (
-    batching,
-    bodies,
-    bundle,
-    manage,
-    manifest,
-    modelcard,
-    modelconfig,
-    opgate,
-    placement,
-    record,
-    sources,
-    verify,
-    warmup,
-)  # fmt: skip
-from .bodies import Bodies
-from .bundle import Bundle, Staging, Tensor
-from .config import SHORTEST_SEQUENCE, ExportConfig
-from .contenthash import content_hash
+from . import sources  # fmt: skip
 from .errors import ConfigError, TargetError
+from .proof import answers, verify
 from .protos import SavedModel
+from .publish import batching_params, bundle, manage, manifest, model_card, models_config, warmup
+from .publish.bundle import Bundle, Staging, Tensor
+from .recipe import SHORTEST_SEQUENCE, ExportConfig
 from .sources.checkpoint import Checkpoint, PoolingRecipe
+from .targets import bodies, op_gate, placement
+from .targets.bodies import Bodies
+from .targets.content_hash import content_hash
 
 __all__ = ["export"]
 
@@ -56,9 +45,9 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
     """
     began = time.monotonic()
     say = progress or (lambda line: None)
-    models_config = config.base_path.parent / modelconfig.FILE
+    listing = config.base_path.parent / models_config.FILE
     if config.models_config:
-        manage.check(models_config, config.base_path, config.model_name)
+        manage.check(listing, config.base_path, config.model_name)
     with (
         Staging(config.base_path, config.version, config.force) as staging,
         sources.fetched(config.encoder, config.revision, say) as location,
@@ -69,7 +58,7 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         pooling = _pooling(config, checkpoint)
 
         say("loading TensorFlow")
-        from . import signatures
+        from .graph import signatures
 
         names = signatures.choose(checkpoint, pooling, config.signatures)
         pooling = pooling if "embed" in names else None
@@ -96,12 +85,12 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
                 tolerance=config.allowed[0],
                 min_cosine=config.allowed[1],
                 tokenization=config.tokenization,
-                record=str(staging.folder / record.FILE),
+                record=str(staging.folder / answers.FILE),
             )
         )
 
         say("publishing")
-        params = batching.choose(length, (tensor.shape for outputs in described.values() for tensor in outputs))
+        params = batching_params.choose(length, (tensor.shape for outputs in described.values() for tensor in outputs))
         params.write(staging.folder)
         records = warmup.write(staging.folder, config.model_name, length, params.max_execution_batch_size)
         written = manifest.make(
@@ -121,12 +110,10 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         saved_model = SavedModel.FromString((staging.folder / "saved_model.pb").read_bytes())
         written["content_hash"] = content_hash(staging.folder, saved_model.meta_graphs[0])
         manifest.write(staging.folder, written)
-        modelcard.write(staging.folder, written, location.folder)
+        model_card.write(staging.folder, written, location.folder)
         size = bundle.size_of(staging.folder)
         if config.models_config:
-            path, version = manage.publish(
-                staging, models_config, config.base_path, config.model_name, config.served_from
-            )
+            path, version = manage.publish(staging, listing, config.base_path, config.model_name, config.served_from)
         else:
             path, version = staging.publish()
     return Bundle(
@@ -151,7 +138,7 @@ def _write(
     say: Progress,
 ) -> tuple[str, dict[str, tuple[Tensor, ...]]]:
     """Build the SavedModel and write it: which encoder it has, and the outputs of each signature."""
-    from . import savedmodel
+    from .graph import savedmodel
 
     say("building the graph")
     impl, encoder = savedmodel.choose_encoder(
@@ -167,9 +154,9 @@ def _gate(folder: Path, target: str) -> Bodies:
     """Hold every op of the written graph to the target release; the graph."""
     with (folder / "saved_model.pb").open("rb") as file:
         graphs = bodies.read(file)
-    problems = opgate.check(graphs, target)
+    problems = op_gate.check(graphs, target)
     if problems:
-        raise TargetError(f"{opgate.explain(problems, target)}\nnothing was published")
+        raise TargetError(f"{op_gate.explain(problems, target)}\nnothing was published")
     return graphs[0]
 
 

@@ -8,10 +8,20 @@
 The embedded server is :mod:`rawbert.serving.server`; it needs the ``server`` extra.
 """
 
-from .aio import AsyncClient
-from .base import CallRecord
-from .client import Client
-from .config import TLS, ChannelConfig, RetryPolicy
+from .client.aio import AsyncClient
+from .client.base import CallRecord
+from .client.client import Client
+from .client.results import (
+    ModelMetadata,
+    Prediction,
+    SignatureInfo,
+    TensorSpec,
+    Tokens,
+    TokenSequence,
+    Vectors,
+    VersionStatus,
+)
+from .client.settings import TLS, ChannelConfig, RetryPolicy
 from .errors import (
     CallCancelled,
     DeadlineExceeded,
@@ -26,16 +36,6 @@ from .errors import (
     ServingError,
     SignatureNotFound,
     Unauthenticated,
-)
-from .results import (
-    ModelMetadata,
-    Prediction,
-    SignatureInfo,
-    TensorSpec,
-    Tokens,
-    TokenSequence,
-    Vectors,
-    VersionStatus,
 )
 
 __all__ = [

@@ -156,7 +156,7 @@ def healthy(compose: Any, config: Path, port: int) -> subprocess.CompletedProces
 
 
 def test_healthy_means_that_every_model_answers(compose: Any, tmp_path: Path) -> None:
-    from rawbert.exporter.modelconfig import ModelConfig
+    from rawbert.exporter.publish.models_config import ModelConfig
 
     written = ModelConfig(tmp_path / "models.config", "")
     for name in ("minilm", "pairs", "größer/als: alle?", "2 in 1", "#1"):

@@ -17,13 +17,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .. import check as rules
-from .. import manifest as manifests
-from ..bundle import size_of, version_folder
-from ..contenthash import content_hash
-from ..opsets import NEWEST, RELEASES
 from ..protos import SavedModel
-from ..tensorbundle import CorruptIndex
+from ..publish import manifest as manifests
+from ..publish.bundle import size_of, version_folder
+from ..targets import check as rules
+from ..targets.content_hash import content_hash
+from ..targets.opsets import NEWEST, RELEASES
+from ..targets.tensor_bundle import CorruptIndex
 
 __all__ = ["check", "inspect"]
 

@@ -14,8 +14,8 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from ..config import TOKENIZERS, TRUNCATION_SIDES, TRUNCATION_STRATEGIES
 from ..errors import ConfigError, ExportError
+from ..recipe import TOKENIZERS, TRUNCATION_SIDES, TRUNCATION_STRATEGIES
 
 __all__ = ["fail", "failing", "prepare", "tokenizer_options"]
 

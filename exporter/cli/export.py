@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .. import manage, modelconfig
-from ..bundle import Bundle, versions
-from ..config import ENCODER_IMPLS, POOLING_MODES, PRECISIONS, SIGNATURES, ExportConfig
-from ..modelconfig import Entry
-from ..opsets import NEWEST, RELEASES
+from ..publish import manage, models_config
+from ..publish.bundle import Bundle, versions
+from ..publish.models_config import Entry
+from ..recipe import ENCODER_IMPLS, POOLING_MODES, PRECISIONS, SIGNATURES, ExportConfig
+from ..targets.opsets import NEWEST, RELEASES
 from .common import failing, prepare, tokenizer_options
 
 __all__ = ["export"]
@@ -95,7 +95,7 @@ def _split(context: click.Context, parameter: click.Parameter, values: tuple[str
     help="Add the model to models.config beside FOLDER, where it is not there yet.",
 )  # fmt: skip
 @click.option(
-    "--served-from", default=modelconfig.SERVED_FROM, show_default=True, metavar="PATH",
+    "--served-from", default=models_config.SERVED_FROM, show_default=True, metavar="PATH",
     help="The folder above FOLDER as the server sees it, for models.config.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON instead of a table.")
@@ -121,8 +121,8 @@ def export(encoder: str, output: Path, as_json: bool, **settings: Any) -> None:
         config = ExportConfig(encoder=encoder, output=output, **settings)
         bundle = _run(config, console)
     with failing(console, f"; version {bundle.version} is published: {bundle.path}"):
-        listing = bundle.base_path.with_name(modelconfig.FILE)
-        entry = modelconfig.read(listing).find(bundle.name) if config.models_config else None
+        listing = bundle.base_path.with_name(models_config.FILE)
+        entry = models_config.read(listing).find(bundle.name) if config.models_config else None
         if as_json:
             click.echo(json.dumps(_as_dict(bundle, listing, entry), indent=2))
         else:
@@ -199,7 +199,7 @@ def _serving(bundle: Bundle, listing: Path, entry: Entry | None) -> list[str]:
             f"promote   rawbert promote {base_path} {bundle.version} --label {next(iter(entry.labels))}",
         ]
     lines.append(f"serve     rawbert serve {models} --port 8500")
-    if entry.base_path == f"{modelconfig.SERVED_FROM}/{bundle.base_path.name}":
+    if entry.base_path == f"{models_config.SERVED_FROM}/{bundle.base_path.name}":
         lines.append(f"          RAWBERT_MODELS={models} docker compose up    (with rawbert's docker-compose.yml)")
     return [*lines, *(f"warning   {line}" for line in manage.warnings(listing))]
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..config import SHORTEST_SEQUENCE, TokenizerOptions
 from ..errors import ConfigError
+from ..recipe import SHORTEST_SEQUENCE, TokenizerOptions
 from .common import failing, prepare, tokenizer_options
 
 __all__ = ["tokenize"]
@@ -75,7 +75,7 @@ def _run(
 
     import tensorflow as tf
 
-    from ..tokenizer import Tokenizer
+    from ..tokenizers import Tokenizer
 
     rules = checkpoint.tokenizer
     encoding = Tokenizer(rules, length, options)(*(tf.constant([each]) for each in texts))

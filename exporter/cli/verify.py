@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .. import manifest, reverify
-from ..bundle import version_folder
 from ..errors import ConfigError
-from ..verify import Job, Report
+from ..proof import reverify
+from ..proof.verify import Job, Report
+from ..publish import manifest
+from ..publish.bundle import version_folder
 from .common import failing, prepare
 
 __all__ = ["verify"]

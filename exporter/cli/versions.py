@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .. import manage, modelconfig
+from ..publish import manage, models_config
 from .common import failing, prepare
 
 __all__ = ["promote", "prune", "rollback", "versions"]
@@ -63,7 +63,7 @@ def versions(model: str | None, models: Path, as_json: bool) -> None:
 @_label
 @_models
 @click.option(
-    "--served-from", default=modelconfig.SERVED_FROM, show_default=True, metavar="PATH",
+    "--served-from", default=models_config.SERVED_FROM, show_default=True, metavar="PATH",
     help="The folder of the models as the server sees it, for a model that models.config lacks.",
 )  # fmt: skip
 @_json

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import CorruptSource
-from . import configs, tokenizer_rules, vocabulary
+from ..families import configs
+from ..families.names import OBJECT_BASED, naming_of
+from ..tokenizers.wordpiece import read_rules, vocabulary
 from .checkpoint import Checkpoint, describe_file
 from .files import tf_checkpoint
 from .jsonfile import read_object
-from .names import OBJECT_BASED, naming_of
 from .stored import bind, has
 
 __all__ = ["is_folder", "read"]
@@ -55,7 +56,7 @@ def read(folder: Path) -> Checkpoint:
             f"vocab.txt has {found} with capitals, so texts {done} lower-cased (do_lower_case in a "
             "tokenizer_config.json can say otherwise)",
         )
-    rules = tokenizer_rules.fit(tokenizer_rules.read_vocab_file(vocab, lowercase=lowercase), config.vocab_size, vocab)
+    rules = read_rules.fit(read_rules.read_vocab_file(vocab, lowercase=lowercase), config.vocab_size, vocab)
     paths = [folder / _CONFIG, *tf_checkpoint.files_of(prefix), vocab, settings]
     return Checkpoint(
         kind="tf-models" if object_based else "google",

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import CorruptSource, ExportError, UnsupportedModel, first_line
-from . import tokenizer_rules, vocabulary
+from ..families.names import TF_MODELS
+from ..tokenizers.wordpiece import read_rules, vocabulary
 from .checkpoint import BertConfig, Checkpoint, canonical_shapes, describe_file
 from .files import tf_checkpoint
-from .names import TF_MODELS
 from .stored import StoredTensor, bind
 
 __all__ = ["TextLayer", "is_folder", "load_layer", "read"]
@@ -159,13 +159,13 @@ def read(folder: Path) -> Checkpoint:
     lowercase = bool(np.asarray(getattr(encoder, "do_lower_case", True)))
     if vocab_path.is_file():
         vocabulary.require_unique_lines(vocab_path)
-    rules = tokenizer_rules.read_vocab_file(vocab_path, lowercase=lowercase)
+    rules = read_rules.read_vocab_file(vocab_path, lowercase=lowercase)
     layer.find_form(rules.cls_id, folder)
 
     variables, _ = tf_checkpoint.read(folder / "variables" / "variables")
     rows = _rows(variables, "embeddings/word")
     if rows is not None:
-        rules = tokenizer_rules.fit(rules, rows, vocab_path)
+        rules = read_rules.fit(rules, rows, vocab_path)
     max_positions = _rows(variables, "embeddings/position")
     config, weights = _understand(variables, folder)
     notes = (

@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import CorruptSource
-from . import configs, files, tokenizer_rules, vocabulary
+from ..families import configs
+from ..families.names import naming_of
+from ..tokenizers.wordpiece import read_rules, vocabulary
+from . import files
 from .checkpoint import Checkpoint, Dense, PoolingRecipe, SourceFile, describe_file
-from .names import naming_of
 from .sentence_transformers import read_recipe
 from .stored import bind, has
 
@@ -46,8 +48,8 @@ def read(folder: Path) -> Checkpoint:
     weights = bind(stored.tensors, config, naming, stored.where, config_path)
 
     words = vocabulary.require_sound(root)
-    rules, length = tokenizer_rules.read_folder(root)
-    rules = tokenizer_rules.fit(rules, config.vocab_size, words)
+    rules, length = read_rules.read_folder(root)
+    rules = read_rules.fit(rules, config.vocab_size, words)
     notes: list[str] = []
     if recipe:
         _check_widths(recipe.pooling, config.hidden_size, folder)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..config import POOLING_MODES
 from ..errors import CorruptSource, UnsupportedModel
+from ..recipe import POOLING_MODES
 from . import files
 from .checkpoint import Dense, PoolingRecipe
 from .jsonfile import read_json, read_object

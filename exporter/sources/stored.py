@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import CorruptSource, UnsupportedModel
+from ..families.names import Naming
 from .checkpoint import BertConfig, canonical_shapes
-from .names import Naming
 
 __all__ = ["StoredTensor", "Weights", "bind", "has", "require_finite"]
 

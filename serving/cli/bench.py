@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from ..client import DEFAULT_TIMEOUT, Client
+from ..client.client import DEFAULT_TIMEOUT, Client
 from ..errors import ServingError
 from .chart import svg
 from .connection import tls_of, tls_options

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ..config import TLS
+from ..client.settings import TLS
 
 __all__ = ["tls_of", "tls_options"]
 

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ..client import DEFAULT_TIMEOUT, Client
+from ..client.client import DEFAULT_TIMEOUT, Client
 from ..errors import ServingError
 from .connection import tls_of, tls_options
 from .files import INPUTS, ROWS, BadFile, Row, Source

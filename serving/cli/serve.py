@@ -82,7 +82,7 @@ def serve(context: click.Context, /, models: Path | None, log_format: str, versi
     try:
         # Here and not above: --help shall not wait for it.
         from ..server import memory
-        from ..server.config import ServerOptions
+        from ..server.options import ServerOptions
         from ..server.start import Plan, StartError, joined
     except ModuleNotFoundError as error:
         raise click.ClickException(str(error)) from error

@@ -14,12 +14,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from .admission import ANYBODY, Admission, CallThreads
-from .config import ModelSettings, ServerOptions, parse_models
 from .failure import Failure
+from .grpc.service import ModelService, PredictionService, predict
 from .lifecycle import Manager
 from .model import Model
+from .options import ModelSettings, ServerOptions, parse_models
 from .registry import BasePathError, Registry, Servable, newest_version
-from .service import ModelService, PredictionService, predict
 from .start import Plan, StartError, joined, one_line
 
 __all__ = ["EmbeddedServer"]
@@ -59,7 +59,7 @@ class EmbeddedServer:
         base_path: folder that holds one folder a version; may be left out with ``model_config_file``.
         port: gRPC port; 0 takes a free one.
         host: address to listen on; ``0.0.0.0`` for all.
-        flags: further fields of :class:`~rawbert.serving.server.config.ServerOptions`.
+        flags: further fields of :class:`~rawbert.serving.server.options.ServerOptions`.
 
     Raises:
         StartError: nothing can be served from there, or the port is taken.

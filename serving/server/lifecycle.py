@@ -16,9 +16,9 @@ from pathlib import Path
 import grpc
 
 from .. import malloc
-from .config import ModelSettings
 from .failure import Failure
 from .model import Model
+from .options import ModelSettings
 from .registry import BasePathError, Registry, Servable, State, find_versions
 
 __all__ = ["Manager"]

@@ -14,9 +14,9 @@ import grpc
 from .. import malloc
 from . import memory
 from .admission import Backlog, Caller, Turns, late
-from .batching import Array, Batcher, Task
-from .config import BATCHING_FILE, Batching, ServerOptions, parse_batching
+from .batcher import Array, Batcher, Task
 from .failure import Failure
+from .options import BATCHING_FILE, Batching, ServerOptions, parse_batching
 from .runtime import SavedModel
 
 __all__ = ["Model"]

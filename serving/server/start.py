@@ -10,8 +10,8 @@ from typing import Any
 
 import grpc
 
-from .config import Batching, ModelSettings, ServerOptions, parse_batching, parse_models
 from .failure import Failure
+from .options import Batching, ModelSettings, ServerOptions, parse_batching, parse_models
 from .registry import BasePathError, find_versions, newest_version
 
 __all__ = ["Plan", "StartError", "joined", "one_line"]

@@ -19,7 +19,8 @@ def _wrap(target: Any, name: str, change: Callable[[Any], Any]) -> Callable[[pyt
 def faults() -> dict[str, Callable[[pytest.MonkeyPatch], None]]:
     """Fault -> what brings it about."""
     import grpc
-    from rawbert.serving.server import batching, failure, lifecycle, registry, service, tensors
+    from rawbert.serving.server import batcher, failure, lifecycle, registry
+    from rawbert.serving.server.grpc import service, tensors
 
     def wrong_code(original: Any) -> Any:
         return lambda message: failure.Failure(grpc.StatusCode.UNKNOWN, message)
@@ -50,7 +51,7 @@ def faults() -> dict[str, Callable[[pytest.MonkeyPatch], None]]:
             "_metadata",
             lambda f: lambda self, r: (r.model_spec.ClearField("version"), f(self, r))[1],
         ),
-        "never batched": _wrap(batching.Batcher, "run", lambda f: lambda self, s, t: self._run(s, t.inputs, t.outputs)),
+        "never batched": _wrap(batcher.Batcher, "run", lambda f: lambda self, s, t: self._run(s, t.inputs, t.outputs)),
         "new versions unseen": _wrap(
             lifecycle.Manager, "_look", lambda f: lambda self, m, g: f(self, m, g) if self._done < g else None
         ),

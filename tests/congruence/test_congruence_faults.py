@@ -91,7 +91,7 @@ def test_a_server_that_sees_no_new_versions_is_noticed(
 
 
 def test_the_models_are_such_as_tensorflow_serving_can_run(paths: Path) -> None:
-    from rawbert.exporter.check import check
+    from rawbert.exporter.targets.check import check
 
     folders = sorted(path.parent for path in paths.glob("*/*/saved_model.pb"))
     assert len(folders) == 6

@@ -21,7 +21,7 @@ def checkpoint(data: Path):
 @pytest.fixture(scope="session", autouse=True)
 def _tables_are_made_once():
     """A code point table depends on four settings alone, and takes seconds."""
-    from rawbert.exporter.tokenizer import codepoints
+    from rawbert.exporter.tokenizers.wordpiece import codepoints
 
     made: dict[tuple, Any] = {}
     build = codepoints.build
@@ -44,7 +44,7 @@ def _tables_are_made_once():
 @pytest.fixture(scope="session")
 def tokenizer_of() -> Callable[..., Any]:
     """(rules, max_seq_length) -> the graph's tokenizer, one for all that share the rules."""
-    from rawbert.exporter.tokenizer import Tokenizer
+    from rawbert.exporter.tokenizers import Tokenizer
 
     return cache(Tokenizer)
 

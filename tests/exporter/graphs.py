@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rawbert.exporter import bodies, opgate
 from rawbert.exporter.protos import SavedModel
+from rawbert.exporter.targets import bodies, op_gate
 
 ARCHIVE = Path(__file__).parents[1] / "data" / "op_graphs.tar.xz"
 
@@ -30,9 +30,9 @@ def load(name: str) -> Any:
     return SavedModel.FromString(archive()[f"{name}.pb"])
 
 
-def judge(model: Any, release: str) -> list[opgate.OpProblem]:
+def judge(model: Any, release: str) -> list[op_gate.OpProblem]:
     """What the gate says of a SavedModel message."""
-    return opgate.check(bodies.read(io.BytesIO(model.SerializeToString())), release)
+    return op_gate.check(bodies.read(io.BytesIO(model.SerializeToString())), release)
 
 
 def place(name: str, folder: Path) -> Path:

@@ -14,10 +14,10 @@ from typing import Any
 
 import graphs
 import pytest
-from rawbert.exporter import check as rules
-from rawbert.exporter import contenthash, opsets
-from rawbert.exporter.bundle import version_folder
 from rawbert.exporter.protos import SavedModel
+from rawbert.exporter.publish.bundle import version_folder
+from rawbert.exporter.targets import check as rules
+from rawbert.exporter.targets import content_hash, opsets
 
 RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
 
@@ -190,7 +190,7 @@ def _fuzz(folder: Path, count: int) -> int:
         read, _ = rules.read(folder, lambda file: SavedModel.FromString(file.read()))
         parsed += read is not None
         if read is not None and read.meta_graphs:
-            contenthash.content_hash(folder, read.meta_graphs[0])
+            content_hash.content_hash(folder, read.meta_graphs[0])
     return parsed
 
 
@@ -218,7 +218,7 @@ def assert_same(one: Path, two: Path) -> None:
     import numpy as np
     import tensorflow as tf
     import tensorflow_text  # noqa: F401
-    from rawbert.exporter.samples import TEXTS
+    from rawbert.exporter.proof.samples import TEXTS
 
     readers = [tf.train.load_checkpoint(str(folder / "variables" / "variables")) for folder in (one, two)]
     names = [set(reader.get_variable_to_shape_map()) - {"_CHECKPOINTABLE_OBJECT_GRAPH"} for reader in readers]
@@ -241,7 +241,7 @@ def test_the_content_hash_is_that_of_the_content(tiny_bundle: Any, tmp_path: Pat
     def hashes(folder: Path) -> dict[str, str]:
         read, _ = rules.read(folder, lambda file: SavedModel.FromString(file.read()))
         assert read is not None
-        return contenthash.content_hash(folder, read.meta_graphs[0])
+        return content_hash.content_hash(folder, read.meta_graphs[0])
 
     source = Path(__file__).parents[1] / "data" / "tiny_bert"
     config = ExportConfig(encoder=source, output=tmp_path / "one", signatures=("tokenize", "pooled"))

@@ -4,8 +4,8 @@ import dataclasses
 import unicodedata
 
 import pytest
-from rawbert.exporter.tokenizer import codepoints
-from rawbert.exporter.tokenizer.codepoints import ISOLATED, MANY, PAGE, SHIFT, SPACE, WORD
+from rawbert.exporter.tokenizers.wordpiece import codepoints
+from rawbert.exporter.tokenizers.wordpiece.codepoints import ISOLATED, MANY, PAGE, SHIFT, SPACE, WORD
 
 
 @pytest.fixture(scope="module")

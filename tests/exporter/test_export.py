@@ -119,7 +119,7 @@ def test_signatures_are_chosen_and_versions_counted(data: Path, tmp_path: Path) 
 
 
 def test_the_next_version_is_counted_from_the_largest(tmp_path: Path) -> None:
-    from rawbert.exporter.bundle import Staging
+    from rawbert.exporter.publish.bundle import Staging
 
     (tmp_path / "m" / "5").mkdir(parents=True)
     (tmp_path / "m" / "1").mkdir()
@@ -130,7 +130,7 @@ def test_the_next_version_is_counted_from_the_largest(tmp_path: Path) -> None:
 def test_an_export_that_verification_refuses_publishes_nothing(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rawbert.exporter import savedmodel
+    from rawbert.exporter.targets.graph import savedmodel
 
     build = savedmodel.choose_encoder
 
@@ -233,7 +233,7 @@ def test_a_full_disk(data: Path, tmp_path: Path, size: str) -> None:
 
 @pytest.mark.slow
 def test_what_xla_compiles_is_verified_and_said(data: Path, tmp_path: Path) -> None:
-    from rawbert.exporter.check import check
+    from rawbert.exporter.targets.check import check
 
     bundle = export(ExportConfig(data / "tiny_bert", tmp_path / "m", signatures=("pooled",), xla=True))
     assert bundle.manifest["xla"] is True

@@ -14,7 +14,7 @@ from folders import DATA
 from formats import relative, unpack
 from hubs import Hubs, serve
 from rawbert.exporter import ExportConfig, export
-from rawbert.exporter.reference import BertReference
+from rawbert.exporter.proof.reference import BertReference
 
 
 @pytest.fixture(scope="module")

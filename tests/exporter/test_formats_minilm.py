@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rawbert.exporter import ExportConfig, export
-from rawbert.exporter.samples import TEXTS
+from rawbert.exporter.proof.samples import TEXTS
 
 FORMATS = ("bin", "bin-legacy", "bin-shards", "safetensors-shards", "h5", "google", "tf-models", "hub-v1", "hub-v3")
 

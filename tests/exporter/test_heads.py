@@ -15,7 +15,7 @@ HEADS = sorted(path.name for path in (DATA / "tiny_pooling").iterdir())
 @pytest.fixture(scope="module")
 def encoded(data: Path, checkpoint):
     """The golden's texts through the native encoder, in one padded batch."""
-    from rawbert.exporter.encoder.native import NativeEncoder
+    from rawbert.exporter.graph.encoder import NativeEncoder
 
     cases = json.loads((data / "tiny_pooling_golden.json").read_text(encoding="utf-8"))["cases"]
     ids = np.zeros((len(cases), 64), np.int32)
@@ -30,7 +30,7 @@ def encoded(data: Path, checkpoint):
 @pytest.mark.parametrize("head", HEADS)
 def test_a_folders_recipe_gives_sentence_transformers_embeddings(data: Path, tmp_path: Path, encoded, head: str):
     from rawbert.exporter import sources
-    from rawbert.exporter.heads import EmbeddingHead, embedding_size
+    from rawbert.exporter.graph.heads.embedding import EmbeddingHead, embedding_size
 
     recipe = sources.load(tiny(tmp_path / "model", head)).pooling
     golden = np.load(data / "tiny_pooling_golden.npz")[head]
@@ -43,7 +43,7 @@ def test_a_folders_recipe_gives_sentence_transformers_embeddings(data: Path, tmp
 @pytest.mark.parametrize("mode", ["cls", "lasttoken", "max", "mean", "mean_sqrt_len_tokens", "weightedmean"])
 def test_padding_takes_no_part_in_any_mode(mode: str):
     import tensorflow as tf
-    from rawbert.exporter.heads import EmbeddingHead
+    from rawbert.exporter.graph.heads.embedding import EmbeddingHead
     from rawbert.exporter.sources.checkpoint import PoolingRecipe
 
     tokens = np.random.default_rng(0).normal(size=(3, 5, 4)).astype(np.float32) - 10  # below 0, as max would show
@@ -57,7 +57,7 @@ def test_padding_takes_no_part_in_any_mode(mode: str):
 
 def test_a_zero_vector_stays_zero_when_normalized():
     import tensorflow as tf
-    from rawbert.exporter.heads import EmbeddingHead
+    from rawbert.exporter.graph.heads.embedding import EmbeddingHead
     from rawbert.exporter.sources.checkpoint import PoolingRecipe
 
     head = EmbeddingHead(PoolingRecipe(("mean",), ("normalize",)))
@@ -66,7 +66,7 @@ def test_a_zero_vector_stays_zero_when_normalized():
 
 def test_no_texts_give_no_embeddings():
     import tensorflow as tf
-    from rawbert.exporter.heads import EmbeddingHead
+    from rawbert.exporter.graph.heads.embedding import EmbeddingHead
     from rawbert.exporter.sources.checkpoint import PoolingRecipe
 
     modes = ("cls", "lasttoken", "max", "mean", "mean_sqrt_len_tokens", "weightedmean")

@@ -33,7 +33,7 @@ class Layer:
 def called():
     """The layer, and the encoder around it as a graph of any shape."""
     import tensorflow as tf
-    from rawbert.exporter.encoder.hub import HubEncoder
+    from rawbert.exporter.graph.hub_encoder import HubEncoder
 
     layer = Layer()
     encoder = HubEncoder(layer)

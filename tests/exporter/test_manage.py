@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from rawbert.exporter import ModelConfigError, bundle, manage, modelconfig, scratch
-from rawbert.exporter.bundle import Staging
-from rawbert.exporter.contenthash import content_hash
+from rawbert.exporter import ModelConfigError, scratch
 from rawbert.exporter.protos import SavedModel
+from rawbert.exporter.publish import bundle, manage, models_config
+from rawbert.exporter.publish.bundle import Staging
+from rawbert.exporter.targets.content_hash import content_hash
 from test_modelconfig import models as parsed
 
 
@@ -199,7 +200,7 @@ def test_a_copied_model_is_one_of_its_own(model: manage.Model) -> None:
 def test_a_model_whose_folder_is_gone_is_warned_of(model: manage.Model) -> None:
     manage.promote(model, 5, "stable")
     assert manage.warnings(model.config) == []
-    with modelconfig.locked(model.config) as models:
+    with models_config.locked(model.config) as models:
         models.add("gone", "/models/gone")
         models.add("elsewhere", "/other/place")  # a path of the server's own
         models.save()
@@ -247,7 +248,7 @@ WORKER = """
 import random, sys, time
 from pathlib import Path
 from rawbert.exporter import ExportError, manage
-from rawbert.exporter.bundle import Staging
+from rawbert.exporter.publish.bundle import Staging
 folder, seed, seconds = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
 rng = random.Random(seed)
 model = manage.Model(folder, folder.parent / "models.config")
@@ -293,7 +294,7 @@ def at_random(folder: Path, seconds: float) -> int:
         if not config.exists():
             continue
         # Held while looking, or the labels and the folder would be of two moments.
-        with modelconfig.locked(config) as models:
+        with models_config.locked(config) as models:
             (found,) = parsed(models.text).values()
             present = {int(name) for name in os.listdir(folder) if name.isdigit()}
             assert set(found.version_labels.values()) <= present
@@ -326,7 +327,7 @@ EXPORTER = """
 import sys
 from pathlib import Path
 from rawbert.exporter import manage
-from rawbert.exporter.bundle import Staging
+from rawbert.exporter.publish.bundle import Staging
 folder = Path(sys.argv[1])
 with Staging(folder, None, False) as staging:
     print("began", flush=True)

@@ -38,9 +38,9 @@ print(peak() - before)
 
 def base(folder: Path) -> Path:
     """A random BERT-base: 12 layers, hidden size 768, 30522 words; 438 MB."""
-    from rawbert.exporter.sources import configs
+    from rawbert.exporter.families import configs
+    from rawbert.exporter.families.names import FAMILIES, TORCH, Naming
     from rawbert.exporter.sources.checkpoint import canonical_shapes
-    from rawbert.exporter.sources.names import FAMILIES, TORCH, Naming
     from safetensors.numpy import save_file
 
     shutil.copytree(DATA / "tiny_bert", folder)
@@ -88,9 +88,9 @@ def to_bin_shards(folder: Path) -> None:
 
 def to_h5(folder: Path) -> None:
     import h5py
-    from rawbert.exporter.sources import configs
+    from rawbert.exporter.families import configs
+    from rawbert.exporter.families.names import FAMILIES, KERAS, TORCH, Naming
     from rawbert.exporter.sources.checkpoint import canonical_shapes
-    from rawbert.exporter.sources.names import FAMILIES, KERAS, TORCH, Naming
     from safetensors.numpy import load_file
 
     tensors = load_file(folder / "model.safetensors")

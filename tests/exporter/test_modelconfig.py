@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rawbert.exporter import ModelConfigError, modelconfig, textproto
-from rawbert.exporter.modelconfig import ModelConfig
+from rawbert.exporter import ModelConfigError
+from rawbert.exporter.publish import models_config, textproto
+from rawbert.exporter.publish.models_config import ModelConfig
 
 PATH = Path("models.config")
 
@@ -153,7 +154,7 @@ def test_saving_keeps_links_and_modes(tmp_path: Path) -> None:
     real.write_text(HAND, encoding="utf-8")
     real.chmod(0o640)
     link.symlink_to(real)
-    with modelconfig.locked(link) as config:
+    with models_config.locked(link) as config:
         config.add("new", "/models/new")
         config.save()
     assert link.is_symlink()

@@ -17,7 +17,7 @@ VARIANTS = {
 
 
 def encoder_of(checkpoint, **changes):
-    from rawbert.exporter.encoder.native import NativeEncoder
+    from rawbert.exporter.graph.encoder import NativeEncoder
 
     return NativeEncoder(dataclasses.replace(checkpoint.bert, **changes), checkpoint.weights)
 
@@ -49,7 +49,7 @@ def test_a_padded_batch_gives_pytorchs_vectors(checkpoint, golden, variant: str)
 
 def test_xla_compiles_few_shapes_and_gives_pytorchs_vectors(checkpoint, golden):
     import tensorflow as tf
-    from rawbert.exporter.encoder.native import NativeEncoder
+    from rawbert.exporter.graph.encoder import NativeEncoder
 
     encoder = NativeEncoder(checkpoint.bert, checkpoint.weights, xla=True)
     spec = tf.TensorSpec([None, None], tf.int32)
@@ -69,7 +69,7 @@ def test_xla_compiles_few_shapes_and_gives_pytorchs_vectors(checkpoint, golden):
 
 @pytest.mark.parametrize(("precision", "rounding"), [("bfloat16", 2.0**-8), ("float16", 2.0**-11)])
 def test_a_lower_precision_rounds_and_does_no_more(checkpoint, golden, precision: str, rounding: float):
-    from rawbert.exporter.encoder.native import NativeEncoder
+    from rawbert.exporter.graph.encoder import NativeEncoder
 
     rows = first_segment_rows(golden)
     ids, mask = golden["input_ids"][rows], golden["attention_mask"][rows]
@@ -138,6 +138,6 @@ def test_without_a_pooler_there_is_no_pooled_output(checkpoint, golden):
 )
 def test_every_activation_has_the_values_of_its_formula(name: str, wanted: list[float]):
     import tensorflow as tf
-    from rawbert.exporter.encoder.native import activation
+    from rawbert.exporter.graph.encoder import activation
 
     np.testing.assert_allclose(activation(name)(tf.constant([-1.0, 0.0, 2.0])), wanted, rtol=0, atol=1e-6)

@@ -13,8 +13,8 @@ from typing import Any
 
 import graphs
 import pytest
-from rawbert.exporter import kernels, opgate, opsets
-from rawbert.exporter.kernels import Placement
+from rawbert.exporter.targets import kernels, op_gate, opsets
+from rawbert.exporter.targets.kernels import Placement
 
 TRUTH = [(release, name) for release, judged in graphs.truth().items() for name in judged]
 
@@ -38,7 +38,7 @@ def test_a_problem_names_node_function_callers_and_the_way_out() -> None:
     assert problem.place is not None
     assert "third" in problem.place.function
     assert len(problem.place.callers) >= 3
-    said = opgate.explain([problem], "2.16")
+    said = op_gate.explain([problem], "2.16")
     for part in ("TensorFlow Serving 2.16", "not registered", "2.20 is the first that has it", "WaterfallTrimmer"):
         assert part in said
 
@@ -71,7 +71,7 @@ def test_deprecated_ops_and_versions_out_of_range() -> None:
 
 @pytest.mark.parametrize("bundle", ["tiny_bundle", "hub_bundle", "hub_native_bundle"])
 def test_no_false_alarm_on_our_own_exports(bundle: str, request: pytest.FixtureRequest) -> None:
-    from rawbert.exporter import check
+    from rawbert.exporter.targets import check
 
     folder = request.getfixturevalue(bundle).path
     for release in opsets.RELEASES:

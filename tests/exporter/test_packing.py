@@ -16,7 +16,7 @@ def padded(lengths: list[int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def encode(checkpoint):
     """The encoder as a graph of any shape, as it is exported."""
     import tensorflow as tf
-    from rawbert.exporter.encoder.native import NativeEncoder
+    from rawbert.exporter.graph.encoder import NativeEncoder
 
     encoder = NativeEncoder(checkpoint.bert, checkpoint.weights)
     spec = tf.TensorSpec([None, None], tf.int32)
@@ -65,7 +65,7 @@ def test_the_order_of_the_texts_is_the_callers(encode):
 
 def test_every_token_is_in_one_group_and_groups_are_tight():
     import tensorflow as tf
-    from rawbert.exporter.encoder.packing import Packing
+    from rawbert.exporter.graph.packing import Packing
 
     lengths = np.random.default_rng(2).integers(2, 50, 40).tolist()
     _, mask = padded(lengths)
@@ -91,7 +91,7 @@ def test_every_token_is_in_one_group_and_groups_are_tight():
 @pytest.mark.parametrize("lengths", [[5, 2, 9, 9, 3, 4, 12], [7, 7, 7], [6]])
 def test_every_row_of_every_token_comes_back(lengths):
     import tensorflow as tf
-    from rawbert.exporter.encoder.packing import Packing, Single
+    from rawbert.exporter.graph.packing import Packing, Single
 
     heads, size = 3, 2
     ids, mask = padded(lengths)

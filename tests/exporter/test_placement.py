@@ -7,10 +7,10 @@ import random
 from typing import Any
 
 import pytest
-from rawbert.exporter import bodies
-from rawbert.exporter.graph import TooLarge
-from rawbert.exporter.placement import Places
 from rawbert.exporter.protos import SavedModel
+from rawbert.exporter.targets import bodies
+from rawbert.exporter.targets.graph import TooLarge
+from rawbert.exporter.targets.placement import Places
 
 #: On the GPU, on the CPU, wherever its input is, and on the CPU with what it is told of a tensor on the GPU.
 OPS = ("Relu", "Relu", "NthElement", "NthElement", "Identity", "Shape")

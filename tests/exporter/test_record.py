@@ -8,19 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rawbert.exporter import CorruptSource, SourceNotFound, record, verify
+from rawbert.exporter import CorruptSource, SourceNotFound
+from rawbert.exporter.proof import answers, verify
 from test_verify import job
 
 
 @pytest.fixture
-def recorded(tiny_bundle: Any) -> record.RecordedReference:
-    return record.RecordedReference(tiny_bundle.path / record.FILE)
+def recorded(tiny_bundle: Any) -> answers.RecordedReference:
+    return answers.RecordedReference(tiny_bundle.path / answers.FILE)
 
 
 def test_it_holds_what_the_export_was_verified_with(
-    recorded: record.RecordedReference, tiny_bundle: Any, data: Path, minilm_bundle: Any
+    recorded: answers.RecordedReference, tiny_bundle: Any, data: Path, minilm_bundle: Any
 ) -> None:
-    from rawbert.exporter.reference import BertReference
+    from rawbert.exporter.proof.reference import BertReference
 
     assert len(recorded.texts) == len(set(recorded.texts)) >= 20
     live = BertReference(data / "tiny_bert", tiny_bundle.manifest["max_seq_length"])
@@ -31,12 +32,12 @@ def test_it_holds_what_the_export_was_verified_with(
         assert set(got) == {"embedding", "pooled_output", "sequence_output"}
         for name in ("pooled_output", "sequence_output"):
             np.testing.assert_allclose(got[name], wanted[name], rtol=1e-6, atol=1e-6)
-    assert (minilm_bundle.path / record.FILE).stat().st_size < 0.02 * minilm_bundle.size
+    assert (minilm_bundle.path / answers.FILE).stat().st_size < 0.02 * minilm_bundle.size
 
 
 def test_a_version_without_its_source_is_compared_with_it(tiny_bundle: Any, data: Path) -> None:
     names = ("embed", "pooled", "sequence", "tokenize")
-    file = tiny_bundle.path / record.FILE
+    file = tiny_bundle.path / answers.FILE
     again = job(tiny_bundle.path, data, *names, source=None, pooling=None, record=str(file))
     report = verify.compare(again)
     assert report.mismatches == []
@@ -49,9 +50,9 @@ def test_a_version_without_its_source_is_compared_with_it(tiny_bundle: Any, data
 
 def test_a_missing_or_damaged_record_is_named(tiny_bundle: Any, tmp_path: Path) -> None:
     with pytest.raises(SourceNotFound, match="--source"):
-        record.RecordedReference(tmp_path / "none.npz")
-    whole = (tiny_bundle.path / record.FILE).read_bytes()
+        answers.RecordedReference(tmp_path / "none.npz")
+    whole = (tiny_bundle.path / answers.FILE).read_bytes()
     for broken in (b"", b"garbage", whole[: len(whole) // 2]):
         (tmp_path / "broken.npz").write_bytes(broken)
         with pytest.raises(CorruptSource, match="no record of a verification"):
-            record.RecordedReference(tmp_path / "broken.npz")
+            answers.RecordedReference(tmp_path / "broken.npz")

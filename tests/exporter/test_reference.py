@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from folders import tensors_of, tiny
-from rawbert.exporter.reference import BertReference, bert_forward, embed
+from rawbert.exporter.proof.reference import BertReference, bert_forward, embed
 
 #: Variant of tiny_bert_golden.npz -> what config.json would say.
 VARIANTS = {

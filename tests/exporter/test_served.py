@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from rawbert.exporter import manage
-from rawbert.exporter.bundle import Staging
+from rawbert.exporter.publish import manage
+from rawbert.exporter.publish.bundle import Staging
 from rawbert.serving import Client, InvalidRequest
 
 RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]

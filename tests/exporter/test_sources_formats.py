@@ -14,7 +14,7 @@ import pytest
 from folders import DATA, edit, retensor, tensors_of, tiny
 from formats import relative, unpack, write_bin
 from rawbert.exporter import CorruptSource, UnsupportedModel, sources
-from rawbert.exporter.reference import BertReference, HubReference, bert_forward
+from rawbert.exporter.proof.reference import BertReference, HubReference, bert_forward
 
 IDS = [2, 76, 77, 60, 12, 3]
 
@@ -60,7 +60,7 @@ def test_the_reference_reads_a_format_by_itself(formats: Path, name: str):
 
 
 def test_a_hub_encoder_of_version_1_takes_a_list_and_gives_a_pair(formats: Path):
-    from rawbert.exporter import savedmodel
+    from rawbert.exporter.targets.graph import savedmodel
 
     loaded = sources.load(formats / "hub-v1")
     name, native = savedmodel.choose_encoder(loaded, "auto")
@@ -308,7 +308,7 @@ VARIANTS = {
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_relative_of_bert_gives_pytorchs_vectors(tmp_path: Path, variant: str):
-    from rawbert.exporter.encoder.native import NativeEncoder
+    from rawbert.exporter.graph.encoder import NativeEncoder
 
     family = variant.partition(".")[0]
     folder = relative(family, tmp_path / "model")

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 from exports import exported
-from rawbert.exporter import check, opsets
-from rawbert.exporter.config import TOLERANCES
+from rawbert.exporter.recipe import TOLERANCES
+from rawbert.exporter.targets import check, opsets
 
 PYTHON = os.environ.get("RAWBERT_TF212_PYTHON")
 TEXTS = [

@@ -8,12 +8,7 @@ from pathlib import Path
 
 import pytest
 from rawbert.exporter import ConfigError, VerificationError
-from rawbert.exporter.config import (
-    TRUNCATION_SIDES,
-    TRUNCATION_STRATEGIES,
-    ExportConfig,
-    TokenizerOptions,
-)
+from rawbert.exporter.recipe import TRUNCATION_SIDES, TRUNCATION_STRATEGIES, ExportConfig, TokenizerOptions
 
 PIECES = (
     "the", "cat", "sat", "on", "mat", "and", "ran", "running", "unwanted", "café", "中国", "[MASK]", "[SEP]",
@@ -27,7 +22,7 @@ def random_text(rng: random.Random) -> str:
 
 
 def reference(folder: Path, length: int, options: TokenizerOptions):
-    from rawbert.exporter.reference_tokenizer import ReferenceTokenizer
+    from rawbert.exporter.proof.tokens import ReferenceTokenizer
     from transformers import AutoTokenizer
 
     return ReferenceTokenizer(AutoTokenizer.from_pretrained(folder), length, options)
@@ -35,12 +30,12 @@ def reference(folder: Path, length: int, options: TokenizerOptions):
 
 def check(rows, rules, texts: list[tuple[str, ...]], tokenize, length: int, options: TokenizerOptions) -> int:
     """Cut and pack, and compare a few of the texts; how many of them the reference refuses."""
-    from rawbert.exporter.tokenizer import pack
+    from rawbert.exporter.tokenizers import templates
 
     if options.pair:
-        encoding = pack.pair(rows, rules, length, options.truncation_side, options.truncation_strategy)
+        encoding = templates.pair(rows, rules, length, options.truncation_side, options.truncation_strategy)
     else:
-        encoding = pack.single(rows, rules, length, options.truncation_side)
+        encoding = templates.single(rows, rules, length, options.truncation_side)
         assert encoding.input_type_ids is None
         encoding = encoding._replace(input_type_ids=encoding.input_mask * 0)
     ids, mask, starts, limits, counts, types = (value.numpy() for value in encoding)
@@ -149,7 +144,8 @@ def test_a_pair_export_is_verified_and_answers(data: Path, tmp_path: Path, sourc
 def test_a_pair_export_whose_encoder_does_not_see_the_types_is_refused(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from rawbert.exporter import export, savedmodel
+    from rawbert.exporter import export
+    from rawbert.exporter.targets.graph import savedmodel
 
     choose = savedmodel.choose_encoder
 

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
-from rawbert.exporter.config import TokenizerOptions
+from rawbert.exporter.recipe import TokenizerOptions
 from strings import ADDED, SETTINGS, Case, case, differences, random_string
 
 

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from rawbert.exporter.config import ExportConfig, TokenizerOptions
+from rawbert.exporter.recipe import ExportConfig, TokenizerOptions
 from strings import CHARACTERS, SPECIAL, random_string
 
 VOCABULARY = tuple(dict.fromkeys((*SPECIAL, *CHARACTERS, *(f"##{char}" for char in CHARACTERS), "word", "##ing")))
@@ -17,7 +17,7 @@ def pair_of(lowercase: bool):
     import tensorflow as tf
     import tensorflow_text as tf_text
     from rawbert.exporter.sources.checkpoint import TokenizerRules
-    from rawbert.exporter.tokenizer import Tokenizer
+    from rawbert.exporter.tokenizers import Tokenizer
 
     table = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(VOCABULARY, range(len(VOCABULARY)), value_dtype=tf.int64), 1

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rawbert.exporter import VerificationError, verify
+from rawbert.exporter import VerificationError
+from rawbert.exporter.proof import verify
 from rawbert.exporter.sources.checkpoint import PoolingRecipe
 
 RECIPE = PoolingRecipe(("mean",), ("normalize",))
@@ -49,8 +50,8 @@ class Parts:
 
     def module(self):
         import tensorflow as tf
-        from rawbert.exporter.encoder.native import NativeEncoder
-        from rawbert.exporter.signatures import ServingModule, _named
+        from rawbert.exporter.graph.encoder import NativeEncoder
+        from rawbert.exporter.graph.signatures import ServingModule, _named
 
         parts = self
 
@@ -91,7 +92,7 @@ def parts(checkpoint, tiny_tokenizer) -> Parts:
 @pytest.fixture(scope="module")
 def sound(parts: Parts, checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SavedModel without a fault, with the signature sequence."""
-    from rawbert.exporter import savedmodel
+    from rawbert.exporter.targets.graph import savedmodel
 
     folder = tmp_path_factory.mktemp("sound") / "1"
     savedmodel.write(parts.module(), ("sequence",), checkpoint, folder)
@@ -99,7 +100,7 @@ def sound(parts: Parts, checkpoint, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def test_a_sound_model_is_accepted_on_every_signature(parts: Parts, checkpoint, data: Path, tmp_path: Path):
-    from rawbert.exporter import savedmodel
+    from rawbert.exporter.targets.graph import savedmodel
 
     names = ("embed", "pooled", "sequence", "tokenize")
     savedmodel.write(parts.module(), names, checkpoint, tmp_path / "1")
@@ -342,7 +343,7 @@ GRAPH_FAULTS: dict[str, tuple[str, str, dict[str, Any]]] = {
 def test_a_fault_in_the_graph_is_refused(
     parts: Parts, checkpoint, tokenizer_of, data: Path, tmp_path: Path, fault: str
 ):
-    from rawbert.exporter import savedmodel
+    from rawbert.exporter.targets.graph import savedmodel
 
     signature, refused, changes = GRAPH_FAULTS[fault]
     changes = dict(changes)

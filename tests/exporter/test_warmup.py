@@ -10,7 +10,8 @@ from typing import Any
 
 import grpc
 import pytest
-from rawbert.exporter import OutputError, warmup
+from rawbert.exporter import OutputError
+from rawbert.exporter.publish import warmup
 
 
 def records(folder: Path) -> list[Any]:

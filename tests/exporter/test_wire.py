@@ -10,9 +10,9 @@ from typing import Any
 import graphs
 import pytest
 from google.protobuf.message import DecodeError
-from rawbert.exporter import bodies, wire
-from rawbert.exporter import check as rules
 from rawbert.exporter.protos import SavedModel
+from rawbert.exporter.targets import bodies, wire
+from rawbert.exporter.targets import check as rules
 
 #: Of a SavedModel, the tensors of constants in the main graph.
 TENSORS: wire.Taken = {2: {2: {1: {5: {2: {8: None}}}}}}

@@ -31,7 +31,7 @@ def run(tokenizer, texts: list[str | bytes]) -> list[tuple[list[int], list[int],
 
 
 def reference_of(folder: Path, max_seq_length: int = 10**6) -> Any:
-    from rawbert.exporter.reference import BertReference
+    from rawbert.exporter.proof.reference import BertReference
 
     return BertReference(folder, max_seq_length).tokenize
 

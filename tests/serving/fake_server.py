@@ -16,8 +16,8 @@ from typing import Any
 
 import grpc
 import numpy as np
-from rawbert.serving import codec
-from rawbert.serving.protos import PredictRequest, PredictResponse
+from rawbert.serving.wire import codec
+from rawbert.serving.wire.protos import PredictRequest, PredictResponse
 
 
 class Refusal(Exception):

@@ -45,7 +45,7 @@ def test_every_flag_of_the_release_is_applied_noted_or_refused_and_no_other_is_t
 
 
 def test_defaults_are_those_of_the_release() -> None:
-    from rawbert.serving.server.config import ServerOptions
+    from rawbert.serving.server.options import ServerOptions
 
     fields = {field.name: field.default for field in dataclasses.fields(ServerOptions)}
     assert set(fields) == {*tables.APPLIED, "host"}
@@ -133,7 +133,7 @@ def test_the_log_as_json(model_root: Path) -> None:
     [(0, 0, 0, (0, 0)), (3, 0, 0, (3, 3)), (3, 1, 0, (1, 0)), (0, 1, 2, (1, 2))],
 )
 def test_threads(session: int, intra: int, inter: int, threads: tuple[int, int]) -> None:
-    from rawbert.serving.server.config import ServerOptions
+    from rawbert.serving.server.options import ServerOptions
 
     options = ServerOptions(
         tensorflow_session_parallelism=session,

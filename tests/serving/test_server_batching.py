@@ -38,8 +38,8 @@ class Runner:
 
 def make(**settings: Any) -> tuple[Any, Runner, Any]:
     from rawbert.serving.server.admission import Caller
-    from rawbert.serving.server.batching import Batcher, Task
-    from rawbert.serving.server.config import Batching
+    from rawbert.serving.server.batcher import Batcher, Task
+    from rawbert.serving.server.options import Batching
 
     runner = Runner()
     threads = settings.pop("threads", 1)

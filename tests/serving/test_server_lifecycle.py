@@ -125,8 +125,8 @@ def test_versions_are_swapped_under_callers(served: tuple[Server, Path], toys: P
 
 def test_a_model_waits_neither_for_the_load_nor_for_the_calls_of_another(tmp_path: Path) -> None:
     """The manager by itself, on models whose loading and freeing are held up."""
-    from rawbert.serving.server.config import ModelSettings, Policy
     from rawbert.serving.server.lifecycle import Manager
+    from rawbert.serving.server.options import ModelSettings, Policy
     from rawbert.serving.server.registry import Registry
 
     class Held:

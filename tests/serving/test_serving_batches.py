@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from rawbert.serving.batches import Batcher
+from rawbert.serving.client.parts import Batcher
 
 
 @pytest.mark.parametrize(("count", "size", "sizes"), [(0, 2, []), (1, 2, [1]), (4, 2, [2, 2]), (5, 2, [2, 2, 1])])

@@ -24,8 +24,8 @@ from rawbert.serving import (
     ServerUnavailable,
     ServingError,
     SignatureNotFound,
-    channel,
 )
+from rawbert.serving.client import channel
 
 TEXTS: list[str | bytes] = [
     "hello", b"raw \xff bytes\0", "", "grüße", "日本語", "a text of more than sixteen bytes", "\0", "\n",

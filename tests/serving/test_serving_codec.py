@@ -12,8 +12,8 @@ import wire
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rawbert.serving import DecodeError
-from rawbert.serving.codec import decode_response, decode_tensor, encode, encode_inputs, encode_texts
-from rawbert.serving.protos import TensorProto
+from rawbert.serving.wire.codec import decode_response, decode_tensor, encode, encode_inputs, encode_texts
+from rawbert.serving.wire.protos import TensorProto
 from toy_models import ECHOED
 
 FLOAT, DOUBLE, INT32, UINT8, STRING, COMPLEX64, HALF, BFLOAT16 = 1, 2, 3, 4, 7, 8, 19, 14
@@ -54,7 +54,7 @@ def sample(name: str) -> np.ndarray:
 @pytest.mark.parametrize("name", ECHOED)
 def test_every_dtype_is_read_as_tensorflow_writes_it(name: str, form: str) -> None:
     import tensorflow as tf
-    from rawbert.serving.server.tensors import encode_into
+    from rawbert.serving.server.grpc.tensors import encode_into
 
     value = sample(name)
     as_sent = value.astype(tf.bfloat16.as_numpy_dtype) if name == "bfloat16" else value

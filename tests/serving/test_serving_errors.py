@@ -7,7 +7,8 @@ import re
 import grpc
 import pytest
 import rawbert.serving
-from rawbert.serving import ChannelConfig, Client, ServingError, channel, errors
+from rawbert.serving import ChannelConfig, Client, ServingError, errors
+from rawbert.serving.client import channel
 
 
 @pytest.mark.parametrize("code", grpc.StatusCode, ids=lambda code: code.name)

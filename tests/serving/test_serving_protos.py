@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rawbert.serving import protos
+from rawbert.serving.wire import protos
 
 OURS = [name for name in protos.__all__ if name != "FastPredictResponse"]
 
@@ -93,7 +93,7 @@ official.outputs["o"].CopyFrom(tf.make_tensor_proto([1.5, 2.5]))
 _, outputs = codec.decode_response(official.SerializeToString())
 assert outputs["o"].tolist() == [1.5, 2.5]
 assert tf.make_ndarray(predict_pb2.PredictRequest.FromString(
-    rawbert.serving.requests.predict_request(rawbert.serving.requests.model_spec("m"), {"x": [[1]]}).SerializeToString()
+    requests.predict_request(requests.model_spec("m"), {"x": [[1]]}).SerializeToString()
 ).inputs["x"]).tolist() == [[1]]
 """
 
@@ -111,7 +111,7 @@ def test_either_import_order(order: str) -> None:
 
 def test_the_checked_in_descriptors_are_those_of_the_proto_files(tmp_path: Path) -> None:
     pytest.importorskip("grpc_tools", reason="grpcio-tools is needed only to change a .proto file")
-    from rawbert.serving.protos.build import build
+    from rawbert.serving.wire.protos.build import build
 
     build(tmp_path)
     folder = Path(protos.__file__).parent

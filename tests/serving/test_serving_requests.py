@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rawbert.serving import DecodeError, ModelMetadata, SignatureInfo, SignatureNotFound, TensorSpec, requests
-from rawbert.serving.protos import GetModelMetadataResponse, GetModelStatusResponse
+from rawbert.serving import DecodeError, ModelMetadata, SignatureInfo, SignatureNotFound, TensorSpec
+from rawbert.serving.client import requests
+from rawbert.serving.wire.protos import GetModelMetadataResponse, GetModelStatusResponse
 
 
 def test_texts_may_be_str_and_bytes_of_any_iterable() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import grpc
 import pytest
 from rawbert.serving import RetryPolicy
-from rawbert.serving.channel import Balancer
-from rawbert.serving.retry import Budget, Verdict, backoff, batch_limit, verdict
+from rawbert.serving.client.channel import Balancer
+from rawbert.serving.client.retry import Budget, Verdict, backoff, batch_limit, verdict
 
 CODE = grpc.StatusCode
 

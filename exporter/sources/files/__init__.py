@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import CorruptSource
+from ...families.names import KERAS, TORCH, Style
 from ..jsonfile import read_object
-from ..names import KERAS, TORCH, Style
 from ..stored import StoredTensor
 from . import keras_h5, safetensors, tf_checkpoint, torch_pickle
 

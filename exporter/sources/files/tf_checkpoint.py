@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import CorruptSource, first_line
-from ..names import GOOGLE, OBJECT_BASED, Style
+from ...families.names import GOOGLE, OBJECT_BASED, Style
 from ..stored import StoredTensor
 
 __all__ = ["files_of", "find", "read"]

@@ -1,0 +1,80 @@
+"""From token vectors to one embedding: pooling, dense layers, normalisation.
+
+Formulas are those of sentence-transformers' ``Pooling``, ``Dense`` and ``Normalize`` modules, without prompts.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from ...sources.checkpoint import Dense, PoolingRecipe
+from ..encoder import activation
+
+__all__ = ["EmbeddingHead", "embedding_size"]
+
+
+def embedding_size(recipe: PoolingRecipe, hidden_size: int) -> int:
+    """Dimensions of the embedding that a recipe makes."""
+    size = len(recipe.modes) * hidden_size
+    for step in recipe.steps:
+        if isinstance(step, Dense):
+            size = step.kernel.shape[1]
+    return size
+
+
+class EmbeddingHead(tf.Module):
+    """A pooling recipe as a graph."""
+
+    def __init__(self, recipe: PoolingRecipe) -> None:
+        super().__init__(name="embedding_head")
+        self._modes = recipe.modes
+        self._steps: list[str | tuple[tf.Variable, tf.Variable | None, str]] = []
+        for step in recipe.steps:
+            if isinstance(step, Dense):
+                kernel = tf.Variable(step.kernel, trainable=False, name="kernel", dtype=tf.float32)
+                bias = None
+                if step.bias is not None:
+                    bias = tf.Variable(step.bias, trainable=False, name="bias", dtype=tf.float32)
+                self._steps.append((kernel, bias, step.activation))
+            else:
+                self._steps.append(step)
+
+    def __call__(self, sequence: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """Embed.
+
+        Args:
+            sequence: float32 ``[batch, tokens, hidden]``.
+            mask: int32 ``[batch, tokens]``, 1 at real tokens, which come first.
+
+        Returns:
+            float32 ``[batch, dim]``.
+        """
+        x = tf.concat([_pool(mode, sequence, mask) for mode in self._modes], axis=-1)
+        for step in self._steps:
+            if isinstance(step, str):
+                # As torch's normalize: a length below 1e-12 counts as 1e-12.
+                length = tf.sqrt(tf.reduce_sum(tf.square(x), axis=-1, keepdims=True))
+                x = x / tf.maximum(length, 1e-12)
+            else:
+                kernel, bias, name = step
+                x = tf.matmul(x, kernel)
+                x = activation(name)(x if bias is None else tf.nn.bias_add(x, bias))
+        return x
+
+
+def _pool(mode: str, sequence: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """One vector a text, ``[batch, hidden]``."""
+    if mode == "cls":
+        return sequence[:, 0]
+    weights = tf.cast(mask, sequence.dtype)  # [batch, tokens]
+    if mode == "lasttoken":
+        last = tf.reduce_sum(mask, axis=1) - 1
+        return tf.gather(sequence, last, axis=1, batch_dims=1)
+    if mode == "max":
+        return tf.reduce_max(tf.where(mask[:, :, tf.newaxis] == 1, sequence, sequence.dtype.min), axis=1)
+    if mode == "weightedmean":  # the n-th token counts n times
+        weights *= tf.cast(tf.range(1, tf.shape(mask)[1] + 1), sequence.dtype)
+    total = tf.reduce_sum(weights, axis=1, keepdims=True)  # [batch, 1]
+    if mode == "mean_sqrt_len_tokens":
+        total = tf.sqrt(total)
+    return tf.reduce_sum(sequence * weights[:, :, tf.newaxis], axis=1) / total

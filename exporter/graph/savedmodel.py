@@ -1,0 +1,152 @@
+"""Composes tokenizer, encoder and head into one SavedModel and writes it to a folder.
+
+::
+
+    saved_model.pb, fingerprint.pb, variables/     weights once, whatever the number of signatures
+    assets/vocab.txt                               the vocabulary, one token a line, for people and tools
+    signatures: see :mod:`.signatures`, each string ``text`` [batch] -> its outputs
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from .. import scratch
+from ..errors import ConfigError, OutputError, UnsupportedModel
+from ..recipe import DEFAULT, DEFAULT_TOKENIZATION, TokenizerOptions
+from ..sources import hub
+from ..sources.checkpoint import ACTIVATIONS, BertConfig, Checkpoint, PoolingRecipe
+from ..tokenizers import Tokenizer
+from .encoder import NativeEncoder
+from .hub_encoder import HubEncoder
+from .signatures import ServingModule, default_of
+
+__all__ = ["build", "choose_encoder", "write"]
+
+#: Attributes that TensorFlow writes without need, and that older releases refuse the whole graph for.
+_COSMETIC = {("VarHandleOp", "debug_name")}
+
+#: An encoder that is no BERT after all is off by far more. (What comes out is verified, whatever this says.)
+_SAME = 1e-2
+
+
+def build(
+    checkpoint: Checkpoint,
+    encoder: Any,
+    pooling: PoolingRecipe | None,
+    max_seq_length: int,
+    options: TokenizerOptions = DEFAULT_TOKENIZATION,
+) -> ServingModule:
+    """The module whose functions are exported."""
+    tokenizer = Tokenizer(checkpoint.tokenizer, max_seq_length, options)
+    return ServingModule(tokenizer, encoder, pooling, pair=options.pair)
+
+
+def choose_encoder(
+    checkpoint: Checkpoint, impl: str, pair: bool = False, precision: str = "float32", xla: bool = False
+) -> tuple[str, Any]:
+    """The encoder that ``impl`` (``auto``, ``native`` or ``hub``) asks for, and which of the two it is.
+
+    Raises:
+        ConfigError: ``hub`` for a source that is no Hub encoder, ``pair`` for one that knows one text only.
+        UnsupportedModel: ``native``, or a precision of its own, for weights that are not understood.
+    """
+    if impl == "hub" and checkpoint.hub_path is None:
+        raise ConfigError(
+            f"encoder_impl hub wraps a Hub encoder, and {checkpoint.location} is a {checkpoint.kind} folder; "
+            "use native or auto"
+        )
+    if pair and checkpoint.bert is not None and checkpoint.bert.type_vocab_size == 1:
+        raise ConfigError(f"{checkpoint.location} has one token type (type_vocab_size), and pairs need two")
+    if checkpoint.hub_path is None:
+        assert checkpoint.bert is not None
+        return "native", NativeEncoder(checkpoint.bert, checkpoint.weights, pair, precision, xla)
+    layer = hub.load_layer(checkpoint.hub_path, checkpoint.tokenizer.cls_id)
+    if impl != "hub":
+        if checkpoint.bert is not None:
+            config = _resolved(checkpoint.bert, checkpoint, layer)
+            if config is not None:
+                return "native", NativeEncoder(config, checkpoint.weights, pair, precision, xla)
+        own = [f"--precision {precision}"] * (precision != "float32") + ["--xla"] * xla
+        if impl == "native" or own:
+            raise UnsupportedModel(
+                f"{checkpoint.location}: its weights are not those of a plain BERT, so it cannot be rebuilt; "
+                "use --encoder-impl hub" + (f" without {' and '.join(own)}" if own else "")
+            )
+    return "hub", HubEncoder(layer)
+
+
+def _resolved(config: BertConfig, checkpoint: Checkpoint, layer: hub.TextLayer) -> BertConfig | None:
+    """The configuration with which a native encoder gives the Hub layer's outputs: that does not say its GELU."""
+    rng = np.random.default_rng(0)
+    length = min(16, config.max_positions)
+    ids = tf.constant(rng.integers(0, config.vocab_size, (4, length)), tf.int32)
+    mask = tf.sequence_mask([length, length, length // 2, 2], length, tf.int32)
+    wanted_sequence, wanted_pooled = layer(ids, mask)
+    candidates = []
+    for activation in ACTIVATIONS:
+        candidate = replace(config, activation=activation)
+        sequence, pooled = NativeEncoder(candidate, checkpoint.weights)(ids, mask)
+        real = tf.cast(mask, tf.float32)[:, :, tf.newaxis]
+        off = max(
+            float(tf.reduce_max(tf.abs(sequence - wanted_sequence) * real)),
+            float(tf.reduce_max(tf.abs(pooled - wanted_pooled))),
+        )
+        candidates.append((off, candidate))
+    off, closest = min(candidates, key=lambda each: each[0])
+    return closest if off < _SAME else None
+
+
+def write(module: ServingModule, names: Sequence[str], checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
+    """Write the SavedModel to ``folder``.
+
+    Returns:
+        The concrete functions by signature name.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    functions = module.functions(names)
+    with scratch.temporary() as assets:
+        vocab = assets / "vocab.txt"
+        lines = ["" if token is None else token for token in checkpoint.tokenizer.vocab]
+        vocab.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+        module.vocab_file = tf.saved_model.Asset(os.fspath(vocab))
+        try:
+            tf.saved_model.save(module, os.fspath(folder), signatures=functions)
+            _tidy(folder, names)
+        except (tf.errors.OpError, OSError) as error:
+            reason = getattr(error, "message", None) or str(error)
+            raise OutputError(f"{folder}: the SavedModel cannot be written: {reason}") from error
+    return functions
+
+
+def _tidy(folder: Path, names: Sequence[str]) -> None:
+    """Take attributes out of the graph that say nothing and that older servers do not know, and make an alias one.
+
+    TensorFlow writes ``serving_default`` as a signature of its own, and a server would optimise it and keep its kernels
+    beside those of the one that it stands for.
+    """
+    from tensorflow.core.protobuf import saved_model_pb2
+    from tensorflow.python.saved_model import fingerprinting_utils
+
+    path = folder / "saved_model.pb"
+    saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    for meta_graph in saved_model.meta_graphs:
+        graph = meta_graph.graph_def
+        for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
+            for node in nodes:
+                for op, attr in _COSMETIC:
+                    if node.op == op and attr in node.attr:
+                        del node.attr[attr]
+        signatures = meta_graph.signature_def
+        signatures[DEFAULT].CopyFrom(signatures[default_of(names)])
+    path.write_bytes(saved_model.SerializeToString(deterministic=True))
+    fingerprinting_utils.write_fingerprint(os.fspath(folder))

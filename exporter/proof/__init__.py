@@ -1,0 +1,1 @@
+"""The proof: a written SavedModel against a reference that shares nothing with families/, tokenizers/ and graph/."""

@@ -1,0 +1,153 @@
+"""What tokens an exported model must give: an independent second opinion, from transformers or tensorflow-text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..recipe import DEFAULT_TOKENIZATION, TokenizerOptions
+
+__all__ = ["ReferenceTokenizer", "ReferenceTokens", "TfTextReferenceTokenizer", "reference_tokenizer"]
+
+
+@dataclass(frozen=True)
+class ReferenceTokens:
+    """Tokens of one text or pair: int lists ``[tokens]``, special tokens included, and the count uncut.
+
+    ``types`` is 1 in the second text of a pair, offsets are bytes in the text that it names. Offsets are ``None``
+    where the reference has none.
+    """
+
+    ids: list[int]
+    starts: list[int] | None
+    limits: list[int] | None
+    count: int
+    types: list[int] = field(default_factory=list)
+
+
+def reference_tokenizer(tokenizer: Any, max_seq_length: int, options: TokenizerOptions) -> Any:
+    """The reference that the options ask for, made from a fast transformers tokenizer."""
+    kind = TfTextReferenceTokenizer if options.tokenizer == "tf-text" else ReferenceTokenizer
+    return kind(tokenizer, max_seq_length, options)
+
+
+class ReferenceTokenizer:
+    """The tokenizer that the user's own code loads; offsets in bytes.
+
+    Args:
+        tokenizer: a fast transformers tokenizer.
+        max_seq_length: length to cut texts at.
+        options: what the user chose.
+    """
+
+    def __init__(self, tokenizer: Any, max_seq_length: int, options: TokenizerOptions = DEFAULT_TOKENIZATION) -> None:
+        self._tokenizer = tokenizer
+        if options.truncation_side is not None:
+            tokenizer.truncation_side = options.truncation_side
+        self._always = {
+            "padding": False,
+            "split_special_tokens": options.plain_text_special_tokens,
+        }
+        self._cut = {"truncation": options.truncation_strategy, "max_length": max_seq_length}
+
+    def __call__(self, *raw: str | bytes) -> ReferenceTokens | None:
+        """Tokenize one text or pair; ``None`` where the tokenizer refuses to cut it.
+
+        Of bytes that are no UTF-8 each bad sequence counts as U+FFFD; offsets are into the bytes as they are.
+        """
+        texts, byte_at = zip(
+            *(_decode(each if isinstance(each, bytes) else each.encode()) for each in raw), strict=True
+        )
+        # As batches of one: an empty second text by itself would count as none.
+        batch = [[text] for text in texts]
+        whole = self._tokenizer(*batch, truncation=False, **self._always).encodings[0]
+        try:
+            cut = self._tokenizer(*batch, **self._cut, **self._always).encodings[0]
+        # What comes out of tokenizers has no class of its own.
+        except Exception as error:
+            if "too short to respect" not in str(error):
+                raise
+            return None
+        starts, limits = [], []
+        for of, (start, stop) in zip(cut.sequence_ids, cut.offsets, strict=True):
+            starts.append(-1 if of is None else byte_at[of][start])
+            limits.append(-1 if of is None else byte_at[of][stop])
+        return ReferenceTokens(cut.ids, starts, limits, len(whole.ids), cut.type_ids)
+
+
+class TfTextReferenceTokenizer:
+    """tensorflow-text's own BertTokenizer and RoundRobinTrimmer, as the Hub's preprocessing models use them.
+
+    Its offsets are into normalised text: only where that is the text itself they are taken.
+    """
+
+    def __init__(self, tokenizer: Any, max_seq_length: int, options: TokenizerOptions = DEFAULT_TOKENIZATION) -> None:
+        import tensorflow as tf
+        import tensorflow_text as tf_text
+
+        vocab = tokenizer.get_vocab()
+        table = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(list(vocab), [int(at) for at in vocab.values()], value_dtype=tf.int64),
+            vocab[tokenizer.unk_token],
+        )
+        normalizer = tokenizer.backend_tokenizer.normalizer
+        self._lowercase = "Lowercase" in repr(normalizer) or normalizer.lowercase
+        self._bert = tf_text.BertTokenizer(table, lower_case=self._lowercase, unknown_token=tokenizer.unk_token)
+        self._cls, self._sep = vocab[tokenizer.cls_token], vocab[tokenizer.sep_token]
+        self._max, self._strategy = max_seq_length, options.truncation_strategy
+        self._from_left = (options.truncation_side or tokenizer.truncation_side) == "left"
+
+    def __call__(self, *raw: str | bytes) -> ReferenceTokens | None:
+        """Tokenize one text or pair; ``None`` where the one that may be cut is too short."""
+        texts = [each if isinstance(each, bytes) else each.encode() for each in raw]
+        tokens = [self._tokens(text) for text in texts]
+        kept = self._kept([len(each) for each in tokens])
+        if kept is None:
+            return None
+        ids, spans, types = [self._cls], [(-1, -1)], [0]
+        for which, (each, count) in enumerate(zip(tokens, kept, strict=True)):
+            cut = each[len(each) - count :] if self._from_left else each[:count]
+            ids += [*(token for token, _ in cut), self._sep]
+            spans += [*(span for _, span in cut), (-1, -1)]
+            types += [which] * (count + 1)
+        count = sum(map(len, tokens)) + len(texts) + 1
+        if not all(text.isascii() and text.decode().isprintable() for text in texts):
+            return ReferenceTokens(ids, None, None, count, types)
+        return ReferenceTokens(ids, [start for start, _ in spans], [limit for _, limit in spans], count, types)
+
+    def _tokens(self, text: bytes) -> list[tuple[int, tuple[int, int]]]:
+        ids, starts, limits = (each.merge_dims(1, 2)[0] for each in self._bert.tokenize_with_offsets([text]))
+        spans = zip(starts.numpy().tolist(), limits.numpy().tolist(), strict=True)
+        return list(zip(ids.numpy().tolist(), spans, strict=True))
+
+    def _kept(self, lengths: list[int]) -> list[int] | None:
+        import tensorflow as tf
+        import tensorflow_text as tf_text
+
+        room = self._max - len(lengths) - 1
+        if len(lengths) == 1:
+            return [min(lengths[0], room)]
+        if self._strategy == "longest_first":
+            trimmed = tf_text.RoundRobinTrimmer(room).trim([tf.ragged.constant([[0] * n], tf.int32) for n in lengths])
+            return [int(each.row_lengths()[0]) for each in trimmed]
+        at = ("only_first", "only_second").index(self._strategy)
+        lengths[at] -= max(sum(lengths) - room, 0)
+        return lengths if lengths[at] > 0 or sum(lengths) < room else None
+
+
+def _decode(raw: bytes) -> tuple[str, list[int]]:
+    """``raw.decode("utf-8", "replace")``, and the byte at which each character begins, and the last one ends."""
+    text, byte_at, at = "", [0], 0
+    while at < len(raw):
+        try:
+            part, bad = raw[at:].decode(), 0
+        except UnicodeDecodeError as error:
+            part, bad = raw[at : at + error.start].decode(), error.end - error.start
+        for char in part:
+            byte_at.append(byte_at[-1] + len(char.encode()))
+        text, at = text + part, at + len(part.encode()) + bad
+        if bad:
+            text += "\ufffd"
+            byte_at.append(at)
+    assert text == raw.decode("utf-8", "replace")
+    return text, byte_at

@@ -1,0 +1,266 @@
+"""A version folder that appears in one atomic rename, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ..errors import OutputError, VersionExists
+from ..scratch import Hidden, clean
+
+__all__ = ["Bundle", "Staging", "Tensor", "remove", "size_of", "version_folder", "versions"]
+
+_VERSION = re.compile(r"[0-9]+")
+_RENAME_EXCHANGE = 2
+_AT_FDCWD = -100
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An output of a signature; ``-1`` is a dimension that depends on the call."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A published version.
+
+    Attributes:
+        path: ``<base path>/<version>``.
+        base_path: what TensorFlow Serving's ``--model_base_path`` takes.
+        version: number of the version.
+        name: model name for clients.
+        signatures: outputs by signature name.
+        size: bytes on disk.
+        seconds: wall-clock time of the export.
+        manifest: what assets.extra/rawbert.json holds.
+    """
+
+    path: Path
+    base_path: Path
+    version: int
+    name: str
+    signatures: dict[str, tuple[Tensor, ...]]
+    size: int
+    seconds: float
+    manifest: dict[str, Any]
+
+
+def versions(base_path: Path) -> dict[int, Path]:
+    """Version folders under a base path, by number."""
+    try:
+        entries = list(base_path.iterdir())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise OutputError(f"{base_path}: cannot be read: {error.strerror}") from error
+    return {int(entry.name): entry for entry in entries if _VERSION.fullmatch(entry.name)}
+
+
+def version_folder(path: Path) -> Path:
+    """The folder of a SavedModel: ``path`` itself, or the newest version below, the one that a server would load."""
+    try:
+        if not (path / "saved_model.pb").exists() and (found := versions(path)):
+            return path / found[max(found)].name
+    except (OSError, OutputError):
+        pass  # whoever opens it says why
+    return path
+
+
+class Staging:
+    """A hidden folder beside the versions, on the same file system, that becomes a version or vanishes.
+
+    ::
+
+        with Staging(base_path, version=None, force=False) as staging:
+            ...                       # write into staging.folder
+            path = staging.publish()
+
+    Folders that had to be made for it vanish too where nothing was published. What a killed process left in the base
+    path is removed on entering. A KeyboardInterrupt that comes too late to keep the version from appearing says so.
+
+    Raises:
+        OutputError: the base path cannot be made or written.
+        VersionExists: the version is there and ``force`` is not set.
+    """
+
+    def __init__(self, base_path: Path, version: int | None, force: bool) -> None:
+        self._base_path, self._version, self._force = base_path, version, force
+        self._made: list[Path] = []
+        self._hidden: Hidden | None = None
+        self._renaming: tuple[Path, int, os.stat_result] | None = None
+        self.folder = Path()
+
+    def __enter__(self) -> Staging:
+        if self._version is not None and not self._force:
+            self._refuse_existing(versions(self._base_path))
+        try:
+            for path in reversed([self._base_path, *self._base_path.parents]):
+                if not path.exists():
+                    path.mkdir(exist_ok=True)
+                    self._made.append(path)
+            clean(self._base_path)
+            self._hidden = Hidden(self._base_path)
+            self.folder = self._hidden.path
+            self.folder.mkdir()
+        except OSError as error:
+            self._clean()
+            raise OutputError(f"{self._base_path}: cannot be written: {error.strerror or error}") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        interrupt = value if isinstance(value, KeyboardInterrupt) else None
+        try:
+            self._clean()
+        except KeyboardInterrupt as late:
+            interrupt = late
+        if interrupt is not None and self.published is not None:
+            path, number = self.published
+            raise KeyboardInterrupt(f"version {number} is published: {path}") from interrupt
+        if interrupt is not None and interrupt is not value:
+            raise interrupt
+
+    def number(self) -> int:
+        """The version that is to be published, as things stand."""
+        if self._version is not None:
+            return self._version
+        return max(versions(self._base_path), default=0) + 1
+
+    @property
+    def published(self) -> tuple[Path, int] | None:
+        """Path and number that the folder got, also where :meth:`publish` was interrupted behind the rename."""
+        if self._renaming is not None:
+            path, number, state = self._renaming
+            with contextlib.suppress(OSError):
+                if os.path.samestat(state, path.stat()):
+                    return path, number
+        return None
+
+    def publish(self) -> tuple[Path, int]:
+        """Flush everything to disk and rename it to its version; the path and the number.
+
+        Raises:
+            VersionExists: the version appeared meanwhile.
+            OutputError: the rename failed.
+        """
+        try:
+            _sync(self.folder)
+            while True:
+                present = versions(self._base_path)
+                number = self.number()
+                target = present.get(number, self._base_path / str(number))
+                self._renaming = target, number, self.folder.stat()
+                if number in present:
+                    if not self._force:
+                        self._refuse_existing(present)
+                    _exchange(self.folder, target)
+                else:
+                    try:
+                        os.rename(self.folder, target)
+                    except OSError as error:
+                        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                            continue  # another export took the number first
+                        raise
+                    self._made.clear()
+                _sync_folder(self._base_path)
+                return target, number
+        except OSError as error:
+            raise OutputError(
+                f"{self._base_path}: the version cannot be published: {error.strerror or error}"
+            ) from error
+
+    def _refuse_existing(self, present: dict[int, Path]) -> None:
+        if self._version in present:
+            raise VersionExists(
+                f"{present[self._version]}: version {self._version} exists; choose another, leave --version out for "
+                f"the next free one ({max(present) + 1}), or give --force to replace it"
+            )
+
+    def _clean(self) -> None:
+        if self._hidden is not None:
+            self._hidden.remove()
+        for path in reversed(self._made):
+            with contextlib.suppress(OSError):
+                path.rmdir()
+
+
+def remove(version: Path) -> None:
+    """Remove a version folder: it vanishes by one rename, so that nobody sees half of it.
+
+    Raises:
+        OutputError: it cannot be removed.
+    """
+    try:
+        hidden = Hidden(version.parent)
+        try:
+            os.rename(version, hidden.path)
+            _sync_folder(version.parent)
+        finally:
+            hidden.remove()
+    except FileNotFoundError:
+        pass  # another process removed it
+    except OSError as error:
+        raise OutputError(f"{version}: cannot be removed: {error.strerror or error}") from error
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files under a folder."""
+    return sum(path.stat().st_size for path in _walk(folder))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file())
+
+
+def _sync(folder: Path) -> None:
+    """Have everything on disk before it gets its name: a power cut leaves no half a version."""
+    for path in _walk(folder):
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+    for path in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
+        _sync_folder(path)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _exchange(new: Path, old: Path) -> None:
+    """Swap two folders in one step where the system can; the old one is left under the new one's name."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        rename = None
+    if rename is not None:
+        names = (os.fsencode(new), os.fsencode(old))
+        if rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
+            return
+        code = ctypes.get_errno()
+        if code not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise OSError(code, os.strerror(code))
+    # Elsewhere the version is away for a moment between two renames.
+    aside = new.with_name(new.name + ".old")
+    os.rename(old, aside)
+    try:
+        os.rename(new, old)
+    except OSError:
+        os.rename(aside, old)
+        raise
+    os.rename(aside, new)

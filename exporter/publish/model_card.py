@@ -1,0 +1,164 @@
+"""``assets.extra/README.md``: the model card: the manifest in words, and how to ask the model."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ..errors import OutputError
+
+__all__ = ["FILE", "render", "write"]
+
+FILE = Path("assets.extra", "README.md")
+
+#: Licence files of a checkpoint, which go where its weights go.
+_LICENSES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "NOTICE", "NOTICE.txt")
+
+
+def write(folder: Path, manifest: dict[str, Any], source: Path) -> None:
+    """Write the card into a version folder, and the source's licence files beside it.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    path = folder / FILE
+    try:
+        path.parent.mkdir(exist_ok=True)
+        licenses = [name for name in _LICENSES if (source / name).is_file()]
+        for name in licenses:
+            shutil.copyfile(source / name, path.with_name(name))
+        path.write_text(render(manifest, licenses), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def render(manifest: dict[str, Any], licenses: list[str] | None = None) -> str:
+    """The card's text, Markdown."""
+    name, source, default = manifest["name"], manifest["source"], manifest["serving_default"]
+    batching, length = manifest["batching"], manifest["max_seq_length"]
+    licence = source["license"]["name"] if source["license"] else "not stated by the source"
+    if licenses:
+        licence += f"; {' and '.join(licenses)} beside this file"
+    takes = "`text` and `text_pair`" if manifest["tokenization"]["pair"] else "`text`"
+    parts = [
+        f"# {name}\n",
+        "A SavedModel that takes raw strings, made by `rawbert export` for TensorFlow Serving "
+        f"{manifest['target_serving']}. Everything here, and more, is in `rawbert.json` beside this file.\n",
+        _table(
+            ("", ""),
+            [
+                ("made", manifest["created"]),
+                ("source", f"{source['kind']}: `{source['handle'] or source['location']}`"),
+                ("licence of the source", licence),
+                ("precision", manifest["precision"]),
+                *([("XLA", "the server needs `--xla_gpu_compilation_enabled`")] if manifest["xla"] else []),
+                ("encoder", f"{manifest['encoder']['impl']}, {manifest['encoder']['hidden_size']} hidden"),
+                ("tools", ", ".join(f"{tool} {number}" for tool, number in manifest["tools"].items() if number)),
+            ],
+        ),
+        f"## Signatures\n\nEvery signature takes {takes}, string `[batch]`. `serving_default` is "
+        f"`{default}`; -1 is a dimension that depends on the call.\n",
+        _table(
+            ("signature", "output", "dtype", "shape"),
+            [
+                (f"`{signature}`", f"`{output}`", spec["dtype"], f"`{spec['shape']}`")
+                for signature, outputs in manifest["signatures"].items()
+                if signature != "serving_default"
+                for output, spec in outputs.items()
+            ],
+        ),
+        "## How to ask it\n",
+        "```python\nfrom rawbert.serving import Client\n\n"
+        f'with Client("localhost:8500", model="{name}") as client:\n    {_call(default, manifest)}\n```\n',
+        "Over REST, with any client:\n",
+        f'```sh\ncurl -d \'{{"signature_name": "{default}", "inputs": {_rest_inputs(manifest)}}}\' '
+        f"localhost:8501/v1/models/{name}:predict\n```\n",
+        "## Limits\n",
+        f"- A text is cut at {length} tokens, `[CLS]` and `[SEP]` included"
+        + ("; `token_count` tells.\n" if any("token_count" in o for o in manifest["signatures"].values()) else ".\n")
+        + f"- With the batching parameters of this folder, a call carries at most {batching['max_batch_size']} texts"
+        + (
+            f", which are run {batching['max_execution_batch_size']} at a time.\n"
+            if batching["max_execution_batch_size"] < batching["max_batch_size"]
+            else "; a longer list goes in parts, which rawbert's client does.\n"
+        ),
+        "## Tokenizer\n",
+        _tokenizer(manifest["tokenizer"], manifest["tokenization"]),
+    ]
+    if manifest["pooling"]:
+        recipe = [" and ".join(manifest["pooling"]["modes"]), *manifest["pooling"]["steps"]]
+        parts.append(f"`embed` pools its token vectors by: {', then '.join(recipe)}.\n")
+    parts += ["## Verification\n", verification(manifest["verification"])]
+    if manifest["notes"]:
+        parts += ["## Notes\n", "".join(f"- {note}\n" for note in manifest["notes"])]
+    parts += [
+        "## Source files\n",
+        _table(("file", "bytes", "sha256"), [(f"`{f['path']}`", f["size"], f["sha256"]) for f in source["files"]]),
+    ]
+    return "\n".join(parts)
+
+
+_CALLS = {
+    "embed": 'vectors = client.embed(["plain strings go in"])  # float32 [texts, dim]',
+    "pooled": 'vectors = client.pooled(["plain strings go in"])  # float32 [texts, hidden]',
+    "sequence": 'tokens = client.sequence(["plain strings go in"])  # one object a text',
+    "tokenize": 'tokens = client.tokenize(["plain strings go in"])  # one object a text',
+}
+
+
+def verification(report: dict[str, Any]) -> str:
+    """What was compared with what, and how close it came, for people."""
+    head = (
+        f"Loaded from disk by a fresh process and compared on {report['texts']} texts with {report['reference']}: "
+        "tokens, offsets and counts equal, vectors within "
+        f"{report['tolerance']:g} · max(1, largest reference value) and of a cosine of at least "
+        f"{report['min_cosine']:g}.\n\n"
+    )
+    rows = [
+        (
+            f"`{output}`",
+            f"{each['max_abs']:.2e}",
+            f"{each['largest_reference']:.3g}",
+            f"{each['min_cosine']:.7f}",
+            f"`{each['worst_text']}`".replace("|", "\\|"),
+        )
+        for output, each in report["outputs"].items()
+    ]
+    columns = ("output", "largest difference", "largest reference value", "smallest cosine", "on the text")
+    return head + (_table(columns, rows) if rows else "There are no vectors.\n")
+
+
+def _call(default: str, manifest: dict[str, Any]) -> str:
+    if not manifest["tokenization"]["pair"]:
+        return _CALLS[default]
+    return f'client.predict({{"text": ["one"], "text_pair": ["other"]}}, signature_name="{default}")'
+
+
+def _rest_inputs(manifest: dict[str, Any]) -> str:
+    if not manifest["tokenization"]["pair"]:
+        return '{"text": ["plain strings go in"]}'
+    return '{"text": ["one"], "text_pair": ["other"]}'
+
+
+def _tokenizer(rules: dict[str, Any], chosen: dict[str, Any]) -> str:
+    stripped = rules["lowercase"] if rules["strip_accents"] is None else rules["strip_accents"]
+    if chosen["tokenizer"] == "tf-text":
+        case = "lower case and accents stripped" if rules["lowercase"] else "case and accents are kept"
+        return f"- tensorflow-text's BertTokenizer over {rules['vocab']}; {case}.\n"
+    lines = [
+        f"- WordPiece over {rules['vocab']}; {'lower case' if rules['lowercase'] else 'case is kept'}; "
+        f"accents {'stripped' if stripped else 'kept'}; "
+        f"Chinese characters {'apart' if rules['handle_chinese_chars'] else 'not apart'}; control characters "
+        f"{'dropped' if rules['clean_text'] else 'kept'}.",
+        f"- A word of more than {rules['max_input_chars_per_word']} characters, or without pieces, is "
+        f"`{rules['unk_token']}`.",
+    ]
+    if chosen["plain_text_special_tokens"]:
+        lines.append("- Special tokens in a text are ordinary text.")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+    lines = [columns, ("---",) * len(columns), *rows]
+    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)

@@ -1,0 +1,95 @@
+"""``assets.extra/tf_serving_warmup_requests``: calls that TensorFlow Serving replays before a version answers.
+
+Every signature has records of its own. They make the first real call as fast as the others, and they are what keeps a
+faulty version from replacing a good one: an op that is missing in a function, or a variable, shows only when it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ...serving.client import requests
+from ..errors import OutputError
+from ..protos import PredictionLog, SavedModel
+
+__all__ = ["FILE", "MOST", "write"]
+
+FILE = Path("assets.extra", "tf_serving_warmup_requests")
+
+#: Records that TensorFlow Serving takes; more keep a version from loading.
+MOST = 1000
+#: Tokens in one record: bounds what loading costs.
+_TOKENS = 512
+_STRING = 7  # tensorflow.DataType.DT_STRING
+_INIT_OP = "__saved_model_init_op"
+#: The tokenizer has a short way for ASCII, and both are to be warm.
+_WORDS = ("warm ", "the ", "model ", "up ", "before ", "it ", "is ", "called, ")
+_OTHER = ("Wörter ", "और ", "слова ", "文字 ", "λέξεις ", "ﬁne ", "👍 ", "mots. ")
+
+
+def write(folder: Path, model: str, max_seq_length: int, max_batch_size: int) -> int:
+    """Write warmup records for every signature of a SavedModel.
+
+    Args:
+        folder: the version folder.
+        model: its name for clients.
+        max_seq_length: most tokens of a text.
+        max_batch_size: most texts that run at once.
+
+    Returns:
+        How many records there are.
+
+    Raises:
+        OutputError: the file cannot be written, or a signature takes something else than strings.
+    """
+    import tensorflow as tf
+
+    saved_model = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    (meta_graph,) = saved_model.meta_graphs
+    count = 0
+    path = folder / FILE
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for signature in sorted(meta_graph.signature_def):
+                if signature == _INIT_OP:
+                    continue
+                inputs = meta_graph.signature_def[signature].inputs
+                for texts in _batches(max_seq_length, max_batch_size):
+                    writer.write(_record(model, signature, inputs, texts))
+                    count += 1
+    except (OSError, tf.errors.OpError) as error:
+        raise OutputError(f"{path}: cannot be written: {error}") from error
+    return count
+
+
+def _record(model: str, signature: str, inputs: Mapping[str, Any], texts: list[bytes]) -> bytes:
+    for name, info in inputs.items():
+        if info.dtype != _STRING or len(info.tensor_shape.dim) != 1:
+            raise OutputError(f"signature {signature}: the input {name} takes no texts, so it cannot be warmed up")
+    # Of a pair, the second text is the first again: half of the tokens each.
+    request = requests.predict_request(
+        requests.model_spec(model, signature_name=signature), dict.fromkeys(sorted(inputs), texts)
+    )
+    log = PredictionLog()
+    log.predict_log.request = request.SerializeToString(deterministic=True)
+    return log.SerializeToString()  # type: ignore[no-any-return]
+
+
+def _batches(max_seq_length: int, max_batch_size: int) -> Iterator[list[bytes]]:
+    """As many texts as run at once, some, one of the greatest length, and short ones last.
+
+    A call right after a large one is slower than the next: so the last are of the kind that most first calls are.
+    """
+    for rows in (max_batch_size, 8):
+        longest = min(max_seq_length, 2 * _TOKENS // rows)
+        yield [_text(1 + longest * row // rows, _OTHER if row % 4 == 3 else _WORDS) for row in range(rows)]
+    for tokens in (max_seq_length, 16, 8):
+        yield [_text(min(tokens, max_seq_length), _WORDS)]
+
+
+def _text(tokens: int, words: tuple[str, ...]) -> bytes:
+    """A text of at least about so many tokens: one a word, and more where the vocabulary lacks it."""
+    return "".join(words[at % len(words)] for at in range(tokens)).encode()

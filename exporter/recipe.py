@@ -1,0 +1,216 @@
+"""The recipe of one export: frozen, validated, and free of TensorFlow."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from .errors import ConfigError
+from .targets import opsets
+
+__all__ = [
+    "DEFAULT",
+    "DEFAULT_TOKENIZATION",
+    "ENCODER_IMPLS",
+    "POOLING_MODES",
+    "PRECISIONS",
+    "SIGNATURES",
+    "TOKENIZERS",
+    "TOLERANCES",
+    "TRUNCATION_SIDES",
+    "TRUNCATION_STRATEGIES",
+    "ExportConfig",
+    "TokenizerOptions",
+]  # fmt: skip
+
+#: Signatures in the order in which they are listed to people. ``serving_default`` aliases one of them.
+SIGNATURES = ("embed", "pooled", "sequence", "tokenize")
+DEFAULT = "serving_default"
+ENCODER_IMPLS = ("auto", "native", "hub")
+#: sentence-transformers' names for the ways to turn token vectors into one vector.
+POOLING_MODES = ("cls", "lasttoken", "max", "mean", "mean_sqrt_len_tokens", "weightedmean")
+
+#: Dtypes that an encoder's matrix products can be made in, and for each the largest absolute difference (times
+#: max(1, largest reference value)) and the smallest cosine to the float32 reference that an export may show.
+TOLERANCES = {"float32": (1e-5, 0.99999), "bfloat16": (0.1, 0.9995), "float16": (0.02, 0.9995)}
+PRECISIONS = tuple(TOLERANCES)
+
+#: Whose tokens: those of the checkpoint's own tokenizer, or of tensorflow-text's BertTokenizer over its vocabulary.
+TOKENIZERS = ("reference", "tf-text")
+TRUNCATION_SIDES = ("right", "left")
+#: transformers' names for the ways in which two texts share the maximum length.
+TRUNCATION_STRATEGIES = ("longest_first", "only_first", "only_second")
+
+#: [CLS], one token of text, [SEP].
+SHORTEST_SEQUENCE = 3
+
+
+def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{what}: {value!r} is unknown; choose from {', '.join(allowed)}")
+
+
+@dataclass(frozen=True)
+class TokenizerOptions:
+    """What a user chooses about tokenizing; the fields are described at :class:`ExportConfig`."""
+
+    tokenizer: str = "reference"
+    pair: bool = False
+    truncation_side: str | None = None
+    truncation_strategy: str = "longest_first"
+    plain_text_special_tokens: bool = False
+
+    def __post_init__(self) -> None:
+        _one_of("tokenizer", self.tokenizer, TOKENIZERS)
+        if self.truncation_side is not None:
+            _one_of("truncation_side", self.truncation_side, TRUNCATION_SIDES)
+        _one_of("truncation_strategy", self.truncation_strategy, TRUNCATION_STRATEGIES)
+        if self.truncation_strategy != "longest_first" and not self.pair:
+            raise ConfigError(f"truncation_strategy {self.truncation_strategy} is for pairs of texts; set pair too")
+
+
+DEFAULT_TOKENIZATION = TokenizerOptions()
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What to export, to where, and how.
+
+    Args:
+        encoder: the checkpoint: a folder or archive, a URL, or a model of a hub (``owner/name`` of the Hugging
+            Face Hub, ``owner/model/framework/variation`` of Kaggle).
+        output: base path that TensorFlow Serving polls; versions appear in it as ``<output>/<version>``.
+        version: version number, 0 or more; ``None`` takes the next free integer.
+        max_seq_length: most tokens of one text, ``[CLS]`` and ``[SEP]`` included, at least 3;
+            ``None`` takes the checkpoint's own limit.
+        encoder_impl: ``native`` rebuilds the transformer from its weights, ``hub`` wraps the Hub layer as
+            it is, ``auto`` takes native where the weights are understood.
+        precision: dtype of the encoder's matrix products and of their weights, one of :data:`PRECISIONS`; whatever is
+            not float32 needs the native encoder.
+        xla: have XLA compile the encoder (native only), for each shape that comes. TensorFlow Serving refuses to run
+            such a model without ``--xla_gpu_compilation_enabled`` or ``--xla_cpu_compilation_enabled``.
+        signatures: subset of :data:`SIGNATURES`; ``None`` takes all that the checkpoint can answer.
+        name: model name that clients will use; ``None`` takes the last part of ``output``.
+        pooling: how ``embed`` turns token vectors into one vector, one of :data:`POOLING_MODES`; ``None``
+            takes the checkpoint's own recipe (and offers no ``embed`` where it has none).
+        normalize: scale ``embed``'s vectors to length 1; ``None`` as the recipe says.
+        target_serving: TensorFlow Serving release that must be able to run it, one of
+            :data:`.opsets.RELEASES`.
+        tokenizer: ``reference`` gives the tokens of the checkpoint's own tokenizer, ``tf-text`` those of
+            tensorflow-text's BertTokenizer, which the Hub's preprocessing models use.
+        pair: signatures take two texts, ``text`` and ``text_pair``, and give ``input_type_ids``.
+        truncation_side: where texts that are too long are cut, ``right`` or ``left``; ``None`` as the checkpoint
+            says, and that is nearly always right.
+        truncation_strategy: of which text of a pair that is too long: ``longest_first``, ``only_first`` or
+            ``only_second``.
+        plain_text_special_tokens: ``[SEP]`` and the like in a text are ordinary text, not the special tokens.
+        force: replace ``version`` if it exists.
+        models_config: add the model to models.config beside ``output``, if it is not there.
+        served_from: the folder above ``output`` as the server sees it, absolute; it goes into models.config.
+        revision: of a hub's model: branch, tag, commit or version; ``None`` takes the newest.
+        tolerance: verification's largest absolute difference, times max(1, largest reference value); ``None`` as
+            :data:`TOLERANCES` says.
+        min_cosine: verification's smallest cosine between an output vector and its reference; ``None`` as
+            :data:`TOLERANCES` says.
+
+    Raises:
+        ConfigError: a value that cannot work.
+    """
+
+    encoder: str | os.PathLike[str]
+    output: str | os.PathLike[str]
+    version: int | None = None
+    max_seq_length: int | None = None
+    encoder_impl: str = "auto"
+    precision: str = "float32"
+    xla: bool = False
+    signatures: tuple[str, ...] | None = None
+    name: str | None = None
+    pooling: str | None = None
+    normalize: bool | None = None
+    target_serving: str = opsets.NEWEST
+    tokenizer: str = "reference"
+    pair: bool = False
+    truncation_side: str | None = None
+    truncation_strategy: str = "longest_first"
+    plain_text_special_tokens: bool = False
+    force: bool = False
+    models_config: bool = True
+    served_from: str = "/models"
+    revision: str | None = None
+    tolerance: float | None = None
+    min_cosine: float | None = None
+
+    def __post_init__(self) -> None:
+        if not os.fspath(self.encoder):
+            raise ConfigError("encoder is empty: name the folder of a checkpoint")
+        if not os.fspath(self.output):
+            raise ConfigError("output is empty: name the folder that is to hold the model's versions")
+        if self.version is not None and self.version < 0:
+            raise ConfigError(f"version is {self.version}: TensorFlow Serving counts from 0 up")
+        if self.version is not None and self.version >= 2**63:
+            raise ConfigError(f"version is {self.version}: TensorFlow Serving takes no number of more than 63 bits")
+        if self.max_seq_length is not None and self.max_seq_length < SHORTEST_SEQUENCE:
+            raise ConfigError(
+                f"max_seq_length is {self.max_seq_length}: at least {SHORTEST_SEQUENCE} are needed, "
+                "for [CLS], one token and [SEP]"
+            )
+        if self.revision is not None and not self.revision.strip():
+            raise ConfigError("revision is empty: name a branch, tag, commit or version, or leave it out")
+        if not self.served_from.startswith("/"):
+            raise ConfigError(f"served_from is {self.served_from!r}: TensorFlow Serving takes absolute paths only")
+        _one_of("encoder_impl", self.encoder_impl, ENCODER_IMPLS)
+        _one_of("precision", self.precision, PRECISIONS)
+        if self.precision != "float32" and self.encoder_impl == "hub":
+            raise ConfigError(
+                f"precision {self.precision} needs the native encoder: a Hub layer computes as it was saved; "
+                "use encoder_impl native or auto"
+            )
+        if self.xla and self.encoder_impl == "hub":
+            raise ConfigError("xla needs the native encoder; use encoder_impl native or auto")
+        _one_of("target_serving", self.target_serving, opsets.RELEASES)
+        if self.pooling is not None:
+            _one_of("pooling", self.pooling, POOLING_MODES)
+        if self.signatures is not None:
+            object.__setattr__(self, "signatures", tuple(self.signatures))
+            if not self.signatures:
+                raise ConfigError(f"signatures is empty: choose from {', '.join(SIGNATURES)}")
+            for signature in self.signatures:
+                _one_of("signatures", signature, SIGNATURES)
+        self.tokenization  # noqa: B018  its own checks
+        if not self.model_name.strip():
+            raise ConfigError("name is empty: give the model name that clients will use")
+        for what, name in (("name", self.model_name), ("output", self.base_path.name)):
+            if not name.isprintable() or set("\"'\\") & set(name):
+                raise ConfigError(
+                    f"{what} is {name!r}: what reads models.config and REST paths does not take quotes, backslashes "
+                    "and control characters well; choose another"
+                )
+        tolerance, min_cosine = self.allowed
+        if not tolerance > 0 or not 0 < min_cosine <= 1:
+            raise ConfigError("tolerance must be above 0, and min_cosine above 0 and at most 1")
+
+    @property
+    def tokenization(self) -> TokenizerOptions:
+        """What is chosen about tokenizing."""
+        return TokenizerOptions(**{each.name: getattr(self, each.name) for each in fields(TokenizerOptions)})
+
+    @property
+    def allowed(self) -> tuple[float, float]:
+        """``tolerance`` and ``min_cosine``, or what stands for them."""
+        tolerance, min_cosine = TOLERANCES[self.precision]
+        return (
+            tolerance if self.tolerance is None else self.tolerance,
+            min_cosine if self.min_cosine is None else self.min_cosine,
+        )
+
+    @property
+    def base_path(self) -> Path:
+        """``output`` as an absolute path, with ``~`` expanded and without ``..``."""
+        return Path(os.path.abspath(Path(self.output).expanduser()))
+
+    @property
+    def model_name(self) -> str:
+        """Name that clients send in ``model_spec.name``."""
+        return self.base_path.name if self.name is None else self.name

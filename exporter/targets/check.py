@@ -1,0 +1,285 @@
+"""What a TensorFlow Serving release would make of a SavedModel, found without TensorFlow: ``rawbert check``.
+
+Any SavedModel will do, whoever wrote it. What is found has one of three levels:
+
+``error``    the server refuses the version, ends, or fails calls
+``warning``  it works, and not as its users expect
+``note``     worth knowing; true of many a model that is served without trouble
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, TypeVar
+
+from google.protobuf.message import DecodeError
+
+from ..publish import batching_params, warmup
+from . import bodies, op_gate, placement, tensor_bundle
+from .bodies import COMPILE, MAIN, Bodies
+from .graph import TooLarge, behind
+from .warmup_file import CorruptRecords, signatures_of
+
+__all__ = ["LEVELS", "Finding", "check", "read"]
+
+_T = TypeVar("_T")
+
+LEVELS = ("error", "warning", "note")
+
+_TAG = "serve"
+_INIT_OP = "__saved_model_init_op"
+_FLOAT, _DOUBLE, _STRING, _BFLOAT16, _HALF, _RESOURCE = 1, 2, 7, 14, 19, 20
+_SPLITTING = re.compile(r"enable_large_batch_splitting\s*:?\s*[{<]?\s*(?:value\s*:\s*)?(?:true|1)\b")
+#: Nodes that are named; of more, only the number is given.
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something found: its level, a short name for tools, and a sentence for people."""
+
+    level: str
+    kind: str
+    message: str
+
+
+def read(folder: Path, parse: Callable[[BinaryIO], _T]) -> tuple[_T | None, list[Finding]]:
+    """What ``parse`` makes of a folder's saved_model.pb, or ``None`` and why there is nothing."""
+    path = folder / "saved_model.pb"
+    try:
+        with path.open("rb", buffering=0) as file:
+            return parse(file), []
+    except FileNotFoundError:
+        text = " (saved_model.pbtxt, the text form, cannot be checked)" if path.with_suffix(".pbtxt").exists() else ""
+        return None, [Finding("error", "no-saved-model", f"{folder}: no saved_model.pb in it{text}")]
+    except NotADirectoryError:
+        return None, [Finding("error", "no-saved-model", f"{folder}: a file, not the folder of a SavedModel")]
+    except OSError as error:
+        return None, [Finding("error", "unreadable", f"{path}: cannot be read: {error.strerror or error}")]
+    except DecodeError as error:
+        return None, [Finding("error", "damaged", f"{path}: no SavedModel, or cut short: {error}")]
+
+
+def check(folder: Path, target: str) -> list[Finding]:
+    """Everything found in a version folder, the gravest first.
+
+    Args:
+        folder: where saved_model.pb lies.
+        target: one of :data:`.opsets.RELEASES`.
+    """
+    found, faults = read(folder, lambda file: _check(folder, bodies.read(file), target))
+    return sorted(found or faults, key=lambda finding: LEVELS.index(finding.level))
+
+
+def _check(folder: Path, graphs: list[Bodies], target: str) -> list[Finding]:
+    serving = [each for each in graphs if _TAG in each.meta_graph.meta_info_def.tags]
+    if not serving:
+        tags = ", ".join(str(list(each.meta_graph.meta_info_def.tags)) for each in graphs) or "none"
+        return [Finding("error", "no-graph", f"no graph has the tag 'serve', which the server asks for; found: {tags}")]
+    meta_graph = serving[0].meta_graph
+    return [
+        *_ops(graphs, target),
+        *_xla(serving[0]),
+        *_assets(folder, meta_graph),
+        *_variables(folder, serving[0]),
+        *_signatures(folder, serving[0]),
+        *_warmup(folder, meta_graph),
+        *_batching(folder, meta_graph),
+        *_placement(serving[0], target),
+    ]
+
+
+def _ops(graphs: list[Bodies], target: str) -> Iterator[Finding]:
+    for problem in op_gate.check(graphs, target):
+        if problem.is_ignored:
+            yield Finding(
+                "warning", "attribute", f"TensorFlow Serving {target} ignores what it does not know: {problem}"
+            )
+        else:
+            yield Finding("error", "op", f"TensorFlow Serving {target} cannot run it: {problem}")
+
+
+def _xla(graph: Bodies) -> Iterator[Finding]:
+    """What no signature comes to, a step of training for one, is not compiled either."""
+    functions = {
+        name for name, function in graph.functions.items() if COMPILE in function.attr and function.attr[COMPILE].b
+    }
+    kinds = {kind for kind in graph.kinds(MAIN) if kind.compiled}
+    if not functions and not kinds:
+        return
+    nodes, reached = behind(
+        graph, [info.name for _, each in _callable(graph.meta_graph) for info in each.outputs.values()]
+    )
+    names = [name for name in graph.functions if name in functions & reached]
+    names += [node.name for node, _ in graph.of_kinds(MAIN, kinds) if node.name in nodes]
+    if names:
+        yield Finding(
+            "error", "xla",
+            f"{_some(names)} must be compiled by XLA (jit_compile=True), which the server refuses without "
+            "--xla_cpu_compilation_enabled or --xla_gpu_compilation_enabled: export without it, or give that flag",
+        )  # fmt: skip
+
+
+def _assets(folder: Path, meta_graph: Any) -> Iterator[Finding]:
+    for asset in meta_graph.asset_file_def:
+        name = PurePosixPath(asset.filename)
+        if name.is_absolute() or ".." in name.parts or "\0" in asset.filename:
+            yield Finding("error", "asset", f"the asset {asset.filename!r} points outside the folder")
+            continue
+        path = folder / "assets" / name
+        try:
+            if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+                yield Finding("error", "asset", f"the asset assets/{name} is a link to a file outside the folder")
+            elif not path.is_file():
+                yield Finding("error", "asset", f"the asset assets/{name} is missing")
+        except OSError as error:
+            yield Finding("error", "asset", f"the asset {asset.filename!r} cannot be read: {error.strerror or error}")
+
+
+def _variables(folder: Path, graph: Bodies) -> Iterator[Finding]:
+    index = folder / "variables" / "variables.index"
+    if not index.exists():
+        if any(kind.op in ("VarHandleOp", "VariableV2") for kind in graph.kinds(MAIN)):
+            yield Finding("error", "variables", "variables/variables.index is missing, and the graph has variables")
+        return
+    try:
+        shards, entries = tensor_bundle.read_index(index)
+        ends = dict.fromkeys(range(shards), 0)
+        for _, entry in entries:
+            ends[entry.shard_id] = max(ends.get(entry.shard_id, 0), entry.offset + entry.size)
+        for shard, end in ends.items():
+            path = index.with_name(tensor_bundle.shard_name(shard, shards))
+            if not path.is_file():
+                yield Finding("error", "variables", f"variables/{path.name} is missing")
+            elif path.stat().st_size < end:
+                yield Finding(
+                    "error", "variables",
+                    f"variables/{path.name} is cut short: it has {path.stat().st_size} bytes, and {end} are needed",
+                )  # fmt: skip
+    except tensor_bundle.CorruptIndex as error:
+        yield Finding("error", "variables", f"variables/variables.index: {error}")
+    except OSError as error:
+        yield Finding("error", "variables", f"variables/: cannot be read: {error.strerror or error}")
+
+
+def _callable(meta_graph: Any) -> list[tuple[str, Any]]:
+    return sorted((name, each) for name, each in meta_graph.signature_def.items() if name != _INIT_OP)
+
+
+def _signatures(folder: Path, graph: Bodies) -> Iterator[Finding]:
+    signatures = _callable(graph.meta_graph)
+    if not signatures:
+        yield Finding("error", "signature", "no signature: nothing can be called")
+    batched = (folder / batching_params.FILE).is_file()
+    nodes = set(graph.names(MAIN, graph.kinds(MAIN)))
+    for name, signature in signatures:
+        inputs, outputs = ([(key, side[key]) for key in sorted(side)] for side in (signature.inputs, signature.outputs))
+        for key, info in (*inputs, *outputs):
+            # Sparse and composite tensors have other names.
+            if info.name and info.name.partition(":")[0] not in nodes:
+                yield Finding(
+                    "error", "signature",
+                    f"{name}.{key} is the tensor {info.name!r}, which the graph does not have: calls of it fail",
+                )  # fmt: skip
+        for output, info in outputs:
+            label = f"{name}.{output}"
+            shape = [dim.size for dim in info.tensor_shape.dim]
+            if not info.tensor_shape.unknown_rank and (not shape or shape[0] >= 0):
+                said = "a scalar" if not shape else f"{shape}"
+                yield Finding(
+                    "error" if batched else "warning", "batch-dimension",
+                    f"{label} is {said}, without a batch dimension: with batching on, every call to it fails",
+                )  # fmt: skip
+            if info.dtype == _DOUBLE:
+                yield Finding("note", "dtype", f"{label} is float64: twice the bytes of float32 in every answer")
+            if info.dtype in (_HALF, _BFLOAT16):
+                yield Finding("note", "rest", f"{label} is of 16-bit floats, which the REST API cannot write")
+            if info.dtype == _STRING and not output.endswith("_bytes"):
+                yield Finding(
+                    "note", "rest",
+                    f"{label} is a string: the REST API writes it as it is, and as base64 only where the name ends in "
+                    "_bytes; bytes that are no UTF-8 break its JSON",
+                )  # fmt: skip
+
+
+def _warmup(folder: Path, meta_graph: Any) -> Iterator[Finding]:
+    names = [name for name, _ in _callable(meta_graph)]
+    path = folder / warmup.FILE
+    why = "a fault that shows only when it runs would not keep this version from replacing a good one"
+    if not path.exists():
+        if names:
+            yield Finding("note", "warmup", f"no warmup records ({warmup.FILE}): the first calls are slow, and {why}")
+        return
+    try:
+        counts = signatures_of(path)
+    except (CorruptRecords, OSError) as error:
+        yield Finding("error", "warmup", f"{warmup.FILE}: {error}; the version would not load")
+        return
+    if sum(counts.values()) > warmup.MOST:
+        yield Finding(
+            "error", "warmup",
+            f"{warmup.FILE} has {sum(counts.values())} records; the server takes {warmup.MOST}, and does not load more",
+        )  # fmt: skip
+    for name in sorted(set(counts) - set(names)):
+        yield Finding(
+            "error", "warmup", f"{warmup.FILE} calls the signature {name!r}, which there is not: it won't load"
+        )
+    for name in names:
+        if name not in counts:
+            yield Finding("warning", "warmup", f"the signature {name} has no warmup record: {why}")
+
+
+def _batching(folder: Path, meta_graph: Any) -> Iterator[Finding]:
+    path = folder / batching_params.FILE
+    if not path.is_file():
+        yield Finding(
+            "note", "batching",
+            f"no {batching_params.FILE}: with --enable_per_model_batching_parameters its calls are not batched",
+        )  # fmt: skip
+        return
+    try:
+        text = re.sub(r"#[^\n]*", "", path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        yield Finding("error", "batching", f"{batching_params.FILE} cannot be read: {error}")
+        return
+    if not _SPLITTING.search(text):
+        return
+    for name, signature in _callable(meta_graph):
+        for output, info in sorted(signature.outputs.items()):
+            inner = [dim.size for dim in info.tensor_shape.dim][1:]
+            if info.tensor_shape.unknown_rank or any(size < 0 for size in inner):
+                yield Finding(
+                    "error", "splitting",
+                    f"{name}.{output} has an inner dimension that depends on the data, and {batching_params.FILE} sets "
+                    "enable_large_batch_splitting: the parts of a large call differ in shape, which ends the server "
+                    "or mixes up rows; take that setting out",
+                )  # fmt: skip
+
+
+def _placement(graph: Bodies, target: str) -> Iterator[Finding]:
+    places = placement.Places(graph, target)
+    seen: set[tuple[str, ...]] = set()
+    for name, signature in _callable(graph.meta_graph):
+        outputs = tuple(sorted(info.name for info in signature.outputs.values()))
+        if outputs in seen:
+            continue
+        seen.add(outputs)
+        try:
+            nodes = places.between(signature)
+        except TooLarge:
+            yield Finding("warning", "placement", f"{name}: its functions are nested too deeply to be followed")
+            continue
+        if nodes:
+            yield Finding(
+                "warning", "placement",
+                f"{name}: {_some([f'{node.kind.op} ({node.name})' for node in nodes])} would run on the CPU between "
+                "operations on a GPU",
+            )  # fmt: skip
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,72 @@
+"""The records of ``tf_serving_warmup_requests`` without TensorFlow: which signatures they call.
+
+A TFRecord (tensorflow/core/lib/io/record_writer.h) is its length (8 bytes, little-endian), a checksum of that (4), the
+data, a checksum of the data (4); the checksums are masked CRC-32C. That of the data is left to the server: in Python
+it would take longer than all else here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+
+from ...serving.wire.protos import PredictRequest
+from ..protos import PredictionLog
+from ..recipe import DEFAULT
+
+__all__ = ["CorruptRecords", "signatures_of"]
+
+
+class CorruptRecords(Exception):
+    """The file holds no warmup records, or is cut short; the message says where."""
+
+
+def signatures_of(path: Path) -> Counter[str]:
+    """How many records call each signature.
+
+    Raises:
+        CorruptRecords: see there.
+        OSError: the file cannot be read.
+    """
+    data = path.read_bytes()
+    counts: Counter[str] = Counter()
+    at = 0
+    while at < len(data):
+        length = int.from_bytes(data[at : at + 8], "little")
+        begin, end = at + 12, at + 12 + length
+        if end + 4 > len(data):
+            raise CorruptRecords(f"no record, or a truncated one, at byte {at}")
+        if _masked_crc(data[at : at + 8]) != int.from_bytes(data[at + 8 : begin], "little"):
+            raise CorruptRecords(f"a damaged record at byte {at}")
+        try:
+            log = PredictionLog.FromString(data[begin:end])
+            request = PredictRequest.FromString(log.predict_log.request)
+        except DecodeError as error:
+            raise CorruptRecords(f"the record at byte {at} is no PredictionLog") from error
+        if log.HasField("predict_log"):
+            counts[request.model_spec.signature_name or DEFAULT] += 1
+        at = end + 4
+    return counts
+
+
+def _table() -> list[int]:
+    table = []
+    for byte in range(256):
+        value = byte
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+        table.append(value)
+    return table
+
+
+_TABLE = _table()
+
+
+def _masked_crc(data: bytes) -> int:
+    value = 0xFFFFFFFF
+    for byte in data:
+        value = value >> 8 ^ _TABLE[(value ^ byte) & 0xFF]
+    value ^= 0xFFFFFFFF
+    return ((value >> 15 | value << 17) + 0xA282EAD8) & 0xFFFFFFFF

@@ -1,0 +1,217 @@
+"""Added tokens, found in flat code points: the longest of the leftmost, as the reference's matcher does it.
+
+A match of a ``single_word`` token that has a word character beside it is passed over, together with its text.
+``lstrip`` and ``rstrip`` let a match take the white space beside it, as far as the match before it left some.
+
+Shape letters: C code points, P pieces of text, M matches.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_text.python.ops.regex_split_ops import gen_regex_split_ops
+
+from ..sources.checkpoint import AddedToken, TokenizerRules
+from .ragged import count_of, rows_of, starts_of
+from .wordpiece import codepoints
+from .wordpiece.behaviour import normalizer
+
+__all__ = ["Finder", "Matches", "anywhere", "finders", "plain_without", "utf8_length"]
+
+
+class Matches(NamedTuple):
+    """Added tokens in a sequence of code points, in order."""
+
+    id: tf.Tensor  # int32 [M]
+    start: tf.Tensor  # int32 [M], first code point, white space that was taken included
+    marker: tf.Tensor  # int32 [M], first code point of the token itself
+    stop: tf.Tensor  # int32 [M], code point behind the last
+
+
+class Finder:
+    """Looks for added tokens.
+
+    Args:
+        tokens: what to look for, and what stands for it in the text; of equal texts the first counts.
+        ignored: tokens that are passed over where they are found, with their text.
+    """
+
+    def __init__(self, tokens: Sequence[tuple[str, AddedToken]], ignored: frozenset[str] = frozenset()) -> None:
+        first: dict[str, AddedToken] = {}
+        for text, token in tokens:
+            first.setdefault(text, token)
+        self._pattern = f"({_alternatives(first)})"  # the op asks for a group
+        self._texts = tf.constant(list(first))
+        self._ids = tf.constant([token.id for token in first.values()], tf.int32)
+        self._ignored = _flags(token.content in ignored for token in first.values())
+        self._single_word, self._lstrip, self._rstrip = (
+            _flags(getattr(token, flag) for token in first.values()) for flag in ("single_word", "lstrip", "rstrip")
+        )
+        self._word_spans = self._space_spans = None
+        if self._single_word is not None:
+            self._word_spans = tf.constant(_word_spans())
+        if self._lstrip is not None or self._rstrip is not None:
+            self._space_spans = tf.constant(_space_spans())
+
+    def __call__(self, codes: tf.Tensor, splits: tf.Tensor, filler: int) -> Matches:
+        """Find.
+
+        Args:
+            codes: int32 ``[C]``.
+            splits: int32 ``[P + 1]``, where each piece of text begins; pieces are searched by themselves.
+            filler: a code point that is in no token.
+        """
+        # The op ends a text at a NUL.
+        visible = tf.where(codes == 0, filler, codes)
+        pieces = tf.strings.unicode_encode(tf.RaggedTensor.from_row_splits(visible, splits, validate=False), "UTF-8")
+        # tf_text.regex_split_with_offsets asserts three times that these splits are splits, with six functions each.
+        parts, begins, _, part_splits = gen_regex_split_ops.regex_split_with_offsets(
+            pieces, self._pattern, self._pattern
+        )
+        equal = parts[:, tf.newaxis] == self._texts[tf.newaxis, :]  # [parts, tokens]
+        at = tf.reshape(tf.where(tf.reduce_any(equal, 1)), [-1])  # [M]
+        token = tf.argmax(tf.cast(tf.gather(equal, at), tf.int32), 1, tf.int32)
+        piece = tf.gather(rows_of(tf.cast(part_splits, tf.int32), count_of(parts)), at)
+        # Bytes of all pieces end to end, and back to code points.
+        position = starts_of(utf8_length(visible))  # [C + 1]
+        byte = tf.gather(position, tf.gather(splits, piece)) + tf.cast(tf.gather(begins, at), tf.int32)
+        marker = tf.searchsorted(position, byte)
+        stop = tf.searchsorted(position, byte + tf.strings.length(tf.gather(parts, at)))
+        begin_of_piece, end_of_piece = tf.gather(splits, piece), tf.gather(splits, piece + 1)
+
+        kept = tf.ones_like(token, tf.bool)
+        if self._ignored is not None:
+            kept &= ~tf.gather(self._ignored, token)
+        if self._word_spans is not None:
+            around = tf.concat([[filler], codes, [filler]], 0)
+            beside = (_within(self._word_spans, tf.gather(around, marker)) & (marker > begin_of_piece)) | (
+                _within(self._word_spans, tf.gather(around, stop + 1)) & (stop < end_of_piece)
+            )
+            kept &= ~(beside & tf.gather(self._single_word, token))
+        token, marker, stop, piece, begin_of_piece, end_of_piece = (
+            tf.boolean_mask(each, kept) for each in (token, marker, stop, piece, begin_of_piece, end_of_piece)
+        )
+
+        start = marker
+        if self._space_spans is not None:
+            other = tf.cast(tf.reshape(tf.where(~_within(self._space_spans, codes)), [-1]), tf.int32)
+            if self._rstrip is not None:
+                # The next that is no space.
+                after = tf.gather(tf.concat([other, tf.shape(codes)], 0), tf.searchsorted(other, stop))
+                stop = tf.where(tf.gather(self._rstrip, token), tf.minimum(after, end_of_piece), stop)
+            if self._lstrip is not None:
+                before = tf.gather(tf.concat([[-1], other], 0), tf.searchsorted(other, marker))
+                follows = tf.concat([[False], piece[1:] == piece[:-1]], 0)
+                free = tf.where(follows, tf.concat([[0], stop[:-1]], 0), begin_of_piece)
+                start = tf.where(tf.gather(self._lstrip, token), tf.maximum(before + 1, free), marker)
+        return Matches(tf.gather(self._ids, token), start, marker, stop)
+
+
+def utf8_length(codes: tf.Tensor) -> tf.Tensor:
+    """Bytes of each code point."""
+    return 1 + sum(tf.cast(codes >= limit, tf.int32) for limit in (0x80, 0x800, 0x10000))
+
+
+def finders(rules: TokenizerRules, ignored: frozenset[str]) -> tuple[Finder | None, Finder | None]:
+    """What looks for the tokens that are wanted in the raw text, and in the normalised text."""
+
+    def finder(normalized: bool) -> Finder | None:
+        chosen = [token for token in rules.added_tokens if token.normalized == normalized]
+        # Of tokens that normalisation makes equal the reference takes one by chance, by the order of a hash map.
+        # Here it is a special one, or the one of the lowest id.
+        chosen.sort(key=lambda token: (not token.special, token.id))
+        if all(token.content in ignored for token in chosen):
+            return None
+        return Finder([(_sought(token, rules), token) for token in chosen], ignored)
+
+    return finder(False), finder(True)
+
+
+def anywhere(rules: TokenizerRules, tokens: Sequence[AddedToken]) -> str:
+    """A regular expression for texts that hold one of the tokens, and for a few more."""
+    texts = {re.sub(r"\\?[ \t\n\r]", r"[\\t\\n\\r ]", re.escape(_sought(token, rules))) for token in tokens}
+    # Any byte, because what is before a token may be no UTF-8; any case, because normalisation may change it.
+    return f"\\C*(?i:{'|'.join(sorted(texts))})\\C*"
+
+
+def plain_without(rules: TokenizerRules, tokens: Sequence[AddedToken]) -> str:
+    """A regular expression for plain ASCII text in which no token can be.
+
+    It looks at two characters, and so leaves out a few texts that hold only the beginning of a token.
+    """
+    plain = {"\t", "\n", "\r", *map(chr, range(0x20, 0x7F))}
+
+    def alike(char: str) -> set[str]:
+        """Characters that normalisation may turn into this one."""
+        return {"\t", "\n", "\r", " "} if char == " " else {char, char.upper(), char.lower()}
+
+    follow: dict[str, set[str]] = {}
+    for token in tokens:
+        text = _sought(token, rules)
+        for first in alike(text[0]) & plain:
+            follow.setdefault(first, set()).update(alike(text[1]) if len(text) > 1 else plain)
+    free = plain - set(follow)
+    choices = [_class(free)]
+    for first, seconds in sorted(follow.items()):
+        if first not in seconds:
+            choices.append(f"{_class({first})}+(?:{_class(free - seconds)}|\\z)")
+    return f"(?:{'|'.join(choices)})*"
+
+
+def _sought(token: AddedToken, rules: TokenizerRules) -> str:
+    """What stands for a token in the text that is searched."""
+    return normalizer(rules).normalize_str(token.content) if token.normalized else token.content
+
+
+def _alternatives(texts: Any) -> str:
+    # RE2 takes the first alternative that matches: with the longest first, that is the longest match.
+    return "|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True))
+
+
+def _class(chars: set[str]) -> str:
+    return "[" + "".join(f"\\x{ord(char):02x}" for char in sorted(chars)) + "]"
+
+
+def _flags(values: Any) -> tf.Tensor | None:
+    flags = np.array(list(values), bool)
+    return tf.constant(flags) if flags.any() else None
+
+
+def _within(spans: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
+    return tf.searchsorted(spans, codes, side="right") % 2 == 1
+
+
+@functools.cache
+def _word_spans() -> np.ndarray:
+    """Characters beside which a single word is none: the reference is asked."""
+    return codepoints.spans_of(
+        lambda chars: [(at + 1, at + 3) not in found for at, found in _probe(chars, "single_word")]
+    )
+
+
+@functools.cache
+def _space_spans() -> np.ndarray:
+    """Characters that a token takes that strips: the reference is asked."""
+    return codepoints.spans_of(lambda chars: [(at, at + 3) in found for at, found in _probe(chars, "lstrip")])
+
+
+def _probe(chars: Sequence[str], flag: str) -> Iterator[tuple[int, set[tuple[int, int]]]]:
+    """Put each character before a token with this flag; where the character is, and the spans of all tokens found."""
+    from tokenizers import AddedToken as Added
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+
+    tokenizer = Tokenizer(WordLevel({"other": 0}, unk_token="other"))
+    tokenizer.add_tokens([Added("<>", normalized=False, **{flag: True})])
+    together = 64  # few, because the matcher goes back to the beginning for every token
+    for start in range(0, len(chars), together):
+        some = chars[start : start + together]
+        encoding = tokenizer.encode("".join(f"{char}<>|" for char in some))
+        found = {span for span, id in zip(encoding.offsets, encoding.ids, strict=True) if id == 1}
+        yield from ((at * 4, found) for at in range(len(some)))

@@ -1,0 +1,136 @@
+"""What the graph's tokenizer imitates, to be asked about every code point."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...sources.checkpoint import TokenizerRules
+
+__all__ = ["ISOLATED", "SPACE", "WORD", "Behaviour", "BertBehaviour", "TfTextBehaviour", "normalizer"]
+
+#: Classes of a code point after normalisation: part of a word, a word of its own, a gap between words.
+WORD, ISOLATED, SPACE = range(3)
+
+
+class Behaviour(ABC):
+    """A normalisation and pre-tokenisation that works code point by code point.
+
+    Attributes:
+        mark: a character that stays as it is, parts everything, and is made of no other.
+        orders: whether combining marks are put in canonical order.
+    """
+
+    mark: str
+    orders: bool
+
+    @abstractmethod
+    def normalize(self, text: str) -> str:
+        """The whole normalisation."""
+
+    @abstractmethod
+    def decompose(self, text: str) -> str:
+        """Normalisation up to where combining marks are put in order."""
+
+    @abstractmethod
+    def order(self, text: str) -> str:
+        """Put combining marks in order."""
+
+    @abstractmethod
+    def classify(self, chars: Sequence[str]) -> np.ndarray:
+        """Class of each normalised character, int32."""
+
+
+def normalizer(rules: TokenizerRules, **changes: Any) -> Any:
+    """The Hugging Face normaliser under these rules."""
+    from tokenizers.normalizers import BertNormalizer
+
+    settings = {
+        "clean_text": rules.clean_text,
+        "handle_chinese_chars": rules.handle_chinese_chars,
+        "strip_accents": rules.strip_accents,
+        "lowercase": rules.lowercase,
+    }
+    return BertNormalizer(**{**settings, **changes})
+
+
+class BertBehaviour(Behaviour):
+    """The Hugging Face BERT tokenizer."""
+
+    mark = "#"
+
+    def __init__(self, rules: TokenizerRules) -> None:
+        from tokenizers.normalizers import NFD
+
+        self.orders = rules.lowercase if rules.strip_accents is None else rules.strip_accents
+        self._normalizer = normalizer(rules)
+        self._clean_up = normalizer(rules, handle_chinese_chars=False, strip_accents=False, lowercase=False)
+        self._nfd = NFD()
+
+    def normalize(self, text: str) -> str:
+        """Clean-up, spaces around Chinese characters, NFD without nonspacing marks, lower case."""
+        return self._normalizer.normalize_str(text)
+
+    def decompose(self, text: str) -> str:
+        """Clean-up and NFD."""
+        return self._nfd.normalize_str(self._clean_up.normalize_str(text))
+
+    def order(self, text: str) -> str:
+        """NFD."""
+        return self._nfd.normalize_str(text)
+
+    def classify(self, chars: Sequence[str]) -> np.ndarray:
+        """By BertPreTokenizer."""
+        from tokenizers.pre_tokenizers import BertPreTokenizer
+
+        # a?a?a...a: a character that belongs to words is joined with its neighbours.
+        text = "a" + "".join(f"{char}a" for char in chars)
+        at = np.full(len(text), SPACE, np.int32)
+        for _, (start, stop) in BertPreTokenizer().pre_tokenize_str(text):
+            at[start:stop] = ISOLATED if stop - start == 1 and start % 2 == 1 else WORD
+        return at[1::2]
+
+
+class TfTextBehaviour(Behaviour):
+    """tensorflow-text's BasicTokenizer, step by step as its ``tokenize_with_offsets`` does it."""
+
+    mark = "\ue000"  # private use
+
+    def __init__(self, rules: TokenizerRules) -> None:
+        self.orders = rules.lowercase
+
+    def normalize(self, text: str) -> str:
+        """Case folding with compatibility forms, NFD without nonspacing marks, controls to spaces."""
+        import tensorflow as tf
+
+        value = tf.constant(text.encode())
+        if self.orders:
+            value = tf.strings.regex_replace(tf.constant(self.decompose(text).encode()), r"\p{Mn}", "")
+        return tf.strings.regex_replace(value, r"\p{Cc}|\p{Cf}", " ").numpy().decode()
+
+    def decompose(self, text: str) -> str:
+        """Case folding and NFD."""
+        import tensorflow_text as tf_text
+
+        return self.order(tf_text.case_fold_utf8(text.encode()).numpy().decode())
+
+    def order(self, text: str) -> str:
+        """NFD."""
+        import tensorflow_text as tf_text
+
+        return tf_text.normalize_utf8(text.encode(), "NFD").numpy().decode()
+
+    def classify(self, chars: Sequence[str]) -> np.ndarray:
+        """By the expressions that BasicTokenizer parts texts with."""
+        import tensorflow as tf
+        from tensorflow_text.python.ops import bert_tokenizer
+
+        encoded = tf.constant([char.encode() for char in chars])
+        parts, kept = (
+            tf.strings.regex_full_match(encoded, pattern).numpy()
+            for pattern in (bert_tokenizer._DELIM_REGEX_PATTERN, bert_tokenizer._KEEP_DELIM_NO_WHITESPACE_PATTERN)
+        )
+        return np.where(kept, ISOLATED, np.where(parts, SPACE, WORD)).astype(np.int32)

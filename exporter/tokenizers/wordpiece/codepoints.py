@@ -1,0 +1,208 @@
+"""What normalisation and pre-tokenisation do to each single code point, as tables made by asking (:mod:`.behaviour`).
+
+BERT's normalisation (clean-up, spaces around Chinese characters, NFD without nonspacing marks, lower case) maps
+code points one by one, so asking for each of them gives the whole of it, free of any Unicode version or
+case-folding rule but that of what is asked. Pre-tokenisation then looks at one code point at a time too: white
+space parts words, punctuation is a word of its own.
+
+One thing does look at neighbours: NFD puts combining marks into canonical order. Nearly all marks are removed
+afterwards, so their order shows only where a mark stays. :class:`MarkTable` holds what those few cases need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from ...sources.checkpoint import TokenizerRules
+from .behaviour import ISOLATED, SPACE, WORD, Behaviour, BertBehaviour, TfTextBehaviour
+
+__all__ = [
+    "ISOLATED", "MANY", "PAGE", "SHIFT", "SPACE", "STAYS", "WORD",
+    "CodePointTable", "MarkTable", "build", "spans_of",
+]  # fmt: skip
+
+#: Beside the classes of a code point after normalisation: it becomes none or several, see ``CodePointTable.many``.
+MANY = 3
+#: Set beside the class of a combining mark that normalisation may move, and does not remove.
+STAYS = 4
+#: Bits below the value of an entry.
+SHIFT = 3
+PAGE = 256
+
+_CODE_POINTS = 0x110000
+_BLANK = ord(" ")
+#: Combining marks of the lowest and of the highest combining class that there is.
+_LOWEST, _HIGHEST = "\u0334", "\u0345"
+
+
+@dataclass(frozen=True)
+class CodePointTable:
+    """A two-level table over all code points.
+
+    ``pages[page_index[c // PAGE], c % PAGE]`` is ``value << SHIFT | stays | class``. The value is the distance to
+    the code point that replaces c, so that most pages are alike and are kept once; for ``MANY`` it is the row in
+    ``many``.
+
+    Attributes:
+        page_index: int32 ``[4352]``.
+        pages: int32 ``[pages, PAGE]``.
+        many_starts: int32 ``[rows]``, first entry of a row in ``many``.
+        many_lengths: int32 ``[rows]``; row 0 is empty.
+        many: int32 ``[entries]``, ``code point << SHIFT | class``.
+        marks: for canonical ordering; ``None`` where these rules do not decompose.
+    """
+
+    page_index: np.ndarray
+    pages: np.ndarray
+    many_starts: np.ndarray
+    many_lengths: np.ndarray
+    many: np.ndarray
+    marks: MarkTable | None
+
+
+@dataclass(frozen=True)
+class MarkTable:
+    """The code points that canonical ordering moves or must not move others across, and what they decompose to.
+
+    Listed are the code points whose decomposition holds a combining mark, and those that normalisation removes
+    after ordering. Any other that normalisation leaves stands for itself and ends a run of marks; any other that
+    it removes is gone before.
+
+    Attributes:
+        codes: int32 ``[n]``, ascending.
+        starts: int32 ``[n]``, first entry of each in ``items``.
+        lengths: int32 ``[n]``.
+        items: int32 ``[entries]``, code points of the decompositions.
+        ranks: int32 ``[entries]``, order of their combining classes; 0 for what is no combining mark.
+    """
+
+    codes: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    items: np.ndarray
+    ranks: np.ndarray
+
+
+def build(rules: TokenizerRules) -> CodePointTable:
+    """Ask what is imitated for every code point."""
+    behaviour = TfTextBehaviour(rules) if rules.style == "tf-text" else BertBehaviour(rules)
+    codes, starts, lengths, mapped = _each(behaviour.normalize, behaviour.mark)
+    classes = np.full(_CODE_POINTS, WORD, np.int32)
+    present = np.unique(mapped)
+    classes[present] = behaviour.classify([chr(code) for code in present])
+
+    values = np.full(_CODE_POINTS, MANY, np.int32)  # row 0 of many: removed
+    single = lengths == 1
+    target = mapped[starts[single]]
+    values[codes[single]] = (target - codes[single]) << SHIFT | classes[target]
+    # Spaces around one character (a Chinese one): a word of its own. Only tokens that are looked for in the
+    # normalised text can tell the difference.
+    padded = (lengths == 3) & (not any(token.normalized for token in rules.added_tokens))
+    first, middle, last = (mapped[starts[padded] + at] for at in range(3))
+    spaced = (first == _BLANK) & (last == _BLANK) & (middle != _BLANK)
+    padded[padded] = spaced
+    values[codes[padded]] = (middle[spaced] - codes[padded]) << SHIFT | ISOLATED
+    rows: dict[tuple[int, ...], int] = {(): 0}
+    for at in np.flatnonzero((lengths > 1) & ~padded):
+        parts = mapped[starts[at] : starts[at] + lengths[at]]
+        entry = tuple((parts << SHIFT | classes[parts]).tolist())
+        values[codes[at]] = rows.setdefault(entry, len(rows)) << SHIFT | MANY
+    marks = None
+    if behaviour.orders:
+        removed = np.zeros(_CODE_POINTS, bool)
+        removed[codes[lengths == 0]] = True
+        marks = _marks(behaviour, removed)
+        stay = (marks.ranks > 0) & ~removed[marks.items]
+        values[marks.codes[np.add.reduceat(stay, marks.starts) > 0]] |= STAYS
+
+    pages: dict[bytes, int] = {}
+    page_index = [pages.setdefault(page.tobytes(), len(pages)) for page in values.reshape(-1, PAGE)]
+    row_lengths = np.array([len(entry) for entry in rows], np.int32)
+    return CodePointTable(
+        page_index=np.array(page_index, np.int32),
+        pages=np.frombuffer(b"".join(pages), np.int32).reshape(-1, PAGE),
+        many_starts=(np.cumsum(row_lengths) - row_lengths).astype(np.int32),
+        many_lengths=row_lengths,
+        many=np.array([value for entry in rows for value in entry] or [0], np.int32),
+        marks=marks,
+    )
+
+
+def spans_of(is_in: Callable[[Sequence[str]], Sequence[bool]]) -> np.ndarray:
+    """Where membership begins and ends over all code points, int32 ``[2 * spans]``, ascending."""
+    chars = [chr(code) for code in range(_CODE_POINTS) if not 0xD800 <= code <= 0xDFFF]
+    member = np.zeros(_CODE_POINTS + 1, np.int8)
+    member[[ord(char) for char in chars]] = np.fromiter(is_in(chars), np.int8, len(chars))
+    return np.flatnonzero(np.diff(member, prepend=0)).astype(np.int32)
+
+
+def _marks(behaviour: Behaviour, removed: np.ndarray) -> MarkTable:
+    """The table for canonical ordering; ``removed``: bool, by code point, what normalisation removes."""
+    # The last one is the mark between the others, which stands for itself.
+    codes, starts, lengths, items = (each[:-1] for each in _each(behaviour.decompose, behaviour.mark))
+    rank = _ranks(items, behaviour)
+    # Of what the first step of normalisation removes nothing is left when marks are put in order.
+    here = lengths > 0
+    has_mark = np.zeros(len(codes), bool)
+    has_mark[here] = np.add.reduceat(rank[items] > 0, starts[here]) > 0
+    chosen = np.flatnonzero(has_mark | (removed[codes] & here))
+    flat = np.concatenate([items[starts[at] : starts[at] + lengths[at]] for at in chosen])
+    return MarkTable(
+        codes=codes[chosen],
+        starts=(np.cumsum(lengths[chosen]) - lengths[chosen]).astype(np.int32),
+        lengths=lengths[chosen].astype(np.int32),
+        items=flat,
+        ranks=rank[flat],
+    )
+
+
+def _ranks(items: np.ndarray, behaviour: Behaviour) -> np.ndarray:
+    """Order of the combining class of every code point in ``items``; int32, indexed by code point."""
+    order, mark = behaviour.order, behaviour.mark
+    codes = np.unique(items)
+    codes = codes[codes != ord(mark)]
+
+    def swaps(left: Callable[[str], str], right: Callable[[str], str]) -> np.ndarray:
+        """For which code points the pair comes out the other way round."""
+        chars = [chr(code) for code in codes]
+        pairs = order(mark.join(left(char) + right(char) for char in chars)).split(mark)
+        return np.array([pair == right(char) + left(char) for pair, char in zip(pairs, chars, strict=True)])
+
+    # Only what has a combining class changes places with marks of a lower or a higher one.
+    moves = swaps(lambda char: _HIGHEST, lambda char: char) | swaps(lambda char: char, lambda char: _LOWEST)
+    ordered = order("".join(map(chr, codes[moves])))  # by class, lowest first
+    steps = order(mark.join(f"{char}{before}" for before, char in pairwise(ordered))).split(mark)
+    rank = np.zeros(_CODE_POINTS, np.int32)
+    current = 1
+    rank[ord(ordered[0])] = current
+    for (before, char), step in zip(pairwise(ordered), steps, strict=True):
+        current += step == before + char
+        rank[ord(char)] = current
+    return rank
+
+
+def _each(normalize: Callable[[str], str], mark: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Normalise every code point by itself.
+
+    Returns:
+        Code points ``[n]``; start ``[n]`` and length ``[n]`` of what each becomes, in the last array.
+    """
+    # All in one call, parted by a mark that nothing else is turned into, and over which no marks are reordered.
+    # Lone surrogates never get here: the decoder turns them into U+FFFD.
+    codes = np.arange(_CODE_POINTS, dtype=np.int32)
+    codes = codes[((codes < 0xD800) | (codes > 0xDFFF)) & (codes != ord(mark))]
+    mapped = np.frombuffer(normalize(mark.join(map(chr, codes.tolist())) + mark).encode("utf-32-le"), np.int32)
+    stops = np.flatnonzero(mapped == ord(mark))
+    assert len(stops) == len(codes), "a code point is normalised to the mark between them"
+    starts = np.concatenate([[0], stops[:-1] + 1])
+    # The mark, too, stands for itself.
+    return (
+        np.append(codes, ord(mark)).astype(np.int32),
+        np.append(starts, stops[0]),
+        np.append(stops - starts, 1),
+        mapped,
+    )

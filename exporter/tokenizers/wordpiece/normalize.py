@@ -1,0 +1,108 @@
+"""BERT's normalisation in the graph: tables looked up code point by code point, and marks put in order.
+
+Shape letters: C code points before, E after.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from ..ragged import starts_of
+from .codepoints import ISOLATED, MANY, PAGE, SHIFT, STAYS, CodePointTable, MarkTable
+
+__all__ = ["Normalizer"]
+
+
+class Normalizer:
+    """Replaces code points by what a table says."""
+
+    def __init__(self, table: CodePointTable) -> None:
+        self._page_index = tf.constant(table.page_index)
+        self._pages = tf.constant(table.pages.reshape(-1))
+        self._many_starts = tf.constant(table.many_starts)
+        self._many_lengths = tf.constant(table.many_lengths)
+        self._many = tf.constant(table.many)
+        self._order = _Order(table.marks) if table.marks is not None else None
+
+    def __call__(self, codes: tf.Tensor, fixed: tf.Tensor, text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Normalise.
+
+        Args:
+            codes: int32 ``[C]``.
+            fixed: bool ``[C]``, which stay as they are, each a word of its own.
+            text: int32 ``[C]``, ascending; marks of one text do not mix with those of another.
+
+        Returns:
+            Code points and their classes, and the index of the code point that each came from, int32 ``[E]``.
+        """
+        values = tf.where(fixed, ISOLATED, self._look_up(codes))
+        order = self._order
+        if order is None:
+            return self._replace(codes, values)
+
+        def ordered() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            items, origin = order(codes, values, text)
+            mapped, classes, source = self._replace(
+                items, tf.where(tf.gather(fixed, origin), ISOLATED, self._look_up(items))
+            )
+            return mapped, classes, tf.gather(origin, source)
+
+        stays = tf.reduce_any(tf.bitwise.bitwise_and(values, STAYS) != 0)
+        return tf.cond(stays, ordered, lambda: self._replace(codes, values))
+
+    def _look_up(self, codes: tf.Tensor) -> tf.Tensor:
+        page = tf.gather(self._page_index, codes // PAGE)
+        return tf.gather(self._pages, page * PAGE + codes % PAGE)
+
+    def _replace(self, codes: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        entry, kind = tf.bitwise.right_shift(values, SHIFT), tf.bitwise.bitwise_and(values, 3)
+        row = tf.where(kind == MANY, entry, 0)
+        counts = tf.where(kind == MANY, tf.gather(self._many_lengths, row), 1)
+        ends = tf.cumsum(counts)
+        total = tf.reduce_sum(counts)
+        source = tf.searchsorted(ends, tf.range(total), side="right")  # [E]
+        within = tf.range(total) - tf.gather(ends - counts, source)
+        single = tf.bitwise.left_shift(codes + entry, SHIFT) + kind
+        is_many = tf.gather(kind == MANY, source)
+        at = tf.where(is_many, tf.gather(tf.gather(self._many_starts, row), source) + within, 0)
+        mapped = tf.where(is_many, tf.gather(self._many, at), tf.gather(single, source))
+        return tf.bitwise.right_shift(mapped, SHIFT), tf.bitwise.bitwise_and(mapped, 3), source
+
+
+class _Order:
+    """Canonical decomposition and ordering of combining marks (The Unicode Standard, 3.11, D108 to D109).
+
+    The reference goes through the ordered text and takes the next code point of the text before as the origin of
+    each that is the first of its decomposition; the others belong to the one before. So where marks change
+    places their origins do not go with them.
+    """
+
+    def __init__(self, marks: MarkTable) -> None:
+        self._codes, self._starts = tf.constant(marks.codes), tf.constant(marks.starts)
+        self._lengths = tf.constant(marks.lengths)
+        self._items, self._ranks = tf.constant(marks.items), tf.constant(marks.ranks)
+
+    def __call__(self, codes: tf.Tensor, values: tf.Tensor, text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Decompose and put in order; the code points, and the index of the one that each comes from, ``[E]``."""
+        row = tf.minimum(tf.searchsorted(self._codes, codes), tf.size(self._codes) - 1)
+        listed = tf.gather(self._codes, row) == codes  # never one that is fixed: it is in no text
+        # The clean-up, which comes first, removes this one.
+        present = tf.reshape(tf.where(listed | (tf.bitwise.bitwise_and(values, ~STAYS) != MANY)), [-1])
+        codes, row, listed, text = (tf.gather(each, present) for each in (codes, row, listed, text))
+        counts = tf.where(listed, tf.gather(self._lengths, row), 1)
+        starts = starts_of(counts)
+        source = tf.searchsorted(starts, tf.range(starts[-1]), side="right") - 1
+        within = tf.range(starts[-1]) - tf.gather(starts, source)
+        is_listed = tf.gather(listed, source)
+        at = tf.where(is_listed, tf.gather(tf.gather(self._starts, row), source) + within, 0)
+        items = tf.where(is_listed, tf.gather(self._items, at), tf.gather(codes, source))
+        rank = tf.where(is_listed, tf.gather(self._ranks, at), 0)
+
+        # A run: something that is no mark, and the marks behind it.
+        text = tf.gather(text, source)
+        is_first_of_text = tf.concat([[True], text[1:] != text[:-1]], 0)[: tf.size(text)]
+        run = tf.cumsum(tf.cast((rank == 0) | is_first_of_text, tf.int64))
+        order = tf.argsort(run * 256 + tf.cast(rank, tf.int64), stable=True)
+        is_first = tf.gather(tf.cast(within == 0, tf.int32), order)
+        origin = tf.gather(present, tf.cumsum(is_first) - 1)
+        return tf.gather(items, order), tf.cast(origin, tf.int32)

@@ -1,0 +1,175 @@
+"""Texts of any kind: decoded, normalised code point by code point, parted into words, and only the words tokenized.
+
+Nothing here fails for what a string holds: invalid UTF-8 counts as U+FFFD, each bad sequence once.
+
+Shape letters: B texts, L tokens of all texts, C code points, E code points after normalisation, K the same without
+white space, W words, M added tokens found.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from ...sources.checkpoint import TokenizerRules
+from ..added import Finder, utf8_length
+from ..ragged import last_at_most, lengths_of, rows_of, starts_of
+from . import codepoints
+from .codepoints import ISOLATED, SPACE, WORD
+from .normalize import Normalizer
+from .op import Rows, unknown_char, wordpiece
+
+__all__ = ["UnicodeTokenizer"]
+
+
+class _Characters(NamedTuple):
+    """Code points of all texts, end to end."""
+
+    codes: tf.Tensor  # int32 [C]
+    begins: tf.Tensor  # int32 [C], first byte in the text
+    limits: tf.Tensor  # int32 [C], byte behind the last
+    text: tf.Tensor  # int32 [C], the text that it is of
+    match: tf.Tensor  # int32 [C], the added token that it stands for, -1: none
+
+
+class _Found(NamedTuple):
+    """Added tokens that were found in all texts."""
+
+    ids: tf.Tensor  # int32 [M]
+    begins: tf.Tensor  # int32 [M], bytes in the text
+    limits: tf.Tensor  # int32 [M]
+
+
+class UnicodeTokenizer:
+    """Tokenizes texts of any kind.
+
+    Args:
+        rules: vocabulary and settings.
+        raw: looks for added tokens in the text as it is.
+        normalized: looks for added tokens in the normalised text.
+    """
+
+    def __init__(self, rules: TokenizerRules, raw: Finder | None, normalized: Finder | None) -> None:
+        self._raw, self._normalized = raw, normalized
+        self._normalize = Normalizer(codepoints.build(rules))
+        self._longest = rules.max_input_chars_per_word
+        self._counts_bytes = rules.style == "tf-text"
+        # Stands for an added token, and for every character of a word that is too long.
+        self._filler = unknown_char(rules)
+        self._wordpiece = wordpiece(rules, pretokenized=True)
+
+    def __call__(self, text: tf.Tensor, may_hold_added: tf.Tensor) -> Rows:
+        """Tokenize.
+
+        Args:
+            text: string ``[B]``.
+            may_hold_added: bool scalar; where it is not set, there is no raw added token in any of them.
+        """
+        characters, splits = _decode(text)
+        none = tf.zeros([0], tf.int32)
+        found = _Found(none, none, none)
+        if self._raw is not None:
+            finder = self._raw
+            characters, found = tf.cond(
+                may_hold_added,
+                lambda: self._cut_out(finder, characters, found, splits)[:2],
+                lambda: (characters, found),
+            )
+        codes, classes, source = self._normalize(characters.codes, characters.match >= 0, characters.text)
+        if self._normalized is not None:
+            characters, found, kept = self._search_again(self._normalized, codes, source, characters, found)
+            classes = tf.where(characters.match >= 0, ISOLATED, tf.gather(classes, kept))
+            codes, source = characters.codes, tf.range(tf.size(characters.codes))
+        return self._tokens(codes, classes, source, characters, found, tf.size(text))
+
+    def _cut_out(
+        self, finder: Finder, characters: _Characters, found: _Found, splits: tf.Tensor
+    ) -> tuple[_Characters, _Found, tf.Tensor]:
+        """Leave one code point of every added token, and drop the white space that it takes.
+
+        Returns:
+            What is left, what has been found by now, and the indices of the code points that are left.
+        """
+        matches = finder(characters.codes, splits, self._filler)
+        count, before, new = tf.size(characters.codes), tf.size(found.ids), tf.size(matches.id)
+        ones = tf.ones_like(matches.id)
+        opens = tf.math.unsorted_segment_sum(ones, matches.start, count + 1)
+        closes = tf.math.unsorted_segment_sum(ones, matches.stop, count + 1)
+        covered = tf.cumsum(opens - closes)[:-1] > 0
+        match = tf.tensor_scatter_nd_update(characters.match, matches.marker[:, tf.newaxis], before + tf.range(new))
+        kept = tf.reshape(tf.where(~covered | (match >= 0)), [-1])
+        left = _Characters(*(tf.gather(each, kept) for each in characters._replace(match=match)))
+        left = left._replace(codes=tf.where(left.match >= 0, self._filler, left.codes))
+        begins, limits = tf.gather(characters.begins, matches.start), tf.gather(characters.limits, matches.stop - 1)
+        added = _Found(matches.id, begins, limits)
+        return left, _Found(*(tf.concat(pair, 0) for pair in zip(found, added, strict=True))), kept
+
+    def _search_again(
+        self, finder: Finder, codes: tf.Tensor, source: tf.Tensor, characters: _Characters, found: _Found
+    ) -> tuple[_Characters, _Found, tf.Tensor]:
+        """Look for added tokens in what normalisation made of the text between those found before."""
+        mapped = _Characters(codes, *(tf.gather(each, source) for each in characters[1:]))
+        is_marker = mapped.match >= 0
+        edge = (mapped.text[1:] != mapped.text[:-1]) | is_marker[1:] | is_marker[:-1]
+        edge = tf.concat([[True], edge], 0)[: tf.size(codes)]
+        splits = tf.concat([tf.cast(tf.reshape(tf.where(edge), [-1]), tf.int32), [tf.size(codes)]], 0)
+        return self._cut_out(finder, mapped, found, splits)
+
+    def _tokens(
+        self,
+        codes: tf.Tensor,
+        classes: tf.Tensor,
+        source: tf.Tensor,
+        characters: _Characters,
+        found: _Found,
+        count: tf.Tensor,
+    ) -> Rows:
+        # Words: a gap, a word of its own, or another text ends one.
+        text = tf.gather(characters.text, source)
+        same = tf.concat([[False], text[1:] == text[:-1]], 0)
+        after_word = tf.concat([[False], classes[:-1] == WORD], 0)
+        is_start = ~(same & after_word & (classes == WORD))
+        kept = tf.reshape(tf.where(classes != SPACE), [-1])
+        codes, source, is_start = tf.gather(codes, kept), tf.gather(source, kept), tf.gather(is_start, kept)  # [K]
+        first = tf.cast(tf.reshape(tf.where(is_start), [-1]), tf.int32)  # [W]
+        word_splits = tf.concat([first, [tf.size(codes)]], 0)  # [W + 1]
+        word = tf.cumsum(tf.cast(is_start, tf.int32)) - 1  # [K]
+        sizes = lengths_of(word_splits)
+        if self._counts_bytes:
+            sizes = lengths_of(tf.gather(starts_of(utf8_length(codes)), word_splits))
+        too_long = sizes > self._longest
+        codes = tf.where(tf.gather(too_long, word), self._filler, codes)
+
+        # Word pieces, and from bytes in the word back to code points, to bytes in the text.
+        words = tf.strings.unicode_encode(tf.RaggedTensor.from_row_splits(codes, word_splits, validate=False), "UTF-8")
+        pieces, piece_begins, piece_limits = self._wordpiece.tokenize_with_offsets(words)
+        ids = pieces.values  # [L]
+        word = rows_of(tf.cast(pieces.row_splits, tf.int32), tf.size(ids))  # [L]
+        position = tf.cumsum(utf8_length(codes), exclusive=True)  # [K], in bytes of all words end to end
+        word_position = tf.gather(position, tf.gather(first, word))  # [L]
+        first_code = last_at_most(position, word_position + tf.cast(piece_begins.values, tf.int32))
+        last_code = last_at_most(position, word_position + tf.cast(piece_limits.values, tf.int32) - 1)
+        first_source, last_source = tf.gather(source, first_code), tf.gather(source, last_code)
+        begins, limits = tf.gather(characters.begins, first_source), tf.gather(characters.limits, last_source)
+        if self._raw is not None or self._normalized is not None:
+            match = tf.gather(characters.match, first_source)
+            is_added, at = match >= 0, tf.maximum(match, 0)
+
+            def choose(values: tf.Tensor, otherwise: tf.Tensor) -> tf.Tensor:
+                return tf.where(is_added, tf.gather(tf.concat([values, [0]], 0), at), otherwise)
+
+            ids, begins, limits = choose(found.ids, ids), choose(found.begins, begins), choose(found.limits, limits)
+        row_splits = tf.searchsorted(tf.gather(characters.text, first_source), tf.range(count + 1))
+        return Rows(ids, begins, limits, row_splits[:-1], lengths_of(row_splits))
+
+
+def _decode(text: tf.Tensor) -> tuple[_Characters, tf.Tensor]:
+    """Code points, and where those of each text begin, int32 ``[B + 1]``."""
+    decoded, offsets = tf.strings.unicode_decode_with_offsets(text, "UTF-8")
+    codes, splits = decoded.values, tf.cast(decoded.row_splits, tf.int32)
+    row = rows_of(splits, tf.size(codes))
+    begins = tf.cast(offsets.values, tf.int32)
+    is_last = tf.range(tf.size(codes)) + 1 == tf.gather(splits, row + 1)
+    limits = tf.where(is_last, tf.gather(tf.strings.length(text), row), tf.concat([begins[1:], [0]], 0))
+    return _Characters(codes, begins, limits, row, tf.fill(tf.shape(codes), -1)), splits

@@ -1,0 +1,96 @@
+"""Which failed call may be sent again, and when: pure, no clock and no I/O of its own.
+
+gRPC's configured retries stop at 5 attempts, skip large requests and answers cut midway, and cannot tell the two
+kinds of RESOURCE_EXHAUSTED apart. Predict computes and changes nothing, so sending it again is safe.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import threading
+from enum import Enum
+from typing import Final
+
+import grpc
+
+from .settings import RetryPolicy
+
+__all__ = ["Budget", "Verdict", "backoff", "batch_limit", "verdict"]
+
+
+class Verdict(Enum):
+    """What a failure means for the next attempt."""
+
+    #: The same call would fail the same way, or may not be repeated.
+    NEVER = "never"
+    #: The server or the connection failed: a bounded number of further attempts.
+    AGAIN = "again"
+    #: The server refused before it ran anything, for want of room: again until the deadline, more slowly.
+    BUSY = "busy"
+
+
+_THREADS: Final = "Server Threadpool Exhausted"
+_QUEUE: Final = "batch scheduling queue"
+_TOO_LARGE: Final = "larger than max"
+#: TLS was refused: no repetition mends a certificate.
+_TLS: Final = re.compile(r"handshake failed|CERTIFICATE_VERIFY_FAILED|Peer name .* is not in|SSL_ERROR", re.IGNORECASE)
+_CUT: Final = re.compile(r"Stream removed|RST_STREAM|Cancelling all calls")
+_BATCH: Final = re.compile(r"Task size \d+ is larger than maximum input batch size (\d+)")
+
+
+def verdict(code: grpc.StatusCode, details: str) -> Verdict:
+    """Whether a call that failed so may be sent again."""
+    if _TOO_LARGE in details:
+        return Verdict.NEVER
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return Verdict.BUSY if _THREADS in details else Verdict.NEVER
+    if code is grpc.StatusCode.UNAVAILABLE:
+        if _QUEUE in details or _THREADS in details:
+            return Verdict.BUSY
+        return Verdict.NEVER if _TLS.search(details) else Verdict.AGAIN
+    cut = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED)
+    return Verdict.AGAIN if code in cut and _CUT.search(details) else Verdict.NEVER
+
+
+def batch_limit(code: grpc.StatusCode, details: str) -> int | None:
+    """The server's largest batch, where it refused a call for its number of texts."""
+    found = _BATCH.search(details) if code is grpc.StatusCode.INVALID_ARGUMENT else None
+    return int(found[1]) if found else None
+
+
+def backoff(policy: RetryPolicy, failures: int, verdict: Verdict) -> float:
+    """Seconds to wait after the ``failures``-th failure: doubled each time, and jittered from half to whole.
+
+    A busy server refuses cheaply and has room again soon: a quarter of ``max_backoff`` is the most there.
+    """
+    most = policy.max_backoff / 4 if verdict is Verdict.BUSY else policy.max_backoff
+    longest = min(most, policy.initial_backoff * 2.0 ** min(failures - 1, 30))
+    return longest * random.uniform(0.5, 1.0)
+
+
+class Budget:
+    """Retries that all calls of a client share: a failing server is not met with a storm of them.
+
+    A retry takes a token, an answer gives one back; where none is left, failures are raised at once. Calls that a
+    busy server refused without running them take none.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._left = size
+        self._lock = threading.Lock()
+
+    def spend(self) -> bool:
+        """Take a token, if there is one."""
+        with self._lock:
+            if not self._left:
+                return False
+            self._left -= 1
+            return True
+
+    def refund(self) -> None:
+        """A call was answered."""
+        if self._left < self._size:
+            with self._lock:
+                self._left = min(self._left + 1, self._size)

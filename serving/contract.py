@@ -1,0 +1,237 @@
+"""The contract between an exported model and everything that talks to one, as data.
+
+A :class:`Signature` declares its name and its outputs; an :class:`Output` its name, dtype, symbolic shape and
+:class:`Kind`. Everything else iterates over :data:`SIGNATURES`: the graph's functions, the proof, the record of the
+reference's answers, manifest, model card, ``rawbert inspect``, the client's decoding, and the tables in the
+documentation. A new signature is a declaration here, a head in the exporter, and a method of the client.
+
+Every signature takes :data:`TEXT`, string ``[batch]`` (UTF-8); a model for pairs takes :data:`TEXT_PAIR` too. Every
+output has the batch as its dimension 0. Neither TensorFlow nor the exporter is imported here.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+
+__all__ = [
+    "DEFAULT_SIGNATURE",
+    "DTYPES",
+    "DTYPE_NUMBERS",
+    "INIT_OP",
+    "SIGNATURES",
+    "SIGNATURE_NAMES",
+    "TEXT",
+    "TEXT_PAIR",
+    "TOKEN_OUTPUTS",
+    "DType",
+    "Kind",
+    "Output",
+    "Signature",
+    "input_names",
+    "signature",
+    "version_of",
+]
+
+#: Names of the inputs.
+TEXT, TEXT_PAIR = "text", "text_pair"
+
+#: The alias of the signature that a model is for.
+DEFAULT_SIGNATURE = "serving_default"
+
+#: Every SavedModel of TensorFlow 2 lists this entry among its signatures, and nobody can call it.
+INIT_OP = "__saved_model_init_op"
+
+
+class Kind(enum.Enum):
+    """What an output contains, which decides how it is decoded and how it is proven."""
+
+    #: One vector a text. Proven within a tolerance.
+    VECTOR = "vector of a text"
+    #: One vector a token, zero in padding. Proven within a tolerance.
+    TOKEN_VECTOR = "vector of a token"
+    #: Vocabulary ids; those in padding have no meaning. Proven to be equal.
+    TOKEN_ID = "id of a token"
+    #: 1 at tokens and 0 in padding. Proven to be equal.
+    TOKEN_MASK = "mask of tokens"
+    #: Which of the two texts a token belongs to; 0 in padding. Proven to be equal.
+    TOKEN_TYPE = "text of a token"
+    #: Bytes in the caller's own text; -1 at special tokens and in padding. Proven to be equal.
+    OFFSET = "offset of a token"
+    #: A whole number a text. Proven to be equal.
+    COUNT = "count of a text"
+
+    @property
+    def exact(self) -> bool:
+        """Whether an answer must be equal to the reference's, and not merely close."""
+        return self not in (Kind.VECTOR, Kind.TOKEN_VECTOR)
+
+    @property
+    def padding(self) -> int | None:
+        """The value in padding; ``None`` where there is no padding, or where its value has no meaning."""
+        return _PADDING.get(self)
+
+
+_PADDING = {Kind.TOKEN_VECTOR: 0, Kind.TOKEN_MASK: 0, Kind.TOKEN_TYPE: 0, Kind.OFFSET: -1}
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output of a signature.
+
+    Attributes:
+        name: its name in the SavedModel and in an answer.
+        dtype: one of the names in :data:`DTYPES`.
+        shape: symbolic dimensions: ``batch``, ``tokens`` (of the longest text of a batch), ``hidden``, ``dim``.
+        kind: what it contains.
+        meaning: a line for people.
+        pairs_only: whether only models for pairs have it.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[str, ...]
+    kind: Kind
+    meaning: str
+    pairs_only: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype} [{', '.join(self.shape)}]"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A signature that an exported model may have.
+
+    Attributes:
+        name: its name.
+        outputs: all of them; a model for single texts lacks those that are ``pairs_only``.
+        meaning: a line for people.
+    """
+
+    name: str
+    outputs: tuple[Output, ...]
+    meaning: str
+
+    def outputs_for(self, pair: bool) -> tuple[Output, ...]:
+        """The outputs of a model for single texts, or for pairs."""
+        return tuple(output for output in self.outputs if pair or not output.pairs_only)
+
+    @property
+    def vector(self) -> Output | None:
+        """The output that holds one vector a text, if there is one."""
+        return next((output for output in self.outputs if output.kind is Kind.VECTOR), None)
+
+
+_TOKENS = ("batch", "tokens")
+
+#: The outputs of ``tokenize``, which other signatures for tokens have as well.
+TOKEN_OUTPUTS = (
+    Output("input_word_ids", "int32", _TOKENS, Kind.TOKEN_ID, "vocabulary ids, special tokens included"),
+    Output("input_mask", "int32", _TOKENS, Kind.TOKEN_MASK, "1 at tokens, 0 in padding"),
+    Output("start_offsets", "int32", _TOKENS, Kind.OFFSET, "first byte of a token in the caller's text"),
+    Output("limit_offsets", "int32", _TOKENS, Kind.OFFSET, "byte after its last"),
+    Output("token_count", "int32", ("batch",), Kind.COUNT, "tokens before truncation"),
+    Output("input_type_ids", "int32", _TOKENS, Kind.TOKEN_TYPE, "0 in the text, 1 in its pair", pairs_only=True),
+)
+
+#: All signatures, in the order in which they are listed to people. ``serving_default`` is an alias of the first one
+#: that a model has.
+SIGNATURES = (
+    Signature(
+        "embed",
+        (Output("embedding", "float32", ("batch", "dim"), Kind.VECTOR, "the checkpoint's own pooling recipe"),),
+        "one embedding a text, by the checkpoint's own recipe",
+    ),
+    Signature(
+        "pooled",
+        (Output("pooled_output", "float32", ("batch", "hidden"), Kind.VECTOR, "the pooler's output"),),
+        "the pooler's output: a dense layer with tanh over the first token",
+    ),
+    Signature(
+        "sequence",
+        (
+            Output(
+                "sequence_output",
+                "float32",
+                ("batch", "tokens", "hidden"),
+                Kind.TOKEN_VECTOR,
+                "one vector a token, zero in padding",
+            ),
+            *TOKEN_OUTPUTS,
+        ),
+        "one vector a token, and the tokens",
+    ),
+    Signature("tokenize", TOKEN_OUTPUTS, "the tokens, without the encoder"),
+)
+SIGNATURE_NAMES = tuple(each.name for each in SIGNATURES)
+_BY_NAME = {each.name: each for each in SIGNATURES}
+
+
+def signature(name: str) -> Signature:
+    """The declaration of a signature.
+
+    Raises:
+        KeyError: there is none of that name; ``serving_default`` is an alias and has none.
+    """
+    return _BY_NAME[name]
+
+
+def input_names(pair: bool) -> tuple[str, ...]:
+    """Names of the inputs of a model for single texts, or for pairs."""
+    return (TEXT, TEXT_PAIR) if pair else (TEXT,)
+
+
+@dataclass(frozen=True)
+class DType:
+    """An element type of tensors.
+
+    Attributes:
+        number: of ``tensorflow.DataType`` (tensorflow/core/framework/types.proto).
+        name: TensorFlow's and numpy's name.
+        numpy: numpy's type string, little-endian; bfloat16, which numpy lacks, as the bits of a uint16.
+        field: the field of a TensorProto that holds its values.
+    """
+
+    number: int
+    name: str
+    numpy: str
+    field: str
+
+
+DTYPES = (
+    DType(1, "float32", "<f4", "float_val"),
+    DType(2, "float64", "<f8", "double_val"),
+    DType(3, "int32", "<i4", "int_val"),
+    DType(4, "uint8", "<u1", "int_val"),
+    DType(5, "int16", "<i2", "int_val"),
+    DType(6, "int8", "<i1", "int_val"),
+    DType(7, "string", "O", "string_val"),
+    DType(8, "complex64", "<c8", "scomplex_val"),
+    DType(9, "int64", "<i8", "int64_val"),
+    DType(10, "bool", "?", "bool_val"),
+    DType(14, "bfloat16", "<u2", "half_val"),
+    DType(17, "uint16", "<u2", "int_val"),
+    DType(18, "complex128", "<c16", "dcomplex_val"),
+    DType(19, "float16", "<f2", "half_val"),
+    DType(22, "uint32", "<u4", "uint32_val"),
+    DType(23, "uint64", "<u8", "uint64_val"),
+)
+#: Name -> number.
+DTYPE_NUMBERS = {each.name: each.number for each in DTYPES}
+
+_VERSION = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
+_INT64 = range(-(2**63), 2**63)
+
+
+def version_of(folder_name: str) -> int | None:
+    """The version that TensorFlow Serving reads from the name of a folder in a base path; ``None`` for no version.
+
+    An optional sign and digits, as ``strings::safe_strto64`` takes them (observed on TensorFlow Serving 2.20.0):
+    ``3``, ``001``, ``+4`` and ``-1`` are versions, ``v1`` and ``1.0`` are not.
+    """
+    if not _VERSION.fullmatch(folder_name):
+        return None
+    number = int(folder_name)
+    return number if number in _INT64 else None

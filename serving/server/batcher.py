@@ -1,0 +1,264 @@
+"""Calls of several callers to one signature, put together into batches and taken apart again.
+
+As TensorFlow Serving's batching session forms them: a batch is run when it is full, or when its first call has waited
+for the time-out and a thread is free; so many batches may wait, and further calls are refused. Two things differ on
+purpose: calls whose caller is gone, or would be before the answer, are not computed, and the parts of a split call are
+glued together only where their inner shapes are equal; otherwise the call is run whole.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+
+from .admission import Caller, late
+from .failure import Failure
+from .options import Batching
+
+__all__ = ["Batcher", "Task"]
+
+Array = npt.NDArray[Any]
+Run = Callable[[str, Mapping[str, Array], Sequence[str]], dict[str, Array]]
+Pace = Callable[[str], float]
+Code = grpc.StatusCode
+
+
+class Task:
+    """A call: arrays by input name, each ``[rows, ...]``, and the outputs that are wanted."""
+
+    def __init__(self, inputs: Mapping[str, Array], outputs: Sequence[str], caller: Caller) -> None:
+        if not inputs or any(not value.ndim for value in inputs.values()):
+            raise Failure(Code.INVALID_ARGUMENT, "Batching Run() input tensors must have at least one dimension")
+        sizes = {len(value) for value in inputs.values()}
+        if len(sizes) > 1:
+            raise Failure(Code.INVALID_ARGUMENT, "Batching Run() input tensors must have equal 0th-dimension size")
+        self.inputs, self.outputs, self.caller = inputs, outputs, caller
+        (self.rows,) = sizes
+        self.begun = False
+        self.done = threading.Event()
+        self.results: dict[str, Array] = {}
+        self.failure: Failure | None = None
+
+    def finish(self, results: dict[str, Array] | None = None, failure: Failure | None = None) -> None:
+        """Hand the caller its answer."""
+        self.results, self.failure = results or {}, failure
+        self.done.set()
+
+
+class _Batch:
+    def __init__(self, due: float) -> None:
+        self.tasks: list[Task] = []
+        self.rows = 0
+        self.due = due
+
+
+class Batcher:
+    """One queue a signature, and the threads that run what is due.
+
+    Args:
+        batching: the parameters.
+        run: runs a signature once.
+        threads: batches that run at once.
+        pace: seconds that a run of a signature has taken lately.
+    """
+
+    def __init__(self, batching: Batching, run: Run, threads: int, pace: Pace = lambda signature: 0.0) -> None:
+        self._batching, self._run, self._pace = batching, run, pace
+        self._queues: dict[str, deque[_Batch]] = {}
+        self._changed = threading.Condition()
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"rawbert-batch-{at}", daemon=True) for at in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def run(self, signature: str, task: Task) -> dict[str, Array]:
+        """Run a call in company; arrays by output name.
+
+        Raises:
+            Failure: the call is too large, the queue is full, nobody wants the answer any more, or the batch failed.
+        """
+        if task.rows > self._batching.max_batch_size:
+            raise Failure(
+                Code.INVALID_ARGUMENT,
+                f"Task size {task.rows} is larger than maximum input batch size {self._batching.max_batch_size}",
+            )
+        if not task.rows:
+            # Nothing to share; TensorFlow Serving lets it wait for company.
+            return self._run(signature, task.inputs, task.outputs)
+        if task.rows > self._batching.max_execution_batch_size:
+            return self._split(signature, task)
+        self._put(signature, [task])
+        self._wait(signature, task)
+        if task.failure:
+            raise task.failure
+        return task.results
+
+    def close(self) -> None:
+        """End the threads; nothing may be running."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _split(self, signature: str, task: Task) -> dict[str, Array]:
+        size = self._batching.max_execution_batch_size
+        parts = [
+            Task({name: value[at : at + size] for name, value in task.inputs.items()}, task.outputs, task.caller)
+            for at in range(0, task.rows, size)
+        ]
+        self._put(signature, parts)
+        for part in parts:
+            self._wait(signature, part)
+        failure = next((part.failure for part in parts if part.failure), None)
+        if failure:
+            raise failure
+        joined = {}
+        for name in task.outputs:
+            values = [part.results[name] for part in parts]
+            if len({value.shape[1:] for value in values}) > 1:
+                return self._run(signature, task.inputs, task.outputs)
+            joined[name] = np.concatenate(values)
+        return joined
+
+    def _put(self, signature: str, tasks: Sequence[Task]) -> None:
+        """Let tasks wait: all of them, or none where the queue has no room."""
+        most = self._batching.max_execution_batch_size
+        with self._changed:
+            queue = self._queues.setdefault(signature, deque())
+            rows, further = queue[-1].rows if queue else most, 0
+            for task in tasks:
+                further += rows + task.rows > most
+                rows = task.rows if rows + task.rows > most else rows + task.rows
+            if len(queue) + further > self._batching.max_enqueued_batches:
+                raise Failure(
+                    Code.UNAVAILABLE,
+                    "The batch scheduling queue to which this task was submitted is full; currently "
+                    f"{len(queue)} batches enqueued and max_enqueued_batches is "
+                    f"{self._batching.max_enqueued_batches}",
+                )
+            for task in tasks:
+                if not queue or queue[-1].rows + task.rows > most:
+                    queue.append(_Batch(time.monotonic() + self._batching.batch_timeout))
+                queue[-1].tasks.append(task)
+                queue[-1].rows += task.rows
+            self._changed.notify(len(tasks))
+
+    def _wait(self, signature: str, task: Task) -> None:
+        """Wait for a task's end; end it here where its turn does not come in time."""
+        if task.done.wait(task.caller.patience(self._pace(signature))):
+            return
+        with self._changed:
+            if not task.begun:
+                task.begun = True
+                task.finish(failure=late())
+        task.done.wait()
+
+    def _take(self) -> tuple[str, _Batch] | None:
+        """The batch that is due for longest, when one is; ``None`` at the end."""
+        with self._changed:
+            while True:
+                now, soonest = time.monotonic(), None
+                first: tuple[float, str] | None = None
+                for signature, queue in self._queues.items():
+                    if not queue:
+                        continue
+                    due = queue[0].due
+                    if len(queue) > 1 or queue[0].rows >= self._batching.max_execution_batch_size:
+                        due = min(due, now)
+                    if due <= now and (first is None or queue[0].due < first[0]):
+                        first = queue[0].due, signature
+                    soonest = due if soonest is None else min(soonest, due)
+                if first is not None:
+                    return first[1], self._queues[first[1]].popleft()
+                if self._closed:
+                    return None
+                self._changed.wait(None if soonest is None else max(0.0, soonest - now))
+
+    def _work(self) -> None:
+        while self._run_due():
+            pass
+
+    def _run_due(self) -> bool:
+        """Run the next batch, of which nothing is kept afterwards; whether there was one."""
+        taken = self._take()
+        if not taken:
+            return False
+        signature, batch = taken
+        with self._changed:
+            waiting = [task for task in batch.tasks if not task.begun]
+            for task in waiting:
+                task.begun = True
+        tasks = []
+        for task in waiting:
+            try:
+                task.caller.check()
+                tasks.append(task)
+            except Failure as failure:
+                task.finish(failure=failure)
+        try:
+            if tasks:
+                self._run_together(signature, tasks)
+        except Failure as failure:
+            for task in tasks:
+                task.finish(failure=failure)
+        except Exception as error:
+            for task in tasks:
+                task.finish(failure=Failure(Code.INTERNAL, f"{type(error).__name__}: {error}"))
+        return True
+
+    def _run_together(self, signature: str, tasks: list[Task]) -> None:
+        outputs = sorted({name for task in tasks for name in task.outputs})
+        rows = sum(task.rows for task in tasks)
+        size = next((size for size in self._batching.allowed_batch_sizes if size >= rows), rows)
+        inputs = {name: self._joined(name, [task.inputs[name] for task in tasks], size) for name in tasks[0].inputs}
+        results = self._run(signature, inputs, outputs)
+        for value in results.values():
+            if not np.ndim(value):
+                raise Failure(Code.FAILED_PRECONDITION, "Batched output tensor has 0 dimensions")
+            if len(value) != size:
+                raise Failure(
+                    Code.FAILED_PRECONDITION,
+                    "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the "
+                    "input tensors",
+                )
+        at = 0
+        for task in tasks:
+            task.finish({name: results[name][at : at + task.rows] for name in task.outputs})
+            at += task.rows
+
+    def _joined(self, name: str, values: list[Array], size: int) -> Array:
+        if len({value.ndim for value in values}) > 1 or (
+            len({value.shape[1:] for value in values}) > 1 and not self._batching.pad_variable_length_inputs
+        ):
+            raise Failure(
+                Code.FAILED_PRECONDITION,
+                f"Tensors with name '{name}' from different tasks have different shapes and padding is turned off. Set "
+                "pad_variable_length_inputs to true, or ensure that all tensors with the same name have equal "
+                "dimensions starting with the first dim.",
+            )
+        inner = tuple(np.max([value.shape[1:] for value in values], axis=0).astype(int).tolist())
+        # As there: short rows are filled with their tensor's first value, the batch with its first row.
+        values = [_padded(value, inner) for value in values]
+        missing = size - sum(len(value) for value in values)
+        if missing:
+            values.append(np.repeat(values[0][:1], missing, axis=0))
+        return values[0] if len(values) == 1 else np.concatenate(values)
+
+
+def _padded(value: Array, inner: tuple[int, ...]) -> Array:
+    if value.shape[1:] == inner:
+        return value
+    padded = np.empty((len(value), *inner), value.dtype)
+    padded[...] = value.flat[0] if value.size else np.zeros((), value.dtype)[()]
+    padded[tuple(slice(0, length) for length in value.shape)] = value
+    return padded

@@ -1,0 +1,1 @@
+"""TensorFlow Serving's messages, and numpy arrays to and from them."""

@@ -1,0 +1,287 @@
+"""numpy <-> TensorProto, without TensorFlow.
+
+Follows tensorflow/core/framework/tensor.proto and ``tf.make_ndarray``: values stand in ``tensor_content`` as raw
+little-endian bytes, or in the field of their dtype. Fewer values than the shape calls for are filled up with the
+last one, none with zeros, and what is too many is cut, as TensorFlow Serving itself reads requests.
+
+Arrays may share memory with the message and are then read-only; copy one to write into it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.message import DecodeError as ProtobufError
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from ..errors import DecodeError
+from . import varint
+from .protos import FastPredictResponse, ModelSpec, PredictResponse, TensorProto
+
+__all__ = ["decode_response", "decode_tensor", "dtype_name", "encode", "encode_inputs", "encode_texts", "utf8"]
+
+Array = npt.NDArray[Any]
+
+#: Values that are filled up at most, so that a few bytes cannot ask for all memory.
+_MOST_FILLED = 1 << 28
+
+_STRING, _BFLOAT16, _HALF, _FLOAT, _DOUBLE = 7, 14, 19, 1, 2
+
+#: DataType number -> name, numpy dtype, and the field of a TensorProto that holds its values.
+_TYPES: dict[int, tuple[str, str, str]] = {
+    1: ("float32", "<f4", "float_val"),
+    2: ("float64", "<f8", "double_val"),
+    3: ("int32", "<i4", "int_val"),
+    4: ("uint8", "<u1", "int_val"),
+    5: ("int16", "<i2", "int_val"),
+    6: ("int8", "<i1", "int_val"),
+    7: ("string", "O", "string_val"),
+    8: ("complex64", "<c8", "scomplex_val"),
+    9: ("int64", "<i8", "int64_val"),
+    10: ("bool", "?", "bool_val"),
+    14: ("bfloat16", "<u2", "half_val"),
+    17: ("uint16", "<u2", "int_val"),
+    18: ("complex128", "<c16", "dcomplex_val"),
+    19: ("float16", "<f2", "half_val"),
+    22: ("uint32", "<u4", "uint32_val"),
+    23: ("uint64", "<u8", "uint64_val"),
+}
+_NUMBERS = {
+    np.dtype(dtype): number for number, (name, dtype, _) in _TYPES.items() if name not in ("string", "bfloat16")
+}
+
+
+def dtype_name(number: int) -> str:
+    """The usual name of a DataType number, ``DT_<number>`` where there is none here."""
+    return _TYPES[number][0] if number in _TYPES else f"DT_{number}"
+
+
+def encode_texts(texts: Sequence[bytes]) -> TensorProto:
+    """A string tensor ``[len(texts)]``."""
+    tensor = TensorProto(dtype=_STRING, string_val=texts)  # type: ignore[arg-type]
+    tensor.tensor_shape.dim.add(size=len(texts))
+    return tensor
+
+
+def encode(value: npt.ArrayLike) -> TensorProto:
+    """A tensor of whatever numpy makes of ``value``; str and bytes become strings.
+
+    Raises:
+        TypeError: there is no tensor dtype for it.
+        ValueError: it is ragged, or a str in it holds lone surrogates.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind in "SU" and not isinstance(value, np.ndarray):
+        # numpy's own string dtypes drop NULs at the end.
+        array = np.array(value, object)
+    if array.dtype.kind in "OSU":
+        tensor = TensorProto(dtype=_STRING)  # type: ignore[arg-type]
+        tensor.string_val.extend(_as_bytes(item) for item in array.ravel().tolist())
+    else:
+        # numpy has no bfloat16 of its own; ml_dtypes, which TensorFlow and JAX use, adds one.
+        number = _BFLOAT16 if array.dtype.name == "bfloat16" else _NUMBERS.get(array.dtype.newbyteorder("<"))
+        if number is None:
+            raise TypeError(f"an array of dtype {array.dtype} cannot be sent; convert it to one of {_sendable()}")
+        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        tensor = TensorProto(dtype=number, tensor_content=little.tobytes())  # type: ignore[arg-type]
+    for size in array.shape:
+        tensor.tensor_shape.dim.add(size=size)
+    return tensor
+
+
+def _sendable() -> str:
+    return ", ".join(sorted(name for name, _, _ in _TYPES.values()))
+
+
+def _as_bytes(item: object) -> bytes:
+    if isinstance(item, bytes):
+        return item
+    if isinstance(item, str):
+        return utf8(item)
+    raise TypeError(f"a {type(item).__name__} cannot be sent as a string tensor's element")
+
+
+def utf8(text: str) -> bytes:
+    """A str as it is sent.
+
+    Raises:
+        ValueError: it holds lone surrogates, which UTF-8 cannot carry.
+    """
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"it cannot be sent as UTF-8: {text[error.start]!r} at position {error.start} is a lone surrogate"
+        ) from error
+
+
+def decode_response(data: bytes) -> tuple[ModelSpec, dict[str, Array]]:
+    """Parse a serialised PredictResponse.
+
+    Args:
+        data: the bytes of the answer.
+
+    Returns:
+        The model_spec of the answer, and the outputs by name.
+
+    Raises:
+        DecodeError: it is no PredictResponse, or a tensor in it contradicts itself.
+    """
+    try:
+        fast = FastPredictResponse.FromString(data)
+        standard = None
+        outputs: dict[str, Array] = {}
+        for name, tensor in fast.outputs.items():
+            with _refusing(name):
+                array = _decode_fixed_width(tensor, name)
+            if array is None and tensor.dtype in (_FLOAT, _DOUBLE):
+                # Not plainly packed. The order of what is packed and what is not is only in the bytes.
+                standard = standard or PredictResponse.FromString(data)
+                array = decode_tensor(standard.outputs[name], name)
+            outputs[name] = decode_tensor(tensor, name) if array is None else array
+    except ProtobufError as error:
+        raise DecodeError(f"the answer is no PredictResponse: {error}") from error
+    return fast.model_spec, outputs
+
+
+def _decode_fixed_width(tensor: Any, name: str) -> Array | None:
+    """A float tensor whose values were packed, in as many as the shape says; ``None`` where it is anything else."""
+    if tensor.dtype not in (_FLOAT, _DOUBLE):
+        return None
+    _, dtype, field = _TYPES[tensor.dtype]
+    # Each look at a bytes field copies it.
+    shape = _shape(tensor, name)
+    if content := tensor.tensor_content:
+        return _from_content(tensor, content, shape, name).reshape(shape)
+    chunks = getattr(tensor, field)
+    data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    if len(data) != math.prod(shape) * np.dtype(dtype).itemsize or len(UnknownFieldSet(tensor)):
+        return None
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def decode_tensor(tensor: Any, name: str = "tensor") -> Array:
+    """A TensorProto as a numpy array. Strings come as ``bytes`` objects, bfloat16 as float32.
+
+    Raises:
+        DecodeError: its dtype is not known here, or its content contradicts its shape.
+    """
+    if tensor.dtype not in _TYPES:
+        raise DecodeError(f"the tensor {name!r} has the dtype {dtype_name(tensor.dtype)}, which cannot be read here")
+    with _refusing(name):
+        return _decode(tensor, name)
+
+
+@contextmanager
+def _refusing(name: str) -> Iterator[None]:
+    """What numpy cannot do with a message is the message's fault: a rank over its own, sizes past all memory."""
+    try:
+        yield
+    except (ValueError, OverflowError, MemoryError) as error:
+        raise DecodeError(f"the tensor {name!r} cannot be read: {error}") from error
+
+
+def _decode(tensor: Any, name: str) -> Array:
+    shape = _shape(tensor, name)
+    if content := tensor.tensor_content:
+        array = _from_content(tensor, content, shape, name)
+    else:
+        array = _from_values(tensor, math.prod(shape), name)
+    if tensor.dtype == _BFLOAT16:
+        # The upper half of a float32.
+        array = (array.astype(np.uint32) << 16).view(np.float32)
+    return array.reshape(shape)
+
+
+def _shape(tensor: Any, name: str) -> tuple[int, ...]:
+    # Without dimensions it is a scalar, whether or not its rank is called unknown.
+    shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
+    if min(shape, default=0) < 0:
+        raise DecodeError(f"the tensor {name!r} has no definite shape: {list(shape)}")
+    return shape
+
+
+def _from_content(tensor: Any, content: bytes, shape: tuple[int, ...], name: str) -> Array:
+    count = math.prod(shape)
+    if tensor.dtype == _STRING:
+        return _strings(_split_strings(content, count, name))
+    dtype = np.dtype(_TYPES[tensor.dtype][1])
+    if len(content) != count * dtype.itemsize:
+        raise DecodeError(f"the tensor {name!r} has {len(content)} bytes for the shape {list(shape)} of {dtype.name}")
+    return np.frombuffer(content, dtype)
+
+
+def _from_values(tensor: Any, count: int, name: str) -> Array:
+    _, dtype, field = _TYPES[tensor.dtype]
+    given = len(getattr(tensor, field))
+    if count - given > _MOST_FILLED:
+        raise DecodeError(f"the tensor {name!r} has {given} values where its shape calls for {count}")
+    if tensor.dtype == _STRING:
+        items = list(tensor.string_val[:count])
+        return _strings(items + [items[-1] if items else b""] * (count - len(items)))
+    values = getattr(tensor, field)
+    if field in ("scomplex_val", "dcomplex_val"):
+        parts = np.array(values, dtype.replace("c8", "f4").replace("c16", "f8"))
+        if len(parts) % 2:
+            raise DecodeError(f"the tensor {name!r} has an odd number of parts of complex numbers")
+        array: Array = parts.view(dtype)
+    elif tensor.dtype == _HALF:
+        array = _narrow(values, np.dtype("<u2"), name).view(dtype)
+    else:
+        array = _narrow(values, np.dtype(dtype), name)
+    if len(array) >= count:
+        return array[:count]
+    filler = array[-1] if len(array) else np.zeros((), dtype)[()]
+    return np.concatenate([array, np.full(count - len(array), filler, dtype)])
+
+
+def _narrow(values: Any, dtype: np.dtype[Any], name: str) -> Array:
+    """Values of a field as an array; the field is often wider than the dtype that it carries."""
+    if dtype.kind in "iu" and dtype.itemsize < 4:
+        wide = np.array(values, np.int64)
+        array: Array = wide.astype(dtype)
+        if not np.array_equal(array, wide):
+            raise DecodeError(f"the tensor {name!r} has values that do not fit {dtype.name}")
+        return array
+    return np.array(values, dtype)
+
+
+def _strings(items: list[bytes]) -> Array:
+    array = np.empty(len(items), object)
+    array[:] = items
+    return array
+
+
+def _split_strings(content: bytes, count: int, name: str) -> list[bytes]:
+    """Strings as ``--enable_serialization_as_tensor_content`` writes them: all lengths as varints, then all bytes."""
+    lengths, at = [], 0
+    for _ in range(count):
+        try:
+            length, at = varint.decode(content, at)
+        except (IndexError, ValueError):
+            raise DecodeError(f"the tensor {name!r} ends within the lengths of its strings") from None
+        lengths.append(length)
+    if at + sum(lengths) != len(content):
+        raise DecodeError(f"the tensor {name!r} has {len(content) - at} bytes of strings, not {sum(lengths)}")
+    items = []
+    for length in lengths:
+        items.append(content[at : at + length])
+        at += length
+    return items
+
+
+def encode_inputs(inputs: Mapping[str, npt.ArrayLike]) -> dict[str, TensorProto]:
+    """:func:`encode` for each of several inputs, naming the one that cannot be sent."""
+    tensors = {}
+    for name, value in inputs.items():
+        try:
+            tensors[name] = encode(value)
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"input {name!r}: {error}") from error
+    return tensors

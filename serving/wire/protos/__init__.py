@@ -1,0 +1,89 @@
+"""TensorFlow Serving's messages, in a descriptor pool of our own.
+
+The classes carry TensorFlow's true names, yet share a process with tensorflow and tensorflow-serving-api in any
+import order, because nothing is registered in protobuf's default pool. They are made at import from a descriptor
+set (descriptors.pb, see build.py), which every protobuf runtime from 4.25 on takes; generated code would not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+__all__ = [
+    "FastPredictResponse",
+    "GetModelMetadataRequest",
+    "GetModelMetadataResponse",
+    "GetModelStatusRequest",
+    "GetModelStatusResponse",
+    "ModelServerConfig",
+    "ModelSpec",
+    "PredictRequest",
+    "PredictResponse",
+    "ReloadConfigRequest",
+    "ReloadConfigResponse",
+    "SignatureDefMap",
+    "TensorProto",
+]
+
+#: Packed fields of fixed width. On the wire each is a length-delimited field, as bytes are.
+_FIXED_WIDTH = ("float_val", "double_val")
+
+
+def _pool(*, fixed_width_as_bytes: bool) -> Any:
+    files = descriptor_pb2.FileDescriptorSet.FromString(Path(__file__).with_name("descriptors.pb").read_bytes())
+    pool = descriptor_pool.DescriptorPool()
+    for file in files.file:
+        for message in file.message_type:
+            if fixed_width_as_bytes and message.name == "TensorProto":
+                for field in message.field:
+                    if field.name in _FIXED_WIDTH:
+                        # repeated: with a single bytes field, a second packed chunk would replace the first.
+                        field.type = descriptor_pb2.FieldDescriptorProto.TYPE_BYTES
+                        field.ClearField("options")
+        pool.AddSerializedFile(file.SerializeToString())
+    return pool
+
+
+_standard = _pool(fixed_width_as_bytes=False)
+_fast = _pool(fixed_width_as_bytes=True)
+
+
+def _message(pool: Any, name: str) -> Any:
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
+
+
+if TYPE_CHECKING:
+    from ...protos.serving_pb2 import (
+        GetModelMetadataRequest,
+        GetModelMetadataResponse,
+        GetModelStatusRequest,
+        GetModelStatusResponse,
+        ModelServerConfig,
+        ModelSpec,
+        PredictRequest,
+        PredictResponse,
+        ReloadConfigRequest,
+        ReloadConfigResponse,
+        SignatureDefMap,
+    )
+    from ...protos.tensorflow_pb2 import TensorProto
+else:
+    TensorProto = _message(_standard, "tensorflow.TensorProto")
+    ModelSpec = _message(_standard, "tensorflow.serving.ModelSpec")
+    PredictRequest = _message(_standard, "tensorflow.serving.PredictRequest")
+    PredictResponse = _message(_standard, "tensorflow.serving.PredictResponse")
+    SignatureDefMap = _message(_standard, "tensorflow.serving.SignatureDefMap")
+    GetModelMetadataRequest = _message(_standard, "tensorflow.serving.GetModelMetadataRequest")
+    GetModelMetadataResponse = _message(_standard, "tensorflow.serving.GetModelMetadataResponse")
+    GetModelStatusRequest = _message(_standard, "tensorflow.serving.GetModelStatusRequest")
+    GetModelStatusResponse = _message(_standard, "tensorflow.serving.GetModelStatusResponse")
+    ModelServerConfig = _message(_standard, "tensorflow.serving.ModelServerConfig")
+    ReloadConfigRequest = _message(_standard, "tensorflow.serving.ReloadConfigRequest")
+    ReloadConfigResponse = _message(_standard, "tensorflow.serving.ReloadConfigResponse")
+
+#: As PredictResponse, with float_val and double_val of its tensors declared ``repeated bytes``: a packed chunk
+#: then parses without a step per value. What is not packed lands in the unknown fields.
+FastPredictResponse: Any = _message(_fast, "tensorflow.serving.PredictResponse")
