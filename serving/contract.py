@@ -13,22 +13,28 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 __all__ = [
     "DEFAULT_SIGNATURE",
     "DTYPES",
     "DTYPE_NUMBERS",
+    "EMBED",
     "INIT_OP",
+    "POOLED",
+    "SEQUENCE",
     "SIGNATURES",
     "SIGNATURE_NAMES",
     "TEXT",
     "TEXT_PAIR",
+    "TOKENIZE",
     "TOKEN_OUTPUTS",
     "DType",
     "Kind",
     "Output",
     "Signature",
+    "default_of",
     "input_names",
     "signature",
     "version_of",
@@ -57,8 +63,10 @@ class Kind(enum.Enum):
     TOKEN_MASK = "mask of tokens"
     #: Which of the two texts a token belongs to; 0 in padding. Proven to be equal.
     TOKEN_TYPE = "text of a token"
-    #: Bytes in the caller's own text; -1 at special tokens and in padding. Proven to be equal.
-    OFFSET = "offset of a token"
+    #: First byte of a token in the caller's own text; -1 at special tokens and in padding. Proven to be equal.
+    START = "first byte of a token"
+    #: The byte after its last; -1 likewise. Proven to be equal.
+    LIMIT = "byte after a token"
     #: A whole number a text. Proven to be equal.
     COUNT = "count of a text"
 
@@ -73,7 +81,7 @@ class Kind(enum.Enum):
         return _PADDING.get(self)
 
 
-_PADDING = {Kind.TOKEN_VECTOR: 0, Kind.TOKEN_MASK: 0, Kind.TOKEN_TYPE: 0, Kind.OFFSET: -1}
+_PADDING = {Kind.TOKEN_VECTOR: 0, Kind.TOKEN_MASK: 0, Kind.TOKEN_TYPE: 0, Kind.START: -1, Kind.LIMIT: -1}
 
 
 @dataclass(frozen=True)
@@ -130,41 +138,41 @@ _TOKENS = ("batch", "tokens")
 TOKEN_OUTPUTS = (
     Output("input_word_ids", "int32", _TOKENS, Kind.TOKEN_ID, "vocabulary ids, special tokens included"),
     Output("input_mask", "int32", _TOKENS, Kind.TOKEN_MASK, "1 at tokens, 0 in padding"),
-    Output("start_offsets", "int32", _TOKENS, Kind.OFFSET, "first byte of a token in the caller's text"),
-    Output("limit_offsets", "int32", _TOKENS, Kind.OFFSET, "byte after its last"),
+    Output("start_offsets", "int32", _TOKENS, Kind.START, "first byte of a token in the caller's text"),
+    Output("limit_offsets", "int32", _TOKENS, Kind.LIMIT, "byte after its last"),
     Output("token_count", "int32", ("batch",), Kind.COUNT, "tokens before truncation"),
     Output("input_type_ids", "int32", _TOKENS, Kind.TOKEN_TYPE, "0 in the text, 1 in its pair", pairs_only=True),
 )
 
-#: All signatures, in the order in which they are listed to people. ``serving_default`` is an alias of the first one
-#: that a model has.
-SIGNATURES = (
-    Signature(
-        "embed",
-        (Output("embedding", "float32", ("batch", "dim"), Kind.VECTOR, "the checkpoint's own pooling recipe"),),
-        "one embedding a text, by the checkpoint's own recipe",
-    ),
-    Signature(
-        "pooled",
-        (Output("pooled_output", "float32", ("batch", "hidden"), Kind.VECTOR, "the pooler's output"),),
-        "the pooler's output: a dense layer with tanh over the first token",
-    ),
-    Signature(
-        "sequence",
-        (
-            Output(
-                "sequence_output",
-                "float32",
-                ("batch", "tokens", "hidden"),
-                Kind.TOKEN_VECTOR,
-                "one vector a token, zero in padding",
-            ),
-            *TOKEN_OUTPUTS,
-        ),
-        "one vector a token, and the tokens",
-    ),
-    Signature("tokenize", TOKEN_OUTPUTS, "the tokens, without the encoder"),
+EMBED = Signature(
+    "embed",
+    (Output("embedding", "float32", ("batch", "dim"), Kind.VECTOR, "the checkpoint's own pooling recipe"),),
+    "one embedding a text, by the checkpoint's own recipe",
 )
+POOLED = Signature(
+    "pooled",
+    (Output("pooled_output", "float32", ("batch", "hidden"), Kind.VECTOR, "the pooler's output"),),
+    "the pooler's output: a dense layer with tanh over the first token",
+)
+SEQUENCE = Signature(
+    "sequence",
+    (
+        Output(
+            "sequence_output",
+            "float32",
+            ("batch", "tokens", "hidden"),
+            Kind.TOKEN_VECTOR,
+            "one vector a token, zero in padding",
+        ),
+        *TOKEN_OUTPUTS,
+    ),
+    "one vector a token, and the tokens",
+)
+TOKENIZE = Signature("tokenize", TOKEN_OUTPUTS, "the tokens, without the encoder")
+
+#: All signatures, in the order in which they are listed to people. ``serving_default`` is an alias of the first one
+#: that a model has, see :func:`default_of`.
+SIGNATURES = (EMBED, POOLED, SEQUENCE, TOKENIZE)
 SIGNATURE_NAMES = tuple(each.name for each in SIGNATURES)
 _BY_NAME = {each.name: each for each in SIGNATURES}
 
@@ -176,6 +184,11 @@ def signature(name: str) -> Signature:
         KeyError: there is none of that name; ``serving_default`` is an alias and has none.
     """
     return _BY_NAME[name]
+
+
+def default_of(names: Collection[str]) -> str:
+    """The signature, of those that a model has, that ``serving_default`` is an alias of: the first one listed."""
+    return next(name for name in SIGNATURE_NAMES if name in names)
 
 
 def input_names(pair: bool) -> tuple[str, ...]:

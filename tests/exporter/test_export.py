@@ -130,7 +130,7 @@ def test_the_next_version_is_counted_from_the_largest(tmp_path: Path) -> None:
 def test_an_export_that_verification_refuses_publishes_nothing(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rawbert.exporter.targets.graph import savedmodel
+    from rawbert.exporter.graph import savedmodel
 
     build = savedmodel.choose_encoder
 

@@ -60,7 +60,7 @@ def test_the_reference_reads_a_format_by_itself(formats: Path, name: str):
 
 
 def test_a_hub_encoder_of_version_1_takes_a_list_and_gives_a_pair(formats: Path):
-    from rawbert.exporter.targets.graph import savedmodel
+    from rawbert.exporter.graph import savedmodel
 
     loaded = sources.load(formats / "hub-v1")
     name, native = savedmodel.choose_encoder(loaded, "auto")

@@ -44,7 +44,7 @@ def test_the_tokenizers_rules_are_those_of_its_vocabulary(loaded, checkpoint):
 
 
 def test_auto_and_native_rebuild_it_with_the_activation_that_gives_its_outputs(loaded):
-    from rawbert.exporter.targets.graph import savedmodel
+    from rawbert.exporter.graph import savedmodel
 
     for impl in ("auto", "native"):
         name, encoder = savedmodel.choose_encoder(loaded, impl)
@@ -86,7 +86,7 @@ def averaging(module):
 
 
 def test_an_encoder_that_is_no_bert_is_taken_as_a_black_box_only(data: Path, tmp_path: Path):
-    from rawbert.exporter.targets.graph import savedmodel
+    from rawbert.exporter.graph import savedmodel
 
     table = np.random.default_rng(0).normal(size=(99, 8)).astype(np.float32)
     folder = write_encoder(tmp_path / "model", averaging, data / "tiny_bert" / "vocab.txt", table=table)
@@ -103,7 +103,7 @@ def test_an_encoder_that_is_no_bert_is_taken_as_a_black_box_only(data: Path, tmp
 def test_weights_that_give_other_outputs_than_the_layer_are_not_rebuilt(loaded):
     import dataclasses
 
-    from rawbert.exporter.targets.graph import savedmodel
+    from rawbert.exporter.graph import savedmodel
 
     weights = {**loaded.weights, "pooler/bias": loaded.weights["pooler/bias"] + 1}
     changed = dataclasses.replace(loaded, weights=weights)

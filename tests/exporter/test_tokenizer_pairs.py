@@ -145,7 +145,7 @@ def test_a_pair_export_whose_encoder_does_not_see_the_types_is_refused(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     from rawbert.exporter import export
-    from rawbert.exporter.targets.graph import savedmodel
+    from rawbert.exporter.graph import savedmodel
 
     choose = savedmodel.choose_encoder
 

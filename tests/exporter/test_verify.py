@@ -92,7 +92,7 @@ def parts(checkpoint, tiny_tokenizer) -> Parts:
 @pytest.fixture(scope="module")
 def sound(parts: Parts, checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SavedModel without a fault, with the signature sequence."""
-    from rawbert.exporter.targets.graph import savedmodel
+    from rawbert.exporter.graph import savedmodel
 
     folder = tmp_path_factory.mktemp("sound") / "1"
     savedmodel.write(parts.module(), ("sequence",), checkpoint, folder)
@@ -100,7 +100,7 @@ def sound(parts: Parts, checkpoint, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def test_a_sound_model_is_accepted_on_every_signature(parts: Parts, checkpoint, data: Path, tmp_path: Path):
-    from rawbert.exporter.targets.graph import savedmodel
+    from rawbert.exporter.graph import savedmodel
 
     names = ("embed", "pooled", "sequence", "tokenize")
     savedmodel.write(parts.module(), names, checkpoint, tmp_path / "1")
@@ -343,7 +343,7 @@ GRAPH_FAULTS: dict[str, tuple[str, str, dict[str, Any]]] = {
 def test_a_fault_in_the_graph_is_refused(
     parts: Parts, checkpoint, tokenizer_of, data: Path, tmp_path: Path, fault: str
 ):
-    from rawbert.exporter.targets.graph import savedmodel
+    from rawbert.exporter.graph import savedmodel
 
     signature, refused, changes = GRAPH_FAULTS[fault]
     changes = dict(changes)

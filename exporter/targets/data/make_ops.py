@@ -1,7 +1,7 @@
 """Make ops.tsv.gz and kernels.tsv.gz anew: what each TensorFlow Serving release can run, read off released wheels.
 
 ``python exporter/targets/data/make_ops.py make FOLDER [TARGET]`` builds one virtual environment a TensorFlow release
-under FOLDER (Python 3.11, Linux x86-64: only that wheel has GPU kernels; about 2 GB each), asks each for its registered ops
+under FOLDER (Python 3.11, Linux x86-64: only that wheel has GPU kernels; about 2 GB each), asks each for its ops
 and GPU kernels, and writes both files to TARGET, by default beside this file.
 ``python exporter/targets/data/make_ops.py dump FILE [MODULE or LIBRARY ...]`` is what runs inside each of them.
 
