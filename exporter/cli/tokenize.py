@@ -75,7 +75,7 @@ def _run(
 
     import tensorflow as tf
 
-    from ..tokenizers import Tokenizer
+    from ..tokenizers.tokenizer import Tokenizer
 
     rules = checkpoint.tokenizer
     encoding = Tokenizer(rules, length, options)(*(tf.constant([each]) for each in texts))

@@ -23,7 +23,7 @@ from ..errors import ConfigError, OutputError, UnsupportedModel
 from ..recipe import DEFAULT, DEFAULT_TOKENIZATION, TokenizerOptions
 from ..sources import hub
 from ..sources.checkpoint import ACTIVATIONS, BertConfig, Checkpoint, PoolingRecipe
-from ..tokenizers import Tokenizer
+from ..tokenizers.tokenizer import Tokenizer
 from .encoder import NativeEncoder
 from .hub_encoder import HubEncoder
 from .signatures import ServingModule, default_of

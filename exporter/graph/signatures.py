@@ -29,7 +29,7 @@ import tensorflow as tf
 from ..errors import ConfigError
 from ..recipe import DEFAULT, SIGNATURES
 from ..sources.checkpoint import Checkpoint, PoolingRecipe
-from ..tokenizers import Encoding, Tokenizer
+from ..tokenizers.tokenizer import Encoding, Tokenizer
 from .heads.embedding import EmbeddingHead
 
 __all__ = ["TEXT", "TEXT_PAIR", "ServingModule", "available", "choose", "default_of"]

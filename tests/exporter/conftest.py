@@ -44,7 +44,7 @@ def _tables_are_made_once():
 @pytest.fixture(scope="session")
 def tokenizer_of() -> Callable[..., Any]:
     """(rules, max_seq_length) -> the graph's tokenizer, one for all that share the rules."""
-    from rawbert.exporter.tokenizers import Tokenizer
+    from rawbert.exporter.tokenizers.tokenizer import Tokenizer
 
     return cache(Tokenizer)
 

@@ -17,7 +17,7 @@ def pair_of(lowercase: bool):
     import tensorflow as tf
     import tensorflow_text as tf_text
     from rawbert.exporter.sources.checkpoint import TokenizerRules
-    from rawbert.exporter.tokenizers import Tokenizer
+    from rawbert.exporter.tokenizers.tokenizer import Tokenizer
 
     table = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(VOCABULARY, range(len(VOCABULARY)), value_dtype=tf.int64), 1

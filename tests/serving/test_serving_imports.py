@@ -47,7 +47,7 @@ def test_the_client_needs_no_more_than_its_dependencies() -> None:
     code = (
         "import sys\n"
         "for name in ('click', 'rich', 'tensorflow', 'ml_dtypes', 'pyarrow'): sys.modules[name] = None\n"
-        "import numpy as np\nimport rawbert.serving\nfrom rawbert.serving import codec\n"
+        "import numpy as np\nimport rawbert.serving\nfrom rawbert.serving.wire import codec\n"
         "assert codec.decode_tensor(codec.encode(np.ones(3, 'f4'))).tolist() == [1, 1, 1]"
     )
     result = run(code)

@@ -86,7 +86,8 @@ def test_nothing_is_registered_in_the_default_pool() -> None:
 
 
 USE = """
-from rawbert.serving import codec
+from rawbert.serving.client import requests
+from rawbert.serving.wire import codec
 from tensorflow_serving.apis import predict_pb2
 official = predict_pb2.PredictResponse()
 official.outputs["o"].CopyFrom(tf.make_tensor_proto([1.5, 2.5]))
