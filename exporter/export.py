@@ -12,13 +12,11 @@ from ..serving import malloc
 from . import sources  # fmt: skip
 from .errors import ConfigError, TargetError
 from .proof import answers, verify
-from .protos import SavedModel
 from .publish import batching_params, bundle, manage, manifest, model_card, models_config, warmup
 from .publish.bundle import Bundle, Staging, Tensor
 from .recipe import SHORTEST_SEQUENCE, ExportConfig
 from .sources.checkpoint import Checkpoint, PoolingRecipe
-from .targets import bodies, op_gate, placement
-from .targets.bodies import Bodies
+from .targets import op_gate, saved_model
 from .targets.content_hash import content_hash
 
 __all__ = ["export"]
@@ -68,7 +66,7 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         checkpoint = replace(checkpoint, weights={})
         malloc.give_back()
 
-        graph = _gate(staging.folder, config.target_serving)
+        meta_graph = _gate(staging.folder, config.target_serving)
 
         say("verifying it in a fresh process")
         overridden = config.pooling is not None or config.normalize is not None
@@ -106,9 +104,7 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
             params,
             records,
         )
-        written["cpu_between_gpu"] = _cpu_between_gpu(graph, names, config.target_serving)
-        saved_model = SavedModel.FromString((staging.folder / "saved_model.pb").read_bytes())
-        written["content_hash"] = content_hash(staging.folder, saved_model.meta_graphs[0])
+        written["content_hash"] = content_hash(staging.folder, meta_graph)
         manifest.write(staging.folder, written)
         model_card.write(staging.folder, written, location.folder)
         size = bundle.size_of(staging.folder)
@@ -150,25 +146,13 @@ def _write(
     return impl, {name: _outputs(function) for name, function in functions.items()}
 
 
-def _gate(folder: Path, target: str) -> Bodies:
-    """Hold every op of the written graph to the target release; the graph."""
-    with (folder / "saved_model.pb").open("rb") as file:
-        graphs = bodies.read(file)
-    problems = op_gate.check(graphs, target)
+def _gate(folder: Path, target: str) -> Any:
+    """Hold every op of the written graph to the target release; its ``MetaGraphDef``."""
+    model = saved_model.read(folder)
+    problems = op_gate.check(map(saved_model.Graph, model.meta_graphs), target)
     if problems:
         raise TargetError(f"{op_gate.explain(problems, target)}\nnothing was published")
-    return graphs[0]
-
-
-def _cpu_between_gpu(graph: Bodies, names: Sequence[str], target: str) -> list[str]:
-    """Nodes that a machine with a GPU would run on the CPU between operations on the GPU."""
-    places = placement.Places(graph, target)
-    found = {
-        f"{node.kind.op} ({node.name})": None
-        for name in names
-        for node in places.between(graph.meta_graph.signature_def[name])
-    }
-    return list(found)
+    return model.meta_graphs[0]
 
 
 def _max_seq_length(config: ExportConfig, checkpoint: Checkpoint) -> int:

@@ -17,10 +17,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..protos import SavedModel
+from ...serving.contract import DTYPES, INIT_OP
 from ..publish import manifest as manifests
 from ..publish.bundle import size_of, version_folder
 from ..targets import check as rules
+from ..targets import saved_model
 from ..targets.content_hash import content_hash
 from ..targets.opsets import NEWEST, RELEASES
 from ..targets.tensor_bundle import CorruptIndex
@@ -28,11 +29,7 @@ from ..targets.tensor_bundle import CorruptIndex
 __all__ = ["check", "inspect"]
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
-_DTYPES = {
-    1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string", 9: "int64", 10: "bool",
-    14: "bfloat16", 19: "float16",
-}  # fmt: skip
-_INIT_OP = "__saved_model_init_op"
+_DTYPES = {dtype.number: dtype.name for dtype in DTYPES}
 #: Ops that are shown; the rest is in the JSON.
 _SHOWN = 15
 
@@ -89,10 +86,13 @@ def inspect(path: Path, as_json: bool) -> None:
       rawbert inspect models/minilm
     """
     folder = version_folder(path)
-    saved_model, findings = rules.read(folder, lambda file: SavedModel.FromString(file.read()))
-    if saved_model is None or not saved_model.meta_graphs:
-        raise click.ClickException(_printable(findings[0].message) if findings else f"{folder}: no graph in it")
-    state = _describe(folder, saved_model.meta_graphs[0])
+    try:
+        model = saved_model.read(folder)
+    except saved_model.Unreadable as error:
+        raise click.ClickException(_printable(str(error))) from error
+    if not model.meta_graphs:
+        raise click.ClickException(f"{folder}: no graph in it")
+    state = _describe(folder, model.meta_graphs[0])
     if as_json:
         click.echo(json.dumps(state, indent=2))
     else:
@@ -115,7 +115,7 @@ def _describe(folder: Path, meta_graph: Any) -> dict[str, Any]:
         "signatures": {
             name: {"inputs": _tensors(each.inputs), "outputs": _tensors(each.outputs)}
             for name, each in sorted(meta_graph.signature_def.items())
-            if name != _INIT_OP
+            if name != INIT_OP
         },
         "ops": dict(ops.most_common()),
         "functions": len(graph.library.function),

@@ -162,9 +162,6 @@ def _show(bundle: Bundle, listing: Path, entry: Entry | None, console: Console) 
         f"{figures['min_cosine']:.7f}, over {checked['texts']} texts"
         for output, figures in checked["outputs"].items()
     ]
-    between = bundle.manifest["cpu_between_gpu"]
-    named = ", ".join(between[:5]) + (" ..." if len(between) > 5 else "")
-    lines.append(f"on a GPU  {named or 'nothing but tokenization'} runs on the CPU")
     if bundle.manifest["xla"]:
         lines.append(
             "xla       TensorFlow Serving needs --xla_gpu_compilation_enabled for it (on a CPU "

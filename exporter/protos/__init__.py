@@ -14,10 +14,7 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-__all__ = [
-    "Attr", "BundleEntry", "BundleHeader", "FunctionDef", "KindsOfFunction", "KindsOfSmallFunction",
-    "MetaGraph", "ModelServerConfig", "Names", "Node", "Nodes", "Outline", "PredictionLog", "SavedModel", "SmallKind",
-]  # fmt: skip
+__all__ = ["BundleEntry", "BundleHeader", "ModelServerConfig", "PredictionLog", "SavedModel"]
 
 
 @functools.cache
@@ -35,17 +32,6 @@ def _message(file_name: str, name: str) -> Any:
 
 #: tensorflow.SavedModel, as far as saved_model.proto declares it.
 SavedModel: Any = _message("saved_model.pb", "tensorflow.SavedModel")
-#: The same file and the functions in it as kinds.proto has them.
-Outline: Any = _message("kinds.pb", "rawbert.kinds.SavedModel")
-MetaGraph: Any = _message("kinds.pb", "rawbert.kinds.MetaGraphDef")
-FunctionDef: Any = _message("kinds.pb", "rawbert.kinds.FunctionDef")
-Nodes: Any = _message("kinds.pb", "rawbert.kinds.Nodes")
-Node: Any = _message("kinds.pb", "rawbert.kinds.Node")
-Names: Any = _message("kinds.pb", "rawbert.kinds.Names")
-KindsOfFunction: Any = _message("kinds.pb", "rawbert.kinds.KindsOfFunction")
-KindsOfSmallFunction: Any = _message("kinds.pb", "rawbert.kinds.KindsOfSmallFunction")
-SmallKind: Any = _message("kinds.pb", "rawbert.kinds.SmallKind")
-Attr: Any = _message("kinds.pb", "rawbert.kinds.Entry")
 #: The entries of variables.index.
 BundleHeader: Any = _message("saved_model.pb", "tensorflow.BundleHeaderProto")
 BundleEntry: Any = _message("saved_model.pb", "tensorflow.BundleEntryProto")

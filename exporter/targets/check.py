@@ -10,28 +10,26 @@ Any SavedModel will do, whoever wrote it. What is found has one of three levels:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, TypeVar
+from typing import Any
 
-from google.protobuf.message import DecodeError
-
+from ...serving.contract import DTYPE_NUMBERS, INIT_OP
 from ..publish import batching_params, warmup
-from . import bodies, op_gate, placement, tensor_bundle
-from .bodies import COMPILE, MAIN, Bodies
-from .graph import TooLarge, behind
+from . import op_gate, saved_model, tensor_bundle
+from .saved_model import Graph, node_of
 from .warmup_file import CorruptRecords, signatures_of
 
-__all__ = ["LEVELS", "Finding", "check", "read"]
-
-_T = TypeVar("_T")
+__all__ = ["LEVELS", "Finding", "check"]
 
 LEVELS = ("error", "warning", "note")
 
 _TAG = "serve"
-_INIT_OP = "__saved_model_init_op"
-_FLOAT, _DOUBLE, _STRING, _BFLOAT16, _HALF, _RESOURCE = 1, 2, 7, 14, 19, 20
+#: Attribute of functions, and of the nodes that call them, that XLA must compile.
+_COMPILE = "_XlaMustCompile"
+_DOUBLE, _STRING = DTYPE_NUMBERS["float64"], DTYPE_NUMBERS["string"]
+_HALVES = (DTYPE_NUMBERS["float16"], DTYPE_NUMBERS["bfloat16"])
 _SPLITTING = re.compile(r"enable_large_batch_splitting\s*:?\s*[{<]?\s*(?:value\s*:\s*)?(?:true|1)\b")
 #: Nodes that are named; of more, only the number is given.
 _NAMED = 3
@@ -46,23 +44,6 @@ class Finding:
     message: str
 
 
-def read(folder: Path, parse: Callable[[BinaryIO], _T]) -> tuple[_T | None, list[Finding]]:
-    """What ``parse`` makes of a folder's saved_model.pb, or ``None`` and why there is nothing."""
-    path = folder / "saved_model.pb"
-    try:
-        with path.open("rb", buffering=0) as file:
-            return parse(file), []
-    except FileNotFoundError:
-        text = " (saved_model.pbtxt, the text form, cannot be checked)" if path.with_suffix(".pbtxt").exists() else ""
-        return None, [Finding("error", "no-saved-model", f"{folder}: no saved_model.pb in it{text}")]
-    except NotADirectoryError:
-        return None, [Finding("error", "no-saved-model", f"{folder}: a file, not the folder of a SavedModel")]
-    except OSError as error:
-        return None, [Finding("error", "unreadable", f"{path}: cannot be read: {error.strerror or error}")]
-    except DecodeError as error:
-        return None, [Finding("error", "damaged", f"{path}: no SavedModel, or cut short: {error}")]
-
-
 def check(folder: Path, target: str) -> list[Finding]:
     """Everything found in a version folder, the gravest first.
 
@@ -70,29 +51,31 @@ def check(folder: Path, target: str) -> list[Finding]:
         folder: where saved_model.pb lies.
         target: one of :data:`.opsets.RELEASES`.
     """
-    found, faults = read(folder, lambda file: _check(folder, bodies.read(file), target))
-    return sorted(found or faults, key=lambda finding: LEVELS.index(finding.level))
+    try:
+        model = saved_model.read(folder)
+    except saved_model.Unreadable as error:
+        return [Finding("error", error.kind, str(error))]
+    graphs = [Graph(meta_graph) for meta_graph in model.meta_graphs]
+    return sorted(_check(folder, graphs, target), key=lambda finding: LEVELS.index(finding.level))
 
 
-def _check(folder: Path, graphs: list[Bodies], target: str) -> list[Finding]:
-    serving = [each for each in graphs if _TAG in each.meta_graph.meta_info_def.tags]
-    if not serving:
-        tags = ", ".join(str(list(each.meta_graph.meta_info_def.tags)) for each in graphs) or "none"
-        return [Finding("error", "no-graph", f"no graph has the tag 'serve', which the server asks for; found: {tags}")]
-    meta_graph = serving[0].meta_graph
-    return [
-        *_ops(graphs, target),
-        *_xla(serving[0]),
-        *_assets(folder, meta_graph),
-        *_variables(folder, serving[0]),
-        *_signatures(folder, serving[0]),
-        *_warmup(folder, meta_graph),
-        *_batching(folder, meta_graph),
-        *_placement(serving[0], target),
-    ]
+def _check(folder: Path, graphs: list[Graph], target: str) -> Iterator[Finding]:
+    serving = next((graph for graph in graphs if _TAG in graph.meta_graph.meta_info_def.tags), None)
+    if serving is None:
+        tags = ", ".join(str(list(graph.meta_graph.meta_info_def.tags)) for graph in graphs) or "none"
+        yield Finding("error", "no-graph", f"no graph has the tag 'serve', which the server asks for; found: {tags}")
+        return
+    meta_graph = serving.meta_graph
+    yield from _ops(graphs, target)
+    yield from _xla(serving)
+    yield from _assets(folder, meta_graph)
+    yield from _variables(folder, serving)
+    yield from _signatures(folder, serving)
+    yield from _warmup(folder, meta_graph)
+    yield from _batching(folder, meta_graph)
 
 
-def _ops(graphs: list[Bodies], target: str) -> Iterator[Finding]:
+def _ops(graphs: list[Graph], target: str) -> Iterator[Finding]:
     for problem in op_gate.check(graphs, target):
         if problem.is_ignored:
             yield Finding(
@@ -102,25 +85,36 @@ def _ops(graphs: list[Bodies], target: str) -> Iterator[Finding]:
             yield Finding("error", "op", f"TensorFlow Serving {target} cannot run it: {problem}")
 
 
-def _xla(graph: Bodies) -> Iterator[Finding]:
+def _xla(graph: Graph) -> Iterator[Finding]:
     """What no signature comes to, a step of training for one, is not compiled either."""
-    functions = {
-        name for name, function in graph.functions.items() if COMPILE in function.attr and function.attr[COMPILE].b
-    }
-    kinds = {kind for kind in graph.kinds(MAIN) if kind.compiled}
-    if not functions and not kinds:
-        return
-    nodes, reached = behind(
-        graph, [info.name for _, each in _callable(graph.meta_graph) for info in each.outputs.values()]
-    )
-    names = [name for name in graph.functions if name in functions & reached]
-    names += [node.name for node, _ in graph.of_kinds(MAIN, kinds) if node.name in nodes]
+    outputs = [info.name for _, each in _callable(graph.meta_graph) for info in each.outputs.values()]
+    nodes = _needed(graph, outputs)
+    names = [name for name in graph.reached(nodes) if _compiled(graph.functions[name])]
+    names += [node.name for node in nodes if _compiled(node)]
     if names:
         yield Finding(
             "error", "xla",
             f"{_some(names)} must be compiled by XLA (jit_compile=True), which the server refuses without "
             "--xla_cpu_compilation_enabled or --xla_gpu_compilation_enabled: export without it, or give that flag",
         )  # fmt: skip
+
+
+def _compiled(body: Any) -> bool:
+    """Whether a function, or the function that a node calls, is to be compiled by XLA."""
+    return _COMPILE in body.attr and bool(body.attr[_COMPILE].b)
+
+
+def _needed(graph: Graph, tensors: Iterable[str]) -> list[Any]:
+    """The nodes of the main graph that tensors of it depend on."""
+    nodes = {node.name: node for node in graph.nodes}
+    needed: dict[str, Any] = {}
+    waiting = list(tensors)
+    while waiting:
+        name = node_of(waiting.pop())
+        if name in nodes and name not in needed:
+            needed[name] = nodes[name]
+            waiting += nodes[name].input
+    return list(needed.values())
 
 
 def _assets(folder: Path, meta_graph: Any) -> Iterator[Finding]:
@@ -139,10 +133,10 @@ def _assets(folder: Path, meta_graph: Any) -> Iterator[Finding]:
             yield Finding("error", "asset", f"the asset {asset.filename!r} cannot be read: {error.strerror or error}")
 
 
-def _variables(folder: Path, graph: Bodies) -> Iterator[Finding]:
+def _variables(folder: Path, graph: Graph) -> Iterator[Finding]:
     index = folder / "variables" / "variables.index"
     if not index.exists():
-        if any(kind.op in ("VarHandleOp", "VariableV2") for kind in graph.kinds(MAIN)):
+        if any(node.op in ("VarHandleOp", "VariableV2") for node in graph.nodes):
             yield Finding("error", "variables", "variables/variables.index is missing, and the graph has variables")
         return
     try:
@@ -166,20 +160,20 @@ def _variables(folder: Path, graph: Bodies) -> Iterator[Finding]:
 
 
 def _callable(meta_graph: Any) -> list[tuple[str, Any]]:
-    return sorted((name, each) for name, each in meta_graph.signature_def.items() if name != _INIT_OP)
+    return sorted((name, each) for name, each in meta_graph.signature_def.items() if name != INIT_OP)
 
 
-def _signatures(folder: Path, graph: Bodies) -> Iterator[Finding]:
+def _signatures(folder: Path, graph: Graph) -> Iterator[Finding]:
     signatures = _callable(graph.meta_graph)
     if not signatures:
         yield Finding("error", "signature", "no signature: nothing can be called")
     batched = (folder / batching_params.FILE).is_file()
-    nodes = set(graph.names(MAIN, graph.kinds(MAIN)))
+    nodes = {node.name for node in graph.nodes}
     for name, signature in signatures:
         inputs, outputs = ([(key, side[key]) for key in sorted(side)] for side in (signature.inputs, signature.outputs))
         for key, info in (*inputs, *outputs):
             # Sparse and composite tensors have other names.
-            if info.name and info.name.partition(":")[0] not in nodes:
+            if info.name and node_of(info.name) not in nodes:
                 yield Finding(
                     "error", "signature",
                     f"{name}.{key} is the tensor {info.name!r}, which the graph does not have: calls of it fail",
@@ -195,7 +189,7 @@ def _signatures(folder: Path, graph: Bodies) -> Iterator[Finding]:
                 )  # fmt: skip
             if info.dtype == _DOUBLE:
                 yield Finding("note", "dtype", f"{label} is float64: twice the bytes of float32 in every answer")
-            if info.dtype in (_HALF, _BFLOAT16):
+            if info.dtype in _HALVES:
                 yield Finding("note", "rest", f"{label} is of 16-bit floats, which the REST API cannot write")
             if info.dtype == _STRING and not output.endswith("_bytes"):
                 yield Finding(
@@ -257,27 +251,6 @@ def _batching(folder: Path, meta_graph: Any) -> Iterator[Finding]:
                     "enable_large_batch_splitting: the parts of a large call differ in shape, which ends the server "
                     "or mixes up rows; take that setting out",
                 )  # fmt: skip
-
-
-def _placement(graph: Bodies, target: str) -> Iterator[Finding]:
-    places = placement.Places(graph, target)
-    seen: set[tuple[str, ...]] = set()
-    for name, signature in _callable(graph.meta_graph):
-        outputs = tuple(sorted(info.name for info in signature.outputs.values()))
-        if outputs in seen:
-            continue
-        seen.add(outputs)
-        try:
-            nodes = places.between(signature)
-        except TooLarge:
-            yield Finding("warning", "placement", f"{name}: its functions are nested too deeply to be followed")
-            continue
-        if nodes:
-            yield Finding(
-                "warning", "placement",
-                f"{name}: {_some([f'{node.kind.op} ({node.name})' for node in nodes])} would run on the CPU between "
-                "operations on a GPU",
-            )  # fmt: skip
 
 
 def _some(names: list[str]) -> str:

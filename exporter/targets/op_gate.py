@@ -8,13 +8,12 @@ TensorFlow itself). Ops that call back into Python are registered everywhere, an
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from . import opsets
-from .bodies import MAIN, Bodies, Kind
+from .saved_model import MAIN, Graph
 
 __all__ = ["OpProblem", "check", "explain"]
 
@@ -77,33 +76,27 @@ class OpProblem:
         return f"{self.reason}{times}{place}; {self.advice}"
 
 
-def check(graphs: Iterable[Bodies], target: str) -> list[OpProblem]:
+def check(graphs: Iterable[Graph], target: str) -> list[OpProblem]:
     """What keeps TensorFlow Serving ``target`` from running a SavedModel; empty where nothing does.
 
     Functions that the main graph does not reach never run, and the loader does not look into them: nor does this.
 
     Args:
-        graphs: those of the SavedModel, as :func:`.bodies.parse` gives them.
+        graphs: those of the SavedModel.
         target: one of :data:`.opsets.RELEASES`.
     """
     known = opsets.load(target)
     problems: list[OpProblem] = []
-    for bodies in graphs:
-        versions = bodies.meta_graph.graph_def.versions
+    for graph in graphs:
+        versions = graph.meta_graph.graph_def.versions
         problems += _versions(versions, known)
-        complaints = {
-            kind: wrong
-            for kind in set().union(*map(bodies.kinds, bodies.run))
-            if kind.op not in bodies.functions and (wrong := _complaints(kind, target, versions.producer))
-        }
-        if not complaints:
-            continue
+        callers = graph.reached(graph.nodes)
         found: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
-        for body in bodies.run:
-            for node, kind in bodies.of_kinds(body, complaints):
-                for attr, reason in complaints[kind]:
-                    found.setdefault((kind.op, attr, reason), []).append((node.name, body))
-        callers = _callers(bodies)
+        for body in (MAIN, *callers):
+            for node in graph.functions[body].node_def if body else graph.nodes:
+                if node.op not in graph.functions:
+                    for attr, reason in _complaints(node, known, versions.producer):
+                        found.setdefault((node.op, attr, reason), []).append((node.name, body))
         for (op, attr, reason), places in found.items():
             name, function = places[0]
             place = Place(name, function, _chain(function, callers))
@@ -117,19 +110,19 @@ def explain(problems: list[OpProblem], target: str) -> str:
     return f"TensorFlow Serving {target} cannot run it:{lines}"
 
 
-@functools.lru_cache(maxsize=10_000)
-def _complaints(kind: Kind, target: str, producer: int) -> list[tuple[str, str]]:
-    """What is wrong with nodes of a kind: unknown attribute, or '' for the op itself, and the reason."""
-    op = opsets.load(target).ops.get(kind.op)
-    if kind.op in _PYTHON:
-        return [("", f"the op {kind.op} calls Python")]
-    if op is None:
-        return [("", f"the op {kind.op} is not registered")]
-    found = []
-    if op.deprecated is not None and producer >= op.deprecated:
-        found.append(("", f"the op {kind.op} is refused in graphs of version {op.deprecated} and later"))
-    found += [(attr, f"the op {kind.op} has no attribute {attr}") for attr in kind.types if attr not in op.attrs]
-    return found
+def _complaints(node: Any, known: opsets.OpSet, producer: int) -> Iterator[tuple[str, str]]:
+    """What is wrong with a node: the unknown attribute, or '' for the op itself, and the reason."""
+    op = known.ops.get(node.op)
+    if node.op in _PYTHON:
+        yield "", f"the op {node.op} calls Python"
+    elif op is None:
+        yield "", f"the op {node.op} is not registered"
+    else:
+        if op.deprecated is not None and producer >= op.deprecated:
+            yield "", f"the op {node.op} is refused in graphs of version {op.deprecated} and later"
+        for attr in node.attr:
+            if attr not in op.attrs and not attr.startswith("_"):
+                yield attr, f"the op {node.op} has no attribute {attr}"
 
 
 def _versions(versions: Any, known: opsets.OpSet) -> Iterator[OpProblem]:
@@ -161,23 +154,10 @@ def _advice(op: str, attr: str, target: str) -> str:
     return f"{advice}; {_HINTS[op]}" if op in _HINTS and not attr else advice
 
 
-def _callers(bodies: Bodies) -> dict[str, tuple[str, str]]:
-    """function -> (the node that calls it first, the function that this node is in)."""
-    callers: dict[str, tuple[str, str]] = {}
-    for body in (MAIN, *bodies.functions):
-        calling = {kind: called for kind in bodies.kinds(body) if (called := bodies.called(kind))}
-        for node, kind in bodies.of_kinds(body, calling):
-            for name in calling[kind]:
-                callers.setdefault(name, (node.name, body))
-    return callers
-
-
-def _chain(function: str, callers: dict[str, tuple[str, str]]) -> tuple[str, ...]:
+def _chain(function: str, callers: Mapping[str, tuple[str, str]]) -> tuple[str, ...]:
+    """The nodes through which a function is called, outermost first."""
     chain: list[str] = []
-    seen = set()
-    while function and function not in seen:
-        seen.add(function)
-        node, function = callers.get(function, ("", ""))
-        if node:
-            chain.append(f"{function}/{node}" if function else node)
+    while function:
+        node, function = callers[function]
+        chain.append(f"{function}/{node}" if function else node)
     return tuple(reversed(chain))

@@ -14,10 +14,9 @@ from typing import Any
 
 import graphs
 import pytest
-from rawbert.exporter.protos import SavedModel
 from rawbert.exporter.publish.bundle import version_folder
 from rawbert.exporter.targets import check as rules
-from rawbert.exporter.targets import content_hash, opsets
+from rawbert.exporter.targets import content_hash, opsets, saved_model
 
 RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
 
@@ -109,24 +108,12 @@ def test_assets_outside_the_folder(tmp_path: Path, name: str) -> None:
     assert kinds(graphs.write(model, tmp_path / "1")) == ["asset"]
 
 
-def test_an_op_without_a_gpu_kernel_between_two_that_have_one(tmp_path: Path) -> None:
-    assert "placement" in kinds(graphs.write(graphs.chain("Relu", "NthElement", "Relu"), tmp_path / "a"), "warning")
-    for ops in (("Relu", "Relu"), ("NthElement", "Relu"), ("Relu", "NthElement")):
-        assert "placement" not in kinds(graphs.write(graphs.chain(*ops), tmp_path / "-".join(ops)), "warning")
-    # int32 has a "GPU" kernel, which lives in host memory.
-    between = graphs.chain("Relu", "AddV2", "Relu")
-    between.meta_graphs[0].graph_def.node[2].attr["T"].type = 3
-    assert "placement" in kinds(graphs.write(between, tmp_path / "int32"), "warning")
-
-
-@pytest.mark.parametrize("ops", [("NthElement",), ()])
-def test_nodes_that_are_written_before_those_that_they_read(tmp_path: Path, ops: tuple[str, ...]) -> None:
-    model = graphs.chain("Relu", "Identity", "Identity", *ops, "Relu")
-    nodes = model.meta_graphs[0].graph_def.node
-    backwards = list(reversed(nodes))
-    del nodes[:]
-    nodes.extend(backwards)
-    assert ("placement" in kinds(graphs.write(model, tmp_path / "1"), "warning")) == bool(ops)
+def test_a_file_larger_than_any_message(tmp_path: Path) -> None:
+    with (tmp_path / "saved_model.pb").open("wb") as file:
+        file.truncate(2**31)
+    (finding,) = rules.check(tmp_path, "2.20")
+    assert finding.kind == "damaged"
+    assert "2147483648 bytes" in finding.message
 
 
 BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
@@ -187,10 +174,13 @@ def _fuzz(folder: Path, count: int) -> int:
         (folder / "saved_model.pb").write_bytes(damaged)
         findings = rules.check(folder, rng.choice(opsets.RELEASES))
         assert all(isinstance(finding.message, str) for finding in findings)
-        read, _ = rules.read(folder, lambda file: SavedModel.FromString(file.read()))
-        parsed += read is not None
-        if read is not None and read.meta_graphs:
-            content_hash.content_hash(folder, read.meta_graphs[0])
+        try:
+            model = saved_model.read(folder)
+        except saved_model.Unreadable:
+            continue
+        parsed += 1
+        if model.meta_graphs:
+            content_hash.content_hash(folder, model.meta_graphs[0])
     return parsed
 
 
@@ -239,9 +229,7 @@ def test_the_content_hash_is_that_of_the_content(tiny_bundle: Any, tmp_path: Pat
     from rawbert.exporter import ExportConfig, export
 
     def hashes(folder: Path) -> dict[str, str]:
-        read, _ = rules.read(folder, lambda file: SavedModel.FromString(file.read()))
-        assert read is not None
-        return content_hash.content_hash(folder, read.meta_graphs[0])
+        return content_hash.content_hash(folder, saved_model.read(folder).meta_graphs[0])
 
     source = Path(__file__).parents[1] / "data" / "tiny_bert"
     config = ExportConfig(encoder=source, output=tmp_path / "one", signatures=("tokenize", "pooled"))

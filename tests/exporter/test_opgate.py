@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +12,7 @@ from typing import Any
 
 import graphs
 import pytest
-from rawbert.exporter.targets import kernels, op_gate, opsets
-from rawbert.exporter.targets.kernels import Placement
+from rawbert.exporter.targets import op_gate, opsets
 
 TRUTH = [(release, name) for release, judged in graphs.truth().items() for name in judged]
 
@@ -116,27 +114,8 @@ def test_the_ops_of_2_20_made_anew_are_those_in_the_package(dumped: dict[str, An
     assert all(name.startswith("SimpleML") for name in more), more
 
 
-@pytest.mark.skipif(os.uname().machine != "x86_64" or sys.platform != "linux", reason="that wheel has GPU kernels")
-def test_the_kernels_of_2_20_made_anew_are_those_in_the_package(dumped: dict[str, Any]) -> None:
-    for name, op in dumped["kernels"].items():
-        for constraint in op["kernels"]:
-            pairs = (each.split("=") for each in constraint.split())
-            types = {key: int(values.split(",")[0]) for key, values in pairs if values}
-            assert kernels.placement(name, types, "2.20") is not Placement.NONE, (name, constraint)
-
-
 def test_releases_differ_where_they_are_known_to() -> None:
     for op, first in (("TFText>RoundRobinTrim", "2.20"), ("FastBertNormalize", "2.12"), ("MatMul", "2.12")):
         assert opsets.releases_with(op)[0] == first
     assert opsets.releases_with("VarHandleOp", "debug_name")[0] == "2.15"
     assert "SimpleMLInferenceOpWithHandle" in opsets.load("2.12").ops
-
-
-def test_a_kernel_whose_arguments_live_in_host_memory_is_not_taken_for_one_on_the_gpu() -> None:
-    float32, int32, string = 1, 3, 7
-    assert kernels.placement("AddV2", {"T": float32}, "2.20") is Placement.DEVICE
-    assert kernels.placement("AddV2", {"T": int32}, "2.20") is Placement.HOST
-    assert kernels.placement("Shape", {"T": float32, "out_type": int32}, "2.20") is Placement.METADATA
-    assert kernels.placement("GatherV2", {"Tparams": float32, "Tindices": int32}, "2.20") is Placement.DEVICE
-    assert kernels.placement("FastWordpieceTokenizeWithOffsets", {}, "2.20") is Placement.NONE
-    assert kernels.placement("StringLower", {"T": string}, "2.20") is Placement.NONE

@@ -1,8 +1,8 @@
-"""Make ops.tsv.gz and kernels.tsv.gz anew: what each TensorFlow Serving release can run, read off released wheels.
+"""Make ops.tsv.gz anew: what each TensorFlow Serving release can run, read off released wheels.
 
 ``python exporter/targets/data/make_ops.py make FOLDER [TARGET]`` builds one virtual environment a TensorFlow release
-under FOLDER (Python 3.11, Linux x86-64: only that wheel has GPU kernels; about 2 GB each), asks each for its ops
-and GPU kernels, and writes both files to TARGET, by default beside this file.
+under FOLDER (Python 3.11, about 2 GB each), asks each for its registered ops, and writes the file to TARGET, by default
+beside this file.
 ``python exporter/targets/data/make_ops.py dump FILE [MODULE or LIBRARY ...]`` is what runs inside each of them.
 
 TensorFlow Serving R links TensorFlow R, tensorflow-text as :data:`TEXT` says (2.12 to 2.19 link 2.12.1), and the
@@ -36,11 +36,7 @@ TEXT = {
     "2.12.1": ("2.12.1", ["tensorflow-hub==0.13.0"], list(TENSORFLOW)[:-1]),
     "2.20.0": ("2.20.0", [], ["2.20"]),
 }
-#: Device types whose kernels TensorFlow places on a GPU, the preferred one last: DEFAULT serves any device.
-GPU = ("DEFAULT", "GPU")
 FORESTS = ("1.3.0", "2.12.1", "tensorflow_decision_forests/tensorflow/ops/inference/inference.so")
-
-Ops = dict[str, dict[str, Any]]
 
 
 def dump(file: str, extras: list[str]) -> None:
@@ -61,7 +57,6 @@ def dump(file: str, extras: list[str]) -> None:
         "graph_def_version": tf.version.GRAPH_DEF_VERSION,
         "min_producer": tf.version.GRAPH_DEF_VERSION_MIN_PRODUCER,
         "ops": {op.name: describe(op) for op in registered() if op.name not in known},
-        "kernels": kernels({op.name: op for op in registered() if op.name not in known}),
     }
     Path(file).write_text(json.dumps(state), encoding="utf-8")
 
@@ -85,33 +80,7 @@ def describe(op: Any) -> dict[str, Any]:
     return described
 
 
-def kernels(ops: dict[str, Any]) -> Ops:
-    """GPU kernels of each op that has one: what its attributes must be, and which arguments stay in host memory.
-
-    ``{"inputs": "x y", "outputs": "z", "kernels": {"T=1": "", "T=3": "x y z"}}``, dtypes as DataType numbers.
-    """
-    from tensorflow.python.framework import kernels
-
-    found: Ops = {}
-    registered = [kernel for kernel in kernels.get_all_registered_kernels().kernel if kernel.device_type in GPU]
-    for kernel in sorted(registered, key=lambda kernel: GPU.index(kernel.device_type)):
-        op = ops.get(kernel.op)
-        if op is None or kernel.label:
-            continue
-        arguments = {side: " ".join(arg.name for arg in args) for side, args in
-                     (("inputs", op.input_arg), ("outputs", op.output_arg))}  # fmt: skip
-        described = found.setdefault(kernel.op, {**arguments, "kernels": {}})
-        constraint = " ".join(
-            f"{each.name}={','.join(map(str, sorted(each.allowed_values.list.type)))}"
-            for each in sorted(kernel.constraint, key=lambda each: each.name)
-        )
-        described["kernels"][constraint] = " ".join(sorted(kernel.host_memory_arg))
-    for described in found.values():
-        described["kernels"] = dict(sorted(described["kernels"].items()))
-    return found
-
-
-def merge(releases: dict[str, dict[str, Any]], what: str = "ops") -> dict[str, Any]:
+def merge(releases: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """One table of all releases: op -> the spans of releases in which it looks the same.
 
     ``[{"since": "2.12", "until": "2.16", "attrs": ...}, ...]``; without ``until`` it is there in the newest.
@@ -119,7 +88,7 @@ def merge(releases: dict[str, dict[str, Any]], what: str = "ops") -> dict[str, A
     names = list(releases)
     table: dict[str, list[dict[str, Any]]] = {}
     for at, (release, state) in enumerate(releases.items()):
-        for name, described in sorted(state[what].items()):
+        for name, described in sorted(state["ops"].items()):
             spans = table.setdefault(name, [])
             last = spans[-1] if spans else None
             if last and last["until"] == names[at - 1] and {**last, "since": 0, "until": 0} == {
@@ -135,11 +104,11 @@ def merge(releases: dict[str, dict[str, Any]], what: str = "ops") -> dict[str, A
         release: {key: state[key] for key in ("graph_def_version", "min_producer")}
         for release, state in releases.items()
     }
-    return {"releases": versions, what: dict(sorted(table.items()))}
+    return {"releases": versions, "ops": dict(sorted(table.items()))}
 
 
 def make(folder: Path, target: Path) -> None:
-    """Build the environments, ask them, write ops.tsv.gz and kernels.tsv.gz."""
+    """Build the environments, ask them, write ops.tsv.gz."""
     releases = {release: _ask(folder, wheel, [], []) for release, wheel in TENSORFLOW.items()}
     forests, wheel, library = FORESTS
     _install(folder, wheel, [f"tensorflow-decision-forests=={forests}"])
@@ -150,8 +119,7 @@ def make(folder: Path, target: Path) -> None:
         ops = _ask(folder, wheel, ["tensorflow_text"], [f"tensorflow-text=={text}", *requirements])["ops"]
         for release in serving:
             releases[release]["ops"].update(ops)
-    for what in ("ops", "kernels"):
-        write(merge(releases, what), target / f"{what}.tsv.gz")
+    write(merge(releases), target / "ops.tsv.gz")
 
 
 def write(table: dict[str, Any], page: Path) -> None:

@@ -1,0 +1,107 @@
+"""saved_model.pb without TensorFlow: the message, and which functions the nodes of a graph call."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from ..protos import SavedModel
+
+__all__ = ["MAIN", "Graph", "Unreadable", "node_of", "read"]
+
+#: Stands for the main graph where other graphs have their function's name.
+MAIN = ""
+#: Bytes of the longest message that protobuf reads or writes.
+_MOST = 2**31 - 1
+
+
+class Unreadable(Exception):
+    """A folder has no SavedModel that can be read; the message says where and why.
+
+    Attributes:
+        kind: ``no-saved-model``, ``unreadable`` or ``damaged``.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def read(folder: Path) -> Any:
+    """The ``SavedModel`` message of a folder. While it is parsed, it takes twice the file's size in memory.
+
+    Raises:
+        Unreadable: there is none, or it is damaged.
+    """
+    path = folder / "saved_model.pb"
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            if size > _MOST:
+                raise Unreadable("damaged", f"{path}: it has {size} bytes, and no SavedModel has more than {_MOST}")
+            file.seek(0)
+            return SavedModel.FromString(file.read())
+    except FileNotFoundError:
+        text = " (saved_model.pbtxt, the text form, cannot be checked)" if path.with_suffix(".pbtxt").exists() else ""
+        raise Unreadable("no-saved-model", f"{folder}: no saved_model.pb in it{text}") from None
+    except NotADirectoryError:
+        raise Unreadable("no-saved-model", f"{folder}: a file, not the folder of a SavedModel") from None
+    except OSError as error:
+        raise Unreadable("unreadable", f"{path}: cannot be read: {error.strerror or error}") from error
+    except DecodeError as error:
+        raise Unreadable("damaged", f"{path}: no SavedModel, or cut short: {error}") from error
+
+
+class Graph:
+    """The main graph of a ``MetaGraphDef`` and its functions.
+
+    Attributes:
+        meta_graph: the message.
+        nodes: those of the main graph.
+        functions: name -> ``FunctionDef``.
+    """
+
+    def __init__(self, meta_graph: Any) -> None:
+        self.meta_graph = meta_graph
+        self.nodes = meta_graph.graph_def.node
+        self.functions: dict[str, Any] = {each.signature.name: each for each in meta_graph.graph_def.library.function}
+
+    def called(self, node: Any) -> list[str]:
+        """Functions that a node calls: by its op, or by its attributes.
+
+        Attributes with an underscore first are notes to TensorFlow itself, which calls nothing that they name.
+        """
+        names = [node.op]
+        for key, value in node.attr.items():
+            kind = value.WhichOneof("value")
+            if kind == "func" and key[0] != "_":
+                names.append(value.func.name)
+            elif kind == "list" and key[0] != "_":
+                names += [function.name for function in value.list.func]
+        return [name for name in names if name in self.functions]
+
+    def reached(self, nodes: Iterable[Any]) -> dict[str, tuple[str, str]]:
+        """Functions that nodes of the main graph can come to call, the nearest first.
+
+        Returns:
+            Function -> the first node found to call it, and the function that this node is in.
+        """
+        callers: dict[str, tuple[str, str]] = {}
+        waiting = deque([(MAIN, nodes)])
+        while waiting:
+            body, nodes = waiting.popleft()
+            for node in nodes:
+                for name in self.called(node):
+                    if name not in callers:
+                        callers[name] = node.name, body
+                        waiting.append((name, self.functions[name].node_def))
+        return callers
+
+
+def node_of(reference: str) -> str:
+    """The node that an input or a tensor's name refers to: ``node``, ``node:1``, ``node:output:1`` or ``^node``."""
+    return reference.partition(":")[0].removeprefix("^")
