@@ -247,7 +247,8 @@ def test_the_commands(model: manage.Model, monkeypatch: pytest.MonkeyPatch) -> N
 WORKER = """
 import random, sys, time
 from pathlib import Path
-from rawbert.exporter import ExportError, manage
+from rawbert.exporter import ExportError
+from rawbert.exporter.publish import bundle, manage
 from rawbert.exporter.publish.bundle import Staging
 folder, seed, seconds = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
 rng = random.Random(seed)
@@ -264,7 +265,6 @@ while time.monotonic() < until:
                 _, number = manage.publish(staging, model.config, folder, "m", "/models")
             print("published", number, flush=True)
         elif action == "promote":
-            from rawbert.exporter import bundle
             number = rng.choice(sorted(bundle.versions(folder)) or [1])
             manage.promote(model, number, label)
         elif action == "rollback":
@@ -326,7 +326,7 @@ def test_four_processes_at_random_for_two_minutes(tmp_path: Path) -> None:
 EXPORTER = """
 import sys
 from pathlib import Path
-from rawbert.exporter import manage
+from rawbert.exporter.publish import manage
 from rawbert.exporter.publish.bundle import Staging
 folder = Path(sys.argv[1])
 with Staging(folder, None, False) as staging:

@@ -1,0 +1,32 @@
+"""pyproject.toml lists every package and every data file: what is left out is missing from a wheel without a word."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+
+
+def test_every_folder_with_files_is_a_package() -> None:
+    folders = {path.parent for top in ("exporter", "serving") for path in files(top)}
+    assert sorted(f"rawbert.{'.'.join(folder.relative_to(ROOT).parts)}" for folder in folders) == SETUPTOOLS["packages"]
+
+
+@pytest.mark.parametrize("top", ["exporter", "serving"])
+def test_every_data_file_is_shipped(top: str) -> None:
+    shipped = set()
+    for package, patterns in SETUPTOOLS["package-data"].items():
+        folder = ROOT.joinpath(*package.split(".")[1:])
+        for pattern in patterns:
+            found = set(folder.glob(pattern))
+            assert found, f"nothing in {folder} is {pattern}"
+            shipped |= found
+    assert [path for path in files(top) if path.suffix != ".py" and path not in shipped] == []
+
+
+def files(top: str) -> list[Path]:
+    return [path for path in (ROOT / top).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
