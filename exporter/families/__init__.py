@@ -1,1 +1,74 @@
-"""Families of encoders, one file an architecture."""
+"""Families of encoders, one file an architecture, and the table of them.
+
+A family file reads its config.json and names its weights; the graph (:mod:`..graph.encoder`) is built from the
+:class:`EncoderConfig` that it gives. Its twin in :mod:`..proof.families` computes the same in numpy and shares nothing
+with it. A new family is a file here, a twin there, and a line in each table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..errors import UnsupportedModel
+from . import bert, distilbert, electra
+from .config import EncoderConfig
+from .names import OBJECT_BASED, TF_MODELS, Naming, Style
+
+__all__ = ["FAMILIES", "EncoderConfig", "Family", "naming_of", "read_config"]
+
+
+class Family(Protocol):
+    """What a family file gives."""
+
+    #: Canonical stem -> stem in PyTorch's form, see :mod:`.names`.
+    NAMES: dict[str, str]
+
+    def read_config(self, config: Mapping[str, Any], path: Path) -> EncoderConfig:
+        """The configuration that the config.json at ``path`` states; ``has_pooler`` is for the weights to say.
+
+        Raises:
+            UnsupportedModel: a setting makes another graph of it.
+            CorruptSource: values are missing, or contradict each other.
+        """
+
+
+#: By ``model_type`` of config.json.
+FAMILIES: Mapping[str, Family] = {
+    "bert": bert,
+    "distilbert": distilbert,
+    "electra": electra,
+}
+
+
+def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
+    """The configuration that a config.json states, by the family that it names.
+
+    Raises:
+        UnsupportedModel: another family, or a setting that makes another graph of it.
+        CorruptSource: values are missing, or contradict each other.
+    """
+    architectures = config.get("architectures")
+    classes = [str(name) for name in architectures] if isinstance(architectures, list) else []
+    family = config.get("model_type")
+    if family is None:  # files of the first releases do not have it
+        family = next((name for each in classes if (name := _family_of(each)) in FAMILIES), None)
+    if not isinstance(family, str) or family not in FAMILIES:
+        named = ", ".join(classes) or "not named"
+        raise UnsupportedModel(
+            f"{path}: the encoder family is {family!r} (model_type; architectures: {named}); "
+            f"{', '.join(FAMILIES)} can be exported"
+        )
+    return FAMILIES[family].read_config(config, path)
+
+
+def _family_of(architecture: str) -> str:
+    """``DistilBertForMaskedLM`` -> ``distilbert``."""
+    return re.sub(r"(Model|For[A-Z]\w*)$", "", architecture).lower()
+
+
+def naming_of(family: str, style: Style) -> Naming:
+    """The names of a family's weights in a format."""
+    return TF_MODELS if style is OBJECT_BASED else Naming(FAMILIES[family].NAMES, style)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from ..sources.checkpoint import BertConfig
+from ..families.config import EncoderConfig
 from .packing import Packing, Padded, Single
 
 __all__ = ["NativeEncoder"]
@@ -48,7 +48,7 @@ class NativeEncoder(tf.Module):
 
     Args:
         config: shape of the encoder; its ``activation`` must be set.
-        weights: by canonical name, see :mod:`rawbert.exporter.sources.checkpoint`.
+        weights: by canonical name, see :mod:`rawbert.exporter.families.config`.
         pair: whether it will be given token types.
         precision: dtype of the matrix products and of their weights, one of :data:`..config.PRECISIONS`. Whatever adds
             up many values (normalisation, softmax, the sums that residual connections make) stays in float32.
@@ -57,7 +57,7 @@ class NativeEncoder(tf.Module):
 
     def __init__(
         self,
-        config: BertConfig,
+        config: EncoderConfig,
         weights: Mapping[str, np.ndarray],
         pair: bool = False,
         precision: str = "float32",

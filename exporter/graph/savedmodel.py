@@ -20,9 +20,10 @@ import tensorflow as tf
 
 from .. import scratch
 from ..errors import ConfigError, OutputError, UnsupportedModel
+from ..families.config import ACTIVATIONS, EncoderConfig
 from ..recipe import DEFAULT, DEFAULT_TOKENIZATION, TokenizerOptions
 from ..sources import hub
-from ..sources.checkpoint import ACTIVATIONS, BertConfig, Checkpoint, PoolingRecipe
+from ..sources.checkpoint import Checkpoint, PoolingRecipe
 from ..tokenizers.tokenizer import Tokenizer
 from .encoder import NativeEncoder
 from .hub_encoder import HubEncoder
@@ -63,15 +64,15 @@ def choose_encoder(
             f"encoder_impl hub wraps a Hub encoder, and {checkpoint.location} is a {checkpoint.kind} folder; "
             "use native or auto"
         )
-    if pair and checkpoint.bert is not None and checkpoint.bert.type_vocab_size == 1:
+    if pair and checkpoint.encoder is not None and checkpoint.encoder.type_vocab_size == 1:
         raise ConfigError(f"{checkpoint.location} has one token type (type_vocab_size), and pairs need two")
     if checkpoint.hub_path is None:
-        assert checkpoint.bert is not None
-        return "native", NativeEncoder(checkpoint.bert, checkpoint.weights, pair, precision, xla)
+        assert checkpoint.encoder is not None
+        return "native", NativeEncoder(checkpoint.encoder, checkpoint.weights, pair, precision, xla)
     layer = hub.load_layer(checkpoint.hub_path, checkpoint.tokenizer.cls_id)
     if impl != "hub":
-        if checkpoint.bert is not None:
-            config = _resolved(checkpoint.bert, checkpoint, layer)
+        if checkpoint.encoder is not None:
+            config = _resolved(checkpoint.encoder, checkpoint, layer)
             if config is not None:
                 return "native", NativeEncoder(config, checkpoint.weights, pair, precision, xla)
         own = [f"--precision {precision}"] * (precision != "float32") + ["--xla"] * xla
@@ -83,7 +84,7 @@ def choose_encoder(
     return "hub", HubEncoder(layer)
 
 
-def _resolved(config: BertConfig, checkpoint: Checkpoint, layer: hub.TextLayer) -> BertConfig | None:
+def _resolved(config: EncoderConfig, checkpoint: Checkpoint, layer: hub.TextLayer) -> EncoderConfig | None:
     """The configuration with which a native encoder gives the Hub layer's outputs: that does not say its GELU."""
     rng = np.random.default_rng(0)
     length = min(16, config.max_positions)

@@ -1,17 +1,15 @@
 """What an exported model must answer: an independent second opinion.
 
-Nothing here comes from the exporter's own tokenizer, encoder, head or sources. For Hugging Face folders this
-file reads the checkpoint's files by their own names and computes BERT in plain numpy float64; for Hub encoders
-it calls the Hub layer itself. Tokens come from transformers' tokenizers.
+Nothing here comes from the exporter's own tokenizer, encoder, head or sources. For Hugging Face folders
+:mod:`.weights` reads the checkpoint's files by their own names, and :mod:`.families` computes the encoder in plain
+numpy float64; Hub encoders answer by the Hub layer itself. Tokens come from transformers' tokenizers.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,11 @@ import numpy as np
 
 from ..recipe import DEFAULT_TOKENIZATION, TokenizerOptions
 from . import weights
+from .families import twin_of
+from .heads.embedding import embed
 from .tokens import reference_tokenizer
 
-__all__ = ["BertReference", "HubReference", "bert_forward", "embed"]
+__all__ = ["FolderReference", "HubReference"]
 
 
 class HubReference:
@@ -65,7 +65,7 @@ class HubReference:
         return outputs
 
 
-class BertReference:
+class FolderReference:
     """A Hugging Face or sentence-transformers folder, computed in numpy float64; ``rows`` as above."""
 
     def __init__(self, folder: Path, max_seq_length: int, options: TokenizerOptions = DEFAULT_TOKENIZATION) -> None:
@@ -75,6 +75,7 @@ class BertReference:
         modules = _json(folder / "modules.json") if (folder / "modules.json").is_file() else []
         root = folder / modules[0]["path"] if modules else folder
         self.config, self.tensors = weights.load(root)
+        self._forward = twin_of(self.config).forward
         if (root / "config.json").is_file():
             tokenizer = AutoTokenizer.from_pretrained(os.fspath(root), local_files_only=True)
         else:
@@ -93,97 +94,10 @@ class BertReference:
 
     def __call__(self, ids: list[int], types: list[int] | None = None) -> dict[str, np.ndarray]:
         """Outputs for the tokens of one text or pair, and their types, 0 if left out."""
-        outputs = bert_forward(self.tensors, self.config, np.array(ids), np.array(types) if types else None)
+        outputs = self._forward(self.tensors, self.config, np.array(ids), np.array(types) if types else None)
         if self._recipe:
             outputs["embedding"] = embed(outputs["sequence_output"], self._recipe)
         return outputs
-
-
-def bert_forward(
-    tensors: Mapping[str, np.ndarray],
-    config: Mapping[str, Any],
-    ids: np.ndarray,
-    type_ids: np.ndarray | None = None,
-) -> dict[str, np.ndarray]:
-    """BERT's forward pass over one text without padding (https://arxiv.org/abs/1810.04805).
-
-    DistilBERT (https://arxiv.org/abs/1910.01108) leaves the token types out; ELECTRA
-    (https://arxiv.org/abs/2003.10555) projects the embeddings.
-
-    Args:
-        tensors: by the names of Hugging Face's BERT, without a prefix.
-        config: what config.json says.
-        ids: int ``[tokens]``.
-        type_ids: int ``[tokens]``, 0 if left out.
-
-    Returns:
-        ``sequence_output`` float64 ``[tokens, hidden]`` and, where there is a pooler, ``pooled_output`` ``[hidden]``.
-    """
-    weights = {
-        name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): value
-        for name, value in tensors.items()
-    }
-
-    def linear(x: np.ndarray, name: str) -> np.ndarray:
-        return x @ weights[f"{name}.weight"].astype(np.float64).T + weights[f"{name}.bias"].astype(np.float64)
-
-    def norm(x: np.ndarray, name: str) -> np.ndarray:
-        x = x - x.mean(-1, keepdims=True)
-        x = x / np.sqrt((x * x).mean(-1, keepdims=True) + config.get("layer_norm_eps", 1e-12))
-        gamma, beta = (weights[f"{name}.LayerNorm.{leaf}"].astype(np.float64) for leaf in ("weight", "bias"))
-        return x * gamma + beta
-
-    def rows(name: str, at: np.ndarray | slice) -> np.ndarray:
-        return weights[f"embeddings.{name}.weight"][at].astype(np.float64)
-
-    types = np.zeros(len(ids), int) if type_ids is None else type_ids
-    x = rows("word_embeddings", ids) + rows("position_embeddings", slice(len(ids)))
-    if "embeddings.token_type_embeddings.weight" in weights:  # DistilBERT has none
-        x = x + rows("token_type_embeddings", types)
-    x = norm(x, "embeddings")
-    if "embeddings_project.weight" in weights:  # ELECTRA
-        x = linear(x, "embeddings_project")
-    heads = config["num_attention_heads"]
-    for index in range(config["num_hidden_layers"]):
-        layer = f"encoder.layer.{index}"
-        query, key, value = (
-            np.stack(np.split(linear(x, f"{layer}.attention.self.{part}"), heads, axis=-1))
-            for part in ("query", "key", "value")
-        )
-        scores = np.einsum("hqd,hkd->hqk", query, key) / math.sqrt(query.shape[-1])
-        scores = np.exp(scores - scores.max(-1, keepdims=True))
-        attended = np.concatenate(list(scores / scores.sum(-1, keepdims=True) @ value), axis=-1)
-        x = norm(x + linear(attended, f"{layer}.attention.output.dense"), f"{layer}.attention.output")
-        inner = _ACTIVATIONS[config.get("hidden_act", "gelu")](linear(x, f"{layer}.intermediate.dense"))
-        x = norm(x + linear(inner, f"{layer}.output.dense"), f"{layer}.output")
-    outputs = {"sequence_output": x}
-    if "pooler.dense.weight" in weights:
-        outputs["pooled_output"] = np.tanh(linear(x[0], "pooler.dense"))
-    return outputs
-
-
-def embed(tokens: np.ndarray, recipe: list[Any]) -> np.ndarray:
-    """One embedding from the vectors of a text's tokens, ``[tokens, hidden]``, as sentence-transformers does it.
-
-    ``recipe``: a tuple of pooling modes, then ``"normalize"`` or ``(weight, bias, activation)`` steps.
-    """
-    ranks = np.arange(1, len(tokens) + 1)[:, None]
-    pooled = {
-        "cls": lambda: tokens[0],
-        "lasttoken": lambda: tokens[-1],
-        "max": lambda: tokens.max(0),
-        "mean": lambda: tokens.sum(0) / len(tokens),
-        "mean_sqrt_len_tokens": lambda: tokens.sum(0) / math.sqrt(len(tokens)),
-        "weightedmean": lambda: (tokens * ranks).sum(0) / ranks.sum(),
-    }
-    x = np.concatenate([pooled[mode]() for mode in recipe[0]])
-    for step in recipe[1:]:
-        if step == "normalize":
-            x = x / max(float(np.linalg.norm(x)), 1e-12)
-        else:
-            weight, bias, name = step
-            x = _ACTIVATIONS[name](weight.astype(np.float64) @ x + np.asarray(bias, np.float64))
-    return x
 
 
 def _recipe(folder: Path, modules: list[dict[str, str]]) -> list[Any]:
@@ -225,44 +139,3 @@ def _original_tokenizer(folder: Path) -> Any:
 
 def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _erf(x: np.ndarray) -> np.ndarray:
-    """The error function within 1e-13: cubic Hermite interpolation between exact values 1/1024 apart."""
-    step = 1 / 1024
-    grid = np.arange(-6, 6 + step, step)
-    values = np.array([math.erf(point) for point in grid])
-    slopes = 2 / math.sqrt(math.pi) * np.exp(-grid * grid) * step
-    at = (np.clip(x, -6, 6 - step) + 6) / step
-    left = at.astype(int)
-    t = at - left
-    return (
-        values[left] * (1 + 2 * t) * (1 - t) ** 2 + slopes[left] * t * (1 - t) ** 2
-        + values[left + 1] * t * t * (3 - 2 * t) + slopes[left + 1] * t * t * (t - 1)
-    )  # fmt: skip
-
-
-def _gelu(x: np.ndarray) -> np.ndarray:
-    return x * (1 + _erf(x / math.sqrt(2))) / 2
-
-
-def _gelu_tanh(x: np.ndarray) -> np.ndarray:
-    return x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return (1 + np.tanh(x / 2)) / 2
-
-
-#: By the names that config.json and sentence-transformers' Dense (in lower case) use.
-_ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "gelu": _gelu,
-    "gelu_new": _gelu_tanh,
-    "gelu_python": _gelu,
-    "gelu_pytorch_tanh": _gelu_tanh,
-    "identity": lambda x: x,
-    "relu": lambda x: np.maximum(x, 0),
-    "sigmoid": _sigmoid,
-    "silu": lambda x: x * _sigmoid(x),
-    "tanh": np.tanh,
-}

@@ -22,7 +22,7 @@ from .. import scratch
 from ..errors import ConfigError, VerificationError
 from ..recipe import DEFAULT, DEFAULT_TOKENIZATION, TokenizerOptions
 from . import answers, samples
-from .reference import BertReference, HubReference
+from .reference import FolderReference, HubReference
 from .tokens import ReferenceTokens
 
 __all__ = ["Figures", "Job", "Report", "compare", "verify"]
@@ -182,7 +182,9 @@ def reference_of(job: Job) -> Any:
         if job.record is None:
             raise ConfigError("nothing to compare with: give a source or a record")
         return answers.RecordedReference(Path(job.record))
-    reference = (HubReference if job.is_hub else BertReference)(Path(job.source), job.max_seq_length, job.tokenization)
+    reference = (HubReference if job.is_hub else FolderReference)(
+        Path(job.source), job.max_seq_length, job.tokenization
+    )
     if job.pooling is not None:
         reference.use_pooling(list(job.pooling), job.normalize)
     return reference

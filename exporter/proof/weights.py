@@ -1,8 +1,8 @@
 """A checkpoint's configuration and weights, read a second time for :mod:`.reference`.
 
 Nothing here comes from :mod:`.sources`. Files are read by the libraries of their formats (pickles of PyTorch by
-the standard library's zipfile and pickle), whole and copied; names are turned into those of Hugging Face's BERT
-by substitution, where the exporter looks for what it expects.
+the standard library's zipfile and pickle), whole and copied; names are turned into those of PyTorch by
+substitution, where the exporter looks for what it expects.
 """
 
 from __future__ import annotations
@@ -22,18 +22,7 @@ import numpy as np
 
 __all__ = ["load", "tensors_of"]
 
-#: What other names than Hugging Face's BERT are in it, one after the other.
-_FROM_DISTILBERT = (
-    (r"^transformer\.layer", "encoder.layer"),
-    (r"attention\.q_lin", "attention.self.query"),
-    (r"attention\.k_lin", "attention.self.key"),
-    (r"attention\.v_lin", "attention.self.value"),
-    (r"attention\.out_lin", "attention.output.dense"),
-    (r"sa_layer_norm", "attention.output.LayerNorm"),
-    (r"ffn\.lin1", "intermediate.dense"),
-    (r"ffn\.lin2", "output.dense"),
-    (r"output_layer_norm", "output.LayerNorm"),
-)
+#: tf-models' names for BERT -> those of transformers, one after the other.
 _FROM_TF_MODELS = (
     (r"^(word|position)_embeddings?\.embeddings$", r"embeddings.\1_embeddings.weight"),
     (r"^type_embeddings\.embeddings$", "embeddings.token_type_embeddings.weight"),
@@ -46,32 +35,21 @@ _FROM_TF_MODELS = (
     (r"\boutput_layer_norm", "output.LayerNorm"),
     (r"^pooler_transform", "pooler.dense"),
 )
-_DISTILBERT_KEYS = {
-    "dim": "hidden_size",
-    "n_heads": "num_attention_heads",
-    "n_layers": "num_hidden_layers",
-    "hidden_dim": "intermediate_size",
-    "activation": "hidden_act",
-}
+_TABLE = re.compile(r"(|.*\.)embeddings\.(word|tok)_embeddings\.weight")
 
 
 def load(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Configuration and weights of a transformer's folder, in the words of Hugging Face's BERT.
+    """Configuration and weights of a transformer's folder, in the words of transformers' PyTorch models.
 
     Returns:
         What config.json says, and tensors by name without prefix; dense weights are ``[out, in]``.
     """
     original = not (folder / "config.json").is_file()
     config = json.loads((folder / ("bert_config.json" if original else "config.json")).read_text(encoding="utf-8"))
-    tensors, substitutions = _stored(folder), []
-    if config.get("model_type") == "distilbert":
-        config = {_DISTILBERT_KEYS.get(key, key): value for key, value in config.items()}
-        config["layer_norm_eps"] = 1e-12
-        substitutions = list(_FROM_DISTILBERT)
+    tensors = _stored(folder)
     first = "transformer/layer_0/self_attention/query/kernel"
     prefixes = sorted((name.removesuffix(first) for name in tensors if name.endswith(first)), key=len)
     if prefixes:
-        substitutions = list(_FROM_TF_MODELS)
         tensors = {name.removeprefix(prefixes[0]): value for name, value in tensors.items()}
         # tf-models' gelu is the tanh approximation. A file of transformers' own has model_type.
         if original and config["hidden_act"] == "gelu" and "model_type" not in config:
@@ -80,18 +58,16 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     named = {}
     for name, value in tensors.items():
         name = re.sub(r"layer(_\._|_)(?=\d)", "layer.", name.removesuffix(":0")).replace("/", ".")
-        if not prefixes:
-            name = re.sub(
-                r"^.*?(?=\b(embeddings\.|encoder\.layer|transformer\.layer|pooler|embeddings_project))", "", name
-            )
-        for pattern, replacement in substitutions:
-            name = re.sub(pattern, replacement, name)
+        if prefixes:
+            for pattern, replacement in _FROM_TF_MODELS:
+                name = re.sub(pattern, replacement, name)
         if name.endswith(".kernel"):
             name, value = name.removesuffix("kernel") + "weight", value.T
-        name = re.sub(r"(?<=LayerNorm\.)gamma$", "weight", re.sub(r"(?<=LayerNorm\.)beta$", "bias", name))
-        name = re.sub(r"(?<=_embeddings)(\.embeddings)?$", ".weight", name)
-        named[name] = value
-    return config, named
+        named[re.sub(r"(?<=_embeddings)(\.embeddings)?$", ".weight", name)] = value
+    # What comes before the tables' names comes before all: "bert.", "model.bert." or nothing; an optimizer's copies
+    # have more.
+    prefix = min((found[1] for name in named if (found := _TABLE.match(name))), key=len, default="")
+    return config, {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
 
 
 def _joined(name: str, value: np.ndarray) -> np.ndarray:

@@ -72,7 +72,7 @@ def make(
         "encoder": {
             "impl": impl,
             "hidden_size": checkpoint.hidden_size,
-            "configuration": asdict(checkpoint.bert) if checkpoint.bert is not None and impl == "native" else None,
+            "configuration": asdict(checkpoint.encoder) if checkpoint.encoder and impl == "native" else None,
         },
         "precision": config.precision,
         "xla": config.xla,

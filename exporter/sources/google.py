@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import CorruptSource
-from ..families import configs
-from ..families.names import OBJECT_BASED, naming_of
+from ..families import bert, naming_of, read_config
+from ..families.names import OBJECT_BASED
 from ..tokenizers.wordpiece import read_rules, vocabulary
 from .checkpoint import Checkpoint, describe_file
 from .files import tf_checkpoint
@@ -39,7 +39,12 @@ def read(folder: Path) -> Checkpoint:
         )
     tensors, style = tf_checkpoint.read(prefix)
     naming, object_based = naming_of("bert", style), style is OBJECT_BASED
-    config, notes = configs.read_bert_config(folder / _CONFIG, tf_models=object_based)
+    stated, notes = read_object(folder / _CONFIG), []
+    if "model_type" in stated:  # transformers wrote it, in its own words
+        config = read_config(stated, folder / _CONFIG)
+    else:
+        stated, note = bert.with_original_activation(stated, tf_models=object_based)
+        config, notes = bert.read_config(stated, folder / _CONFIG), [note] if note else []
     config = replace(config, has_pooler=has(tensors, naming, "pooler/kernel"))
     weights = bind(tensors, config, naming, Path(f"{prefix}.index"), folder / _CONFIG)
 
@@ -51,10 +56,9 @@ def read(folder: Path) -> Checkpoint:
     if not isinstance(lowercase, bool):
         lowercase = not vocabulary.is_cased(words)
         found, done = ("no word", "are") if lowercase else ("words", "are not")
-        notes = (
-            *notes,
+        notes.append(
             f"vocab.txt has {found} with capitals, so texts {done} lower-cased (do_lower_case in a "
-            "tokenizer_config.json can say otherwise)",
+            "tokenizer_config.json can say otherwise)"
         )
     rules = read_rules.fit(read_rules.read_vocab_file(vocab, lowercase=lowercase), config.vocab_size, vocab)
     paths = [folder / _CONFIG, *tf_checkpoint.files_of(prefix), vocab, settings]
@@ -64,9 +68,9 @@ def read(folder: Path) -> Checkpoint:
         tokenizer=rules,
         max_seq_length=config.max_positions,
         hidden_size=config.hidden_size,
-        bert=config,
+        encoder=config,
         weights=weights,
         max_positions=config.max_positions,
         files=tuple(describe_file(path, folder) for path in paths if path.is_file()),
-        notes=notes,
+        notes=tuple(notes),
     )

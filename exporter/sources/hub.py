@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import CorruptSource, ExportError, UnsupportedModel, first_line
+from ..families.config import EncoderConfig, canonical_shapes
 from ..families.names import TF_MODELS
 from ..tokenizers.wordpiece import read_rules, vocabulary
-from .checkpoint import BertConfig, Checkpoint, canonical_shapes, describe_file
+from .checkpoint import Checkpoint, describe_file
 from .files import tf_checkpoint
 from .stored import StoredTensor, bind
 
@@ -178,7 +179,7 @@ def read(folder: Path) -> Checkpoint:
         tokenizer=rules,
         max_seq_length=max_positions or _DEFAULT_LENGTH,
         hidden_size=layer.hidden_size,
-        bert=config,
+        encoder=config,
         weights=weights,
         max_positions=max_positions,
         hub_path=folder,
@@ -193,7 +194,9 @@ def _rows(variables: dict[str, StoredTensor], table: str) -> int | None:
     return next((tensor.shape[0] for name, tensor in variables.items() if name.endswith(ending)), None)
 
 
-def _understand(variables: dict[str, StoredTensor], folder: Path) -> tuple[BertConfig | None, Mapping[str, np.ndarray]]:
+def _understand(
+    variables: dict[str, StoredTensor], folder: Path
+) -> tuple[EncoderConfig | None, Mapping[str, np.ndarray]]:
     """Configuration and weights of a plain BERT; ``None`` and nothing where it is something else."""
     try:
         config = _configuration(variables)
@@ -205,7 +208,7 @@ def _understand(variables: dict[str, StoredTensor], folder: Path) -> tuple[BertC
     return (config, weights) if others == expected else (None, {})
 
 
-def _configuration(variables: dict[str, StoredTensor]) -> BertConfig:
+def _configuration(variables: dict[str, StoredTensor]) -> EncoderConfig:
     def shape(name: str) -> tuple[int, ...]:
         (key,) = TF_MODELS.spellings(name)
         return variables[key].shape
@@ -213,7 +216,7 @@ def _configuration(variables: dict[str, StoredTensor]) -> BertConfig:
     layers = 0
     while TF_MODELS.spellings(f"layer_{layers}/intermediate/bias")[0] in variables:
         layers += 1
-    return BertConfig(
+    return EncoderConfig(
         vocab_size=shape("embeddings/word")[0],
         hidden_size=shape("embeddings/word")[1],
         num_layers=layers,

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import CorruptSource
-from ..families import configs
-from ..families.names import naming_of
+from ..families import naming_of, read_config
 from ..tokenizers.wordpiece import read_rules, vocabulary
 from . import files
 from .checkpoint import Checkpoint, Dense, PoolingRecipe, SourceFile, describe_file
+from .jsonfile import read_object
 from .sentence_transformers import read_recipe
 from .stored import bind, has
 
@@ -41,7 +41,9 @@ def read(folder: Path) -> Checkpoint:
     recipe = read_recipe(folder)
     root = recipe.transformer if recipe else folder
     config_path = root / "config.json"
-    config = configs.read(config_path)
+    if not config_path.is_file():
+        raise CorruptSource(f"{config_path}: missing; a Hugging Face folder has one")
+    config = read_config(read_object(config_path), config_path)
     stored = files.read_folder(root)
     naming = naming_of(config.family, stored.style)
     config = replace(config, has_pooler=has(stored.tensors, naming, "pooler/kernel"))
@@ -65,7 +67,7 @@ def read(folder: Path) -> Checkpoint:
         tokenizer=rules,
         max_seq_length=min(length or config.max_positions, config.max_positions),
         hidden_size=config.hidden_size,
-        bert=config,
+        encoder=config,
         weights=weights,
         pooling=recipe.pooling if recipe else None,
         max_positions=config.max_positions,

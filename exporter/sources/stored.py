@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import CorruptSource, UnsupportedModel
+from ..families.config import EncoderConfig, canonical_shapes
 from ..families.names import Naming
-from .checkpoint import BertConfig, canonical_shapes
 
 __all__ = ["StoredTensor", "Weights", "bind", "has", "require_finite"]
 
@@ -70,7 +70,7 @@ def has(tensors: Mapping[str, StoredTensor], naming: Naming, name: str) -> bool:
 
 
 def bind(
-    tensors: Mapping[str, StoredTensor], config: BertConfig, naming: Naming, where: Path, config_file: Path
+    tensors: Mapping[str, StoredTensor], config: EncoderConfig, naming: Naming, where: Path, config_file: Path
 ) -> Weights:
     """Find every weight that ``config`` calls for.
 
@@ -150,7 +150,7 @@ def _prefix(tensors: Mapping[str, StoredTensor], naming: Naming, where: Path) ->
 
 
 def _refuse_surplus(
-    tensors: Mapping[str, StoredTensor], config: BertConfig, naming: Naming, prefix: str, config_file: Path
+    tensors: Mapping[str, StoredTensor], config: EncoderConfig, naming: Naming, prefix: str, config_file: Path
 ) -> None:
     """Refuse weights that the configuration has no use for: it is another model's."""
     surplus = {f"layer_{config.num_layers}/attention/query/kernel": f"only {config.num_layers} layers"}

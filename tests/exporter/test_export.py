@@ -135,7 +135,7 @@ def test_an_export_that_verification_refuses_publishes_nothing(
     build = savedmodel.choose_encoder
 
     def wrong(checkpoint: Any, impl: str, *options: Any) -> Any:
-        return build(replace(checkpoint, bert=replace(checkpoint.bert, layer_norm_eps=1e-3)), impl, *options)
+        return build(replace(checkpoint, encoder=replace(checkpoint.encoder, layer_norm_eps=1e-3)), impl, *options)
 
     monkeypatch.setattr(savedmodel, "choose_encoder", wrong)
     with pytest.raises(VerificationError, match=r"pooled\.pooled_output is off by .*, on '"):

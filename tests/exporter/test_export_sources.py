@@ -14,7 +14,7 @@ from folders import DATA
 from formats import relative, unpack
 from hubs import Hubs, serve
 from rawbert.exporter import ExportConfig, export
-from rawbert.exporter.proof.reference import BertReference
+from rawbert.exporter.proof.reference import FolderReference
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_googles_checkpoint_in_a_zip_by_url(formats: Path, tmp_path: Path):
         (formats / "google" / "bert_model.ckpt.index").read_bytes()
     ).hexdigest()  # fmt: skip
     assert any("exact GELU" in note for note in bundle.manifest["notes"])
-    reference = BertReference(DATA / "tiny_bert", 64)
+    reference = FolderReference(DATA / "tiny_bert", 64)
     wanted = reference(reference.tokenize("The cat sat.").ids)["sequence_output"]
     np.testing.assert_allclose(vectors(bundle, "The cat sat."), wanted, rtol=0, atol=1e-5)
 
@@ -69,7 +69,7 @@ def test_a_relative_of_bert(tmp_path: Path, family: str):
     assert source["license"] == {"name": "mit, apache-2.0", "file": "README.md"}
     assert bundle.manifest["encoder"]["configuration"]["family"] == family
     assert set(bundle.signatures) == {"serving_default", "embed", "sequence", "tokenize"}  # no pooler, no pooled
-    reference = BertReference(folder, 64)
+    reference = FolderReference(folder, 64)
     wanted = reference(reference.tokenize("The cat sat.").ids)["sequence_output"]
     np.testing.assert_allclose(vectors(bundle, "The cat sat."), wanted, rtol=0, atol=1e-5)
 
@@ -78,7 +78,7 @@ def test_a_hub_encoder_of_version_1_as_it_is(formats: Path, tmp_path: Path):
     bundle = export(ExportConfig(formats / "hub-v1", tmp_path / "model", encoder_impl="hub", signatures=("sequence",)))
     assert bundle.manifest["encoder"]["impl"] == "hub"
     assert bundle.manifest["source"]["license"] is None
-    reference = BertReference(DATA / "tiny_bert", 64)
+    reference = FolderReference(DATA / "tiny_bert", 64)
     wanted = reference(reference.tokenize("The cat sat.").ids)["sequence_output"]
     np.testing.assert_allclose(vectors(bundle, "The cat sat."), wanted, rtol=0, atol=1e-5)
 

@@ -23,7 +23,7 @@ def encoded(data: Path, checkpoint):
     for row, case in enumerate(cases):
         count = len(case["input_ids"])
         ids[row, :count], mask[row, :count] = case["input_ids"], 1
-    sequence, _ = NativeEncoder(checkpoint.bert, checkpoint.weights)(ids, mask)
+    sequence, _ = NativeEncoder(checkpoint.encoder, checkpoint.weights)(ids, mask)
     return sequence, mask
 
 

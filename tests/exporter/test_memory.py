@@ -38,9 +38,9 @@ print(peak() - before)
 
 def base(folder: Path) -> Path:
     """A random BERT-base: 12 layers, hidden size 768, 30522 words; 438 MB."""
-    from rawbert.exporter.families import configs
-    from rawbert.exporter.families.names import FAMILIES, TORCH, Naming
-    from rawbert.exporter.sources.checkpoint import canonical_shapes
+    from rawbert.exporter.families import bert
+    from rawbert.exporter.families.config import canonical_shapes
+    from rawbert.exporter.families.names import TORCH, Naming
     from safetensors.numpy import save_file
 
     shutil.copytree(DATA / "tiny_bert", folder)
@@ -51,8 +51,8 @@ def base(folder: Path) -> Path:
     edit(folder / "config.json", vocab_size=30522, hidden_size=768, num_hidden_layers=12, num_attention_heads=12,
          intermediate_size=3072, max_position_embeddings=512)  # fmt: skip
     rng = np.random.default_rng(0)
-    naming = Naming(FAMILIES["bert"], TORCH)
-    shapes = canonical_shapes(configs.read(folder / "config.json"))
+    naming = Naming(bert.NAMES, TORCH)
+    shapes = canonical_shapes(bert.read_config(json.loads((folder / "config.json").read_text()), folder))
     save_file(
         {
             naming.spellings(name)[0]: (0.02 * rng.standard_normal(shape[::-1], np.float32)).reshape(
@@ -88,17 +88,17 @@ def to_bin_shards(folder: Path) -> None:
 
 def to_h5(folder: Path) -> None:
     import h5py
-    from rawbert.exporter.families import configs
-    from rawbert.exporter.families.names import FAMILIES, KERAS, TORCH, Naming
-    from rawbert.exporter.sources.checkpoint import canonical_shapes
+    from rawbert.exporter.families import bert
+    from rawbert.exporter.families.config import canonical_shapes
+    from rawbert.exporter.families.names import KERAS, TORCH, Naming
     from safetensors.numpy import load_file
 
     tensors = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     with h5py.File(folder / "tf_model.h5", "w") as stream:
-        for name in canonical_shapes(configs.read(folder / "config.json")):
-            value = tensors[Naming(FAMILIES["bert"], TORCH).spellings(name)[0]]
-            key = "bert/" + Naming(FAMILIES["bert"], KERAS).spellings(name)[0]
+        for name in canonical_shapes(bert.read_config(json.loads((folder / "config.json").read_text()), folder)):
+            value = tensors[Naming(bert.NAMES, TORCH).spellings(name)[0]]
+            key = "bert/" + Naming(bert.NAMES, KERAS).spellings(name)[0]
             stream[key] = value.T if name.endswith("/kernel") else value
 
 

@@ -19,7 +19,7 @@ VARIANTS = {
 def encoder_of(checkpoint, **changes):
     from rawbert.exporter.graph.encoder import NativeEncoder
 
-    return NativeEncoder(dataclasses.replace(checkpoint.bert, **changes), checkpoint.weights)
+    return NativeEncoder(dataclasses.replace(checkpoint.encoder, **changes), checkpoint.weights)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_xla_compiles_few_shapes_and_gives_pytorchs_vectors(checkpoint, golden):
     import tensorflow as tf
     from rawbert.exporter.graph.encoder import NativeEncoder
 
-    encoder = NativeEncoder(checkpoint.bert, checkpoint.weights, xla=True)
+    encoder = NativeEncoder(checkpoint.encoder, checkpoint.weights, xla=True)
     spec = tf.TensorSpec([None, None], tf.int32)
     encode = tf.function(encoder.__call__, autograph=False).get_concrete_function(spec, spec)
     compiled = [each.attr["_XlaMustCompile"].b for each in encode.graph.as_graph_def().library.function]
@@ -73,7 +73,7 @@ def test_a_lower_precision_rounds_and_does_no_more(checkpoint, golden, precision
 
     rows = first_segment_rows(golden)
     ids, mask = golden["input_ids"][rows], golden["attention_mask"][rows]
-    encoder = NativeEncoder(checkpoint.bert, checkpoint.weights, precision=precision)
+    encoder = NativeEncoder(checkpoint.encoder, checkpoint.weights, precision=precision)
     assert {variable.dtype.name for variable in encoder.variables} == {"float32", precision}
     sequence, pooled = encoder(ids, mask)
     assert (sequence.dtype.name, pooled.dtype.name) == ("float32", "float32")

@@ -18,7 +18,7 @@ def encode(checkpoint):
     import tensorflow as tf
     from rawbert.exporter.graph.encoder import NativeEncoder
 
-    encoder = NativeEncoder(checkpoint.bert, checkpoint.weights)
+    encoder = NativeEncoder(checkpoint.encoder, checkpoint.weights)
     spec = tf.TensorSpec([None, None], tf.int32)
     return tf.function(lambda ids, mask: encoder(ids, mask), autograph=False).get_concrete_function(spec, spec)
 

@@ -21,10 +21,10 @@ def recorded(tiny_bundle: Any) -> answers.RecordedReference:
 def test_it_holds_what_the_export_was_verified_with(
     recorded: answers.RecordedReference, tiny_bundle: Any, data: Path, minilm_bundle: Any
 ) -> None:
-    from rawbert.exporter.proof.reference import BertReference
+    from rawbert.exporter.proof.reference import FolderReference
 
     assert len(recorded.texts) == len(set(recorded.texts)) >= 20
-    live = BertReference(data / "tiny_bert", tiny_bundle.manifest["max_seq_length"])
+    live = FolderReference(data / "tiny_bert", tiny_bundle.manifest["max_seq_length"])
     for text in recorded.texts:
         tokens = recorded.tokenize(*text)
         assert tokens == live.tokenize(*text)

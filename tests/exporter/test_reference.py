@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from folders import tensors_of, tiny
-from rawbert.exporter.proof.reference import BertReference, bert_forward, embed
+from rawbert.exporter.proof.families import bert
+from rawbert.exporter.proof.heads.embedding import embed
+from rawbert.exporter.proof.reference import FolderReference
 
 #: Variant of tiny_bert_golden.npz -> what config.json would say.
 VARIANTS = {
@@ -26,7 +28,7 @@ def test_the_forward_pass_is_pytorchs_in_float64(data: Path, variant: str):
     tensors = tensors_of(data / "tiny_bert")
     for row, mask in enumerate(golden["attention_mask"]):
         count = mask.sum()
-        got = bert_forward(tensors, config, golden["input_ids"][row, :count], golden["token_type_ids"][row, :count])
+        got = bert.forward(tensors, config, golden["input_ids"][row, :count], golden["token_type_ids"][row, :count])
         wanted = golden[f"{variant}.last_hidden_state"][row, :count]
         np.testing.assert_allclose(got["sequence_output"], wanted, rtol=0, atol=1e-9)
         np.testing.assert_allclose(got["pooled_output"], golden[f"{variant}.pooler_output"][row], rtol=0, atol=1e-9)
@@ -35,13 +37,13 @@ def test_the_forward_pass_is_pytorchs_in_float64(data: Path, variant: str):
 def test_old_names_and_no_pooler_are_understood(data: Path):
     config = json.loads((data / "tiny_bert" / "config.json").read_text())
     tensors = tensors_of(data / "tiny_bert")
-    wanted = bert_forward(tensors, config, np.array([2, 76, 77, 3]))
+    wanted = bert.forward(tensors, config, np.array([2, 76, 77, 3]))
     renamed = {
         name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
         for name, value in tensors.items()
         if not name.startswith("pooler")
     }
-    got = bert_forward(renamed, config, np.array([2, 76, 77, 3]))
+    got = bert.forward(renamed, config, np.array([2, 76, 77, 3]))
     assert set(got) == {"sequence_output"}
     np.testing.assert_array_equal(got["sequence_output"], wanted["sequence_output"])
 
@@ -52,7 +54,7 @@ def heads() -> list[str]:
 
 @pytest.mark.parametrize("head", heads())
 def test_tokens_and_embeddings_are_those_of_sentence_transformers(data: Path, tmp_path: Path, head: str):
-    reference = BertReference(tiny(tmp_path / "model", head), 64)
+    reference = FolderReference(tiny(tmp_path / "model", head), 64)
     cases = json.loads((data / "tiny_pooling_golden.json").read_text(encoding="utf-8"))["cases"]
     golden = np.load(data / "tiny_pooling_golden.npz")[head]
     for case, wanted in zip(cases, golden, strict=True):
@@ -81,7 +83,7 @@ def test_every_pooling_mode_by_hand():
 
 
 def test_offsets_are_bytes_and_the_count_is_of_the_uncut_text(data: Path):
-    reference = BertReference(data / "tiny_bert", 5)
+    reference = FolderReference(data / "tiny_bert", 5)
     tokens = reference.tokenize("é中 cat dog")
     assert tokens.ids == [2, 9, 95, 77, 3]
     assert tokens.starts == [-1, 0, 2, 6, -1]
@@ -92,7 +94,7 @@ def test_offsets_are_bytes_and_the_count_is_of_the_uncut_text(data: Path):
 def test_minilm_embeddings_are_those_of_sentence_transformers(data: Path, minilm_folder: Path):
     cases = json.loads((data / "minilm_golden.json").read_text(encoding="utf-8"))["cases"]
     golden = np.load(data / "minilm_golden.npz")["embeddings"]
-    reference = BertReference(minilm_folder, 256)
+    reference = FolderReference(minilm_folder, 256)
     for case, wanted in zip(cases, golden, strict=True):
         tokens = reference.tokenize(case["text"])
         assert tokens.ids == case["input_ids"], case["name"]

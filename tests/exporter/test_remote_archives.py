@@ -327,7 +327,7 @@ def hubs(monkeypatch: pytest.MonkeyPatch):
 def fetch(url: str) -> tuple[sources.Location, list[str]]:
     said: list[str] = []
     with sources.fetched(url, say=said.append) as location:
-        assert sources.load(location).bert.hidden_size == 32
+        assert sources.load(location).encoder.hidden_size == 32
     return location, said
 
 

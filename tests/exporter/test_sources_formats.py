@@ -14,7 +14,8 @@ import pytest
 from folders import DATA, edit, retensor, tensors_of, tiny
 from formats import relative, unpack, write_bin
 from rawbert.exporter import CorruptSource, UnsupportedModel, sources
-from rawbert.exporter.proof.reference import BertReference, HubReference, bert_forward
+from rawbert.exporter.proof.families import bert
+from rawbert.exporter.proof.reference import FolderReference, HubReference
 
 IDS = [2, 76, 77, 60, 12, 3]
 
@@ -42,7 +43,7 @@ def test_a_format_gives_the_same_description(formats: Path, checkpoint, name: st
     assert_same_weights(loaded, checkpoint)
     assert loaded.tokenizer == checkpoint.tokenizer
     ignored = {"activation", "layer_norm_eps"} if name == "hub-v1" else set()
-    wanted, got = dataclasses.asdict(checkpoint.bert), dataclasses.asdict(loaded.bert)
+    wanted, got = dataclasses.asdict(checkpoint.encoder), dataclasses.asdict(loaded.encoder)
     assert {key for key in wanted if wanted[key] != got[key]} <= ignored
     assert loaded.max_seq_length == 64
     assert {file.path for file in loaded.files} >= {
@@ -52,8 +53,8 @@ def test_a_format_gives_the_same_description(formats: Path, checkpoint, name: st
 
 @pytest.mark.parametrize("name", ["bin", "bin-legacy", "h5", "google", "tf-models"])
 def test_the_reference_reads_a_format_by_itself(formats: Path, name: str):
-    wanted = BertReference(DATA / "tiny_bert", 64)(IDS)
-    got = BertReference(formats / name, 64)(IDS)
+    wanted = FolderReference(DATA / "tiny_bert", 64)(IDS)
+    got = FolderReference(formats / name, 64)(IDS)
     assert set(got) == set(wanted)
     for key, value in wanted.items():
         np.testing.assert_allclose(got[key], value, rtol=0, atol=1e-12)
@@ -67,7 +68,7 @@ def test_a_hub_encoder_of_version_1_takes_a_list_and_gives_a_pair(formats: Path)
     assert (name, native._config.activation) == ("native", "gelu")
     name, wrapped = savedmodel.choose_encoder(loaded, "hub")
     assert name == "hub"
-    wanted = BertReference(DATA / "tiny_bert", 64)(IDS)
+    wanted = FolderReference(DATA / "tiny_bert", 64)(IDS)
     reference = HubReference(formats / "hub-v1", 64)(IDS)
     ids = np.array([IDS], np.int32)
     for encoder in (native, wrapped):
@@ -104,16 +105,16 @@ def test_gelu_is_what_the_library_of_the_format_means_by_it(
     folder = shutil.copytree(formats / name, tmp_path / "model")
     edit(folder / "bert_config.json", **changes)
     loaded = sources.load(folder)
-    assert loaded.bert.activation == activation
+    assert loaded.encoder.activation == activation
     notes = [line for line in loaded.notes if "gelu" in line]
     assert (len(notes) == 1 and note in notes[0]) if note else notes == []
-    wanted = bert_forward(
+    wanted = bert.forward(
         tensors_of(DATA / "tiny_bert"),
         json.loads((DATA / "tiny_bert" / "config.json").read_text())
         | {"hidden_act": {"gelu": "gelu", "gelu_tanh": "gelu_new"}[activation]},
         np.array(IDS),
     )
-    got = BertReference(folder, 64)(IDS)
+    got = FolderReference(folder, 64)(IDS)
     np.testing.assert_allclose(got["sequence_output"], wanted["sequence_output"], rtol=0, atol=1e-12)
 
 
@@ -133,7 +134,7 @@ def test_the_vocabulary_tells_whether_texts_are_lower_cased(
     loaded = sources.load(folder)
     assert loaded.tokenizer.lowercase is lowercase
     assert any("capitals" in note for note in loaded.notes) is (settings is None)
-    assert BertReference(folder, 64).tokenize("The").ids[1] == first
+    assert FolderReference(folder, 64).tokenize("The").ids[1] == first
 
 
 @pytest.mark.parametrize("prefix", ["", "bert_encoder/"])
@@ -154,7 +155,7 @@ def test_a_training_checkpoint_with_its_optimizer_and_config_json_is_read(
     loaded = sources.load(folder)
     assert loaded.kind == "huggingface"
     assert_same_weights(loaded, checkpoint)
-    got, wanted = BertReference(folder, 64)(IDS), BertReference(DATA / "tiny_bert", 64)(IDS)
+    got, wanted = FolderReference(folder, 64)(IDS), FolderReference(DATA / "tiny_bert", 64)(IDS)
     np.testing.assert_allclose(got["sequence_output"], wanted["sequence_output"], rtol=0, atol=1e-12)
 
 
@@ -172,7 +173,7 @@ def test_shards_of_pytorch_are_put_together(tmp_path: Path, checkpoint):
     weight_map = {name: file for file, chosen in parts.items() for name in chosen}
     (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": weight_map}))
     assert_same_weights(sources.load(folder), checkpoint)
-    got, wanted = BertReference(folder, 64)(IDS), BertReference(DATA / "tiny_bert", 64)(IDS)
+    got, wanted = FolderReference(folder, 64)(IDS), FolderReference(DATA / "tiny_bert", 64)(IDS)
     np.testing.assert_array_equal(got["sequence_output"], wanted["sequence_output"])
 
 
@@ -186,7 +187,7 @@ def test_bfloat16_is_read_as_float32(tmp_path: Path, checkpoint):
     weights = sources.load(folder).weights
     for name, value in checkpoint.weights.items():
         np.testing.assert_array_equal(weights[name], value.astype(ml_dtypes.bfloat16).astype(np.float32))
-    assert BertReference(folder, 64)(IDS)["sequence_output"].shape == (len(IDS), 32)
+    assert FolderReference(folder, 64)(IDS)["sequence_output"].shape == (len(IDS), 32)
 
 
 @pytest.mark.parametrize("prefix", ["bert.", "module.bert.", "0.auto_model.", "model."])
@@ -314,16 +315,16 @@ def test_a_relative_of_bert_gives_pytorchs_vectors(tmp_path: Path, variant: str)
     folder = relative(family, tmp_path / "model")
     edit(folder / "config.json", **VARIANTS[variant])
     loaded = sources.load(folder)
-    assert (loaded.bert.family, loaded.has_pooler, loaded.max_positions) == (family, False, 64)
+    assert (loaded.encoder.family, loaded.has_pooler, loaded.max_positions) == (family, False, 64)
     batch = np.load(DATA / "tiny_bert_golden.npz")
     golden = np.load(DATA / "tiny_relatives_golden.npz")[f"{variant}.last_hidden_state"]
     # Rows of one segment only: a single text has type 0 throughout.
     rows = np.flatnonzero(batch["token_type_ids"].max(axis=1) == 0) if family == "electra" else np.arange(6)
     mask = batch["attention_mask"][rows]
-    sequence, pooled = NativeEncoder(loaded.bert, loaded.weights)(batch["input_ids"][rows], mask)
+    sequence, pooled = NativeEncoder(loaded.encoder, loaded.weights)(batch["input_ids"][rows], mask)
     assert pooled is None
     np.testing.assert_allclose(sequence.numpy()[mask == 1], golden[rows][mask == 1], rtol=0, atol=1e-5)
-    reference = BertReference(folder, 64)
+    reference = FolderReference(folder, 64)
     for row in rows:
         count = batch["attention_mask"][row].sum()
         got = reference(batch["input_ids"][row, :count].tolist())["sequence_output"]
@@ -342,9 +343,9 @@ def test_the_variants_differ_by_more_than_the_tolerance():
 def test_a_relative_from_tensorflow_gives_the_same_description(formats: Path, tmp_path: Path, family: str):
     wanted = sources.load(relative(family, tmp_path / "model"))
     loaded = sources.load(formats / f"{family}-h5")
-    assert loaded.bert == wanted.bert
+    assert loaded.encoder == wanted.encoder
     assert_same_weights(loaded, wanted)
-    one, other = BertReference(formats / f"{family}-h5", 64)(IDS), BertReference(tmp_path / "model", 64)(IDS)
+    one, other = FolderReference(formats / f"{family}-h5", 64)(IDS), FolderReference(tmp_path / "model", 64)(IDS)
     np.testing.assert_allclose(one["sequence_output"], other["sequence_output"], rtol=0, atol=1e-12)
 
 

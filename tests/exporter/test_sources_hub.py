@@ -26,7 +26,7 @@ def test_the_encoder_is_described(data: Path, loaded):
     assert (loaded.max_seq_length, loaded.max_positions, loaded.hidden_size) == (64, 64, 32)
     assert loaded.pooling is None
     assert loaded.notes == ()
-    bert = loaded.bert
+    bert = loaded.encoder
     assert (bert.vocab_size, bert.hidden_size, bert.num_layers, bert.num_heads) == (99, 32, 3, 4)
     assert (bert.intermediate_size, bert.max_positions, bert.type_vocab_size) == (64, 64, 2)
     assert bert.activation is None  # a Hub encoder does not say
@@ -91,7 +91,7 @@ def test_an_encoder_that_is_no_bert_is_taken_as_a_black_box_only(data: Path, tmp
     table = np.random.default_rng(0).normal(size=(99, 8)).astype(np.float32)
     folder = write_encoder(tmp_path / "model", averaging, data / "tiny_bert" / "vocab.txt", table=table)
     loaded = sources.load(folder)
-    assert loaded.bert is None
+    assert loaded.encoder is None
     assert (loaded.hidden_size, loaded.max_positions, loaded.max_seq_length) == (8, None, 128)
     (note,) = loaded.notes
     assert "128 tokens" in note

@@ -26,7 +26,7 @@ def test_a_folder_becomes_the_neutral_description(data: Path, checkpoint):
     assert (checkpoint.max_seq_length, checkpoint.max_positions, checkpoint.hidden_size) == (64, 64, 32)
     assert checkpoint.pooling is None
     assert checkpoint.has_pooler
-    bert = checkpoint.bert
+    bert = checkpoint.encoder
     assert (bert.vocab_size, bert.num_layers, bert.num_heads, bert.intermediate_size) == (99, 3, 4, 64)
     assert (bert.type_vocab_size, bert.activation, bert.layer_norm_eps) == (2, "gelu", 1e-12)
     assert len(weights) == 5 + 3 * 16 + 2
@@ -113,7 +113,7 @@ def test_without_pooler_weights_there_is_no_pooler(tmp_path: Path):
     ],
 )
 def test_activations_go_by_their_usual_names(tmp_path: Path, hidden_act: str, activation: str):
-    assert sources.load(tiny(tmp_path / "model", hidden_act=hidden_act)).bert.activation == activation
+    assert sources.load(tiny(tmp_path / "model", hidden_act=hidden_act)).encoder.activation == activation
 
 
 def test_vocab_txt_alone_is_enough(tmp_path: Path, checkpoint):
@@ -197,7 +197,8 @@ BROKEN = {
     "epsilon a word": (config(layer_norm_eps="x"), CorruptSource, "layer_norm_eps is 'x'"),
     "heads that do not divide": (config(num_attention_heads=5), CorruptSource, "hidden_size 32 is no multiple of"),
     "another family": (config(model_type="roberta"), UnsupportedModel, "encoder family is 'roberta'"),
-    "no family": (config(model_type=...), UnsupportedModel, r"family is None \(model_type; architectures: BertModel\)"),
+    "no family": (
+        config(model_type=..., architectures=["BorgModel"]), UnsupportedModel, r"None \(.*architectures: BorgModel\)"),
     "another activation": (config(hidden_act="swish"), UnsupportedModel, "hidden_act is 'swish'"),
     "an activation of another type": (config(hidden_act=["gelu"]), UnsupportedModel, "hidden_act is"),
     "relative positions": (config(position_embedding_type="relative_key"), UnsupportedModel, "'relative_key'"),
@@ -293,3 +294,27 @@ def test_a_broken_shard_is_refused_by_name(tmp_path: Path, case: str):
 
 def test_the_test_data_is_whole():
     assert sources.load(DATA / "tiny_bert").tokenizer.vocab == tuple(vocabulary(DATA / "tiny_bert"))
+
+
+@pytest.mark.parametrize(
+    ("family", "architecture"),
+    [
+        ("bert", "BertForSequenceClassification"),
+        ("distilbert", "DistilBertModel"),
+        ("electra", "ElectraForPreTraining"),
+    ],
+)
+def test_without_model_type_the_class_names_the_family(family: str, architecture: str):
+    from rawbert.exporter.families import read_config
+    from rawbert.exporter.proof.families import TWINS, twin_of
+
+    path = DATA / f"tiny_{family}" / "config.json"
+    config = json.loads(path.read_text())
+    wanted = read_config(config, path)
+    del config["model_type"]
+    assert read_config(config | {"architectures": [architecture]}, path) == wanted
+    assert twin_of({"architectures": [architecture]}) is TWINS[family]
+
+
+def test_token_types_are_two_where_config_json_does_not_say(tmp_path: Path):
+    assert sources.load(tiny(tmp_path / "model", type_vocab_size=...)).encoder.type_vocab_size == 2

@@ -86,7 +86,7 @@ class Parts:
 
 @pytest.fixture(scope="module")
 def parts(checkpoint, tiny_tokenizer) -> Parts:
-    return Parts(checkpoint, tiny_tokenizer, checkpoint.bert)
+    return Parts(checkpoint, tiny_tokenizer, checkpoint.encoder)
 
 
 @pytest.fixture(scope="module")

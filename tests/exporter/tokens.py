@@ -31,9 +31,9 @@ def run(tokenizer, texts: list[str | bytes]) -> list[tuple[list[int], list[int],
 
 
 def reference_of(folder: Path, max_seq_length: int = 10**6) -> Any:
-    from rawbert.exporter.proof.reference import BertReference
+    from rawbert.exporter.proof.reference import FolderReference
 
-    return BertReference(folder, max_seq_length).tokenize
+    return FolderReference(folder, max_seq_length).tokenize
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+"""BERT (Devlin et al., 2018, https://arxiv.org/abs/1810.04805), as transformers, Google and tf-models store it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from . import checks
+from .config import EncoderConfig
+
+__all__ = ["NAMES", "read_config", "with_original_activation"]
+
+NAMES = {
+    "embeddings/word": "embeddings.word_embeddings",
+    "embeddings/position": "embeddings.position_embeddings",
+    "embeddings/type": "embeddings.token_type_embeddings",
+    "embeddings/layer_norm": "embeddings.LayerNorm",
+    "embeddings/project": "embeddings_project",
+    "layer_N/attention/query": "encoder.layer.N.attention.self.query",
+    "layer_N/attention/key": "encoder.layer.N.attention.self.key",
+    "layer_N/attention/value": "encoder.layer.N.attention.self.value",
+    "layer_N/attention/output": "encoder.layer.N.attention.output.dense",
+    "layer_N/attention/layer_norm": "encoder.layer.N.attention.output.LayerNorm",
+    "layer_N/intermediate": "encoder.layer.N.intermediate.dense",
+    "layer_N/output": "encoder.layer.N.output.dense",
+    "layer_N/output/layer_norm": "encoder.layer.N.output.LayerNorm",
+    "pooler": "pooler.dense",
+}
+
+
+def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
+    """The configuration that a config.json states; see :class:`.Family`."""
+    checks.refuse_other_graphs(config, path)
+    return EncoderConfig(
+        family="bert",
+        vocab_size=checks.size(config, "vocab_size", path),
+        hidden_size=checks.size(config, "hidden_size", path),
+        num_layers=checks.size(config, "num_hidden_layers", path),
+        num_heads=checks.heads(config, "num_attention_heads", "hidden_size", path),
+        intermediate_size=checks.size(config, "intermediate_size", path),
+        max_positions=checks.size(config, "max_position_embeddings", path),
+        type_vocab_size=checks.size(config, "type_vocab_size", path, default=2),
+        activation=checks.activation(config, "hidden_act", path),
+        layer_norm_eps=checks.epsilon(config, path),
+    )
+
+
+def with_original_activation(config: Mapping[str, Any], *, tf_models: bool) -> tuple[dict[str, Any], str | None]:
+    """A bert_config.json in the words of transformers, and a note for the user.
+
+    Its ``gelu`` means different things. Google's first release, whose code trained the published models, computed
+    the exact GELU, and transformers reads it so; tf-models computes the tanh approximation.
+    """
+    if config.get("hidden_act") != "gelu":
+        return dict(config), None
+    which = "tanh approximation, as tf-models" if tf_models else "exact GELU, as transformers"
+    note = f"bert_config.json says gelu, which was read as the {which} reads it"
+    return {**config, "hidden_act": "gelu_new" if tf_models else "gelu"}, note

@@ -1,0 +1,118 @@
+"""What an encoder is, whatever its family: :class:`EncoderConfig`, and the names and shapes of its weights.
+
+Canonical weight names (float32; ``kernel`` is always ``[in, out]``)::
+
+    embeddings/word                          [vocabulary, embedding]
+    embeddings/position                      [position_offset + positions, embedding]
+    embeddings/type                          [types, embedding], where tokens have types
+    embeddings/layer_norm/{gamma,beta}       [embedding]
+    embeddings/project/{kernel,bias}         [embedding, hidden], where the two differ
+    attention/relative_bias                  [buckets, heads], where the family has one, shared by all layers
+    layer_N/attention/{query,key,value,output}/{kernel,bias}
+    layer_N/attention/layer_norm/{gamma,beta}
+    layer_N/intermediate/{kernel,bias}       [hidden, intermediate], [intermediate]
+    layer_N/output/{kernel,bias}             [intermediate, hidden], [hidden]
+    layer_N/output/layer_norm/{gamma,beta}
+    pooler/{kernel,bias}                     where the checkpoint has a pooler
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+__all__ = ["ACTIVATIONS", "EncoderConfig", "RelativeBias", "canonical_shapes"]
+
+#: Activations of the feed-forward layer, by their usual names: the exact (erf) GELU, its tanh approximation, ReLU.
+ACTIVATIONS = ("gelu", "gelu_tanh", "relu")
+
+
+@dataclass(frozen=True)
+class RelativeBias:
+    """A learned number a head, added to attention scores by the distance from query to key (Raffel et al., 2020,
+    https://arxiv.org/abs/1910.10683, 2.1).
+
+    Half of the buckets is for keys after the query. Of a half, one half is for single distances and the other for
+    ranges that grow logarithmically up to ``max_distance``; larger distances share the last bucket.
+    """
+
+    buckets: int
+    max_distance: int
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Shape of a transformer encoder that normalises after each residual sum.
+
+    Attributes:
+        vocab_size: rows of the word table.
+        hidden_size: width of a token's vector.
+        num_layers: of attention and feed-forward.
+        num_heads: of attention in a layer.
+        intermediate_size: width inside the feed-forward layer.
+        max_positions: most tokens of a text.
+        type_vocab_size: token types; 0 where tokens have no type.
+        activation: one of :data:`ACTIVATIONS`; ``None`` where the source does not say it.
+        layer_norm_eps: added to the variance inside the root.
+        has_pooler: whether the checkpoint has the dense layer with tanh over the first token.
+        family: ``model_type`` of config.json, a key of :data:`..families.FAMILIES`.
+        embedding_size: width of the embedding tables; ``None`` is ``hidden_size``.
+        position_offset: row of the position table that the first token takes.
+        relative_bias: of attention scores, shared by all layers; ``None`` where there is none.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    intermediate_size: int
+    max_positions: int
+    type_vocab_size: int
+    activation: str | None = "gelu"
+    layer_norm_eps: float = 1e-12
+    has_pooler: bool = True
+    family: str = "bert"
+    embedding_size: int | None = None
+    position_offset: int = 0
+    relative_bias: RelativeBias | None = None
+
+    @property
+    def projects(self) -> bool:
+        """Whether a dense layer lies between the embeddings and the first layer."""
+        return self.embedding_size not in (None, self.hidden_size)
+
+
+def canonical_shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every weight that an encoder of this configuration has."""
+    hidden, intermediate = config.hidden_size, config.intermediate_size
+    embedding = config.embedding_size or hidden
+
+    def layer_norm(name: str, width: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+        yield f"{name}/layer_norm/gamma", (width,)
+        yield f"{name}/layer_norm/beta", (width,)
+
+    def dense(name: str, inputs: int, outputs: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+        yield f"{name}/kernel", (inputs, outputs)
+        yield f"{name}/bias", (outputs,)
+
+    shapes: dict[str, tuple[int, ...]] = {
+        "embeddings/word": (config.vocab_size, embedding),
+        "embeddings/position": (config.position_offset + config.max_positions, embedding),
+    }
+    if config.type_vocab_size:
+        shapes["embeddings/type"] = (config.type_vocab_size, embedding)
+    shapes.update(layer_norm("embeddings", embedding))
+    if config.projects:
+        shapes.update(dense("embeddings/project", embedding, hidden))
+    if config.relative_bias is not None:
+        shapes["attention/relative_bias"] = (config.relative_bias.buckets, config.num_heads)
+    for index in range(config.num_layers):
+        for part in ("query", "key", "value", "output"):
+            shapes.update(dense(f"layer_{index}/attention/{part}", hidden, hidden))
+        shapes.update(layer_norm(f"layer_{index}/attention", hidden))
+        shapes.update(dense(f"layer_{index}/intermediate", hidden, intermediate))
+        shapes.update(dense(f"layer_{index}/output", intermediate, hidden))
+        shapes.update(layer_norm(f"layer_{index}/output", hidden))
+    if config.has_pooler:
+        shapes.update(dense("pooler", hidden, hidden))
+    return shapes

@@ -1,0 +1,22 @@
+"""ELECTRA's discriminator (Clark et al., 2020, https://arxiv.org/abs/2003.10555): BERT, with embeddings that may be
+narrower than the layers and are projected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from . import bert, checks
+from .config import EncoderConfig
+
+__all__ = ["NAMES", "read_config"]
+
+NAMES = bert.NAMES
+
+
+def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
+    """The configuration that a config.json states; see :class:`.Family`."""
+    embedding_size = checks.size(config, "embedding_size", path)
+    return replace(bert.read_config(config, path), family="electra", embedding_size=embedding_size)

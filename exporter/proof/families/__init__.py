@@ -1,0 +1,57 @@
+"""The reference's forward passes in numpy float64, one file an architecture, and the table of them.
+
+Each is written from the paper over the checkpoint's own names, and shares nothing with :mod:`...families` and
+:mod:`...graph`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from . import bert, distilbert, electra
+
+__all__ = ["TWINS", "Twin", "twin_of"]
+
+
+class Twin(Protocol):
+    """What a file here gives."""
+
+    def forward(
+        self,
+        tensors: Mapping[str, np.ndarray],
+        config: Mapping[str, Any],
+        ids: np.ndarray,
+        types: np.ndarray | None = None,
+    ) -> dict[str, np.ndarray]:
+        """The forward pass over one text or pair without padding.
+
+        Args:
+            tensors: by the family's names in PyTorch's form, without a prefix; dense weights are ``[out, in]``.
+            config: what config.json says.
+            ids: int ``[tokens]``.
+            types: int ``[tokens]``, token types; 0 if left out.
+
+        Returns:
+            ``sequence_output`` float64 ``[tokens, hidden]`` and, where there is a pooler, ``pooled_output``
+            ``[hidden]``.
+        """
+
+
+#: By ``model_type`` of config.json.
+TWINS: Mapping[str, Twin] = {
+    "bert": bert,
+    "distilbert": distilbert,
+    "electra": electra,
+}
+
+
+def twin_of(config: Mapping[str, Any]) -> Twin:
+    """The forward pass of the family that a config.json names: by ``model_type``, or else by its class."""
+    if (name := config.get("model_type")) is None:
+        classes = [each.lower() for each in config.get("architectures") or ["BertModel"]]
+        # The longest: every DistilBertModel ends in BertModel.
+        name = max((each for each in TWINS if classes[0].startswith(each)), key=len)
+    return TWINS[name]

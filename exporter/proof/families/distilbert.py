@@ -1,0 +1,34 @@
+"""DistilBERT's forward pass (Sanh et al., 2019, https://arxiv.org/abs/1910.01108): no token types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..numerics import ACTIVATIONS
+from .layers import Layers
+
+__all__ = ["forward"]
+
+
+def forward(
+    tensors: Mapping[str, np.ndarray], config: Mapping[str, Any], ids: np.ndarray, types: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """See :class:`.Twin`."""
+    on = Layers(tensors, 1e-12)
+    x = on.rows("embeddings.word_embeddings", ids) + on.rows("embeddings.position_embeddings", slice(len(ids)))
+    x = on.norm(x, "embeddings.LayerNorm")
+    activation = ACTIVATIONS[config.get("activation", "gelu")]
+    for index in range(config["n_layers"]):
+        layer = f"transformer.layer.{index}"
+        names = [f"{layer}.attention.{part}_lin" for part in "qkv"]
+        attended = on.attention(x, names, config["n_heads"])
+        x = on.norm(x + on.linear(attended, f"{layer}.attention.out_lin"), f"{layer}.sa_layer_norm")
+        inner = on.linear(activation(on.linear(x, f"{layer}.ffn.lin1")), f"{layer}.ffn.lin2")
+        x = on.norm(x + inner, f"{layer}.output_layer_norm")
+    outputs = {"sequence_output": x}
+    if "pooler.dense" in on:  # sentence-transformers keeps none, and nor does transformers
+        outputs["pooled_output"] = np.tanh(on.linear(x[0], "pooler.dense"))
+    return outputs
