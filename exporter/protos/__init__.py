@@ -14,7 +14,7 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-__all__ = ["BundleEntry", "BundleHeader", "ModelServerConfig", "PredictionLog", "SavedModel"]
+__all__ = ["BundleEntry", "BundleHeader", "PredictionLog", "SavedModel"]
 
 
 @functools.cache
@@ -37,5 +37,3 @@ BundleHeader: Any = _message("saved_model.pb", "tensorflow.BundleHeaderProto")
 BundleEntry: Any = _message("saved_model.pb", "tensorflow.BundleEntryProto")
 #: A record of assets.extra/tf_serving_warmup_requests that holds a PredictRequest.
 PredictionLog: Any = _message("warmup.pb", "tensorflow.serving.PredictionLog")
-#: What models.config holds.
-ModelServerConfig: Any = _message("model_server_config.pb", "tensorflow.serving.ModelServerConfig")

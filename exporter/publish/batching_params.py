@@ -10,6 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from google.protobuf import text_format
+
+from ...serving.wire.protos import BatchingParameters
+
 __all__ = ["FILE", "Batching", "choose"]
 
 FILE = "batching_params.pbtxt"
@@ -25,6 +29,15 @@ _TIMEOUT = 1000
 #: A waiting call holds a thread of the server, so its number of threads (--grpc_max_threads) is the limit that callers
 #: meet. Of this queue they would meet a refusal instead, so it is made longer than that.
 _ENQUEUED = 1000
+
+_HEAD = """\
+# How TensorFlow Serving batches calls to this version: read from here with
+# --enable_batching --enable_per_model_batching_parameters. Written by rawbert.
+"""
+_WHOLE = """\
+# Never enable_large_batch_splitting here: how many tokens an output has depends on the batch, and
+# the parts of a split call would not fit together.
+"""
 
 
 @dataclass(frozen=True)
@@ -50,24 +63,14 @@ class Batching:
 
     def render(self) -> str:
         """The file's text: a BatchingParameters text proto."""
-        lines = [
-            "# How TensorFlow Serving batches calls to this version: read from here with",
-            "# --enable_batching --enable_per_model_batching_parameters. Written by rawbert.",
-            f"max_batch_size {{ value: {self.max_batch_size} }}",
-            f"batch_timeout_micros {{ value: {self.batch_timeout_micros} }}",
-            f"max_enqueued_batches {{ value: {self.max_enqueued_batches} }}",
-        ]
+        message = BatchingParameters()
+        message.max_batch_size.value = self.max_batch_size
+        message.batch_timeout_micros.value = self.batch_timeout_micros
+        message.max_enqueued_batches.value = self.max_enqueued_batches
         if self.splits:
-            lines += [
-                "enable_large_batch_splitting { value: true }",
-                f"max_execution_batch_size {{ value: {self.max_execution_batch_size} }}",
-            ]
-        else:
-            lines += [
-                "# Never enable_large_batch_splitting here: how many tokens an output has depends on the batch, and",
-                "# the parts of a split call would not fit together.",
-            ]
-        return "".join(f"{line}\n" for line in lines)
+            message.enable_large_batch_splitting.value = True
+            message.max_execution_batch_size.value = self.max_execution_batch_size
+        return (_HEAD if self.splits else _HEAD + _WHOLE) + text_format.MessageToString(message)
 
     def write(self, folder: Path) -> None:
         """Write the file into a version folder."""

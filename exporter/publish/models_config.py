@@ -25,9 +25,9 @@ from typing import Any
 
 from google.protobuf import text_format
 
+from ...serving.wire.protos import ModelServerConfig
 from ..errors import ModelConfigError
 from ..locks import FileLock
-from ..protos import ModelServerConfig
 from . import textproto
 
 __all__ = ["FILE", "SERVED_FROM", "Entry", "ModelConfig", "locked", "read"]

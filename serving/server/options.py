@@ -14,9 +14,9 @@ from types import MappingProxyType
 from typing import Any
 
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
-from tensorflow_serving.config import model_server_config_pb2
+from google.protobuf import text_format
 
+from ..wire.protos import BatchingParameters, ModelServerConfig
 from .failure import Failure
 
 __all__ = ["BATCHING_FILE", "Batching", "ModelSettings", "Policy", "ServerOptions", "parse_batching", "parse_models"]
@@ -143,10 +143,7 @@ def parse_models(config: Any) -> dict[str, ModelSettings]:
         Failure: INVALID_ARGUMENT, in TensorFlow Serving's words.
     """
     if isinstance(config, str):
-        try:
-            config = text_format.Parse(config, model_server_config_pb2.ModelServerConfig())
-        except text_format.ParseError as error:
-            raise _invalid(f"it is no ModelServerConfig text proto: {error}") from error
+        config = _parsed(config, ModelServerConfig())
     if config.WhichOneof("config") != "model_config_list":
         raise _invalid(
             "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
@@ -202,10 +199,7 @@ def parse_batching(text: str) -> Batching:
     Raises:
         Failure: INVALID_ARGUMENT; the text cannot be parsed, or its values contradict each other.
     """
-    try:
-        message = text_format.Parse(text, _BatchingParameters())
-    except text_format.ParseError as error:
-        raise _invalid(f"it is no BatchingParameters text proto: {error}") from error
+    message = _parsed(text, BatchingParameters())
     most = _value(message, "max_batch_size", 1000)
     split = message.enable_large_batch_splitting.value
     largest = _value(message, "max_execution_batch_size", most) if split else most
@@ -234,41 +228,16 @@ def parse_batching(text: str) -> Batching:
     return Batching(most, timeout / 1e6, enqueued, allowed, message.pad_variable_length_inputs, largest, threads)
 
 
+def _parsed(text: str, message: Any) -> Any:
+    try:
+        return text_format.Parse(text, message)
+    except Exception as error:  # of garbage protobuf raises more than its own ParseError
+        raise _invalid(f"it is no {message.DESCRIPTOR.name} text proto: {error}") from error
+
+
 def _value(message: Any, name: str, otherwise: Any) -> Any:
     return getattr(message, name).value if message.HasField(name) else otherwise
 
 
 def _invalid(message: str) -> Failure:
     return Failure(Code.INVALID_ARGUMENT, message)
-
-
-def _batching_message() -> Any:
-    """The message BatchingParameters, which tensorflow-serving-api leaves out.
-
-    Numbers: tensorflow_serving/servables/tensorflow/session_bundle_config.proto.
-    """
-    file = descriptor_pb2.FileDescriptorProto(
-        name="rawbert_batching.proto", package="rawbert", syntax="proto3", dependency=["google/protobuf/wrappers.proto"]
-    )
-    message = file.message_type.add(name="BatchingParameters")
-    for number, name, kind in (
-        (1, "max_batch_size", "Int64Value"),
-        (2, "batch_timeout_micros", "Int64Value"),
-        (3, "max_enqueued_batches", "Int64Value"),
-        (4, "num_batch_threads", "Int64Value"),
-        (5, "thread_pool_name", "StringValue"),
-        (8, "enable_large_batch_splitting", "BoolValue"),
-        (9, "max_execution_batch_size", "Int64Value"),
-    ):
-        message.field.add(name=name, number=number, label=1, type=11, type_name=f".google.protobuf.{kind}")
-    message.field.add(name="allowed_batch_sizes", number=6, label=3, type=3)
-    message.field.add(name="pad_variable_length_inputs", number=7, label=1, type=8)
-    pool = descriptor_pool.DescriptorPool()
-    wrappers = descriptor_pb2.FileDescriptorProto()
-    wrappers_pb2.DESCRIPTOR.CopyToProto(wrappers)
-    pool.Add(wrappers)
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("rawbert.BatchingParameters"))
-
-
-_BatchingParameters = _batching_message()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 __all__ = [
+    "BatchingParameters",
     "FastPredictResponse",
     "GetModelMetadataRequest",
     "GetModelMetadataResponse",
@@ -56,12 +57,12 @@ def _message(pool: Any, name: str) -> Any:
 
 
 if TYPE_CHECKING:
-    from ...protos.serving_pb2 import (
+    from .model_server_config_pb2 import BatchingParameters, ModelServerConfig
+    from .serving_pb2 import (
         GetModelMetadataRequest,
         GetModelMetadataResponse,
         GetModelStatusRequest,
         GetModelStatusResponse,
-        ModelServerConfig,
         ModelSpec,
         PredictRequest,
         PredictResponse,
@@ -69,20 +70,12 @@ if TYPE_CHECKING:
         ReloadConfigResponse,
         SignatureDefMap,
     )
-    from ...protos.tensorflow_pb2 import TensorProto
+    from .tensorflow_pb2 import TensorProto
 else:
-    TensorProto = _message(_standard, "tensorflow.TensorProto")
-    ModelSpec = _message(_standard, "tensorflow.serving.ModelSpec")
-    PredictRequest = _message(_standard, "tensorflow.serving.PredictRequest")
-    PredictResponse = _message(_standard, "tensorflow.serving.PredictResponse")
-    SignatureDefMap = _message(_standard, "tensorflow.serving.SignatureDefMap")
-    GetModelMetadataRequest = _message(_standard, "tensorflow.serving.GetModelMetadataRequest")
-    GetModelMetadataResponse = _message(_standard, "tensorflow.serving.GetModelMetadataResponse")
-    GetModelStatusRequest = _message(_standard, "tensorflow.serving.GetModelStatusRequest")
-    GetModelStatusResponse = _message(_standard, "tensorflow.serving.GetModelStatusResponse")
-    ModelServerConfig = _message(_standard, "tensorflow.serving.ModelServerConfig")
-    ReloadConfigRequest = _message(_standard, "tensorflow.serving.ReloadConfigRequest")
-    ReloadConfigResponse = _message(_standard, "tensorflow.serving.ReloadConfigResponse")
+    for _name in __all__:
+        if _name != "FastPredictResponse":
+            _package = "tensorflow" if _name == "TensorProto" else "tensorflow.serving"
+            globals()[_name] = _message(_standard, f"{_package}.{_name}")
 
 #: As PredictResponse, with float_val and double_val of its tensors declared ``repeated bytes``: a packed chunk
 #: then parses without a step per value. What is not packed lands in the unknown fields.

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 _HERE = Path(__file__).parent
-FILES = ("error_codes.proto", "tensorflow.proto", "serving.proto")
+FILES = ("error_codes.proto", "tensorflow.proto", "model_server_config.proto", "serving.proto")
 
 
 def build(folder: Path = _HERE) -> None:
