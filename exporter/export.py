@@ -137,9 +137,7 @@ def _write(
     from .graph import savedmodel
 
     say("building the graph")
-    impl, encoder = savedmodel.choose_encoder(
-        checkpoint, config.encoder_impl, config.pair, config.precision, config.xla
-    )
+    impl, encoder = savedmodel.choose_encoder(checkpoint, config.encoder_impl, config.pair, config.precision)
     module = savedmodel.build(checkpoint, encoder, pooling, length, config.tokenization)
     say("writing the SavedModel")
     functions = savedmodel.write(module, names, checkpoint, folder)

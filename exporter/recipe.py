@@ -88,8 +88,6 @@ class ExportConfig:
             it is, ``auto`` takes native where the weights are understood.
         precision: dtype of the encoder's matrix products and of their weights, one of :data:`PRECISIONS`; whatever is
             not float32 needs the native encoder.
-        xla: have XLA compile the encoder (native only), for each shape that comes. TensorFlow Serving refuses to run
-            such a model without ``--xla_gpu_compilation_enabled`` or ``--xla_cpu_compilation_enabled``.
         signatures: subset of :data:`SIGNATURES`; ``None`` takes all that the checkpoint can answer.
         name: model name that clients will use; ``None`` takes the last part of ``output``.
         pooling: how ``embed`` turns token vectors into one vector, one of :data:`POOLING_MODES`; ``None``
@@ -124,7 +122,6 @@ class ExportConfig:
     max_seq_length: int | None = None
     encoder_impl: str = "auto"
     precision: str = "float32"
-    xla: bool = False
     signatures: tuple[str, ...] | None = None
     name: str | None = None
     pooling: str | None = None
@@ -167,8 +164,6 @@ class ExportConfig:
                 f"precision {self.precision} needs the native encoder: a Hub layer computes as it was saved; "
                 "use encoder_impl native or auto"
             )
-        if self.xla and self.encoder_impl == "hub":
-            raise ConfigError("xla needs the native encoder; use encoder_impl native or auto")
         _one_of("target_serving", self.target_serving, opsets.RELEASES)
         if self.pooling is not None:
             _one_of("pooling", self.pooling, POOLING_MODES)

@@ -56,11 +56,6 @@ def _split(context: click.Context, parameter: click.Parameter, values: tuple[str
     help="Dtype of the encoder's matrix products and weights. What it costs in exactness is measured and recorded.",
 )  # fmt: skip
 @click.option(
-    "--xla", is_flag=True,
-    help="Have XLA compile the encoder, for each shape that comes. TensorFlow Serving runs that only with "
-    "--xla_gpu_compilation_enabled or, on a CPU, --xla_cpu_compilation_enabled.",
-)  # fmt: skip
-@click.option(
     "--min-cosine", type=click.FloatRange(0, 1, min_open=True), metavar="X",
     help="Refuse an export with an output vector whose cosine to the float32 reference is below X.  "
     "[default: 0.99999; 0.9995 for a lower precision]",
@@ -162,11 +157,6 @@ def _show(bundle: Bundle, listing: Path, entry: Entry | None, console: Console) 
         f"{figures['min_cosine']:.7f}, over {checked['texts']} texts"
         for output, figures in checked["outputs"].items()
     ]
-    if bundle.manifest["xla"]:
-        lines.append(
-            "xla       TensorFlow Serving needs --xla_gpu_compilation_enabled for it (on a CPU "
-            "--xla_cpu_compilation_enabled)"
-        )
     lines += [f"note      {note}" for note in bundle.manifest["notes"]]
     lines += [
         f"written   {bundle.path}  ({bundle.size / 1e6:.1f} MB, {bundle.seconds:.0f} s, "

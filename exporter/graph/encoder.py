@@ -1,28 +1,27 @@
-"""BERT rebuilt from its weights (Devlin et al., 2018, https://arxiv.org/abs/1810.04805).
+"""A transformer encoder rebuilt from its weights, as its :class:`..families.EncoderConfig` says.
 
-Shape letters: B texts, T tokens of the longest text, N tokens of all, E width of the embedding tables (H but in
-ELECTRA, which projects), H hidden, A heads, D = H / A, I intermediate.
+Shape letters: B texts, T tokens of the longest text, N tokens of all, E width of the embedding tables (H, or narrower
+and projected), H hidden, A heads, D = H / A, I intermediate; g texts and t tokens of the longest of a group.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
 
-from ..families.config import EncoderConfig
-from .packing import Packing, Padded, Single
+from ..families.config import EncoderConfig, canonical_shapes
+from .packing import Group, Packing, Single
+from .relative import by_distance
 
-__all__ = ["NativeEncoder"]
+__all__ = ["NativeEncoder", "activation"]
 
-_Layout = Single | Packing | Padded
+_Layout = Single | Packing
 #: By name; a layer's without its number in front.
 _Weights = Mapping[str, tf.Tensor | tf.Variable | np.ndarray]
-
-#: XLA compiles anew for each shape: texts are padded to a multiple of so many tokens, batches to a power of two.
-_XLA_TOKENS = 32
 
 #: The epsilon of the operation that TensorFlow's remapper puts in place of a normalisation on a CPU, whatever epsilon
 #: the graph says (from 2.15 to 2.20 at least). So the graph says this one too, and what it normalises is multiplied to
@@ -44,78 +43,36 @@ def activation(name: str) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 class NativeEncoder(tf.Module):
-    """BERT over padded token ids, whose padding is left out of the work.
+    """An encoder over padded token ids, whose padding is left out of the work.
 
     Args:
         config: shape of the encoder; its ``activation`` must be set.
-        weights: by canonical name, see :mod:`rawbert.exporter.families.config`.
-        pair: whether it will be given token types.
-        precision: dtype of the matrix products and of their weights, one of :data:`..config.PRECISIONS`. Whatever adds
+        weights: by canonical name, see :mod:`..families.config`.
+        typed: whether it will be given token types; without, every token is of type 0.
+        precision: dtype of the matrix products and of their weights, one of :data:`..recipe.PRECISIONS`. Whatever adds
             up many values (normalisation, softmax, the sums that residual connections make) stays in float32.
-        xla: have XLA compile it (``jit_compile=True``), padding included, for each shape that comes.
     """
 
     def __init__(
         self,
         config: EncoderConfig,
         weights: Mapping[str, np.ndarray],
-        pair: bool = False,
+        typed: bool = False,
         precision: str = "float32",
-        xla: bool = False,
     ) -> None:
         super().__init__(name="encoder")
         assert config.activation is not None
         self._config = config
         self._activation = activation(config.activation)
         self._dtype = tf.as_dtype(precision)
-        self._compiled = tf.function(self._encode, jit_compile=True, autograph=False) if xla else None
+        self._weights = {name: self._kept(name, value) for name, value in _prepared(config, weights, typed)}
 
-        def weight(name: str, value: np.ndarray | None = None) -> tf.Variable | np.ndarray:
-            value = np.asarray(weights[name] if value is None else value, np.float32)
-            dtype = self._dtype if name.endswith(("/kernel", "/bias")) else tf.float32
-            if value.ndim == 1:  # small: a constant, which costs no reading; normalisation is fused only with such
-                return value.astype(dtype.as_numpy_dtype)
-            return tf.Variable(tf.cast(value, dtype), trainable=False, name=name)
-
-        def joined(prefix: str, leaf: str) -> np.ndarray:
-            # One product in place of three: query, key and value side by side, [H, 3H]. Attention scores are
-            # divided by sqrt(D): the weights of the query are, once and for all.
-            query, key, value = (weights[f"{prefix}/{part}/{leaf}"] for part in ("query", "key", "value"))
-            scale = math.sqrt(config.hidden_size // config.num_heads)
-            return np.concatenate([query / np.float32(scale), key, value], axis=-1)
-
-        names = [
-            "embeddings/word",
-            "embeddings/position",
-            "embeddings/layer_norm/gamma",
-            "embeddings/layer_norm/beta",
-        ]
-        if config.projects:
-            names += ["embeddings/project/kernel", "embeddings/project/bias"]
-        for index in range(config.num_layers):
-            names += [
-                f"layer_{index}/{part}/{leaf}"
-                for part, leaves in (
-                    ("attention/output", ("kernel", "bias")),
-                    ("attention/layer_norm", ("gamma", "beta")),
-                    ("intermediate", ("kernel", "bias")),
-                    ("output", ("kernel", "bias")),
-                    ("output/layer_norm", ("gamma", "beta")),
-                )
-                for leaf in leaves
-            ]
-        if config.has_pooler:
-            names += ["pooler/kernel", "pooler/bias"]
-        self._weights = {name: weight(name) for name in names}
-        # A single text has segment 0 throughout, so the other rows of the type table are never read.
-        if config.type_vocab_size and pair:
-            self._weights["embeddings/type"] = weight("embeddings/type")
-        elif config.type_vocab_size:
-            self._weights["embeddings/type_0"] = weight("embeddings/type_0", weights["embeddings/type"][0])
-        for index in range(config.num_layers):
-            for leaf in ("kernel", "bias"):
-                name = f"layer_{index}/attention/qkv/{leaf}"
-                self._weights[name] = weight(name, joined(f"layer_{index}/attention", leaf))
+    def _kept(self, name: str, value: np.ndarray) -> tf.Variable | np.ndarray:
+        value = np.asarray(value, np.float32)
+        dtype = self._dtype if name.endswith(("/kernel", "/bias")) else tf.float32
+        if value.ndim == 1:  # small: a constant, which costs no reading; normalisation is fused only with such
+            return value.astype(dtype.as_numpy_dtype)
+        return tf.Variable(tf.cast(value, dtype), trainable=False, name=name)
 
     def __call__(
         self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor | None = None
@@ -133,7 +90,7 @@ class NativeEncoder(tf.Module):
         """
         if types is None and "embeddings/type" in self._weights:
             types = tf.zeros_like(ids)
-        sequence = self._by_xla(ids, mask, types) if self._compiled else self._by_length(ids, mask, types)
+        sequence = self._by_length(ids, mask, types)
         if not self._config.has_pooler:
             return sequence, None
         pooled = self._dense(sequence[:, 0], self._weights, "pooler")
@@ -149,23 +106,9 @@ class NativeEncoder(tf.Module):
             lambda: self._encode(ids, mask, types, Packing),
         )
 
-    def _by_xla(self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor | None) -> tf.Tensor:
-        """``[B, T]`` -> ``[B, T, H]``, in one of a few shapes."""
-        assert self._compiled is not None
-        with tf.device("/CPU:0"):
-            batch, tokens = tf.unstack(tf.shape(ids))
-            powers = tf.bitwise.left_shift(1, tf.range(31))
-            texts = powers[tf.reduce_sum(tf.cast(powers < batch, tf.int32))]  # the least that is not below the batch
-            length = tf.minimum(-(-tokens // _XLA_TOKENS) * _XLA_TOKENS, self._config.max_positions)
-            more = [[0, texts - batch], [0, length - tokens]]
-            ids, mask = tf.pad(ids, more), tf.pad(mask, more)
-            types = None if types is None else tf.pad(types, more)
-        return self._compiled(ids, mask, types, Padded)[:batch, :tokens]
-
     def _encode(self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor | None, layout: type[_Layout]) -> tf.Tensor:
         """``[B, T]`` -> ``[B, T, H]``; padding holds whatever came out."""
-        # Where the mask comes from: on a GPU each shape and slice would wait for a copy. XLA compiles for one device.
-        with tf.device(None if layout is Padded else "/CPU:0"):
+        with tf.device("/CPU:0"):  # where the mask comes from: on a GPU each shape and slice would wait for a copy
             packing = layout(mask, self._config.num_heads)
         x = self._embed(packing.pack(ids), packing.columns, None if types is None else packing.pack(types))  # [N, E]
         return packing.unpack(self._layers(x, packing))
@@ -186,8 +129,10 @@ class NativeEncoder(tf.Module):
         if self._config.projects:
             x = tf.cast(self._dense(x, self._weights, "embeddings/project"), tf.float32)  # [N, H]
 
+        biases = [self._biases(group) for group in packing.groups]
+
         def layer(x: tf.Tensor, weights: _Weights) -> tf.Tensor:
-            return self._layer(x, weights, packing)
+            return self._layer(x, weights, packing, biases)
 
         # In saved_model.pb a layer stands once; TensorFlow puts it in place of each call before it optimizes the graph.
         once = tf.function(layer, autograph=False)
@@ -199,24 +144,33 @@ class NativeEncoder(tf.Module):
             x = once(x, weights)
         return x
 
-    def _layer(self, x: tf.Tensor, weights: _Weights, packing: _Layout) -> tf.Tensor:
+    def _biases(self, group: Group) -> list[tf.Tensor]:
+        """What is added to a group's attention scores in every layer; each fits ``[g, A, t, t]``."""
+        biases = [] if group.bias is None else [group.bias]
+        if self._config.relative_bias is not None:
+            with tf.device("/CPU:0"):
+                away = group.columns[tf.newaxis, :] - group.columns[:, tf.newaxis] + self._config.max_positions - 1
+            biases.append(tf.gather(self._weights["attention/relative_bias"], away, axis=1))  # [A, t, t]
+        return biases
+
+    def _layer(self, x: tf.Tensor, weights: _Weights, packing: _Layout, biases: list[list[tf.Tensor]]) -> tf.Tensor:
         """``[N, H]`` -> ``[N, H]``."""
         qkv = self._dense(x, weights, "attention/qkv")  # [N, 3H]
-        attended = self._dense(self._attend(qkv, packing), weights, "attention/output")
+        attended = self._dense(self._attend(qkv, packing, biases), weights, "attention/output")
         x = self._layer_norm(x + tf.cast(attended, tf.float32), weights, "attention", packing.many)
         inner = self._activation(self._dense(x, weights, "intermediate"))  # [N, I]
         inner = self._dense(inner, weights, "output")
         return self._layer_norm(x + tf.cast(inner, tf.float32), weights, "output", packing.many)
 
-    def _attend(self, qkv: tf.Tensor, packing: _Layout) -> tf.Tensor:
+    def _attend(self, qkv: tf.Tensor, packing: _Layout, biases: list[list[tf.Tensor]]) -> tf.Tensor:
         """Multi-head self-attention of every text: ``[N, 3H]`` -> ``[N, H]``, before the output projection."""
         heads, hidden = self._config.num_heads, self._config.hidden_size
         rows = tf.reshape(qkv, [-1, hidden // heads])  # [N * 3 * A, D]
         contexts = []
-        for parts, bias in packing.split(rows):
+        for parts, added in zip(packing.split(rows), biases, strict=True):
             query, key, value = tf.unstack(parts)  # each [g, A, t, D]
             scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32)  # [g, A, t, t]
-            if bias is not None:
+            for bias in added:
                 scores += bias
             contexts.append(tf.matmul(tf.cast(tf.nn.softmax(scores), self._dtype), value))  # [g, A, t, D]
         return tf.reshape(packing.join(contexts), [-1, hidden])
@@ -227,7 +181,7 @@ class NativeEncoder(tf.Module):
         return tf.nn.bias_add(tf.matmul(x, weights[f"{name}/kernel"]), weights[f"{name}/bias"])
 
     def _layer_norm(self, x: tf.Tensor, weights: _Weights, name: str, many: bool) -> tf.Tensor:
-        """Normalise the last axis; population variance, epsilon inside the root, as BERT does.
+        """Normalise the last axis; population variance, epsilon inside the root.
 
         ``many``: write it as TensorFlow fuses it on a CPU. The fused operation goes over ``x`` once instead of seven
         times, and costs more than that to begin with, which a single text does not bring in again.
@@ -243,3 +197,27 @@ class NativeEncoder(tf.Module):
         centred = x - mean
         variance = tf.reduce_mean(tf.square(centred), axis=1, keepdims=True)
         return centred * (tf.math.rsqrt(variance + self._config.layer_norm_eps) * gamma) + beta
+
+
+def _prepared(
+    config: EncoderConfig, weights: Mapping[str, np.ndarray], typed: bool
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The weights as the graph takes them, one after the other, by name."""
+    for name in canonical_shapes(config):
+        if name == "embeddings/position":
+            yield name, weights[name][config.position_offset :]
+        elif name == "embeddings/type" and not typed:
+            yield "embeddings/type_0", weights[name][0]  # the other rows are never read
+        elif name == "attention/relative_bias":
+            assert config.relative_bias is not None
+            yield name, by_distance(weights[name], config.relative_bias, config.max_positions)
+        elif not re.search("attention/(query|key|value)/", name):
+            yield name, weights[name]
+    # Attention scores are divided by sqrt(D): the weights of the query are, once and for all.
+    scale = np.float32(math.sqrt(config.hidden_size // config.num_heads))
+    for index in range(config.num_layers):
+        for leaf in ("kernel", "bias"):
+            prefix = f"layer_{index}/attention"
+            query, key, value = (weights[f"{prefix}/{part}/{leaf}"] for part in ("query", "key", "value"))
+            # One product in place of three: query, key and value side by side, [H, 3H].
+            yield f"{prefix}/qkv/{leaf}", np.concatenate([query / scale, key, value], axis=-1)

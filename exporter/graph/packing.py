@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-__all__ = ["Group", "Packing", "Padded", "Single", "part"]
+__all__ = ["Group", "Packing", "Single", "part"]
 
 #: More groups waste less padding, and cost some ten operations a layer each; empty ones cost that too.
 _GROUPS = 4
@@ -32,10 +32,12 @@ class Group(NamedTuple):
     Attributes:
         rows: int32 ``[3, g, A, t]``, where query, key and value of every head and token stand among the rows of D
             numbers ``[N * 3 * A]`` of the packed tokens; padding has the rows of some real token.
+        columns: int32 ``[t]``, the tokens' positions in their texts.
         bias: float32 ``[g, 1, 1, t]``, added to every query's scores; ``None`` where there is no padding.
     """
 
     rows: tf.Tensor
+    columns: tf.Tensor
     bias: tf.Tensor | None
 
 
@@ -74,9 +76,9 @@ class _Grouped:
     #: int32 ``[N, A]``, where each head of each token stands among the rows of the groups' results, laid end to end.
     _back: tf.Tensor
 
-    def split(self, rows: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor | None]]:
-        """``[N * 3 * A, D]`` -> of each group queries, keys and values ``[3, g, A, t, D]``, and its bias."""
-        return [(tf.gather(rows, group.rows), group.bias) for group in self.groups]
+    def split(self, rows: tf.Tensor) -> list[tf.Tensor]:
+        """``[N * 3 * A, D]`` -> of each group queries, keys and values ``[3, g, A, t, D]``."""
+        return [tf.gather(rows, group.rows) for group in self.groups]
 
     def join(self, contexts: list[tf.Tensor]) -> tf.Tensor:
         """Results of each group ``[g, A, t, D]`` -> ``[N, A, D]``."""
@@ -97,7 +99,7 @@ class Single(_Grouped):
     def __init__(self, mask: tf.Tensor, heads: int) -> None:
         tokens = tf.shape(mask)[1]
         self.columns = tf.range(tokens)
-        self.groups = [Group(_rows(self.columns[tf.newaxis], heads), None)]
+        self.groups = [Group(_rows(self.columns[tf.newaxis], heads), self.columns, None)]
         self._back = self.columns[:, tf.newaxis] + tf.range(heads) * tokens  # [N, A]
 
     def pack(self, padded: tf.Tensor) -> tf.Tensor:
@@ -107,41 +109,6 @@ class Single(_Grouped):
     def unpack(self, packed: tf.Tensor) -> tf.Tensor:
         """``[N, H]`` -> ``[1, N, H]``."""
         return packed[tf.newaxis]
-
-
-class Padded:
-    """A batch as it is, padding included: for XLA, which compiles for one shape. Has what :class:`Packing` has.
-
-    Args:
-        mask: int32 ``[B, T]``, 1 at real tokens; its shape is known when it is compiled. N is B * T here.
-        heads: A.
-    """
-
-    many = True
-
-    def __init__(self, mask: tf.Tensor, heads: int) -> None:
-        self._texts, self._tokens = tf.unstack(tf.shape(mask))
-        self._heads = heads
-        self.columns = tf.tile(tf.range(self._tokens), [self._texts])
-        self._bias = tf.where(mask == 1, 0.0, _MASKED)[:, tf.newaxis, tf.newaxis, :]
-
-    def pack(self, padded: tf.Tensor) -> tf.Tensor:
-        """``[B, T]`` -> ``[N]``."""
-        return tf.reshape(padded, [-1])
-
-    def unpack(self, packed: tf.Tensor) -> tf.Tensor:
-        """``[N, H]`` -> ``[B, T, H]``."""
-        return tf.reshape(packed, [self._texts, self._tokens, packed.shape[-1]])
-
-    def split(self, rows: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor | None]]:
-        """``[N * 3 * A, D]`` -> queries, keys and values ``[3, B, A, T, D]``, and the bias."""
-        apart = tf.reshape(rows, [self._texts, self._tokens, 3, self._heads, rows.shape[-1]])
-        return [(tf.transpose(apart, [2, 0, 3, 1, 4]), self._bias)]
-
-    def join(self, contexts: list[tf.Tensor]) -> tf.Tensor:
-        """Its results ``[B, A, T, D]`` -> ``[N, A, D]``."""
-        (context,) = contexts
-        return tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [-1, self._heads, context.shape[-1]])
 
 
 class Packing(_Grouped):
@@ -176,7 +143,7 @@ class Packing(_Grouped):
             columns = tf.range(tf.reduce_max(tf.concat([length, [0]], 0)))  # [t]
             tokens = tf.minimum(starts[texts][:, tf.newaxis] + columns, self._last)  # [g, t]
             bias = tf.where(columns < length[:, tf.newaxis], 0.0, _MASKED)[:, tf.newaxis, tf.newaxis, :]
-            self.groups.append(Group(_rows(tokens, heads), bias))
+            self.groups.append(Group(_rows(tokens, heads), columns, bias))
             first.append(size + tf.range(tf.size(length)) * (tf.size(columns) * heads))
             stride.append(tf.fill([tf.size(length)], tf.size(columns)))
             size += tf.size(tokens) * heads

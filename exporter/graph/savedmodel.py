@@ -51,7 +51,7 @@ def build(
 
 
 def choose_encoder(
-    checkpoint: Checkpoint, impl: str, pair: bool = False, precision: str = "float32", xla: bool = False
+    checkpoint: Checkpoint, impl: str, pair: bool = False, precision: str = "float32"
 ) -> tuple[str, Any]:
     """The encoder that ``impl`` (``auto``, ``native`` or ``hub``) asks for, and which of the two it is.
 
@@ -68,18 +68,17 @@ def choose_encoder(
         raise ConfigError(f"{checkpoint.location} has one token type (type_vocab_size), and pairs need two")
     if checkpoint.hub_path is None:
         assert checkpoint.encoder is not None
-        return "native", NativeEncoder(checkpoint.encoder, checkpoint.weights, pair, precision, xla)
+        return "native", NativeEncoder(checkpoint.encoder, checkpoint.weights, pair, precision)
     layer = hub.load_layer(checkpoint.hub_path, checkpoint.tokenizer.cls_id)
     if impl != "hub":
         if checkpoint.encoder is not None:
             config = _resolved(checkpoint.encoder, checkpoint, layer)
             if config is not None:
-                return "native", NativeEncoder(config, checkpoint.weights, pair, precision, xla)
-        own = [f"--precision {precision}"] * (precision != "float32") + ["--xla"] * xla
-        if impl == "native" or own:
+                return "native", NativeEncoder(config, checkpoint.weights, pair, precision)
+        if impl == "native" or precision != "float32":
             raise UnsupportedModel(
                 f"{checkpoint.location}: its weights are not those of a plain BERT, so it cannot be rebuilt; "
-                "use --encoder-impl hub" + (f" without {' and '.join(own)}" if own else "")
+                "use --encoder-impl hub" + (f" without --precision {precision}" if precision != "float32" else "")
             )
     return "hub", HubEncoder(layer)
 

@@ -75,7 +75,6 @@ def make(
             "configuration": asdict(checkpoint.encoder) if checkpoint.encoder and impl == "native" else None,
         },
         "precision": config.precision,
-        "xla": config.xla,
         "target_serving": config.target_serving,
         "max_seq_length": length,
         "batching": asdict(batching),

@@ -52,7 +52,6 @@ def render(manifest: dict[str, Any], licenses: list[str] | None = None) -> str:
                 ("source", f"{source['kind']}: `{source['handle'] or source['location']}`"),
                 ("licence of the source", licence),
                 ("precision", manifest["precision"]),
-                *([("XLA", "the server needs `--xla_gpu_compilation_enabled`")] if manifest["xla"] else []),
                 ("encoder", f"{manifest['encoder']['impl']}, {manifest['encoder']['hidden_size']} hidden"),
                 ("tools", ", ".join(f"{tool} {number}" for tool, number in manifest["tools"].items() if number)),
             ],

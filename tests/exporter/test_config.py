@@ -31,7 +31,6 @@ def test_defaults_take_everything_from_the_checkpoint():
         ({"encoder_impl": "keras"}, "'keras'"),
         ({"precision": "int8"}, "'int8'"),
         ({"precision": "bfloat16", "encoder_impl": "hub"}, "native"),
-        ({"xla": True, "encoder_impl": "hub"}, "native"),
         ({"signatures": ()}, "signatures"),
         ({"signatures": ("pooled", "sequences")}, "'sequences'"),
         ({"signatures": ("serving_default",)}, "'serving_default'"),

@@ -229,14 +229,3 @@ def test_a_full_disk(data: Path, tmp_path: Path, size: str) -> None:
         with pytest.raises(OutputError, match="No space left on device"):
             export(ExportConfig(encoder=data / "tiny_bert", output=folder / "models" / "m"))
         assert os.listdir(folder) == []
-
-
-@pytest.mark.slow
-def test_what_xla_compiles_is_verified_and_said(data: Path, tmp_path: Path) -> None:
-    from rawbert.exporter.targets.check import check
-
-    bundle = export(ExportConfig(data / "tiny_bert", tmp_path / "m", signatures=("pooled",), xla=True))
-    assert bundle.manifest["xla"] is True
-    assert bundle.manifest["verification"]["outputs"]["pooled.pooled_output"]["max_abs"] < 1e-5
-    errors = [finding for finding in check(bundle.path, "2.20") if finding.level == "error"]
-    assert [finding.kind for finding in errors] == ["xla"]

@@ -47,26 +47,6 @@ def test_a_padded_batch_gives_pytorchs_vectors(checkpoint, golden, variant: str)
     np.testing.assert_allclose(pooled.numpy(), golden[f"{variant}.pooler_output"][rows], rtol=0, atol=1e-5)
 
 
-def test_xla_compiles_few_shapes_and_gives_pytorchs_vectors(checkpoint, golden):
-    import tensorflow as tf
-    from rawbert.exporter.graph.encoder import NativeEncoder
-
-    encoder = NativeEncoder(checkpoint.encoder, checkpoint.weights, xla=True)
-    spec = tf.TensorSpec([None, None], tf.int32)
-    encode = tf.function(encoder.__call__, autograph=False).get_concrete_function(spec, spec)
-    compiled = [each.attr["_XlaMustCompile"].b for each in encode.graph.as_graph_def().library.function]
-    assert any(compiled)
-    rows = first_segment_rows(golden)
-    ids, mask = golden["input_ids"][rows], golden["attention_mask"][rows]
-    wanted = golden["gelu.last_hidden_state"][rows]
-    for texts in (0, 1, 3, len(rows)):
-        sequence, pooled = encode(tf.constant(ids[:texts]), tf.constant(mask[:texts]))
-        assert sequence.shape == (texts, *wanted.shape[1:])
-        real = mask[:texts] == 1
-        np.testing.assert_allclose(sequence.numpy()[real], wanted[:texts][real], rtol=0, atol=1e-5)
-        np.testing.assert_allclose(pooled.numpy(), golden["gelu.pooler_output"][rows][:texts], rtol=0, atol=1e-5)
-
-
 @pytest.mark.parametrize(("precision", "rounding"), [("bfloat16", 2.0**-8), ("float16", 2.0**-11)])
 def test_a_lower_precision_rounds_and_does_no_more(checkpoint, golden, precision: str, rounding: float):
     from rawbert.exporter.graph.encoder import NativeEncoder
