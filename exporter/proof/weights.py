@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import pickle
 import re
@@ -16,7 +17,7 @@ import struct
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -103,7 +104,11 @@ def _stored(folder: Path) -> dict[str, np.ndarray]:
             with h5py.File(path) as stream:
                 names: list[str] = []
                 stream.visit(names.append)
-                tensors.update({name: stream[name][()] for name in names if isinstance(stream[name], h5py.Dataset)})
+                sets = {name: stream[name] for name in names if isinstance(stream[name], h5py.Dataset)}
+                for name, each in sets.items():
+                    if each.external or each.is_virtual or each.nbytes > 100 * each.id.get_storage_size() + 2**20:
+                        raise ValueError(f"{path}: the values of {name} are not in it")
+                    tensors[name] = each[()]
     else:
         tensors = _tensorflow(folder)
     return tensors
@@ -136,16 +141,27 @@ _DTYPES: dict[str, Any] = {
 }  # fmt: skip
 
 
-class _Pickle(pickle.Unpickler):
-    """Describes tensors; knows no other name."""
+class _Described(NamedTuple):
+    storage: tuple[str, np.dtype[Any]]  # key, dtype
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+#: Bytes of a pickle of names and shapes.
+_LARGEST_PICKLE = 1 << 24
+
+
+class _Pickle(pickle._Unpickler):  # type: ignore[name-defined]
+    """Describes tensors; knows no other name. In Python, whose memo takes no more memory than it has entries."""
 
     def find_class(self, module: str, name: str) -> Any:
         if f"{module}.{name}" == "collections.OrderedDict":
             return OrderedDict
         if module == "torch._utils":
             return {
-                "_rebuild_tensor_v2": lambda *parts: parts[:4],
-                "_rebuild_tensor": lambda *parts: parts,
+                "_rebuild_tensor_v2": lambda *parts: _Described(*parts[:4]),
+                "_rebuild_tensor": _Described,
                 "_rebuild_parameter": lambda data, *_: data,
             }[name]
         return np.dtype(_DTYPES[name.removesuffix("Storage")])
@@ -153,27 +169,62 @@ class _Pickle(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Any:
         return pid[2], pid[1]
 
+    def load(self) -> Any:
+        try:
+            return super().load()
+        except Exception as error:
+            raise ValueError(f"not a readable pickle of tensors: {error!r}") from error
+
 
 def _unpickle(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of a file of ``torch.save``, whose pickle and storages are not trusted to fit each other."""
     with path.open("rb") as stream:
         if zipfile.is_zipfile(stream):
             archive = zipfile.ZipFile(stream)
-            (name,) = (name for name in archive.namelist() if name.endswith("data.pkl"))
-            state = _Pickle(io.BytesIO(archive.read(name))).load()
+            sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+            if sum(sizes.values()) > path.stat().st_size:
+                raise ValueError(f"{path}: it unpacks to more than its own size")
+            (name,) = (name for name in sizes if name.endswith("data.pkl") and sizes[name] <= _LARGEST_PICKLE)
             root = name.removesuffix("data.pkl")
-            raw = {entry[len(root) + 5 :]: archive.read(entry) for entry in archive.namelist() if "/data/" in entry}
+            if f"{root}byteorder" in sizes and archive.read(f"{root}byteorder") != b"little":
+                raise ValueError(f"{path}: its numbers are not little-endian")
+            state = _Pickle(io.BytesIO(archive.read(name))).load()
+            raw = {entry[len(root) + 5 :]: archive.read(entry) for entry in sizes if entry.startswith(f"{root}data/")}
         else:
             stream.seek(0)
-            *_, state, keys = (_Pickle(stream).load() for _ in range(5))
-            sizes = {key: dtype.itemsize for (key, dtype), *_ in state.values()}
-            raw = {key: _storage(stream, sizes[key]) for key in keys}
-    return {
-        name: np.lib.stride_tricks.as_strided(
-            np.frombuffer(raw[key], dtype)[offset:], shape, [stride * dtype.itemsize for stride in strides]
-        ).copy()
-        for name, ((key, dtype), offset, shape, strides) in state.items()
-    }
+            head = io.BytesIO(stream.read(_LARGEST_PICKLE))
+            _, _, system, state, keys = (_Pickle(head).load() for _ in range(5))
+            if not system["little_endian"]:
+                raise ValueError(f"{path}: its numbers are not little-endian")
+            stream.seek(head.tell())
+            items = {each.storage[0]: each.storage[1].itemsize for each in _described(state).values()}
+            raw = {key: _storage(stream, items[key]) for key in keys}
+    return {name: _tensor(f"{path}: {name}", raw, each) for name, each in _described(state).items()}
+
+
+def _described(state: dict[str, Any]) -> dict[str, _Described]:
+    """The tensors of what was pickled: of the dict itself, or of the model in what a training loop saved."""
+    found = {str(name): each for name, each in state.items() if isinstance(each, _Described)}
+    inner = [each for name, each in state.items() if re.fullmatch("(model_)?state_dict|model", str(name))]
+    return found or (_described(inner[0]) if len(inner) == 1 and isinstance(inner[0], dict) else {})
+
+
+def _tensor(what: str, raw: dict[str, bytes], described: _Described) -> np.ndarray:
+    """A copy of what a tensor of the pickle shows of its storage."""
+    (key, dtype), offset, shape, strides = described
+    storage = np.frombuffer(raw[key], dtype, len(raw[key]) // dtype.itemsize)
+    numbers = [offset, *shape, *strides]
+    if len(shape) != len(strides) or not all(isinstance(number, int) and number >= 0 for number in numbers):
+        raise ValueError(f"{what} is not described as a tensor")
+    last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+    if min(shape, default=1) > 0 and (last >= len(storage) or math.prod(shape) > len(storage)):
+        raise ValueError(f"{what} reaches beyond its storage of {len(storage)} numbers")
+    in_bytes = [stride * dtype.itemsize for stride in strides]
+    return np.lib.stride_tricks.as_strided(storage[offset:], shape, in_bytes).copy()
 
 
 def _storage(stream: BinaryIO, itemsize: int) -> bytes:
-    return stream.read(struct.unpack("<q", stream.read(8))[0] * itemsize)
+    (count,) = struct.unpack("<q", stream.read(8))
+    if not 0 <= count * itemsize <= os.fstat(stream.fileno()).st_size:
+        raise ValueError(f"a storage of {count} numbers is longer than the file")
+    return stream.read(count * itemsize)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,21 @@ from ..errors import CorruptSource
 
 __all__ = ["read_json", "read_object"]
 
+#: Bytes. The tokenizer.json of a large vocabulary has 17 MB.
+_LARGEST = 128 << 20
 
-def read_json(path: Path) -> Any:
-    """Parse a JSON file.
+
+def read_json(path: Path, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """Parse a JSON file, with or without a byte-order mark; ``pairs`` makes the objects, as in :mod:`json`.
 
     Raises:
         CorruptSource: it cannot be read or is no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        size = path.stat().st_size
+        if size > _LARGEST:
+            raise ValueError(f"it has {size} bytes")
+        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=pairs)
     except (OSError, ValueError, RecursionError) as error:
         raise CorruptSource(f"{path}: not readable as JSON: {error}") from error
 

@@ -379,13 +379,41 @@ def test_a_transfer_that_always_breaks_fails_cleanly(hubs: Hubs, tmp_path: Path,
         (401, DownloadError, "the server says 401: credentials are needed"),
         (403, DownloadError, "the server says 403"),
         (404, SourceNotFound, "the server says 404: nothing is there"),
-        (500, DownloadError, "expected the archive, the server says 500"),
+        (400, DownloadError, "expected the archive, the server says 400"),
+        (500, DownloadError, "broke off 5 times, at last: the server says 500"),
     ],
 )
 def test_a_refusal_says_what_to_do(hubs: Hubs, status: int, error: type[Exception], says: str):
     hubs.status["a.tar.gz"] = [status]
     with pytest.raises(error, match=says):
         fetch(hubs.url + "/a.tar.gz")
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_a_busy_server_is_asked_again(hubs: Hubs, status: int):
+    hubs.status["a.tar.gz"] = [status, 2]
+    _, said = fetch(hubs.url + "/a.tar.gz")
+    assert sum(f"the server says {status}" in line for line in said) == 2
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_what_is_larger_than_any_checkpoint_is_refused(hubs: Hubs, monkeypatch: pytest.MonkeyPatch, cut: bool):
+    monkeypatch.setattr(download, "LARGEST", 100_000)
+    if cut:  # a part is there already
+        hubs.cut["a.tar.gz"] = [70_000, 1]
+    with pytest.raises(DownloadError, match="it has more than 100000 bytes"):
+        fetch(hubs.url + "/a.tar.gz")
+
+
+def test_a_length_is_not_believed(hubs: Hubs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import requests
+
+    monkeypatch.setattr(download, "LARGEST", 100_000)
+    monkeypatch.setattr(requests.Response, "iter_content", lambda response, size: iter(lambda: bytes(size), None))
+    hubs.files["/a.tar.gz"] = b"short"
+    with pytest.raises(DownloadError, match="it has more than 100000 bytes"):
+        download.download(hubs.url + "/a.tar.gz", tmp_path / "a", print)
+    assert (tmp_path / "a").stat().st_size <= 100_000
 
 
 def test_a_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch):
@@ -421,6 +449,13 @@ def test_https_is_not_left_for_http(hubs: Hubs, tmp_path: Path, monkeypatch: pyt
         secure.elsewhere["/b.zip"] = hubs.url + "/a.tar.gz"
         with pytest.raises(DownloadError, match="redirects from https to http, which is not followed"):
             fetch(secure.url + "/b.zip")
+        # And back again: nothing is asked of the server without TLS.
+        before = len(hubs.requests)
+        secure.elsewhere["/c.zip"] = hubs.url + "/back.zip"
+        hubs.elsewhere["/back.zip"] = secure.url + "/a.tar.gz"
+        with pytest.raises(DownloadError, match="redirects from https to http, which is not followed"):
+            fetch(secure.url + "/c.zip")
+        assert len(hubs.requests) == before
 
 
 def test_credentials_are_not_shown(hubs: Hubs):

@@ -14,7 +14,7 @@ import pytest
 from folders import DATA, retensor, tiny
 from hubs import COMMIT, TOKEN, Hubs, serve, tar_of
 from rawbert.exporter import ConfigError, DownloadError, SourceNotFound, sources
-from rawbert.exporter.sources.remote import hf
+from rawbert.exporter.sources.remote import download, hf
 
 # Hugging Face's library reads its settings when it is imported: a process of its own for each.
 FETCH = """
@@ -91,6 +91,35 @@ def test_other_spellings_of_an_id(hubs: Hubs, tmp_path: Path):
     assert fetch(hubs, tmp_path / "home", "hf://me/tiny")["revision"] == COMMIT
     for named in ("https://huggingface.co/me/tiny", "https://huggingface.co/me/tiny/tree/v1"):
         assert fetch(hubs, tmp_path / "home", named)["revision"] == COMMIT
+
+
+@pytest.mark.parametrize("revision", [None, "v1", COMMIT])
+def test_every_file_is_of_the_commit_that_the_revision_was(hubs: Hubs, tmp_path: Path, revision: str | None):
+    got = fetch(hubs, tmp_path / "home", revision=revision)
+    assert got["revision"] == COMMIT
+    assert hubs.asked("/resolve/", "HEAD")
+    for method in ("HEAD", "GET"):
+        assert len(hubs.asked("/resolve/", method)) == len(hubs.asked(f"/resolve/{COMMIT}/", method))
+    offline = fetch(hubs, tmp_path / "home", revision=revision, HF_HUB_OFFLINE="1")
+    assert (offline["kind"], offline["revision"]) == ("sentence-transformers", COMMIT)
+
+
+def test_a_busy_hub_is_asked_again(hubs: Hubs, tmp_path: Path):
+    hubs.status["/api/models/"] = [503, 2]
+    got = fetch(hubs, tmp_path / "home")
+    assert got["kind"] == "sentence-transformers"
+    assert sum("the Hub says 503" in line for line in got["said"]) == 2
+
+
+def test_a_repository_larger_than_any_checkpoint_is_refused(hubs: Hubs, monkeypatch: pytest.MonkeyPatch):
+    import huggingface_hub
+
+    siblings = [huggingface_hub.hf_api.RepoSibling("model.safetensors", size=17 << 30)]
+    info = huggingface_hub.ModelInfo(id="me/tiny", sha=COMMIT, siblings=[])
+    info.siblings = siblings
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *args, **kwargs: info)
+    with pytest.raises(DownloadError, match=f"its files have {17 << 30} bytes"):
+        hf.fetch("me/tiny", None, "me/tiny", print)
 
 
 def test_a_revision_that_is_not_there_is_named(hubs: Hubs, tmp_path: Path):
@@ -176,6 +205,7 @@ def test_the_best_of_several_weight_files_is_wanted():
 @pytest.fixture
 def modules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(download.time, "sleep", lambda seconds: None)
     with serve(Hubs(modules={"/me/tiny/3": tar_of(DATA / "hub_bert")})) as running:
         yield running
 
@@ -222,9 +252,7 @@ def test_a_refused_module_leaves_nothing(modules: Hubs, tmp_path: Path, status: 
 
 def spoil(modules: Hubs, how: str) -> None:
     whole = modules.modules["/me/tiny/3"]
-    if how == "cut transfer":
-        modules.cut["/me/tiny"] = [100_000, 1]
-    elif how == "cut archive":
+    if how == "cut archive":
         modules.modules["/me/tiny/3"] = whole[: len(whole) // 2]
     elif how == "a page":
         modules.modules["/me/tiny/3"] = b"<html>sign in</html>"
@@ -238,7 +266,13 @@ def spoil(modules: Hubs, how: str) -> None:
         modules.modules["/me/tiny/3"] = buffer.getvalue()
 
 
-@pytest.mark.parametrize("how", ["cut transfer", "cut archive", "a page", "up and out"])
+def test_a_module_by_a_cut_transfer_or_a_busy_server(modules: Hubs):
+    modules.status["/me/tiny"] = [503, 1]
+    modules.cut["/me/tiny"] = [100_000, 1]
+    assert sources.load(resolve(modules.url + "/me/tiny/3")).kind == "hub"
+
+
+@pytest.mark.parametrize("how", ["cut archive", "a page", "up and out"])
 def test_a_damaged_module_leaves_nothing_that_the_next_run_would_trust(modules: Hubs, tmp_path: Path, how: str):
     whole = modules.modules["/me/tiny/3"]
     spoil(modules, how)

@@ -12,6 +12,9 @@ from ..stored import StoredTensor
 
 __all__ = ["read"]
 
+#: Bytes of a tensor, and how much smaller a larger one may be stored: HDF5 compresses, and stores no zeros.
+_SMALL, _LARGEST_RATIO = 1 << 20, 100
+
 
 def read(path: Path) -> dict[str, StoredTensor]:
     """The data sets of one file, by their path in it.
@@ -28,6 +31,11 @@ def read(path: Path) -> dict[str, StoredTensor]:
         if isinstance(item, h5py.Dataset):
             if item.external or item.is_virtual:
                 raise UnsupportedModel(f"{path}: the tensor {key} refers to another file; expected its values here")
+            if item.nbytes > max(_SMALL, _LARGEST_RATIO * item.id.get_storage_size()):
+                raise UnsupportedModel(
+                    f"{path}: the tensor {key} has {item.nbytes} bytes and is stored in {item.id.get_storage_size()}; "
+                    "expected weights, which hardly shrink"
+                )
             get = partial(_get, path, key)
             tensors[key] = StoredTensor(path, key, item.shape, str(item.dtype), item.dtype.kind == "f", get)
 

@@ -4,6 +4,7 @@ object-based (tf-models, and the variables of a SavedModel).
 
 from __future__ import annotations
 
+import math
 import os
 from functools import partial
 from pathlib import Path
@@ -57,10 +58,11 @@ def read(prefix: Path) -> tuple[dict[str, StoredTensor], Style]:
     index = prefix.with_name(f"{prefix.name}.index")
     data = [path for path in files_of(prefix) if path != index]
     count = int(data[0].name.rpartition("-")[2]) if data and data[0].name[-5:].isdigit() else 1
-    for number in range(count):
+    for number in range(count):  # names only: one that claims many shards is found out at the first that is missing
         part = prefix.with_name(f"{prefix.name}.data-{number:05d}-of-{count:05d}")
         if part not in data:
             raise CorruptSource(f"{part}: missing; {index.name} calls for it")
+    stored = sum(path.stat().st_size for path in data)
     try:
         reader = tf.train.load_checkpoint(os.fspath(prefix))
         shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
@@ -82,6 +84,12 @@ def read(prefix: Path) -> tuple[dict[str, StoredTensor], Style]:
     tensors = {}
     for name, key in names.items():
         dtype = dtypes[key]
+        # TensorFlow takes the memory before it looks for the values.
+        if dtype.is_floating and math.prod(shapes[key]) * dtype.size > stored:
+            raise CorruptSource(
+                f"{index}: the tensor {name} cannot be read from the .data files beside it: it has shape "
+                f"{shapes[key]}, and they have {stored} bytes"
+            )
         get = partial(_get, reader, index, key, name)
         tensors[name] = StoredTensor(index, name, tuple(shapes[key]), dtype.name, dtype.is_floating, get)
     return tensors, OBJECT_BASED if _OBJECT_GRAPH in shapes else GOOGLE

@@ -35,8 +35,10 @@ _STORAGES = {
 }  # fmt: skip
 _SIZES = {name: 2 if dtype == "bfloat16" else np.dtype(DTYPES[dtype]).itemsize for name, dtype in _STORAGES.items()}
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+#: Where training loops keep the model among other things.
+_STATE_DICTS = ("state_dict", "model_state_dict", "model")
 #: A pickle of names and shapes only: BERT-large's has 60 KB.
-_LARGEST_PICKLE = 64 << 20
+_LARGEST_PICKLE = 16 << 20
 
 
 class _StorageType(NamedTuple):
@@ -82,7 +84,13 @@ class _Refused(Exception):
     """The pickle names something that no tensor needs."""
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unexpected(Exception):
+    """The pickle is something else than a dict of tensors."""
+
+
+class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
+    """In Python: the one in C makes a table as large as the largest number that the pickle gives to an object."""
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
@@ -114,11 +122,13 @@ def read(path: Path) -> dict[str, StoredTensor]:
         with path.open("rb") as stream:
             if zipfile.is_zipfile(stream):
                 stream.seek(0)
-                state, start_of = _zipped(stream)
+                tensors, start_of = _zipped(stream)
             else:
                 stream.seek(0)
-                state, start_of = _legacy(stream)
+                tensors, start_of = _legacy(stream)
         mapped = np.memmap(path, np.uint8, "r")
+    except _Unexpected as error:
+        raise UnsupportedModel(f"{path}: expected a dict of tensors, found {error}") from None
     except _Refused as error:
         raise UnsupportedModel(
             f"{path}: the pickle in it names {error}; expected tensors only. Nothing of it was run. "
@@ -130,13 +140,20 @@ def read(path: Path) -> dict[str, StoredTensor]:
             f"{path}: not a readable file of torch.save (cut short?): expected a dict of tensors, "
             f"found {os.path.getsize(path)} bytes: {str(error) or type(error).__name__}"
         ) from error
+    return {key: _stored(path, mapped, key, value, start_of) for key, value in tensors.items()}
+
+
+def _tensors(state: Any) -> dict[str, _Tensor]:
+    """The tensors of a state dict, or of the only one among what a training loop saved beside it."""
     if not isinstance(state, dict):
-        raise UnsupportedModel(f"{path}: expected a dict of tensors, found a {type(state).__name__}")
-    return {
-        str(key): _stored(path, mapped, str(key), value, start_of)
-        for key, value in state.items()
-        if isinstance(value, _Tensor)
-    }
+        raise _Unexpected(f"a {type(state).__name__}")
+    tensors = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, _Tensor)}
+    inner = [key for key in _STATE_DICTS if isinstance(state.get(key), dict)]
+    if tensors or not inner:
+        return tensors
+    if len(inner) > 1:
+        raise _Unexpected(" and ".join(inner))
+    return _tensors(state[inner[0]])
 
 
 def _stored(
@@ -144,6 +161,11 @@ def _stored(
 ) -> StoredTensor:
     storage, dtype = tensor.storage, _STORAGES[tensor.storage.type]
     last = tensor.offset + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True))
+    # Strides of 0 make a tensor larger than its storage: no weight is stored so, and it could fill the memory.
+    if math.prod(tensor.shape) > storage.size:
+        raise CorruptSource(
+            f"{path}: the tensor {key} has shape {list(tensor.shape)}, but its storage has {storage.size} elements"
+        )
     if math.prod(tensor.shape) and last >= storage.size:
         raise CorruptSource(
             f"{path}: the tensor {key} reaches to element {last} of a storage; expected at most {storage.size - 1}"
@@ -160,17 +182,19 @@ def _stored(
     return StoredTensor(path, key, tensor.shape, dtype, DTYPES[dtype].startswith("f"), get)
 
 
-def _zipped(stream: BinaryIO) -> tuple[Any, Callable[[_Storage], int]]:
-    """The pickled object, and a function from a storage to its first byte."""
+def _zipped(stream: BinaryIO) -> tuple[dict[str, _Tensor], Callable[[_Storage], int]]:
+    """The pickled tensors, and a function from a storage to its first byte."""
     archive = zipfile.ZipFile(stream)
     entries = {entry.filename: entry for entry in archive.infolist()}
     (pickled,) = (name for name in entries if name.endswith("/data.pkl") or name == "data.pkl")
     root = pickled.removesuffix("data.pkl")
     if entries[pickled].file_size > _LARGEST_PICKLE:
         raise ValueError(f"its data.pkl has {entries[pickled].file_size} bytes")
-    if f"{root}byteorder" in entries and archive.read(f"{root}byteorder") != b"little":
-        raise ValueError("its numbers are big-endian")
-    state = _Unpickler(io.BytesIO(archive.read(pickled))).load()
+    if f"{root}byteorder" in entries:
+        with archive.open(f"{root}byteorder") as order:  # which may be a bomb
+            if order.read(7) != b"little":
+                raise ValueError("its numbers are not little-endian")
+    tensors = _tensors(_Unpickler(io.BytesIO(archive.read(pickled))).load())
     starts: dict[str, int] = {}
     for name, entry in entries.items():
         if name.startswith(f"{root}data/"):
@@ -190,28 +214,48 @@ def _zipped(stream: BinaryIO) -> tuple[Any, Callable[[_Storage], int]]:
             raise ValueError(f"{entries[name].file_size} bytes")
         return starts[name]
 
-    return state, start_of
+    return tensors, start_of
 
 
-def _legacy(stream: BinaryIO) -> tuple[Any, Callable[[_Storage], int]]:
+class _Bounded:
+    """The pickles at the start of a file of the old format, as far as they may reach."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._left = stream, _LARGEST_PICKLE
+
+    def read(self, size: int) -> bytes:
+        return self._taken(self._stream.read(min(size, self._left + 1)))
+
+    def readline(self) -> bytes:
+        return self._taken(self._stream.readline(self._left + 1))
+
+    def _taken(self, data: bytes) -> bytes:
+        self._left -= len(data)
+        if self._left < 0:
+            raise ValueError(f"its pickles have more than {_LARGEST_PICKLE} bytes")
+        return data
+
+
+def _legacy(file: BinaryIO) -> tuple[dict[str, _Tensor], Callable[[_Storage], int]]:
+    stream = _Bounded(file)
     if _Unpickler(stream).load() != _LEGACY_MAGIC:
         raise ValueError("it does not start as torch.save starts a file")
     _Unpickler(stream).load()  # version of the protocol
     system = _Unpickler(stream).load()
     if not system.get("little_endian", True):
         raise ValueError("its numbers are big-endian")
-    state = _Unpickler(stream).load()
+    tensors = _tensors(_Unpickler(stream).load())
     keys = _Unpickler(stream).load()
-    sizes = {value.storage.key: _SIZES[value.storage.type] for value in state.values() if isinstance(value, _Tensor)}
-    end = os.fstat(stream.fileno()).st_size
+    sizes = {value.storage.key: _SIZES[value.storage.type] for value in tensors.values()}
+    end = os.fstat(file.fileno()).st_size
     found: dict[str, tuple[int, int]] = {}
     for key in keys:
-        (size,) = struct.unpack("<q", stream.read(8))
-        start = stream.tell()
+        (size,) = struct.unpack("<q", file.read(8))
+        start = file.tell()
         if key not in sizes or size < 0 or start + size * sizes[key] > end:
             raise ValueError(f"the storage {key} is not whole")
         found[key] = start, size
-        stream.seek(start + size * sizes[key])
+        file.seek(start + size * sizes[key])
 
     def start_of(storage: _Storage) -> int:
         if storage.key not in found:
@@ -221,4 +265,4 @@ def _legacy(stream: BinaryIO) -> tuple[Any, Callable[[_Storage], int]]:
             raise ValueError(f"{size} elements")
         return start
 
-    return state, start_of
+    return tensors, start_of

@@ -1,11 +1,11 @@
-"""An archive by its http(s) URL: downloaded whole, with a cut transfer taken up where it broke."""
+"""An archive by its http(s) URL: downloaded whole, with a cut transfer taken up where it broke, and within a limit."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from ...errors import DownloadError, SourceNotFound, first_line
 from .location import Say
@@ -13,8 +13,12 @@ from .location import Say
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["download", "without_credentials"]
+__all__ = ["LARGEST", "TRANSIENT", "download", "without_credentials"]
 
+#: Bytes. The largest BERT with its optimizer's slots has 4 GB.
+LARGEST = 16 << 30
+#: Answers of a server that may say something else a moment later.
+TRANSIENT = (408, 429, 500, 502, 503, 504)
 _ATTEMPTS = 5
 #: Of a transfer that breaks, less than this is lost.
 _CHUNK = 1 << 16
@@ -28,7 +32,7 @@ def download(url: str, path: Path, say: Say) -> None:
 
     Raises:
         SourceNotFound: there is nothing at the URL.
-        DownloadError: it is refused, or the transfer broke off time and again.
+        DownloadError: it is refused, larger than :data:`LARGEST`, or the transfer broke off time and again.
     """
     import requests
 
@@ -36,6 +40,7 @@ def download(url: str, path: Path, say: Say) -> None:
     say(f"downloading {shown}")
     tag: str | None = None
     with requests.Session() as session:
+        session.hooks["response"].append(lambda response, **_: _require_secure(response, shown))
         for attempt in range(1, _ATTEMPTS + 1):
             have = path.stat().st_size if path.exists() else 0
             # identity: the length and the ranges are those of the file.
@@ -44,7 +49,9 @@ def download(url: str, path: Path, say: Say) -> None:
                 headers |= {"Range": f"bytes={have}-", "If-Range": tag}
             try:
                 with session.get(url, headers=headers, stream=True, timeout=_TIMEOUTS) as response:
-                    _require(response, url, shown)
+                    _require(response, shown)
+                    if response.status_code in TRANSIENT:
+                        raise requests.ConnectionError(f"the server says {response.status_code} {response.reason}")
                     starts = response.headers.get("Content-Range", "").partition("-")[0]
                     resumed = response.status_code == 206 and starts == f"bytes {have}"
                     if response.status_code == 206 and not resumed:
@@ -54,7 +61,7 @@ def download(url: str, path: Path, say: Say) -> None:
                     if tag is not None and tag.startswith("W/"):
                         tag = None  # a weak one is no promise of the same bytes
                     with path.open("ab" if resumed else "wb") as stream:
-                        _copy(response, stream, have if resumed else 0, say)
+                        _copy(response, stream, have if resumed else 0, shown, say)
                 return
             except (
                 requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError
@@ -71,9 +78,14 @@ def download(url: str, path: Path, say: Say) -> None:
                 raise DownloadError(f"{shown}: cannot be downloaded: {first_line(error)}") from error
 
 
-def _require(response: requests.Response, url: str, shown: str) -> None:
-    if urlsplit(url).scheme == "https" and urlsplit(response.url).scheme != "https":
+def _require_secure(response: requests.Response, shown: str) -> None:
+    """Refuse a redirect from https to http before it is followed, whatever comes after it."""
+    target = urljoin(response.url, response.headers.get("Location", ""))
+    if response.is_redirect and urlsplit(response.url).scheme == "https" and urlsplit(target).scheme != "https":
         raise DownloadError(f"{shown}: it redirects from https to http, which is not followed")
+
+
+def _require(response: requests.Response, shown: str) -> None:
     status = response.status_code
     if status in (404, 410):
         raise SourceNotFound(f"{shown}: the server says {status}: nothing is there")
@@ -81,15 +93,18 @@ def _require(response: requests.Response, url: str, shown: str) -> None:
         raise DownloadError(
             f"{shown}: the server says {status}: credentials are needed (an entry for the host in ~/.netrc)"
         )
-    if status not in (200, 206):
+    if status not in (200, 206, *TRANSIENT):
         raise DownloadError(f"{shown}: expected the archive, the server says {status} {response.reason}")
 
 
-def _copy(response: requests.Response, stream: IO[bytes], have: int, say: Say) -> None:
+def _copy(response: requests.Response, stream: IO[bytes], have: int, shown: str, say: Say) -> None:
     length = response.headers.get("Content-Length", "")
-    total = f" of {(have + int(length)) / 1e6:.0f}" if length.isdigit() else ""
+    expected = have + int(length) if length.isdecimal() else 0
+    total = f" of {expected / 1e6:.0f}" if expected else ""
     last = time.monotonic()
     for chunk in response.iter_content(_CHUNK):
+        if max(have + len(chunk), expected) > LARGEST:
+            raise DownloadError(f"{shown}: it has more than {LARGEST} bytes; expected the archive of a checkpoint")
         stream.write(chunk)
         have += len(chunk)
         if time.monotonic() - last > _PROGRESS_EVERY:

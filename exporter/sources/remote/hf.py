@@ -1,26 +1,34 @@
 """Models of the Hugging Face Hub, by id: only the files that an export reads, never code.
 
 The library does the work and keeps its own cache (HF_HOME), credentials (HF_TOKEN, ``hf auth login``) and offline
-mode (HF_HUB_OFFLINE); interrupted downloads go on where they stopped.
+mode (HF_HUB_OFFLINE); interrupted downloads go on where they stopped. The revision is resolved to a commit once, and
+every file is of that commit.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import re
+import time
 from pathlib import Path
+from typing import Any
 
 from ...errors import DownloadError, SourceNotFound, first_line
 from ..files import WEIGHT_FILES
+from .download import LARGEST, TRANSIENT
 from .location import Location, Say
 
 __all__ = ["fetch", "wanted"]
 
+#: Other files that matter: what an export reads, or refuses by name.
 _SMALL = (
-    "config.json", "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json", "tokenizer.json",
-    "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "added_tokens.json", "bert_config.json",
+    "config.json", "modules.json", "config_sentence_transformers.json", "tokenizer.json", "tokenizer_config.json",
+    "vocab.txt", "special_tokens_map.json", "added_tokens.json", "bert_config.json", "adapter_config.json",
+    *(f"sentence_{family}_config.json" for family in
+      ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")),
     "README.md", "LICENSE", "LICENSE.txt", "LICENSE.md",
 )  # fmt: skip
+_ATTEMPTS = 3
 #: Folder of a sentence-transformers module.
 _MODULE = re.compile(r"\d+_\w+")
 
@@ -68,8 +76,9 @@ def fetch(repo: str, revision: str | None, handle: str, say: Say) -> Location:
     try:
         try:
             say(f"asking the Hugging Face Hub for {repo}")
-            siblings = HfApi().model_info(repo, revision=revision).siblings or []
-            groups = wanted([sibling.rfilename for sibling in siblings])
+            info = _info(HfApi(), repo, revision, say)
+            sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or ()}
+            groups = wanted(list(sizes))
         except (HfHubHTTPError, HFValidationError):
             raise
         # Offline mode, or whatever the HTTP client of the library's release raises where there is no network.
@@ -80,11 +89,19 @@ def fetch(repo: str, revision: str | None, handle: str, say: Say) -> Location:
         else:
             if not any(groups):
                 raise SourceNotFound(f"{handle}: the repository has no file that an export reads")
+            size = sum(sizes[name] for names in groups for name in names)
+            if size > LARGEST:
+                raise DownloadError(f"{handle}: its files have {size} bytes; expected at most {LARGEST}")
             # The weights last: a cache that has them has the rest too, also for a later run without network.
             for names in filter(None, groups):
                 say(f"downloading {len(names)} files of {repo}")
                 patterns = [re.sub(r"([*?[])", r"[\1]", name) for name in names]
-                folder = snapshot_download(repo, revision=revision, allow_patterns=patterns)
+                folder = snapshot_download(repo, revision=info.sha, allow_patterns=patterns)
+            if (revision or "main") != info.sha:
+                # What the library notes when it is asked for a branch: a later run without network looks for it.
+                note = Path(folder).parents[1] / "refs" / (revision or "main")
+                note.parent.mkdir(parents=True, exist_ok=True)
+                note.write_text(info.sha, encoding="utf-8")
     except GatedRepoError as error:
         raise DownloadError(
             f"{handle}: the repository is gated: accept its terms on its page, then log in (hf auth login) or set "
@@ -111,10 +128,24 @@ def fetch(repo: str, revision: str | None, handle: str, say: Say) -> Location:
                 f"{handle}: no such folder; the Hugging Face Hub cannot be asked, and its cache does not have the "
                 f"model: {unreachable or first_line(error)}"
             ) from error
-    except SourceNotFound:
+    except (SourceNotFound, DownloadError):
         raise
     # Status codes, broken transfers, full disks: see above.
     except Exception as error:
         raise DownloadError(f"{handle}: cannot be downloaded: {first_line(error)}") from error
     path = Path(folder)
     return Location(path, handle, "huggingface", revision=path.name, cached=True)
+
+
+def _info(api: Any, repo: str, revision: str | None, say: Say) -> Any:
+    """What the Hub says of a repository; asked again where it is busy."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    for attempt in range(_ATTEMPTS):
+        try:
+            return api.model_info(repo, revision=revision, files_metadata=True)
+        except HfHubHTTPError as error:
+            if error.response.status_code not in TRANSIENT or attempt == _ATTEMPTS - 1:
+                raise
+            say(f"the Hub says {error.response.status_code}; trying again")
+            time.sleep(0.5 * 2**attempt)

@@ -1,19 +1,26 @@
-"""TF Hub modules by URL: tensorflow_hub resolves them, and keeps its own cache (TFHUB_CACHE_DIR)."""
+"""TF Hub modules by URL, in the cache of tensorflow_hub (TFHUB_CACHE_DIR).
+
+The library downloads without a limit, follows redirects from https to http, and gives up at the first 503: it keeps
+the cache, and :mod:`.download` and :mod:`.archive` fill it.
+"""
 
 from __future__ import annotations
 
-import tarfile
-import urllib.error
+import hashlib
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from ...errors import ConfigError, DownloadError, SourceNotFound, first_line
+from ... import scratch
+from ...errors import ConfigError, CorruptSource, DownloadError, UnsupportedModel, first_line
+from . import archive
+from .download import download
 from .location import Location, Say
 
 __all__ = ["fetch"]
 
 
 def fetch(url: str, revision: str | None, say: Say) -> Location:
-    """Resolve the URL of a TF Hub module.
+    """Download a TF Hub module, or find it in the cache.
 
     Raises:
         ConfigError: ``revision`` was given: it is the end of such a URL.
@@ -22,17 +29,20 @@ def fetch(url: str, revision: str | None, say: Say) -> Location:
     """
     if revision is not None:
         raise ConfigError(f"{url}: the version of a TF Hub module is the last part of its URL; leave --revision out")
-    import tensorflow_hub as hub
+    from tensorflow_hub import resolver
+
+    def bring(_: str, folder: str) -> None:
+        with scratch.temporary() as place:
+            separator = "&" if urlsplit(url).query else "?"
+            download(f"{url}{separator}tf-hub-format=compressed", place / "module", say)
+            archive.unpack(place / "module", Path(folder))
 
     say(f"resolving {url}")
     try:
-        folder = Path(hub.resolve(url))
-    except urllib.error.HTTPError as error:
-        if error.code in (404, 410):
-            raise SourceNotFound(f"{url}: the server says {error.code}: nothing is there") from error
-        needed = ": credentials are needed, which TF Hub has none of" if error.code in (401, 403) else ""
-        raise DownloadError(f"{url}: the server says {error.code} {error.reason}{needed}") from error
-    except (OSError, EOFError, tarfile.TarError, ValueError) as error:
+        cache = resolver.tfhub_cache_dir(use_temp=True)
+        place = resolver.create_local_module_dir(cache, hashlib.sha1(url.encode()).hexdigest())
+        folder = Path(resolver.atomic_download(url, bring, place))
+    except (CorruptSource, UnsupportedModel, OSError, ValueError) as error:
         raise DownloadError(
             f"{url}: cannot be downloaded as a TF Hub module (a tar archive): {first_line(error)}; nothing was kept"
         ) from error

@@ -5,12 +5,11 @@ Readers make a dict of the words. The second of two equal ones replaces the firs
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ...errors import CorruptSource, VocabularyError
-from ...sources.jsonfile import read_object
+from ...sources.jsonfile import read_json, read_object
 
 __all__ = ["is_cased", "require_sound", "require_unique_lines"]
 
@@ -41,10 +40,7 @@ def require_sound(folder: Path) -> Path:
             made[key] = value
         return made
 
-    try:
-        state = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique)
-    except (OSError, ValueError, RecursionError) as error:
-        raise CorruptSource(f"{path}: not readable as JSON: {error}") from error
+    state = read_json(path, unique)
     model = state.get("model") if isinstance(state, dict) else None
     vocab = model.get("vocab") if isinstance(model, dict) else None
     if isinstance(vocab, dict):
