@@ -23,6 +23,7 @@ from ..publish.bundle import size_of, version_folder
 from ..targets import check as rules
 from ..targets import saved_model
 from ..targets.content_hash import content_hash
+from ..targets.graph_hash import Unhashable
 from ..targets.opsets import NEWEST, RELEASES
 from ..targets.tensor_bundle import CorruptIndex
 
@@ -104,7 +105,7 @@ def _describe(folder: Path, meta_graph: Any) -> dict[str, Any]:
     ops = Counter(node.op for nodes in (graph.node, *(f.node_def for f in graph.library.function)) for node in nodes)
     try:
         hashes: dict[str, str] | None = content_hash(folder, meta_graph)
-    except (CorruptIndex, OSError) as error:
+    except (CorruptIndex, Unhashable, OSError) as error:
         hashes = None
         click.echo(f"no content hash: {error}", err=True)
     return {

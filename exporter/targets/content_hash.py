@@ -1,87 +1,79 @@
 """A hash of what a SavedModel is: the same for the same graph, weights and assets, whenever and wherever made.
 
-What differs from one writing to the next is left out: the names that TensorFlow numbers anew, debug information, object
-bookkeeping, timestamps, paths. Weights count by the bytes of each variable, not by how shards and names lie.
+Names that TensorFlow numbers anew, debug information, object bookkeeping, timestamps and paths are left out. Weights
+count by the bytes of each variable, not by their places in the shards.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from . import tensor_bundle
+from .graph_hash import graph_hash
+from .saved_model import Graph
 
 __all__ = ["content_hash"]
 
-_INIT_OP = "__saved_model_init_op"
+#: Begins the values that depend on how a graph is hashed: those of other schemes are not to be compared with them. The
+#: first one had no prefix; it counted ops and constants and knew nothing of how they are connected.
+_SCHEME = "v2:"
 _CHUNK = 1 << 20
-#: Entries that are TensorFlow's bookkeeping.
+#: An entry that is TensorFlow's bookkeeping.
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
 def content_hash(folder: Path, meta_graph: Any) -> dict[str, str]:
-    """sha256 (hex) of ``signatures``, ``weights``, ``assets``, and of these three together as ``content``.
+    """sha256 (hex) of ``graph``, ``weights``, ``assets``, and of these three together as ``content``.
 
     Raises:
-        CorruptIndex: variables.index is damaged.
+        Unhashable: functions or nodes of the graph go round in a circle.
+        CorruptIndex: variables.index or a shard is damaged.
         OSError: a file is missing or cannot be read.
     """
     parts = {
-        "signatures": _digest(_signatures(meta_graph)),
-        "weights": _weights(folder),
+        "graph": _SCHEME + graph_hash(Graph(meta_graph)),
+        "weights": _digest(_weights(folder)),
         "assets": _digest(_assets(folder)),
     }
-    return {**parts, "content": _digest(sorted(parts.items()))}
+    return {**parts, "content": _SCHEME + _digest(sorted(parts.items()))}
 
 
-def _signatures(meta_graph: Any) -> list[Any]:
-    described = []
-    for name, signature in sorted(meta_graph.signature_def.items()):
-        if name != _INIT_OP:
-            sides = [
-                [
-                    (key, info.dtype, tuple(dim.size for dim in info.tensor_shape.dim))
-                    for key, info in sorted(each.items())
-                ]
-                for each in (signature.inputs, signature.outputs)
-            ]
-            described.append((name, sides))
-    # Ops and constants of the graph, counted: names are numbered anew at each writing, the work is not.
-    counts: Counter[tuple[str, str]] = Counter()
-    graph = meta_graph.graph_def
-    for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
-        for node in nodes:
-            value = node.attr["value"].SerializeToString(deterministic=True) if node.op == "Const" else b""
-            counts[node.op, hashlib.sha256(value).hexdigest() if value else ""] += 1
-    return [described, sorted(counts.items())]
-
-
-def _weights(folder: Path) -> str:
+def _weights(folder: Path) -> list[tuple[str, str]]:
     index = folder / "variables" / "variables.index"
+    if not index.exists():
+        return []
+    shards, entries = tensor_bundle.read_index(index)
     digests = []
-    if index.exists():
-        shards, entries = tensor_bundle.read_index(index)
-        for name, entry in entries:
-            if name == _OBJECT_GRAPH:
-                continue
-            shape = tuple(dim.size for dim in entry.shape.dim)
-            digest = hashlib.sha256(repr((entry.dtype, shape)).encode())
-            with index.with_name(tensor_bundle.shard_name(entry.shard_id, shards)).open("rb") as stream:
-                stream.seek(entry.offset)
-                left = entry.size
-                while left and (data := stream.read(min(left, _CHUNK))):
-                    digest.update(data)
-                    left -= len(data)
-            digests.append((name, digest.hexdigest()))
-    return _digest(sorted(digests))
+    for name, entry in entries:
+        if name == _OBJECT_GRAPH:
+            continue
+        shape = tuple(dim.size for dim in entry.shape.dim)
+        digest = hashlib.sha256(repr((entry.dtype, shape)).encode())
+        shard = index.with_name(tensor_bundle.shard_name(entry.shard_id, shards))
+        with shard.open("rb") as stream:
+            stream.seek(entry.offset)
+            left = entry.size
+            while left:
+                data = stream.read(min(left, _CHUNK))
+                if not data:
+                    raise tensor_bundle.CorruptIndex(f"{shard.name} is cut short: {name!r} lies beyond its end")
+                digest.update(data)
+                left -= len(data)
+        digests.append((name, digest.hexdigest()))
+    return sorted(digests)
 
 
 def _assets(folder: Path) -> list[tuple[str, str]]:
     root = folder / "assets"
     files = sorted(path for path in root.rglob("*") if path.is_file())
-    return [(path.relative_to(root).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]
+    return [(path.relative_to(root).as_posix(), _of_file(path)) for path in files]
+
+
+def _of_file(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _digest(value: Any) -> str:

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from ..protos import SavedModel
 
-__all__ = ["MAIN", "Graph", "Unreadable", "node_of", "read"]
+__all__ = ["MAIN", "Graph", "Unreadable", "node_of", "read", "tensors_of"]
 
 #: Stands for the main graph where other graphs have their function's name.
 MAIN = ""
@@ -105,3 +105,11 @@ class Graph:
 def node_of(reference: str) -> str:
     """The node that an input or a tensor's name refers to: ``node``, ``node:1``, ``node:output:1`` or ``^node``."""
     return reference.partition(":")[0].removeprefix("^")
+
+
+def tensors_of(info: Any) -> list[str]:
+    """Names of the tensors of a ``TensorInfo``: one, but for sparse and composite ones."""
+    sparse = info.coo_sparse
+    names = [info.name, sparse.values_tensor_name, sparse.indices_tensor_name, sparse.dense_shape_tensor_name]
+    inner = [name for component in info.composite_tensor.components for name in tensors_of(component)]
+    return [name for name in names if name] + inner

@@ -1,0 +1,195 @@
+"""A hash of what a graph computes, whatever its nodes and functions are called and in whatever order they are written.
+
+Hashes are built upward, as in a Merkle tree. A node's hash covers its op, device and attributes, and its inputs in
+order: the hash of each producer, and which of its outputs. A call covers the hash of the function in place of its name.
+A function's hash covers its arguments, results and nodes. The hash of the graph covers the signatures by name, the
+restoring of variables, the assets, and all nodes and functions, used or not, as a sorted list.
+
+Two nodes without inputs (variables, tables, placeholders) may be alike in all this and still be two things. So hashes
+are built twice: the second time, the hash of such a node also covers the nodes that read it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from .saved_model import Graph, node_of, tensors_of
+
+__all__ = ["Unhashable", "graph_hash"]
+
+#: Attributes that do not change what a graph computes and differ from one writing to the next: names of nodes and of
+#: gradients, functions of a training step by name, numbers of collective operations, the writing session's settings.
+_UNSTABLE = frozenset({
+    "_class", "_collective_manager_ids", "_gradient_op_type", "_original_func_name", "backward_function_name",
+    "config_proto", "forward_function_name",
+})  # fmt: skip
+#: The name of a table, which TensorFlow makes at random; that of a variable counts.
+_TABLE, _SHARED_NAME = "HashTable", "shared_name"
+#: Where a turn of a loop begins and where it ends, in graphs of TensorFlow 1. No other cycle can run.
+_TURN, _NEXT = ("Merge", "RefMerge"), ("NextIteration", "RefNextIteration")
+
+#: Function -> its hash.
+_Functions = Mapping[str, bytes]
+
+
+class Unhashable(Exception):
+    """Functions call each other in a circle, or nodes read each other: no hash can be built upward."""
+
+
+def graph_hash(graph: Graph) -> str:
+    """sha256 (hex) of a graph with its functions and signatures.
+
+    Raises:
+        Unhashable: see there.
+    """
+    meta_graph = graph.meta_graph
+    functions = _hash_functions(graph)
+    nodes = _hash_nodes(graph.nodes, {}, functions)
+    saver = meta_graph.saver_def
+    return _hash(
+        _hash(*sorted(meta_graph.meta_info_def.tags)),
+        _bytes(meta_graph.graph_def.versions),
+        _hash(*sorted(nodes.values())),
+        _hash(*sorted(functions.values())),
+        *(_value(nodes, name) for name in (saver.filename_tensor_name, saver.save_tensor_name, saver.restore_op_name)),
+        _hash(*sorted(_hash(each.filename, _tensor(nodes, each.tensor_info)) for each in meta_graph.asset_file_def)),
+        *(_signature(nodes, name, each) for name, each in sorted(meta_graph.signature_def.items())),
+    ).hex()
+
+
+def _signature(nodes: Mapping[str, bytes], name: str, signature: Any) -> bytes:
+    sides = (
+        _hash(*(_hash(key, _tensor(nodes, info)) for key, info in sorted(side.items())))
+        for side in (signature.inputs, signature.outputs)
+    )
+    defaults = (_hash(key, value) for key, value in sorted(signature.defaults.items()))
+    return _hash(name, signature.method_name, *sides, *defaults)
+
+
+def _tensor(nodes: Mapping[str, bytes], info: Any) -> bytes:
+    return _hash(str(info.dtype), _bytes(info.tensor_shape), *(_value(nodes, name) for name in tensors_of(info)))
+
+
+def _hash_functions(graph: Graph) -> dict[str, bytes]:
+    """Every function's hash."""
+    calls = {
+        name: {called for node in function.node_def for called in graph.called(node)}
+        for name, function in graph.functions.items()
+    }
+    hashes: dict[str, bytes] = {}
+    for name in _bottom_up(calls, "functions call each other"):
+        hashes[name] = _hash_function(graph.functions[name], hashes)
+    return hashes
+
+
+def _hash_function(function: Any, functions: _Functions) -> bytes:
+    inputs, outputs = function.signature.input_arg, function.signature.output_arg
+    nodes = _hash_nodes(
+        function.node_def, {each.name: _hash("argument", str(at)) for at, each in enumerate(inputs)}, functions
+    )
+    return _hash(
+        *(_hash(*map(_argument, each)) for each in (inputs, outputs)),
+        _hash(*(_value(nodes, function.ret[each.name]) for each in outputs if each.name in function.ret)),
+        _hash(*sorted(_value(nodes, name) for name in function.control_ret.values())),
+        _attributes(function.attr, functions),
+        _hash(*sorted(nodes.values())),
+    )
+
+
+def _argument(argument: Any) -> bytes:
+    return _hash(str(argument.type), argument.type_attr, argument.number_attr, argument.type_list_attr)
+
+
+def _hash_nodes(nodes: Iterable[Any], arguments: Mapping[str, bytes], functions: _Functions) -> dict[str, bytes]:
+    """The hashes of the nodes of a main graph or a function by name, and of its arguments."""
+    named = {node.name: node for node in nodes}
+    reads = {name: {node_of(each) for each in node.input} & named.keys() for name, node in named.items()}
+    for name, producers in reads.items():
+        if named[name].op in _TURN:
+            producers -= {each for each in producers if named[each].op in _NEXT}
+    order = [named[name] for name in _bottom_up(reads, "nodes read each other")]
+
+    own = {name: _own(node, functions) for name, node in named.items()}
+    first = _upward(order, own, arguments, {})
+    readers: dict[str, list[bytes]] = {node.name: [] for node in order if not reads[node.name]}
+    for node in order:
+        for at, reference in enumerate(node.input):
+            if (producer := node_of(reference)) in readers:
+                readers[producer].append(_hash(first[node.name], "^" if reference[0] == "^" else str(at)))
+    for name, hashes in readers.items():
+        own[name] = _hash(own[name], *sorted(hashes))
+    return _upward(order, own, arguments, first)
+
+
+def _own(node: Any, functions: _Functions) -> bytes:
+    """The hash of a node without its inputs."""
+    left_out = {_SHARED_NAME} if _TABLE in node.op else set()
+    return _hash(functions.get(node.op, node.op), node.device, _attributes(node.attr, functions, left_out))
+
+
+def _upward(
+    order: Iterable[Any], own: Mapping[str, bytes], arguments: Mapping[str, bytes], before: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    """Hashes of nodes with their inputs; ``before``: for the end of a loop's turn, which comes after its beginning."""
+    hashes = dict(arguments)
+    for node in order:
+        data = [each for each in node.input if each[:1] != "^"]
+        controls = [each for each in node.input if each[:1] == "^"]
+        hashes[node.name] = _hash(
+            own[node.name],
+            *(_value(hashes if node_of(each) in hashes else before, each) for each in data),
+            _hash(*sorted(_value(hashes, each) for each in controls)),
+        )
+    return hashes
+
+
+def _value(nodes: Mapping[str, bytes], reference: str) -> bytes:
+    """The hash of what a reference names: ``node``, which is ``node:0``, ``node:1``, ``node:output:0`` or ``^node``."""
+    return _hash(nodes.get(node_of(reference), "unknown"), reference.partition(":")[2] or "0")
+
+
+def _attributes(attrs: Mapping[str, Any], functions: _Functions, left_out: Collection[str] = ()) -> bytes:
+    return _hash(
+        *(
+            _hash(key, _attribute(value, functions))
+            for key, value in sorted(attrs.items(), key=lambda item: item[0])
+            if key not in _UNSTABLE and key not in left_out
+        )
+    )
+
+
+def _attribute(value: Any, functions: _Functions) -> bytes:
+    def call(function: Any) -> bytes:
+        return _hash(functions.get(function.name, function.name), _attributes(function.attr, functions))
+
+    kind = value.WhichOneof("value")
+    if kind == "func":
+        return call(value.func)
+    if kind == "list" and value.list.func:
+        return _hash(*map(call, value.list.func))
+    return _bytes(value)
+
+
+def _bottom_up(needs: Mapping[str, Collection[str]], fault: str) -> list[str]:
+    """The names, each after those that it needs."""
+    try:
+        return list(TopologicalSorter(needs).static_order())
+    except CycleError as error:
+        raise Unhashable(f"{fault} in a circle: {' > '.join(error.args[1][:4])}") from error
+
+
+def _bytes(message: Any) -> bytes:
+    return message.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
+
+
+def _hash(*parts: bytes | str) -> bytes:
+    """sha256 of parts, each after its length, so that no two lists of parts are alike."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.digest()
