@@ -9,18 +9,8 @@ The embedded server is :mod:`rawbert.serving.server`; it needs the ``server`` ex
 """
 
 from .client.aio import AsyncClient
-from .client.base import CallRecord
 from .client.client import Client
-from .client.results import (
-    ModelMetadata,
-    Prediction,
-    SignatureInfo,
-    TensorSpec,
-    Tokens,
-    TokenSequence,
-    Vectors,
-    VersionStatus,
-)
+from .client.results import CallRecord, Prediction, Tokens, TokenSequence
 from .client.settings import TLS, ChannelConfig, RetryPolicy
 from .errors import (
     CallCancelled,
@@ -37,6 +27,7 @@ from .errors import (
     SignatureNotFound,
     Unauthenticated,
 )
+from .wire.messages import ModelMetadata, SignatureInfo, TensorSpec, VersionStatus
 
 __all__ = [
     "TLS",
@@ -64,6 +55,5 @@ __all__ = [
     "TokenSequence",
     "Tokens",
     "Unauthenticated",
-    "Vectors",
     "VersionStatus",
 ]

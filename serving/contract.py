@@ -95,6 +95,7 @@ class Output:
         kind: what it contains.
         meaning: a line for people.
         pairs_only: whether only models for pairs have it.
+        attribute: its name in the client's result for one text, where that differs.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Output:
     kind: Kind
     meaning: str
     pairs_only: bool = False
+    attribute: str = ""
 
     def __str__(self) -> str:
         return f"{self.name} {self.dtype} [{', '.join(self.shape)}]"
@@ -136,12 +138,22 @@ _TOKENS = ("batch", "tokens")
 
 #: The outputs of ``tokenize``, which other signatures for tokens have as well.
 TOKEN_OUTPUTS = (
-    Output("input_word_ids", "int32", _TOKENS, Kind.TOKEN_ID, "vocabulary ids, special tokens included"),
+    Output(
+        "input_word_ids", "int32", _TOKENS, Kind.TOKEN_ID, "vocabulary ids, special tokens included", attribute="ids"
+    ),
     Output("input_mask", "int32", _TOKENS, Kind.TOKEN_MASK, "1 at tokens, 0 in padding"),
     Output("start_offsets", "int32", _TOKENS, Kind.START, "first byte of a token in the caller's text"),
     Output("limit_offsets", "int32", _TOKENS, Kind.LIMIT, "byte after its last"),
     Output("token_count", "int32", ("batch",), Kind.COUNT, "tokens before truncation"),
-    Output("input_type_ids", "int32", _TOKENS, Kind.TOKEN_TYPE, "0 in the text, 1 in its pair", pairs_only=True),
+    Output(
+        "input_type_ids",
+        "int32",
+        _TOKENS,
+        Kind.TOKEN_TYPE,
+        "0 in the text, 1 in its pair",
+        pairs_only=True,
+        attribute="type_ids",
+    ),
 )
 
 EMBED = Signature(
@@ -163,6 +175,7 @@ SEQUENCE = Signature(
             ("batch", "tokens", "hidden"),
             Kind.TOKEN_VECTOR,
             "one vector a token, zero in padding",
+            attribute="vectors",
         ),
         *TOKEN_OUTPUTS,
     ),

@@ -147,6 +147,8 @@ _HINTS = {
 #: Without a reason of its own: over TLS, what a server does that gets no certificate from its client.
 _CLOSED = ("Socket closed", "Connection reset", "Broken pipe")
 _ASKS = "the server closed the connection: does it ask for a client certificate? TLS(certificate=..., key=...)"
+#: What gRPC says of a message over a limit, on either side.
+TOO_LARGE = "larger than max"
 _TOO_LARGE = (
     "the message is over a limit: in this client that is ChannelConfig(max_message_bytes=...), in the server its own "
     "receive limit; send fewer or shorter texts at a time (max_batch_size)"
@@ -167,7 +169,7 @@ def from_status(
         anonymous: whether it was over TLS without a client certificate.
     """
     kind, advice = STATUS[code]
-    if "larger than max" in details:
+    if TOO_LARGE in details:
         kind, advice = MessageTooLarge, _TOO_LARGE
     elif anonymous and code is grpc.StatusCode.UNAVAILABLE and any(words in details for words in _CLOSED):
         advice = _ASKS

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...serving.client import requests
+from ...serving.wire.messages import Target, predict_request
 from ..errors import OutputError
 from ..protos import PredictionLog, SavedModel
 
@@ -70,11 +70,8 @@ def _record(model: str, signature: str, inputs: Mapping[str, Any], texts: list[b
         if info.dtype != _STRING or len(info.tensor_shape.dim) != 1:
             raise OutputError(f"signature {signature}: the input {name} takes no texts, so it cannot be warmed up")
     # Of a pair, the second text is the first again: half of the tokens each.
-    request = requests.predict_request(
-        requests.model_spec(model, signature_name=signature), dict.fromkeys(sorted(inputs), texts)
-    )
     log = PredictionLog()
-    log.predict_log.request = request.SerializeToString(deterministic=True)
+    log.predict_log.request = predict_request(Target(model, signature=signature), dict.fromkeys(sorted(inputs), texts))
     return log.SerializeToString()  # type: ignore[no-any-return]
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from ..client.client import DEFAULT_TIMEOUT, Client
+from ..client.client import Client
+from ..client.settings import DEFAULT_TIMEOUT
 from ..errors import ServingError
 from .chart import svg
 from .connection import tls_of, tls_options

@@ -92,15 +92,15 @@ class Job:
         for path in (self.partial, self.notes, self.input):
             path.unlink(missing_ok=True)
 
-    def append(self, vectors: Iterable[Any], progress: Callable[[int], None]) -> None:
-        """Put vectors behind those that are there already."""
+    def append(self, vectors: Iterable[tuple[Any, int | None]], progress: Callable[[int], None]) -> None:
+        """Put vectors, each with the version that made it, after those that are there already."""
         try:
             with self._written(self.partial, "r+b" if self.done else "wb") as file:
                 file.truncate(self.done * self.width * 4)
                 file.seek(0, os.SEEK_END)
-                for vector in vectors:
+                for vector, version in vectors:
                     if not self.width:
-                        self._note(len(vector), vector.model_version)
+                        self._note(len(vector), version)
                     if len(vector) != self.width:
                         raise BadFile(f"a vector has {len(vector)} dimensions, the ones before it {self.width}")
                     file.write(np.asarray(vector, "<f4").tobytes())

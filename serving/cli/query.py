@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 
 import click
 
-from ..client.client import DEFAULT_TIMEOUT, Client
+from ..client.client import Client
+from ..client.settings import DEFAULT_TIMEOUT
 from ..errors import ServingError
 from .connection import tls_of, tls_options
 from .files import INPUTS, ROWS, BadFile, Row, Source
@@ -159,8 +160,10 @@ def embed(
     version = None
     with _client(**settings) as client:
         while block := list(islice(rows, size)):
-            vectors = client.embed([text for text, _ in block], signature_name=signature, version=version)
-            version = vectors.model_version  # One stream is of one version.
+            # One stream is of one version.
+            vectors, version = client.embed(
+                [text for text, _ in block], return_version=True, signature_name=signature, version=version
+            )
             for row, vector in zip(block, vectors, strict=True):
                 click.echo(_line(row, vector, form))
 
@@ -190,7 +193,7 @@ def _to_file(texts: tuple[str, ...], source: Source, job: Job, restart: bool, se
             signature = job.made_from["signature"]
             with _client(**settings) as client, _progress(job.done) as progress:
                 rest = islice(source.texts(), job.done, None)
-                job.append(client.embed_iter(rest, signature_name=signature), progress)
+                job.append(client.embed_iter(rest, return_version=True, signature_name=signature), progress)
                 if not job.done:
                     job.width = client.embed([], signature_name=signature).shape[1]
             job.finish(source)

@@ -5,56 +5,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Callable,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
-from itertools import chain
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from itertools import repeat
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 import grpc
-import numpy as np
 import numpy.typing as npt
 
-from ..errors import DeadlineExceeded, ModelNotFound, ModelVersionChanged, ServerUnavailable, ServingError
+from ..contract import DEFAULT_SIGNATURE
+from ..errors import ServingError
+from ..wire.messages import METHODS, ModelMetadata, Row, VersionStatus
 from . import channel as channels
 from . import requests
-from .base import (
-    DEADLINE,
-    DEFAULT_TIMEOUT,
-    NOT_GIVEN,
-    RESTARTS,
-    Ask,
-    BaseClient,
-    CallMetadata,
-    CallRecord,
-    Decode,
-    Timeout,
-    available,
-    readiness_timeout,
-    unknown_signature,
-    unknown_version,
-    vectors,
-    width_key,
-    with_found,
-)
-from .client import Client
-from .exchange import Answer, Exchange, Part
-from .parts import Batcher, by_length, restored
-from .requests import Row
-from .results import ModelMetadata, Prediction, Tokens, TokenSequence, Vectors, VersionStatus
-from .settings import TLS, ChannelConfig, RetryPolicy
+from .base import Array, BaseClient, Plan, Texts
+from .client import Client, Versioned
+from .exchange import Answer, Attempt, Exchange
+from .parts import Batcher
+from .results import Prediction, Tokens, TokenSequence
+from .settings import CallKeywords, TextKeywords
 
 __all__ = ["AsyncClient"]
 
 T = TypeVar("T")
+AnyTexts = Texts | AsyncIterable[str | bytes]
 
 
 def _documented(client: type[AsyncClient]) -> type[AsyncClient]:
@@ -66,7 +40,7 @@ def _documented(client: type[AsyncClient]) -> type[AsyncClient]:
 
 
 @_documented
-class AsyncClient(BaseClient):
+class AsyncClient(BaseClient[grpc.aio.Channel]):
     """:class:`rawbert.serving.Client` for asyncio: the same arguments, methods and errors.
 
     It belongs to the event loop of its first call. ``embed_iter`` also takes an asynchronous iterable.
@@ -77,32 +51,7 @@ class AsyncClient(BaseClient):
             vectors = await client.embed(["plain strings go in"])  # float32 [1, 384]
     """
 
-    def __init__(
-        self,
-        address: str | Sequence[str] = "localhost:8500",
-        *,
-        model: str,
-        version: int | None = None,
-        version_label: str | None = None,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        max_batch_size: int = 64,
-        concurrency: int = 4,
-        retry: RetryPolicy | None = None,
-        tls: TLS | None = None,
-        call_credentials: grpc.CallCredentials | None = None,
-        interceptors: Sequence[Any] = (),
-        on_call: Callable[[CallRecord], None] | None = None,
-        channel: grpc.aio.Channel | None = None,
-        config: ChannelConfig | None = None,
-    ) -> None:
-        super().__init__(
-            address, model, version, version_label, timeout, max_batch_size, concurrency, config, retry, tls,
-            call_credentials, on_call, channel is not None,
-        )  # fmt: skip
-        self._injected = channel
-        self._interceptors = list(interceptors)
-        self._opened: tuple[Any, list[grpc.aio.Channel], list[dict[str, Any]]] | None = None
-        self._closed = False
+    _opened: tuple[Any, list[grpc.aio.Channel], list[dict[str, Any]]] | None = None
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -120,334 +69,184 @@ class AsyncClient(BaseClient):
             for channel in opened[1]:
                 await channel.close()
 
+    @overload
+    async def embed(
+        self, texts: Texts, *, text_pair: Texts | None = None, return_version: Literal[False] = False,
+        **options: Unpack[TextKeywords],
+    ) -> Array: ...  # fmt: skip
+    @overload
+    async def embed(
+        self, texts: Texts, *, text_pair: Texts | None = None, return_version: Literal[True],
+        **options: Unpack[TextKeywords],
+    ) -> Versioned: ...  # fmt: skip
     async def embed(
         self,
-        texts: Iterable[str | bytes],
+        texts: Texts,
         *,
-        text_pair: Iterable[str | bytes] | None = None,
-        signature_name: str = "embed",
-        sort_by_length: bool = False,
-        version: int | None = None,
-        version_label: str | None = None,
-        timeout: Timeout = NOT_GIVEN,
-        metadata: CallMetadata = (),
-        call_credentials: grpc.CallCredentials | None = None,
-    ) -> Vectors:
+        text_pair: Texts | None = None,
+        return_version: bool = False,
+        **options: Unpack[TextKeywords],
+    ) -> Array | Versioned:
         """As :meth:`Client.embed`."""
-        ask = self._ask(timeout, metadata, call_credentials, signature_name, version, version_label)
-        return await self._vectors(texts, text_pair, "embed", sort_by_length, ask)
+        return await self._drive(self._vectors("embed", texts, text_pair, return_version, options))  # type: ignore[no-any-return]
 
+    @overload
+    async def pooled(
+        self, texts: Texts, *, text_pair: Texts | None = None, return_version: Literal[False] = False,
+        **options: Unpack[TextKeywords],
+    ) -> Array: ...  # fmt: skip
+    @overload
+    async def pooled(
+        self, texts: Texts, *, text_pair: Texts | None = None, return_version: Literal[True],
+        **options: Unpack[TextKeywords],
+    ) -> Versioned: ...  # fmt: skip
     async def pooled(
         self,
-        texts: Iterable[str | bytes],
+        texts: Texts,
         *,
-        text_pair: Iterable[str | bytes] | None = None,
-        signature_name: str = "pooled",
-        sort_by_length: bool = False,
-        version: int | None = None,
-        version_label: str | None = None,
-        timeout: Timeout = NOT_GIVEN,
-        metadata: CallMetadata = (),
-        call_credentials: grpc.CallCredentials | None = None,
-    ) -> Vectors:
+        text_pair: Texts | None = None,
+        return_version: bool = False,
+        **options: Unpack[TextKeywords],
+    ) -> Array | Versioned:
         """As :meth:`Client.pooled`."""
-        ask = self._ask(timeout, metadata, call_credentials, signature_name, version, version_label)
-        return await self._vectors(texts, text_pair, "pooled", sort_by_length, ask)
+        return await self._drive(self._vectors("pooled", texts, text_pair, return_version, options))  # type: ignore[no-any-return]
 
     async def sequence(
-        self,
-        texts: Iterable[str | bytes],
-        *,
-        text_pair: Iterable[str | bytes] | None = None,
-        signature_name: str = "sequence",
-        sort_by_length: bool = False,
-        version: int | None = None,
-        version_label: str | None = None,
-        timeout: Timeout = NOT_GIVEN,
-        metadata: CallMetadata = (),
-        call_credentials: grpc.CallCredentials | None = None,
+        self, texts: Texts, *, text_pair: Texts | None = None, **options: Unpack[TextKeywords]
     ) -> list[TokenSequence]:
         """As :meth:`Client.sequence`."""
-        ask = self._ask(timeout, metadata, call_credentials, signature_name, version, version_label)
-        return await self._each(texts, text_pair, requests.sequences, sort_by_length, ask)
+        return await self._drive(self._objects(TokenSequence, "sequence", texts, text_pair, options))
 
     async def tokenize(
-        self,
-        texts: Iterable[str | bytes],
-        *,
-        text_pair: Iterable[str | bytes] | None = None,
-        signature_name: str = "tokenize",
-        sort_by_length: bool = False,
-        version: int | None = None,
-        version_label: str | None = None,
-        timeout: Timeout = NOT_GIVEN,
-        metadata: CallMetadata = (),
-        call_credentials: grpc.CallCredentials | None = None,
+        self, texts: Texts, *, text_pair: Texts | None = None, **options: Unpack[TextKeywords]
     ) -> list[Tokens]:
         """As :meth:`Client.tokenize`."""
-        ask = self._ask(timeout, metadata, call_credentials, signature_name, version, version_label)
-        return await self._each(texts, text_pair, requests.tokens, sort_by_length, ask)
+        return await self._drive(self._objects(Tokens, "tokenize", texts, text_pair, options))
 
+    @overload
+    def embed_iter(
+        self, texts: AnyTexts, *, text_pair: AnyTexts | None = None, follow_version: bool = False,
+        return_version: Literal[False] = False, **options: Unpack[TextKeywords],
+    ) -> AsyncIterator[Array]: ...  # fmt: skip
+    @overload
+    def embed_iter(
+        self, texts: AnyTexts, *, text_pair: AnyTexts | None = None, follow_version: bool = False,
+        return_version: Literal[True], **options: Unpack[TextKeywords],
+    ) -> AsyncIterator[Versioned]: ...  # fmt: skip
     async def embed_iter(
         self,
-        texts: Iterable[str | bytes] | AsyncIterable[str | bytes],
+        texts: AnyTexts,
         *,
-        text_pair: Iterable[str | bytes] | AsyncIterable[str | bytes] | None = None,
-        signature_name: str = "embed",
-        sort_by_length: bool = False,
+        text_pair: AnyTexts | None = None,
         follow_version: bool = False,
-        version: int | None = None,
-        version_label: str | None = None,
-        timeout: Timeout = NOT_GIVEN,
-        metadata: CallMetadata = (),
-        call_credentials: grpc.CallCredentials | None = None,
-    ) -> AsyncIterator[Vectors]:
+        return_version: bool = False,
+        **options: Unpack[TextKeywords],
+    ) -> AsyncIterator[Array] | AsyncIterator[Versioned]:
         """As :meth:`Client.embed_iter`."""
-        ask = self._ask(timeout, metadata, call_credentials, signature_name, version, version_label)
-        exchange = self._exchange(channels.PREDICT, time.monotonic(), ask, pin=True, each=True)
-        exchange.follow = follow_version
-        batcher, decode = self._batcher(sort_by_length), vectors(requests.VECTORS["embed"])
-        parts = self._parts(_rows(texts, text_pair), batcher, decode, ask)
-        async with contextlib.aclosing(self._run(channels.PREDICT, exchange, parts, ask)) as answers:
+        exchange, batcher = self._stream(texts, text_pair, follow_version, return_version, options)
+        exchange.source = _batches(_rows(texts, text_pair), batcher)
+        async with contextlib.aclosing(self._run(exchange)) as answers:
             async for answer in answers:
-                for vector in batcher.results(Vectors(answer.value[0], answer.version)):
-                    yield vector
+                pairs = zip(answer.value, repeat(answer.version), strict=False)
+                for result in batcher.results(pairs if return_version else answer.value):
+                    yield result
 
     async def predict(
         self,
         inputs: Mapping[str, npt.ArrayLike],
         *,
-        signature_name: str = "serving_default",
+        signature_name: str = DEFAULT_SIGNATURE,
         output_filter: Iterable[str] = (),
-        version: int | None = None,
-        version_label: str | None = None,
-        timeout: Timeout = NOT_GIVEN,
-        metadata: CallMetadata = (),
-        call_credentials: grpc.CallCredentials | None = None,
+        **options: Unpack[CallKeywords],
     ) -> Prediction:
         """As :meth:`Client.predict`."""
-        ask = self._ask(timeout, metadata, call_credentials, signature_name, version, version_label)
-        return await self._one(channels.PREDICT, self._predict_part(inputs, output_filter, ask), ask)
+        return await self._drive(self._predict(inputs, signature_name, output_filter, options))
 
-    async def metadata(
-        self,
-        *,
-        version: int | None = None,
-        version_label: str | None = None,
-        timeout: Timeout = NOT_GIVEN,
-        metadata: CallMetadata = (),
-        call_credentials: grpc.CallCredentials | None = None,
-    ) -> ModelMetadata:
+    async def metadata(self, **options: Unpack[CallKeywords]) -> ModelMetadata:
         """As :meth:`Client.metadata`."""
-        ask = self._ask(timeout, metadata, call_credentials, "", version, version_label)
-        return await self._one(channels.GET_MODEL_METADATA, self._metadata_part(ask), ask)
+        return await self._drive(self._metadata(options))
 
-    async def status(
-        self,
-        *,
-        timeout: Timeout = NOT_GIVEN,
-        metadata: CallMetadata = (),
-        call_credentials: grpc.CallCredentials | None = None,
-    ) -> list[VersionStatus]:
+    async def status(self, **options: Unpack[CallKeywords]) -> list[VersionStatus]:
         """As :meth:`Client.status`."""
-        ask = self._ask(timeout, metadata, call_credentials)
-        return await self._one(channels.GET_MODEL_STATUS, self._status_part(ask.version), ask)
+        return await self._drive(self._status(options))
 
-    async def wait_until_ready(
-        self,
-        *,
-        timeout: float | None = 60.0,
-        metadata: CallMetadata = (),
-        call_credentials: grpc.CallCredentials | None = None,
-    ) -> list[VersionStatus]:
+    async def wait_until_ready(self, **options: Unpack[CallKeywords]) -> list[VersionStatus]:
         """As :meth:`Client.wait_until_ready`."""
-        until = None if timeout is None else time.monotonic() + timeout
-        while True:
-            try:
-                statuses = await self.status(
-                    timeout=readiness_timeout(until),
-                    metadata=metadata,
-                    call_credentials=call_credentials,
-                )
-                if available(statuses):
-                    return statuses
-                seen = "; ".join(f"version {each.version} {each.state} {each.error_message}" for each in statuses)
-            except (ServerUnavailable, ModelNotFound, DeadlineExceeded) as error:
-                seen = str(error)
-            if until is not None and time.monotonic() >= until:
-                raise ServerUnavailable(
-                    f"model {self.model!r} at {self.address} was not ready within {timeout:g} s: {seen}",
-                    address=self.address,
-                )
-            await asyncio.sleep(0.2)
+        return await self._drive(self._ready(options))
 
-    async def reload_config(
-        self,
-        config: str,
-        *,
-        timeout: Timeout = NOT_GIVEN,
-        metadata: CallMetadata = (),
-        call_credentials: grpc.CallCredentials | None = None,
-    ) -> None:
+    async def reload_config(self, config: str, **options: Unpack[CallKeywords]) -> None:
         """As :meth:`Client.reload_config`."""
-        ask = self._ask(timeout, metadata, call_credentials)
-        for server, address in enumerate(self.addresses):
-            await self._one(channels.RELOAD_CONFIG, self._reload_part(config, address), ask, server)
+        await self._drive(self._reload(config, options))
 
-    async def _vectors(
-        self,
-        texts: Iterable[str | bytes],
-        text_pair: Iterable[str | bytes] | None,
-        kind: str,
-        sort: bool,
-        ask: Ask,
-    ) -> Vectors:
-        name, rows = requests.VECTORS[kind], requests.as_rows(texts, text_pair)
-        if not rows:
-            return Vectors(np.zeros((0, await self._width(name, ask)), np.float32))
-        order = by_length(rows) if sort else range(len(rows))
-        parts = await self._collect([rows[at] for at in order], vectors(name), ask)
-        joined = requests.join_vectors([array for array, _ in parts], name)
-        self._widths[width_key(name, ask)] = joined.shape[1]
-        return Vectors(joined[np.argsort(order)] if sort else joined, parts[0][1])
-
-    async def _each(
-        self,
-        texts: Iterable[str | bytes],
-        text_pair: Iterable[str | bytes] | None,
-        decode: Decode[list[T]],
-        sort: bool,
-        ask: Ask,
-    ) -> list[T]:
-        rows = requests.as_rows(texts, text_pair)
-        order = by_length(rows) if sort else range(len(rows))
-        values = list(chain.from_iterable(await self._collect([rows[at] for at in order], decode, ask)))
-        return restored(values, order) if sort else values
-
-    async def _width(self, name: str, ask: Ask) -> int:
-        """Size of a vector, for no texts: with batching on, TensorFlow Serving does not answer an empty Predict."""
-        key = width_key(name, ask)
-        if key not in self._widths:
-            metadata = await self._one(channels.GET_MODEL_METADATA, self._metadata_part(ask), ask)
-            width = requests.static_width(metadata, ask.signature, name)
-            if width is None:
-                width = (await self._collect([(b"",)], vectors(name), ask))[0][0].shape[1]
-            self._widths[key] = width
-        return self._widths[key]
-
-    async def _collect(self, rows: Sequence[Row], decode: Decode[T], ask: Ask) -> list[T]:
-        """Answers to the parts of a call, in order, all of one version: it starts again where that was unloaded."""
-        begun = time.monotonic()
-        for left in reversed(range(RESTARTS)):
-            exchange = self._exchange(channels.PREDICT, begun, ask, pin=True)
-            parts = (self._part(batch, decode, ask) for batch in self._batcher().parts(rows))
-            try:
-                return [answer.value async for answer in self._run(channels.PREDICT, exchange, parts, ask)]
-            except ModelVersionChanged:
-                if not left:
-                    raise
-        raise AssertionError("unreachable")
-
-    async def _one(self, path: str, part: Part[T], ask: Ask, server: int | None = None) -> T:
-        exchange: Exchange[T] = self._exchange(path, time.monotonic(), ask)
-        exchange.server = server
-        (answer,) = [answer async for answer in self._run(path, exchange, iter([part]), ask)]
-        return answer.value
-
-    async def _run(
-        self,
-        path: str,
-        exchange: Exchange[T],
-        parts: Iterator[Part[T]] | AsyncIterator[Part[T]],
-        ask: Ask,
-    ) -> AsyncGenerator[Answer[T], None]:
-        inbox: asyncio.Queue[Any] = asyncio.Queue()
-        flying: dict[Any, asyncio.Task[None]] = {}
+    async def _drive(self, plan: Plan[T]) -> T:
+        """As :meth:`Client._drive`."""
+        answers: list[Any] = []
         try:
+            step = next(plan)
             while True:
+                try:
+                    if isinstance(step, float):
+                        await asyncio.sleep(step)
+                    else:
+                        answers = [answer async for answer in self._run(step)]
+                except ServingError as error:
+                    step = plan.throw(error)
+                else:
+                    step = plan.send(answers)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def _run(self, exchange: Exchange[T]) -> AsyncGenerator[Answer[T], None]:
+        """As :meth:`Client._run`."""
+        inbox: asyncio.Queue[Attempt[T]] = asyncio.Queue()
+        flying: dict[Attempt[T], asyncio.Task[bytes]] = {}
+        source = exchange.source
+        try:
+            while not exchange.finished:
                 while exchange.wants:
-                    part = next(parts, None) if isinstance(parts, Iterator) else await anext(parts, None)
-                    exchange.end() if part is None else exchange.feed(part)
+                    exchange.feed(next(source, None) if isinstance(source, Iterator) else await anext(source, None))
                 for attempt in exchange.due(time.monotonic()):
-                    flying[attempt] = asyncio.create_task(
-                        self._fly(self._call(path, attempt.server), attempt, ask, inbox)
-                    )
+                    flying[attempt] = asyncio.ensure_future(self._send(exchange, attempt))
+                    flying[attempt].add_done_callback(lambda _, attempt=attempt: inbox.put_nowait(attempt))  # type: ignore[misc]
                 for answer in exchange.ready():
                     taken = time.monotonic()
                     yield answer
                     exchange.held(time.monotonic() - taken)
-                if exchange.finished:
-                    return
-                if exchange.wants:
+                if exchange.wants or exchange.finished:
                     continue
                 try:
                     async with asyncio.timeout(exchange.wait(time.monotonic())):
-                        attempt, data, code, details, cause = await inbox.get()
+                        attempt = await inbox.get()
                 except TimeoutError:
-                    now = time.monotonic()
-                    for attempt in [each for each in flying if exchange.overdue(each, now)]:
-                        self._failed(path, exchange, attempt, grpc.StatusCode.DEADLINE_EXCEEDED, DEADLINE, now, None)
+                    for attempt in [each for each in flying if exchange.overdue(each, time.monotonic())]:
+                        self._ended(exchange, attempt, grpc.StatusCode.DEADLINE_EXCEEDED, channels.DEADLINE)
                     continue
-                del flying[attempt]
-                if code is None:
-                    raise cause
-                now = time.monotonic()
-                if code is not grpc.StatusCode.OK:
-                    self._failed(path, exchange, attempt, code, details, now, cause)
-                    continue
-                self._note(path, attempt, code, len(data), now)
-                exchange.answered(attempt, data)
+                call = flying.pop(attempt)
+                try:
+                    data = call.result()
+                except grpc.RpcError as error:
+                    self._ended(exchange, attempt, error.code(), error.details() or "", cause=error)
+                except asyncio.CancelledError as error:  # Not by us: the channel was closed.
+                    self._ended(exchange, attempt, grpc.StatusCode.CANCELLED, "the channel was closed", cause=error)
+                else:
+                    self._ended(exchange, attempt, grpc.StatusCode.OK, data=data)
         except ServingError as error:
-            raise await self._explained(error, self._explaining(ask, exchange)) from error.__cause__
+            raise await self._drive(self._explained(error, exchange)) from error.__cause__
         finally:
-            for task in flying.values():
-                task.cancel()
+            for call in flying.values():
+                call.cancel()
             await asyncio.gather(*flying.values(), return_exceptions=True)
 
-    async def _fly(self, call: Any, attempt: Any, ask: Ask, inbox: asyncio.Queue[Any]) -> None:
-        """Make one call, and put what came of it into the inbox."""
-        try:
-            data = await call(
-                attempt.request,
-                timeout=attempt.timeout,
-                metadata=ask.metadata,
-                credentials=ask.credentials,
-                wait_for_ready=self._config.wait_for_ready or None,
-            )
-        except grpc.RpcError as error:
-            inbox.put_nowait((attempt, b"", error.code(), error.details() or "", error))
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            # Not we: the channel was closed.
-            inbox.put_nowait((attempt, b"", grpc.StatusCode.CANCELLED, "the channel was closed", error))
-        except Exception as error:
-            inbox.put_nowait((attempt, b"", None, "", error))  # An interceptor of the user's, for one.
-        else:
-            inbox.put_nowait((attempt, data, grpc.StatusCode.OK, "", None))
-
-    async def _parts(
-        self, rows: AsyncIterator[Row], batcher: Batcher[Any], decode: Decode[T], ask: Ask
-    ) -> AsyncIterator[Part[T]]:
-        async for row in rows:
-            for batch in batcher.add(row):
-                yield self._part(batch, decode, ask)
-        for batch in batcher.end():
-            yield self._part(batch, decode, ask)
-
-    async def _explained(self, error: ServingError, ask: Ask) -> ServingError:
-        """An unknown signature or version, with those that exist."""
-        try:
-            if unknown_signature(error):
-                model = await self._one(channels.GET_MODEL_METADATA, self._metadata_part(ask), ask)
-                return with_found(error, "signatures", model.signatures)
-            if unknown_version(error):
-                found = await self._one(channels.GET_MODEL_STATUS, self._status_part(None), ask)
-                return with_found(error, "versions", [f"{each.version} ({each.state})" for each in found])
-        except ServingError:
-            pass  # The first error says more.
-        return error
+    async def _send(self, exchange: Exchange[Any], attempt: Attempt[Any]) -> bytes:
+        data: bytes = await self._call(exchange.operation.path, attempt.server)(
+            self._request(exchange, attempt),
+            timeout=attempt.timeout,
+            metadata=exchange.options.metadata or None,
+            credentials=exchange.options.call_credentials,
+            wait_for_ready=self._config.wait_for_ready or None,
+        )
+        return data
 
     def _call(self, path: str, server: int) -> Any:
         loop = asyncio.get_running_loop()
@@ -455,8 +254,7 @@ class AsyncClient(BaseClient):
             if self._closed:
                 raise ValueError("the client is closed")
             made = [self._channel(address) for address in self.addresses]
-            # Answers stay bytes: the codec decodes them faster than the parser of the standard messages.
-            self._opened = (loop, made, [{path: each.unary_unary(path) for path in channels.METHODS} for each in made])
+            self._opened = (loop, made, [{path: each.unary_unary(path) for path in METHODS} for each in made])
         if self._opened[0] is not loop:
             raise RuntimeError("this AsyncClient belongs to another event loop: make one in each loop")
         return self._opened[2][server][path]
@@ -464,25 +262,23 @@ class AsyncClient(BaseClient):
     def _channel(self, address: str) -> grpc.aio.Channel:
         if self._injected is not None:
             return self._injected
-        options = channels.options(self._config, self._tls, address)
-        compression = grpc.Compression.Gzip if self._config.gzip else None
+        arguments = channels.arguments(self._config, self._tls, address) | {"interceptors": self._interceptors}
         if self._tls is None:
-            return grpc.aio.insecure_channel(
-                address, options=options, compression=compression, interceptors=self._interceptors
-            )
-        secret = channels.credentials(self._tls)
-        return grpc.aio.secure_channel(
-            address, secret, options=options, compression=compression, interceptors=self._interceptors
-        )
+            return grpc.aio.insecure_channel(address, **arguments)
+        return grpc.aio.secure_channel(address, channels.credentials(self._tls), **arguments)
 
 
-async def _rows(
-    texts: Iterable[str | bytes] | AsyncIterable[str | bytes],
-    text_pair: Iterable[str | bytes] | AsyncIterable[str | bytes] | None,
-) -> AsyncIterator[Row]:
+async def _batches(rows: AsyncIterator[Row], batcher: Batcher[Any]) -> AsyncIterator[list[Row]]:
+    """:meth:`Batcher.parts` of what is read asynchronously."""
+    async for row in rows:
+        for part in batcher.add(row):
+            yield part
+    for part in batcher.end():
+        yield part
+
+
+async def _rows(texts: AnyTexts, text_pair: AnyTexts | None) -> AsyncIterator[Row]:
     """:func:`requests.streamed`, also of what is read asynchronously."""
-    requests.refuse_single(texts, "texts")
-    requests.refuse_single(text_pair, "text_pair")
     seconds = None if text_pair is None else _read(text_pair)
     at = 0
     async for text in _read(texts):
@@ -492,10 +288,10 @@ async def _rows(
         raise requests.uneven(at, "text_pair", "texts")
 
 
-async def _read(texts: Iterable[str | bytes] | AsyncIterable[str | bytes]) -> AsyncIterator[str | bytes | object]:
-    if isinstance(texts, Iterable):
-        for text in texts:
+async def _read(texts: AnyTexts) -> AsyncIterator[str | bytes | object]:
+    if isinstance(texts, AsyncIterable):
+        async for text in texts:
             yield text
     else:
-        async for text in texts:
+        for text in texts:
             yield text

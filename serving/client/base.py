@@ -1,355 +1,421 @@
-"""What the sync and the asyncio client share: everything but the calling."""
+"""What the sync and the asyncio client share: everything but the calling.
+
+Each method of a client is a *plan* here: a generator that yields the next thing to do, an :class:`Exchange` to run or
+seconds to wait, is sent what came of it, and returns the result. The clients drive it.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Any, Final, Generic, TypeVar
 
 import grpc
+import numpy as np
 import numpy.typing as npt
-from google.protobuf.message import DecodeError as ProtobufError
 
-from ..errors import DecodeError, ServingError
-from ..wire import codec
-from ..wire.protos import GetModelMetadataResponse, GetModelStatusResponse, ReloadConfigResponse
+from ..errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    ModelNotFound,
+    ModelVersionChanged,
+    ServerUnavailable,
+    ServingError,
+)
+from ..wire import messages
+from ..wire.messages import ModelMetadata, Row, Target, VersionStatus
 from . import channel as channels
-from . import requests, retry
-from .exchange import Answer, Attempt, Exchange, Part
-from .parts import Batcher
-from .requests import Row
-from .results import ModelMetadata, Prediction, VersionStatus
-from .settings import TLS, ChannelConfig, RetryPolicy
+from . import requests
+from .exchange import Answer, Attempt, Exchange, Operation
+from .parts import Batcher, by_length, restored
+from .results import CallRecord, Prediction, Tokens
+from .retry import Budget
+from .settings import DEFAULT_TIMEOUT, TLS, CallOptions, ChannelConfig, RetryPolicy
 
-__all__ = ["DEFAULT_TIMEOUT", "NOT_GIVEN", "BaseClient", "CallMetadata", "CallRecord", "NotGiven", "Timeout"]
+__all__ = ["BaseClient", "Plan", "Texts"]
 
 _LOG = logging.getLogger("rawbert.serving")
-T = TypeVar("T")
 
+T = TypeVar("T")
+K = TypeVar("K", bound=Tokens)
+#: The kind of channel.
+C = TypeVar("C")
 Array = npt.NDArray[Any]
-#: gRPC call metadata, an authorization header for instance.
-CallMetadata = Sequence[tuple[str, str | bytes]]
-#: Outputs, rows, version -> what a part is answered with.
+Texts = Iterable[str | bytes]
+#: A method of a client, without I/O; see the module.
+Plan = Generator["Exchange[Any] | float", Any, T]
+#: Outputs, number of rows, version -> the value of a part.
 Decode = Callable[[Mapping[str, Array], int, int | None], T]
 
-#: Seconds. A deadline is always sent unless it is switched off: without one, TensorFlow Serving computes on for
-#: callers that have gone.
-DEFAULT_TIMEOUT: Final = 30.0
 #: Bytes of texts in one request: under the 4 MB at which servers and proxies with gRPC's defaults refuse one.
 _REQUEST_BYTES: Final = 3_500_000
-#: What gRPC says at a deadline, and we too where it does not in time.
-DEADLINE: Final = "Deadline Exceeded"
 #: Seconds that finding out which signatures or versions exist may take, for an error's message.
 _EXPLAIN: Final = 2.0
 #: Times that a call starts again because the version that answered its first texts was unloaded.
-RESTARTS: Final = 5
+_RESTARTS: Final = 5
+#: Seconds for a look at whether the server is ready, and between two looks.
+_LOOK, _PAUSE = 5.0, 0.2
 
 
-class NotGiven:
-    """The type of "argument not given", where ``None`` means something else."""
-
-    def __repr__(self) -> str:
-        return "<the client's own>"
-
-
-NOT_GIVEN: Final = NotGiven()
-Timeout = float | None | NotGiven
-
-
-@dataclass(frozen=True)
-class CallRecord:
-    """One call to a server, as the ``on_call`` hook gets it.
-
-    Attributes:
-        method: Predict, GetModelMetadata, GetModelStatus or HandleReloadConfigRequest.
-        address: the server.
-        model: the model.
-        code: how it ended.
-        seconds: how long it took.
-        rows: texts in it.
-        attempt: 1, or more where it was sent again.
-        request_bytes: size of the request.
-        answer_bytes: size of the answer; 0 where there was none.
-    """
-
-    method: str
-    address: str
-    model: str
-    code: grpc.StatusCode
-    seconds: float
-    rows: int
-    attempt: int
-    request_bytes: int
-    answer_bytes: int
-
-
-@dataclass(frozen=True)
-class Ask:
-    """What one call of a user is made with, the client's own settings put in; see :meth:`Client.embed`."""
-
-    timeout: Timeout
-    metadata: CallMetadata | None
-    credentials: grpc.CallCredentials | None
-    signature: str
-    version: int | None
-    version_label: str | None
-
-
-class BaseClient:
-    """Settings, and what is to be sent. See :class:`rawbert.serving.Client`."""
+class BaseClient(Generic[C]):
+    """Settings, and every method as a plan. See :class:`rawbert.serving.Client`."""
 
     def __init__(
         self,
-        address: str | Sequence[str],
+        address: str | Sequence[str] = "localhost:8500",
+        *,
         model: str,
-        version: int | None,
-        version_label: str | None,
-        timeout: float | None,
-        max_batch_size: int,
-        concurrency: int,
-        config: ChannelConfig | None,
-        retries: RetryPolicy | None,
-        tls: TLS | None,
-        call_credentials: grpc.CallCredentials | None,
-        on_call: Callable[[CallRecord], None] | None,
-        injected: bool,
+        version: int | None = None,
+        version_label: str | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        max_batch_size: int = 64,
+        concurrency: int = 4,
+        retry: RetryPolicy | None = None,
+        tls: TLS | None = None,
+        call_credentials: grpc.CallCredentials | None = None,
+        interceptors: Sequence[Any] = (),
+        on_call: Callable[[CallRecord], None] | None = None,
+        channel: C | None = None,
+        config: ChannelConfig | None = None,
     ) -> None:
         if not model:
             raise ValueError("model is empty: name the model on the server")
-        check_version(version, version_label)
         if max_batch_size < 1:
             raise ValueError(f"max_batch_size is {max_batch_size}: at least 1 text goes into a call")
         if concurrency < 1:
             raise ValueError(f"concurrency is {concurrency}: at least 1 call is on its way")
-        if injected and tls is not None:
+        if channel is not None and tls is not None:
             raise ValueError("give channel or tls, not both: the channel is used as it is")
-        self._insecure = tls is None and not injected
-        self._check_credentials(call_credentials)
-        check_timeout(timeout)
         self.addresses = channels.addresses(address)
         self.model = model
         self.version = version
         self.version_label = version_label
-        self._timeout = timeout
+        self._insecure = tls is None and channel is None
+        self._own = CallOptions(version, version_label, timeout, (), call_credentials)
+        self._check_credentials(self._own)
         self._max_batch_size = max_batch_size
         self._concurrency = concurrency
         self._config = config or ChannelConfig()
-        self._retries = retries or RetryPolicy()
+        self._retries = retry or RetryPolicy()
         self._tls = tls
-        self._credentials = call_credentials
+        self._interceptors = list(interceptors)
         self._on_call = on_call
-        self._budget = retry.Budget(self._retries.budget)
+        self._injected = channel
+        self._closed = False
+        self._lock = threading.Lock()
+        self._budget = Budget(self._retries.budget)
         self._balancer = channels.Balancer(len(self.addresses))
-        self._widths: dict[tuple[Any, ...], int] = {}
+        self._widths: dict[CallOptions, int] = {}
 
     def __repr__(self) -> str:
-        which = self.version_label or ("newest" if self.version is None else self.version)
-        return f"{type(self).__name__}({self.address!r}, model={self.model!r}, version={which!r})"
+        return f"{type(self).__name__}({self.address!r}, model={self.model!r}, version {self._own.which})"
 
     @property
     def address(self) -> str:
         """The address, or several joined by commas."""
         return ",".join(self.addresses)
 
-    def _ask(
-        self,
-        timeout: Timeout,
-        metadata: CallMetadata,
-        credentials: grpc.CallCredentials | None,
-        signature: str = "",
-        version: int | None = None,
-        version_label: str | None = None,
-    ) -> Ask:
-        check_version(version, version_label)
-        self._check_credentials(credentials)
-        if not isinstance(timeout, NotGiven):
-            check_timeout(timeout)
-        if version is None and version_label is None:
-            version, version_label = self.version, self.version_label
-        return Ask(
-            timeout, tuple(metadata) or None, credentials or self._credentials, signature, version, version_label
-        )
+    # --- The methods of a client, as plans ---
 
-    def _check_credentials(self, credentials: grpc.CallCredentials | None) -> None:
-        if credentials is not None and self._insecure:
+    def _vectors(
+        self, signature: str, texts: Texts, text_pair: Texts | None, return_version: bool, keywords: Mapping[str, Any]
+    ) -> Plan[Any]:
+        options = self._options(keywords, signature)
+        name, rows = requests.vector_output(signature), requests.as_rows(texts, text_pair)
+        key = replace(options, timeout=None, metadata=(), call_credentials=None, sort_by_length=False)
+        version = None
+        if rows:
+            order = by_length(rows) if options.sort_by_length else range(len(rows))
+            answers = yield from self._collect(
+                self._vector_operation(name, options), [rows[at] for at in order], options
+            )
+            joined, version = requests.join_vectors([each.value for each in answers], name), answers[0].version
+            self._widths[key] = joined.shape[1]
+            found = joined[np.argsort(order)] if options.sort_by_length else joined
+        else:
+            if key not in self._widths:
+                self._widths[key] = yield from self._width(name, options)
+            found = np.zeros((0, self._widths[key]), np.float32)
+        return (found, version) if return_version else found
+
+    def _width(self, name: str, options: CallOptions) -> Plan[int]:
+        """Size of a vector, for no texts: with batching on, TensorFlow Serving does not answer an empty Predict."""
+        model = yield from self._one(self._metadata_operation(options), options)
+        width = requests.static_width(model, options.signature_name, name)
+        if width is None:
+            answers = yield from self._collect(self._vector_operation(name, options), [(b"",)], options)
+            width = answers[0].value.shape[1]
+        return width
+
+    def _objects(
+        self, kind: type[K], signature: str, texts: Texts, text_pair: Texts | None, keywords: Mapping[str, Any]
+    ) -> Plan[list[K]]:
+        options, rows = self._options(keywords, signature), requests.as_rows(texts, text_pair)
+        order = by_length(rows) if options.sort_by_length else range(len(rows))
+        operation = self._text_operation(
+            lambda outputs, count, version: requests.per_text(kind, signature, outputs, count, version), options
+        )
+        answers = yield from self._collect(operation, [rows[at] for at in order], options)
+        values = list(chain.from_iterable(answer.value for answer in answers))
+        return restored(values, order) if options.sort_by_length else values
+
+    def _predict(
+        self, inputs: Mapping[str, npt.ArrayLike], signature: str, wanted: Iterable[str], keywords: Mapping[str, Any]
+    ) -> Plan[Prediction]:
+        options = self._options(keywords, signature)
+        data = messages.predict_request(self._target(options), inputs, wanted)
+
+        def decode(answer: bytes, rows: int) -> tuple[Prediction, int | None]:
+            outputs, version = messages.predict_answer(answer)
+            return Prediction({name: _writable(array) for name, array in outputs.items()}, version), version
+
+        return (yield from self._one(Operation(messages.PREDICT, lambda rows, version: data, decode), options))
+
+    def _metadata(self, keywords: Mapping[str, Any]) -> Plan[ModelMetadata]:
+        options = self._options(keywords)
+        return (yield from self._one(self._metadata_operation(options), options))
+
+    def _status(self, keywords: Mapping[str, Any]) -> Plan[list[VersionStatus]]:
+        options = self._options(keywords)
+        if options.version_label is not None:
+            # TensorFlow Serving's GetModelStatus takes no notice of a label: GetModelMetadata says whose it is.
+            model = yield from self._one(self._metadata_operation(options), options)
+            options = replace(options, version=model.version, version_label=None)
+        return (yield from self._one(self._status_operation(options), options))
+
+    def _ready(self, keywords: Mapping[str, Any]) -> Plan[list[VersionStatus]]:
+        timeout = self._options({"timeout": 60.0, **keywords}).timeout
+        until = math.inf if not isinstance(timeout, (int, float)) else time.monotonic() + timeout
+        while True:
+            look = {**keywords, "timeout": min(_LOOK, max(until - time.monotonic(), 0.001))}
+            try:
+                statuses = yield from self._status(look)
+                if any(status.state == "AVAILABLE" for status in statuses):
+                    return statuses
+                seen = "; ".join(f"version {each.version} {each.state} {each.error_message}" for each in statuses)
+            except (ServerUnavailable, ModelNotFound, DeadlineExceeded) as error:
+                seen = str(error)
+            except InvalidRequest as error:
+                if "label" not in error.details:
+                    raise
+                seen = str(error)  # The label is not there yet.
+            if time.monotonic() >= until:
+                raise ServerUnavailable(
+                    f"model {self.model!r} at {self.address} was not ready within {timeout:g} s: {seen}",
+                    address=self.address,
+                )
+            yield _PAUSE
+
+    def _reload(self, config: str, keywords: Mapping[str, Any]) -> Plan[None]:
+        options, data = self._options(keywords), messages.reload_request(config)
+        for server, address in enumerate(self.addresses):
+
+            def decode(answer: bytes, rows: int, address: str = address) -> tuple[None, None]:
+                messages.reload_answer(answer, address)
+                return None, None
+
+            operation = Operation(messages.RELOAD_CONFIG, lambda rows, version: data, decode)
+            yield from self._one(operation, options, server, RetryPolicy(max_attempts=1))
+
+    def _stream(
+        self, texts: Any, text_pair: Any, follow: bool, return_version: bool, keywords: Mapping[str, Any]
+    ) -> tuple[Exchange[Array], Batcher[Any]]:
+        """What ``embed_iter`` runs: its source is the client's to set, and a timeout given is for each part."""
+        requests.check_texts(texts)
+        if text_pair is not None:
+            requests.check_texts(text_pair, "text_pair")
+        if follow and not return_version:
+            raise ValueError("follow_version=True needs return_version=True: vectors of two versions do not compare")
+        options = self._options(keywords, "embed")
+        name = requests.vector_output("embed")
+        operation = self._text_operation(
+            lambda outputs, rows, _: _writable(requests.output(outputs, name, rows, rank=2)), options
+        )
+        exchange = self._exchange(operation, options, iter(()), pin=True, each=True)
+        exchange.follow = follow
+        return exchange, self._batcher(options.sort_by_length)
+
+    # --- What plans are made of ---
+
+    def _collect(self, operation: Operation[T], rows: Sequence[Row], options: CallOptions) -> Plan[list[Answer[T]]]:
+        """Answers to the parts of a call, in order, all of one version: it starts again where that was unloaded."""
+        begun = time.monotonic()
+        for left in reversed(range(_RESTARTS)):
+            try:
+                parts = self._batcher().parts(rows)
+                answers: list[Answer[T]] = yield self._exchange(operation, options, parts, pin=True, begun=begun)
+                return answers
+            except ModelVersionChanged:
+                if not left:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _one(
+        self,
+        operation: Operation[T],
+        options: CallOptions,
+        server: int | None = None,
+        policy: RetryPolicy | None = None,
+    ) -> Plan[T]:
+        """The answer to a request without texts."""
+        exchange = self._exchange(operation, options, iter([()]))
+        exchange.server, exchange.policy = server, policy or exchange.policy
+        (answer,) = yield exchange
+        value: T = answer.value
+        return value
+
+    def _options(self, keywords: Mapping[str, Any], signature: str = "") -> CallOptions:
+        options = CallOptions(**{"signature_name": signature, **keywords})
+        self._check_credentials(options)
+        return options.over(self._own)
+
+    def _check_credentials(self, options: CallOptions) -> None:
+        if options.call_credentials is not None and self._insecure:
             raise ValueError("call_credentials are sent only over TLS: give tls=TLS(...) too")
 
-    def _exchange(self, path: str, now: float, ask: Ask, *, pin: bool = False, each: bool = False) -> Exchange[Any]:
-        """What drives one call of a user; ``each``: a timeout given is for each part, not for all of them."""
-        whole: float | None = None
-        part = self._timeout
-        if not isinstance(ask.timeout, NotGiven):
-            part = ask.timeout
-            whole = None if ask.timeout is None or each else now + ask.timeout
-        which = ask.version_label or ("newest" if ask.version is None else ask.version)
-        asked = f", signature {ask.signature!r}" if ask.signature else ""
-        return Exchange(
-            what=f"{_short(path)} (model {self.model!r}, version {which}{asked})",
-            names=self.addresses,
-            policy=self._retries if path != channels.RELOAD_CONFIG else RetryPolicy(max_attempts=1),
-            budget=self._budget,
-            balancer=self._balancer,
-            timeout=part,
-            deadline=whole,
-            concurrency=self._concurrency,
-            pin=pin and ask.version is None,
-            anonymous=self._tls is not None and self._tls.certificate is None,
-            learn=self._learn,
-        )
+    def _target(self, options: CallOptions) -> Target:
+        return Target(self.model, options.version, options.version_label, options.signature_name)
 
-    def _explaining(self, ask: Ask, exchange: Exchange[Any]) -> Ask:
-        """To find out, in what is left of the time, what a failed call should have asked."""
-        left = math.inf if exchange.deadline is None else exchange.deadline - time.monotonic()
-        return replace(ask, timeout=max(min(_EXPLAIN, left), 0.001))
+    def _batcher(self, sort: bool = False) -> Batcher[Any]:
+        return Batcher(lambda: self._max_batch_size, _REQUEST_BYTES, sort)
 
     def _learn(self, limit: int) -> None:
         self._max_batch_size = min(self._max_batch_size, limit)
         _LOG.info("%s takes at most %d texts a call", self.address, limit)
 
-    def _spec(self, ask: Ask, version: int | None = None) -> Any:
-        if version is not None:
-            return requests.model_spec(self.model, version, None, ask.signature)
-        return requests.model_spec(self.model, ask.version, ask.version_label, ask.signature)
-
-    def _batcher(self, sort: bool = False) -> Batcher[Any]:
-        return Batcher(lambda: self._max_batch_size, _REQUEST_BYTES, sort)
-
-    def _part(self, rows: Sequence[Row], decode: Decode[T], ask: Ask) -> Part[T]:
-        def build(version: int | None) -> bytes:
-            return _serialized(requests.text_request(self._spec(ask, version), rows))
-
-        def split(size: int) -> list[Part[T]]:
-            return [self._part(rows[at : at + size], decode, ask) for at in range(0, len(rows), size)]
-
-        return Part(build, _decoder(decode, len(rows)), len(rows), split)
-
-    def _predict_part(
-        self, inputs: Mapping[str, npt.ArrayLike], output_filter: Iterable[str], ask: Ask
-    ) -> Part[Prediction]:
-        data = _serialized(requests.predict_request(self._spec(ask), inputs, output_filter))
-        return Part(lambda version: data, _decoder(lambda outputs, _, version: Prediction(outputs, version), 1))
-
-    def _metadata_part(self, ask: Ask) -> Part[ModelMetadata]:
-        data = _serialized(requests.metadata_request(self._spec(replace(ask, signature=""))))
-        return Part(lambda _: data, lambda got: Answer(requests.parse_metadata(_parse(GetModelMetadataResponse, got))))
-
-    def _status_part(self, version: int | None) -> Part[list[VersionStatus]]:
-        data = _serialized(requests.status_request(requests.model_spec(self.model, version)))
-        return Part(lambda _: data, lambda got: Answer(requests.parse_status(_parse(GetModelStatusResponse, got))))
-
-    def _reload_part(self, config: str, address: str) -> Part[None]:
-        data = _serialized(requests.reload_request(config))
-
-        def decode(got: bytes) -> Answer[None]:
-            requests.check_reload(_parse(ReloadConfigResponse, got), address)
-            return Answer(None)
-
-        return Part(lambda _: data, decode)
-
-    def _failed(
+    def _exchange(
         self,
-        path: str,
-        exchange: Exchange[Any],
-        attempt: Attempt[Any],
+        operation: Operation[T],
+        options: CallOptions,
+        source: Iterator[Sequence[Row]],
+        *,
+        pin: bool = False,
+        each: bool = False,
+        begun: float | None = None,
+    ) -> Exchange[T]:
+        """What drives one call of a user; ``each``: a timeout given is for each part, not for all of them."""
+        whole, part = None, options.timeout
+        if isinstance(part, (float, int)) and not each:
+            whole = (time.monotonic() if begun is None else begun) + part
+        elif part is ...:
+            part = self._own.timeout
+        assert part is None or isinstance(part, (float, int))
+        asked = f", signature {options.signature_name!r}" if options.signature_name else ""
+        return Exchange(
+            operation,
+            options,
+            what=f"{operation.name} (model {self.model!r}, version {options.which}{asked})",
+            names=self.addresses,
+            source=source,
+            policy=self._retries,
+            budget=self._budget,
+            balancer=self._balancer,
+            timeout=part,
+            deadline=whole,
+            concurrency=self._concurrency,
+            pin=pin and options.version is None,
+            anonymous=self._tls is not None and self._tls.certificate is None,
+            learn=self._learn,
+        )
+
+    def _text_operation(self, decode: Decode[T], options: CallOptions) -> Operation[T]:
+        target = self._target(options)
+
+        def decoded(data: bytes, rows: int) -> tuple[T, int | None]:
+            outputs, version = messages.predict_answer(data)
+            return decode(outputs, rows, version), version
+
+        return Operation(
+            messages.PREDICT, lambda rows, version: messages.text_request(target.at(version), rows), decoded
+        )
+
+    def _vector_operation(self, name: str, options: CallOptions) -> Operation[Array]:
+        return self._text_operation(lambda outputs, rows, _: requests.output(outputs, name, rows, rank=2), options)
+
+    def _metadata_operation(self, options: CallOptions) -> Operation[ModelMetadata]:
+        data = messages.metadata_request(self._target(options))
+        return Operation(
+            messages.GET_MODEL_METADATA, lambda *_: data, lambda answer, _: (messages.metadata_answer(answer), None)
+        )
+
+    def _status_operation(self, options: CallOptions) -> Operation[list[VersionStatus]]:
+        data = messages.status_request(self._target(options))
+        return Operation(
+            messages.GET_MODEL_STATUS, lambda *_: data, lambda answer, _: (messages.status_answer(answer), None)
+        )
+
+    # --- What the drivers report ---
+
+    def _request(self, exchange: Exchange[Any], attempt: Attempt[Any]) -> bytes:
+        """The bytes of an attempt."""
+        data = exchange.operation.encode(attempt.part.rows, attempt.version)
+        attempt.request_bytes = len(data)
+        return data
+
+    def _ended(
+        self,
+        exchange: Exchange[T],
+        attempt: Attempt[T],
         code: grpc.StatusCode,
-        details: str,
-        now: float,
+        details: str = "",
+        data: bytes = b"",
         cause: BaseException | None = None,
     ) -> None:
-        """A call has failed: it is noted, and sent again or raised."""
-        self._note(path, attempt, code, 0, now)
+        """A call has ended: it is noted, and its answer kept; or it is sent again, or raised."""
+        now = time.monotonic()
+        self._note(exchange.operation.name, attempt, code, len(data), now)
+        if code is grpc.StatusCode.OK:
+            exchange.answered(attempt, Answer(*exchange.operation.decode(data, len(attempt.part.rows))))
+            return
         try:
             exchange.failed(attempt, code, details, now)
         except ServingError as error:
             raise error from cause
 
-    def _note(self, path: str, attempt: Attempt[Any], code: grpc.StatusCode, size: int, now: float) -> None:
+    def _note(self, name: str, attempt: Attempt[Any], code: grpc.StatusCode, size: int, now: float) -> None:
         """Tell the hook and the log of a call that has ended."""
-        address = self.addresses[attempt.server]
+        address, rows = self.addresses[attempt.server], len(attempt.part.rows)
         if code is not grpc.StatusCode.OK:
-            _LOG.debug("%s at %s: %s in attempt %d", _short(path), address, code.name, attempt.part.attempts)
+            _LOG.debug("%s at %s: %s in attempt %d", name, address, code.name, attempt.number)
         if self._on_call is None:
             return
-        number = attempt.part.attempts + attempt.part.refusals
-        seconds, sent = now - attempt.begun, len(attempt.request)
-        record = CallRecord(_short(path), address, self.model, code, seconds, attempt.part.rows, number, sent, size)
+        seconds, sent = now - attempt.begun, attempt.request_bytes
         try:
-            self._on_call(record)
+            self._on_call(CallRecord(name, address, self.model, code, seconds, rows, attempt.number, sent, size))
         except Exception:
             _LOG.exception("the on_call hook failed")
 
-
-def vectors(name: str) -> Decode[tuple[Array, int | None]]:
-    """Decodes the output that holds one vector a text."""
-    return lambda outputs, rows, version: (requests.output(outputs, name, rows, rank=2), version)
-
-
-def width_key(name: str, ask: Ask) -> tuple[Any, ...]:
-    """What the size of a vector is remembered under."""
-    return name, ask.signature, ask.version, ask.version_label
-
-
-def check_version(version: int | None, version_label: str | None) -> None:
-    """Raises ValueError where both are given."""
-    if version is not None and version_label is not None:
-        raise ValueError("give version or version_label, not both")
-
-
-def check_timeout(timeout: float | None) -> None:
-    """Raises ValueError for a timeout that is none."""
-    if timeout is not None and not timeout > 0:
-        raise ValueError(f"timeout is {timeout}: give seconds above 0, or None for no deadline")
+    def _explained(self, error: ServingError, exchange: Exchange[Any]) -> Plan[ServingError]:
+        """An unknown signature or version, with those that exist, within what is left of the time."""
+        left = math.inf if exchange.deadline is None else exchange.deadline - time.monotonic()
+        options = replace(exchange.options, timeout=max(min(_EXPLAIN, left), 0.001))
+        try:
+            if error.code is grpc.StatusCode.FAILED_PRECONDITION and error.details.startswith("Serving signature"):
+                model = yield from self._one(self._metadata_operation(options), options)
+                return _with_found(error, "signatures", model.signatures)
+            if error.code is grpc.StatusCode.NOT_FOUND and error.details.startswith(_NO_VERSION):
+                every = replace(options, version=None, version_label=None)
+                statuses = yield from self._one(self._status_operation(every), every)
+                return _with_found(error, "versions", [f"{each.version} ({each.state})" for each in statuses])
+        except ServingError:
+            pass  # The first error says more.
+        return error
 
 
-def readiness_timeout(until: float | None) -> float:
-    """Seconds for one look at whether the server is ready: five, or what is left."""
-    return 5.0 if until is None else min(5.0, max(until - time.monotonic(), 0.001))
+_NO_VERSION = "Servable not found for request: Spec"
 
 
-def available(statuses: Sequence[VersionStatus]) -> bool:
-    """Whether a version can be called."""
-    return any(status.state == "AVAILABLE" for status in statuses)
-
-
-def unknown_signature(error: ServingError) -> bool:
-    """Whether a call failed for a signature that is not there."""
-    return error.code is grpc.StatusCode.FAILED_PRECONDITION and error.details.startswith("Serving signature")
-
-
-def unknown_version(error: ServingError) -> bool:
-    """Whether a call failed for a version that is not there."""
-    return error.code is grpc.StatusCode.NOT_FOUND and error.details.startswith("Servable not found for request: Spec")
-
-
-def with_found(error: ServingError, what: str, found: Iterable[str]) -> ServingError:
-    """The same error, naming what is there."""
+def _with_found(error: ServingError, what: str, found: Iterable[str]) -> ServingError:
+    """The same error, with the names that exist."""
     message = f"{error}; the model has the {what} {', '.join(map(str, found)) or 'none'}"
     return type(error)(message, code=error.code, details=error.details, address=error.address)
 
 
-def _decoder(decode: Decode[T], rows: int) -> Callable[[bytes], Answer[T]]:
-    def decoded(data: bytes) -> Answer[T]:
-        spec, outputs = codec.decode_response(data)
-        version = spec.version.value if spec.HasField("version") else None
-        return Answer(decode(outputs, rows, version), version)
-
-    return decoded
-
-
-def _short(path: str) -> str:
-    return path.rpartition("/")[2]
-
-
-def _serialized(request: Any) -> bytes:
-    data: bytes = request.SerializeToString()
-    return data
-
-
-def _parse(message: Any, data: bytes) -> Any:
-    try:
-        return message.FromString(data)
-    except ProtobufError as error:
-        raise DecodeError(f"the answer is no {message.DESCRIPTOR.name}: {error}") from error
+def _writable(array: Array) -> Array:
+    """The array, or a copy where it shares memory with the answer."""
+    return array if array.flags.writeable else array.copy()

@@ -17,27 +17,19 @@ import grpc
 from .settings import TLS, ChannelConfig
 
 __all__ = [
-    "GET_MODEL_METADATA",
-    "GET_MODEL_STATUS",
-    "METHODS",
-    "PREDICT",
-    "RELOAD_CONFIG",
+    "DEADLINE",
     "Balancer",
     "addresses",
+    "arguments",
     "credentials",
-    "insecure_channel",
     "options",
     "uninterrupted",
 ]
 
-PREDICT = "/tensorflow.serving.PredictionService/Predict"
-GET_MODEL_METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
-GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
-RELOAD_CONFIG = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
-METHODS = (PREDICT, GET_MODEL_METADATA, GET_MODEL_STATUS, RELOAD_CONFIG)
-
 _SCHEME = re.compile(r"(dns|unix|unix-abstract|ipv4|ipv6|xds|passthrough):")
 _HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.%\w]+\]|[^\s:/\[\]]+):(\d{1,5})")
+#: What gRPC says at a deadline, and we too where it does not in time.
+DEADLINE = "Deadline Exceeded"
 #: Every address that a name has, in turn.
 _ROUND_ROBIN = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
 #: Seconds for which a server that failed is passed over, while others are there.
@@ -89,9 +81,10 @@ def credentials(tls: TLS) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate)
 
 
-def insecure_channel(address: str, config: ChannelConfig) -> grpc.Channel:
-    """A channel without TLS."""
-    return grpc.insecure_channel(address, options=options(config, None, address))
+def arguments(config: ChannelConfig, tls: TLS | None, address: str) -> dict[str, Any]:
+    """Keyword arguments of gRPC's functions that make channels, both kinds of them."""
+    compression = grpc.Compression.Gzip if config.gzip else None
+    return {"options": options(config, tls, address), "compression": compression}
 
 
 @contextmanager

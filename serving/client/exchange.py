@@ -1,31 +1,53 @@
 """One call of a user, as a state machine without I/O: what to send when, what an answer or a failure leads to.
 
-The sync and the asyncio client drive the same :class:`Exchange`: they hand it parts, send the attempts that are due,
-and tell it what came back. It keeps the order of the parts, their version, their retries and their deadlines.
+The sync and the asyncio client drive the same :class:`Exchange`: they feed it rows, send the attempts that are due,
+and report how each ended. It keeps the order of the parts, their version, their retries and their deadlines. It knows
+rows and versions; its :class:`Operation` turns them into bytes and back.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import grpc
 
 from ..errors import ModelVersionChanged, ServingError, from_status
+from ..wire.messages import Row
 from . import retry
 from .channel import Balancer
-from .settings import RetryPolicy
+from .settings import CallOptions, RetryPolicy
 
-__all__ = ["Answer", "Attempt", "Exchange", "Part"]
+__all__ = ["Answer", "Attempt", "Exchange", "Operation"]
 
 T = TypeVar("T")
 
 #: Seconds after a deadline for which gRPC's own word of it is waited for. Where the process is busy, its timer tells
 #: far later, a tenth of a second and more.
 _GRACE: Final = 0.02
+
+
+@dataclass(frozen=True)
+class Operation(Generic[T]):
+    """A method of the server, and how its requests and answers are written.
+
+    Attributes:
+        path: gRPC's name of the method.
+        encode: rows, and a version in place of the one that the user asked for -> the request.
+        decode: an answer, and the number of rows -> its value, and the version that answered where the server says it.
+    """
+
+    path: str
+    encode: Callable[[Sequence[Row], int | None], bytes]
+    decode: Callable[[bytes, int], tuple[T, int | None]]
+
+    @property
+    def name(self) -> str:
+        """The method without its service."""
+        return self.path.rpartition("/")[2]
 
 
 @dataclass
@@ -38,27 +60,15 @@ class Answer(Generic[T]):
 
 @dataclass(eq=False)
 class Part(Generic[T]):
-    """What goes into one call to the server.
+    """The rows of one request, and what became of them."""
 
-    Attributes:
-        build: the request for a version, ``None`` for whichever the user asked for.
-        decode: parses and checks an answer.
-        rows: texts in it.
-        split: parts of at most so many texts each; ``None`` where it cannot be split.
-    """
-
-    build: Callable[[int | None], Any]
-    decode: Callable[[bytes], Answer[T]]
-    rows: int = 1
-    split: Callable[[int], list[Part[T]]] | None = None
+    rows: Sequence[Row]
     answer: Answer[T] | None = None
     deadline: float | None = None
     due: float = 0.0
     started: bool = False
-    flying: int = 0
-    sent: float = 0.0
+    flying: bool = False
     error: ServingError | None = None
-    server: int = 0
     attempts: int = 0
     refusals: int = 0
     avoid: frozenset[int] = frozenset()
@@ -71,10 +81,15 @@ class Attempt(Generic[T]):
 
     part: Part[T]
     server: int
-    request: Any
+    version: int | None
     timeout: float | None
-    pinned: int | None
     begun: float
+    request_bytes: int = 0
+
+    @property
+    def number(self) -> int:
+        """1, or more where the rows are sent again."""
+        return self.part.attempts + self.part.refusals
 
 
 @dataclass
@@ -82,8 +97,11 @@ class Exchange(Generic[T]):
     """See the module.
 
     Args:
-        what: what is asked, for messages: method, model, version, signature.
+        operation: what is asked.
+        options: what the user asked it with.
+        what: the same for messages: method, model, version, signature.
         names: addresses of the servers, for messages.
+        source: rows of the parts, which the driver feeds.
         timeout: seconds for each part, over all its attempts.
         deadline: when the whole call must have ended.
         concurrency: parts on their way at once.
@@ -94,8 +112,11 @@ class Exchange(Generic[T]):
         learn: told the server's batch limit.
     """
 
+    operation: Operation[T]
+    options: CallOptions
     what: str
     names: tuple[str, ...]
+    source: Iterator[Sequence[Row]] | AsyncIterator[Sequence[Row]]
     policy: RetryPolicy
     budget: retry.Budget
     balancer: Balancer
@@ -110,26 +131,24 @@ class Exchange(Generic[T]):
     pinned: int | None = None
     _order: deque[Part[T]] = field(default_factory=deque)
     _ended: bool = False
-    _fed: int = 0
 
     @property
     def wants(self) -> bool:
-        """Whether a further part may be fed: the window bounds what is read ahead."""
-        return not self._ended and len(self._order) < 2 * self.concurrency and self._open() < self.concurrency
+        """Whether further rows may be fed: the window bounds what is read ahead."""
+        unanswered = sum(part.answer is None for part in self._order)
+        return not self._ended and len(self._order) < 2 * self.concurrency and unanswered < self.concurrency
 
     @property
     def finished(self) -> bool:
         """Whether everything was fed, answered and taken."""
         return self._ended and not self._order
 
-    def feed(self, part: Part[T]) -> None:
-        """A further part."""
-        self._fed += 1
-        self._order.append(part)
-
-    def end(self) -> None:
-        """There are no further parts."""
-        self._ended = True
+    def feed(self, rows: Sequence[Row] | None) -> None:
+        """The rows of a further part; ``None``: there are no further parts."""
+        if rows is None:
+            self._ended = True
+        else:
+            self._order.append(Part(rows))
 
     def due(self, now: float) -> list[Attempt[T]]:
         """Attempts to make now.
@@ -138,25 +157,12 @@ class Exchange(Generic[T]):
             ServingError: a part's time has passed before it could be sent again.
         """
         room = self.concurrency - sum(part.flying for part in self._order)
-        attempts = []
-        for part in self._order:
-            if self._hedges(part) <= now:
-                attempts.append(self._send(part, now))
-            if room <= 0:
-                break
-            if part.answer is None and not part.flying and part.due <= now:
-                attempts.append(self._send(part, now))
-                room -= 1
-        return attempts
+        waiting = [part for part in self._order if part.answer is None and not part.flying and part.due <= now]
+        return [self._send(part, now) for part in waiting[: max(room, 0)]]
 
     def wait(self, now: float) -> float | None:
-        """Seconds after which :meth:`due` has something to say, whatever comes in meanwhile."""
-        times = [self._hedges(part) for part in self._order]
-        times += [
-            part.deadline + _GRACE
-            for part in self._order
-            if part.flying and part.answer is None and part.deadline is not None
-        ]
+        """Seconds after which :meth:`due` or :meth:`overdue` has something to say, whatever comes in meanwhile."""
+        times = [part.deadline + _GRACE for part in self._order if part.flying and part.deadline is not None]
         if sum(part.flying for part in self._order) < self.concurrency:
             times += [part.due for part in self._order if part.answer is None and not part.flying]
         soonest = min(times, default=math.inf)
@@ -169,40 +175,36 @@ class Exchange(Generic[T]):
             assert answer is not None
             yield answer
 
-    def answered(self, attempt: Attempt[T], data: bytes) -> None:
+    def overdue(self, attempt: Attempt[T], now: float) -> bool:
+        """Whether an attempt that is still on its way has had its time, and no word of it."""
+        deadline = attempt.part.deadline
+        return deadline is not None and deadline + _GRACE <= now
+
+    def held(self, seconds: float) -> None:
+        """The user took some time over an answer: in a stream, it does not count for the parts after it."""
+        if self.deadline is None:
+            for part in self._order:
+                if part.deadline is not None:
+                    part.deadline += seconds
+
+    def answered(self, attempt: Attempt[T], answer: Answer[T]) -> None:
         """An answer came.
 
         Raises:
-            DecodeError: it is not what the protocol says.
             ModelVersionChanged: another version answered than was asked for.
         """
         part = attempt.part
-        part.flying -= 1
+        part.flying = False
         self.balancer.answered(attempt.server)
-        if part.answer is not None:
-            return  # A hedged call, answered twice.
-        answer = part.decode(data)
         self.budget.refund()
         if self.pin and answer.version is not None:
             if self.pinned is None:
                 self.pinned = answer.version
             elif answer.version != self.pinned:
-                if attempt.pinned is not None:
+                if attempt.version is not None:
                     raise self._changed(f"version {answer.version} answered in its place")
                 return  # It went out before the version was known: again, for that version.
         part.answer = answer
-
-    def overdue(self, attempt: Attempt[T], now: float) -> bool:
-        """Whether an attempt that is still on its way has had its time, and no word of it."""
-        part = attempt.part
-        return part.answer is None and part.deadline is not None and part.deadline + _GRACE <= now
-
-    def held(self, seconds: float) -> None:
-        """The user took so long over an answer: in a stream, that is no time of the parts behind it."""
-        if self.deadline is None:
-            for part in self._order:
-                if part.deadline is not None:
-                    part.deadline += seconds
 
     def failed(self, attempt: Attempt[T], code: grpc.StatusCode, details: str, now: float) -> None:
         """A call failed: its part is sent again, perhaps split, or the exchange is over.
@@ -211,49 +213,37 @@ class Exchange(Generic[T]):
             ServingError: it cannot be, or need not be, sent again.
         """
         part = attempt.part
-        part.flying -= 1
+        part.flying = False
         verdict = retry.verdict(code, details)
         if verdict is retry.Verdict.AGAIN:
             self.balancer.failed(attempt.server, now)
         else:
             self.balancer.answered(attempt.server)
-        if part.answer is not None or (part.flying and verdict is not retry.Verdict.NEVER):
-            return  # A hedged call: the other one counts.
-        if attempt.pinned is not None and code is grpc.StatusCode.NOT_FOUND:
-            part.without |= {attempt.server}
-            if len(part.without) < self.balancer.count:
-                return
-            if self.follow:
-                part.without = frozenset()
-                if self.pinned == attempt.pinned:
-                    self.pinned = None
-                return
-            raise self._changed(f"no server has it any more ({details.strip()})")
+        if attempt.version is not None and code is grpc.StatusCode.NOT_FOUND:
+            self._gone(attempt, details)
+            return
+        size = len(part.rows)
         limit = retry.batch_limit(code, details)
-        if limit and part.split is not None and part.rows > limit:
+        if limit and size > limit:
             self.learn(limit)
-            at = self._order.index(part)
-            del self._order[at]
-            for piece in reversed(part.split(limit)):
-                piece.deadline, piece.started = part.deadline, part.started
-                self._order.insert(at, piece)
+            self._split(part, limit)
+            return
+        if verdict is retry.Verdict.SMALLER and size > 1:
+            self._split(part, (size + 1) // 2)
             return
         error = from_status(
-            code,
-            details,
-            self.what,
-            self.names[attempt.server],
-            attempts=part.attempts + part.refusals,
-            anonymous=self.anonymous,
+            code, details, self.what, self.names[attempt.server], attempts=attempt.number, anonymous=self.anonymous
         )
-        if verdict is retry.Verdict.NEVER:
-            raise error
         part.avoid = frozenset({attempt.server})
         if verdict is retry.Verdict.BUSY:
             part.attempts -= 1
             part.refusals += 1
             pause = retry.backoff(self.policy, part.refusals, verdict)
-        elif part.attempts >= self.policy.max_attempts or not self.budget.spend():
+        elif (
+            verdict is not retry.Verdict.AGAIN
+            or part.attempts >= self.policy.max_attempts
+            or not self.budget.spend()
+        ):  # fmt: skip
             raise error
         else:
             pause = retry.backoff(self.policy, part.attempts, verdict)
@@ -261,14 +251,25 @@ class Exchange(Generic[T]):
             raise error
         part.due, part.error = now + pause, error
 
-    def _hedges(self, part: Part[T]) -> float:
-        """When a part that is on its way is sent a second time; only calls of a single part are."""
-        if self.policy.hedge_after is None or part.flying != 1 or not self._ended or self._fed > 1:
-            return math.inf
-        return part.sent + self.policy.hedge_after
+    def _gone(self, attempt: Attempt[T], details: str) -> None:
+        """A server does not have the pinned version: another one is asked, or another version where it may be."""
+        part = attempt.part
+        part.without |= {attempt.server}
+        if len(part.without) < self.balancer.count:
+            return
+        if not self.follow:
+            raise self._changed(f"no server has it any more ({details.strip()})")
+        part.without = frozenset()
+        if self.pinned == attempt.version:
+            self.pinned = None
 
-    def _open(self) -> int:
-        return sum(part.answer is None for part in self._order)
+    def _split(self, part: Part[T], size: int) -> None:
+        """Parts of at most so many rows in the place of one."""
+        at = self._order.index(part)
+        del self._order[at]
+        for start in reversed(range(0, len(part.rows), size)):
+            piece = Part[T](part.rows[start : start + size], deadline=part.deadline, started=part.started)
+            self._order.insert(at, piece)
 
     def _send(self, part: Part[T], now: float) -> Attempt[T]:
         if not part.started:
@@ -278,15 +279,10 @@ class Exchange(Generic[T]):
         left = None if part.deadline is None else part.deadline - now
         if left is not None and left <= 0:
             raise part.error or from_status(grpc.StatusCode.DEADLINE_EXCEEDED, "", self.what, ", ".join(self.names))
-        server = self.server
-        if server is None:
-            # A second call beside the first one goes to another server.
-            avoid = frozenset({part.server}) if part.flying else part.without or part.avoid
-            server = self.balancer.pick(now, avoid)
-        part.server, part.sent = server, now
-        part.flying += 1
+        server = self.balancer.pick(now, part.without or part.avoid) if self.server is None else self.server
+        part.flying = True
         part.attempts += 1
-        return Attempt(part, server, part.build(self.pinned), left, self.pinned, now)
+        return Attempt(part, server, self.pinned, left, now)
 
     def _changed(self, why: str) -> ServingError:
         return ModelVersionChanged(

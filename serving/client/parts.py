@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from .requests import Row
+from ..wire.messages import Row
 
 __all__ = ["Batcher", "by_length", "restored"]
 

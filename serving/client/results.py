@@ -6,49 +6,39 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
+import grpc
 import numpy.typing as npt
 
-__all__ = [
-    "ModelMetadata",
-    "Prediction",
-    "SignatureInfo",
-    "TensorSpec",
-    "TokenSequence",
-    "Tokens",
-    "Vectors",
-    "VersionStatus",
-]
+__all__ = ["CallRecord", "Prediction", "TokenSequence", "Tokens"]
 
 Array = npt.NDArray[Any]
 
 
-class Vectors(np.ndarray[Any, np.dtype[Any]]):
-    """Vectors, one a row: a numpy array that knows who made it.
-
-    Rows, slices, copies and pickles keep :attr:`model_version`; what is computed from it is a plain array.
+@dataclass(frozen=True)
+class CallRecord:
+    """One call to a server, as the ``on_call`` hook gets it.
 
     Attributes:
-        model_version: the version of the model that answered; ``None`` where the server does not say.
+        method: Predict, GetModelMetadata, GetModelStatus or HandleReloadConfigRequest.
+        address: the server.
+        model: the model.
+        code: how it ended.
+        seconds: how long it took.
+        rows: texts in it; 0 where it carries none.
+        attempt: 1, or more where it was sent again.
+        request_bytes: size of the request.
+        answer_bytes: size of the answer; 0 where there was none.
     """
 
-    model_version: int | None
-
-    def __new__(cls, array: Array, model_version: int | None = None) -> Vectors:
-        """A view of an array."""
-        made = np.asarray(array).view(cls)
-        made.model_version = model_version
-        return made
-
-    def __array_finalize__(self, source: Any) -> None:
-        self.model_version = getattr(source, "model_version", None)
-
-    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
-        plain = array.view(np.ndarray)
-        return plain[()] if return_scalar else plain
-
-    def __reduce__(self) -> Any:
-        return Vectors, (np.asarray(self).view(np.ndarray), self.model_version)
+    method: str
+    address: str
+    model: str
+    code: grpc.StatusCode
+    seconds: float
+    rows: int
+    attempt: int
+    request_bytes: int
+    answer_bytes: int
 
 
 class Prediction(dict[str, Array]):
@@ -101,46 +91,3 @@ class TokenSequence(Tokens):
     """
 
     vectors: Array = field(kw_only=True)
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """An input or output of a signature; ``shape`` is ``None`` for an unknown rank, -1 stands for any size."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...] | None
-
-
-@dataclass(frozen=True)
-class SignatureInfo:
-    """Inputs and outputs of a signature, by name."""
-
-    inputs: Mapping[str, TensorSpec]
-    outputs: Mapping[str, TensorSpec]
-
-
-@dataclass(frozen=True)
-class ModelMetadata:
-    """What a server says of a model: its name, the version that answered, its signatures by name."""
-
-    name: str
-    version: int
-    signatures: Mapping[str, SignatureInfo]
-
-
-@dataclass(frozen=True)
-class VersionStatus:
-    """State of one version of a model.
-
-    Attributes:
-        version: its number.
-        state: START, LOADING, AVAILABLE, UNLOADING, END or UNKNOWN.
-        error_code: 0, or the gRPC code of the reason why it is not available.
-        error_message: that reason.
-    """
-
-    version: int
-    state: str
-    error_code: int = 0
-    error_message: str = ""

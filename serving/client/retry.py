@@ -14,6 +14,7 @@ from typing import Final
 
 import grpc
 
+from ..errors import TOO_LARGE
 from .settings import RetryPolicy
 
 __all__ = ["Budget", "Verdict", "backoff", "batch_limit", "verdict"]
@@ -24,15 +25,18 @@ class Verdict(Enum):
 
     #: The same call would fail the same way, or may not be repeated.
     NEVER = "never"
+    #: A message was over a limit: again in halves, if it can be halved.
+    SMALLER = "smaller"
     #: The server or the connection failed: a bounded number of further attempts.
     AGAIN = "again"
     #: The server refused before it ran anything, for want of room: again until the deadline, more slowly.
     BUSY = "busy"
 
 
-_THREADS: Final = "Server Threadpool Exhausted"
-_QUEUE: Final = "batch scheduling queue"
-_TOO_LARGE: Final = "larger than max"
+#: A server that is alive and has no room: TensorFlow Serving's threads and queue, ``rawbert serve``, grpc's own limit.
+_BUSY: Final = re.compile(
+    "Threadpool Exhausted|batch scheduling queue|the server is busy|Concurrent RPC limit", re.IGNORECASE
+)
 #: TLS was refused: no repetition mends a certificate.
 _TLS: Final = re.compile(r"handshake failed|CERTIFICATE_VERIFY_FAILED|Peer name .* is not in|SSL_ERROR", re.IGNORECASE)
 _CUT: Final = re.compile(r"Stream removed|RST_STREAM|Cancelling all calls")
@@ -41,13 +45,11 @@ _BATCH: Final = re.compile(r"Task size \d+ is larger than maximum input batch si
 
 def verdict(code: grpc.StatusCode, details: str) -> Verdict:
     """Whether a call that failed so may be sent again."""
-    if _TOO_LARGE in details:
-        return Verdict.NEVER
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return Verdict.BUSY if _THREADS in details else Verdict.NEVER
+    if TOO_LARGE in details:
+        return Verdict.SMALLER
+    if code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE) and _BUSY.search(details):
+        return Verdict.BUSY
     if code is grpc.StatusCode.UNAVAILABLE:
-        if _QUEUE in details or _THREADS in details:
-            return Verdict.BUSY
         return Verdict.NEVER if _TLS.search(details) else Verdict.AGAIN
     cut = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED)
     return Verdict.AGAIN if code in cut and _CUT.search(details) else Verdict.NEVER

@@ -1,12 +1,85 @@
-"""Settings of a client: frozen, validated."""
+"""Settings of a client and of a call: frozen, validated."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import EllipsisType
+from typing import Final, TypedDict
 
-__all__ = ["TLS", "ChannelConfig", "RetryPolicy"]
+import grpc
+
+__all__ = ["DEFAULT_TIMEOUT", "TLS", "CallKeywords", "CallOptions", "ChannelConfig", "RetryPolicy", "TextKeywords"]
+
+#: Seconds. A deadline is always sent unless it is switched off: without one, TensorFlow Serving computes on for
+#: callers that have gone.
+DEFAULT_TIMEOUT: Final = 30.0
+#: gRPC call metadata, an authorization header for instance.
+CallMetadata = Sequence[tuple[str, str | bytes]]
+
+
+class CallKeywords(TypedDict, total=False):
+    """Keyword arguments of every call; :class:`CallOptions` says what they mean."""
+
+    version: int | None
+    version_label: str | None
+    timeout: float | None
+    metadata: CallMetadata
+    call_credentials: grpc.CallCredentials | None
+
+
+class TextKeywords(CallKeywords, total=False):
+    """Keyword arguments of calls with texts."""
+
+    signature_name: str
+    sort_by_length: bool
+
+
+@dataclass(frozen=True)
+class CallOptions:
+    """How one call of a user is made.
+
+    Args:
+        version: version number to ask; the newest available one if neither it nor a label is given.
+        version_label: label of a version to ask.
+        timeout: seconds; ``None`` for no deadline, and the client's own if left out.
+        metadata: gRPC metadata to send along.
+        call_credentials: gRPC call credentials; sent over TLS only.
+        signature_name: the signature to call.
+        sort_by_length: whether texts of similar length are sent together.
+
+    Raises:
+        ValueError: options that cannot work, or contradict each other.
+    """
+
+    version: int | None = None
+    version_label: str | None = None
+    timeout: float | EllipsisType | None = ...
+    metadata: CallMetadata = ()
+    call_credentials: grpc.CallCredentials | None = None
+    signature_name: str = ""
+    sort_by_length: bool = False
+
+    def __post_init__(self) -> None:
+        if self.version is not None and self.version_label is not None:
+            raise ValueError("give version or version_label, not both")
+        if isinstance(self.timeout, (int, float)) and not self.timeout > 0:
+            raise ValueError(f"timeout is {self.timeout}: give seconds above 0, or None for no deadline")
+        object.__setattr__(self, "metadata", tuple(self.metadata))
+
+    def over(self, own: CallOptions) -> CallOptions:
+        """These options of a call, and the client's own where the call has none."""
+        options = self
+        if self.version is None and self.version_label is None:
+            options = replace(options, version=own.version, version_label=own.version_label)
+        return replace(options, call_credentials=self.call_credentials or own.call_credentials)
+
+    @property
+    def which(self) -> str:
+        """The version, for messages."""
+        return self.version_label or ("newest" if self.version is None else str(self.version))
 
 
 @dataclass(frozen=True)
@@ -55,9 +128,6 @@ class RetryPolicy:
             retries off. Calls that a busy server refused unrun do not count: those go on until the deadline.
         initial_backoff: seconds before the second attempt; doubled before each further one, with jitter.
         max_backoff: most seconds between two attempts; a quarter of it where the server is only busy.
-        hedge_after: seconds after which a call of a single part that is not answered yet is made a second time, to
-            another server where there is one; the first answer counts. It cuts the longest waits, and costs the
-            server the whole price of the second call. ``None`` switches it off.
         budget: retries that all calls of the client may make beyond the number of calls that were answered.
 
     Raises:
@@ -68,15 +138,12 @@ class RetryPolicy:
     initial_backoff: float = 0.02
     max_backoff: float = 1.0
     budget: int = 1000
-    hedge_after: float | None = None
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
             raise ValueError(f"max_attempts is {self.max_attempts}: the first attempt counts")
         if not 0 < self.initial_backoff <= self.max_backoff:
             raise ValueError("initial_backoff must be above 0, and at most max_backoff")
-        if self.hedge_after is not None and self.hedge_after <= 0:
-            raise ValueError(f"hedge_after is {self.hedge_after}: give seconds above 0, or None")
         if self.budget < 0:
             raise ValueError(f"budget is {self.budget}: it must not be negative")
 

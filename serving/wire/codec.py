@@ -19,6 +19,7 @@ import numpy.typing as npt
 from google.protobuf.message import DecodeError as ProtobufError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from ..contract import DTYPE_NUMBERS, DTYPES
 from ..errors import DecodeError
 from . import varint
 from .protos import FastPredictResponse, ModelSpec, PredictResponse, TensorProto
@@ -30,35 +31,16 @@ Array = npt.NDArray[Any]
 #: Values that are filled up at most, so that a few bytes cannot ask for all memory.
 _MOST_FILLED = 1 << 28
 
-_STRING, _BFLOAT16, _HALF, _FLOAT, _DOUBLE = 7, 14, 19, 1, 2
-
-#: DataType number -> name, numpy dtype, and the field of a TensorProto that holds its values.
-_TYPES: dict[int, tuple[str, str, str]] = {
-    1: ("float32", "<f4", "float_val"),
-    2: ("float64", "<f8", "double_val"),
-    3: ("int32", "<i4", "int_val"),
-    4: ("uint8", "<u1", "int_val"),
-    5: ("int16", "<i2", "int_val"),
-    6: ("int8", "<i1", "int_val"),
-    7: ("string", "O", "string_val"),
-    8: ("complex64", "<c8", "scomplex_val"),
-    9: ("int64", "<i8", "int64_val"),
-    10: ("bool", "?", "bool_val"),
-    14: ("bfloat16", "<u2", "half_val"),
-    17: ("uint16", "<u2", "int_val"),
-    18: ("complex128", "<c16", "dcomplex_val"),
-    19: ("float16", "<f2", "half_val"),
-    22: ("uint32", "<u4", "uint32_val"),
-    23: ("uint64", "<u8", "uint64_val"),
-}
-_NUMBERS = {
-    np.dtype(dtype): number for number, (name, dtype, _) in _TYPES.items() if name not in ("string", "bfloat16")
-}
+_TYPES = {each.number: each for each in DTYPES}
+_STRING, _BFLOAT16, _HALF, _FLOAT, _DOUBLE = (
+    DTYPE_NUMBERS[name] for name in ("string", "bfloat16", "float16", "float32", "float64")
+)
+_NUMBERS = {np.dtype(each.numpy): each.number for each in DTYPES if each.number not in (_STRING, _BFLOAT16)}
 
 
 def dtype_name(number: int) -> str:
     """The usual name of a DataType number, ``DT_<number>`` where there is none here."""
-    return _TYPES[number][0] if number in _TYPES else f"DT_{number}"
+    return _TYPES[number].name if number in _TYPES else f"DT_{number}"
 
 
 def encode_texts(texts: Sequence[bytes]) -> TensorProto:
@@ -95,7 +77,7 @@ def encode(value: npt.ArrayLike) -> TensorProto:
 
 
 def _sendable() -> str:
-    return ", ".join(sorted(name for name, _, _ in _TYPES.values()))
+    return ", ".join(sorted(each.name for each in DTYPES))
 
 
 def _as_bytes(item: object) -> bytes:
@@ -153,7 +135,7 @@ def _decode_fixed_width(tensor: Any, name: str) -> Array | None:
     """A float tensor whose values were packed, in as many as the shape says; ``None`` where it is anything else."""
     if tensor.dtype not in (_FLOAT, _DOUBLE):
         return None
-    _, dtype, field = _TYPES[tensor.dtype]
+    dtype, field = _TYPES[tensor.dtype].numpy, _TYPES[tensor.dtype].field
     # Each look at a bytes field copies it.
     shape = _shape(tensor, name)
     if content := tensor.tensor_content:
@@ -210,14 +192,14 @@ def _from_content(tensor: Any, content: bytes, shape: tuple[int, ...], name: str
     count = math.prod(shape)
     if tensor.dtype == _STRING:
         return _strings(_split_strings(content, count, name))
-    dtype = np.dtype(_TYPES[tensor.dtype][1])
+    dtype = np.dtype(_TYPES[tensor.dtype].numpy)
     if len(content) != count * dtype.itemsize:
         raise DecodeError(f"the tensor {name!r} has {len(content)} bytes for the shape {list(shape)} of {dtype.name}")
     return np.frombuffer(content, dtype)
 
 
 def _from_values(tensor: Any, count: int, name: str) -> Array:
-    _, dtype, field = _TYPES[tensor.dtype]
+    dtype, field = _TYPES[tensor.dtype].numpy, _TYPES[tensor.dtype].field
     given = len(getattr(tensor, field))
     if count - given > _MOST_FILLED:
         raise DecodeError(f"the tensor {name!r} has {given} values where its shape calls for {count}")

@@ -25,7 +25,6 @@ from rawbert.serving import (
     ServingError,
     SignatureNotFound,
 )
-from rawbert.serving.client import channel
 
 TEXTS: list[str | bytes] = [
     "hello", b"raw \xff bytes\0", "", "grüße", "日本語", "a text of more than sixteen bytes", "\0", "\n",
@@ -86,7 +85,7 @@ class Recorder(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
 @pytest.fixture
 def recorded(text_server: Any) -> Iterator[tuple[Client, Recorder]]:
     recorder = Recorder()
-    inner = channel.insecure_channel(text_server.address, ChannelConfig())
+    inner = grpc.insecure_channel(text_server.address)
     with inner, Client(model="text", channel=grpc.intercept_channel(inner, recorder), timeout=7) as client:
         yield client, recorder
 

@@ -28,7 +28,7 @@ def test_exported_names() -> None:
         "TLS", "AsyncClient", "CallCancelled", "CallRecord", "ChannelConfig", "Client", "DeadlineExceeded",
         "DecodeError", "InvalidRequest", "MessageTooLarge", "ModelMetadata", "ModelNotFound", "ModelVersionChanged",
         "Prediction", "RetryPolicy", "ServerFault", "ServerOverloaded", "ServerUnavailable", "ServingError",
-        "SignatureInfo", "SignatureNotFound", "TensorSpec", "TokenSequence", "Tokens", "Unauthenticated", "Vectors",
+        "SignatureInfo", "SignatureNotFound", "TensorSpec", "TokenSequence", "Tokens", "Unauthenticated",
         "VersionStatus",
     }  # fmt: skip
     for name in rawbert.serving.__all__:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
-import pickle
 import random
 import socket
 import subprocess
@@ -31,7 +30,6 @@ from rawbert.serving import (
     RetryPolicy,
     ServerOverloaded,
     ServerUnavailable,
-    Vectors,
 )
 
 BUSY = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
@@ -67,17 +65,27 @@ def test_the_twins_have_the_same_methods_and_arguments() -> None:
 def test_many_texts_in_order(sort: bool) -> None:
     asked = [text + "x" * random.Random(at).randrange(9) for at, text in enumerate(texts(1000))]
     with Fake(lambda request: time.sleep(random.random() / 100)) as server:
-        for vectors in both(server.address, lambda client: client.embed(asked, sort_by_length=sort), max_batch_size=7):
+        for vectors, version in both(
+            server.address,
+            lambda client: client.embed(asked, sort_by_length=sort, return_version=True),
+            max_batch_size=7,
+        ):
             assert vectors[:, 1].tolist() == list(range(1000))
-            assert vectors.model_version == 1
+            assert version == 1
 
 
-def test_vectors_keep_their_version_and_computed_arrays_are_plain() -> None:
-    vectors = Vectors(np.ones((3, 2), np.float32), 7)
-    for kept in (vectors[0], vectors[1:], vectors.copy(), pickle.loads(pickle.dumps(vectors))):
-        assert (type(kept), kept.model_version) == (Vectors, 7)
-    for plain in (vectors @ vectors.T, vectors + 1, vectors.mean(axis=0)):
-        assert type(plain) is np.ndarray
+@pytest.mark.parametrize("count", [1, 64, 65, 200])
+def test_vectors_are_plain_arrays_that_may_be_written_to(count: int) -> None:
+    with Fake() as server:
+        for vectors in both(server.address, lambda client: client.embed(texts(count))):
+            assert type(vectors) is np.ndarray
+            assert not hasattr(vectors, "__dict__")
+            vectors += 1
+            assert vectors[:, 1].tolist() == list(range(1, count + 1))
+        for stream in both(server.address, lambda client: listed(client.embed_iter(texts(count)))):
+            for vector in stream:
+                assert type(vector) is np.ndarray
+                vector += 1
 
 
 def test_the_servers_batch_limit_is_learnt() -> None:
@@ -168,11 +176,11 @@ def test_versions_of_one_call_never_mix() -> None:
         calls = 0
         while not done.is_set():
             try:
-                vectors = client.embed(texts(2000))
+                vectors, version = client.embed(texts(2000), return_version=True)
             except ModelVersionChanged:
                 continue
             calls += 1
-            assert set(vectors[:, 0].tolist()) == {vectors.model_version}
+            assert set(vectors[:, 0].tolist()) == {version}
             assert vectors[:, 1].tolist() == list(range(2000))
         thread.join()
         assert calls >= 5
@@ -180,8 +188,8 @@ def test_versions_of_one_call_never_mix() -> None:
 
 def test_embed_iter_raises_when_its_version_goes() -> None:
     with Fake() as server, Client(server.address, model="m", max_batch_size=4) as client:
-        stream = client.embed_iter(texts(1000))
-        assert next(stream).model_version == 1
+        stream = client.embed_iter(texts(1000), return_version=True)
+        assert next(stream)[1] == 1
         server.versions = [2]
         with pytest.raises(ModelVersionChanged, match="version 1 answered the first texts"):
             list(stream)
@@ -189,17 +197,19 @@ def test_embed_iter_raises_when_its_version_goes() -> None:
 
 def test_embed_iter_follows_to_another_version_where_it_may() -> None:
     with Fake() as server, Client(server.address, model="m", max_batch_size=4) as client:
-        vectors = []
-        for vector in client.embed_iter(texts(400), follow_version=True):
+        vectors, versions = [], []
+        for vector, version in client.embed_iter(texts(400), follow_version=True, return_version=True):
             vectors.append(vector)
+            versions.append(version)
             if len(vectors) == 100:
                 server.versions = [2]
         assert [vector[1] for vector in vectors] == list(range(400))
-        versions = [vector.model_version for vector in vectors]
         assert versions == sorted(versions)
         assert versions[0] == 1
         assert versions[-1] == 2
-        assert all(vector[0] == vector.model_version for vector in vectors)
+        assert all(vector[0] == version for vector, version in zip(vectors, versions, strict=True))
+        with pytest.raises(ValueError, match="return_version"):
+            next(client.embed_iter(["1"], follow_version=True))
 
 
 def test_embed_iter_reads_no_further_than_its_window() -> None:
@@ -231,12 +241,12 @@ def test_embed_iter_of_pairs_sorted_by_length_in_order() -> None:
     pairs = texts(3000, start=7)
 
     def stream(client: Any) -> Any:
-        return listed(client.embed_iter(iter(asked), text_pair=iter(pairs), sort_by_length=True))
+        return listed(client.embed_iter(iter(asked), text_pair=iter(pairs), sort_by_length=True, return_version=True))
 
     with Fake(lambda request: time.sleep(random.random() / 200)) as server:
         for got in both(server.address, stream, max_batch_size=8):
-            assert [vector.tolist() for vector in got] == [[1, at, at + 7] for at in range(3000)]
-            assert {vector.model_version for vector in got} == {1}
+            assert [vector.tolist() for vector, _ in got] == [[1, at, at + 7] for at in range(3000)]
+            assert {version for _, version in got} == {1}
 
 
 def test_a_sorted_stream_is_split_at_the_servers_limit_in_order() -> None:
@@ -282,7 +292,7 @@ def test_a_version_for_one_call() -> None:
         for got in both(server.address, lambda client: client.embed(["5"]), version=1):
             assert got.tolist() == [[1, 5]]
         with Client(server.address, model="m", version=1) as client:
-            assert client.embed(["5"], version=2).model_version == 2
+            assert client.embed(["5"], version=2, return_version=True)[1] == 2
             with pytest.raises(ValueError, match="not both"):
                 client.embed(["5"], version=2, version_label="stable")
 
@@ -320,28 +330,6 @@ def test_hook() -> None:
         assert {(each.method, each.address, each.code, each.rows, each.attempt) for each in records} == {
             ("Predict", server.address, grpc.StatusCode.OK, 2, 1)
         }
-
-
-def test_hedging_goes_around_a_slow_server() -> None:
-    with Fake(lambda request: time.sleep(0.6)) as slow, Fake() as quick:
-        address = [slow.address, quick.address]
-        hedged = RetryPolicy(hedge_after=0.05)
-
-        def four(client: Client) -> float:
-            begun = time.monotonic()
-            for at in range(4):
-                assert client.embed([str(at)])[0, 1] == at
-            return time.monotonic() - begun
-
-        with Client(address, model="m") as client:
-            assert four(client) > 1.1
-        with Client(address, model="m", retry=hedged) as client:
-            assert four(client) < 0.6
-        with Client(quick.address, model="m", retry=hedged, max_batch_size=5) as client:
-            quick.sizes.clear()
-            quick.before = lambda request: time.sleep(0.1)
-            client.embed(texts(50))
-            assert len(quick.sizes) == 10  # Calls of several parts are not hedged.
 
 
 def test_servers_in_turn() -> None:

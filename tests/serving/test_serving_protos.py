@@ -87,15 +87,14 @@ def test_nothing_is_registered_in_the_default_pool() -> None:
 
 
 USE = """
-from rawbert.serving.client import requests
-from rawbert.serving.wire import codec
+from rawbert.serving.wire import codec, messages
 from tensorflow_serving.apis import predict_pb2
 official = predict_pb2.PredictResponse()
 official.outputs["o"].CopyFrom(tf.make_tensor_proto([1.5, 2.5]))
 _, outputs = codec.decode_response(official.SerializeToString())
 assert outputs["o"].tolist() == [1.5, 2.5]
 assert tf.make_ndarray(predict_pb2.PredictRequest.FromString(
-    requests.predict_request(requests.model_spec("m"), {"x": [[1]]}).SerializeToString()
+    messages.predict_request(messages.Target("m"), {"x": [[1]]})
 ).inputs["x"]).tolist() == [[1]]
 """
 

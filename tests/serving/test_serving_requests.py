@@ -6,35 +6,67 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rawbert.serving import DecodeError, ModelMetadata, SignatureInfo, SignatureNotFound, TensorSpec
+from rawbert.serving import (
+    DecodeError,
+    ModelMetadata,
+    SignatureInfo,
+    SignatureNotFound,
+    TensorSpec,
+    Tokens,
+    TokenSequence,
+)
 from rawbert.serving.client import requests
-from rawbert.serving.wire.protos import GetModelMetadataResponse, GetModelStatusResponse
+from rawbert.serving.wire import messages
+from rawbert.serving.wire.protos import GetModelMetadataResponse, GetModelStatusResponse, PredictRequest
 
 
 def test_texts_may_be_str_and_bytes_of_any_iterable() -> None:
-    assert requests.as_texts(["é", b"\xff\0"]) == ["é".encode(), b"\xff\0"]
-    assert requests.as_texts(text for text in ("a", "b")) == [b"a", b"b"]
-    assert requests.as_texts(np.array(["a", "b"])) == [b"a", b"b"]
-    assert requests.as_texts([]) == []
+    assert requests.as_rows(["é", b"\xff\0"]) == [("é".encode(),), (b"\xff\0",)]
+    assert requests.as_rows(text for text in ("a", "b")) == [(b"a",), (b"b",)]
+    assert requests.as_rows(np.array(["a", "b"])) == [(b"a",), (b"b",)]
+    assert requests.as_rows([]) == []
 
 
 @pytest.mark.parametrize("single", ["text", b"text", bytearray(b"text")])
 def test_a_single_text_is_refused(single: Any) -> None:
     with pytest.raises(TypeError, match=r"single .* give a list of texts"):
-        requests.as_texts(single)
+        requests.as_rows(single)
+
+
+class Frame:
+    """As a data frame of pandas or polars: iteration gives the names of its columns."""
+
+    columns, shape = ("text", "id"), (2, 2)
+
+    def __iter__(self) -> Any:
+        return iter(self.columns)
+
+
+@pytest.mark.parametrize(
+    ("texts", "says"),
+    [
+        ({"a": "b"}, "texts is a dict, of which the keys would be sent; give list"),
+        (Frame(), "texts is a Frame, of which the names of the columns would be sent; give one column"),
+        (None, "texts is None; give a list of texts"),
+        (7, "texts is a int; give a list of texts"),
+    ],
+)
+def test_what_is_no_collection_of_texts_is_refused(texts: Any, says: str) -> None:
+    with pytest.raises(TypeError, match=says):
+        requests.as_rows(texts)
 
 
 def test_what_is_no_text_is_refused_by_its_place() -> None:
     with pytest.raises(TypeError, match=r"texts\[1\] is a NoneType"):
-        requests.as_texts(["a", None])  # type: ignore[list-item]
+        requests.as_rows(["a", None])  # type: ignore[list-item]
     with pytest.raises(ValueError, match=r"texts\[2\]: .*'\\ud83d' at position 3 is a lone surrogate"):
-        requests.as_texts(["a", b"\xed", "abc\ud83d"])
+        requests.as_rows(["a", b"\xed", "abc\ud83d"])
 
 
 def test_pairs_go_with_their_texts() -> None:
     rows = requests.as_rows(["a", "b"], ["c", b"d"])
     assert rows == [(b"a", b"c"), (b"b", b"d")]
-    request = requests.text_request(requests.model_spec("m"), rows)
+    request = PredictRequest.FromString(messages.text_request(messages.Target("m"), rows))
     assert {name: list(tensor.string_val) for name, tensor in request.inputs.items()} == {
         "text": [b"a", b"b"], "text_pair": [b"c", b"d"],
     }  # fmt: skip
@@ -42,11 +74,15 @@ def test_pairs_go_with_their_texts() -> None:
         requests.as_rows(["a", "b"], ["c"])
 
 
-def test_model_spec() -> None:
-    spec = requests.model_spec("m", 0, signature_name="s")
-    assert (spec.name, spec.HasField("version"), spec.version.value, spec.signature_name) == ("m", True, 0, "s")
-    assert requests.model_spec("m", version_label="stable").WhichOneof("version_choice") == "version_label"
-    assert requests.model_spec("m").WhichOneof("version_choice") is None
+def test_what_is_asked() -> None:
+    def spec(**target: Any) -> Any:
+        return PredictRequest.FromString(messages.text_request(messages.Target("m", **target), [(b"a",)])).model_spec
+
+    asked = spec(version=0, signature="s")
+    assert (asked.name, asked.HasField("version"), asked.version.value, asked.signature_name) == ("m", True, 0, "s")
+    assert spec(version_label="stable").WhichOneof("version_choice") == "version_label"
+    assert spec().WhichOneof("version_choice") is None
+    assert messages.Target("m", version_label="stable").at(3) == messages.Target("m", 3)
 
 
 def outputs(**changes: Any) -> dict[str, Any]:
@@ -63,14 +99,20 @@ def outputs(**changes: Any) -> dict[str, Any]:
     return {name: array for name, array in made.items() if array is not None}
 
 
+def sequences(answer: dict[str, Any]) -> list[TokenSequence]:
+    return requests.per_text(TokenSequence, "sequence", answer, 2, 1)
+
+
 def test_sequences_are_trimmed_to_their_tokens() -> None:
-    long, short = requests.sequences(outputs(), 2)
+    long, short = sequences(outputs())
     assert long.ids.tolist() == [1, 7, 2]
     assert (long.start_offsets.tolist(), long.limit_offsets.tolist()) == ([-1, 0, -1], [-1, 4, -1])
     assert (len(long), long.token_count, long.truncated) == (3, 5, True)
     assert short.vectors.tolist() == [[6, 7], [8, 9]]
     assert (len(short), short.token_count, short.truncated) == (2, 2, False)
-    assert [len(tokens) for tokens in requests.tokens(outputs(sequence_output=None), 2)] == [3, 2]
+    assert [len(each) for each in requests.per_text(Tokens, "tokenize", outputs(), 2, 1)] == [3, 2]
+    long.vectors[:] = long.ids[:] = 0  # They are the caller's own.
+    assert short.vectors.tolist() == [[6, 7], [8, 9]]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +129,7 @@ def test_sequences_are_trimmed_to_their_tokens() -> None:
 )
 def test_an_answer_that_breaks_the_contract_is_a_decode_error(change: dict[str, Any], says: str) -> None:
     with pytest.raises(DecodeError, match=says):
-        requests.sequences(outputs(**change), 2)
+        sequences(outputs(**change))
 
 
 def test_parts_of_unequal_width_are_not_joined() -> None:
@@ -115,7 +157,7 @@ def test_metadata_that_is_garbage_is_a_decode_error() -> None:
     response = GetModelMetadataResponse()
     response.metadata["signature_def"].value = b"\xff\xff\xff"
     with pytest.raises(DecodeError, match="SignatureDefMap"):
-        requests.parse_metadata(response)
+        messages.metadata_answer(response.SerializeToString())
 
 
 def test_statuses_are_sorted_and_name_their_state() -> None:
@@ -124,9 +166,12 @@ def test_statuses_are_sorted_and_name_their_state() -> None:
         response.model_version_status.add(version=version).state = state  # type: ignore[assignment]
     response.model_version_status[0].status.error_code = 5  # type: ignore[assignment]
     response.model_version_status[0].status.error_message = "gone"
-    found = [(each.version, each.state) for each in requests.parse_status(response)]
+    found = [(each.version, each.state) for each in messages.status_answer(response.SerializeToString())]
     assert found == [(12, "AVAILABLE"), (3, "UNKNOWN"), (2, "LOADING"), (1, "END")]
-    assert (requests.parse_status(response)[-1].error_code, requests.parse_status(response)[-1].error_message) == (
+    assert (
+        messages.status_answer(response.SerializeToString())[-1].error_code,
+        messages.status_answer(response.SerializeToString())[-1].error_message,
+    ) == (
         5,
         "gone",
     )

@@ -15,8 +15,15 @@ CODE = grpc.StatusCode
     ("code", "details", "expected"),
     [
         (CODE.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted", Verdict.BUSY),
-        (CODE.RESOURCE_EXHAUSTED, "Stream removed (CLIENT: Received message larger than max (5 vs. 4))", Verdict.NEVER),
+        (
+            CODE.RESOURCE_EXHAUSTED,
+            "Stream removed (CLIENT: Received message larger than max (5 vs. 4))",
+            Verdict.SMALLER,
+        ),
         (CODE.RESOURCE_EXHAUSTED, "quota", Verdict.NEVER),
+        (CODE.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!", Verdict.BUSY),
+        (CODE.UNAVAILABLE, "Server Threadpool Exhausted: the server has 200 calls at once", Verdict.BUSY),
+        (CODE.UNAVAILABLE, "the server is busy: the turn of the call would come too late", Verdict.BUSY),
         (CODE.UNAVAILABLE, "The batch scheduling queue to which this task was submitted is full", Verdict.BUSY),
         (CODE.UNAVAILABLE, "Stream removed (Socket closed)", Verdict.AGAIN),
         (CODE.UNAVAILABLE, "", Verdict.AGAIN),
@@ -73,7 +80,7 @@ def test_servers_in_turn_and_past_those_that_failed() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"max_attempts": 0}, {"initial_backoff": 0}, {"initial_backoff": 2}, {"budget": -1}, {"hedge_after": 0}],
+    [{"max_attempts": 0}, {"initial_backoff": 0}, {"initial_backoff": 2}, {"budget": -1}],
 )
 def test_policies_that_cannot_be(settings: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):

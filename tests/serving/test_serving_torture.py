@@ -145,8 +145,8 @@ def test_thirty_versions_under_large_calls(kind: str) -> None:
             time.sleep(random.random() / 2)
         done.set()
 
-    def check(vectors: Any) -> None:
-        assert set(vectors[:, 0].tolist()) == {vectors.model_version}
+    def check(vectors: Any, version: Any) -> None:
+        assert set(vectors[:, 0].tolist()) == {version}
         assert vectors[:, 1].tolist() == list(range(2000))
         outcomes["answered"] += 1
 
@@ -159,7 +159,7 @@ def test_thirty_versions_under_large_calls(kind: str) -> None:
                 def work() -> None:
                     while not done.is_set():
                         try:
-                            check(client.embed(asked))
+                            check(*client.embed(asked, return_version=True))
                         except ModelVersionChanged:
                             outcomes["changed"] += 1
 
@@ -170,7 +170,7 @@ def test_thirty_versions_under_large_calls(kind: str) -> None:
             async def awork(client: AsyncClient) -> None:
                 while not done.is_set():
                     try:
-                        check(await client.embed(asked))
+                        check(*await client.embed(asked, return_version=True))
                     except ModelVersionChanged:
                         outcomes["changed"] += 1
 

@@ -1,0 +1,251 @@
+"""Requests to TensorFlow Serving as bytes, and its answers as plain data.
+
+The client's one place that knows the messages: above it there are texts, arrays and versions, below it there is gRPC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy.typing as npt
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError as ProtobufError
+
+from ..contract import INIT_OP, TEXT, TEXT_PAIR
+from ..errors import DecodeError, InvalidRequest
+from . import codec, protos
+
+__all__ = [
+    "GET_MODEL_METADATA",
+    "GET_MODEL_STATUS",
+    "METHODS",
+    "PREDICT",
+    "RELOAD_CONFIG",
+    "ModelMetadata",
+    "Row",
+    "SignatureInfo",
+    "Target",
+    "TensorSpec",
+    "VersionStatus",
+    "metadata_answer",
+    "metadata_request",
+    "predict_answer",
+    "predict_request",
+    "reload_answer",
+    "reload_request",
+    "status_answer",
+    "status_request",
+    "text_request",
+]
+
+#: gRPC's names of the methods.
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+GET_MODEL_METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
+GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+RELOAD_CONFIG = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
+METHODS = (PREDICT, GET_MODEL_METADATA, GET_MODEL_STATUS, RELOAD_CONFIG)
+
+_SIGNATURE_DEF = "signature_def"
+Array = npt.NDArray[Any]
+M = TypeVar("M")
+#: A text, or a text and its pair, UTF-8.
+Row = tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which model, version and signature a request means; the newest version if neither it nor a label is given."""
+
+    model: str
+    version: int | None = None
+    version_label: str | None = None
+    signature: str = ""
+
+    def at(self, version: int | None) -> Target:
+        """The same of another version, where one is given."""
+        return self if version is None else replace(self, version=version, version_label=None)
+
+    def _spec(self) -> Any:
+        spec = protos.ModelSpec(name=self.model, signature_name=self.signature)
+        if self.version is not None:
+            spec.version.value = self.version
+        elif self.version_label is not None:
+            spec.version_label = self.version_label
+        return spec
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of a signature; ``shape`` is ``None`` for an unknown rank, -1 is a dimension of any size."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class SignatureInfo:
+    """Inputs and outputs of a signature, by name."""
+
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """What a server says of a model: its name, the version that answered, its signatures by name."""
+
+    name: str
+    version: int
+    signatures: Mapping[str, SignatureInfo]
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """State of one version of a model.
+
+    Attributes:
+        version: its number.
+        state: START, LOADING, AVAILABLE, UNLOADING, END or UNKNOWN.
+        error_code: 0, or the gRPC code of the reason why it is not available.
+        error_message: that reason.
+    """
+
+    version: int
+    state: str
+    error_code: int = 0
+    error_message: str = ""
+
+
+def text_request(target: Target, rows: Sequence[Row]) -> bytes:
+    """A Predict request over texts, or pairs of texts."""
+    request = protos.PredictRequest(model_spec=target._spec())
+    for name, column in zip((TEXT, TEXT_PAIR), zip(*rows, strict=True), strict=False):
+        request.inputs[name].CopyFrom(codec.encode_texts(column))
+    return _written(request)
+
+
+def predict_request(target: Target, inputs: Mapping[str, npt.ArrayLike], output_filter: Iterable[str] = ()) -> bytes:
+    """A Predict request over arrays by input name.
+
+    Raises:
+        TypeError, ValueError: an input that cannot be sent.
+    """
+    request = protos.PredictRequest(model_spec=target._spec(), output_filter=output_filter)
+    for name, tensor in codec.encode_inputs(inputs).items():
+        request.inputs[name].CopyFrom(tensor)
+    return _written(request)
+
+
+def predict_answer(data: bytes) -> tuple[dict[str, Array], int | None]:
+    """Outputs by name, and the version that answered; ``None`` where the server does not say.
+
+    Raises:
+        DecodeError: it is no answer to a Predict request.
+    """
+    spec, outputs = codec.decode_response(data)
+    return outputs, spec.version.value if spec.HasField("version") else None
+
+
+def metadata_request(target: Target) -> bytes:
+    """A GetModelMetadata request for the signatures."""
+    spec = replace(target, signature="")._spec()
+    return _written(protos.GetModelMetadataRequest(model_spec=spec, metadata_field=[_SIGNATURE_DEF]))
+
+
+def metadata_answer(data: bytes) -> ModelMetadata:
+    """The answer to :func:`metadata_request`.
+
+    Raises:
+        DecodeError: it contains no signatures.
+    """
+    response = _parsed(protos.GetModelMetadataResponse, data)
+    # The type inside is known; Any.Unpack would look for it in another descriptor pool.
+    signatures = _parsed(protos.SignatureDefMap, response.metadata[_SIGNATURE_DEF].value).signature_def
+    return ModelMetadata(
+        name=response.model_spec.name,
+        version=response.model_spec.version.value,
+        signatures={
+            name: SignatureInfo(_specs(signature.inputs), _specs(signature.outputs))
+            for name, signature in sorted(signatures.items())
+            if name != INIT_OP
+        },
+    )
+
+
+def _specs(infos: Mapping[str, Any]) -> dict[str, TensorSpec]:
+    return {
+        name: TensorSpec(
+            name,
+            codec.dtype_name(info.dtype),
+            None if info.tensor_shape.unknown_rank else tuple(dim.size for dim in info.tensor_shape.dim),
+        )
+        for name, info in sorted(infos.items())
+    }
+
+
+def status_request(target: Target) -> bytes:
+    """A GetModelStatus request."""
+    return _written(protos.GetModelStatusRequest(model_spec=replace(target, signature="")._spec()))
+
+
+def status_answer(data: bytes) -> list[VersionStatus]:
+    """The answer to :func:`status_request`, newest version first.
+
+    Raises:
+        DecodeError: it is no such answer.
+    """
+    statuses = [
+        VersionStatus(each.version, _state_name(each), int(each.status.error_code), each.status.error_message)
+        for each in _parsed(protos.GetModelStatusResponse, data).model_version_status
+    ]
+    return sorted(statuses, key=lambda status: status.version, reverse=True)
+
+
+def _state_name(status: Any) -> str:
+    value = status.DESCRIPTOR.fields_by_name["state"].enum_type.values_by_number.get(status.state)
+    return value.name if value is not None else "UNKNOWN"
+
+
+def reload_request(config: str) -> bytes:
+    """A HandleReloadConfigRequest for the text of a ``models.config`` file.
+
+    Raises:
+        ValueError: it is not the text of a ModelServerConfig.
+    """
+    try:
+        parsed = text_format.Parse(config, protos.ModelServerConfig())
+    except text_format.ParseError as error:
+        raise ValueError(f"config is not the text of a models.config file: {error}") from error
+    return _written(protos.ReloadConfigRequest(config=parsed))
+
+
+def reload_answer(data: bytes, address: str) -> None:
+    """See that a reload was done.
+
+    Raises:
+        InvalidRequest: the server says that it was not.
+        DecodeError: it is no such answer.
+    """
+    status = _parsed(protos.ReloadConfigResponse, data).status
+    if status.error_code:
+        raise InvalidRequest(
+            f"HandleReloadConfigRequest at {address}: {status.error_message}",
+            details=status.error_message,
+            address=address,
+        )
+
+
+def _written(message: Any) -> bytes:
+    """Deterministic, because warm-up files are compared."""
+    data: bytes = message.SerializeToString(deterministic=True)
+    return data
+
+
+def _parsed(message: type[M], data: bytes) -> M:
+    try:
+        return message.FromString(data)  # type: ignore[attr-defined,no-any-return]
+    except ProtobufError as error:
+        raise DecodeError(f"the answer is no {message.__name__}: {error}") from error
