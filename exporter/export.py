@@ -12,7 +12,7 @@ from ..serving import malloc
 from . import sources  # fmt: skip
 from .errors import ConfigError, TargetError
 from .proof import answers, verify
-from .publish import batching_params, bundle, manage, manifest, model_card, models_config, warmup
+from .publish import batching_params, bundle, manifest, model_card, models, models_config, versions, warmup
 from .publish.bundle import Bundle, Staging, Tensor
 from .recipe import SHORTEST_SEQUENCE, ExportConfig
 from .sources.checkpoint import Checkpoint, PoolingRecipe
@@ -45,7 +45,7 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
     say = progress or (lambda line: None)
     listing = config.base_path.parent / models_config.FILE
     if config.models_config:
-        manage.check(listing, config.base_path, config.model_name)
+        models.check(listing, config.base_path, config.model_name)
     with (
         Staging(config.base_path, config.version, config.force) as staging,
         sources.fetched(config.encoder, config.revision, say) as location,
@@ -109,7 +109,7 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         model_card.write(staging.folder, written, location.folder)
         size = bundle.size_of(staging.folder)
         if config.models_config:
-            path, version = manage.publish(staging, listing, config.base_path, config.model_name, config.served_from)
+            path, version = versions.publish(staging, listing, config.base_path, config.model_name, config.served_from)
         else:
             path, version = staging.publish()
     return Bundle(

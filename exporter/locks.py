@@ -1,11 +1,15 @@
-"""Files that only one process holds at a time, and that the system frees when it dies, however it dies."""
+"""Files that only one process holds at a time. The system frees them when their holder dies, however it dies."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 from types import TracebackType
+
+try:
+    import fcntl
+except ImportError:  # Windows: what only reads, such as `rawbert check`, works there
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["FileLock"]
 
@@ -14,11 +18,12 @@ class FileLock:
     """A lock on a file of its own, by flock(2); a context manager.
 
     Args:
-        path: the file; made if it is not there.
+        path: the file; made if it is not there. A symbolic link is refused: in a folder that others write to, it
+            could name any file.
         temporary: remove the file in the end.
 
     Raises:
-        OSError: on entering: the file cannot be made.
+        OSError: on entering: the file cannot be made or locked.
     """
 
     def __init__(self, path: Path, *, temporary: bool = False) -> None:
@@ -26,32 +31,34 @@ class FileLock:
         self._descriptor = -1
 
     def acquire(self, *, wait: bool = True) -> bool:
-        """Take the lock; whether it was had. Without ``wait``, one that another process holds is not had."""
+        """Take the lock, and say whether that succeeded: without ``wait``, another process may hold it."""
+        if fcntl is None:
+            raise OSError("this system has no flock(2); use Linux, macOS, or Linux under Windows (WSL)")
         while True:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-                # Its last holder may have removed the file since it was opened: then the lock is on nothing.
-                if os.path.samestat(os.fstat(descriptor), os.stat(self.path)):
-                    self._descriptor = descriptor
+                # Its last holder may have removed the file after it was opened here: then the lock is on nothing.
+                if os.path.samestat(os.fstat(descriptor), os.lstat(self.path)):
+                    self._descriptor, descriptor = descriptor, -1
                     return True
             except BlockingIOError:
-                os.close(descriptor)
                 return False
             except FileNotFoundError:
                 pass
-            except BaseException:
-                os.close(descriptor)
-                raise
-            os.close(descriptor)
+            finally:
+                if descriptor >= 0:
+                    os.close(descriptor)
 
     def release(self) -> None:
         """Give the lock back."""
-        if self._descriptor >= 0:
-            if self._temporary:
-                self.path.unlink(missing_ok=True)
-            os.close(self._descriptor)
-            self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            try:
+                if self._temporary:
+                    self.path.unlink(missing_ok=True)
+            finally:
+                os.close(descriptor)
 
     def __enter__(self) -> FileLock:
         self.acquire()

@@ -1,30 +1,32 @@
-"""Folders that are written or removed, and that nobody else is to see: what a killed process leaves of them is found.
+"""Folders and files that nobody sees before they are complete, and the removal of what killed processes left of them.
 
-Each is hidden, and has a lock beside it, which the system frees when its owner dies, however it dies.
+Such a folder is hidden, and has a lock beside it, which the system frees when its owner dies, however it dies.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from .locks import FileLock
 
-__all__ = ["Hidden", "clean", "temporary"]
+__all__ = ["Hidden", "clean", "replace", "temporary", "unfinished"]
 
-#: What such a folder is named, and what is appended for its lock.
+#: How the name of such a folder begins, and what is appended for its lock.
 _PREFIX, _LOCK = ".rawbert-", ".lock"
 
 
 class Hidden:
-    """A name in a folder that no server takes for a version, held as long as its owner lives; the folder is not made.
+    """A name in a folder that no server takes for a version, reserved while its owner lives; the folder is not made.
 
     Raises:
-        OSError: the lock cannot be had.
+        OSError: the lock cannot be taken.
     """
 
     def __init__(self, parent: Path) -> None:
@@ -33,13 +35,13 @@ class Hidden:
         self._lock.acquire()
 
     def remove(self) -> None:
-        """Remove what stands under the name, and give it up."""
+        """Remove what is under the name, and give the name up."""
         shutil.rmtree(self.path, ignore_errors=True)
         self._lock.release()
 
 
 def clean(parent: Path) -> None:
-    """Remove what killed processes left in a folder; what living ones have is left alone.
+    """Remove what killed processes left in a folder. What belongs to living ones, or to other users, is left alone.
 
     Raises:
         OSError: the folder cannot be read.
@@ -49,8 +51,8 @@ def clean(parent: Path) -> None:
             continue
         path = entry.with_name(entry.name.removesuffix(_LOCK))
         lock = FileLock(path.with_name(path.name + _LOCK), temporary=True)
-        with contextlib.suppress(PermissionError):
-            # Removed under the lock, and only then the lock: nobody who takes it finds half of the work.
+        with contextlib.suppress(OSError):
+            # The lock is removed last: nobody who takes it finds a folder that is half removed.
             if lock.acquire(wait=False):
                 shutil.rmtree(path, ignore_errors=True)
                 lock.release()
@@ -58,12 +60,16 @@ def clean(parent: Path) -> None:
 
 @contextlib.contextmanager
 def temporary() -> Iterator[Path]:
-    """A folder of the system's temporary ones, for this user alone, as long as the context lasts.
+    """A folder among the system's temporary ones, for this user alone, which lasts as long as the context.
 
     Raises:
         OSError: it cannot be made.
     """
-    parent = Path(tempfile.gettempdir())
+    parent = _own_folder()
+    if parent is None:
+        with tempfile.TemporaryDirectory(prefix="rawbert-") as folder:
+            yield Path(folder)
+        return
     clean(parent)
     hidden = Hidden(parent)
     try:
@@ -71,3 +77,43 @@ def temporary() -> Iterator[Path]:
         yield hidden.path
     finally:
         hidden.remove()
+
+
+def _own_folder() -> Path | None:
+    """This user's folder among the temporary ones; ``None`` where another user has its name, and on Windows."""
+    if not hasattr(os, "getuid"):
+        return None
+    folder = Path(tempfile.gettempdir(), f"rawbert-{os.getuid()}")
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    state = folder.lstat()
+    is_own = stat.S_ISDIR(state.st_mode) and state.st_uid == os.getuid() and not state.st_mode & 0o077
+    return folder if is_own else None
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file by one rename. Its mode stays, and so does a link to it. The caller holds a lock for the file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(exist_ok=True)
+    new = unfinished(target)
+    try:
+        with new.open("w", encoding="utf-8", newline="") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if target.exists():
+            new.chmod(target.stat().st_mode & 0o777)
+        os.replace(new, target)
+    except OSError:
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise
+
+
+def unfinished(path: Path) -> Path:
+    """Where :func:`replace` writes what is to become ``path``; a killed process leaves it."""
+    return path.with_name(f".{path.name}.new")

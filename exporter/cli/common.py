@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -17,7 +18,21 @@ from rich.markup import escape
 from ..errors import ConfigError, ExportError
 from ..recipe import TOKENIZERS, TRUNCATION_SIDES, TRUNCATION_STRATEGIES
 
-__all__ = ["fail", "failing", "prepare", "tokenizer_options"]
+__all__ = ["UserPath", "fail", "failing", "prepare", "tokenizer_options"]
+
+
+class UserPath(click.Path):
+    """A path, in which ``~`` is a home folder: a shell leaves it in ``--models=~/models`` as it is."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path, or a usage error where the user has no home folder."""
+        try:
+            return super().convert(Path(value).expanduser(), param, ctx)  # type: ignore[return-value]
+        except RuntimeError:
+            self.fail(f"{value}: there is no such user; for a folder of that name write ./{value}", param, ctx)
 
 
 def tokenizer_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..publish import manage, models_config
-from ..publish.bundle import Bundle, versions
+from ..publish import models_config
+from ..publish.bundle import Bundle, folders_by_version
+from ..publish.models import warnings
 from ..publish.models_config import Entry
 from ..recipe import ENCODER_IMPLS, POOLING_MODES, PRECISIONS, SIGNATURES, ExportConfig
 from ..targets.opsets import NEWEST, RELEASES
@@ -174,7 +175,7 @@ def _serving(bundle: Bundle, listing: Path, entry: Entry | None) -> list[str]:
         return [
             f"serve     rawbert serve --model_name {shlex.quote(bundle.name)} --model_base_path {base_path} --port 8500"
         ]
-    loaded = entry.loads(sorted(versions(bundle.base_path)))
+    loaded = entry.loads(sorted(folders_by_version(bundle.base_path)))
     if bundle.version not in loaded:
         answers = f"its version policy ({entry.policy}) does not load version {bundle.version}"
     else:
@@ -188,7 +189,7 @@ def _serving(bundle: Bundle, listing: Path, entry: Entry | None) -> list[str]:
     lines.append(f"serve     rawbert serve {models} --port 8500")
     if entry.base_path == f"{models_config.SERVED_FROM}/{bundle.base_path.name}":
         lines.append(f"          RAWBERT_MODELS={models} docker compose up    (with rawbert's docker-compose.yml)")
-    return [*lines, *(f"warning   {line}" for line in manage.warnings(listing))]
+    return [*lines, *(f"warning   {line}" for line in warnings(listing))]
 
 
 #: 0 stands for the batch.

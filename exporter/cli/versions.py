@@ -14,13 +14,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..publish import manage, models_config
-from .common import failing, prepare
+from ..publish import models_config
+from ..publish import versions as published
+from ..publish.models import find, find_all, warnings
+from .common import UserPath, failing, prepare
 
 __all__ = ["promote", "prune", "rollback", "versions"]
 
 _models = click.option(
-    "--models", type=click.Path(path_type=Path), default=Path("models"), show_default=True, metavar="FOLDER",
+    "--models", type=UserPath(), default=Path("models"), show_default=True, metavar="FOLDER",
     help="Folder of the models, for a MODEL that is given by its name.",
 )  # fmt: skip
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -28,10 +30,10 @@ _label = click.option("--label", default="stable", show_default=True, help="The 
 
 
 @click.command(short_help="List versions and their labels.")
-@click.argument("model", required=False)
+@click.argument("model", type=UserPath(), required=False)
 @_models
 @_json
-def versions(model: str | None, models: Path, as_json: bool) -> None:
+def versions(model: Path | None, models: Path, as_json: bool) -> None:
     """List the versions of MODEL (its folder, or its name), the newest first; without MODEL, of all models.
 
     "loaded" is what models.config has servers load; `rawbert status` asks a server what it has.
@@ -43,9 +45,9 @@ def versions(model: str | None, models: Path, as_json: bool) -> None:
     """
     prepare()
     with failing(Console(stderr=True)):
-        meant = manage.find_all(models) if model is None else [manage.find(model, models)]
-        listed = [manage.versions(each) for each in meant]
-        for line in manage.warnings(meant[0].config):
+        meant = find_all(models) if model is None else [find(model, models)]
+        listed = [published.listed(each) for each in meant]
+        for line in warnings(meant[0].config):
             click.echo(f"warning: {line}", err=True)
     if as_json:
         made = [{"model": name, "versions": [asdict(each) for each in found]} for name, found in listed]
@@ -58,7 +60,7 @@ def versions(model: str | None, models: Path, as_json: bool) -> None:
 
 
 @click.command(short_help="Point a label, such as stable, to a version.")
-@click.argument("model")
+@click.argument("model", type=UserPath())
 @click.argument("version", type=click.IntRange(min=0))
 @_label
 @_models
@@ -67,7 +69,7 @@ def versions(model: str | None, models: Path, as_json: bool) -> None:
     help="The folder of the models as the server sees it, for a model that models.config lacks.",
 )  # fmt: skip
 @_json
-def promote(model: str, version: int, label: str, models: Path, served_from: str, as_json: bool) -> None:
+def promote(model: Path, version: int, label: str, models: Path, served_from: str, as_json: bool) -> None:
     """Point a label of MODEL (its folder, or its name) to VERSION, in models.config beside the model.
 
     A model's first label sets its version policy to all, unless it has one: every version in the folder is loaded,
@@ -79,16 +81,16 @@ def promote(model: str, version: int, label: str, models: Path, served_from: str
     """
     prepare()
     with failing(Console(stderr=True)):
-        change = manage.promote(manage.find(model, models), version, label, served_from)
+        change = published.promote(find(model, models), version, label, served_from)
     _show(change, as_json)
 
 
 @click.command(short_help="Point a label to where it was before.")
-@click.argument("model")
+@click.argument("model", type=UserPath())
 @_label
 @_models
 @_json
-def rollback(model: str, label: str, models: Path, as_json: bool) -> None:
+def rollback(model: Path, label: str, models: Path, as_json: bool) -> None:
     """Point a label of MODEL (its folder, or its name) to the version that it was at before; again, one further back.
 
     \b
@@ -97,20 +99,21 @@ def rollback(model: str, label: str, models: Path, as_json: bool) -> None:
     """
     prepare()
     with failing(Console(stderr=True)):
-        change = manage.rollback(manage.find(model, models), label)
+        change = published.rollback(find(model, models), label)
     _show(change, as_json)
 
 
 @click.command(short_help="Remove old versions.")
-@click.argument("model")
+@click.argument("model", type=UserPath())
 @click.option("--keep", type=click.IntRange(min=1), required=True, metavar="N", help="How many of the newest stay.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @_models
 @_json
-def prune(model: str, keep: int, dry_run: bool, models: Path, as_json: bool) -> None:
+def prune(model: Path, keep: int, dry_run: bool, models: Path, as_json: bool) -> None:
     """Remove all but the newest N versions of MODEL (its folder, or its name).
 
-    A version that a label points to stays, and so does the one that a rollback of the label would bring back.
+    A version that a label points to stays, and so do the one that a rollback of the label would bring back and those
+    that the model's version policy lists.
 
     \b
     Example:
@@ -118,7 +121,7 @@ def prune(model: str, keep: int, dry_run: bool, models: Path, as_json: bool) -> 
     """
     prepare()
     with failing(Console(stderr=True)):
-        pruned = manage.prune(manage.find(model, models), keep, dry_run)
+        pruned = published.prune(find(model, models), keep, dry_run)
     if as_json:
         click.echo(json.dumps(asdict(pruned), indent=2))
         return
@@ -127,7 +130,7 @@ def prune(model: str, keep: int, dry_run: bool, models: Path, as_json: bool) -> 
     click.echo(f"{'would go' if dry_run else 'removed '} {', '.join(map(str, pruned.removed)) or 'nothing'}")
 
 
-def _table(name: str, found: list[manage.Version]) -> Table:
+def _table(name: str, found: list[published.Version]) -> Table:
     table = Table(title=escape(name), title_justify="left", title_style="bold")
     for column in ("version", "labels", "loaded", "made", "precision", "size", "source"):
         table.add_column(column, overflow="fold", no_wrap=column not in ("labels", "source"))
@@ -150,7 +153,7 @@ def _minute(created: str | None) -> str:
     return created[:16].replace("T", " ") if created else "?"
 
 
-def _show(change: manage.Change, as_json: bool) -> None:
+def _show(change: published.Change, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(asdict(change), indent=2))
     elif change.before == change.version:

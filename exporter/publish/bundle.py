@@ -6,19 +6,18 @@ import contextlib
 import ctypes
 import errno
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ...serving.contract import version_of
 from ..errors import OutputError, VersionExists
 from ..scratch import Hidden, clean
 
-__all__ = ["Bundle", "Staging", "Tensor", "remove", "size_of", "version_folder", "versions"]
+__all__ = ["Bundle", "Staging", "Tensor", "folders_by_version", "remove", "size_of", "version_folder"]
 
-_VERSION = re.compile(r"[0-9]+")
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 
@@ -57,7 +56,7 @@ class Bundle:
     manifest: dict[str, Any]
 
 
-def versions(base_path: Path) -> dict[int, Path]:
+def folders_by_version(base_path: Path) -> dict[int, Path]:
     """Version folders under a base path, by number."""
     try:
         entries = list(base_path.iterdir())
@@ -65,13 +64,13 @@ def versions(base_path: Path) -> dict[int, Path]:
         return {}
     except OSError as error:
         raise OutputError(f"{base_path}: cannot be read: {error.strerror}") from error
-    return {int(entry.name): entry for entry in entries if _VERSION.fullmatch(entry.name)}
+    return {number: entry for entry in entries if (number := version_of(entry.name)) is not None}
 
 
 def version_folder(path: Path) -> Path:
     """The folder of a SavedModel: ``path`` itself, or the newest version below, the one that a server would load."""
     try:
-        if not (path / "saved_model.pb").exists() and (found := versions(path)):
+        if not (path / "saved_model.pb").exists() and (found := folders_by_version(path)):
             return path / found[max(found)].name
     except (OSError, OutputError):
         pass  # whoever opens it says why
@@ -104,7 +103,7 @@ class Staging:
 
     def __enter__(self) -> Staging:
         if self._version is not None and not self._force:
-            self._refuse_existing(versions(self._base_path))
+            self._refuse_existing(folders_by_version(self._base_path))
         try:
             for path in reversed([self._base_path, *self._base_path.parents]):
                 if not path.exists():
@@ -137,11 +136,14 @@ class Staging:
         """The version that is to be published, as things stand."""
         if self._version is not None:
             return self._version
-        return max(versions(self._base_path), default=0) + 1
+        number = max([0, *folders_by_version(self._base_path)]) + 1
+        if version_of(str(number)) is None:
+            raise OutputError(f"{self._base_path}: no version number is left above {number - 1}; choose one")
+        return number
 
     @property
     def published(self) -> tuple[Path, int] | None:
-        """Path and number that the folder got, also where :meth:`publish` was interrupted behind the rename."""
+        """Path and number that the folder got, also where :meth:`publish` was interrupted after the rename."""
         if self._renaming is not None:
             path, number, state = self._renaming
             with contextlib.suppress(OSError):
@@ -159,7 +161,7 @@ class Staging:
         try:
             _sync(self.folder)
             while True:
-                present = versions(self._base_path)
+                present = folders_by_version(self._base_path)
                 number = self.number()
                 target = present.get(number, self._base_path / str(number))
                 self._renaming = target, number, self.folder.stat()

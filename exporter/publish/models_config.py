@@ -1,25 +1,26 @@
 """``models.config`` beside the models: which of them a server loads, and which version each label means.
 
-The file is TensorFlow Serving's (``--model_config_file``), and people write into it too. So a change touches the span
-that it is about and nothing else, its outcome is parsed again and must mean what was intended, and the file is
-replaced by one rename, under a lock (``.models.config.lock``).
+The file is TensorFlow Serving's (``--model_config_file``), and people write into it too. A change is made to the parsed
+message, which is written back as protobuf prints it, a field a line: lines that read so already stay as they are, and
+every comment stays beside its line (:func:`_with_comments`). The file is replaced by one rename, under a lock
+(``.models.config.lock``).
 
 A model with labels gets the version policy ``all``, unless it has one already. Under it every version on disk is
 loaded, and a label can be moved to any of them at once. (TensorFlow Serving checks the labels of a new configuration
 before it looks at its policy: a label that moves to a version which is not loaded yet is refused together with the
 policy that would have it loaded, for ever.) ``rawbert prune`` bounds what that costs.
-
-Where a label was before stands in a comment behind it, newest first: ``# rawbert: before 2 1``.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,19 +29,17 @@ from google.protobuf import text_format
 from ...serving.wire.protos import ModelServerConfig
 from ..errors import ModelConfigError
 from ..locks import FileLock
-from . import textproto
+from ..scratch import replace, unfinished
+from . import labels
 
-__all__ = ["FILE", "SERVED_FROM", "Entry", "ModelConfig", "locked", "read"]
+__all__ = ["FILE", "SERVED_FROM", "Entry", "ModelsConfig", "locked", "read"]
 
 FILE = "models.config"
 #: Where TensorFlow Serving's images, and docker-compose.yml, have the models.
 SERVED_FROM = "/models"
 
-_BEFORE = re.compile(r"[ \t]*# rawbert: before((?: [0-9]+)*)[ \t]*")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-#: Steps that a rollback can go back.
-_STEPS = 10
-_HEAD = "# Models that TensorFlow Serving loads (--model_config_file). Maintained by rawbert; what you add is kept.\n"
+_HEAD = "# Models that TensorFlow Serving loads (--model_config_file). Maintained by rawbert; your comments are kept.\n"
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,11 @@ class Entry:
     Attributes:
         name: its name for clients.
         base_path: where the server looks for versions.
-        has_policy: whether a version policy is written down; without one the newest version is loaded.
+        has_policy: whether a version policy is chosen; without one the newest version is loaded.
         policy: ``latest``, ``all`` or ``specific``.
         count: with ``latest``, how many versions.
         specific: with ``specific``, which versions.
         labels: version by label.
-        before: earlier versions of each label, newest first.
     """
 
     name: str
@@ -65,7 +63,11 @@ class Entry:
     count: int
     specific: tuple[int, ...]
     labels: dict[str, int]
-    before: dict[str, tuple[int, ...]]
+
+    @property
+    def folder_name(self) -> str:
+        """The last part of the base path: the rest is the server's, and perhaps a container's."""
+        return PurePosixPath(self.base_path).name
 
     def loads(self, present: list[int]) -> set[int]:
         """Versions of those on disk that the policy has loaded."""
@@ -76,24 +78,39 @@ class Entry:
         return set(sorted(present)[-self.count :])
 
 
-class ModelConfig:
-    """The text of a models.config, and changes of it.
+class ModelsConfig:
+    """A models.config, and changes of it.
 
     Raises:
-        ModelConfigError: it cannot be parsed.
+        ModelConfigError: it cannot be parsed, or TensorFlow Serving would refuse it.
     """
 
     def __init__(self, path: Path, text: str) -> None:
-        self.path, self.text = path, text
-        self._message = self._parse(text)
+        self.path, self._text = path, text
+        try:
+            self._message = text_format.Parse(text, ModelServerConfig())
+        except (text_format.ParseError, ValueError, RecursionError) as error:
+            raise ModelConfigError(f"{path} is no ModelServerConfig: {error}") from error
+        names = Counter(config.name for config in self._message.model_config_list.config)
+        twice = [name for name, count in names.items() if count > 1]
+        if twice:
+            raise ModelConfigError(
+                f"{path} lists the model {twice[0]} more than once, and TensorFlow Serving refuses that: remove one"
+            )
+
+    @cached_property
+    def history(self) -> labels.History:
+        """Where the labels were before."""
+        return labels.History(self.path, self._text)
+
+    @property
+    def text(self) -> str:
+        """The file as :meth:`save` writes it."""
+        return _with_comments(text_format.MessageToString(self._message, as_utf8=True), self._text or _HEAD)
 
     def entries(self) -> list[Entry]:
         """All models, in the file's order."""
-        fields = self._fields()
-        return [
-            self._entry(config, field)
-            for config, field in zip(self._message.model_config_list.config, fields, strict=True)
-        ]
+        return [_entry(config) for config in self._message.model_config_list.config]
 
     def find(self, model: str) -> Entry | None:
         """The entry of a model name."""
@@ -105,8 +122,7 @@ class ModelConfig:
         One of them is enough for TensorFlow Serving to load no new version of any model: it ends its look at the base
         paths at the first that it does not find.
         """
-        folder = self.path.parent
-        beside = [(entry, (folder / PurePosixPath(entry.base_path).name).is_dir()) for entry in self.entries()]
+        beside = [(entry, (self.path.parent / entry.folder_name).is_dir()) for entry in self.entries()]
         roots = {PurePosixPath(entry.base_path).parent for entry, is_there in beside if is_there}
         return [
             entry
@@ -114,118 +130,39 @@ class ModelConfig:
             if not is_there and PurePosixPath(entry.base_path).parent in roots and not Path(entry.base_path).is_dir()
         ]
 
-    def add(self, name: str, base_path: str) -> None:
+    def add(self, name: str, base_path: str) -> Entry:
         """Append a model.
 
         Raises:
-            ModelConfigError: the name is there already, or the file is of a kind to which nothing can be added.
+            ModelConfigError: the file is of a kind to which nothing can be added.
         """
-        if self.find(name) is not None:
-            raise ModelConfigError(f"{self.path}: the model {name} is there already")
         if self._message.HasField("custom_model_config"):
-            raise ModelConfigError(f"{self.path} holds a custom_model_config, which rawbert does not change")
-        wanted = ModelServerConfig()
-        wanted.CopyFrom(self._message)
-        wanted.model_config_list.config.add(name=name, base_path=base_path, model_platform="tensorflow")
-        lines = (
-            "  config {",
-            f"    name: {_quoted(name)}",
-            f"    base_path: {_quoted(base_path)}",
-            '    model_platform: "tensorflow"',
-            "  }",
-        )
-        block = "".join(f"{line}\n" for line in lines)
-        lists = list(textproto.parse(self.text).get("model_config_list"))
-        if lists:
-            text = self._inserted(lists[-1].value, block)
-        else:
-            text = f"{self.text or _HEAD}model_config_list {{\n{block}}}\n"
-        self._replace(text, wanted)
+            raise ModelConfigError(f"{self.path} has a custom_model_config, to which rawbert adds no models")
+        models = self._message.model_config_list.config
+        return _entry(models.add(name=name, base_path=base_path, model_platform="tensorflow"))
 
-    def label(self, model: str, label: str, version: int, before: tuple[int, ...]) -> None:
-        """Point a label to a version, note where it was before, and have all versions loaded where no policy is set.
+    def label(self, model: str, label: str, version: int) -> None:
+        """Point a label to a version, and have all versions loaded where no policy is chosen.
 
         Raises:
-            ModelConfigError: no such model, or a label that cannot be written.
+            ModelConfigError: a label that cannot be written.
         """
         if not _LABEL.fullmatch(label):
             raise ModelConfigError(f"{label!r} is no label: letters, digits, '.', '_' and '-' make one")
-        at, _ = self._index(model)
-        wanted = ModelServerConfig()
-        wanted.CopyFrom(self._message)
-        config = wanted.model_config_list.config[at]
-        had_policy = config.HasField("model_version_policy")
+        config = self._config(model)
         config.version_labels[label] = version
-        note = "  # rawbert: before" + "".join(f" {each}" for each in before[:_STEPS]) if before else ""
-        field = self._fields()[at]
-        found = self._label_field(field, label)
-        if found is not None:
-            value = next(found.get("value"), None)
-            if value is None:  # 0 may be left out
-                text = self.text[: found.value[1]] + f" value: {version} " + self.text[found.value[1] :]
-            else:
-                text = self.text[: value.value[0]] + str(version) + self.text[value.value[1] :]
-            end = found.end + len(text) - len(self.text)
-            stop = _BEFORE.match(text, end)
-            rest = text[stop.end() if stop else end :]
-            # Something else on the line would be commented out.
-            line_ends = not rest or rest.startswith("\n") or stop is not None or not note
-            text = text[:end] + note + ("" if line_ends else "\n") + rest
-        else:
-            key = _quoted(label)
-            line = f"    version_labels {{ key: {key} value: {version} }}{note}\n"
-            text = self._inserted(field.value, line)
-        if not had_policy:
+        if not _entry(config).has_policy:
             config.model_version_policy.all.SetInParent()
-            field = _configs(text)[at]
-            text = self._inserted(field.value, "    model_version_policy { all {} }\n", text)
-        self._replace(text, wanted)
 
-    def forget(self, model: str, versions: set[int]) -> None:
-        """Take removed versions out of the list of a ``specific`` policy, and out of what labels were before.
-
-        Raises:
-            ModelConfigError: no such model.
-        """
-        at, entry = self._index(model)
-        wanted = ModelServerConfig()
-        wanted.CopyFrom(self._message)
-        config = wanted.model_config_list.config[at]
-        text = self.text
-        kept = [number for number in entry.specific if number not in versions]
-        if len(kept) < len(entry.specific):
-            specific = config.model_version_policy.specific
-            del specific.versions[:]
-            specific.versions.extend(kept)
-            (policy,) = self._fields()[at].get("model_version_policy")
-            listed = next(policy.get("specific"))
-            inner = " ".join(f"versions: {number}" for number in kept)
-            text = text[: listed.value[0]] + f" {inner} " + text[listed.value[1] :]
-        self._replace(text, wanted)
-        for label, numbers in self.entries()[at].before.items():
-            if versions & set(numbers):
-                left = tuple(number for number in numbers if number not in versions)
-                self.label(model, label, entry.labels[label], left)
-
-    def keep_loaded(self, model: str, present: list[int]) -> list[int]:
-        """Have a ``latest`` policy load all labelled versions still, once ``present`` is what lies on disk.
-
-        Returns:
-            The labelled versions that it would have dropped.
-        """
-        at, entry = self._index(model)
-        lost = sorted(set(entry.labels.values()) & set(present) - entry.loads(present))
-        if lost and entry.policy == "latest":
-            wanted = ModelServerConfig()
-            wanted.CopyFrom(self._message)
-            count = sum(number >= lost[0] for number in present)
-            wanted.model_config_list.config[at].model_version_policy.latest.num_versions = count
-            (policy,) = self._fields()[at].get("model_version_policy")
-            latest = next(policy.get("latest"))
-            text = self.text[: latest.value[0]] + f" num_versions: {count} " + self.text[latest.value[1] :]
-            self._replace(text, wanted)
-            return lost
-        return []
+    def keep_loaded(self, model: str, present: list[int]) -> bool:
+        """Have a ``latest`` policy still load all labelled versions when ``present`` is on disk; whether it changed."""
+        config = self._config(model)
+        entry = _entry(config)
+        lost = set(entry.labels.values()) & set(present) - entry.loads(present)
+        if not lost or entry.policy != "latest":
+            return False
+        config.model_version_policy.latest.num_versions = sum(number >= min(lost) for number in present)
+        return True
 
     def save(self) -> None:
         """Write the file by one rename.
@@ -233,100 +170,90 @@ class ModelConfig:
         Raises:
             ModelConfigError: it cannot be written.
         """
-        # Beside the file that is meant: a link to it stays one.
-        target = Path(os.path.realpath(self.path))
-        scratch = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
         try:
-            mode = target.stat().st_mode & 0o777 if target.exists() else None
-            with scratch.open("w", encoding="utf-8", newline="") as stream:
-                stream.write(self.text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            if mode is not None:
-                scratch.chmod(mode)
-            os.replace(scratch, target)
+            replace(self.path, self.text)
         except OSError as error:
-            with suppress(OSError):
-                scratch.unlink()
             raise ModelConfigError(f"{self.path}: cannot be written: {error.strerror or error}") from error
 
-    def _index(self, model: str) -> tuple[int, Entry]:
-        for at, entry in enumerate(self.entries()):
-            if entry.name == model:
-                return at, entry
-        raise ModelConfigError(f"{self.path} has no model {model}")
+    def carry_over(self) -> None:
+        """Move what an earlier release wrote into comments to labels.json, and remove what a killed process left."""
+        for path in (self.path, self.history.path):
+            with suppress(OSError):
+                unfinished(path).unlink()
+        if labels.COMMENT.search(self._text):
+            self.history.save()
+            self.save()
 
-    def _fields(self) -> list[textproto.Field]:
-        return _configs(self.text)
-
-    def _entry(self, config: Any, field: textproto.Field) -> Entry:
-        policy = config.model_version_policy
-        choice = policy.WhichOneof("policy_choice") or "latest"
-        before = {}
-        for label in config.version_labels:
-            found = self._label_field(field, label)
-            note = _BEFORE.match(self.text, found.end) if found is not None else None
-            before[label] = tuple(map(int, note.group(1).split())) if note else ()
-        return Entry(
-            name=config.name,
-            base_path=config.base_path,
-            has_policy=config.HasField("model_version_policy"),
-            policy=choice,
-            count=max(1, policy.latest.num_versions),
-            specific=tuple(policy.specific.versions),
-            labels=dict(sorted(config.version_labels.items())),
-            before=before,
-        )
-
-    def _label_field(self, field: textproto.Field, label: str) -> textproto.Field | None:
-        found = None
-        for each in field.get("version_labels"):
-            key = next(each.get("key"), None)
-            if key is not None and self._string(key) == label:
-                found = each  # of two the last counts
-        return found
-
-    def _string(self, field: textproto.Field) -> str:
-        literal = self.text[slice(*field.value)]
-        message = text_format.Parse(f"name: {literal}", type(ModelServerConfig().model_config_list.config.add())())
-        return str(message.name)
-
-    def _inserted(self, span: tuple[int, int], lines: str, text: str | None = None) -> str:
-        """Lines in front of a closing brace, which stays on its line."""
-        text = self.text if text is None else text
-        start = text.rfind("\n", 0, span[1]) + 1
-        if start > span[0] and not text[start : span[1]].strip():
-            return text[:start] + lines + text[start:]
-        return text[: span[1]].rstrip(" \t") + "\n" + lines + text[span[1] :]
-
-    def _replace(self, text: str, wanted: Any) -> None:
-        if self._parse(text) != wanted:
-            raise ModelConfigError(
-                f"{self.path}: it is written in a way that rawbert cannot change without harm; make the change by hand"
-            )
-        self.text, self._message = text, wanted
-
-    def _parse(self, text: str) -> Any:
-        try:
-            message = text_format.Parse(text, ModelServerConfig())
-            count = len(_configs(text))
-        except (text_format.ParseError, ValueError) as error:
-            raise ModelConfigError(f"{self.path} is no ModelServerConfig: {error}") from error
-        if count != len(message.model_config_list.config):
-            raise ModelConfigError(f"{self.path}: its models cannot be told apart; write each as config {{ ... }}")
-        return message
+    def _config(self, model: str) -> Any:
+        return next(config for config in self._message.model_config_list.config if config.name == model)
 
 
-def _configs(text: str) -> list[textproto.Field]:
-    return [field for each in textproto.parse(text).get("model_config_list") for field in each.get("config")]
+def _entry(config: Any) -> Entry:
+    policy = config.model_version_policy
+    choice = policy.WhichOneof("policy_choice")
+    return Entry(
+        name=config.name,
+        base_path=config.base_path,
+        has_policy=choice is not None,
+        policy=choice or "latest",
+        count=max(1, policy.latest.num_versions),  # TensorFlow Serving takes 0 for 1
+        specific=tuple(policy.specific.versions),
+        labels=dict(sorted(config.version_labels.items())),
+    )
 
 
-def _quoted(value: str) -> str:
-    return '"' + text_format.text_encoding.CEscape(value, as_utf8=True) + '"'
+#: Code and comment of a line: a # in a string begins no comment.
+_LINE = re.compile(r"""((?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^#"'])*)(#.*)?""")
 
 
-def read(path: Path) -> ModelConfig:
-    """The file as it stands; without models where it is not there.
+@dataclass
+class _Line:
+    """A line of code in a text proto, the comments and empty lines above it, and the comment after it."""
+
+    above: list[str]
+    text: str
+    code: str
+    comment: str
+
+
+def _with_comments(printed: str, written: str) -> str:
+    """A message as protobuf prints it, with the comments of the text that people wrote.
+
+    The lines of both are aligned as in a diff. A line of equal code stays as people wrote it, indentation and comment
+    included. What is above or after a line that has changed or gone stays at its place.
+    """
+    above: list[str] = []
+    lines = []
+    for text in written.split("\n"):
+        found = _LINE.fullmatch(text)
+        code, comment = (found[1].strip(), found[2] or "") if found else (text.strip(), "")
+        if labels.COMMENT.fullmatch(comment):
+            text, comment = text.removesuffix(comment).rstrip(), ""
+        if code:
+            lines.append(_Line(above, text, code, comment))
+            above = []
+        else:
+            above.append(text)
+    if not lines:
+        return f"{written.rstrip()}\n{printed}"
+    new = printed.split("\n")[:-1]
+    made: list[str] = []
+    matcher = SequenceMatcher(None, [line.code for line in lines], [line.strip() for line in new])
+    for _, start, end, new_start, new_end in matcher.get_opcodes():
+        for line, code in zip_longest(lines[start:end], new[new_start:new_end]):
+            if line is None:
+                made.append(code)
+                continue
+            made += line.above
+            if code is not None and code.strip() == line.code:
+                made.append(line.text)
+            elif code is not None or line.comment:
+                made.append(f"{code or ''}  {line.comment}".rstrip())
+    return "\n".join([*made, *above])
+
+
+def read(path: Path) -> ModelsConfig:
+    """The file as it is; without models where there is no file.
 
     Raises:
         ModelConfigError: it cannot be read or parsed.
@@ -337,12 +264,12 @@ def read(path: Path) -> ModelConfig:
         text = ""
     except (OSError, UnicodeDecodeError) as error:
         raise ModelConfigError(f"{path}: cannot be read: {error}") from error
-    return ModelConfig(path, text)
+    return ModelsConfig(path, text)
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[ModelConfig]:
-    """The file, held so that no other rawbert changes it meanwhile; :meth:`ModelConfig.save` writes it.
+def locked(path: Path) -> Iterator[ModelsConfig]:
+    """The file, reserved for this process; :meth:`ModelsConfig.save` writes it.
 
     Raises:
         ModelConfigError: it cannot be read, parsed or locked.
@@ -353,9 +280,8 @@ def locked(path: Path) -> Iterator[ModelConfig]:
     except OSError as error:
         raise ModelConfigError(f"{path}: cannot be locked: {error.strerror or error}") from error
     try:
-        for left in path.parent.glob(f".{path.name}.{'[0-9a-f]' * 16}"):
-            with suppress(OSError):
-                left.unlink()  # of a process that was killed: whoever writes holds the lock
-        yield read(path)
+        models = read(path)
+        models.carry_over()
+        yield models
     finally:
         lock.release()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from rawbert.exporter.publish import manage
+from rawbert.exporter.publish import versions
 from rawbert.exporter.publish.bundle import Staging
 from rawbert.serving import Client, InvalidRequest
 
@@ -25,7 +25,7 @@ def publish(bundle: Any, folder: Path) -> None:
     """A further version, as the export ends."""
     with Staging(folder, None, False) as staging:
         shutil.copytree(bundle.path, staging.folder, dirs_exist_ok=True)
-        manage.publish(staging, folder.parent / "models.config", folder, "bert", "/models")
+        versions.publish(staging, folder.parent / "models.config", folder, "bert", "/models")
 
 
 def rawbert(*arguments: Any) -> str:

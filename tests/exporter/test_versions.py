@@ -14,80 +14,253 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
-from rawbert.exporter import ModelConfigError, scratch
+from rawbert.exporter import ModelConfigError, OutputError
 from rawbert.exporter.protos import SavedModel
-from rawbert.exporter.publish import bundle, manage, models_config
+from rawbert.exporter.publish import bundle, labels, models_config, versions
 from rawbert.exporter.publish.bundle import Staging
+from rawbert.exporter.publish.models import Model, find, warnings
+from rawbert.exporter.scratch import replace
 from rawbert.exporter.targets.content_hash import content_hash
-from test_modelconfig import models as parsed
+from test_models_config import models as parsed
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> manage.Model:
+def model(tmp_path: Path) -> Model:
     """A model with five versions, as far as anything here looks into them."""
     folder = tmp_path / "models" / "m"
     for number in range(1, 6):
         (folder / str(number)).mkdir(parents=True)
         (folder / str(number) / "saved_model.pb").write_bytes(b"x" * number)
-    return manage.find(str(folder), Path())
+    return find(str(folder), Path())
 
 
-def config(model: manage.Model) -> Any:
+def config(model: Model) -> Any:
     (found,) = parsed(model.config.read_text(encoding="utf-8")).values()
     return found
 
 
-def numbers(model: manage.Model) -> list[int]:
+def numbers(model: Model) -> list[int]:
     return sorted(int(name) for name in os.listdir(model.folder))
 
 
-def test_promote_and_roll_back(model: manage.Model) -> None:
-    assert manage.promote(model, 2, "stable").before is None
-    assert manage.promote(model, 2, "stable").before == 2
-    manage.promote(model, 4, "stable")
-    manage.promote(model, 5, "canary")
+def test_promote_and_roll_back(model: Model) -> None:
+    assert versions.promote(model, 2, "stable").before is None
+    assert versions.promote(model, 2, "stable").before == 2
+    versions.promote(model, 4, "stable")
+    versions.promote(model, 5, "canary")
     assert dict(config(model).version_labels) == {"stable": 4, "canary": 5}
     assert config(model).base_path == "/models/m"
-    manage.promote(model, 5, "stable")
-    assert [manage.rollback(model, "stable").version for _ in range(2)] == [4, 2]
+    versions.promote(model, 5, "stable")
+    assert [versions.rollback(model, "stable").version for _ in range(2)] == [4, 2]
     with pytest.raises(ModelConfigError, match="was nowhere before"):
-        manage.rollback(model, "stable")
+        versions.rollback(model, "stable")
     with pytest.raises(ModelConfigError, match="no label nope"):
-        manage.rollback(model, "nope")
+        versions.rollback(model, "nope")
     with pytest.raises(ModelConfigError, match="no version 9; there are: 1, 2, 3, 4, 5"):
-        manage.promote(model, 9, "stable")
+        versions.promote(model, 9, "stable")
     assert dict(config(model).version_labels) == {"stable": 2, "canary": 5}
 
 
-def test_prune_spares_labels_rollbacks_and_the_newest(model: manage.Model) -> None:
-    manage.promote(model, 1, "stable")
-    manage.promote(model, 2, "stable")
-    manage.promote(model, 3, "stable")
-    pruned = manage.prune(model, 1)
+def test_prune_spares_labels_rollbacks_and_the_newest(model: Model) -> None:
+    versions.promote(model, 1, "stable")
+    versions.promote(model, 2, "stable")
+    versions.promote(model, 3, "stable")
+    pruned = versions.prune(model, 1)
     assert pruned.removed == (1, 4)
     assert pruned.kept == {2: "a rollback of stable goes there", 3: "it is stable"}
     assert numbers(model) == [2, 3, 5]
-    assert manage.rollback(model, "stable").version == 2
-    assert manage.prune(model, 1).removed == (3,)
+    assert versions.rollback(model, "stable").version == 2
+    assert versions.prune(model, 1).removed == (3,)
     with pytest.raises(ValueError, match="keep is 0"):
-        manage.prune(model, 0)
+        versions.prune(model, 0)
 
 
-def test_a_policy_of_one_s_own_stands(model: manage.Model) -> None:
+def test_a_policy_of_one_s_own_stands(model: Model) -> None:
     model.config.write_text(
         'model_config_list { config { name: "mine" base_path: "/srv/m" model_platform: "tensorflow"\n'
         "model_version_policy { specific { versions: 2 versions: 3 versions: 1 } } } }",
         encoding="utf-8",
     )
     with pytest.raises(ModelConfigError, match=r"\(specific\) does not load version 5"):
-        manage.promote(model, 5, "stable")
-    manage.promote(model, 3, "stable")
-    manage.prune(model, 1)
-    assert list(config(model).model_version_policy.specific.versions) == [3]
+        versions.promote(model, 5, "stable")
+    versions.promote(model, 3, "stable")
+    pruned = versions.prune(model, 1)
+    assert pruned.removed == (4,)
+    listed = "the version policy of mine lists it"
+    assert pruned.kept == {1: listed, 2: listed, 3: "it is stable"}
+    assert list(config(model).model_version_policy.specific.versions) == [2, 3, 1]
     assert (config(model).name, config(model).base_path) == ("mine", "/srv/m")
+
+
+def history(model: Model) -> Any:
+    return json.loads((model.config.parent / ".rawbert" / "labels.json").read_text(encoding="utf-8"))
+
+
+def test_every_step_is_a_way_back(model: Model) -> None:
+    for number in (1, 2, 1, 3, 3, 2):
+        versions.promote(model, number, "stable")
+    assert history(model) == {"m": {"stable": [2, 3, 1, 2, 1]}}
+    assert [versions.rollback(model, "stable").version for _ in range(4)] == [3, 1, 2, 1]
+    assert history(model) == {"m": {"stable": [1]}}
+    for number in (*range(1, 6), *range(1, 6), *range(1, 6)):
+        versions.promote(model, number, "stable")
+    assert len(history(model)["m"]["stable"]) == 11
+    assert "before" not in model.config.read_text(encoding="utf-8")
+
+
+def test_a_label_that_was_moved_by_hand_goes_back_to_where_rawbert_had_it(model: Model) -> None:
+    versions.promote(model, 1, "stable")
+    versions.promote(model, 2, "stable")
+    text = model.config.read_text(encoding="utf-8")
+    model.config.write_text(text.replace("value: 2", "value: 5"), encoding="utf-8")
+    assert [versions.rollback(model, "stable").version for _ in range(2)] == [2, 1]
+
+
+class Crash(Exception):
+    pass
+
+
+@pytest.mark.parametrize("way", [(1, 2, 3), (1, 2, 1), (3, 1, 3, 2), (2, 5)])
+@pytest.mark.parametrize("action", ["promote", "rollback"])
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_crash_between_the_two_files_is_before_or_after(
+    model: Model, monkeypatch: pytest.MonkeyPatch, way: tuple[int, ...], action: str, at: int
+) -> None:
+    """After it the label can be rolled back as if the action had not begun, or had ended."""
+    for number in way:
+        versions.promote(model, number, "stable")
+    writes = 0
+
+    def crashing(path: Path, text: str) -> None:
+        nonlocal writes
+        if writes == at:
+            raise Crash
+        writes += 1
+        replace(path, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(labels, "replace", crashing)
+        patch.setattr(models_config, "replace", crashing)
+        with pytest.raises(Crash):
+            versions.promote(model, 4, "stable") if action == "promote" else versions.rollback(model, "stable")
+    now = config(model).version_labels["stable"]
+    is_rolled_back = action == "rollback" and at == 1
+    assert now == (way[-2] if is_rolled_back else way[-1])
+    for expected in reversed(way[:-2] if is_rolled_back else way[:-1]):
+        assert versions.rollback(model, "stable").version == expected
+
+
+OLD = """# ours
+model_config_list {
+  config {
+    name: "n"
+    base_path: "/models/n"
+    version_labels { key: "stable" value: 9 }  # rawbert: before 8
+  }
+  config {
+    name: "m"
+    base_path: "/models/m"
+    model_platform: "tensorflow"
+    version_labels { key: "stable" value: 3 }  # rawbert: before 2 3 1
+    version_labels {
+      value: 5
+      key: 'canary'
+    }  # rawbert: before 4
+    version_labels { key: "new" value: 5 }
+    model_version_policy { all {} }
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_what_earlier_releases_kept_in_comments_is_carried_over(
+    model: Model, monkeypatch: pytest.MonkeyPatch, crash: bool
+) -> None:
+    model.config.write_text(OLD, encoding="utf-8")
+    _, found = versions.listed(model)
+    assert {each.number: each.rollback_of for each in found if each.rollback_of} == {4: ("canary",), 2: ("stable",)}
+    assert model.config.read_text(encoding="utf-8") == OLD
+    if crash:
+        with monkeypatch.context() as patch:
+            patch.setattr(models_config.ModelsConfig, "save", Mock(side_effect=Crash))
+            with pytest.raises(Crash):
+                versions.promote(model, 4, "new")
+    versions.promote(model, 4, "new")
+    assert history(model) == {
+        "n": {"stable": [9, 8]}, "m": {"stable": [3, 2, 3, 1], "canary": [5, 4], "new": [4, 5]}
+    }  # fmt: skip
+    text = model.config.read_text(encoding="utf-8")
+    assert "rawbert: before" not in text
+    assert text.startswith("# ours\n")
+    assert parsed(text)["n"].version_labels == {"stable": 9}
+    assert [versions.rollback(model, "stable").version for _ in range(3)] == [2, 3, 1]
+    assert versions.rollback(model, "canary").version == 4
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[", "[]", "3", '{"m": []}', '{"m": {"stable": ["x"]}}', '{"m": {"stable": 1}}', "\0"]
+)
+def test_a_damaged_history_is_named(model: Model, text: str) -> None:
+    versions.promote(model, 1, "stable")
+    file = model.config.parent / ".rawbert" / "labels.json"
+    file.write_text(text, encoding="utf-8")
+    for action in (
+        versions.listed,
+        lambda each: versions.rollback(each, "stable"),
+        lambda each: versions.prune(each, 1),
+    ):
+        with pytest.raises(ModelConfigError, match=r"labels\.json is damaged .*; remove it"):
+            action(model)
+    file.unlink()
+    assert versions.prune(model, 1).removed == (2, 3, 4)
+
+
+def test_a_removed_version_is_forgotten(model: Model) -> None:
+    for number in (1, 2, 3, 4):
+        versions.promote(model, number, "stable")
+    versions.prune(model, 1)
+    assert history(model) == {"m": {"stable": [4, 3]}}
+
+
+@pytest.mark.parametrize(
+    "policy", ["", "model_version_policy { }", "model_version_policy { latest { num_versions: 0 } }"]
+)
+def test_prune_and_publish_work_under_odd_policies(model: Model, policy: str) -> None:
+    label = 'version_labels { key: "stable" value: 2 }'
+    text = f'model_config_list {{ config {{ name: "m" base_path: "/models/m" {policy} {label} }} }}'
+    model.config.write_text(text, encoding="utf-8")
+    publish(model, None, False)
+    _, found = versions.listed(model)
+    assert [each.number for each in found if each.loaded] == [6, 5, 4, 3, 2]
+    assert versions.prune(model, 1).removed == (1, 3, 4, 5)
+    assert numbers(model) == [2, 6]
+
+
+def test_folder_names_are_read_as_tensorflow_serving_reads_them(model: Model) -> None:
+    for name in ("007", "+8", "v9", "1.0", "9" * 30):
+        (model.folder / name).mkdir()
+    assert [each.number for each in versions.listed(model)[1]] == [8, 7, 5, 4, 3, 2, 1]
+    assert versions.promote(model, 7, "stable").version == 7
+    publish(model, None, False)
+    assert (model.folder / "9").is_dir()
+    assert versions.prune(model, 1).removed == (1, 2, 3, 4, 5, 8)
+    assert not (model.folder / "+8").exists()
+    assert (model.folder / "007").exists()
+
+
+def test_the_number_after_the_last_is_refused(model: Model) -> None:
+    (model.folder / str(2**63 - 1)).mkdir()
+    with pytest.raises(OutputError, match="no version number is left"):
+        publish(model, None, False)
+    shutil.rmtree(model.folder)
+    (model.folder / "-5").mkdir(parents=True)
+    publish(model, None, False)
+    assert (model.folder / "1").is_dir()
 
 
 def test_an_export_adds_its_model_and_keeps_labels_loaded(data: Path, tmp_path: Path) -> None:
@@ -95,20 +268,20 @@ def test_an_export_adds_its_model_and_keeps_labels_loaded(data: Path, tmp_path: 
 
     settings = {"encoder": data / "tiny_bert", "output": tmp_path / "models" / "m", "signatures": ("tokenize",)}
     export(ExportConfig(**settings))
-    model = manage.find(str(tmp_path / "models" / "m"), Path())
+    model = find(str(tmp_path / "models" / "m"), Path())
     assert (config(model).name, config(model).base_path) == ("m", "/models/m")
     text = model.config.read_text(encoding="utf-8").replace(
         '"tensorflow"\n', '"tensorflow"\n model_version_policy { latest { num_versions: 1 } }\n'
     )
     model.config.write_text(text, encoding="utf-8")
-    manage.promote(model, 1, "stable")
+    versions.promote(model, 1, "stable")
     with Staging(model.folder, None, False) as staging:
-        assert manage.publish(staging, model.config, model.folder, "m", "/models") == (model.folder / "2", 2)
+        assert versions.publish(staging, model.config, model.folder, "m", "/models") == (model.folder / "2", 2)
     assert config(model).model_version_policy.latest.num_versions == 2
     with Staging(model.folder, None, False) as staging:
         staging.publish()  # as with --no-models-config
     assert config(model).model_version_policy.latest.num_versions == 2
-    name, found = manage.versions(model)
+    name, found = versions.listed(model)
     assert name == "m"
     assert [(each.number, each.labels, each.loaded) for each in found] == [
         (3, (), True), (2, (), True), (1, ("stable",), False)
@@ -119,15 +292,15 @@ def test_an_export_adds_its_model_and_keeps_labels_loaded(data: Path, tmp_path: 
     assert numbers(model) == [1, 2, 3]
 
 
-def publish(model: manage.Model, version: int | None, force: bool) -> None:
+def publish(model: Model, version: int | None, force: bool) -> None:
     with Staging(model.folder, version, force) as staging:
         (staging.folder / "new").write_text("")
-        manage.publish(staging, model.config, model.folder, "m", "/models")
+        versions.publish(staging, model.config, model.folder, "m", "/models")
 
 
 @pytest.mark.parametrize("force", [False, True])
 def test_an_interrupt_behind_the_rename_says_that_the_version_is_there(
-    model: manage.Model, monkeypatch: pytest.MonkeyPatch, force: bool
+    model: Model, monkeypatch: pytest.MonkeyPatch, force: bool
 ) -> None:
     def interrupted(folder: Path) -> None:
         if folder == model.folder:  # the base path: flushed when the version has its name
@@ -142,7 +315,7 @@ def test_an_interrupt_behind_the_rename_says_that_the_version_is_there(
     assert config(model).base_path == "/models/m"  # and a server is told of its model
 
 
-def test_an_interrupt_before_the_rename_leaves_nothing(model: manage.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_before_the_rename_leaves_nothing(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(folder: Path) -> None:
         raise KeyboardInterrupt
 
@@ -154,30 +327,7 @@ def test_an_interrupt_before_the_rename_leaves_nothing(model: manage.Model, monk
     assert not model.config.exists()
 
 
-def test_temporary_folders_of_killed_processes_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = "import time\nfrom rawbert.exporter import scratch\nwith scratch.temporary() as folder:\n"
-    code += " (folder / 'x').write_text('')\n print(folder, flush=True)\n time.sleep(60)"
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    running = [
-        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
-        for _ in range(2)
-    ]
-    folders = [Path(process.stdout.readline().strip()) for process in running if process.stdout is not None]
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    try:
-        assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700, 0o700]
-        running[0].kill()
-        running[0].wait()
-        with scratch.temporary():
-            assert [folder.exists() for folder in folders] == [False, True]
-    finally:
-        running[1].terminate()
-        running[1].wait()
-    with scratch.temporary() as mine:
-        assert {path.name for path in tmp_path.iterdir()} == {mine.name, f"{mine.name}.lock"}
-
-
-def test_a_model_that_no_server_is_told_of(model: manage.Model) -> None:
+def test_a_model_that_no_server_is_told_of(model: Model) -> None:
     from rawbert.serving.cli.app import rawbert
 
     result = CliRunner().invoke(rawbert, ["versions", str(model.folder)])
@@ -185,30 +335,51 @@ def test_a_model_that_no_server_is_told_of(model: manage.Model) -> None:
     assert "has no server load any of them: rawbert promote lists" in result.output
 
 
-def test_a_copied_model_is_one_of_its_own(model: manage.Model) -> None:
+def test_a_copied_model_is_one_of_its_own(model: Model) -> None:
     made = model.folder / "5" / "assets.extra" / "rawbert.json"
     made.parent.mkdir()
     made.write_text('{"name": "mine"}', encoding="utf-8")
-    assert manage.promote(model, 5, "stable").model == "mine"
-    copy = manage.Model(Path(shutil.copytree(model.folder, model.folder.with_name("copy"))), model.config)
-    assert manage.promote(copy, 4, "stable").model == "copy"
+    assert versions.promote(model, 5, "stable").model == "mine"
+    copy = Model(Path(shutil.copytree(model.folder, model.folder.with_name("copy"))), model.config)
+    assert versions.promote(copy, 4, "stable").model == "copy"
     assert {name: each.base_path for name, each in parsed(model.config.read_text(encoding="utf-8")).items()} == {
         "mine": "/models/m", "copy": "/models/copy"
     }  # fmt: skip
 
 
-def test_a_model_whose_folder_is_gone_is_warned_of(model: manage.Model) -> None:
-    manage.promote(model, 5, "stable")
-    assert manage.warnings(model.config) == []
+def test_a_model_whose_folder_is_gone_is_warned_of(model: Model) -> None:
+    versions.promote(model, 5, "stable")
+    assert warnings(model.config) == []
     with models_config.locked(model.config) as models:
         models.add("gone", "/models/gone")
         models.add("elsewhere", "/other/place")  # a path of the server's own
         models.save()
-    (warning,) = manage.warnings(model.config)
+    (warning,) = warnings(model.config)
     assert "lists gone in /models/gone, and its folder is gone" in warning
 
 
-def test_the_commands(model: manage.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_label_that_no_server_takes_is_warned_of(model: Model) -> None:
+    versions.promote(model, 5, "stable")
+    text = model.config.read_text(encoding="utf-8")
+    model.config.write_text(text.replace("value: 5", "value: 9"), encoding="utf-8")
+    (warning,) = warnings(model.config)
+    assert "has the label stable of m at version 9, which is not there" in warning
+    text = text.replace("all {", "specific { versions: 1")
+    model.config.write_text(text, encoding="utf-8")
+    (warning,) = warnings(model.config)
+    assert "at version 5, which its version policy does not load" in warning
+
+
+def test_a_home_folder_that_is_none_is_a_wrong_usage(model: Model) -> None:
+    from rawbert.serving.cli.app import rawbert
+
+    for arguments in (["versions", "--models=~nouser/x"], ["versions", "~nouser"], ["promote", "~nouser/m", "1"]):
+        result = CliRunner().invoke(rawbert, arguments)
+        assert result.exit_code == 2
+        assert "there is no such user" in result.output
+
+
+def test_the_commands(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     from rawbert.serving.cli.app import rawbert
 
     monkeypatch.chdir(model.folder.parents[1])
@@ -248,11 +419,12 @@ WORKER = """
 import random, sys, time
 from pathlib import Path
 from rawbert.exporter import ExportError
-from rawbert.exporter.publish import bundle, manage
-from rawbert.exporter.publish.bundle import Staging
+from rawbert.exporter.publish import versions
+from rawbert.exporter.publish.bundle import Staging, folders_by_version
+from rawbert.exporter.publish.models import Model
 folder, seed, seconds = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
 rng = random.Random(seed)
-model = manage.Model(folder, folder.parent / "models.config")
+model = Model(folder, folder.parent / "models.config")
 until, done = time.monotonic() + seconds, 0
 while time.monotonic() < until:
     action = rng.choice(["export", "promote", "rollback", "prune"])
@@ -262,15 +434,15 @@ while time.monotonic() < until:
             with Staging(folder, None, False) as staging:
                 for part in range(3):
                     (staging.folder / f"part{part}").write_text("whole")
-                _, number = manage.publish(staging, model.config, folder, "m", "/models")
+                _, number = versions.publish(staging, model.config, folder, "m", "/models")
             print("published", number, flush=True)
         elif action == "promote":
-            number = rng.choice(sorted(bundle.versions(folder)) or [1])
-            manage.promote(model, number, label)
+            number = rng.choice(sorted(folders_by_version(folder)) or [1])
+            versions.promote(model, number, label)
         elif action == "rollback":
-            manage.rollback(model, label)
+            versions.rollback(model, label)
         else:
-            manage.prune(model, rng.randint(1, 6))
+            versions.prune(model, rng.randint(1, 6))
         done += 1
     except ExportError as error:
         assert any(part in str(error) for part in ("no version", "no label", "no model in", "nowhere before")), error
@@ -326,14 +498,14 @@ def test_four_processes_at_random_for_two_minutes(tmp_path: Path) -> None:
 EXPORTER = """
 import sys
 from pathlib import Path
-from rawbert.exporter.publish import manage
+from rawbert.exporter.publish import versions
 from rawbert.exporter.publish.bundle import Staging
 folder = Path(sys.argv[1])
 with Staging(folder, None, False) as staging:
     print("began", flush=True)
     for part in range(40):
         (staging.folder / f"part{part}").write_bytes(b"whole" * 20000)
-    manage.publish(staging, folder.parent / "models.config", folder, "m", "/models")
+    versions.publish(staging, folder.parent / "models.config", folder, "m", "/models")
 print("published", flush=True)
 """
 

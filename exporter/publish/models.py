@@ -1,0 +1,138 @@
+"""Which model is meant: its folder, and its entry in the models.config beside it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ..errors import ModelConfigError
+from . import manifest, models_config
+from .bundle import folders_by_version
+from .models_config import Entry, ModelsConfig
+
+__all__ = ["Model", "check", "claim", "entries", "entry", "find", "find_all", "warnings"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model's folder, and the models.config beside it."""
+
+    folder: Path
+    config: Path
+
+
+def find(model: str | Path, models: Path) -> Model:
+    """The model that is meant by its folder, or by its name in the folder ``models``.
+
+    Raises:
+        ModelConfigError: there is none.
+    """
+    found = [folder for folder in (Path(model), models / model) if folder.is_dir()]
+    if not found:
+        named = models_config.read(models / models_config.FILE).find(str(model))
+        if named is not None:
+            found = [folder for folder in (models / named.folder_name,) if folder.is_dir()]
+    if not found:
+        raise ModelConfigError(
+            f"there is no model {model}: neither a folder of that path, nor one of that name in {models} "
+            "(--models names another folder)"
+        )
+    # The checkpoint may have the model's name: what has versions is meant.
+    folder = max(found, key=lambda each: bool(folders_by_version(each))).absolute()
+    if (folder / "saved_model.pb").is_file():
+        raise ModelConfigError(f"{folder} is a version; name the folder of the model, {folder.parent}")
+    return Model(folder, folder.parent / models_config.FILE)
+
+
+def find_all(models: Path) -> list[Model]:
+    """The models that have versions in the folder ``models``, by name.
+
+    Raises:
+        ModelConfigError: there is none.
+    """
+    folders = sorted(folder for folder in models.absolute().iterdir() if folder.is_dir()) if models.is_dir() else []
+    found = [Model(folder, folder.parent / models_config.FILE) for folder in folders if folders_by_version(folder)]
+    if not found:
+        raise ModelConfigError(f"there are no models in {models} (--models names another folder)")
+    return found
+
+
+def entries(config: ModelsConfig, folder: Path) -> list[Entry]:
+    """What models.config has about a folder; there may be several names for it."""
+    return [each for each in config.entries() if each.folder_name == folder.name]
+
+
+def entry(config: ModelsConfig, folder: Path, served_from: str | None) -> Entry:
+    """The one entry of a model; added where there is none and ``served_from`` is given.
+
+    Raises:
+        ModelConfigError: there is none, or there are several, or it cannot be added.
+    """
+    found = entries(config, folder)
+    if len(found) > 1:
+        names = ", ".join(each.name for each in found)
+        raise ModelConfigError(f"{config.path} has several models in {folder.name}: {names}; edit it by hand")
+    if found:
+        return found[0]
+    if served_from is None:
+        raise ModelConfigError(f"{config.path} has no model in {folder.name}")
+    versions = folders_by_version(folder)
+    made = manifest.read(versions[max(versions)]) if versions else None
+    name = str((made or {}).get("name") or folder.name)
+    if config.find(name) is not None:  # the folder is a copy of that model's
+        name = folder.name
+    claim(config, folder, name)
+    return config.add(name, str(PurePosixPath(served_from, folder.name)))
+
+
+def claim(config: ModelsConfig, folder: Path, name: str) -> None:
+    """Refuse a name that models.config has for another folder.
+
+    Raises:
+        ModelConfigError: it has.
+    """
+    found = config.find(name)
+    if found is not None and found.folder_name != folder.name:
+        raise ModelConfigError(
+            f"{config.path} has the name {name} for {found.base_path}, not for {folder}; give another --name, or "
+            "--no-models-config to leave that file alone"
+        )
+
+
+def check(config: Path, folder: Path, name: str) -> None:
+    """Refuse a models.config to which the model cannot be added, before anything is done for it.
+
+    Raises:
+        ModelConfigError: it cannot be parsed or written, or has the name for another model.
+    """
+    claim(models_config.read(config), folder, name)
+    if config.parent.is_dir() and not os.access(config.parent, os.W_OK):
+        raise ModelConfigError(
+            f"{config} cannot be written: no permission for its folder; mend that, or leave the file alone with "
+            "--no-models-config"
+        )
+
+
+def warnings(config: Path) -> list[str]:
+    """What in a models.config keeps servers from starting, or from loading new versions, a line each.
+
+    Raises:
+        ModelConfigError: it cannot be parsed.
+    """
+    models = models_config.read(config)
+    lines = [
+        f"{config} lists {each.name} in {each.base_path}, and its folder is gone: TensorFlow Serving loads no new "
+        "version of any model until the entry is removed or the folder is back"
+        for each in models.missing()
+    ]
+    for each in models.entries():
+        present = sorted(folders_by_version(config.parent / each.folder_name))
+        lines += [
+            f"{config} has the label {label} of {each.name} at version {number}, which "
+            f"{'its version policy does not load' if number in present else 'is not there'}: TensorFlow Serving does "
+            "not start with such a label, and takes no other change of the file"
+            for label, number in each.labels.items()
+            if present and number not in each.loads(present)
+        ]
+    return lines

@@ -1,0 +1,228 @@
+"""Published versions: which there are, which labels they carry, and which may go.
+
+Whatever changes something here holds the lock of models.config, so two processes never mix.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from .. import scratch
+from ..errors import ModelConfigError
+from . import bundle, manifest, models, models_config
+from .bundle import Staging, folders_by_version
+from .models import Model
+from .models_config import Entry, ModelsConfig
+
+__all__ = ["Change", "Pruned", "Version", "listed", "promote", "prune", "publish", "rollback"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of a label: the version before (``None`` for a new label) and now."""
+
+    model: str
+    label: str
+    before: int | None
+    version: int
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """Versions that were removed, and for those older than the newest N that were kept, why."""
+
+    removed: tuple[int, ...]
+    kept: dict[int, str]
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version on disk.
+
+    Attributes:
+        number: its number.
+        labels: that point to it.
+        rollback_of: labels that a rollback would bring here.
+        loaded: whether models.config has servers load it.
+        created: when, ISO 8601; ``None`` where there is no manifest.
+        source: what it was made from.
+        precision: of its computation.
+        size: bytes.
+    """
+
+    number: int
+    labels: tuple[str, ...]
+    rollback_of: tuple[str, ...]
+    loaded: bool
+    created: str | None
+    source: str | None
+    precision: str | None
+    size: int
+
+
+def publish(staging: Staging, path: Path, folder: Path, name: str, served_from: str) -> tuple[Path, int]:
+    """Publish a version, and see that the models.config at ``path`` lists its model.
+
+    Raises:
+        ModelConfigError: models.config cannot be changed; nothing was published.
+        VersionExists, OutputError: as :meth:`Staging.publish`.
+    """
+    with models_config.locked(path) as config:
+        models.claim(config, folder, name)
+        is_listed = config.find(name) is not None
+        if is_listed and config.keep_loaded(name, sorted({*folders_by_version(folder), staging.number()})):
+            config.save()  # first: a server that sees the version before the policy would unload a labelled one
+        try:
+            return staging.publish()
+        finally:
+            # Then: a server waits for ever for a model without versions. After an interrupt too, if it came so late.
+            if not is_listed and staging.published is not None:
+                version, number = staging.published
+                try:
+                    config.add(name, str(PurePosixPath(served_from, folder.name)))
+                    config.save()
+                except ModelConfigError as error:
+                    raise ModelConfigError(f"version {number} is published ({version}), but {error}") from error
+
+
+def promote(model: Model, version: int, label: str, served_from: str = models_config.SERVED_FROM) -> Change:
+    """Point a label to a version.
+
+    Raises:
+        ModelConfigError: there is no such version, or the model's version policy does not load it.
+    """
+    with models_config.locked(model.config) as config:
+        present = sorted(folders_by_version(model.folder))
+        if version not in present:
+            found = ", ".join(map(str, present)) or "none"
+            raise ModelConfigError(f"{model.folder} has no version {version}; there are: {found}")
+        entry = models.entry(config, model.folder, served_from)
+        now = entry.labels.get(label)
+        if now != version:
+            _require_loaded(config, entry, present, version)
+            config.label(entry.name, label, version)
+            before = () if now is None else (now, *config.history.before(entry.name, label, now))
+            config.history.note(entry.name, label, version, before)
+            config.history.save()
+            config.save()
+    return Change(entry.name, label, now, version)
+
+
+def rollback(model: Model, label: str) -> Change:
+    """Point a label to the version that it was at before, of those that are still there.
+
+    Raises:
+        ModelConfigError: there is none.
+    """
+    with models_config.locked(model.config) as config:
+        present = sorted(folders_by_version(model.folder))
+        entry = models.entry(config, model.folder, None)
+        now = entry.labels.get(label)
+        if now is None:
+            raise ModelConfigError(f"{config.path}: the model {entry.name} has no label {label}")
+        before = config.history.before(entry.name, label, now)
+        version = _target(config, entry, label, present)
+        if version is None:
+            gone = f"; what it was before ({', '.join(map(str, before))}) is gone" if before else ""
+            raise ModelConfigError(f"{label} of {entry.name} is at {now} and was nowhere before{gone}")
+        _require_loaded(config, entry, present, version)
+        config.label(entry.name, label, version)
+        config.history.note(entry.name, label, version, before[before.index(version) + 1 :])
+        config.save()
+        config.history.save()
+    return Change(entry.name, label, now, version)
+
+
+def prune(model: Model, keep: int, dry_run: bool = False) -> Pruned:
+    """Remove old versions: not the newest ``keep``, nor one that must stay.
+
+    A label points to it, a rollback would, or a version policy lists it. With ``dry_run`` nothing is removed: the
+    answer says what would be.
+
+    Raises:
+        ValueError: ``keep`` is below 1.
+        ModelConfigError, OutputError: models.config cannot be read, or a version not removed.
+    """
+    if keep < 1:
+        raise ValueError(f"keep is {keep}: the newest version always stays, so give 1 or more")
+    with models_config.locked(model.config) as config:
+        folders = folders_by_version(model.folder)
+        entries = models.entries(config, model.folder)
+        old = sorted(folders)[:-keep]
+        kept = {number: why for number in old if (why := _reason(config, entries, sorted(folders), number))}
+        removed = tuple(number for number in old if number not in kept)
+        if removed and not dry_run:
+            for entry in entries:
+                config.history.forget(entry.name, set(removed))
+            config.history.save()  # first: a number that is free may be given to another version
+            for number in removed:
+                bundle.remove(folders[number])
+        scratch.clean(model.folder)
+    return Pruned(removed, kept)
+
+
+def listed(model: Model) -> tuple[str, list[Version]]:
+    """Name and versions of a model, the newest first.
+
+    Raises:
+        ModelConfigError: models.config cannot be parsed.
+    """
+    config = models_config.read(model.config)
+    entries = models.entries(config, model.folder)
+    folders = folders_by_version(model.folder)
+    numbers = sorted(folders)
+    found = []
+    for number in reversed(numbers):
+        made = manifest.read(folders[number]) or {}
+        source = made.get("source") or {}
+        found.append(
+            Version(
+                number=number,
+                labels=tuple(label for entry in entries for label, at in entry.labels.items() if at == number),
+                rollback_of=tuple(
+                    label
+                    for entry in entries
+                    for label in entry.labels
+                    if _target(config, entry, label, numbers) == number
+                ),
+                loaded=any(number in entry.loads(numbers) for entry in entries),
+                created=made.get("created"),
+                source=source.get("handle") or source.get("location"),
+                precision=made.get("precision"),
+                size=bundle.size_of(folders[number]),
+            )
+        )
+    return (entries[0].name if entries else model.folder.name), found
+
+
+def _target(config: ModelsConfig, entry: Entry, label: str, present: list[int]) -> int | None:
+    """Where a rollback would bring a label."""
+    now = entry.labels[label]
+    before = config.history.before(entry.name, label, now)
+    return next((number for number in before if number in present and number != now), None)
+
+
+def _reason(config: ModelsConfig, entries: list[Entry], present: list[int], number: int) -> str | None:
+    """Why a version must stay whatever its age."""
+    for entry in entries:
+        for label, at in entry.labels.items():
+            if at == number:
+                return f"it is {label}"
+    for entry in entries:
+        for label in entry.labels:
+            if _target(config, entry, label, present) == number:
+                return f"a rollback of {label} goes there"
+        if number in entry.specific:
+            return f"the version policy of {entry.name} lists it"
+    return None
+
+
+def _require_loaded(config: ModelsConfig, entry: Entry, present: list[int], version: int) -> None:
+    # Without a policy of its own the model gets one with its first label.
+    if entry.has_policy and version not in entry.loads(present):
+        raise ModelConfigError(
+            f"{config.path}: the version policy of {entry.name} ({entry.policy}) does not load version {version}, and "
+            "a server refuses a label that moves to a version which is not loaded; have the policy load it (all {} "
+            "loads every version here), wait until it is AVAILABLE (rawbert status), and promote it then"
+        )
