@@ -83,6 +83,7 @@ def _run(
         value[0].numpy().tolist() for value in (encoding.input_word_ids, encoding.start_offsets, encoding.limit_offsets)
     )
     types = encoding.input_type_ids[0].numpy().tolist() if encoding.input_type_ids is not None else [0] * len(ids)
+    texts_of = rules.template.texts(starts) if options.pair else [0] * len(ids)
     names = {token.id: token.content for token in rules.added_tokens}
     names.update({at: token for at, token in enumerate(rules.vocab) if token is not None})
     tokens = [
@@ -92,9 +93,9 @@ def _run(
             "type": kind,
             "start": start,
             "limit": stop,
-            "text": texts[kind][start:stop].decode(errors="replace") if start >= 0 else None,
+            "text": texts[of][start:stop].decode(errors="replace") if start >= 0 else None,
         }
-        for token, kind, start, stop in zip(ids, types, starts, limits, strict=True)
+        for token, kind, of, start, stop in zip(ids, types, texts_of, starts, limits, strict=True)
     ]
     return {"tokens": tokens, "token_count": int(encoding.token_count[0]), "max_seq_length": length}
 

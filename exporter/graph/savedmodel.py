@@ -64,12 +64,16 @@ def choose_encoder(
             f"encoder_impl hub wraps a Hub encoder, and {checkpoint.location} is a {checkpoint.kind} folder; "
             "use native or auto"
         )
-    if pair and checkpoint.encoder is not None and checkpoint.encoder.type_vocab_size == 1:
-        raise ConfigError(f"{checkpoint.location} has one token type (type_vocab_size), and pairs need two")
+    types = 1 + max(piece.type for piece in checkpoint.tokenizer.template.pair)
+    if pair and checkpoint.encoder is not None and 0 < checkpoint.encoder.type_vocab_size < types:
+        raise ConfigError(
+            f"{checkpoint.location} has token types for {checkpoint.encoder.type_vocab_size} (type_vocab_size), and "
+            f"its tokenizer gives pairs {types}"
+        )
     if checkpoint.hub_path is None:
         assert checkpoint.encoder is not None
         return "native", NativeEncoder(checkpoint.encoder, checkpoint.weights, pair, precision)
-    layer = hub.load_layer(checkpoint.hub_path, checkpoint.tokenizer.cls_id)
+    layer = hub.load_layer(checkpoint.hub_path, checkpoint.tokenizer.template.single[0].special or 0)
     if impl != "hub":
         if checkpoint.encoder is not None:
             config = _resolved(checkpoint.encoder, checkpoint, layer)

@@ -13,7 +13,8 @@ from ..errors import OutputError
 from ..proof.verify import Report
 from ..recipe import ExportConfig
 from ..sources import Location, license
-from ..sources.checkpoint import Checkpoint, PoolingRecipe, TokenizerRules
+from ..sources.checkpoint import Checkpoint, PoolingRecipe
+from ..tokenizers.spec import TokenizerSpec
 from .batching_params import Batching
 from .bundle import Tensor
 
@@ -119,9 +120,9 @@ def read(folder: Path) -> dict[str, Any] | None:
     return manifest if isinstance(manifest, dict) else None
 
 
-def _tokenizer(rules: TokenizerRules) -> dict[str, Any]:
-    state = asdict(rules)
-    state["vocab"] = f"assets/vocab.txt, {rules.size} tokens"
+def _tokenizer(spec: TokenizerSpec) -> dict[str, Any]:
+    state = {"kind": spec.kind, **asdict(spec)}
+    state["vocab"] = f"assets/vocab.txt, {spec.size} tokens"
     return state
 
 

@@ -10,69 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from ..families.config import EncoderConfig
+from ..tokenizers.spec import TokenizerSpec
 
 __all__ = [
-    "AddedToken",
     "Checkpoint",
     "Dense",
     "PoolingRecipe",
     "SourceFile",
-    "TokenizerRules",
     "describe_file",
 ]
-
-
-@dataclass(frozen=True)
-class AddedToken:
-    """A token that is matched whole in the text.
-
-    Attributes:
-        content: what is looked for.
-        id: its id.
-        special: one of the model's own (``[SEP]`` and the like), not one of its users.
-        single_word: only where no letter or digit stands beside it.
-        lstrip: white space before it belongs to it.
-        rstrip: white space behind it belongs to it.
-        normalized: both are normalised before it is looked for; else the raw text is searched.
-    """
-
-    content: str
-    id: int
-    special: bool = True
-    single_word: bool = False
-    lstrip: bool = False
-    rstrip: bool = False
-    normalized: bool = False
-
-
-@dataclass(frozen=True)
-class TokenizerRules:
-    """BERT's WordPiece tokenizer, as the checkpoint's own files set it.
-
-    ``vocab[i]`` is the token of id ``i`` (``None`` for an id that no word can have); field names are
-    those of the Hugging Face ``BertNormalizer`` and ``WordPiece``. ``style`` is ``reference`` for what these do, or
-    ``tf-text`` for tensorflow-text's BertTokenizer, of which ``lowercase`` is the only setting.
-    """
-
-    vocab: tuple[str | None, ...]
-    cls_id: int
-    sep_id: int
-    pad_id: int
-    unk_token: str = "[UNK]"
-    continuing_subword_prefix: str = "##"
-    max_input_chars_per_word: int = 100
-    lowercase: bool = True
-    strip_accents: bool | None = None
-    handle_chinese_chars: bool = True
-    clean_text: bool = True
-    added_tokens: tuple[AddedToken, ...] = ()
-    truncation_side: str = "right"
-    style: str = "reference"
-
-    @property
-    def size(self) -> int:
-        """Number of ids: the rows that the embedding table must have."""
-        return max(len(self.vocab), *(token.id + 1 for token in self.added_tokens), 0)
 
 
 @dataclass(frozen=True)
@@ -114,7 +60,7 @@ class Checkpoint:
 
     kind: str
     location: Path
-    tokenizer: TokenizerRules
+    tokenizer: TokenizerSpec
     max_seq_length: int
     hidden_size: int
     encoder: EncoderConfig | None = None

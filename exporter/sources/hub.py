@@ -161,7 +161,7 @@ def read(folder: Path) -> Checkpoint:
     if vocab_path.is_file():
         vocabulary.require_unique_lines(vocab_path)
     rules = read_rules.read_vocab_file(vocab_path, lowercase=lowercase)
-    layer.find_form(rules.cls_id, folder)
+    layer.find_form(rules.template.single[0].special or 0, folder)
 
     variables, _ = tf_checkpoint.read(folder / "variables" / "variables")
     rows = _rows(variables, "embeddings/word")

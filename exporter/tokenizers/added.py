@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from tensorflow_text.python.ops.regex_split_ops import gen_regex_split_ops
 
-from ..sources.checkpoint import AddedToken, TokenizerRules
 from .ragged import count_of, rows_of, starts_of
-from .wordpiece import codepoints
-from .wordpiece.behaviour import normalizer
+from .spec import AddedToken
 
-__all__ = ["Finder", "Matches", "anywhere", "finders", "plain_without", "utf8_length"]
+__all__ = ["Finder", "Matches", "anywhere", "finders", "plain_without", "sought", "utf8_length"]
+
+_CODE_POINTS = 0x110000
 
 
 class Matches(NamedTuple):
@@ -118,30 +118,32 @@ def utf8_length(codes: tf.Tensor) -> tf.Tensor:
     return 1 + sum(tf.cast(codes >= limit, tf.int32) for limit in (0x80, 0x800, 0x10000))
 
 
-def finders(rules: TokenizerRules, ignored: frozenset[str]) -> tuple[Finder | None, Finder | None]:
+def finders(
+    tokens: Sequence[AddedToken], ignored: frozenset[str], normalize: Callable[[str], str]
+) -> tuple[Finder | None, Finder | None]:
     """What looks for the tokens that are wanted in the raw text, and in the normalised text."""
 
     def finder(normalized: bool) -> Finder | None:
-        chosen = [token for token in rules.added_tokens if token.normalized == normalized]
+        chosen = [token for token in tokens if token.normalized == normalized]
         # Of tokens that normalisation makes equal the reference takes one by chance, by the order of a hash map.
         # Here it is a special one, or the one of the lowest id.
         chosen.sort(key=lambda token: (not token.special, token.id))
         if all(token.content in ignored for token in chosen):
             return None
-        return Finder([(_sought(token, rules), token) for token in chosen], ignored)
+        return Finder([(sought(token, normalize), token) for token in chosen], ignored)
 
     return finder(False), finder(True)
 
 
-def anywhere(rules: TokenizerRules, tokens: Sequence[AddedToken]) -> str:
-    """A regular expression for texts that hold one of the tokens, and for a few more."""
-    texts = {re.sub(r"\\?[ \t\n\r]", r"[\\t\\n\\r ]", re.escape(_sought(token, rules))) for token in tokens}
+def anywhere(tokens: Sequence[str]) -> str:
+    """A regular expression for texts that hold one of the tokens (see :func:`sought`), and for a few more."""
+    texts = {re.sub(r"\\?[ \t\n\r]", r"[\\t\\n\\r ]", re.escape(token)) for token in tokens}
     # Any byte, because what is before a token may be no UTF-8; any case, because normalisation may change it.
     return f"\\C*(?i:{'|'.join(sorted(texts))})\\C*"
 
 
-def plain_without(rules: TokenizerRules, tokens: Sequence[AddedToken]) -> str:
-    """A regular expression for plain ASCII text in which no token can be.
+def plain_without(tokens: Sequence[str]) -> str:
+    """A regular expression for plain ASCII text in which no token (see :func:`sought`) can be.
 
     It looks at two characters, and so leaves out a few texts that hold only the beginning of a token.
     """
@@ -152,8 +154,7 @@ def plain_without(rules: TokenizerRules, tokens: Sequence[AddedToken]) -> str:
         return {"\t", "\n", "\r", " "} if char == " " else {char, char.upper(), char.lower()}
 
     follow: dict[str, set[str]] = {}
-    for token in tokens:
-        text = _sought(token, rules)
+    for text in tokens:
         for first in alike(text[0]) & plain:
             follow.setdefault(first, set()).update(alike(text[1]) if len(text) > 1 else plain)
     free = plain - set(follow)
@@ -164,9 +165,9 @@ def plain_without(rules: TokenizerRules, tokens: Sequence[AddedToken]) -> str:
     return f"(?:{'|'.join(choices)})*"
 
 
-def _sought(token: AddedToken, rules: TokenizerRules) -> str:
-    """What stands for a token in the text that is searched."""
-    return normalizer(rules).normalize_str(token.content) if token.normalized else token.content
+def sought(token: AddedToken, normalize: Callable[[str], str]) -> str:
+    """A token as it is in the text that is searched."""
+    return normalize(token.content) if token.normalized else token.content
 
 
 def _alternatives(texts: Any) -> str:
@@ -190,15 +191,21 @@ def _within(spans: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
 @functools.cache
 def _word_spans() -> np.ndarray:
     """Characters beside which a single word is none: the reference is asked."""
-    return codepoints.spans_of(
-        lambda chars: [(at + 1, at + 3) not in found for at, found in _probe(chars, "single_word")]
-    )
+    return _spans_of(lambda chars: [(at + 1, at + 3) not in found for at, found in _probe(chars, "single_word")])
 
 
 @functools.cache
 def _space_spans() -> np.ndarray:
     """Characters that a token takes that strips: the reference is asked."""
-    return codepoints.spans_of(lambda chars: [(at, at + 3) in found for at, found in _probe(chars, "lstrip")])
+    return _spans_of(lambda chars: [(at, at + 3) in found for at, found in _probe(chars, "lstrip")])
+
+
+def _spans_of(is_in: Callable[[Sequence[str]], Sequence[bool]]) -> np.ndarray:
+    """Where membership begins and ends over all code points, int32 ``[2 * spans]``, ascending."""
+    chars = [chr(code) for code in range(_CODE_POINTS) if not 0xD800 <= code <= 0xDFFF]
+    member = np.zeros(_CODE_POINTS + 1, np.int8)
+    member[[ord(char) for char in chars]] = np.fromiter(is_in(chars), np.int8, len(chars))
+    return np.flatnonzero(np.diff(member, prepend=0)).astype(np.int32)
 
 
 def _probe(chars: Sequence[str], flag: str) -> Iterator[tuple[int, set[tuple[int, int]]]]:

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
-__all__ = ["count_of", "last_at_most", "lengths_of", "rows_of", "starts_of"]
+__all__ = ["Rows", "count_of", "last_at_most", "lengths_of", "rows_of", "starts_of"]
+
+
+class Rows(NamedTuple):
+    """Tokens of several texts, end to end: text b has ``length[b]`` of them from ``start[b]`` on."""
+
+    ids: tf.Tensor  # int32 [L]
+    begins: tf.Tensor  # int32 [L], first byte in the caller's text
+    limits: tf.Tensor  # int32 [L], byte after the last
+    start: tf.Tensor  # int32 [B]
+    length: tf.Tensor  # int32 [B]
 
 
 def count_of(values: tf.Tensor) -> tf.Tensor:

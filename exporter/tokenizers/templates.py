@@ -1,4 +1,4 @@
-"""From the tokens of texts to what an encoder takes: cut, put between [CLS] and [SEP], padded.
+"""From the tokens of texts to what an encoder takes: cut, put into the tokenizer's template, padded.
 
 Lengths after cutting are those of the reference (``truncate_encodings`` in tokenizers), special tokens set aside
 first. Where the reference raises, because the one text that may be cut is too short for that, this cuts the other
@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from ..sources.checkpoint import TokenizerRules
-from .wordpiece.op import Rows
+from .ragged import Rows
+from .spec import TokenizerSpec
 
-__all__ = ["ROUND_ROBIN", "Encoding", "pair", "single"]
+__all__ = ["ROUND_ROBIN", "Encoding", "encode"]
 
 #: tensorflow-text's RoundRobinTrimmer: both texts give tokens in turns, the first one first.
 ROUND_ROBIN = "round_robin"
@@ -26,13 +26,12 @@ class Encoding(NamedTuple):
     """Tokens of a batch, padded to its longest text or pair.
 
     Attributes:
-        input_word_ids: int32 ``[B, T]``, ``[CLS] text [SEP]`` or ``[CLS] text [SEP] text_pair [SEP]``, and padding.
+        input_word_ids: int32 ``[B, T]``, the texts' tokens in the template, and padding.
         input_mask: int32 ``[B, T]``, 1 at tokens, 0 at padding.
-        start_offsets: int32 ``[B, T]``, first byte in the caller's text; -1 at [CLS], [SEP] and padding.
+        start_offsets: int32 ``[B, T]``, first byte in the caller's text; -1 at special tokens and padding.
         limit_offsets: int32 ``[B, T]``, byte after the last; -1 as above.
-        token_count: int32 ``[B]``, tokens with [CLS] and [SEP] before truncation.
-        input_type_ids: int32 ``[B, T]``, 1 at the second text and the [SEP] behind it, else 0; ``None`` for
-            single texts.
+        token_count: int32 ``[B]``, tokens with special tokens before truncation.
+        input_type_ids: int32 ``[B, T]``, the template's token types, 0 at padding; ``None`` for single texts.
     """
 
     input_word_ids: tf.Tensor
@@ -43,36 +42,55 @@ class Encoding(NamedTuple):
     input_type_ids: tf.Tensor | None = None
 
 
-def single(rows: Rows, rules: TokenizerRules, max_length: int, side: str) -> Encoding:
-    """One text a row."""
-    kept = tf.minimum(rows.length, max_length - 2)  # [B]
-    column = _columns(kept + 2)
-    last = kept[:, tf.newaxis] + 1  # [B, 1], where [SEP] stands
-    # One gather does it all: padding, [CLS] and [SEP] are entries behind the last token.
-    pad = tf.size(rows.ids)
-    text = _first_kept(rows, kept, side)[:, tf.newaxis] + column - 1
-    index = tf.where(column < last, text, tf.where(column == last, pad + 2, pad))
-    index = tf.where(column == 0, pad + 1, index)  # [B, T]
-    return _gathered(rows, index, tf.cast(column <= last, tf.int32), rows.length + 2, rules)
+def encode(rows: Rows, spec: TokenizerSpec, max_length: int, side: str, strategy: str | None = None) -> Encoding:
+    """Cut texts or pairs, and put them into the template.
 
+    Args:
+        rows: tokens of B texts; for pairs, of all the first ones, then of all the second ones.
+        spec: the template, and the id in padding.
+        max_length: most tokens of a text or pair, special tokens included.
+        side: where texts that are too long are cut, ``right`` or ``left``.
+        strategy: how the texts of a pair share the room; ``None`` for single texts.
+    """
+    pieces = spec.template.of(strategy is not None)
+    specials = spec.template.specials(strategy is not None)
+    room = max_length - specials
+    if strategy is None:
+        lengths = rows.length[tf.newaxis]  # [texts, B]
+        kept = tf.minimum(lengths, room)
+    else:
+        lengths = tf.reshape(rows.length, [2, -1])
+        kept = tf.stack(_kept(lengths[0], lengths[1], room, strategy))
+    first = rows.start if side == "right" else rows.start + rows.length - tf.reshape(kept, [-1])
+    first = tf.reshape(first, tf.shape(kept))  # of each text the first token that is kept
 
-def pair(rows: Rows, rules: TokenizerRules, max_length: int, side: str, strategy: str) -> Encoding:
-    """Two texts a row: ``rows`` has all the first ones, then all the second ones."""
-    lengths = tf.reshape(rows.length, [2, -1])  # [2, B]
-    kept = tf.stack(_kept(lengths[0], lengths[1], max_length - 3, strategy))
-    first, second = tf.unstack(
-        tf.reshape(_first_kept(rows, tf.reshape(kept, [-1]), side), [2, -1])[:, :, tf.newaxis], num=2
-    )  # [B, 1]
-    middle = kept[0][:, tf.newaxis] + 1  # [B, 1], where the first [SEP] stands
-    last = middle + kept[1][:, tf.newaxis] + 1  # [B, 1], and the second
-    column = _columns(tf.reduce_sum(kept, 0) + 3)
-    pad = tf.size(rows.ids)
-    index = tf.where(column < middle, first + column - 1, second + column - middle - 1)
-    index = tf.where((column == middle) | (column == last), pad + 2, tf.where(column > last, pad, index))
-    index = tf.where(column == 0, pad + 1, index)  # [B, T]
-    types = tf.cast((column > middle) & (column <= last), tf.int32)
-    encoding = _gathered(rows, index, tf.cast(column <= last, tf.int32), tf.reduce_sum(lengths, 0) + 3, rules)
-    return encoding._replace(input_type_ids=types)
+    total = tf.reduce_sum(kept, 0)[:, tf.newaxis] + specials  # [B, 1]
+    column = tf.range(tf.reduce_max(tf.concat([total, [[specials]]], 0)))[tf.newaxis, :]  # [1, T]
+    # One gather does it all: padding and special tokens are entries after the last token.
+    after = [spec.pad_id, *(piece.special for piece in pieces if piece.special is not None)]
+    index, types, end = tf.fill(tf.stack([tf.size(total), tf.size(column)]), tf.size(rows.ids)), 0, total
+    # From the last piece to the first, each takes the columns before its end; what comes before it takes its own.
+    special = len(after)
+    for number, piece in reversed(list(enumerate(pieces))):
+        if piece.special is not None:
+            special -= 1
+            begin, source = end - 1, tf.size(rows.ids) + special
+        else:
+            assert piece.text is not None
+            begin = end - kept[piece.text][:, tf.newaxis]
+            source = first[piece.text][:, tf.newaxis] + column - begin
+        index = tf.where(column < end, source, index)
+        if number + 1 == len(pieces) or piece.type != pieces[number + 1].type:
+            types = tf.where(column < end, piece.type, types)
+        end = begin
+    return Encoding(
+        input_word_ids=tf.gather(tf.concat([rows.ids, after], 0), index),
+        input_mask=tf.cast(column < total, tf.int32),
+        start_offsets=tf.gather(tf.concat([rows.begins, [-1] * len(after)], 0), index),
+        limit_offsets=tf.gather(tf.concat([rows.limits, [-1] * len(after)], 0), index),
+        token_count=tf.reduce_sum(lengths, 0) + specials,
+        input_type_ids=None if strategy is None else types,
+    )
 
 
 def _kept(first: tf.Tensor, second: tf.Tensor, room: int, strategy: str) -> tuple[tf.Tensor, tf.Tensor]:
@@ -100,24 +118,4 @@ def _kept(first: tf.Tensor, second: tf.Tensor, room: int, strategy: str) -> tupl
     return (
         tf.where(is_first_longer, longer_kept, shorter_kept),
         tf.where(is_first_longer, shorter_kept, longer_kept),
-    )
-
-
-def _columns(lengths: tf.Tensor) -> tf.Tensor:
-    """Numbers of the columns, int32 ``[1, T]``."""
-    return tf.range(tf.reduce_max(tf.concat([lengths, [2]], 0)))[tf.newaxis, :]
-
-
-def _first_kept(rows: Rows, kept: tf.Tensor, side: str) -> tf.Tensor:
-    return rows.start if side == "right" else rows.start + rows.length - kept
-
-
-def _gathered(rows: Rows, index: tf.Tensor, mask: tf.Tensor, count: tf.Tensor, rules: TokenizerRules) -> Encoding:
-    special = [rules.pad_id, rules.cls_id, rules.sep_id]
-    return Encoding(
-        input_word_ids=tf.gather(tf.concat([rows.ids, special], 0), index),
-        input_mask=mask,
-        start_offsets=tf.gather(tf.concat([rows.begins, [-1] * 3], 0), index),
-        limit_offsets=tf.gather(tf.concat([rows.limits, [-1] * 3], 0), index),
-        token_count=count,
     )

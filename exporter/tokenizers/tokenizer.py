@@ -1,90 +1,87 @@
-"""BERT's tokenizer as a TensorFlow graph: strings in, token ids and byte offsets out.
+"""A checkpoint's tokenizer as a graph: a :class:`.TokenizerSpec` becomes strings in, token ids and byte offsets out.
 
-Two ways lead to the same tokens. Plain ASCII, the common case, goes through one tensorflow-text op
-(:mod:`.plain`). Everything else is decoded, mapped code point by code point through a table made by the reference
-tokenizer (:mod:`.codepoints`), parted into words, and only the words go through the op (:mod:`.unicode`). Texts of
-both kinds share a batch. Afterwards texts are cut and put between ``[CLS]`` and ``[SEP]`` (:mod:`.pack`).
-
-Ops used: ``FastWordpieceTokenizeWithOffsets``, ``RegexSplitWithOffsets`` (both in every TensorFlow Serving from
-2.12 on) and core TensorFlow. Nothing in the graph fails for what a string holds.
+The kind of tokenizer (:mod:`.wordpiece`) makes tokens of texts; templates and truncation, which all kinds share
+(:mod:`.templates`), come after it. A new kind is a folder here with a spec and a :class:`TextTokenizer`, and a line in
+:data:`TOKENIZERS`.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import tensorflow as tf
 
+from ..errors import ConfigError
 from ..recipe import DEFAULT_TOKENIZATION, TokenizerOptions
-from ..sources.checkpoint import TokenizerRules
-from . import added, templates
+from . import templates
+from .ragged import Rows
+from .spec import TokenizerSpec, bert_template
 from .templates import Encoding
-from .wordpiece.op import Rows
-from .wordpiece.plain import PLAIN, PlainTokenizer
-from .wordpiece.unicode import UnicodeTokenizer
+from .wordpiece.spec import WordPieceSpec
+from .wordpiece.tokenizer import WordPiece
 
-__all__ = ["Encoding", "Tokenizer"]
+__all__ = ["TOKENIZERS", "Encoding", "TextTokenizer", "Tokenizer"]
+
+
+class TextTokenizer(Protocol):
+    """The graph of one kind of tokenizer, made from its spec and the added tokens that count as plain text."""
+
+    def __call__(self, text: tf.Tensor) -> Rows:
+        """Tokenize strings ``[B]``, each by itself, without special tokens."""
+
+
+#: Kind of tokenizer -> its graph.
+TOKENIZERS: Mapping[str, Callable[[Any, frozenset[str]], TextTokenizer]] = {
+    "wordpiece": WordPiece,
+}
 
 
 class Tokenizer(tf.Module):
     """The tokenizer of a checkpoint.
 
     Args:
-        rules: vocabulary and settings.
-        max_seq_length: most tokens of a text or a pair, ``[CLS]`` and ``[SEP]`` included.
+        spec: vocabulary and settings.
+        max_seq_length: most tokens of a text or a pair, special tokens included.
         options: what the user chose.
+
+    Raises:
+        ConfigError: options that this tokenizer cannot follow.
     """
 
     def __init__(
-        self, rules: TokenizerRules, max_seq_length: int, options: TokenizerOptions = DEFAULT_TOKENIZATION
+        self, spec: TokenizerSpec, max_seq_length: int, options: TokenizerOptions = DEFAULT_TOKENIZATION
     ) -> None:
         super().__init__(name="tokenizer")
+        specials = spec.template.specials(options.pair)
+        if max_seq_length < specials:
+            raise ConfigError(f"max_seq_length is {max_seq_length}, and the special tokens alone are {specials}")
         self._length, self._strategy = max_seq_length, options.truncation_strategy
         if options.tokenizer == "tf-text":
-            # tensorflow-text knows no added tokens, measures words in bytes, and cuts pairs in turns.
-            rules = replace(rules, style="tf-text", added_tokens=(), max_input_chars_per_word=100)
-            if self._strategy == "longest_first":
+            around = spec.template.single
+            if not isinstance(spec, WordPieceSpec) or spec.template != bert_template(
+                around[0].special or 0, around[-1].special or 0
+            ):
+                raise ConfigError(
+                    "tokenizer tf-text is tensorflow-text's BertTokenizer, and the checkpoint's is not one of BERT "
+                    "('[CLS] text [SEP]'); use tokenizer reference"
+                )
+            spec = spec.as_tf_text()
+            if self._strategy == "longest_first":  # tensorflow-text cuts pairs in turns
                 self._strategy = templates.ROUND_ROBIN
-        self._rules = rules
-        self._side = options.truncation_side or rules.truncation_side
+        self._spec = spec
+        self._side = options.truncation_side or spec.truncation_side
         plain = options.plain_text_special_tokens
-        ignored = frozenset(token.content for token in rules.added_tokens if token.special and plain)
-        raw, normalized = added.finders(rules, ignored)
-        self._plain = PlainTokenizer(rules)
-        self._unicode = UnicodeTokenizer(rules, raw, normalized)
-        searched = [token for token in rules.added_tokens if token.content not in ignored]
-        self._surely_plain = added.plain_without(rules, searched)
-        self._may_hold_added = added.anywhere(rules, searched) if searched else None
+        ignored = frozenset(token.content for token in spec.added_tokens if token.special and plain)
+        self._rows = TOKENIZERS[spec.kind](spec, ignored)
 
     def __call__(self, text: tf.Tensor, text_pair: tf.Tensor | None = None) -> Encoding:
         """Tokenize strings ``[B]``, or pairs of them."""
         if text_pair is None:
-            return templates.single(self._rows(text), self._rules, self._length, self._side)
+            return templates.encode(self._rows(text), self._spec, self._length, self._side)
         with tf.control_dependencies([_same_count(text, text_pair)]):
             rows = self._rows(tf.concat([text, text_pair], 0))
-        return templates.pair(rows, self._rules, self._length, self._side, self._strategy)
-
-    def _rows(self, text: tf.Tensor) -> Rows:
-        surely = tf.reduce_all(tf.strings.regex_full_match(text, self._surely_plain))
-        return tf.cond(surely, lambda: self._plain(text), lambda: self._mixed(text))
-
-    def _mixed(self, text: tf.Tensor) -> Rows:
-        plain = tf.strings.regex_full_match(text, PLAIN)
-        holds_added = tf.zeros_like(plain)
-        if self._may_hold_added is not None:
-            holds_added = tf.strings.regex_full_match(text, self._may_hold_added)
-            plain &= ~holds_added
-        plain_at, other_at = tf.reshape(tf.where(plain), [-1]), tf.reshape(tf.where(~plain), [-1])
-        left = self._plain(tf.gather(text, plain_at))
-        right = self._unicode(tf.gather(text, other_at), tf.reduce_any(holds_added))
-        order = tf.argsort(tf.concat([plain_at, other_at], 0))
-        return Rows(
-            tf.concat([left.ids, right.ids], 0),
-            tf.concat([left.begins, right.begins], 0),
-            tf.concat([left.limits, right.limits], 0),
-            tf.gather(tf.concat([left.start, right.start + tf.size(left.ids)], 0), order),
-            tf.gather(tf.concat([left.length, right.length], 0), order),
-        )
+        return templates.encode(rows, self._spec, self._length, self._side, self._strategy)
 
 
 def _same_count(text: tf.Tensor, text_pair: tf.Tensor) -> tf.Operation:

@@ -132,7 +132,8 @@ class Case:
 @functools.cache
 def case(settings: str, added: str) -> Case:
     """Make a tokenizer with one of the :data:`SETTINGS` and of the sets of :data:`ADDED` tokens."""
-    from rawbert.exporter.sources.checkpoint import AddedToken, TokenizerRules
+    from rawbert.exporter.tokenizers.spec import AddedToken, bert_template
+    from rawbert.exporter.tokenizers.wordpiece.spec import WordPieceSpec
     from tokenizers import AddedToken as Added
     from tokenizers import Tokenizer
 
@@ -146,7 +147,7 @@ def case(settings: str, added: str) -> Case:
         add = reference.add_special_tokens if flags.get("special") else reference.add_tokens
         add([Added(content, **flags)])
     tokens = tuple(AddedToken(**token) for token in json.loads(reference.to_str())["added_tokens"])
-    rules = TokenizerRules(vocab, cls_id=2, sep_id=3, pad_id=0, added_tokens=tokens, **SETTINGS[settings])
+    rules = WordPieceSpec(vocab, 0, bert_template(2, 3), added_tokens=tokens, **SETTINGS[settings])
     return Case(reference, rules, tuple(ADDED[added]))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from folders import DATA, edit, retensor, shard, tensors_of, tiny, use_vocabulary, vocabulary
 from rawbert.exporter import CorruptSource, SourceNotFound, UnsupportedModel, VocabularyError, sources
+from rawbert.exporter.tokenizers.spec import bert_template
 
 
 def same_weights(one, other) -> bool:
@@ -40,7 +41,7 @@ def test_a_folder_becomes_the_neutral_description(data: Path, checkpoint):
 
 def test_the_tokenizers_rules_are_read(checkpoint):
     rules = checkpoint.tokenizer
-    assert (rules.size, rules.pad_id, rules.cls_id, rules.sep_id, rules.unk_token) == (99, 0, 2, 3, "[UNK]")
+    assert (rules.size, rules.pad_id, rules.template, rules.unk_token) == (99, 0, bert_template(2, 3), "[UNK]")
     assert (rules.vocab[76], rules.vocab[98]) == ("the", "##ς")
     assert (rules.lowercase, rules.strip_accents, rules.handle_chinese_chars, rules.clean_text) == (
         True, None, True, True,

@@ -33,9 +33,9 @@ def check(rows, rules, texts: list[tuple[str, ...]], tokenize, length: int, opti
     from rawbert.exporter.tokenizers import templates
 
     if options.pair:
-        encoding = templates.pair(rows, rules, length, options.truncation_side, options.truncation_strategy)
+        encoding = templates.encode(rows, rules, length, options.truncation_side, options.truncation_strategy)
     else:
-        encoding = templates.single(rows, rules, length, options.truncation_side)
+        encoding = templates.encode(rows, rules, length, options.truncation_side)
         assert encoding.input_type_ids is None
         encoding = encoding._replace(input_type_ids=encoding.input_mask * 0)
     ids, mask, starts, limits, counts, types = (value.numpy() for value in encoding)

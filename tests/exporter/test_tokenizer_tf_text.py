@@ -16,13 +16,14 @@ def pair_of(lowercase: bool):
     """tensorflow-text's own tokenizer over the vocabulary, and the graph's."""
     import tensorflow as tf
     import tensorflow_text as tf_text
-    from rawbert.exporter.sources.checkpoint import TokenizerRules
+    from rawbert.exporter.tokenizers.spec import bert_template
     from rawbert.exporter.tokenizers.tokenizer import Tokenizer
+    from rawbert.exporter.tokenizers.wordpiece.spec import WordPieceSpec
 
     table = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(VOCABULARY, range(len(VOCABULARY)), value_dtype=tf.int64), 1
     )
-    rules = TokenizerRules(VOCABULARY, cls_id=2, sep_id=3, pad_id=0, lowercase=lowercase)
+    rules = WordPieceSpec(VOCABULARY, 0, bert_template(2, 3), lowercase=lowercase)
     graph = Tokenizer(rules, 10**6, TokenizerOptions(tokenizer="tf-text"))
     return tf_text.BertTokenizer(table, lower_case=lowercase), graph
 

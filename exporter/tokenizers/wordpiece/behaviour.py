@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...sources.checkpoint import TokenizerRules
+from .spec import WordPieceSpec
 
 __all__ = ["ISOLATED", "SPACE", "WORD", "Behaviour", "BertBehaviour", "TfTextBehaviour", "normalizer"]
 
@@ -44,15 +44,15 @@ class Behaviour(ABC):
         """Class of each normalised character, int32."""
 
 
-def normalizer(rules: TokenizerRules, **changes: Any) -> Any:
-    """The Hugging Face normaliser under these rules."""
+def normalizer(spec: WordPieceSpec, **changes: Any) -> Any:
+    """The Hugging Face normaliser under these spec."""
     from tokenizers.normalizers import BertNormalizer
 
     settings = {
-        "clean_text": rules.clean_text,
-        "handle_chinese_chars": rules.handle_chinese_chars,
-        "strip_accents": rules.strip_accents,
-        "lowercase": rules.lowercase,
+        "clean_text": spec.clean_text,
+        "handle_chinese_chars": spec.handle_chinese_chars,
+        "strip_accents": spec.strip_accents,
+        "lowercase": spec.lowercase,
     }
     return BertNormalizer(**{**settings, **changes})
 
@@ -62,12 +62,12 @@ class BertBehaviour(Behaviour):
 
     mark = "#"
 
-    def __init__(self, rules: TokenizerRules) -> None:
+    def __init__(self, spec: WordPieceSpec) -> None:
         from tokenizers.normalizers import NFD
 
-        self.orders = rules.lowercase if rules.strip_accents is None else rules.strip_accents
-        self._normalizer = normalizer(rules)
-        self._clean_up = normalizer(rules, handle_chinese_chars=False, strip_accents=False, lowercase=False)
+        self.orders = spec.lowercase if spec.strip_accents is None else spec.strip_accents
+        self._normalizer = normalizer(spec)
+        self._clean_up = normalizer(spec, handle_chinese_chars=False, strip_accents=False, lowercase=False)
         self._nfd = NFD()
 
     def normalize(self, text: str) -> str:
@@ -99,8 +99,8 @@ class TfTextBehaviour(Behaviour):
 
     mark = "\ue000"  # private use
 
-    def __init__(self, rules: TokenizerRules) -> None:
-        self.orders = rules.lowercase
+    def __init__(self, spec: WordPieceSpec) -> None:
+        self.orders = spec.lowercase
 
     def normalize(self, text: str) -> str:
         """Case folding with compatibility forms, NFD without nonspacing marks, controls to spaces."""

@@ -11,18 +11,18 @@ afterwards, so their order shows only where a mark stays. :class:`MarkTable` hol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from ...sources.checkpoint import TokenizerRules
 from .behaviour import ISOLATED, SPACE, WORD, Behaviour, BertBehaviour, TfTextBehaviour
+from .spec import WordPieceSpec
 
 __all__ = [
     "ISOLATED", "MANY", "PAGE", "SHIFT", "SPACE", "STAYS", "WORD",
-    "CodePointTable", "MarkTable", "build", "spans_of",
+    "CodePointTable", "MarkTable", "build",
 ]  # fmt: skip
 
 #: Beside the classes of a code point after normalisation: it becomes none or several, see ``CodePointTable.many``.
@@ -53,7 +53,7 @@ class CodePointTable:
         many_starts: int32 ``[rows]``, first entry of a row in ``many``.
         many_lengths: int32 ``[rows]``; row 0 is empty.
         many: int32 ``[entries]``, ``code point << SHIFT | class``.
-        marks: for canonical ordering; ``None`` where these rules do not decompose.
+        marks: for canonical ordering; ``None`` where these settings do not decompose.
     """
 
     page_index: np.ndarray
@@ -87,9 +87,9 @@ class MarkTable:
     ranks: np.ndarray
 
 
-def build(rules: TokenizerRules) -> CodePointTable:
+def build(spec: WordPieceSpec) -> CodePointTable:
     """Ask what is imitated for every code point."""
-    behaviour = TfTextBehaviour(rules) if rules.style == "tf-text" else BertBehaviour(rules)
+    behaviour = TfTextBehaviour(spec) if spec.style == "tf-text" else BertBehaviour(spec)
     codes, starts, lengths, mapped = _each(behaviour.normalize, behaviour.mark)
     classes = np.full(_CODE_POINTS, WORD, np.int32)
     present = np.unique(mapped)
@@ -101,7 +101,7 @@ def build(rules: TokenizerRules) -> CodePointTable:
     values[codes[single]] = (target - codes[single]) << SHIFT | classes[target]
     # Spaces around one character (a Chinese one): a word of its own. Only tokens that are looked for in the
     # normalised text can tell the difference.
-    padded = (lengths == 3) & (not any(token.normalized for token in rules.added_tokens))
+    padded = (lengths == 3) & (not any(token.normalized for token in spec.added_tokens))
     first, middle, last = (mapped[starts[padded] + at] for at in range(3))
     spaced = (first == _BLANK) & (last == _BLANK) & (middle != _BLANK)
     padded[padded] = spaced
@@ -130,14 +130,6 @@ def build(rules: TokenizerRules) -> CodePointTable:
         many=np.array([value for entry in rows for value in entry] or [0], np.int32),
         marks=marks,
     )
-
-
-def spans_of(is_in: Callable[[Sequence[str]], Sequence[bool]]) -> np.ndarray:
-    """Where membership begins and ends over all code points, int32 ``[2 * spans]``, ascending."""
-    chars = [chr(code) for code in range(_CODE_POINTS) if not 0xD800 <= code <= 0xDFFF]
-    member = np.zeros(_CODE_POINTS + 1, np.int8)
-    member[[ord(char) for char in chars]] = np.fromiter(is_in(chars), np.int8, len(chars))
-    return np.flatnonzero(np.diff(member, prepend=0)).astype(np.int32)
 
 
 def _marks(behaviour: Behaviour, removed: np.ndarray) -> MarkTable:

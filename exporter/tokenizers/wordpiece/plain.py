@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from ...sources.checkpoint import TokenizerRules
-from ..ragged import lengths_of
-from .op import Rows, wordpiece
+from ..ragged import Rows, lengths_of
+from .op import wordpiece
+from .spec import WordPieceSpec
 
 __all__ = ["PLAIN", "PlainTokenizer"]
 
@@ -17,9 +17,9 @@ PLAIN = r"[\t\n\r -~]*"
 class PlainTokenizer:
     """Tokenizes texts that match :data:`PLAIN` and hold no added token."""
 
-    def __init__(self, rules: TokenizerRules) -> None:
-        self._lowercase = rules.lowercase
-        self._wordpiece = wordpiece(rules, pretokenized=False)
+    def __init__(self, spec: WordPieceSpec) -> None:
+        self._lowercase = spec.lowercase
+        self._wordpiece = wordpiece(spec, pretokenized=False)
 
     def __call__(self, text: tf.Tensor) -> Rows:
         """Tokenize string ``[B]``."""

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CorruptSource, UnsupportedModel, VocabularyError
-from ...sources.checkpoint import AddedToken, TokenizerRules
+from ..spec import AddedToken, Piece, Template
+from .spec import WordPieceSpec
 
 __all__ = ["fit", "read_folder", "read_vocab_file"]
 
 
-def read_folder(folder: Path) -> tuple[TokenizerRules, int | None]:
+def read_folder(folder: Path) -> tuple[WordPieceSpec, int | None]:
     """Rules of a Hugging Face folder, as ``transformers.AutoTokenizer`` reads them, and ``model_max_length``.
 
     Raises:
@@ -36,7 +37,7 @@ def read_folder(folder: Path) -> tuple[TokenizerRules, int | None]:
     return _read(lambda: AutoTokenizer.from_pretrained(os.fspath(folder), local_files_only=True), folder)
 
 
-def read_vocab_file(path: Path, *, lowercase: bool) -> TokenizerRules:
+def read_vocab_file(path: Path, *, lowercase: bool) -> WordPieceSpec:
     """Rules of a Hub encoder: ``transformers.BertTokenizer`` over its ``vocab_file`` and ``do_lower_case``."""
     if not path.is_file():
         raise CorruptSource(f"{path}: the vocabulary file is missing")
@@ -46,7 +47,7 @@ def read_vocab_file(path: Path, *, lowercase: bool) -> TokenizerRules:
     return rules
 
 
-def _read(load: Any, where: Path) -> tuple[TokenizerRules, int | None]:
+def _read(load: Any, where: Path) -> tuple[WordPieceSpec, int | None]:
     try:
         tokenizer = load()
     # The loader runs several libraries' parsers over the user's files; whatever they raise means the same.
@@ -63,7 +64,7 @@ def _read(load: Any, where: Path) -> tuple[TokenizerRules, int | None]:
     return rules, int(limit) if limit is not None and limit < 1_000_000 else None
 
 
-def _parse(state: dict[str, Any], tokenizer: Any, where: Path) -> TokenizerRules:
+def _parse(state: dict[str, Any], tokenizer: Any, where: Path) -> WordPieceSpec:
     normalizer, lowercase_first = _bert_normalizer(state.get("normalizer"), where)
     _expect(where, "pre-tokenizer", state.get("pre_tokenizer"), "BertPreTokenizer")
     model = state["model"]
@@ -73,7 +74,7 @@ def _parse(state: dict[str, Any], tokenizer: Any, where: Path) -> TokenizerRules
     tokens: list[str | None] = [None] * (max(vocab.values(), default=-1) + 1)
     for token, index in vocab.items():
         tokens[index] = token
-    cls_id, sep_id = _template(state.get("post_processor"), tokenizer, vocab, where)
+    template = _template(state.get("post_processor"), tokenizer, vocab, where)
     for role in ("unk_token", "pad_token"):
         _require(getattr(tokenizer, role), vocab, where)
     strip_accents = normalizer.get("strip_accents")
@@ -82,11 +83,10 @@ def _parse(state: dict[str, Any], tokenizer: Any, where: Path) -> TokenizerRules
         # An unset strip_accents follows the normaliser's own lowercase, not the step before it.
         strip_accents = lowercase if strip_accents is None else strip_accents
         lowercase = True
-    return TokenizerRules(
+    return WordPieceSpec(
         vocab=tuple(tokens),
-        cls_id=cls_id,
-        sep_id=sep_id,
         pad_id=vocab[str(tokenizer.pad_token)],
+        template=template,
         unk_token=model["unk_token"],
         continuing_subword_prefix=model["continuing_subword_prefix"],
         max_input_chars_per_word=model["max_input_chars_per_word"],
@@ -125,22 +125,33 @@ def _require(token: Any, vocab: dict[str, int], where: Path) -> int:
     return vocab[str(token)]
 
 
-def _template(state: dict[str, Any] | None, tokenizer: Any, vocab: dict[str, int], where: Path) -> tuple[int, int]:
-    """Ids that stand before and after a text: the tokenizer is asked, whatever its post-processor is called."""
+def _template(state: dict[str, Any] | None, tokenizer: Any, vocab: dict[str, int], where: Path) -> Template:
+    """What is put around texts: the tokenizer is asked, whatever its post-processor is called."""
     for role in ("cls_token", "sep_token"):
         _require(getattr(tokenizer, role), vocab, where)
-    settings = {"padding": False, "truncation": False, "return_token_type_ids": True}
-    bare = tokenizer("a", add_special_tokens=False, **settings)["input_ids"]
-    dressed = tokenizer("a", **settings)
-    ids = dressed["input_ids"]
-    if len(ids) != len(bare) + 2 or ids[1:-1] != bare or any(dressed["token_type_ids"]):
-        found = "none" if state is None else state["type"]
-        shown = " ".join("text" if token in bare else str(tokenizer.convert_ids_to_tokens(token)) for token in ids)
+    single, pair = _pieces(tokenizer, "a"), _pieces(tokenizer, "a", "b")
+    wanted = (0,), (0, 1)
+    found = tuple(tuple(piece.text for piece in pieces if piece.text is not None) for pieces in (single, pair))
+    if found != wanted or single[0].special is None or any(piece.type for piece in single):
+        kind = "none" if state is None else state["type"]
+        shown = " ".join(
+            "text" if piece.special is None else tokenizer.convert_ids_to_tokens(piece.special) for piece in single
+        )
         raise UnsupportedModel(
-            f"{where}: the tokenizer's post-processor is {found} and makes {shown!r} of a text, "
+            f"{where}: the tokenizer's post-processor is {kind} and makes {shown!r} of a text, "
             "where BERT's makes '[CLS] text [SEP]' of token type 0"
         )
-    return ids[0], ids[-1]
+    return Template(single, pair)
+
+
+def _pieces(tokenizer: Any, *texts: str) -> tuple[Piece, ...]:
+    encoding = tokenizer(*([text] for text in texts), padding=False, truncation=False).encodings[0]
+    pieces: list[Piece] = []
+    for token, kind, of in zip(encoding.ids, encoding.type_ids, encoding.sequence_ids, strict=True):
+        piece = Piece(token if of is None else None, of, kind)
+        if of is None or piece not in pieces[-1:]:  # a text may be of several tokens
+            pieces.append(piece)
+    return tuple(pieces)
 
 
 def _added_token(state: dict[str, Any], where: Path) -> AddedToken:
@@ -152,7 +163,7 @@ def _added_token(state: dict[str, Any], where: Path) -> AddedToken:
     return AddedToken(state["content"], state["id"], **flags)
 
 
-def fit(rules: TokenizerRules, rows: int, where: Path) -> TokenizerRules:
+def fit(rules: WordPieceSpec, rows: int, where: Path) -> WordPieceSpec:
     """Hold the vocabulary to the embedding table's number of rows.
 
     transformers adds special tokens that a vocabulary lacks (a ``[MASK]``, say) behind its end, where the

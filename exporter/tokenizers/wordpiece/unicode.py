@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from ...sources.checkpoint import TokenizerRules
 from ..added import Finder, utf8_length
-from ..ragged import last_at_most, lengths_of, rows_of, starts_of
+from ..ragged import Rows, last_at_most, lengths_of, rows_of, starts_of
 from . import codepoints
 from .codepoints import ISOLATED, SPACE, WORD
 from .normalize import Normalizer
-from .op import Rows, unknown_char, wordpiece
+from .op import unknown_char, wordpiece
+from .spec import WordPieceSpec
 
 __all__ = ["UnicodeTokenizer"]
 
@@ -45,19 +45,19 @@ class UnicodeTokenizer:
     """Tokenizes texts of any kind.
 
     Args:
-        rules: vocabulary and settings.
+        spec: vocabulary and settings.
         raw: looks for added tokens in the text as it is.
         normalized: looks for added tokens in the normalised text.
     """
 
-    def __init__(self, rules: TokenizerRules, raw: Finder | None, normalized: Finder | None) -> None:
+    def __init__(self, spec: WordPieceSpec, raw: Finder | None, normalized: Finder | None) -> None:
         self._raw, self._normalized = raw, normalized
-        self._normalize = Normalizer(codepoints.build(rules))
-        self._longest = rules.max_input_chars_per_word
-        self._counts_bytes = rules.style == "tf-text"
+        self._normalize = Normalizer(codepoints.build(spec))
+        self._longest = spec.max_input_chars_per_word
+        self._counts_bytes = spec.style == "tf-text"
         # Stands for an added token, and for every character of a word that is too long.
-        self._filler = unknown_char(rules)
-        self._wordpiece = wordpiece(rules, pretokenized=True)
+        self._filler = unknown_char(spec)
+        self._wordpiece = wordpiece(spec, pretokenized=True)
 
     def __call__(self, text: tf.Tensor, may_hold_added: tf.Tensor) -> Rows:
         """Tokenize.

@@ -1,0 +1,34 @@
+"""BERT's WordPiece tokenizer as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from ..spec import TokenizerSpec
+
+__all__ = ["WordPieceSpec"]
+
+
+@dataclass(frozen=True)
+class WordPieceSpec(TokenizerSpec):
+    """BERT's normalisation and WordPiece; fields are those of the Hugging Face ``BertNormalizer`` and ``WordPiece``.
+
+    ``style`` is ``reference`` for what these do, or ``tf-text`` for tensorflow-text's BertTokenizer, of which
+    ``lowercase`` is the only setting.
+    """
+
+    kind: ClassVar[str] = "wordpiece"
+
+    unk_token: str = "[UNK]"
+    continuing_subword_prefix: str = "##"
+    max_input_chars_per_word: int = 100
+    lowercase: bool = True
+    strip_accents: bool | None = None
+    handle_chinese_chars: bool = True
+    clean_text: bool = True
+    style: str = "reference"
+
+    def as_tf_text(self) -> WordPieceSpec:
+        """tensorflow-text's tokenizer over this vocabulary: it knows no added tokens, and measures words in bytes."""
+        return replace(self, style="tf-text", added_tokens=(), max_input_chars_per_word=100)

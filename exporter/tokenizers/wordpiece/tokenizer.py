@@ -1,0 +1,59 @@
+"""BERT's WordPiece tokenizer as a graph: strings in, token ids and byte offsets out, without special tokens.
+
+Two ways lead to the same tokens. Plain ASCII, the common case, goes through one tensorflow-text op
+(:mod:`.plain`). Everything else is decoded, mapped code point by code point through a table made by the reference
+tokenizer (:mod:`.codepoints`), parted into words, and only the words go through the op (:mod:`.unicode`). Texts of
+both kinds share a batch.
+
+Ops used: ``FastWordpieceTokenizeWithOffsets``, ``RegexSplitWithOffsets`` (both in every TensorFlow Serving from
+2.12 on) and core TensorFlow. Nothing in the graph fails for what a string holds.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from .. import added
+from ..ragged import Rows
+from .behaviour import normalizer
+from .plain import PLAIN, PlainTokenizer
+from .spec import WordPieceSpec
+from .unicode import UnicodeTokenizer
+
+__all__ = ["WordPiece"]
+
+
+class WordPiece:
+    """A WordPiece tokenizer; see :class:`..tokenizer.TextTokenizer`."""
+
+    def __init__(self, spec: WordPieceSpec, ignored: frozenset[str]) -> None:
+        normalize = normalizer(spec).normalize_str
+        raw, normalized = added.finders(spec.added_tokens, ignored, normalize)
+        self._plain = PlainTokenizer(spec)
+        self._unicode = UnicodeTokenizer(spec, raw, normalized)
+        searched = [added.sought(token, normalize) for token in spec.added_tokens if token.content not in ignored]
+        self._surely_plain = added.plain_without(searched)
+        self._may_hold_added = added.anywhere(searched) if searched else None
+
+    def __call__(self, text: tf.Tensor) -> Rows:
+        """Tokenize strings ``[B]``."""
+        surely = tf.reduce_all(tf.strings.regex_full_match(text, self._surely_plain))
+        return tf.cond(surely, lambda: self._plain(text), lambda: self._mixed(text))
+
+    def _mixed(self, text: tf.Tensor) -> Rows:
+        plain = tf.strings.regex_full_match(text, PLAIN)
+        holds_added = tf.zeros_like(plain)
+        if self._may_hold_added is not None:
+            holds_added = tf.strings.regex_full_match(text, self._may_hold_added)
+            plain &= ~holds_added
+        plain_at, other_at = tf.reshape(tf.where(plain), [-1]), tf.reshape(tf.where(~plain), [-1])
+        left = self._plain(tf.gather(text, plain_at))
+        right = self._unicode(tf.gather(text, other_at), tf.reduce_any(holds_added))
+        order = tf.argsort(tf.concat([plain_at, other_at], 0))
+        return Rows(
+            tf.concat([left.ids, right.ids], 0),
+            tf.concat([left.begins, right.begins], 0),
+            tf.concat([left.limits, right.limits], 0),
+            tf.gather(tf.concat([left.start, right.start + tf.size(left.ids)], 0), order),
+            tf.gather(tf.concat([left.length, right.length], 0), order),
+        )
