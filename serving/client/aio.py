@@ -23,7 +23,7 @@ from .client import Client, Versioned
 from .exchange import Answer, Attempt, Exchange
 from .parts import Batcher
 from .results import Prediction, Tokens, TokenSequence
-from .settings import CallKeywords, TextKeywords
+from .settings import CallKeywords, PairKeywords, TextKeywords
 
 __all__ = ["AsyncClient"]
 
@@ -71,68 +71,41 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
 
     @overload
     async def embed(
-        self, texts: Texts, *, text_pair: Texts | None = None, return_version: Literal[False] = False,
-        **options: Unpack[TextKeywords],
-    ) -> Array: ...  # fmt: skip
+        self, texts: Texts, *, return_version: Literal[True], **options: Unpack[PairKeywords]
+    ) -> Versioned: ...
     @overload
-    async def embed(
-        self, texts: Texts, *, text_pair: Texts | None = None, return_version: Literal[True],
-        **options: Unpack[TextKeywords],
-    ) -> Versioned: ...  # fmt: skip
-    async def embed(
-        self,
-        texts: Texts,
-        *,
-        text_pair: Texts | None = None,
-        return_version: bool = False,
-        **options: Unpack[TextKeywords],
-    ) -> Array | Versioned:
+    async def embed(self, texts: Texts, **options: Unpack[PairKeywords]) -> Array: ...
+    async def embed(self, texts: Texts, *, return_version: bool = False, **options: Unpack[PairKeywords]) -> Any:
         """As :meth:`Client.embed`."""
-        return await self._drive(self._vectors("embed", texts, text_pair, return_version, options))  # type: ignore[no-any-return]
+        return await self._drive(self._vectors("embed", texts, return_version, options))
 
     @overload
     async def pooled(
-        self, texts: Texts, *, text_pair: Texts | None = None, return_version: Literal[False] = False,
-        **options: Unpack[TextKeywords],
-    ) -> Array: ...  # fmt: skip
+        self, texts: Texts, *, return_version: Literal[True], **options: Unpack[PairKeywords]
+    ) -> Versioned: ...
     @overload
-    async def pooled(
-        self, texts: Texts, *, text_pair: Texts | None = None, return_version: Literal[True],
-        **options: Unpack[TextKeywords],
-    ) -> Versioned: ...  # fmt: skip
-    async def pooled(
-        self,
-        texts: Texts,
-        *,
-        text_pair: Texts | None = None,
-        return_version: bool = False,
-        **options: Unpack[TextKeywords],
-    ) -> Array | Versioned:
+    async def pooled(self, texts: Texts, **options: Unpack[PairKeywords]) -> Array: ...
+    async def pooled(self, texts: Texts, *, return_version: bool = False, **options: Unpack[PairKeywords]) -> Any:
         """As :meth:`Client.pooled`."""
-        return await self._drive(self._vectors("pooled", texts, text_pair, return_version, options))  # type: ignore[no-any-return]
+        return await self._drive(self._vectors("pooled", texts, return_version, options))
 
-    async def sequence(
-        self, texts: Texts, *, text_pair: Texts | None = None, **options: Unpack[TextKeywords]
-    ) -> list[TokenSequence]:
+    async def sequence(self, texts: Texts, **options: Unpack[PairKeywords]) -> list[TokenSequence]:
         """As :meth:`Client.sequence`."""
-        return await self._drive(self._objects(TokenSequence, "sequence", texts, text_pair, options))
+        return await self._drive(self._objects(TokenSequence, "sequence", texts, options))
 
-    async def tokenize(
-        self, texts: Texts, *, text_pair: Texts | None = None, **options: Unpack[TextKeywords]
-    ) -> list[Tokens]:
+    async def tokenize(self, texts: Texts, **options: Unpack[PairKeywords]) -> list[Tokens]:
         """As :meth:`Client.tokenize`."""
-        return await self._drive(self._objects(Tokens, "tokenize", texts, text_pair, options))
+        return await self._drive(self._objects(Tokens, "tokenize", texts, options))
 
-    @overload
-    def embed_iter(
-        self, texts: AnyTexts, *, text_pair: AnyTexts | None = None, follow_version: bool = False,
-        return_version: Literal[False] = False, **options: Unpack[TextKeywords],
-    ) -> AsyncIterator[Array]: ...  # fmt: skip
     @overload
     def embed_iter(
         self, texts: AnyTexts, *, text_pair: AnyTexts | None = None, follow_version: bool = False,
         return_version: Literal[True], **options: Unpack[TextKeywords],
     ) -> AsyncIterator[Versioned]: ...  # fmt: skip
+    @overload
+    def embed_iter(
+        self, texts: AnyTexts, *, text_pair: AnyTexts | None = None, **options: Unpack[TextKeywords]
+    ) -> AsyncIterator[Array]: ...
     async def embed_iter(
         self,
         texts: AnyTexts,
@@ -141,7 +114,7 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
         follow_version: bool = False,
         return_version: bool = False,
         **options: Unpack[TextKeywords],
-    ) -> AsyncIterator[Array] | AsyncIterator[Versioned]:
+    ) -> AsyncIterator[Any]:
         """As :meth:`Client.embed_iter`."""
         exchange, batcher = self._stream(texts, text_pair, follow_version, return_version, options)
         exchange.source = _batches(_rows(texts, text_pair), batcher)

@@ -27,15 +27,15 @@ from ..errors import (
     ServerUnavailable,
     ServingError,
 )
-from ..wire import messages
 from ..wire.messages import ModelMetadata, Row, Target, VersionStatus
 from . import channel as channels
-from . import requests
-from .exchange import Answer, Attempt, Exchange, Operation
+from . import operations, requests
+from .exchange import Answer, Attempt, Exchange
+from .operations import Operation
 from .parts import Batcher, by_length, restored
 from .results import CallRecord, Prediction, Tokens
 from .retry import Budget
-from .settings import DEFAULT_TIMEOUT, TLS, CallOptions, ChannelConfig, RetryPolicy
+from .settings import DEFAULT_TIMEOUT, TLS, CallKeywords, CallOptions, ChannelConfig, RetryPolicy, TextKeywords
 
 __all__ = ["BaseClient", "Plan", "Texts"]
 
@@ -49,8 +49,6 @@ Array = npt.NDArray[Any]
 Texts = Iterable[str | bytes]
 #: A method of a client, without I/O; see the module.
 Plan = Generator["Exchange[Any] | float", Any, T]
-#: Outputs, number of rows, version -> the value of a part.
-Decode = Callable[[Mapping[str, Array], int, int | None], T]
 
 #: Bytes of texts in one request: under the 4 MB at which servers and proxies with gRPC's defaults refuse one.
 _REQUEST_BYTES: Final = 3_500_000
@@ -122,17 +120,15 @@ class BaseClient(Generic[C]):
 
     # --- The methods of a client, as plans ---
 
-    def _vectors(
-        self, signature: str, texts: Texts, text_pair: Texts | None, return_version: bool, keywords: Mapping[str, Any]
-    ) -> Plan[Any]:
-        options = self._options(keywords, signature)
-        name, rows = requests.vector_output(signature), requests.as_rows(texts, text_pair)
+    def _vectors(self, signature: str, texts: Texts, return_version: bool, keywords: Mapping[str, Any]) -> Plan[Any]:
+        options, rows = self._asked(signature, texts, keywords)
+        name = requests.vector_output(signature)
         key = replace(options, timeout=None, metadata=(), call_credentials=None, sort_by_length=False)
         version = None
         if rows:
             order = by_length(rows) if options.sort_by_length else range(len(rows))
             answers = yield from self._collect(
-                self._vector_operation(name, options), [rows[at] for at in order], options
+                operations.vectors(self._target(options), name), [rows[at] for at in order], options
             )
             joined, version = requests.join_vectors([each.value for each in answers], name), answers[0].version
             self._widths[key] = joined.shape[1]
@@ -145,21 +141,17 @@ class BaseClient(Generic[C]):
 
     def _width(self, name: str, options: CallOptions) -> Plan[int]:
         """Size of a vector, for no texts: with batching on, TensorFlow Serving does not answer an empty Predict."""
-        model = yield from self._one(self._metadata_operation(options), options)
+        model = yield from self._one(operations.metadata(self._target(options)), options)
         width = requests.static_width(model, options.signature_name, name)
         if width is None:
-            answers = yield from self._collect(self._vector_operation(name, options), [(b"",)], options)
+            answers = yield from self._collect(operations.vectors(self._target(options), name), [(b"",)], options)
             width = answers[0].value.shape[1]
         return width
 
-    def _objects(
-        self, kind: type[K], signature: str, texts: Texts, text_pair: Texts | None, keywords: Mapping[str, Any]
-    ) -> Plan[list[K]]:
-        options, rows = self._options(keywords, signature), requests.as_rows(texts, text_pair)
+    def _objects(self, kind: type[K], signature: str, texts: Texts, keywords: Mapping[str, Any]) -> Plan[list[K]]:
+        options, rows = self._asked(signature, texts, keywords)
         order = by_length(rows) if options.sort_by_length else range(len(rows))
-        operation = self._text_operation(
-            lambda outputs, count, version: requests.per_text(kind, signature, outputs, count, version), options
-        )
+        operation = operations.tokens(self._target(options), kind, signature)
         answers = yield from self._collect(operation, [rows[at] for at in order], options)
         values = list(chain.from_iterable(answer.value for answer in answers))
         return restored(values, order) if options.sort_by_length else values
@@ -167,26 +159,21 @@ class BaseClient(Generic[C]):
     def _predict(
         self, inputs: Mapping[str, npt.ArrayLike], signature: str, wanted: Iterable[str], keywords: Mapping[str, Any]
     ) -> Plan[Prediction]:
-        options = self._options(keywords, signature)
-        data = messages.predict_request(self._target(options), inputs, wanted)
-
-        def decode(answer: bytes, rows: int) -> tuple[Prediction, int | None]:
-            outputs, version = messages.predict_answer(answer)
-            return Prediction({name: _writable(array) for name, array in outputs.items()}, version), version
-
-        return (yield from self._one(Operation(messages.PREDICT, lambda rows, version: data, decode), options))
+        options = self._options(keywords, signature=signature)
+        operation = operations.predict(self._target(options), inputs, wanted)
+        return (yield from self._one(operation, options))
 
     def _metadata(self, keywords: Mapping[str, Any]) -> Plan[ModelMetadata]:
         options = self._options(keywords)
-        return (yield from self._one(self._metadata_operation(options), options))
+        return (yield from self._one(operations.metadata(self._target(options)), options))
 
     def _status(self, keywords: Mapping[str, Any]) -> Plan[list[VersionStatus]]:
         options = self._options(keywords)
         if options.version_label is not None:
             # TensorFlow Serving's GetModelStatus takes no notice of a label: GetModelMetadata says whose it is.
-            model = yield from self._one(self._metadata_operation(options), options)
+            model = yield from self._one(operations.metadata(self._target(options)), options)
             options = replace(options, version=model.version, version_label=None)
-        return (yield from self._one(self._status_operation(options), options))
+        return (yield from self._one(operations.status(self._target(options)), options))
 
     def _ready(self, keywords: Mapping[str, Any]) -> Plan[list[VersionStatus]]:
         timeout = self._options({"timeout": 60.0, **keywords}).timeout
@@ -212,14 +199,9 @@ class BaseClient(Generic[C]):
             yield _PAUSE
 
     def _reload(self, config: str, keywords: Mapping[str, Any]) -> Plan[None]:
-        options, data = self._options(keywords), messages.reload_request(config)
+        options = self._options(keywords)
         for server, address in enumerate(self.addresses):
-
-            def decode(answer: bytes, rows: int, address: str = address) -> tuple[None, None]:
-                messages.reload_answer(answer, address)
-                return None, None
-
-            operation = Operation(messages.RELOAD_CONFIG, lambda rows, version: data, decode)
+            operation = operations.reload(config, address)
             yield from self._one(operation, options, server, RetryPolicy(max_attempts=1))
 
     def _stream(
@@ -231,10 +213,10 @@ class BaseClient(Generic[C]):
             requests.check_texts(text_pair, "text_pair")
         if follow and not return_version:
             raise ValueError("follow_version=True needs return_version=True: vectors of two versions do not compare")
-        options = self._options(keywords, "embed")
+        options = self._options(keywords, TextKeywords, "embed")
         name = requests.vector_output("embed")
-        operation = self._text_operation(
-            lambda outputs, rows, _: _writable(requests.output(outputs, name, rows, rank=2)), options
+        operation = operations.texts(
+            self._target(options), lambda outputs, rows, _: requests.writable(requests.output(outputs, name, rows, 2))
         )
         exchange = self._exchange(operation, options, iter(()), pin=True, each=True)
         exchange.follow = follow
@@ -269,7 +251,15 @@ class BaseClient(Generic[C]):
         value: T = answer.value
         return value
 
-    def _options(self, keywords: Mapping[str, Any], signature: str = "") -> CallOptions:
+    def _asked(self, signature: str, texts: Texts, keywords: Mapping[str, Any]) -> tuple[CallOptions, list[Row]]:
+        rest = dict(keywords)
+        text_pair = rest.pop("text_pair", None)
+        return self._options(rest, TextKeywords, signature), requests.as_rows(texts, text_pair)
+
+    def _options(self, keywords: Mapping[str, Any], known: Any = CallKeywords, signature: str = "") -> CallOptions:
+        for name in keywords:
+            if name not in known.__optional_keys__:
+                raise TypeError(f"unexpected keyword argument {name!r}; there are {', '.join(known.__optional_keys__)}")
         options = CallOptions(**{"signature_name": signature, **keywords})
         self._check_credentials(options)
         return options.over(self._own)
@@ -323,32 +313,6 @@ class BaseClient(Generic[C]):
             learn=self._learn,
         )
 
-    def _text_operation(self, decode: Decode[T], options: CallOptions) -> Operation[T]:
-        target = self._target(options)
-
-        def decoded(data: bytes, rows: int) -> tuple[T, int | None]:
-            outputs, version = messages.predict_answer(data)
-            return decode(outputs, rows, version), version
-
-        return Operation(
-            messages.PREDICT, lambda rows, version: messages.text_request(target.at(version), rows), decoded
-        )
-
-    def _vector_operation(self, name: str, options: CallOptions) -> Operation[Array]:
-        return self._text_operation(lambda outputs, rows, _: requests.output(outputs, name, rows, rank=2), options)
-
-    def _metadata_operation(self, options: CallOptions) -> Operation[ModelMetadata]:
-        data = messages.metadata_request(self._target(options))
-        return Operation(
-            messages.GET_MODEL_METADATA, lambda *_: data, lambda answer, _: (messages.metadata_answer(answer), None)
-        )
-
-    def _status_operation(self, options: CallOptions) -> Operation[list[VersionStatus]]:
-        data = messages.status_request(self._target(options))
-        return Operation(
-            messages.GET_MODEL_STATUS, lambda *_: data, lambda answer, _: (messages.status_answer(answer), None)
-        )
-
     # --- What the drivers report ---
 
     def _request(self, exchange: Exchange[Any], attempt: Attempt[Any]) -> bytes:
@@ -396,11 +360,11 @@ class BaseClient(Generic[C]):
         options = replace(exchange.options, timeout=max(min(_EXPLAIN, left), 0.001))
         try:
             if error.code is grpc.StatusCode.FAILED_PRECONDITION and error.details.startswith("Serving signature"):
-                model = yield from self._one(self._metadata_operation(options), options)
+                model = yield from self._one(operations.metadata(self._target(options)), options)
                 return _with_found(error, "signatures", model.signatures)
             if error.code is grpc.StatusCode.NOT_FOUND and error.details.startswith(_NO_VERSION):
                 every = replace(options, version=None, version_label=None)
-                statuses = yield from self._one(self._status_operation(every), every)
+                statuses = yield from self._one(operations.status(self._target(every)), every)
                 return _with_found(error, "versions", [f"{each.version} ({each.state})" for each in statuses])
         except ServingError:
             pass  # The first error says more.
@@ -414,8 +378,3 @@ def _with_found(error: ServingError, what: str, found: Iterable[str]) -> Serving
     """The same error, with the names that exist."""
     message = f"{error}; the model has the {what} {', '.join(map(str, found)) or 'none'}"
     return type(error)(message, code=error.code, details=error.details, address=error.address)
-
-
-def _writable(array: Array) -> Array:
-    """The array, or a copy where it shares memory with the answer."""
-    return array if array.flags.writeable else array.copy()

@@ -21,7 +21,7 @@ from . import requests
 from .base import Array, BaseClient, Plan, Texts
 from .exchange import Answer, Attempt, Exchange
 from .results import Prediction, Tokens, TokenSequence
-from .settings import CallKeywords, TextKeywords
+from .settings import CallKeywords, PairKeywords, TextKeywords
 
 __all__ = ["Client"]
 
@@ -82,30 +82,17 @@ class Client(BaseClient[grpc.Channel]):
                 channel.close()
 
     @overload
-    def embed(
-        self, texts: Texts, *, text_pair: Texts | None = None, return_version: Literal[False] = False,
-        **options: Unpack[TextKeywords],
-    ) -> Array: ...  # fmt: skip
+    def embed(self, texts: Texts, *, return_version: Literal[True], **options: Unpack[PairKeywords]) -> Versioned: ...
     @overload
-    def embed(
-        self, texts: Texts, *, text_pair: Texts | None = None, return_version: Literal[True],
-        **options: Unpack[TextKeywords],
-    ) -> Versioned: ...  # fmt: skip
-    def embed(
-        self,
-        texts: Texts,
-        *,
-        text_pair: Texts | None = None,
-        return_version: bool = False,
-        **options: Unpack[TextKeywords],
-    ) -> Array | Versioned:
+    def embed(self, texts: Texts, **options: Unpack[PairKeywords]) -> Array: ...
+    def embed(self, texts: Texts, *, return_version: bool = False, **options: Unpack[PairKeywords]) -> Any:
         """One embedding a text, by the model's own pooling recipe; all of them by one version of the model.
 
         Args:
             texts: any number of texts.
-            text_pair: a second text for each, where the model takes pairs.
             return_version: also answer the version of the model that made the vectors.
             **options: all optional:
+                text_pair (texts): a second text for each, where the model takes pairs.
                 signature_name (str): another signature with the output ``embedding``.
                 sort_by_length (bool): send texts of similar length together; the results keep the order of ``texts``.
                 version (int): version number to ask in place of the client's own.
@@ -123,57 +110,39 @@ class Client(BaseClient[grpc.Channel]):
             TypeError, ValueError: texts or options that cannot be sent.
             ServingError: the call failed; see :mod:`rawbert.serving.errors`.
         """
-        return self._drive(self._vectors("embed", texts, text_pair, return_version, options))  # type: ignore[no-any-return]
+        return self._drive(self._vectors("embed", texts, return_version, options))
 
     @overload
-    def pooled(
-        self, texts: Texts, *, text_pair: Texts | None = None, return_version: Literal[False] = False,
-        **options: Unpack[TextKeywords],
-    ) -> Array: ...  # fmt: skip
+    def pooled(self, texts: Texts, *, return_version: Literal[True], **options: Unpack[PairKeywords]) -> Versioned: ...
     @overload
-    def pooled(
-        self, texts: Texts, *, text_pair: Texts | None = None, return_version: Literal[True],
-        **options: Unpack[TextKeywords],
-    ) -> Versioned: ...  # fmt: skip
-    def pooled(
-        self,
-        texts: Texts,
-        *,
-        text_pair: Texts | None = None,
-        return_version: bool = False,
-        **options: Unpack[TextKeywords],
-    ) -> Array | Versioned:
+    def pooled(self, texts: Texts, **options: Unpack[PairKeywords]) -> Array: ...
+    def pooled(self, texts: Texts, *, return_version: bool = False, **options: Unpack[PairKeywords]) -> Any:
         """The encoder's ``pooled_output`` of each text: float32 ``[len(texts), hidden]``.
 
         Arguments, results and errors as :meth:`embed`.
         """
-        return self._drive(self._vectors("pooled", texts, text_pair, return_version, options))  # type: ignore[no-any-return]
+        return self._drive(self._vectors("pooled", texts, return_version, options))
 
-    def sequence(
-        self, texts: Texts, *, text_pair: Texts | None = None, **options: Unpack[TextKeywords]
-    ) -> list[TokenSequence]:
+    def sequence(self, texts: Texts, **options: Unpack[PairKeywords]) -> list[TokenSequence]:
         """Token vectors of each text, trimmed to its real tokens. Arguments and errors as :meth:`embed`."""
-        return self._drive(self._objects(TokenSequence, "sequence", texts, text_pair, options))
+        return self._drive(self._objects(TokenSequence, "sequence", texts, options))
 
-    def tokenize(
-        self, texts: Texts, *, text_pair: Texts | None = None, **options: Unpack[TextKeywords]
-    ) -> list[Tokens]:
+    def tokenize(self, texts: Texts, **options: Unpack[PairKeywords]) -> list[Tokens]:
         """Tokens of each text, as the model sees them; the encoder does not run.
 
         Arguments and errors as :meth:`embed`.
         """
-        return self._drive(self._objects(Tokens, "tokenize", texts, text_pair, options))
+        return self._drive(self._objects(Tokens, "tokenize", texts, options))
 
-    @overload
-    def embed_iter(
-        self, texts: Texts, *, text_pair: Texts | None = None, follow_version: bool = False,
-        return_version: Literal[False] = False, **options: Unpack[TextKeywords],
-    ) -> Iterator[Array]: ...  # fmt: skip
     @overload
     def embed_iter(
         self, texts: Texts, *, text_pair: Texts | None = None, follow_version: bool = False,
         return_version: Literal[True], **options: Unpack[TextKeywords],
     ) -> Iterator[Versioned]: ...  # fmt: skip
+    @overload
+    def embed_iter(
+        self, texts: Texts, *, text_pair: Texts | None = None, **options: Unpack[TextKeywords]
+    ) -> Iterator[Array]: ...
     def embed_iter(
         self,
         texts: Texts,
@@ -182,7 +151,7 @@ class Client(BaseClient[grpc.Channel]):
         follow_version: bool = False,
         return_version: bool = False,
         **options: Unpack[TextKeywords],
-    ) -> Iterator[Array] | Iterator[Versioned]:
+    ) -> Iterator[Any]:
         """:meth:`embed` for a stream that does not fit in memory: one vector ``[dim]`` a text, in order.
 
         It reads ahead by a few parts at most, and only as the vectors are taken.

@@ -19,35 +19,16 @@ from ..errors import ModelVersionChanged, ServingError, from_status
 from ..wire.messages import Row
 from . import retry
 from .channel import Balancer
+from .operations import Operation
 from .settings import CallOptions, RetryPolicy
 
-__all__ = ["Answer", "Attempt", "Exchange", "Operation"]
+__all__ = ["Answer", "Attempt", "Exchange"]
 
 T = TypeVar("T")
 
 #: Seconds after a deadline for which gRPC's own word of it is waited for. Where the process is busy, its timer tells
 #: far later, a tenth of a second and more.
 _GRACE: Final = 0.02
-
-
-@dataclass(frozen=True)
-class Operation(Generic[T]):
-    """A method of the server, and how its requests and answers are written.
-
-    Attributes:
-        path: gRPC's name of the method.
-        encode: rows, and a version in place of the one that the user asked for -> the request.
-        decode: an answer, and the number of rows -> its value, and the version that answered where the server says it.
-    """
-
-    path: str
-    encode: Callable[[Sequence[Row], int | None], bytes]
-    decode: Callable[[bytes, int], tuple[T, int | None]]
-
-    @property
-    def name(self) -> str:
-        """The method without its service."""
-        return self.path.rpartition("/")[2]
 
 
 @dataclass

@@ -29,6 +29,7 @@ __all__ = [
     "streamed",
     "uneven",
     "vector_output",
+    "writable",
 ]
 
 Array = npt.NDArray[Any]
@@ -129,6 +130,11 @@ def output(outputs: Mapping[str, Array], name: str, rows: int, rank: int) -> Arr
             f"row for each text were expected"
         )
     return array
+
+
+def writable(array: Array) -> Array:
+    """The array, or a copy where it shares memory with the answer."""
+    return array if array.flags.writeable else array.copy()
 
 
 def per_text(kind: type[T], signature: str, outputs: Mapping[str, Array], rows: int, version: int | None) -> list[T]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import EllipsisType
@@ -11,7 +11,16 @@ from typing import Final, TypedDict
 
 import grpc
 
-__all__ = ["DEFAULT_TIMEOUT", "TLS", "CallKeywords", "CallOptions", "ChannelConfig", "RetryPolicy", "TextKeywords"]
+__all__ = [
+    "DEFAULT_TIMEOUT",
+    "TLS",
+    "CallKeywords",
+    "CallOptions",
+    "ChannelConfig",
+    "PairKeywords",
+    "RetryPolicy",
+    "TextKeywords",
+]
 
 #: Seconds. A deadline is always sent unless it is switched off: without one, TensorFlow Serving computes on for
 #: callers that have gone.
@@ -35,6 +44,12 @@ class TextKeywords(CallKeywords, total=False):
 
     signature_name: str
     sort_by_length: bool
+
+
+class PairKeywords(TextKeywords, total=False):
+    """Keyword arguments of calls with all of their texts at once; ``text_pair`` is a second text for each."""
+
+    text_pair: Iterable[str | bytes] | None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +16,7 @@ import numpy as np
 import pytest
 import toy_models
 from rawbert.serving import (
+    AsyncClient,
     CallCancelled,
     ChannelConfig,
     Client,
@@ -298,3 +302,46 @@ def test_a_dynamic_width_is_learnt_from_one_text(tmp_path: Path) -> None:
     with EmbeddedServer("m", tmp_path) as server, Client(server.address, model="m") as client:
         assert client.metadata().signatures["embed"].outputs["embedding"].shape == (-1, -1)
         assert client.embed([]).shape == (0, 5)
+
+
+TYPED = """
+from typing import Iterator
+import numpy as np
+from numpy.typing import NDArray
+from rawbert.serving import AsyncClient, Client, Tokens
+from typing import Any, AsyncIterator, assert_type
+
+def typed(client: Client) -> None:
+    assert_type(client.embed(["a"], timeout=3, version=1, sort_by_length=True), NDArray[Any])
+    assert_type(client.embed(["a"], return_version=True, metadata=[("a", "b")]), tuple[NDArray[Any], int | None])
+    assert_type(client.tokenize(["a"], text_pair=["b"], version_label="stable"), list[Tokens])
+    assert_type(client.embed_iter(["a"]), Iterator[NDArray[Any]])
+    assert_type(client.embed_iter(["a"], return_version=True), Iterator[tuple[NDArray[Any], int | None]])
+
+async def awaited(client: AsyncClient) -> None:
+    assert_type(await client.pooled(["a"], return_version=True), tuple[NDArray[Any], int | None])
+    assert_type(client.embed_iter(["a"], timeout=None), AsyncIterator[NDArray[Any]])
+
+def wrong(client: Client) -> None:
+    client.embed(["a"], tiemout=3)
+    client.status(sort_by_length=True)
+    client.embed(["a"], timeout="3")
+"""
+
+
+def test_the_keyword_arguments_are_typed(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    (tmp_path / "typed.py").write_text(TYPED)
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "typed.py"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    found = {int(line.split(":")[1]) for line in result.stdout.splitlines() if "error" in line and "typed.py:" in line}
+    wrong = TYPED.splitlines().index("def wrong(client: Client) -> None:") + 1
+    assert found == {wrong + 1, wrong + 2, wrong + 3}, result.stdout
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_an_unknown_keyword_is_a_type_error(kind: Any) -> None:
+    client = kind("127.0.0.1:1", model="m")
+    for call in (lambda: client.embed(["a"], tiemout=1), lambda: client.status(sort_by_length=True)):
+        with pytest.raises(TypeError, match=r"unexpected keyword argument '(tiemout|sort_by_length)'; there are"):
+            asyncio.run(call())
