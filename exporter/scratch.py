@@ -14,30 +14,27 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from .locks import FileLock
+from .locks import locked
 
-__all__ = ["Hidden", "clean", "replace", "temporary", "unfinished"]
+__all__ = ["clean", "hidden", "replace", "temporary", "unfinished"]
 
 #: How the name of such a folder begins, and what is appended for its lock.
 _PREFIX, _LOCK = ".rawbert-", ".lock"
 
 
-class Hidden:
-    """A name in a folder that no server takes for a version, reserved while its owner lives; the folder is not made.
+@contextlib.contextmanager
+def hidden(parent: Path) -> Iterator[Path]:
+    """A name in a folder that no server takes for a version. Nothing is there yet; what is there in the end is removed.
 
     Raises:
         OSError: the lock cannot be taken.
     """
-
-    def __init__(self, parent: Path) -> None:
-        self.path = parent / f"{_PREFIX}{secrets.token_hex(8)}"
-        self._lock = FileLock(self.path.with_name(self.path.name + _LOCK), temporary=True)
-        self._lock.acquire()
-
-    def remove(self) -> None:
-        """Remove what is under the name, and give the name up."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        self._lock.release()
+    path = parent / f"{_PREFIX}{secrets.token_hex(8)}"
+    with locked(_lock_of(path), temporary=True):
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def clean(parent: Path) -> None:
@@ -47,15 +44,16 @@ def clean(parent: Path) -> None:
         OSError: the folder cannot be read.
     """
     for entry in list(parent.iterdir()):
-        if not entry.name.startswith(_PREFIX):
-            continue
-        path = entry.with_name(entry.name.removesuffix(_LOCK))
-        lock = FileLock(path.with_name(path.name + _LOCK), temporary=True)
-        with contextlib.suppress(OSError):
+        if entry.name.startswith(_PREFIX):
+            path = entry.with_name(entry.name.removesuffix(_LOCK))
             # The lock is removed last: nobody who takes it finds a folder that is half removed.
-            if lock.acquire(wait=False):
-                shutil.rmtree(path, ignore_errors=True)
-                lock.release()
+            with contextlib.suppress(OSError), locked(_lock_of(path), wait=False, temporary=True) as is_abandoned:
+                if is_abandoned:
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(path.name + _LOCK)
 
 
 @contextlib.contextmanager
@@ -69,14 +67,11 @@ def temporary() -> Iterator[Path]:
     if parent is None:
         with tempfile.TemporaryDirectory(prefix="rawbert-") as folder:
             yield Path(folder)
-        return
-    clean(parent)
-    hidden = Hidden(parent)
-    try:
-        hidden.path.mkdir(mode=0o700)
-        yield hidden.path
-    finally:
-        hidden.remove()
+    else:
+        clean(parent)
+        with hidden(parent) as path:
+            path.mkdir(mode=0o700)
+            yield path
 
 
 def _own_folder() -> Path | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ...serving.contract import version_of
 from ..errors import OutputError, VersionExists
-from ..scratch import Hidden, clean
+from ..scratch import clean, hidden
 
 __all__ = ["Bundle", "Staging", "Tensor", "folders_by_version", "remove", "size_of", "version_folder"]
 
@@ -60,7 +60,7 @@ def folders_by_version(base_path: Path) -> dict[int, Path]:
     """Version folders under a base path, by number."""
     try:
         entries = list(base_path.iterdir())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise OutputError(f"{base_path}: cannot be read: {error.strerror}") from error
@@ -96,8 +96,7 @@ class Staging:
 
     def __init__(self, base_path: Path, version: int | None, force: bool) -> None:
         self._base_path, self._version, self._force = base_path, version, force
-        self._made: list[Path] = []
-        self._hidden: Hidden | None = None
+        self._undo = contextlib.ExitStack()
         self._renaming: tuple[Path, int, os.stat_result] | None = None
         self.folder = Path()
 
@@ -108,13 +107,12 @@ class Staging:
             for path in reversed([self._base_path, *self._base_path.parents]):
                 if not path.exists():
                     path.mkdir(exist_ok=True)
-                    self._made.append(path)
+                    self._undo.callback(_remove_empty, path)
             clean(self._base_path)
-            self._hidden = Hidden(self._base_path)
-            self.folder = self._hidden.path
+            self.folder = self._undo.enter_context(hidden(self._base_path))
             self.folder.mkdir()
         except OSError as error:
-            self._clean()
+            self._undo.close()
             raise OutputError(f"{self._base_path}: cannot be written: {error.strerror or error}") from error
         return self
 
@@ -123,7 +121,7 @@ class Staging:
     ) -> None:
         interrupt = value if isinstance(value, KeyboardInterrupt) else None
         try:
-            self._clean()
+            self._undo.close()
         except KeyboardInterrupt as late:
             interrupt = late
         if interrupt is not None and self.published is not None:
@@ -176,7 +174,6 @@ class Staging:
                         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                             continue  # another export took the number first
                         raise
-                    self._made.clear()
                 _sync_folder(self._base_path)
                 return target, number
         except OSError as error:
@@ -191,13 +188,6 @@ class Staging:
                 f"the next free one ({max(present) + 1}), or give --force to replace it"
             )
 
-    def _clean(self) -> None:
-        if self._hidden is not None:
-            self._hidden.remove()
-        for path in reversed(self._made):
-            with contextlib.suppress(OSError):
-                path.rmdir()
-
 
 def remove(version: Path) -> None:
     """Remove a version folder: it vanishes by one rename, so that nobody sees half of it.
@@ -206,12 +196,9 @@ def remove(version: Path) -> None:
         OutputError: it cannot be removed.
     """
     try:
-        hidden = Hidden(version.parent)
-        try:
-            os.rename(version, hidden.path)
+        with hidden(version.parent) as path:
+            os.rename(version, path)
             _sync_folder(version.parent)
-        finally:
-            hidden.remove()
     except FileNotFoundError:
         pass  # another process removed it
     except OSError as error:
@@ -221,6 +208,11 @@ def remove(version: Path) -> None:
 def size_of(folder: Path) -> int:
     """Bytes of all files under a folder."""
     return sum(path.stat().st_size for path in _walk(folder))
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -120,14 +120,19 @@ def warnings(config: Path) -> list[str]:
     Raises:
         ModelConfigError: it cannot be parsed.
     """
-    models = models_config.read(config)
-    lines = [
-        f"{config} lists {each.name} in {each.base_path}, and its folder is gone: TensorFlow Serving loads no new "
-        "version of any model until the entry is removed or the folder is back"
-        for each in models.missing()
-    ]
-    for each in models.entries():
-        present = sorted(folders_by_version(config.parent / each.folder_name))
+    entries = models_config.read(config).entries()
+    # The folders beside the file are all in one for the server, too: what it has elsewhere cannot be seen from here.
+    roots = {PurePosixPath(each.base_path).parent for each in entries if (config.parent / each.folder_name).is_dir()}
+    lines = []
+    for each in entries:
+        folder, base_path = config.parent / each.folder_name, Path(each.base_path)
+        if not folder.is_dir() and not base_path.is_dir() and PurePosixPath(each.base_path).parent in roots:
+            # It ends its look at the base paths at the first that it does not find.
+            lines.append(
+                f"{config} lists {each.name} in {each.base_path}, and its folder is gone: TensorFlow Serving loads no "
+                "new version of any model until the entry is removed or the folder is back"
+            )
+        present = sorted(folders_by_version(folder))
         lines += [
             f"{config} has the label {label} of {each.name} at version {number}, which "
             f"{'its version policy does not load' if number in present else 'is not there'}: TensorFlow Serving does "

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cached_property
@@ -27,8 +27,8 @@ from typing import Any
 from google.protobuf import text_format
 
 from ...serving.wire.protos import ModelServerConfig
+from .. import locks
 from ..errors import ModelConfigError
-from ..locks import FileLock
 from ..scratch import replace, unfinished
 from . import labels
 
@@ -115,20 +115,6 @@ class ModelsConfig:
     def find(self, model: str) -> Entry | None:
         """The entry of a model name."""
         return next((entry for entry in self.entries() if entry.name == model), None)
-
-    def missing(self) -> list[Entry]:
-        """Models whose folder is gone, of those that belong beside the file.
-
-        One of them is enough for TensorFlow Serving to load no new version of any model: it ends its look at the base
-        paths at the first that it does not find.
-        """
-        beside = [(entry, (self.path.parent / entry.folder_name).is_dir()) for entry in self.entries()]
-        roots = {PurePosixPath(entry.base_path).parent for entry, is_there in beside if is_there}
-        return [
-            entry
-            for entry, is_there in beside
-            if not is_there and PurePosixPath(entry.base_path).parent in roots and not Path(entry.base_path).is_dir()
-        ]
 
     def add(self, name: str, base_path: str) -> Entry:
         """Append a model.
@@ -274,14 +260,11 @@ def locked(path: Path) -> Iterator[ModelsConfig]:
     Raises:
         ModelConfigError: it cannot be read, parsed or locked.
     """
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
-    try:
-        lock.acquire()
-    except OSError as error:
-        raise ModelConfigError(f"{path}: cannot be locked: {error.strerror or error}") from error
-    try:
-        models = read(path)
-        models.carry_over()
-        yield models
-    finally:
-        lock.release()
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locks.locked(path.with_name(f".{path.name}.lock")))
+        except OSError as error:
+            raise ModelConfigError(f"{path}: cannot be locked: {error.strerror or error}") from error
+        config = read(path)
+        config.carry_over()
+        yield config

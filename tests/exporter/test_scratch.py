@@ -11,7 +11,7 @@ from unittest.mock import Mock
 
 import pytest
 from rawbert.exporter import OutputError, scratch
-from rawbert.exporter.locks import FileLock
+from rawbert.exporter.locks import locked
 from rawbert.exporter.publish.bundle import Staging
 
 
@@ -102,8 +102,8 @@ def test_what_others_put_into_a_base_path_stops_nobody(tmp_path: Path, make: str
 
 def test_a_lock_is_not_taken_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "lock").symlink_to(tmp_path / "target")
-    with pytest.raises(OSError, match="symbolic links"):
-        FileLock(tmp_path / "lock").acquire()
+    with pytest.raises(OSError, match="symbolic links"), locked(tmp_path / "lock"):
+        pass
     assert not (tmp_path / "target").exists()
 
 
@@ -112,14 +112,11 @@ def test_no_descriptor_stays_open_where_a_lock_cannot_be_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = descriptors()
-    lock = FileLock(tmp_path / "lock", temporary=True)
-    lock.acquire()
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, locked(tmp_path / "lock", temporary=True):
         patch.setattr(Path, "unlink", Mock(side_effect=PermissionError))
-        with pytest.raises(PermissionError):
-            lock.release()
     assert descriptors() == before
-    assert FileLock(tmp_path / "lock").acquire(wait=False)
+    with locked(tmp_path / "lock", wait=False) as is_had:
+        assert is_had
 
 
 @needs_proc
@@ -131,15 +128,16 @@ def test_no_descriptor_stays_open_where_a_lock_cannot_be_taken(
     owner = "fcntl.flock" if name == "flock" else f"os.{'path.' if name == 'samestat' else ''}{name}"
     with monkeypatch.context() as patch:
         patch.setattr(owner, Mock(side_effect=OSError))
-        with pytest.raises(OSError):  # noqa: PT011
-            FileLock(tmp_path / "lock").acquire()
+        with pytest.raises(OSError), locked(tmp_path / "lock"):  # noqa: PT011
+            pass
     assert descriptors() == before
 
 
 def test_a_held_lock_is_had_by_nobody_else(tmp_path: Path) -> None:
-    with FileLock(tmp_path / "lock"):
-        assert not FileLock(tmp_path / "lock").acquire(wait=False)
-    assert FileLock(tmp_path / "lock").acquire(wait=False)
+    with locked(tmp_path / "lock"), locked(tmp_path / "lock", wait=False) as is_had:
+        assert not is_had
+    with locked(tmp_path / "lock", wait=False) as is_had:
+        assert is_had
 
 
 def test_a_base_path_where_no_lock_can_be_made_is_an_output_error(tmp_path: Path) -> None:
