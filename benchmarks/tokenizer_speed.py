@@ -70,13 +70,15 @@ def main() -> None:
 
     import numpy as np
     import tensorflow as tf
-    from rawbert.exporter import sources
+    from rawbert.exporter import ExportConfig, sources
     from rawbert.exporter.graph import savedmodel
+    from rawbert.exporter.resolve import resolve
     from tokenizers import Tokenizer
 
     checkpoint = sources.load(arguments.folder)
     _, encoder = savedmodel.choose_encoder(checkpoint, "auto")
-    module = savedmodel.build(checkpoint, encoder, checkpoint.pooling, checkpoint.max_seq_length)
+    recipe, checkpoint = resolve(ExportConfig(arguments.folder, arguments.folder / "models"), checkpoint)
+    module = savedmodel.build(recipe, checkpoint, encoder)
     model = "embed" if checkpoint.pooling else "sequence"
     functions = module.functions((model, "tokenize"))
     graph, whole = session_call(functions["tokenize"]), session_call(functions[model])

@@ -1,32 +1,32 @@
-"""The recipe of one export: frozen, validated, and free of TensorFlow."""
+"""What to export: as the user asks for it, and as it was resolved. Frozen, validated, and free of TensorFlow."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
+from ..serving import contract
 from .errors import ConfigError
 from .targets import opsets
 
 __all__ = [
-    "DEFAULT",
     "DEFAULT_TOKENIZATION",
     "ENCODER_IMPLS",
+    "EXACT",
     "POOLING_MODES",
     "PRECISIONS",
-    "SIGNATURES",
     "TOKENIZERS",
     "TOLERANCES",
     "TRUNCATION_SIDES",
     "TRUNCATION_STRATEGIES",
     "ExportConfig",
+    "Recipe",
     "TokenizerOptions",
 ]  # fmt: skip
 
-#: Signatures in the order in which they are listed to people. ``serving_default`` aliases one of them.
-SIGNATURES = ("embed", "pooled", "sequence", "tokenize")
-DEFAULT = "serving_default"
 ENCODER_IMPLS = ("auto", "native", "hub")
 #: sentence-transformers' names for the ways to turn token vectors into one vector.
 POOLING_MODES = ("cls", "lasttoken", "max", "mean", "mean_sqrt_len_tokens", "weightedmean")
@@ -35,6 +35,8 @@ POOLING_MODES = ("cls", "lasttoken", "max", "mean", "mean_sqrt_len_tokens", "wei
 #: max(1, largest reference value)) and the smallest cosine to the float32 reference that an export may show.
 TOLERANCES = {"float32": (1e-5, 0.99999), "bfloat16": (0.1, 0.9995), "float16": (0.02, 0.9995)}
 PRECISIONS = tuple(TOLERANCES)
+#: The precision in which a graph is proven; what others cost is measured.
+EXACT = "float32"
 
 #: Whose tokens: those of the checkpoint's own tokenizer, or of tensorflow-text's BertTokenizer over its vocabulary.
 TOKENIZERS = ("reference", "tf-text")
@@ -88,7 +90,7 @@ class ExportConfig:
             it is, ``auto`` takes native where the weights are understood.
         precision: dtype of the encoder's matrix products and of their weights, one of :data:`PRECISIONS`; whatever is
             not float32 needs the native encoder.
-        signatures: subset of :data:`SIGNATURES`; ``None`` takes all that the checkpoint can answer.
+        signatures: subset of :data:`.contract.SIGNATURE_NAMES`; ``None`` takes all that the checkpoint can answer.
         name: model name that clients will use; ``None`` takes the last part of ``output``.
         pooling: how ``embed`` turns token vectors into one vector, one of :data:`POOLING_MODES`; ``None``
             takes the checkpoint's own recipe (and offers no ``embed`` where it has none).
@@ -170,9 +172,9 @@ class ExportConfig:
         if self.signatures is not None:
             object.__setattr__(self, "signatures", tuple(self.signatures))
             if not self.signatures:
-                raise ConfigError(f"signatures is empty: choose from {', '.join(SIGNATURES)}")
+                raise ConfigError(f"signatures is empty: choose from {', '.join(contract.SIGNATURE_NAMES)}")
             for signature in self.signatures:
-                _one_of("signatures", signature, SIGNATURES)
+                _one_of("signatures", signature, contract.SIGNATURE_NAMES)
         self.tokenization  # noqa: B018  its own checks
         if not self.model_name.strip():
             raise ConfigError("name is empty: give the model name that clients will use")
@@ -203,9 +205,70 @@ class ExportConfig:
     @property
     def base_path(self) -> Path:
         """``output`` as an absolute path, with ``~`` expanded and without ``..``."""
-        return Path(os.path.abspath(Path(self.output).expanduser()))
+        try:
+            return Path(os.path.abspath(Path(self.output).expanduser()))
+        except RuntimeError as error:
+            raise ConfigError(f"output is {os.fspath(self.output)!r}: {error}") from error
 
     @property
     def model_name(self) -> str:
         """Name that clients send in ``model_spec.name``."""
         return self.base_path.name if self.name is None else self.name
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an export makes, with nothing left to decide: it travels to the graph, the proof and the manifest.
+
+    Args:
+        signatures: those of the model, without its default.
+        max_seq_length: tokens at which texts are cut.
+        tokenization: about the tokenizer; ``truncation_side`` is set.
+        encoder: ``native`` or ``hub`` (``auto`` until the graph is built).
+        precision: of the encoder's matrix products.
+        pooling: modes of ``embed``; empty where there is no such signature.
+        steps: what follows the pooling, in words (``normalize``, ``dense tanh to 16``).
+        chosen: of ``max_seq_length``, ``truncation_side`` and ``pooling`` those that the user set. The others are the
+            checkpoint's own, and the reference finds them out for itself.
+        tolerance: largest difference, times max(1, largest reference value).
+        min_cosine: smallest cosine to a reference vector.
+        target_serving: TensorFlow Serving release that must be able to run it.
+    """
+
+    signatures: tuple[str, ...]
+    max_seq_length: int
+    tokenization: TokenizerOptions
+    encoder: str
+    precision: str
+    pooling: tuple[str, ...]
+    steps: tuple[str, ...]
+    chosen: tuple[str, ...]
+    tolerance: float
+    min_cosine: float
+    target_serving: str
+
+    @property
+    def default(self) -> str:
+        """The signature that the default one is an alias of."""
+        return contract.default_of(self.signatures)
+
+    @property
+    def pair(self) -> bool:
+        """Whether signatures take two texts."""
+        return self.tokenization.pair
+
+    def to_json(self) -> dict[str, Any]:
+        """As :meth:`from_json` reads it."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Recipe:
+        """The recipe that :meth:`to_json` wrote.
+
+        Raises:
+            KeyError, TypeError: it is not of this release.
+        """
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in state.items()
+        }
+        return cls(**{**values, "tokenization": TokenizerOptions(**values["tokenization"])})

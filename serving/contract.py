@@ -106,6 +106,11 @@ class Output:
     pairs_only: bool = False
     attribute: str = ""
 
+    @property
+    def varies(self) -> bool:
+        """Whether a dimension other than the batch depends on the texts of a call."""
+        return "tokens" in self.shape
+
     def __str__(self) -> str:
         return f"{self.name} {self.dtype} [{', '.join(self.shape)}]"
 

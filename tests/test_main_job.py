@@ -115,7 +115,7 @@ def test_a_hub_encoder_gives_the_layer_s_own_outputs(
     from transformers import BertTokenizer
 
     bundle = exported(hub_minilm, tmp_path, encoder_impl=impl)
-    assert bundle.manifest["encoder"]["impl"] == impl
+    assert bundle.manifest["recipe"]["encoder"] == impl
     texts = [*golden[0][:30], "", LONG]
     layer = hub.KerasLayer(str(hub_minilm))
     tokenizer = BertTokenizer(vocab=str(hub_minilm / "assets" / "vocab.txt"), do_lower_case=True)

@@ -158,9 +158,10 @@ def _show(state: dict[str, Any], console: Console) -> None:
         lines += [f"{part:<10} {digest}" for part, digest in state["content_hash"].items()]
     manifest = state["manifest"]
     if manifest is not None:
+        recipe = manifest.get("recipe") or {}
         lines.append(
             f"manifest  {manifest.get('name')}, made {manifest.get('created')}, for TensorFlow Serving "
-            f"{manifest.get('target_serving')}, {manifest.get('precision')}; --json shows all of it"
+            f"{recipe.get('target_serving')}, {recipe.get('precision')}; --json shows all of it"
         )
     for line in lines:
         console.print(_printable(line), markup=False, highlight=False, soft_wrap=True)

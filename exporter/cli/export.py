@@ -16,11 +16,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ...serving.contract import DEFAULT_SIGNATURE, SIGNATURE_NAMES, TEXT, TEXT_PAIR, signature
 from ..publish import models_config
 from ..publish.bundle import Bundle, folders_by_version
 from ..publish.models import warnings
 from ..publish.models_config import Entry
-from ..recipe import ENCODER_IMPLS, POOLING_MODES, PRECISIONS, SIGNATURES, ExportConfig
+from ..recipe import ENCODER_IMPLS, POOLING_MODES, PRECISIONS, ExportConfig, Recipe
 from ..targets.opsets import NEWEST, RELEASES
 from .common import failing, prepare, tokenizer_options
 
@@ -63,7 +64,7 @@ def _split(context: click.Context, parameter: click.Parameter, values: tuple[str
 )  # fmt: skip
 @click.option(
     "--signatures", multiple=True, callback=_split, metavar="NAME,...",
-    help=f"Signatures to export, of {', '.join(SIGNATURES)}.  [default: all that the checkpoint can answer]",
+    help=f"Signatures to export, of {', '.join(SIGNATURE_NAMES)}.  [default: all that the checkpoint can answer]",
 )  # fmt: skip
 @click.option(
     "--pooling", type=click.Choice(POOLING_MODES),
@@ -75,7 +76,7 @@ def _split(context: click.Context, parameter: click.Parameter, values: tuple[str
     help="Scale embed's vectors to length 1.  [default: as the recipe says]",
 )
 @tokenizer_options
-@click.option("--pair", is_flag=True, help="Take two texts, text and text_pair, and give input_type_ids.")
+@click.option("--pair", is_flag=True, help=f"Take two texts, {TEXT} and {TEXT_PAIR}.")
 @click.option("--name", help="Model name that clients use.  [default: the last part of --output]")
 @click.option(
     "--target-serving", type=click.Choice(RELEASES), default=NEWEST, show_default=True,
@@ -143,25 +144,30 @@ def _show(bundle: Bundle, listing: Path, entry: Entry | None, console: Console) 
     table = Table(title=f"{bundle.name}, version {bundle.version}", title_justify="left", title_style="bold")
     for column in ("signature", "output", "dtype", "shape"):
         table.add_column(column)
-    default = bundle.manifest["serving_default"]
-    for name, outputs in bundle.signatures.items():
-        if name == "serving_default":
-            continue
-        label = f"{name} (serving_default)" if name == default else name
-        for at, tensor in enumerate(outputs):
-            inner = (_DIMENSIONS.get(size, str(size)) for size in (0, *tensor.shape[1:]))
-            table.add_row("" if at else label, tensor.name, tensor.dtype, escape(f"[{', '.join(inner)}]"))
+    recipe = Recipe.from_json(bundle.manifest["recipe"])
+    for name in recipe.signatures:
+        label = f"{name} ({DEFAULT_SIGNATURE})" if name == recipe.default else name
+        for at, (output, tensor) in enumerate(
+            zip(signature(name).outputs_for(recipe.pair), bundle.signatures[name], strict=True)
+        ):
+            sizes = (of if size < 0 else str(size) for of, size in zip(output.shape, tensor.shape, strict=True))
+            table.add_row("" if at else label, tensor.name, tensor.dtype, escape(f"[{', '.join(sizes)}]"))
     console.print(table)
     checked = bundle.manifest["verification"]
     lines = [
-        f"verified  {output}: largest difference {figures['max_abs']:.1e}, smallest cosine "
-        f"{figures['min_cosine']:.7f}, over {checked['texts']} texts"
-        for output, figures in checked["outputs"].items()
+        f"verified  {checked['texts']} texts of {checked['tokens']} tokens, alone and in batches: {checked['calls']} "
+        "calls; tokens, offsets and counts are equal"
     ]
+    for of, figures in (("in float32, ", checked["float32"]), ("", checked)):
+        for output, each in figures["outputs"].items() if figures else ():
+            lines.append(
+                f"verified  {of}{output}: largest difference {each['max_abs']:.1e}, smallest cosine "
+                f"{each['min_cosine']:.7f}"
+            )
     lines += [f"note      {note}" for note in bundle.manifest["notes"]]
     lines += [
         f"written   {bundle.path}  ({bundle.size / 1e6:.1f} MB, {bundle.seconds:.0f} s, "
-        f"texts up to {bundle.manifest['max_seq_length']} tokens)",
+        f"texts up to {recipe.max_seq_length} tokens)",
         *_serving(bundle, listing, entry),
     ]
     for line in lines:
@@ -190,10 +196,6 @@ def _serving(bundle: Bundle, listing: Path, entry: Entry | None) -> list[str]:
     if entry.base_path == f"{models_config.SERVED_FROM}/{bundle.base_path.name}":
         lines.append(f"          RAWBERT_MODELS={models} docker compose up    (with rawbert's docker-compose.yml)")
     return [*lines, *(f"warning   {line}" for line in warnings(listing))]
-
-
-#: 0 stands for the batch.
-_DIMENSIONS = {0: "batch", -1: "tokens"}
 
 
 def _as_dict(bundle: Bundle, listing: Path, entry: Entry | None) -> dict[str, Any]:

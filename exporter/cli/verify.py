@@ -17,7 +17,7 @@ from rich.table import Table
 
 from ..errors import ConfigError
 from ..proof import reverify
-from ..proof.verify import Job, Report
+from ..proof.verify import Report
 from ..publish import manifest
 from ..publish.bundle import version_folder
 from .common import failing, prepare
@@ -79,9 +79,9 @@ def verify(
         folder = version_folder(path).absolute()
         if not (folder / "saved_model.pb").is_file():
             raise ConfigError(f"{path} is neither a version folder (with saved_model.pb) nor holds any")
-        job = reverify.job_of(folder, tolerance, min_cosine, tf32)
+        recipe = reverify.recipe_of(folder, tolerance, min_cosine, tf32)
         if address is None:
-            report, what = reverify.verify_folder(job, source), str(folder)
+            report, what = reverify.verify_folder(folder, recipe, source), str(folder)
         else:
             from ...serving import Client
 
@@ -92,23 +92,23 @@ def verify(
                 address, model=model or str(made.get("name")), version=None if version == -1 else version,
                 version_label=label, timeout=timeout,
             ) as client:  # fmt: skip
-                report, what = reverify.verify_server(job, client), repr(client)
+                report, what = reverify.verify_server(folder, recipe, client), repr(client)
     if as_json:
         click.echo(json.dumps(asdict(report), indent=2))
     else:
-        _show(report, job, what, source, Console())
+        _show(report, what, source, Console())
     if report.mismatches:
         sys.exit(1)
 
 
-def _show(report: Report, job: Job, what: str, source: str | None, console: Console) -> None:
+def _show(report: Report, what: str, source: str | None, console: Console) -> None:
     table = Table(title=escape(what), title_justify="left", title_style="bold")
     for column in ("output", "off by", "allowed", "cosine", "at least"):
         table.add_column(column, no_wrap=True)
     for output, each in report.outputs.items():
-        allowed = job.tolerance * max(1.0, each.largest_reference)
+        allowed = report.tolerance * max(1.0, each.largest_reference)
         table.add_row(
-            output, f"{each.max_abs:.2e}", f"{allowed:.2e}", f"{each.min_cosine:.7f}", f"{job.min_cosine:g}"
+            output, f"{each.max_abs:.2e}", f"{allowed:.2e}", f"{each.min_cosine:.7f}", f"{report.min_cosine:g}"
         )  # fmt: skip
     if report.outputs:
         console.print(table)
@@ -117,7 +117,10 @@ def _show(report: Report, job: Job, what: str, source: str | None, console: Cons
     if len(report.mismatches) > 20:
         lines.append(f"differs   and in {len(report.mismatches) - 20} places more")
     if not report.mismatches:
-        lines.append(f"equal     tokens, offsets and counts: {report.tokens} tokens of {report.texts} texts")
+        lines.append(
+            f"equal     tokens, offsets and counts: {report.tokens} tokens of {report.texts} texts, alone and in "
+            f"batches: {report.calls} calls"
+        )
     lines.append(f"reference {'computed from ' + source if source else 'the answers kept at the export'}")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

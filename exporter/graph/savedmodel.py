@@ -18,18 +18,20 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ...serving.contract import DEFAULT_SIGNATURE, default_of, signature
 from .. import scratch
 from ..errors import ConfigError, OutputError, UnsupportedModel
 from ..families.config import ACTIVATIONS, EncoderConfig
-from ..recipe import DEFAULT, DEFAULT_TOKENIZATION, TokenizerOptions
+from ..publish.bundle import Tensor
+from ..recipe import Recipe
 from ..sources import hub
-from ..sources.checkpoint import Checkpoint, PoolingRecipe
+from ..sources.checkpoint import Checkpoint
 from ..tokenizers.tokenizer import Tokenizer
 from .encoder import NativeEncoder
 from .hub_encoder import HubEncoder
-from .signatures import ServingModule, default_of
+from .signatures import ServingModule
 
-__all__ = ["build", "choose_encoder", "write"]
+__all__ = ["build", "choose_encoder", "export", "write"]
 
 #: Attributes that TensorFlow writes without need, and that older releases refuse the whole graph for.
 _COSMETIC = {("VarHandleOp", "debug_name")}
@@ -38,16 +40,34 @@ _COSMETIC = {("VarHandleOp", "debug_name")}
 _SAME = 1e-2
 
 
-def build(
-    checkpoint: Checkpoint,
-    encoder: Any,
-    pooling: PoolingRecipe | None,
-    max_seq_length: int,
-    options: TokenizerOptions = DEFAULT_TOKENIZATION,
-) -> ServingModule:
+def export(recipe: Recipe, checkpoint: Checkpoint, folder: Path) -> tuple[Recipe, dict[str, tuple[Tensor, ...]]]:
+    """Build the SavedModel of a recipe and write it to ``folder``.
+
+    Returns:
+        The recipe with the encoder that it has, and the outputs of each signature.
+
+    Raises:
+        ConfigError, UnsupportedModel: see :func:`choose_encoder`.
+        OutputError: see :func:`write`.
+    """
+    impl, encoder = choose_encoder(checkpoint, recipe.encoder, recipe.pair, recipe.precision)
+    recipe = replace(recipe, encoder=impl)
+    functions = write(build(recipe, checkpoint, encoder), recipe.signatures, checkpoint, folder)
+    signatures = {}
+    for name, function in functions.items():
+        declared = signature(recipe.default if name == DEFAULT_SIGNATURE else name)
+        tensors = ((each.name, function.structured_outputs[each.name]) for each in declared.outputs_for(recipe.pair))
+        signatures[name] = tuple(
+            Tensor(output, value.dtype.name, tuple(-1 if size is None else size for size in value.shape))
+            for output, value in tensors
+        )
+    return recipe, signatures
+
+
+def build(recipe: Recipe, checkpoint: Checkpoint, encoder: Any) -> ServingModule:
     """The module whose functions are exported."""
-    tokenizer = Tokenizer(checkpoint.tokenizer, max_seq_length, options)
-    return ServingModule(tokenizer, encoder, pooling, pair=options.pair)
+    tokenizer = Tokenizer(checkpoint.tokenizer, recipe.max_seq_length, recipe.tokenization)
+    return ServingModule(tokenizer, encoder, checkpoint.pooling, recipe.pair)
 
 
 def choose_encoder(
@@ -135,7 +155,7 @@ def write(module: ServingModule, names: Sequence[str], checkpoint: Checkpoint, f
 def _tidy(folder: Path, names: Sequence[str]) -> None:
     """Take attributes out of the graph that say nothing and that older servers do not know, and make an alias one.
 
-    TensorFlow writes ``serving_default`` as a signature of its own, and a server would optimise it and keep its kernels
+    TensorFlow writes the default as a signature of its own, and a server would optimise it and keep its kernels
     beside those of the one that it stands for.
     """
     from tensorflow.core.protobuf import saved_model_pb2
@@ -151,6 +171,6 @@ def _tidy(folder: Path, names: Sequence[str]) -> None:
                     if node.op == op and attr in node.attr:
                         del node.attr[attr]
         signatures = meta_graph.signature_def
-        signatures[DEFAULT].CopyFrom(signatures[default_of(names)])
+        signatures[DEFAULT_SIGNATURE].CopyFrom(signatures[default_of(names)])
     path.write_bytes(saved_model.SerializeToString(deterministic=True))
     fingerprinting_utils.write_fingerprint(os.fspath(folder))

@@ -1,114 +1,157 @@
-"""``assets.extra/verification.npz``: the reference's answers, so that a version can be verified without its source.
+"""What an exported model must answer: computed from its checkpoint, or kept in ``assets.extra/verification.npz``.
 
-Every array is plain numpy (no pickles): ``texts`` is a JSON list as UTF-8 bytes, of lists of one text or two, those
-that are no UTF-8 as ``{"hex": ...}``; ``counts`` and ``lengths`` int32 ``[texts]``; ``ids``, ``types``, ``starts`` and
-``limits`` int32 ``[tokens of all texts]``; and for each output of the reference
-``output:NAME`` float32, ``[texts, dim]`` for one vector a text, ``[tokens of all texts, hidden]`` for one a token.
+Every array of the file is plain numpy (no pickles): ``texts`` is a JSON list as UTF-8 bytes, of lists of one text or
+two, those that are no UTF-8 as ``{"hex": ...}``; ``counts`` int32 ``[texts]``, tokens before truncation; ``rows`` int32
+``[texts]``, the token sequence of each (texts that are cut share one); ``lengths`` int32 ``[sequences]``; ``ids`` and
+``types`` int32 ``[tokens of all sequences]``; ``starts`` and ``limits`` int32 ``[tokens of all texts]``; and for each
+output of the reference ``output:NAME`` float32, ``[sequences, dim]`` for one vector a text, ``[tokens of all sequences,
+hidden]`` for one a token.
 """
 
 from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import CorruptSource, OutputError, SourceNotFound
+from ...serving.contract import Kind, signature
+from ..errors import CorruptSource, OutputError, SourceNotFound, VerificationError
+from ..recipe import Recipe
+from . import samples
+from .samples import Texts
 from .tokens import ReferenceTokens
 
-__all__ = ["FILE", "RecordedReference", "write"]
+__all__ = ["FILE", "Expected", "compute", "quote", "read", "write"]
 
 FILE = Path("assets.extra", "verification.npz")
 
 _OUTPUT = "output:"
-
 #: Where the reference has no offsets of its own.
 _NO_OFFSET = -2
-_FIELDS = ("ids", "types", "starts", "limits")
-
-#: A text, or a pair of them.
-Texts = tuple[str | bytes, ...]
-#: What a reference gives for it: its tokens, and its outputs by name.
-Expected = tuple[Texts, ReferenceTokens, dict[str, np.ndarray]]
 
 
-class RecordedReference:
-    """Stands in for the reference that an export was verified with; it knows the recorded texts only.
+class Expected(NamedTuple):
+    """What a reference gives for one text or pair.
 
-    Raises:
-        SourceNotFound: there is no record.
-        CorruptSource: it cannot be read.
+    Attributes:
+        text: the text, or the two.
+        tokens: its tokens.
+        vectors: by the name of an output, ``[dim]`` or ``[tokens, hidden]``.
     """
 
-    #: A reference without an embedding table of its own.
-    rows = None
-
-    def __init__(self, path: Path) -> None:
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-            self.texts: list[Texts] = [
-                tuple(bytes.fromhex(part["hex"]) if isinstance(part, dict) else part for part in parts)
-                for parts in json.loads(arrays["texts"].tobytes())
-            ]
-            ends = np.cumsum(arrays["lengths"])
-            total = int(ends[-1])
-            self._tokens: dict[Texts, ReferenceTokens] = {}
-            self._outputs: dict[tuple[tuple[int, ...], ...], dict[str, np.ndarray]] = {}
-            for row, text in enumerate(self.texts):
-                at = slice(int(ends[row] - arrays["lengths"][row]), int(ends[row]))
-                ids, types, starts, limits = (arrays[name][at].tolist() for name in _FIELDS)
-                if _NO_OFFSET in starts:
-                    starts = limits = None
-                self._tokens[text] = ReferenceTokens(ids, starts, limits, int(arrays["counts"][row]), types)
-                self._outputs[tuple(ids), tuple(types)] = {
-                    name.removeprefix(_OUTPUT): value[at] if len(value) == total else value[row]
-                    for name, value in arrays.items()
-                    if name.startswith(_OUTPUT)
-                }
-        except FileNotFoundError:
-            raise SourceNotFound(
-                f"{path} is not there: without the record of an export, name the checkpoint with --source"
-            ) from None
-        except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
-            raise CorruptSource(f"{path} is no record of a verification: {error}") from error
-
-    def tokenize(self, *text: str | bytes) -> ReferenceTokens:
-        """Tokens of a recorded text or pair."""
-        return self._tokens[text]
-
-    def __call__(self, ids: list[int], types: list[int]) -> dict[str, np.ndarray]:
-        """Outputs by name for the tokens of a recorded text: float32 ``[dim]`` or ``[tokens, hidden]``."""
-        return self._outputs[tuple(ids), tuple(types)]
+    text: Texts
+    tokens: ReferenceTokens
+    vectors: dict[str, np.ndarray]
 
 
-def write(path: Path, expected: Sequence[Expected], outputs: Collection[str]) -> None:
-    """Record what a reference gave; of its outputs those that are named.
+def compute(recipe: Recipe, source: Path) -> list[Expected]:
+    """What the reference gives for the samples; vectors are computed once for each sequence of tokens.
+
+    Raises:
+        VerificationError: it cannot answer one.
+    """
+    from .reference import FolderReference, HubReference
+
+    is_hub = (source / "saved_model.pb").is_file()
+    # What the user did not set the reference reads for itself.
+    side = recipe.tokenization.truncation_side if "truncation_side" in recipe.chosen else None
+    options = replace(recipe.tokenization, truncation_side=side)
+    reference = (HubReference if is_hub else FolderReference)(source, recipe.max_seq_length, options)
+    if "pooling" in recipe.chosen and recipe.pooling:
+        reference.use_pooling(list(recipe.pooling), "normalize" in recipe.steps)
+    made: dict[Any, dict[str, np.ndarray]] = {}
+    expected = []
+    for text in samples.chosen(reference.tokenize, recipe.max_seq_length, recipe.pair, reference.rows):
+        tokens = reference.tokenize(*text)
+        if reference.rows is not None and max(tokens.ids) >= reference.rows:
+            raise VerificationError(
+                f"the reference cannot answer the sample {quote(text)}: its tokenizer gives the id {max(tokens.ids)}, "
+                f"and the embedding table has {reference.rows} rows"
+            )
+        key = (*tokens.ids, *tokens.types)
+        if key not in made:
+            made[key] = reference(tokens.ids, tokens.types)
+        expected.append(Expected(text, tokens, made[key]))
+    return expected
+
+
+def read(path: Path) -> list[Expected]:
+    """What :func:`write` kept.
+
+    Raises:
+        SourceNotFound: there is no such file.
+        CorruptSource: it cannot be read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        texts = [
+            tuple(bytes.fromhex(part["hex"]) if isinstance(part, dict) else part for part in parts)
+            for parts in json.loads(arrays["texts"].tobytes())
+        ]
+        lengths, at, expected = arrays["lengths"], 0, []
+        begins = np.concatenate([[0], np.cumsum(lengths)])
+        for text, row, count in zip(texts, arrays["rows"].tolist(), arrays["counts"].tolist(), strict=True):
+            tokens = slice(int(begins[row]), int(begins[row + 1]))
+            spans = slice(at, at := at + int(lengths[row]))
+            ids, types = arrays["ids"][tokens].tolist(), arrays["types"][tokens].tolist()
+            starts, limits = arrays["starts"][spans].tolist(), arrays["limits"][spans].tolist()
+            if _NO_OFFSET in starts:
+                starts = limits = None
+            vectors = {
+                name.removeprefix(_OUTPUT): value[row] if len(value) == len(lengths) else value[tokens]
+                for name, value in arrays.items()
+                if name.startswith(_OUTPUT)
+            }
+            expected.append(Expected(text, ReferenceTokens(ids, starts, limits, count, types), vectors))
+        return expected
+    except FileNotFoundError:
+        raise SourceNotFound(
+            f"{path} is not there: without the answers that were kept, name the checkpoint with --source"
+        ) from None
+    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile) as error:
+        raise CorruptSource(f"{path} is no record of a verification: {error}") from error
+
+
+def write(path: Path, expected: Sequence[Expected], signatures: Sequence[str]) -> None:
+    """Keep what a reference gave; of its outputs those of these signatures.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    texts = [[part if isinstance(part, str) else {"hex": part.hex()} for part in text] for text, _, _ in expected]
+    texts = [[part if isinstance(part, str) else {"hex": part.hex()} for part in each.text] for each in expected]
+    first: dict[tuple[int, ...], int] = {}
+    rows = [first.setdefault((*each.tokens.ids, *each.tokens.types), len(first)) for each in expected]
+    different = [expected[rows.index(row)] for row in range(len(first))]
+
+    def joined(name: str, chosen: Sequence[Expected]) -> np.ndarray:
+        values = [getattr(each.tokens, name) or [_NO_OFFSET] * len(each.tokens.ids) for each in chosen]
+        return np.concatenate(values).astype(np.int32)
+
     arrays: dict[str, Any] = {
         "texts": np.frombuffer(json.dumps(texts).encode(), np.uint8),
-        "lengths": np.array([len(tokens.ids) for _, tokens, _ in expected], np.int32),
-        "counts": np.array([tokens.count for _, tokens, _ in expected], np.int32),
-        **{
-            name: np.concatenate(
-                [getattr(tokens, name) or [_NO_OFFSET] * len(tokens.ids) for _, tokens, _ in expected]
-            ).astype(np.int32)
-            for name in _FIELDS
-        },
+        "counts": np.array([each.tokens.count for each in expected], np.int32),
+        "rows": np.array(rows, np.int32),
+        "lengths": np.array([len(each.tokens.ids) for each in different], np.int32),
+        **{name: joined(name, different) for name in ("ids", "types")},
+        **{name: joined(name, expected) for name in ("starts", "limits")},
     }
-    for name in outputs:
-        values = [given[name] for _, _, given in expected]
-        join = np.stack if values[0].ndim == 1 else np.concatenate
-        arrays[_OUTPUT + name] = join(values).astype(np.float32)
+    for output in {each for name in signatures for each in signature(name).outputs if not each.kind.exact}:
+        values = [each.vectors[output.name] for each in different]
+        join = np.stack if output.kind is Kind.VECTOR else np.concatenate
+        arrays[_OUTPUT + output.name] = join(values).astype(np.float32)
     try:
         path.parent.mkdir(exist_ok=True)
         np.savez_compressed(path, **arrays)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def quote(texts: Texts) -> str:
+    """A text or pair for people, in ASCII and not too long."""
+    return " with ".join(ascii(text[:60]) + ("..." if len(text) > 60 else "") for text in texts)

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from .. import sources
-from ..errors import CorruptSource, VerificationError
+from ..errors import VerificationError
 from ..publish import manifest
-from ..recipe import TokenizerOptions
+from ..recipe import Recipe
 from . import answers, verify
+from .model import Description, Tensors
 
-__all__ = ["TF32", "job_of", "verify_folder", "verify_server"]
+__all__ = ["TF32", "recipe_of", "verify_folder", "verify_server"]
 
 #: Tolerance and smallest cosine for a GPU that multiplies in TF32, with 10 bits of mantissa in place of 23. Rounding
 #: the operands of all-MiniLM-L6-v2 (6 layers) so moves its vectors by 4.7e-4 at most, and a cosine to 0.999998; ten
@@ -24,10 +25,10 @@ __all__ = ["TF32", "job_of", "verify_folder", "verify_server"]
 TF32 = (5e-3, 0.9999)
 
 
-def job_of(
+def recipe_of(
     folder: Path, tolerance: float | None = None, min_cosine: float | None = None, tf32: bool = False
-) -> verify.Job:
-    """What the export verified, to be compared with the record of it.
+) -> Recipe:
+    """The recipe of a version.
 
     Args:
         folder: a version folder that ``rawbert export`` wrote.
@@ -37,72 +38,70 @@ def job_of(
     Raises:
         CorruptSource: the manifest is missing, or does not say what is needed.
     """
-    made = manifest.read(folder)
-    if made is None:
-        raise CorruptSource(f"{folder / manifest.FILE} cannot be read: was the folder written by rawbert export?")
-    try:
-        recipe, checked = made["pooling"], made["verification"]
-        own = (checked["tolerance"], checked["min_cosine"])
-        if tf32:
-            own = (max(own[0], TF32[0]), min(own[1], TF32[1]))
-        return verify.Job(
-            saved_model=str(folder),
-            source=None,
-            is_hub=made["source"]["kind"] == "hub",
-            signatures=tuple(name for name in made["signatures"] if name != "serving_default"),
-            default=made["serving_default"],
-            max_seq_length=made["max_seq_length"],
-            pooling=tuple(recipe["modes"]) if recipe and made["pooling_overridden"] else None,
-            normalize=bool(recipe and "normalize" in recipe["steps"]),
-            tolerance=own[0] if tolerance is None else tolerance,
-            min_cosine=own[1] if min_cosine is None else min_cosine,
-            tokenization=TokenizerOptions(**made["tokenization"]),
-            record=str(folder / answers.FILE),
-        )
-    except (KeyError, TypeError) as error:
-        raise CorruptSource(
-            f"{folder / manifest.FILE} does not say {error}: it is of another release of rawbert"
-        ) from error
+    recipe = manifest.recipe_of(folder)
+    own = (recipe.tolerance, recipe.min_cosine)
+    if tf32:
+        own = (max(own[0], TF32[0]), min(own[1], TF32[1]))
+    return dataclasses.replace(
+        recipe,
+        tolerance=own[0] if tolerance is None else tolerance,
+        min_cosine=own[1] if min_cosine is None else min_cosine,
+    )
 
 
-def verify_folder(job: verify.Job, source: str | os.PathLike[str] | None = None) -> verify.Report:
-    """Load the version in a fresh process and compare it with its source, or without one with the record.
+def verify_folder(folder: Path, recipe: Recipe, source: str | os.PathLike[str] | None = None) -> verify.Report:
+    """Load the version in a fresh process and compare it with its source, or without one with the answers kept in it.
 
     Raises:
-        SourceError: the source or the record cannot be used.
-        VerificationError: the comparison could not be made. What differs stands in the report.
+        SourceError: the source or the answers cannot be used.
+        VerificationError: the comparison could not be made. What differs is in the report.
     """
     if source is None:
-        verify.reference_of(job)  # a record that cannot be read is named here, in words
-        return verify.run(job)
+        answers.read(folder / answers.FILE)  # what cannot be read is named here, in words
+        return verify.run(verify.Task(folder, recipe))
     with sources.fetched(source) as location:
-        return verify.run(dataclasses.replace(job, source=str(location.folder), record=None))
+        return verify.run(verify.Task(folder, recipe, location.folder))
 
 
-def verify_server(job: verify.Job, client: Any) -> verify.Report:
-    """Compare the answers of a server with the record.
+def verify_server(folder: Path, recipe: Recipe, client: Any) -> verify.Report:
+    """Compare the answers of a server with those kept in a version.
 
     Args:
-        job: see :func:`job_of`.
+        folder: the version.
+        recipe: see :func:`recipe_of`.
         client: a :class:`rawbert.serving.Client` of the model and version.
 
     Raises:
-        SourceError: the record cannot be used.
+        SourceError: the answers that were kept cannot be used.
         VerificationError: the server does not answer.
     """
     from ...serving import ServingError
 
-    def answer(name: str, texts: Mapping[str, list[str | bytes]]) -> dict[str, np.ndarray]:
-        # As objects: numpy's own string types drop NULs at the end.
-        inputs = {
-            key: np.array([text if isinstance(text, bytes) else text.encode() for text in column], object)
-            for key, column in texts.items()
-        }
-        answers: dict[str, np.ndarray] = client.predict(inputs, signature_name=name)
-        return answers
-
-    reference = verify.reference_of(job)
+    expected = answers.read(folder / answers.FILE)
     try:
-        return verify.hold(job, reference, client.metadata().signatures, answer)
+        return verify.hold(recipe, expected, _Server(client))
     except ServingError as error:
         raise VerificationError(f"the server at {client.address} could not be compared: {error}") from error
+
+
+class _Server:
+    """A :class:`.model.Model` on a server."""
+
+    is_shared = True
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.signatures: dict[str, Description] = {
+            name: (_tensors(of.inputs), _tensors(of.outputs)) for name, of in client.metadata().signatures.items()
+        }
+
+    def answer(self, signature: str, texts: Mapping[str, list[bytes]]) -> Mapping[str, np.ndarray]:
+        """Outputs of a signature by name, for texts by the input's name."""
+        # As objects: numpy's own string types drop NULs at the end.
+        inputs = {name: np.array(column, object) for name, column in texts.items()}
+        answered: dict[str, np.ndarray] = self._client.predict(inputs, signature_name=signature)
+        return answered
+
+
+def _tensors(side: Mapping[str, Any]) -> Tensors:
+    return {name: (each.dtype, each.shape) for name, each in side.items()}

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["TEXTS", "over_long", "pairs", "singles"]
+from collections.abc import Callable, Sequence
+from typing import Any
+
+__all__ = ["Texts", "calls", "chosen"]
+
+#: A text, or a pair of them.
+Texts = tuple[str | bytes, ...]
+#: Tokens of a text or pair, see :class:`.tokens.ReferenceTokens`.
+Tokenize = Callable[..., Any]
 
 TEXTS = (
     "The quick brown fox jumps over the lazy dog.",
@@ -28,29 +36,88 @@ TEXTS = (
     "x\u00a0y\u2028z\u3000w\u1680v\u180eu\u205ft\ufeffs\u2060r\u200dq\ufe0fp",
     "ÀÉÎÕÜ ǅ ẞ ﬀ ſ K Ω ΐ ᾳ Ⅷ Ⓐ 𝐀 𝔘 ı ĸ ŉ ǰ",
     "¡¿§¶†‡•‰′″‹›‽⁂⸮。、「」！？〜・ ՝ ׃ ؟ ॥ ๛ ᠃ ₪ ∑ ⌘ ■ ☃ ♥",
-    "[CLS] literal [SEP]special[MASK] [UNK] [PAD] tokens [sep]",
     "a" * 100 + " " + "b" * 101 + " " + "é" * 101,
     "Readers who reach the middle of a somewhat longer paragraph, one that has several clauses and a list of "
     "things (apples, pears, and quinces), should find that nothing changes: every token counts once, in order, "
     "and the vector that comes back is the one that the model's own library would have made of the same words.",
 )
 
+#: Special tokens, of which a sample is made with those that a vocabulary has.
+SPECIALS = ("[CLS]", "[SEP]", "[MASK]", "[UNK]", "[PAD]", "<s>", "</s>", "<mask>", "<unk>", "<pad>")
+
+_WORDS = ["one", "two", "three", "four", ",", "five", "."]
+
 #: Bytes that are no UTF-8: Latin-1, byte order marks, characters cut short, surrogates, over-long forms.
 BYTES = (b"caf\xe9 \xff\xfe \xc3 \xe4\xb8 \xf0\x9f\x98 \xed\xa0\x80 \xc0\x80 \xf4\x90\x80\x80 end\xe2\x82",)
 
 
-def over_long(max_seq_length: int) -> str:
-    """A text of more tokens than ``max_seq_length``, whatever the vocabulary."""
-    return "one two three four, five. " * (max_seq_length // 4 + 1)
+#: Texts in the largest call; smaller ones have one, two and eight.
+_LARGEST = 64
 
 
-def singles(longest: str) -> list[tuple[str | bytes, ...]]:
-    """What an export for single texts is verified on."""
-    return [(text,) for text in (*TEXTS, *BYTES, longest)]
+def chosen(tokenize: Tokenize, max_seq_length: int, pair: bool, rows: int | None = None) -> list[Texts]:
+    """What an export is verified on.
+
+    Args:
+        tokenize: the reference, of which the number of tokens before truncation is taken.
+        max_seq_length: tokens at which texts or pairs are cut.
+        pair: whether these are pairs.
+        rows: of the embedding table, where they are known: a special token that has none is in no sample.
+    """
+    nothing = ("",) * (1 + pair)
+    special = tokenize(*nothing).count
+
+    def of_length(tokens: int) -> str:
+        """A text of so many tokens, special ones not counted, whatever the vocabulary."""
+
+        def count(text: str) -> int:
+            return int(tokenize(text, *nothing[1:]).count) - special
+
+        words = _WORDS * (max(tokens, 0) // len(_WORDS) + 1)
+        low, high = 0, len(words)
+        while low < high:  # the most words that are not too many tokens
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if count(" ".join(words[:middle])) <= tokens else (low, middle - 1)
+        text = " ".join(words[:low])
+        while count(text) < tokens:
+            text += " ."
+        return text
+
+    literal = [each for each in SPECIALS if rows is None or max(tokenize(each, *nothing[1:]).ids) < rows]
+    specials = " ".join(f"{each} literal {each.lower()} x{each}y" for each in literal)
+    texts: tuple[str | bytes, ...] = (*TEXTS, specials, *BYTES)
+    room = max_seq_length - special
+    most = of_length(room)
+    if not pair:
+        return [(text,) for text in (*texts, most, of_length(room + 1), of_length(room + room // 2 + 2))]
+    mixed = [(text, texts[(5 * at + 3) % len(texts)]) for at, text in enumerate(texts)]
+    # Together as long as can be, one token longer, much longer; of them either is the longer one, or neither.
+    half, rest, short = of_length(room // 2), of_length(room - room // 2), TEXTS[1]
+    cut = [(half, rest), (half, of_length(room - room // 2 + 1)), (of_length(room - room // 2 + 1), half)]
+    return [
+        *mixed,
+        *cut,
+        (most, short),
+        (short, most),
+        (most, most),
+        ("", most),
+        (most, ""),
+        (of_length(room + 1), half),
+    ]
 
 
-def pairs(longest: str) -> list[tuple[str | bytes, ...]]:
-    """What an export for pairs is verified on."""
-    texts: tuple[str | bytes, ...] = (*TEXTS, *BYTES)
-    mixed: list[tuple[str | bytes, ...]] = [(text, texts[(5 * at + 3) % len(texts)]) for at, text in enumerate(texts)]
-    return [*mixed, (longest, TEXTS[1]), (TEXTS[1], longest), (longest, longest)]
+def calls(lengths: Sequence[int]) -> list[list[int]]:
+    """Which samples go together in a call: each alone, in pairs of unequal length, in eights, and one call of 64.
+
+    Args:
+        lengths: tokens of each sample.
+    """
+    every = range(len(lengths))
+    pairs, left = [], list(every)
+    while left:
+        one, *left = left
+        other = next((at for at in (*left, *every) if lengths[at] != lengths[one]), one)
+        left = [at for at in left if at != other]
+        pairs.append([one, other])
+    eights = [[at % len(lengths) for at in range(start, start + 8)] for start in every[::8]]
+    return [*([at] for at in every), *pairs, *eights, [at % len(lengths) for at in range(_LARGEST)]]

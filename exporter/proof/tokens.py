@@ -48,10 +48,11 @@ class ReferenceTokenizer:
             "padding": False,
             "split_special_tokens": options.plain_text_special_tokens,
         }
+        self._max_length = max_seq_length
         self._cut = {"truncation": options.truncation_strategy, "max_length": max_seq_length}
 
-    def __call__(self, *raw: str | bytes) -> ReferenceTokens | None:
-        """Tokenize one text or pair; ``None`` where the tokenizer refuses to cut it.
+    def __call__(self, *raw: str | bytes) -> ReferenceTokens:
+        """Tokenize one text or pair.
 
         Of bytes that are no UTF-8 each bad sequence counts as U+FFFD; offsets are into the bytes as they are.
         """
@@ -67,12 +68,33 @@ class ReferenceTokenizer:
         except Exception as error:
             if "too short to respect" not in str(error):
                 raise
-            return None
+            cut, kept = whole, self._of_both(whole.sequence_ids)
+        else:
+            kept = list(range(len(cut.ids)))
         starts, limits = [], []
-        for of, (start, stop) in zip(cut.sequence_ids, cut.offsets, strict=True):
+        for of, (start, stop) in ((cut.sequence_ids[at], cut.offsets[at]) for at in kept):
             starts.append(-1 if of is None else byte_at[of][start])
             limits.append(-1 if of is None else byte_at[of][stop])
-        return ReferenceTokens(cut.ids, starts, limits, len(whole.ids), cut.type_ids)
+        ids, types = ([values[at] for at in kept] for values in (cut.ids, cut.type_ids))
+        return ReferenceTokens(ids, starts, limits, len(whole.ids), types)
+
+    def _of_both(self, sequence_ids: list[int | None]) -> list[int]:
+        """Which tokens are left of a pair whose one text is too short to be cut alone: some of the other one only.
+
+        The tokenizer refuses such a pair. A server cannot refuse one text of a batch, so this is what exports do.
+        """
+        places = [[at for at, of in enumerate(sequence_ids) if of == which] for which in (0, 1)]
+        room = self._max_length - sequence_ids.count(None)
+        spared = 1 if self._cut["truncation"] == "only_first" else 0
+        left = {spared: min(len(places[spared]), room)}
+        left[1 - spared] = min(len(places[1 - spared]), room - left[spared])
+        from_left = self._tokenizer.truncation_side == "left"
+        chosen = {
+            at
+            for which, count in left.items()
+            for at in (places[which][len(places[which]) - count :] if from_left else places[which][:count])
+        }
+        return [at for at, of in enumerate(sequence_ids) if of is None or at in chosen]
 
 
 class TfTextReferenceTokenizer:
@@ -97,13 +119,11 @@ class TfTextReferenceTokenizer:
         self._max, self._strategy = max_seq_length, options.truncation_strategy
         self._from_left = (options.truncation_side or tokenizer.truncation_side) == "left"
 
-    def __call__(self, *raw: str | bytes) -> ReferenceTokens | None:
-        """Tokenize one text or pair; ``None`` where the one that may be cut is too short."""
+    def __call__(self, *raw: str | bytes) -> ReferenceTokens:
+        """Tokenize one text or pair."""
         texts = [each if isinstance(each, bytes) else each.encode() for each in raw]
         tokens = [self._tokens(text) for text in texts]
         kept = self._kept([len(each) for each in tokens])
-        if kept is None:
-            return None
         ids, spans, types = [self._cls], [(-1, -1)], [0]
         for which, (each, count) in enumerate(zip(tokens, kept, strict=True)):
             cut = each[len(each) - count :] if self._from_left else each[:count]
@@ -120,7 +140,7 @@ class TfTextReferenceTokenizer:
         spans = zip(starts.numpy().tolist(), limits.numpy().tolist(), strict=True)
         return list(zip(ids.numpy().tolist(), spans, strict=True))
 
-    def _kept(self, lengths: list[int]) -> list[int] | None:
+    def _kept(self, lengths: list[int]) -> list[int]:
         import tensorflow as tf
         import tensorflow_text as tf_text
 
@@ -131,8 +151,9 @@ class TfTextReferenceTokenizer:
             trimmed = tf_text.RoundRobinTrimmer(room).trim([tf.ragged.constant([[0] * n], tf.int32) for n in lengths])
             return [int(each.row_lengths()[0]) for each in trimmed]
         at = ("only_first", "only_second").index(self._strategy)
-        lengths[at] -= max(sum(lengths) - room, 0)
-        return lengths if lengths[at] > 0 or sum(lengths) < room else None
+        lengths[1 - at] = min(lengths[1 - at], room)
+        lengths[at] = min(lengths[at], room - lengths[1 - at])
+        return lengths
 
 
 def _decode(raw: bytes) -> tuple[str, list[int]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
+from ...serving.contract import Signature
 from ...serving.wire.protos import BatchingParameters
 
 __all__ = ["FILE", "Batching", "choose"]
@@ -77,14 +78,14 @@ class Batching:
         (folder / FILE).write_text(self.render(), encoding="utf-8")
 
 
-def choose(max_seq_length: int, shapes: Iterable[tuple[int, ...]]) -> Batching:
+def choose(max_seq_length: int, signatures: Iterable[Signature]) -> Batching:
     """Parameters for a model.
 
     Args:
         max_seq_length: most tokens of a text.
-        shapes: of all outputs of all signatures, -1 for what depends on the call.
+        signatures: those of the model.
     """
     rows = max(_FEWEST, min(_MOST, _TOKENS // max_seq_length))
     # Parts of a split call are glued together by rows: their other dimensions must be the same whatever the texts.
-    fixed = all(size >= 0 for shape in shapes for size in shape[1:])
+    fixed = not any(output.varies for each in signatures for output in each.outputs)
     return Batching(max_batch_size=_CALL if fixed else rows, max_execution_batch_size=rows)

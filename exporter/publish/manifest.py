@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..errors import OutputError
+from ...serving.contract import DEFAULT_SIGNATURE
+from ..errors import CorruptSource, ExportError, OutputError
 from ..proof.verify import Report
-from ..recipe import ExportConfig
+from ..recipe import Recipe
 from ..sources import Location, license
-from ..sources.checkpoint import Checkpoint, PoolingRecipe
+from ..sources.checkpoint import Checkpoint
 from ..tokenizers.spec import TokenizerSpec
-from .batching_params import Batching
 from .bundle import Tensor
 
-__all__ = ["FILE", "make", "read", "write"]
+__all__ = ["FILE", "FORMAT", "make", "read", "recipe_of", "write"]
 
 FILE = Path("assets.extra", "rawbert.json")
+
+#: Of the file. Format 1 had the recipe in pieces, and was verified on fewer calls.
+FORMAT = 2
 
 _TOOLS = (
     "rawbert",
@@ -34,30 +38,29 @@ _TOOLS = (
 
 
 def make(
-    config: ExportConfig,
+    name: str,
+    recipe: Recipe,
     location: Location,
     checkpoint: Checkpoint,
-    impl: str,
-    length: int,
-    pooling: PoolingRecipe | None,
-    described: dict[str, tuple[Tensor, ...]],
-    default: str,
+    signatures: Mapping[str, Sequence[Tensor]],
     report: Report,
-    batching: Batching,
-    warmup_records: int,
 ) -> dict[str, Any]:
-    """The manifest of an export, as JSON knows it."""
-    recipe = None
-    if pooling is not None:
-        steps = [
-            step if isinstance(step, str) else f"dense {step.activation} to {step.kernel.shape[1]}"
-            for step in pooling.steps
-        ]
-        recipe = {"modes": list(pooling.modes), "steps": steps}
+    """What is known of an export when it was verified, as JSON knows it.
+
+    Args:
+        name: of the model.
+        recipe: what was made.
+        location: where the checkpoint came from.
+        checkpoint: what it is.
+        signatures: outputs by signature.
+        report: how it was verified.
+    """
+    verification = {key: value for key, value in asdict(report).items() if key != "mismatches"}
     return {
-        "format": 1,
-        "name": config.model_name,
+        "format": FORMAT,
+        "name": name,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "recipe": recipe.to_json(),
         "source": {
             "kind": checkpoint.kind,
             "origin": location.origin,
@@ -71,27 +74,18 @@ def make(
         },
         "tools": {name: _version(name) for name in _TOOLS},
         "encoder": {
-            "impl": impl,
             "hidden_size": checkpoint.hidden_size,
-            "configuration": asdict(checkpoint.encoder) if checkpoint.encoder and impl == "native" else None,
+            "configuration": asdict(checkpoint.encoder) if checkpoint.encoder and recipe.encoder == "native" else None,
         },
-        "precision": config.precision,
-        "target_serving": config.target_serving,
-        "max_seq_length": length,
-        "batching": asdict(batching),
-        "warmup_records": warmup_records,
         "tokenizer": _tokenizer(checkpoint.tokenizer),
-        "tokenization": asdict(config.tokenization),
-        "pooling": recipe,
-        "pooling_overridden": config.pooling is not None or config.normalize is not None,
         "signatures": {
-            name: {tensor.name: {"dtype": tensor.dtype, "shape": list(tensor.shape)} for tensor in outputs}
-            for name, outputs in described.items()
+            signature: {tensor.name: {"dtype": tensor.dtype, "shape": list(tensor.shape)} for tensor in outputs}
+            for signature, outputs in signatures.items()
         },
-        "serving_default": default,
+        DEFAULT_SIGNATURE: recipe.default,
         "verification": {
             "reference": "the Hub layer itself" if checkpoint.kind == "hub" else "numpy float64 forward pass",
-            **{key: value for key, value in asdict(report).items() if key != "mismatches"},
+            **verification,
         },
         "notes": list(checkpoint.notes),
     }
@@ -118,6 +112,26 @@ def read(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return manifest if isinstance(manifest, dict) else None
+
+
+def recipe_of(folder: Path) -> Recipe:
+    """The recipe by which a version folder was made.
+
+    Raises:
+        CorruptSource: there is no manifest, or one of another format.
+    """
+    path, made = folder / FILE, read(folder)
+    if made is None:
+        raise CorruptSource(f"{path} cannot be read: was the folder written by rawbert export?")
+    if made.get("format") != FORMAT:
+        raise CorruptSource(
+            f"{path} has format {made.get('format')}, and this release of rawbert reads format {FORMAT}: export the "
+            "model again, or verify it with the release that made it"
+        )
+    try:
+        return Recipe.from_json(made["recipe"])
+    except (AttributeError, ExportError, KeyError, TypeError) as error:
+        raise CorruptSource(f"{path} has no recipe of an export: {error}") from error
 
 
 def _tokenizer(spec: TokenizerSpec) -> dict[str, Any]:

@@ -6,7 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ...serving.contract import DEFAULT_SIGNATURE, EMBED, Kind, Output, input_names, signature
 from ..errors import OutputError
+from ..recipe import Recipe, TokenizerOptions
 
 __all__ = ["FILE", "render", "write"]
 
@@ -35,47 +37,51 @@ def write(folder: Path, manifest: dict[str, Any], source: Path) -> None:
 
 def render(manifest: dict[str, Any], licenses: list[str] | None = None) -> str:
     """The card's text, Markdown."""
-    name, source, default = manifest["name"], manifest["source"], manifest["serving_default"]
-    batching, length = manifest["batching"], manifest["max_seq_length"]
+    name, source, default = manifest["name"], manifest["source"], manifest[DEFAULT_SIGNATURE]
+    batching, recipe = manifest["batching"], Recipe.from_json(manifest["recipe"])
     licence = source["license"]["name"] if source["license"] else "not stated by the source"
     if licenses:
         licence += f"; {' and '.join(licenses)} beside this file"
-    takes = "`text` and `text_pair`" if manifest["tokenization"]["pair"] else "`text`"
+    takes = " and ".join(f"`{each}`" for each in input_names(recipe.pair))
+    counts = [
+        output.name
+        for each in recipe.signatures
+        for output in signature(each).outputs_for(recipe.pair)
+        if output.kind is Kind.COUNT
+    ]
     parts = [
         f"# {name}\n",
         "A SavedModel that takes raw strings, made by `rawbert export` for TensorFlow Serving "
-        f"{manifest['target_serving']}. Everything here, and more, is in `rawbert.json` beside this file.\n",
+        f"{recipe.target_serving}. Everything here, and more, is in `rawbert.json` beside this file.\n",
         _table(
             ("", ""),
             [
                 ("made", manifest["created"]),
                 ("source", f"{source['kind']}: `{source['handle'] or source['location']}`"),
                 ("licence of the source", licence),
-                ("precision", manifest["precision"]),
-                ("encoder", f"{manifest['encoder']['impl']}, {manifest['encoder']['hidden_size']} hidden"),
+                ("precision", recipe.precision),
+                ("encoder", f"{recipe.encoder}, {manifest['encoder']['hidden_size']} hidden"),
                 ("tools", ", ".join(f"{tool} {number}" for tool, number in manifest["tools"].items() if number)),
             ],
         ),
-        f"## Signatures\n\nEvery signature takes {takes}, string `[batch]`. `serving_default` is "
-        f"`{default}`; -1 is a dimension that depends on the call.\n",
+        f"## Signatures\n\nEvery signature takes {takes}, string `[batch]`. `{DEFAULT_SIGNATURE}` is `{default}`.\n",
         _table(
-            ("signature", "output", "dtype", "shape"),
+            ("signature", "output", "dtype", "shape", ""),
             [
-                (f"`{signature}`", f"`{output}`", spec["dtype"], f"`{spec['shape']}`")
-                for signature, outputs in manifest["signatures"].items()
-                if signature != "serving_default"
-                for output, spec in outputs.items()
+                (f"`{each}`", f"`{output.name}`", output.dtype, f"`{_shape(output, manifest)}`", output.meaning)
+                for each in recipe.signatures
+                for output in signature(each).outputs_for(recipe.pair)
             ],
         ),
         "## How to ask it\n",
         "```python\nfrom rawbert.serving import Client\n\n"
-        f'with Client("localhost:8500", model="{name}") as client:\n    {_call(default, manifest)}\n```\n',
+        f'with Client("localhost:8500", model="{name}") as client:\n    {_call(default, recipe.pair)}\n```\n',
         "Over REST, with any client:\n",
-        f'```sh\ncurl -d \'{{"signature_name": "{default}", "inputs": {_rest_inputs(manifest)}}}\' '
+        f'```sh\ncurl -d \'{{"signature_name": "{default}", "inputs": {_inputs(recipe.pair)}}}\' '
         f"localhost:8501/v1/models/{name}:predict\n```\n",
         "## Limits\n",
-        f"- A text is cut at {length} tokens, `[CLS]` and `[SEP]` included"
-        + ("; `token_count` tells.\n" if any("token_count" in o for o in manifest["signatures"].values()) else ".\n")
+        f"- A text is cut at {recipe.max_seq_length} tokens, special ones included"
+        + (f"; `{counts[0]}` tells.\n" if counts else ".\n")
         + f"- With the batching parameters of this folder, a call carries at most {batching['max_batch_size']} texts"
         + (
             f", which are run {batching['max_execution_batch_size']} at a time.\n"
@@ -83,11 +89,11 @@ def render(manifest: dict[str, Any], licenses: list[str] | None = None) -> str:
             else "; a longer list goes in parts, which rawbert's client does.\n"
         ),
         "## Tokenizer\n",
-        _tokenizer(manifest["tokenizer"], manifest["tokenization"]),
+        _tokenizer(manifest["tokenizer"], recipe.tokenization),
     ]
-    if manifest["pooling"]:
-        recipe = [" and ".join(manifest["pooling"]["modes"]), *manifest["pooling"]["steps"]]
-        parts.append(f"`embed` pools its token vectors by: {', then '.join(recipe)}.\n")
+    if recipe.pooling:
+        steps = [" and ".join(recipe.pooling), *recipe.steps]
+        parts.append(f"`{EMBED.name}` pools its token vectors by: {', then '.join(steps)}.\n")
     parts += ["## Verification\n", verification(manifest["verification"])]
     if manifest["notes"]:
         parts += ["## Notes\n", "".join(f"- {note}\n" for note in manifest["notes"])]
@@ -98,22 +104,19 @@ def render(manifest: dict[str, Any], licenses: list[str] | None = None) -> str:
     return "\n".join(parts)
 
 
-_CALLS = {
-    "embed": 'vectors = client.embed(["plain strings go in"])  # float32 [texts, dim]',
-    "pooled": 'vectors = client.pooled(["plain strings go in"])  # float32 [texts, hidden]',
-    "sequence": 'tokens = client.sequence(["plain strings go in"])  # one object a text',
-    "tokenize": 'tokens = client.tokenize(["plain strings go in"])  # one object a text',
-}
-
-
 def verification(report: dict[str, Any]) -> str:
     """What was compared with what, and how close it came, for people."""
     head = (
-        f"Loaded from disk by a fresh process and compared on {report['texts']} texts with {report['reference']}: "
-        "tokens, offsets and counts equal, vectors within "
-        f"{report['tolerance']:g} · max(1, largest reference value) and of a cosine of at least "
+        f"Loaded from disk by a fresh process and compared with {report['reference']}: {report['texts']} texts of "
+        f"{report['tokens']} tokens in {report['calls']} calls, alone and in batches. Tokens, offsets and counts are "
+        f"equal, vectors within {report['tolerance']:g} · max(1, largest reference value) and of a cosine of at least "
         f"{report['min_cosine']:g}.\n\n"
     )
+    if exact := report["float32"]:
+        head += (
+            f"The same graph in float32 was proven first, within {exact['tolerance']:g} and a cosine of "
+            f"{exact['min_cosine']:g}; below is what the lower precision costs.\n\n"
+        )
     rows = [
         (
             f"`{output}`",
@@ -128,21 +131,28 @@ def verification(report: dict[str, Any]) -> str:
     return head + (_table(columns, rows) if rows else "There are no vectors.\n")
 
 
-def _call(default: str, manifest: dict[str, Any]) -> str:
-    if not manifest["tokenization"]["pair"]:
-        return _CALLS[default]
-    return f'client.predict({{"text": ["one"], "text_pair": ["other"]}}, signature_name="{default}")'
+def _shape(output: Output, manifest: dict[str, Any]) -> str:
+    found = next(each[output.name] for each in manifest["signatures"].values() if output.name in each)
+    named = (of if size < 0 else str(size) for of, size in zip(output.shape, found["shape"], strict=True))
+    return f"[{', '.join(named)}]"
 
 
-def _rest_inputs(manifest: dict[str, Any]) -> str:
-    if not manifest["tokenization"]["pair"]:
-        return '{"text": ["plain strings go in"]}'
-    return '{"text": ["one"], "text_pair": ["other"]}'
+def _call(default: str, pair: bool) -> str:
+    if pair:
+        return f'client.predict({_inputs(pair)}, signature_name="{default}")'
+    vector = signature(default).vector
+    answer = f"{vector.dtype} [{', '.join(('texts', *vector.shape[1:]))}]" if vector else "one object a text"
+    return f'answers = client.{default}(["plain strings go in"])  # {answer}'
 
 
-def _tokenizer(rules: dict[str, Any], chosen: dict[str, Any]) -> str:
+def _inputs(pair: bool) -> str:
+    texts = ("one", "other") if pair else ("plain strings go in",)
+    return "{" + ", ".join(f'"{name}": ["{text}"]' for name, text in zip(input_names(pair), texts, strict=True)) + "}"
+
+
+def _tokenizer(rules: dict[str, Any], chosen: TokenizerOptions) -> str:
     stripped = rules["lowercase"] if rules["strip_accents"] is None else rules["strip_accents"]
-    if chosen["tokenizer"] == "tf-text":
+    if chosen.tokenizer == "tf-text":
         case = "lower case and accents stripped" if rules["lowercase"] else "case and accents are kept"
         return f"- tensorflow-text's BertTokenizer over {rules['vocab']}; {case}.\n"
     lines = [
@@ -153,7 +163,7 @@ def _tokenizer(rules: dict[str, Any], chosen: dict[str, Any]) -> str:
         f"- A word of more than {rules['max_input_chars_per_word']} characters, or without pieces, is "
         f"`{rules['unk_token']}`.",
     ]
-    if chosen["plain_text_special_tokens"]:
+    if chosen.plain_text_special_tokens:
         lines.append("- Special tokens in a text are ordinary text.")
     return "".join(f"{line}\n" for line in lines)
 

@@ -6,13 +6,14 @@ faulty version from replacing a good one: an op that is missing in a function, o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from ...serving.contract import DEFAULT_SIGNATURE, input_names
 from ...serving.wire.messages import Target, predict_request
 from ..errors import OutputError
-from ..protos import PredictionLog, SavedModel
+from ..protos import PredictionLog
+from ..recipe import Recipe
 
 __all__ = ["FILE", "MOST", "write"]
 
@@ -22,57 +23,45 @@ FILE = Path("assets.extra", "tf_serving_warmup_requests")
 MOST = 1000
 #: Tokens in one record: bounds what loading costs.
 _TOKENS = 512
-_STRING = 7  # tensorflow.DataType.DT_STRING
-_INIT_OP = "__saved_model_init_op"
 #: The tokenizer has a short way for ASCII, and both are to be warm.
 _WORDS = ("warm ", "the ", "model ", "up ", "before ", "it ", "is ", "called, ")
 _OTHER = ("Wörter ", "और ", "слова ", "文字 ", "λέξεις ", "ﬁne ", "👍 ", "mots. ")
 
 
-def write(folder: Path, model: str, max_seq_length: int, max_batch_size: int) -> int:
+def write(folder: Path, model: str, recipe: Recipe, max_batch_size: int) -> int:
     """Write warmup records for every signature of a SavedModel.
 
     Args:
         folder: the version folder.
         model: its name for clients.
-        max_seq_length: most tokens of a text.
+        recipe: what the SavedModel was made by.
         max_batch_size: most texts that run at once.
 
     Returns:
-        How many records there are.
+        The number of records.
 
     Raises:
-        OutputError: the file cannot be written, or a signature takes something else than strings.
+        OutputError: the file cannot be written.
     """
     import tensorflow as tf
 
-    saved_model = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-    (meta_graph,) = saved_model.meta_graphs
     count = 0
     path = folder / FILE
     try:
         path.parent.mkdir(exist_ok=True)
         with tf.io.TFRecordWriter(str(path)) as writer:
-            for signature in sorted(meta_graph.signature_def):
-                if signature == _INIT_OP:
-                    continue
-                inputs = meta_graph.signature_def[signature].inputs
-                for texts in _batches(max_seq_length, max_batch_size):
-                    writer.write(_record(model, signature, inputs, texts))
+            for signature in sorted((*recipe.signatures, DEFAULT_SIGNATURE)):
+                for texts in _batches(recipe.max_seq_length, max_batch_size):
+                    # Of a pair, the second text is the first again: half of the tokens each.
+                    log = PredictionLog()
+                    log.predict_log.request = predict_request(
+                        Target(model, signature=signature), dict.fromkeys(input_names(recipe.pair), texts)
+                    )
+                    writer.write(log.SerializeToString())
                     count += 1
     except (OSError, tf.errors.OpError) as error:
         raise OutputError(f"{path}: cannot be written: {error}") from error
     return count
-
-
-def _record(model: str, signature: str, inputs: Mapping[str, Any], texts: list[bytes]) -> bytes:
-    for name, info in inputs.items():
-        if info.dtype != _STRING or len(info.tensor_shape.dim) != 1:
-            raise OutputError(f"signature {signature}: the input {name} takes no texts, so it cannot be warmed up")
-    # Of a pair, the second text is the first again: half of the tokens each.
-    log = PredictionLog()
-    log.predict_log.request = predict_request(Target(model, signature=signature), dict.fromkeys(sorted(inputs), texts))
-    return log.SerializeToString()  # type: ignore[no-any-return]
 
 
 def _batches(max_seq_length: int, max_batch_size: int) -> Iterator[list[bytes]]:

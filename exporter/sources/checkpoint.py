@@ -40,6 +40,14 @@ class PoolingRecipe:
     modes: tuple[str, ...]
     steps: tuple[Dense | str, ...] = ()
 
+    @property
+    def described(self) -> tuple[str, ...]:
+        """The steps in words."""
+        return tuple(
+            step if isinstance(step, str) else f"dense {step.activation} to {step.kernel.shape[1]}"
+            for step in self.steps
+        )
+
 
 @dataclass(frozen=True)
 class SourceFile:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
+from ...serving.contract import DEFAULT_SIGNATURE
 from ...serving.wire.protos import PredictRequest
 from ..protos import PredictionLog
-from ..recipe import DEFAULT
 
 __all__ = ["CorruptRecords", "signatures_of"]
 
@@ -46,7 +46,7 @@ def signatures_of(path: Path) -> Counter[str]:
         except DecodeError as error:
             raise CorruptRecords(f"the record at byte {at} is no PredictionLog") from error
         if log.HasField("predict_log"):
-            counts[request.model_spec.signature_name or DEFAULT] += 1
+            counts[request.model_spec.signature_name or DEFAULT_SIGNATURE] += 1
         at = end + 4
     return counts
 

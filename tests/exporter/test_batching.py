@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 from rawbert.exporter.publish import batching_params
+from rawbert.serving import contract
 from rawbert.serving.wire.protos import BatchingParameters
 
 
@@ -56,13 +57,13 @@ def parse(official: Any, text: str) -> dict[str, Any]:
 
 
 def test_no_call_is_split_where_a_dimension_depends_on_the_texts(official: Any) -> None:
-    chosen = batching_params.choose(128, [(-1, 384), (-1, -1, 384), (-1,)])
+    chosen = batching_params.choose(128, contract.SIGNATURES)
     found = parse(official, chosen.render())
     assert found == {"max_batch_size": 128, "batch_timeout_micros": 1000, "max_enqueued_batches": 1000}
 
 
 def test_large_calls_are_split_where_every_shape_is_fixed(official: Any) -> None:
-    found = parse(official, batching_params.choose(512, [(-1, 384), (-1, 768)]).render())
+    found = parse(official, batching_params.choose(512, [contract.EMBED, contract.POOLED]).render())
     assert found == {
         "max_batch_size": 1024,
         "batch_timeout_micros": 1000,
@@ -79,7 +80,7 @@ def test_a_call_of_our_client_is_never_too_large(length: int) -> None:
     from rawbert.serving import Client
 
     default = inspect.signature(Client).parameters["max_batch_size"].default
-    chosen = batching_params.choose(length, [(-1, -1, 8)])
+    chosen = batching_params.choose(length, [contract.SEQUENCE])
     assert chosen.max_batch_size >= default
     assert chosen.max_execution_batch_size <= chosen.max_batch_size <= 128
 

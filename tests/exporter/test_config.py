@@ -36,6 +36,7 @@ def test_defaults_take_everything_from_the_checkpoint():
         ({"signatures": ("serving_default",)}, "'serving_default'"),
         ({"pooling": "median"}, "'median'"),
         ({"name": "  "}, "name"),
+        ({"output": "~nouser/models/m"}, "output is '~nouser/models/m'"),
         ({"tolerance": 0.0}, "tolerance"),
         ({"tolerance": float("nan")}, "tolerance"),
         ({"min_cosine": 1.1}, "min_cosine"),

@@ -79,7 +79,6 @@ def test_signatures_are_chosen_and_versions_counted(data: Path, tmp_path: Path) 
         "reading",
         "loading",
         "building",
-        "writing",
         "verifying",
         "publishing",
     ]
@@ -97,7 +96,7 @@ def test_signatures_are_chosen_and_versions_counted(data: Path, tmp_path: Path) 
     signatures = signatures_of(fifth.path)
     assert run(signatures["tokenize"], "a " * 100)["input_word_ids"].shape == (1, 7)
     # Pooling of one's own.
-    assert fifth.manifest["pooling"] == {"modes": ["cls"], "steps": ["normalize"]}
+    assert (fifth.manifest["recipe"]["pooling"], fifth.manifest["recipe"]["steps"]) == (["cls"], ["normalize"])
     vector = run(signatures["sequence"], "the cat sat")["sequence_output"][:, 0]
     embedding = run(signatures["embed"], "the cat sat")["embedding"]
     np.testing.assert_allclose(embedding, vector / np.linalg.norm(vector), atol=1e-6)
@@ -109,7 +108,7 @@ def test_signatures_are_chosen_and_versions_counted(data: Path, tmp_path: Path) 
     assert forced.version == 5
     assert set(signatures_of(tmp_path / "m" / "5")) == {"embed", "serving_default"}
     # A lower precision is measured and bounded.
-    assert forced.manifest["precision"] == "bfloat16"
+    assert forced.manifest["recipe"]["precision"] == "bfloat16"
     figures = forced.manifest["verification"]["outputs"]["embed.embedding"]
     assert 0.9995 <= figures["min_cosine"] < 0.9999999
     assert 1e-5 < figures["max_abs"] < 1e-1

@@ -78,7 +78,7 @@ def test_refusals(data: Path, tmp_path: Path, arguments: list[str], code: int, s
     [
         ("reading", signal.SIGINT),
         ("loading", signal.SIGTERM),
-        pytest.param("writing", signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param("building", signal.SIGINT, marks=pytest.mark.slow),
         ("verifying", signal.SIGINT),
         ("verifying", signal.SIGTERM),
     ],

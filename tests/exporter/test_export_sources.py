@@ -76,7 +76,7 @@ def test_a_relative_of_bert(tmp_path: Path, family: str):
 
 def test_a_hub_encoder_of_version_1_as_it_is(formats: Path, tmp_path: Path):
     bundle = export(ExportConfig(formats / "hub-v1", tmp_path / "model", encoder_impl="hub", signatures=("sequence",)))
-    assert bundle.manifest["encoder"]["impl"] == "hub"
+    assert bundle.manifest["recipe"]["encoder"] == "hub"
     assert bundle.manifest["source"]["license"] is None
     reference = FolderReference(DATA / "tiny_bert", 64)
     wanted = reference(reference.tokenize("The cat sat.").ids)["sequence_output"]

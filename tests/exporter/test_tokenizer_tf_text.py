@@ -71,7 +71,7 @@ def test_an_export_is_held_to_tensorflow_text(data: Path, tmp_path: Path, pair: 
         data / "tiny_bert", tmp_path / "m", tokenizer="tf-text", pair=pair, max_seq_length=12, target_serving="2.12"
     )
     bundle = export(config)
-    assert bundle.manifest["tokenization"]["tokenizer"] == "tf-text"
+    assert bundle.manifest["recipe"]["tokenization"]["tokenizer"] == "tf-text"
     tokenize = tf.saved_model.load(str(bundle.path)).signatures["tokenize"]
     texts = {
         "text": tf.constant(["[MASK] ①", "the " * 20]),

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from proofs import Loaded, Planted, resolved
 from rawbert.exporter import VerificationError
 from rawbert.exporter.proof import verify
 from rawbert.exporter.sources.checkpoint import PoolingRecipe
@@ -18,21 +19,10 @@ from rawbert.exporter.sources.checkpoint import PoolingRecipe
 RECIPE = PoolingRecipe(("mean",), ("normalize",))
 
 
-def job(folder: Path, data: Path, *signatures: str, **changes: Any) -> verify.Job:
+def task(folder: Path, data: Path, *signatures: str, **changes: Any) -> verify.Task:
     """Compare with tiny_bert, embed being the normalized mean."""
-    settings = {
-        "saved_model": str(folder),
-        "source": str(data / "tiny_bert"),
-        "is_hub": False,
-        "signatures": signatures,
-        "default": signatures[0],
-        "max_seq_length": 64,
-        "pooling": RECIPE.modes,
-        "normalize": True,
-        "tolerance": 1e-5,
-        "min_cosine": 0.99999,
-    }
-    return verify.Job(**{**settings, **changes})
+    recipe, _ = resolved(data / "tiny_bert", signatures=signatures, pooling="mean", normalize=True)
+    return verify.Task(folder, dataclasses.replace(recipe, **changes), data / "tiny_bert")
 
 
 @dataclasses.dataclass
@@ -51,7 +41,7 @@ class Parts:
     def module(self):
         import tensorflow as tf
         from rawbert.exporter.graph.encoder import NativeEncoder
-        from rawbert.exporter.graph.signatures import ServingModule, _named
+        from rawbert.exporter.graph.signatures import ServingModule
 
         parts = self
 
@@ -68,7 +58,7 @@ class Parts:
                 if parts.zero_padding:
                     return super()._sequence(tokens, encoder)
                 sequence, _ = encoder(tokens.input_word_ids, tokens.input_mask)
-                return {"sequence_output": sequence, **_named(tokens)}
+                return [sequence, *self._tokenize(tokens, encoder)]
 
         class Tokenizer(tf.Module):
             def __init__(self):
@@ -104,7 +94,7 @@ def test_a_sound_model_is_accepted_on_every_signature(parts: Parts, checkpoint, 
 
     names = ("embed", "pooled", "sequence", "tokenize")
     savedmodel.write(parts.module(), names, checkpoint, tmp_path / "1")
-    report = verify.compare(job(tmp_path / "1", data, *names))
+    report = verify.compare(task(tmp_path / "1", data, *names))
     assert report.mismatches == []
     verify.require(report)
     assert report.texts >= 20
@@ -217,49 +207,10 @@ CONSTANT_FAULTS = {
 }
 
 
-class Loaded:
-    """The sound model and its reference, loaded once: a fault is planted in its variables and taken out again."""
-
-    def __init__(self, folder: Path, data: Path) -> None:
-        import tensorflow as tf
-        import tensorflow_text  # noqa: F401
-
-        self.job = job(folder, data, "sequence")
-        self.reference = verify.reference_of(self.job)
-        self.model = tf.saved_model.load(str(folder))
-        self.variables = {name: self._variable(key) for name, key in _names(folder).items()}
-
-    def _variable(self, key: str) -> Any:
-        found = self.model
-        for part in key.partition("/.ATTRIBUTES")[0].split("/"):
-            name = part.replace(".S", "/")
-            found = getattr(found, name) if hasattr(found, name) else found[name]
-        return found
-
-    def report(self, change: Callable[[dict[str, np.ndarray]], Any]) -> verify.Report:
-        import tensorflow as tf
-
-        sound = {name: variable.numpy() for name, variable in self.variables.items()}
-        weights = {name: value.copy() for name, value in sound.items()}
-        change(weights)
-        try:
-            for name, value in weights.items():
-                self.variables[name].assign(value)
-            return verify.hold(
-                self.job, self.reference, self.model.signatures,
-                lambda name, texts: {
-                    key: value.numpy()
-                    for key, value in self.model.signatures[name](text=tf.constant(texts["text"], tf.string)).items()
-                },
-            )  # fmt: skip
-        finally:
-            for name, value in sound.items():
-                self.variables[name].assign(value)
-
-
 @pytest.fixture(scope="module")
-def loaded(sound: Path, data: Path) -> Loaded:
-    return Loaded(sound, data)
+def loaded(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    folder = tmp_path_factory.mktemp("loaded") / "1"
+    return Loaded(Planted(data / "tiny_bert", folder, signatures=("sequence",)))
 
 
 @pytest.mark.parametrize("fault", WEIGHT_FAULTS)
@@ -274,7 +225,7 @@ def test_a_fault_in_the_weights_is_refused(loaded: Loaded, fault: str):
 def test_a_fault_in_the_weights_on_disk_is_refused(sound: Path, data: Path, tmp_path: Path, fault: str):
     folder = shutil.copytree(sound, tmp_path / "1")
     plant(folder, WEIGHT_FAULTS[fault])
-    report = verify.compare(job(folder, data, "sequence"))
+    report = verify.compare(task(folder, data, "sequence"))
     assert report.mismatches
     assert all(line.startswith("sequence.sequence_output is off by") for line in report.mismatches)
 
@@ -283,7 +234,7 @@ def test_a_fault_in_the_weights_on_disk_is_refused(sound: Path, data: Path, tmp_
 def test_a_fault_in_the_constants_is_refused(sound: Path, checkpoint, data: Path, tmp_path: Path, fault: str):
     folder = shutil.copytree(sound, tmp_path / "1")
     plant_constants(folder, *CONSTANT_FAULTS[fault](checkpoint.weights))
-    report = verify.compare(job(folder, data, "sequence"))
+    report = verify.compare(task(folder, data, "sequence"))
     assert report.mismatches
     assert all(line.startswith("sequence.sequence_output is off by") for line in report.mismatches)
 
@@ -292,7 +243,7 @@ def test_weights_written_anew_without_a_fault_are_accepted(sound: Path, data: Pa
     """Or the test above would say nothing."""
     folder = shutil.copytree(sound, tmp_path / "1")
     plant(folder, lambda weights: None)
-    assert verify.compare(job(folder, data, "sequence")).mismatches == []
+    assert verify.compare(task(folder, data, "sequence")).mismatches == []
 
 
 # Faults in the graph.
@@ -335,7 +286,7 @@ GRAPH_FAULTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "[SEP] left out": ("tokenize", "tokenize.input_word_ids is", {"tokens": without_sep}),
     "lower case left out": ("tokenize", "tokenize.input_word_ids is", {"rules": {"lowercase": False}}),
     "a word's id changed": ("tokenize", "tokenize.input_word_ids is", {"rules": {"unk_token": "a"}}),
-    "cut one token early": ("tokenize", "tokenize.input_mask is", {"max_seq_length": 63}),
+    "cut one token early": ("tokenize", "tokenize.input_word_ids is", {"max_seq_length": 63}),
 }  # fmt: skip
 
 
@@ -352,7 +303,7 @@ def test_a_fault_in_the_graph_is_refused(
     rules = dataclasses.replace(checkpoint.tokenizer, **changes.pop("rules", {}))
     changes["tokenizer"] = tokenizer_of(rules, changes.pop("max_seq_length", 64))
     savedmodel.write(dataclasses.replace(parts, **changes).module(), (signature,), checkpoint, tmp_path / "1")
-    report = verify.compare(job(tmp_path / "1", data, signature))
+    report = verify.compare(task(tmp_path / "1", data, signature))
     assert any(line.startswith(refused) for line in report.mismatches), report.mismatches
 
 
@@ -363,7 +314,7 @@ def test_a_mismatch_names_the_output_the_amount_and_the_text(sound: Path, checkp
     folder = shutil.copytree(sound, tmp_path / "1")
     beta = checkpoint.weights["layer_2/output/layer_norm/beta"]
     plant_constants(folder, (beta, beta + np.float32(0.5)))
-    report = verify.compare(job(folder, data, "sequence"))
+    report = verify.compare(task(folder, data, "sequence"))
     with pytest.raises(VerificationError, match="nothing was published") as caught:
         verify.require(report)
     assert len(caught.value.mismatches) == report.texts
@@ -379,19 +330,19 @@ def test_the_tolerance_decides(sound: Path, checkpoint, data: Path, tmp_path: Pa
     folder = shutil.copytree(sound, tmp_path / "1")
     beta = checkpoint.weights["layer_2/output/layer_norm/beta"]
     plant_constants(folder, (beta, beta + np.float32(1e-3)))
-    assert verify.compare(job(folder, data, "sequence")).mismatches
-    assert not verify.compare(job(folder, data, "sequence", tolerance=1e-2)).mismatches
+    assert verify.compare(task(folder, data, "sequence")).mismatches
+    assert not verify.compare(task(folder, data, "sequence", tolerance=1e-2)).mismatches
 
 
 def test_missing_and_unexpected_signatures_are_refused(sound: Path, data: Path):
-    (line,) = verify.compare(job(sound, data, "sequence", "tokenize")).mismatches
+    (line,) = verify.compare(task(sound, data, "sequence", "tokenize")).mismatches
     assert line == "signatures are ['sequence', 'serving_default'], not ['sequence', 'serving_default', 'tokenize']"
 
 
 def test_a_process_that_fails_is_no_approval(sound: Path, data: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(verify.sys, "executable", shutil.which("false"))
     with pytest.raises(VerificationError, match=r"could not be verified \(exit status 1\)"):
-        verify.verify(job(sound, data, "sequence"))
+        verify.prove(task(sound, data, "sequence"))
     monkeypatch.setattr(verify.sys, "executable", shutil.which("true"))
     with pytest.raises(VerificationError, match=r"could not be verified \(exit status 0\)"):
-        verify.verify(job(sound, data, "sequence"))
+        verify.prove(task(sound, data, "sequence"))

@@ -10,8 +10,8 @@ from typing import Any
 
 import grpc
 import pytest
-from rawbert.exporter import OutputError
 from rawbert.exporter.publish import warmup
+from rawbert.exporter.recipe import Recipe
 
 
 def records(folder: Path) -> list[Any]:
@@ -53,7 +53,7 @@ def test_one_record_reaches_the_greatest_length(tiny_bundle: Any) -> None:
 
     tokenize = tf.saved_model.load(str(tiny_bundle.path)).signatures["tokenize"]
     longest = max(tokenize(text=tf.constant(texts(log)))["input_mask"].shape[1] for log in records(tiny_bundle.path))
-    assert longest == tiny_bundle.manifest["max_seq_length"]
+    assert longest == tiny_bundle.manifest["recipe"]["max_seq_length"]
 
 
 def test_every_record_replays_through_the_official_stub(hub_native_bundle: Any) -> None:
@@ -72,22 +72,9 @@ def test_every_record_replays_through_the_official_stub(hub_native_bundle: Any) 
             assert all(tensor.tensor_shape.dim[0].size == rows for tensor in answer.outputs.values())
 
 
-def test_a_signature_that_takes_no_texts_is_refused(tmp_path: Path) -> None:
-    import tensorflow as tf
-
-    module = tf.Module()
-    module.half = tf.function(lambda x: {"y": x / 2}, [tf.TensorSpec([None], tf.float32, name="x")])
-    tf.saved_model.save(module, str(tmp_path), signatures=module.half.get_concrete_function())
-    with pytest.raises(OutputError, match="the input x takes no texts"):
-        warmup.write(tmp_path, "m", 128, 64)
-
-
 def test_records_are_the_same_every_time(tiny_bundle: Any, tmp_path: Path) -> None:
-    import shutil
-
-    shutil.copy(tiny_bundle.path / "saved_model.pb", tmp_path)
-    manifest = tiny_bundle.manifest
-    warmup.write(tmp_path, "bert", manifest["max_seq_length"], manifest["batching"]["max_execution_batch_size"])
+    recipe = Recipe.from_json(tiny_bundle.manifest["recipe"])
+    warmup.write(tmp_path, "bert", recipe, tiny_bundle.manifest["batching"]["max_execution_batch_size"])
     file = Path("assets.extra", "tf_serving_warmup_requests")
     assert (tmp_path / file).read_bytes() == (tiny_bundle.path / file).read_bytes()
 

@@ -1,0 +1,225 @@
+"""Answers of a model, call by call, against what a reference gives; what they must be is read off the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...serving.contract import DEFAULT_SIGNATURE, DTYPES, Kind, Output, Signature, input_names, signature
+from ..recipe import Recipe
+from .answers import Expected, quote
+from .model import Model
+from .samples import Texts
+
+__all__ = ["Comparison", "Figures"]
+
+#: Different texts, and tokens of them up to a length of 64, that a proof must have.
+_TEXTS, _TOKENS = 24, 8
+
+_NUMPY = {each.name: np.dtype(each.numpy) for each in DTYPES}
+
+
+@dataclass
+class Figures:
+    """How close one output came, over all texts in all calls."""
+
+    max_abs: float = 0.0
+    min_cosine: float = 1.0
+    largest_reference: float = 0.0
+    worst_text: str = ""
+
+
+class Comparison:
+    """Calls a model, and compares.
+
+    Attributes:
+        mismatches: a line for each difference.
+        figures: by ``signature.output`` of each vector.
+    """
+
+    def __init__(self, recipe: Recipe, model: Model) -> None:
+        self._recipe, self._model = recipe, model
+        self._names = (*recipe.signatures, DEFAULT_SIGNATURE)
+        self.mismatches: list[str] = []
+        self.figures: dict[str, Figures] = {}
+        self._differs: set[tuple[str, Texts]] = set()
+
+    def declared(self) -> bool:
+        """Hold names, dtypes and shapes of the model's signatures to the contract; whether they can be called."""
+        found = self._model.signatures
+        if set(found) != set(self._names):
+            self.mismatches.append(f"signatures are {sorted(found)}, not {sorted(self._names)}")
+            return False
+        for name in self._names:
+            inputs, outputs = found[name]
+            wanted = dict.fromkeys(input_names(self._recipe.pair), ("string", ("batch",)))
+            self._shaped(f"{name} takes", inputs, wanted)
+            wanted = {each.name: (each.dtype, each.shape) for each in self._outputs(name)}
+            self._shaped(f"{name} gives", outputs, wanted)
+        default, wanted_of_it = found[DEFAULT_SIGNATURE], found[self._recipe.default]
+        if not self.mismatches and default != wanted_of_it:
+            self.mismatches.append(f"{DEFAULT_SIGNATURE} is not declared as {self._recipe.default} is")
+        return not self.mismatches
+
+    def call(self, expected: Sequence[Expected]) -> int:
+        """Call every signature with some texts, and compare; the number of calls."""
+        columns = zip(*([_encoded(text) for text in each.text] for each in expected), strict=True)
+        fed = dict(zip(input_names(self._recipe.pair), map(list, columns), strict=True))
+        answered = {}
+        for name in self._names:
+            answered[name] = self._model.answer(name, fed)
+            if self._formed(name, answered[name], len(expected)) and name != DEFAULT_SIGNATURE:
+                for row, each in enumerate(expected):
+                    self._row(name, answered[name], row, each, len(expected))
+        self._alias(answered[DEFAULT_SIGNATURE], answered[self._recipe.default], len(expected))
+        return len(self._names)
+
+    def empty(self) -> int:
+        """Call every signature without a text; the number of calls."""
+        for name in self._names:
+            self._formed(name, self._model.answer(name, {each: [] for each in input_names(self._recipe.pair)}), 0)
+        return len(self._names)
+
+    def enough(self, texts: int, tokens: int) -> None:
+        """A proof on next to nothing is none."""
+        wanted = _TOKENS * min(self._recipe.max_seq_length, 64)
+        if texts < _TEXTS or tokens < wanted:
+            self.mismatches.append(
+                f"only {texts} texts of {tokens} tokens were compared: at least {_TEXTS} and {wanted} are needed"
+            )
+
+    def _declaration(self, name: str) -> Signature:
+        return signature(self._recipe.default if name == DEFAULT_SIGNATURE else name)
+
+    def _outputs(self, name: str) -> tuple[Output, ...]:
+        return self._declaration(name).outputs_for(self._recipe.pair)
+
+    def _shaped(self, what: str, found: Mapping[str, Any], wanted: Mapping[str, tuple[str, tuple[str, ...]]]) -> None:
+        """Names, dtypes and shapes; ``batch`` and ``tokens`` depend on the call, other dimensions do not."""
+        if set(found) != set(wanted):
+            self.mismatches.append(f"{what} {sorted(found)}, not {sorted(wanted)}")
+            return
+        for name, (dtype, dimensions) in wanted.items():
+            found_dtype, shape = found[name]
+            fits = shape is not None and len(shape) == len(dimensions)
+            fits = fits and all((size < 0) == (of in _FREE) for size, of in zip(shape, dimensions, strict=True))
+            if found_dtype != dtype or not fits:
+                self.mismatches.append(
+                    f"{what} {name} {found_dtype} {_short(shape)}, not {dtype} [{', '.join(dimensions)}]"
+                )
+
+    def _formed(self, name: str, outputs: Mapping[str, np.ndarray], rows: int) -> bool:
+        """Hold names, dtypes and dimensions of an answer to the contract."""
+        before = len(self.mismatches)
+        declared = self._outputs(name)
+        if set(outputs) != {each.name for each in declared}:
+            self.mismatches.append(f"{name} answers {sorted(outputs)} to {rows} texts")
+            return False
+        tokens = set()
+        for each in declared:
+            value = outputs[each.name]
+            if value.dtype != _NUMPY[each.dtype] or value.ndim != len(each.shape) or len(value) != rows:
+                self.mismatches.append(
+                    f"{name}.{each.name} is {value.dtype} {list(value.shape)} for {rows} texts, not {each}"
+                )
+            elif "tokens" in each.shape:
+                tokens.add(value.shape[each.shape.index("tokens")])
+        if len(tokens) > 1:
+            self.mismatches.append(f"{name} gives outputs of {sorted(tokens)} tokens for the same {rows} texts")
+        return len(self.mismatches) == before
+
+    def _row(self, name: str, outputs: Mapping[str, np.ndarray], row: int, wanted: Expected, rows: int) -> None:
+        """Compare what one text of a call got; of its tokens only the first output that differs is named."""
+        tokens = wanted.tokens
+        count = len(tokens.ids)
+        exact: dict[Kind, Any] = {
+            Kind.TOKEN_ID: tokens.ids,
+            Kind.TOKEN_MASK: [1] * count,
+            Kind.TOKEN_TYPE: tokens.types,
+            Kind.START: tokens.starts,
+            Kind.LIMIT: tokens.limits,
+            Kind.COUNT: tokens.count,
+        }
+        is_equal = True
+        for output in self._outputs(name):
+            key, got, line = f"{name}.{output.name}", outputs[output.name][row], None
+            if output.kind is Kind.TOKEN_VECTOR:
+                line = f"{key} is not zero in padding" if np.any(got[count:]) else None
+                got = got[:count]
+            if not output.kind.exact:
+                line = line or self._vectors(key, got, wanted.vectors[output.name], wanted.text)
+            elif is_equal and exact[output.kind] is not None:  # a reference may have no offsets
+                line = _unequal(key, output.kind, got.tolist(), exact[output.kind])
+                is_equal = line is None
+            if line is not None and (key, wanted.text) not in self._differs:
+                self._differs.add((key, wanted.text))
+                among = f" among {rows} texts" if rows > 1 else ""
+                self.mismatches.append(f"{line}, on {quote(wanted.text)}{among}")
+
+    def _vectors(self, key: str, got: np.ndarray, wanted: np.ndarray, text: Texts) -> str | None:
+        if got.shape != wanted.shape:
+            return f"{key} has shape {list(got.shape)}, the reference {list(wanted.shape)}"
+        got, wanted = got.astype(np.float64), wanted.astype(np.float64)
+        largest = float(np.abs(wanted).max())
+        off = float(np.abs(got - wanted).max())
+        lengths = np.linalg.norm(got, axis=-1) * np.linalg.norm(wanted, axis=-1)
+        cosine = float(np.min((got * wanted).sum(-1) / np.maximum(lengths, 1e-30)))
+        figures = self.figures.setdefault(key, Figures())
+        if off >= figures.max_abs:
+            figures.max_abs, figures.worst_text = off, quote(text)
+        figures.min_cosine = min(figures.min_cosine, cosine)
+        figures.largest_reference = max(figures.largest_reference, largest)
+        allowed = self._recipe.tolerance * max(1.0, largest)
+        # Written so that NaN fails.
+        if off <= allowed and cosine >= self._recipe.min_cosine:
+            return None
+        return (
+            f"{key} is off by {off:.3g} (allowed {allowed:.3g}), cosine {cosine:.7f} "
+            f"(at least {self._recipe.min_cosine})"
+        )
+
+    def _alias(self, got: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], rows: int) -> None:
+        """The default answers bit by bit what the signature does that it is an alias of."""
+        for name, value in wanted.items():
+            if name not in got or not self._same(got[name], value):
+                self.mismatches.append(
+                    f"{DEFAULT_SIGNATURE}.{name} is not that of {self._recipe.default}, for {rows} texts"
+                )
+
+    def _same(self, one: np.ndarray, other: np.ndarray) -> bool:
+        if one.dtype != other.dtype or one.shape != other.shape:
+            return False
+        if one.dtype.kind != "f":
+            return np.array_equal(one, other)
+        # A server may put other callers' texts beside ours, which moves the last bits.
+        return one.tobytes() == other.tobytes() or (
+            self._model.is_shared and np.allclose(one, other, rtol=0, atol=1e-5 * max(1.0, float(np.abs(other).max())))
+        )
+
+
+#: Dimensions that depend on the call.
+_FREE = ("batch", "tokens")
+
+
+def _encoded(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode()
+
+
+def _unequal(key: str, kind: Kind, got: Any, wanted: Any) -> str | None:
+    """What differs between an answer, which may be padded, and what it must be exactly; ``None`` if nothing does."""
+    if isinstance(wanted, list):
+        beyond = len(got) - len(wanted)
+        if kind.padding is None:  # what is in padding has no meaning
+            got = got[: len(wanted)]
+        else:
+            wanted = wanted + [kind.padding] * beyond
+    return None if got == wanted else f"{key} is {_short(got)}, the reference says {_short(wanted)}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, (list, tuple)) and len(value) > 12:
+        return f"[{', '.join(map(str, value[:12]))}, ...]"
+    return str(list(value) if isinstance(value, tuple) else value)

@@ -1,0 +1,80 @@
+"""A model that is compared with a reference, wherever it runs: a SavedModel on disk, or a server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ...serving.contract import DTYPES, INIT_OP
+
+__all__ = ["Description", "Model", "SavedModel", "Tensors"]
+
+#: Of each input or output, by name: dtype, and shape with -1 for what depends on the call (``None``: of any rank).
+Tensors = Mapping[str, tuple[str, tuple[int, ...] | None]]
+#: Inputs and outputs of a signature.
+Description = tuple[Tensors, Tensors]
+
+_DTYPE_NAMES = {each.number: each.name for each in DTYPES}
+
+
+class Model(Protocol):
+    """Signatures that can be called.
+
+    Attributes:
+        signatures: their descriptions, by name.
+        is_shared: whether others may be calling it too.
+    """
+
+    signatures: dict[str, Description]
+    is_shared: bool
+
+    def answer(self, signature: str, texts: Mapping[str, list[bytes]]) -> Mapping[str, np.ndarray]:
+        """Outputs of a signature by name, for texts by the input's name."""
+        ...
+
+
+class SavedModel:
+    """A SavedModel, loaded and called as TensorFlow Serving does it: in a session, by its table of signatures.
+
+    (TensorFlow's own ``tf.saved_model.load`` finds functions by another way, which no server goes.)
+    """
+
+    is_shared = False
+
+    def __init__(self, folder: Path) -> None:
+        import tensorflow as tf
+        import tensorflow_text  # noqa: F401  registers the ops that the SavedModel uses
+
+        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        with self._session.graph.as_default():
+            meta_graph = tf.compat.v1.saved_model.load(self._session, ["serve"], str(folder))
+        self.table = {name: each for name, each in meta_graph.signature_def.items() if name != INIT_OP}
+        self.signatures: dict[str, Description] = {
+            name: (_tensors(each.inputs), _tensors(each.outputs)) for name, each in self.table.items()
+        }
+
+    def answer(self, signature: str, texts: Mapping[str, list[bytes]]) -> Mapping[str, np.ndarray]:
+        """Outputs of a signature by name, for texts by the input's name."""
+        entry = self.table[signature]
+        fed = {entry.inputs[name].name: np.array(column, object) for name, column in texts.items()}
+        answers: dict[str, np.ndarray] = self._session.run(
+            {name: info.name for name, info in entry.outputs.items()}, fed
+        )
+        return answers
+
+    def close(self) -> None:
+        """Give its memory back."""
+        self._session.close()
+
+
+def _tensors(side: Any) -> Tensors:
+    return {
+        name: (
+            _DTYPE_NAMES.get(info.dtype, f"dtype {info.dtype}"),
+            None if info.tensor_shape.unknown_rank else tuple(dim.size for dim in info.tensor_shape.dim),
+        )
+        for name, info in side.items()
+    }

@@ -1,0 +1,117 @@
+"""From what a user asks for and what a checkpoint offers to the recipe of one export, and what is surprising in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..serving.contract import EMBED, POOLED, SIGNATURE_NAMES
+from .errors import ConfigError
+from .recipe import SHORTEST_SEQUENCE, TOLERANCES, ExportConfig, Recipe
+from .sources.checkpoint import Checkpoint, PoolingRecipe
+
+__all__ = ["resolve"]
+
+
+def resolve(config: ExportConfig, checkpoint: Checkpoint) -> tuple[Recipe, Checkpoint]:
+    """The recipe, and the checkpoint with the pooling and the notes that the export shall have.
+
+    Raises:
+        ConfigError: the checkpoint cannot do what is asked for.
+    """
+    length, pooling = _max_seq_length(config, checkpoint), _pooling(config, checkpoint)
+    names = _signatures(config.signatures, checkpoint, pooling)
+    pooling = pooling if EMBED.name in names else None
+    side = config.truncation_side or checkpoint.tokenizer.truncation_side
+    tolerance, min_cosine = config.allowed
+    chosen = {
+        "max_seq_length": config.max_seq_length is not None,
+        "truncation_side": config.truncation_side is not None,
+        "pooling": config.pooling is not None or config.normalize is not None,
+    }
+    recipe = Recipe(
+        signatures=names,
+        max_seq_length=length,
+        tokenization=replace(config.tokenization, truncation_side=side),
+        encoder=config.encoder_impl,
+        precision=config.precision,
+        pooling=pooling.modes if pooling else (),
+        steps=pooling.described if pooling else (),
+        chosen=tuple(name for name, is_chosen in chosen.items() if is_chosen),
+        tolerance=tolerance,
+        min_cosine=min_cosine,
+        target_serving=config.target_serving,
+    )
+    notes = (*checkpoint.notes, *_surprises(config, checkpoint, recipe))
+    return recipe, replace(checkpoint, pooling=pooling, notes=notes)
+
+
+def _max_seq_length(config: ExportConfig, checkpoint: Checkpoint) -> int:
+    length, limit = config.max_seq_length, checkpoint.max_positions
+    if length is None:
+        if checkpoint.max_seq_length < SHORTEST_SEQUENCE:
+            raise ConfigError(
+                f"{checkpoint.location} limits texts to {checkpoint.max_seq_length} tokens, and at least "
+                f"{SHORTEST_SEQUENCE} are needed; choose another limit with --max-seq-length"
+            )
+        return checkpoint.max_seq_length
+    if limit is not None and length > limit:
+        raise ConfigError(f"max_seq_length is {length}, but {checkpoint.location} has only {limit} positions")
+    return length
+
+
+def _pooling(config: ExportConfig, checkpoint: Checkpoint) -> PoolingRecipe | None:
+    """The recipe of ``embed``: the checkpoint's own, or what the configuration puts in its place."""
+    recipe = checkpoint.pooling
+    if config.pooling is not None:
+        recipe = PoolingRecipe((config.pooling,))
+    if config.normalize is None or recipe is None:
+        if config.normalize is not None:
+            raise ConfigError("normalize needs a pooling recipe; choose one with --pooling")
+        return recipe
+    if any(step != "normalize" for step in recipe.steps):
+        raise ConfigError("normalize cannot be changed in a recipe with dense layers; choose a --pooling of your own")
+    return replace(recipe, steps=("normalize",) if config.normalize else ())
+
+
+def _signatures(wanted: Sequence[str] | None, checkpoint: Checkpoint, pooling: PoolingRecipe | None) -> tuple[str, ...]:
+    """Signatures to export, in the order of the contract."""
+    absent = {}
+    if pooling is None:
+        absent[EMBED.name] = "it has no pooling recipe; choose one with --pooling"
+    if not checkpoint.has_pooler:
+        absent[POOLED.name] = "it has no pooler weights"
+    for name in wanted or ():
+        if name in absent:
+            raise ConfigError(f"the signature {name} cannot be exported from {checkpoint.location}: {absent[name]}")
+    return tuple(name for name in SIGNATURE_NAMES if name not in absent and (wanted is None or name in wanted))
+
+
+def _surprises(config: ExportConfig, checkpoint: Checkpoint, recipe: Recipe) -> list[str]:
+    """What may not be what the user expects of this checkpoint."""
+    notes = []
+    own = checkpoint.pooling
+    if recipe.pooling and own is not None and (own.modes, own.described) != (recipe.pooling, recipe.steps):
+        made = [" and ".join(recipe.pooling), *recipe.steps]
+        notes.append(
+            f"embed is made by {', then '.join(made)}, as asked for; the checkpoint's own recipe is "
+            f"{', then '.join([' and '.join(own.modes), *own.described])}: the vectors differ from those of "
+            "sentence-transformers"
+        )
+    if recipe.max_seq_length > checkpoint.max_seq_length:
+        notes.append(
+            f"texts of up to {recipe.max_seq_length} tokens are taken, as asked for; the checkpoint itself cuts them "
+            f"at {checkpoint.max_seq_length}"
+        )
+    side = checkpoint.tokenizer.truncation_side
+    if recipe.tokenization.truncation_side != side:
+        notes.append(f"long texts are cut on the {recipe.tokenization.truncation_side}, the checkpoint's on the {side}")
+    if recipe.tokenization.tokenizer != "reference":
+        notes.append("tokens are those of tensorflow-text, which differ from the checkpoint's own on some characters")
+    tolerance, min_cosine = TOLERANCES[config.precision]
+    if recipe.tolerance > tolerance or recipe.min_cosine < min_cosine:
+        notes.append(
+            f"verified within {recipe.tolerance:g} and a cosine of {recipe.min_cosine:g}, as asked for, where "
+            f"{tolerance:g} and {min_cosine:g} are usual"
+        )
+    return notes

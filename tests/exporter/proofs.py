@@ -1,0 +1,124 @@
+"""Recipes for tests, and SavedModels in which a fault is planted."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rawbert.exporter import ExportConfig, sources
+from rawbert.exporter.proof import answers, verify
+from rawbert.exporter.recipe import Recipe
+from rawbert.exporter.resolve import resolve
+
+
+def resolved(source: Path, **settings: Any) -> tuple[Recipe, Any]:
+    """The recipe of an export, and its checkpoint."""
+    return resolve(ExportConfig(source, source / "models", **settings), sources.load(source))
+
+
+def built(source: Path, folder: Path, **settings: Any) -> Recipe:
+    """Write the SavedModel of an export to a folder, unproven; its recipe."""
+    from rawbert.exporter.graph import savedmodel
+
+    recipe, _ = savedmodel.export(*resolved(source, **settings), folder)
+    return recipe
+
+
+def compared(folder: Path, recipe: Recipe, source: Path, **changes: Any) -> verify.Report:
+    """Compare in this process."""
+    return verify.compare(verify.Task(folder, dataclasses.replace(recipe, **changes), source))
+
+
+class Planted:
+    """A sound SavedModel, of which copies with a fault are compared with what the reference gives.
+
+    Attributes:
+        folder: of the sound one.
+        recipe: by which it was made.
+    """
+
+    def __init__(self, source: Path, folder: Path, **settings: Any) -> None:
+        self.folder = folder
+        self.recipe = built(source, folder, **settings)
+        self._expected = answers.compute(self.recipe, source)
+
+    def report(self, fault: Callable[[Any], Any], copy: Path) -> verify.Report:
+        """Plant a fault in a copy of saved_model.pb and compare it; ``fault`` gets the MetaGraphDef."""
+        from rawbert.exporter.proof.model import SavedModel
+        from tensorflow.core.protobuf import saved_model_pb2
+
+        shutil.copytree(self.folder, copy)
+        path = copy / "saved_model.pb"
+        saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+        before = path.read_bytes()
+        fault(saved_model.meta_graphs[0])
+        path.write_bytes(saved_model.SerializeToString(deterministic=True))
+        assert saved_model != saved_model_pb2.SavedModel.FromString(before), "nothing was planted"
+        model = SavedModel(copy)
+        try:
+            return verify.hold(self.recipe, self._expected, model)
+        finally:
+            model.close()
+
+    def sound(self) -> verify.Report:
+        """Compare the sound one."""
+        from rawbert.exporter.proof.model import SavedModel
+
+        model = SavedModel(self.folder)
+        try:
+            return verify.hold(self.recipe, self._expected, model)
+        finally:
+            model.close()
+
+
+class Loaded:
+    """A sound SavedModel, loaded once: a fault is planted in its variables and taken out again."""
+
+    def __init__(self, planted: Planted) -> None:
+        from rawbert.exporter.proof.model import SavedModel
+
+        self._planted = planted
+        self.model = SavedModel(planted.folder)
+        self._session = self.model._session
+        with self._session.graph.as_default():
+            self._variables = {
+                op.get_attr("shared_name").decode(): self._reads_and_writes(op)
+                for op in self._session.graph.get_operations()
+                if op.type == "VarHandleOp" and op.get_attr("dtype").is_floating
+            }
+
+    @staticmethod
+    def _reads_and_writes(handle: Any) -> tuple[Any, Any, Any]:
+        import tensorflow as tf
+
+        dtype, resource = handle.get_attr("dtype"), handle.outputs[0]
+        value = tf.compat.v1.placeholder(dtype)
+        read = tf.raw_ops.ReadVariableOp(resource=resource, dtype=dtype)
+        return read, value, tf.raw_ops.AssignVariableOp(resource=resource, value=value)
+
+    def report(self, change: Callable[[dict[str, np.ndarray]], Any]) -> verify.Report:
+        """Compare with variables changed; ``change`` gets them by name."""
+        sound = self._session.run({name: read for name, (read, _, _) in self._variables.items()})
+        weights = {name: value.copy() for name, value in sound.items()}
+        change(weights)
+        try:
+            self._assign(weights)
+            return verify.hold(self._planted.recipe, self._planted._expected, self.model)
+        finally:
+            self._assign(sound)
+
+    def _assign(self, weights: dict[str, np.ndarray]) -> None:
+        for name, value in weights.items():
+            _, placeholder, write = self._variables[name]
+            self._session.run(write, {placeholder: value})
+
+
+def nodes(meta_graph: Any, *ops: str, function: str = "") -> Iterator[Any]:
+    """Nodes of these ops in all functions whose name contains ``function``."""
+    for each in meta_graph.graph_def.library.function:
+        if function in each.signature.name:
+            yield from (node for node in each.node_def if node.op in ops)
