@@ -126,14 +126,16 @@ class Packing(_Grouped):
     many = True
 
     def __init__(self, mask: tf.Tensor, heads: int) -> None:
-        self._tokens = tf.shape(mask)[1]
+        width = tf.shape(mask)[1]
         lengths = tf.reduce_sum(mask, axis=1)  # [B]
-        self._rows, self.columns = tf.unstack(tf.cast(tf.where(mask == 1), tf.int32), num=2, axis=1)
-        self._starts = tf.cumsum(lengths, exclusive=True)  # [B]
-        self._last = tf.maximum(tf.size(self._rows) - 1, 0)
+        rows, self.columns = tf.unstack(tf.cast(tf.where(mask == 1), tf.int32), num=2, axis=1)
+        starts = tf.cumsum(lengths, exclusive=True)  # [B]
+        last = tf.maximum(tf.size(rows) - 1, 0)
+        self._packed = rows * width + self.columns  # [N], of the tokens of all texts with padding
+        self._padded = tf.minimum(starts[:, tf.newaxis] + tf.range(width), last)  # [B, T], of packed tokens
 
         order, bounds = part(lengths, _GROUPS)
-        lengths, starts = tf.gather(lengths, order), tf.gather(self._starts, order)
+        lengths, starts = tf.gather(lengths, order), tf.gather(starts, order)
         self.groups = []
         # Of each text: its first row in the groups' results, laid end to end with padding, and rows between its heads.
         first, stride, size = [], [], tf.constant(0)
@@ -141,21 +143,20 @@ class Packing(_Grouped):
             texts = slice(bounds[number], bounds[number + 1])
             length = lengths[texts]  # [g]
             columns = tf.range(tf.reduce_max(tf.concat([length, [0]], 0)))  # [t]
-            tokens = tf.minimum(starts[texts][:, tf.newaxis] + columns, self._last)  # [g, t]
+            tokens = tf.minimum(starts[texts][:, tf.newaxis] + columns, last)  # [g, t]
             bias = tf.where(columns < length[:, tf.newaxis], 0.0, _MASKED)[:, tf.newaxis, tf.newaxis, :]
             self.groups.append(Group(_rows(tokens, heads), columns, bias))
             first.append(size + tf.range(tf.size(length)) * (tf.size(columns) * heads))
             stride.append(tf.fill([tf.size(length)], tf.size(columns)))
             size += tf.size(tokens) * heads
         back = tf.gather(tf.stack([tf.concat(first, 0), tf.concat(stride, 0)], 1), tf.math.invert_permutation(order))
-        first, stride = tf.unstack(tf.gather(back, self._rows), axis=1)  # [N]
+        first, stride = tf.unstack(tf.gather(back, rows), axis=1)  # [N]
         self._back = (first + self.columns)[:, tf.newaxis] + stride[:, tf.newaxis] * tf.range(heads)  # [N, A]
 
     def pack(self, padded: tf.Tensor) -> tf.Tensor:
         """``[B, T]`` -> ``[N]``."""
-        return tf.gather(tf.reshape(padded, [-1]), self._rows * self._tokens + self.columns)
+        return tf.gather(tf.reshape(padded, [-1]), self._packed)
 
     def unpack(self, packed: tf.Tensor) -> tf.Tensor:
         """``[N, H]`` -> ``[B, T, H]``; padding holds the values of some real token."""
-        index = self._starts[:, tf.newaxis] + tf.range(self._tokens)
-        return tf.gather(packed, tf.minimum(index, self._last))
+        return tf.gather(packed, self._padded)

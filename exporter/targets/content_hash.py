@@ -42,7 +42,7 @@ def content_hash(folder: Path, meta_graph: Any) -> dict[str, str]:
 
 def _weights(folder: Path) -> list[tuple[str, str]]:
     index = folder / "variables" / "variables.index"
-    if not index.exists():
+    if not index.is_file():
         return []
     shards, entries = tensor_bundle.read_index(index)
     digests = []

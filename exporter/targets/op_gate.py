@@ -26,6 +26,8 @@ _HINTS = {
     "FastBertNormalize": "tensorflow_text.FastBertTokenizer brings it; use tensorflow_text.BertTokenizer",
 }
 _CALLS_PYTHON = "tf.py_function and tf.numpy_function call Python, which no server has; write that part with ops"
+#: Callers of a function that are named.
+_CALLERS = 20
 #: Registered in every release, but what they run lives in the process that made the graph.
 _PYTHON = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 
@@ -155,9 +157,9 @@ def _advice(op: str, attr: str, target: str) -> str:
 
 
 def _chain(function: str, callers: Mapping[str, tuple[str, str]]) -> tuple[str, ...]:
-    """The nodes through which a function is called, outermost first."""
+    """The nodes through which a function is called, outermost first; of many, the innermost."""
     chain: list[str] = []
-    while function:
+    while function and len(chain) < _CALLERS:
         node, function = callers[function]
         chain.append(f"{function}/{node}" if function else node)
-    return tuple(reversed(chain))
+    return ("...", *reversed(chain)) if function else tuple(reversed(chain))

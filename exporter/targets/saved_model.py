@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
@@ -39,12 +40,14 @@ def read(folder: Path) -> Any:
     """
     path = folder / "saved_model.pb"
     try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            if size > _MOST:
-                raise Unreadable("damaged", f"{path}: it has {size} bytes, and no SavedModel has more than {_MOST}")
-            file.seek(0)
-            return SavedModel.FromString(file.read())
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            raise Unreadable("unreadable", f"{path}: no regular file")
+        if state.st_size > _MOST:
+            raise Unreadable(
+                "damaged", f"{path}: it has {state.st_size} bytes, and no SavedModel has more than {_MOST}"
+            )
+        return SavedModel.FromString(path.read_bytes())
     except FileNotFoundError:
         text = " (saved_model.pbtxt, the text form, cannot be checked)" if path.with_suffix(".pbtxt").exists() else ""
         raise Unreadable("no-saved-model", f"{folder}: no saved_model.pb in it{text}") from None
@@ -68,7 +71,8 @@ class Graph:
     def __init__(self, meta_graph: Any) -> None:
         self.meta_graph = meta_graph
         self.nodes = meta_graph.graph_def.node
-        self.functions: dict[str, Any] = {each.signature.name: each for each in meta_graph.graph_def.library.function}
+        library = meta_graph.graph_def.library.function
+        self.functions = {each.signature.name: each for each in library if each.signature.name != MAIN}
 
     def called(self, node: Any) -> list[str]:
         """Functions that a node calls: by its op, or by its attributes.

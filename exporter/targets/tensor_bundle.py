@@ -7,7 +7,7 @@ BundleEntryProto messages (tensorflow/core/protobuf/tensor_bundle.proto).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,16 @@ __all__ = ["CorruptIndex", "read_index", "shard_name"]
 
 _FOOTER = 48
 _MAGIC = bytes.fromhex("57fb808b247547db")
-#: Compression byte and crc32c behind each block.
+#: Compression byte and crc32c after each block.
 _TRAILER = 5
+#: Bytes of the largest index that is read, and of all keys and values in it. 100,000 variables take a tenth of it.
+_MOST = 256 * 2**20
+#: What an entry takes in memory besides its key and value, at least.
+_ENTRY = 100
 
 
 class CorruptIndex(Exception):
-    """The file is no such table, or cut short; the message says which."""
+    """The file is no table of tensors, or contradicts itself or a shard; the message says how."""
 
 
 def shard_name(shard: int, shards: int) -> str:
@@ -34,29 +38,65 @@ def shard_name(shard: int, shards: int) -> str:
 
 
 def read_index(path: Path) -> tuple[int, list[tuple[str, Any]]]:
-    """The number of shards, and the tensors in them: name and ``BundleEntryProto``.
+    """The number of shards, and the tensors in them: name and ``BundleEntryProto``. Each lies in a place of its own.
 
     Raises:
         CorruptIndex: it cannot be read as a table of tensors.
         OSError: it cannot be read at all.
     """
-    data = path.read_bytes()
+    with path.open("rb") as file:
+        data = file.read(_MOST + 1)
+    if len(data) > _MOST:
+        raise CorruptIndex(f"it has more than {_MOST} bytes")
     if len(data) < _FOOTER or data[-8:] != _MAGIC:
         raise CorruptIndex("it does not end as a table does (cut short?)")
+    shards, entries = 1, []
     try:
-        footer = data[-_FOOTER:]
-        _, at = _handle(footer, 0)
-        index, _ = _handle(footer, at)
-        shards, entries = 1, []
-        for _, handle in _block(data, *index):
-            for key, value in _block(data, *_handle(handle, 0)[0]):
-                if not key:
-                    shards = BundleHeader.FromString(value).num_shards
-                    continue
+        for key, value in _bounded(_pairs(data)):
+            if key:
                 entries.append((key.decode("utf-8", "replace"), BundleEntry.FromString(value)))
+            else:
+                shards = BundleHeader.FromString(value).num_shards
+        _check(shards, [entry for _, entry in entries])
     except (IndexError, ValueError, DecodeError) as error:
         raise CorruptIndex(f"it is damaged: {error}") from error
     return shards, entries
+
+
+def _check(shards: int, entries: list[Any]) -> None:
+    if not 1 <= shards <= max(1, len(entries)):
+        raise ValueError(f"it claims {shards} shards for {len(entries)} tensors")
+    ends = [0] * shards
+    for entry in sorted(entries, key=lambda entry: (entry.offset, entry.size)):
+        if not 0 <= entry.shard_id < shards:
+            raise ValueError(f"a tensor lies in shard {entry.shard_id} of {shards}")
+        if entry.size < 0 or entry.offset < ends[entry.shard_id]:
+            raise ValueError("tensors overlap")
+        ends[entry.shard_id] = entry.offset + entry.size
+
+
+def _pairs(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """All pairs of the table."""
+    footer = data[-_FOOTER:]
+    _, at = _handle(footer, 0)
+    index, _ = _handle(footer, at)
+    left = len(data)
+    for _, handle in _bounded(_block(data, *index)):
+        offset, size = _handle(handle, 0)[0]
+        left -= size + _TRAILER
+        if left < 0:
+            raise ValueError("blocks overlap")
+        yield from _block(data, offset, size)
+
+
+def _bounded(pairs: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    """Pairs as far as they fit into memory: shared prefixes make gigabytes of a small file."""
+    left = _MOST
+    for key, value in pairs:
+        left -= len(key) + len(value) + _ENTRY
+        if left < 0:
+            raise ValueError(f"its keys and values have more than {_MOST} bytes")
+        yield key, value
 
 
 def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
@@ -84,7 +124,7 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]
 
 
 def _handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
-    """A block's offset and size, and the position behind them."""
+    """A block's offset and size, and the position after them."""
     offset, at = varint.decode(data, at)
     size, at = varint.decode(data, at)
     return (offset, size), at

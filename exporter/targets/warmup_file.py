@@ -20,7 +20,7 @@ __all__ = ["CorruptRecords", "signatures_of"]
 
 
 class CorruptRecords(Exception):
-    """The file holds no warmup records, or is cut short; the message says where."""
+    """The file has no warmup records, or is cut short; the message says where."""
 
 
 def signatures_of(path: Path) -> Counter[str]:
