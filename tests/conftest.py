@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from exports import exported
+from exports import exported, once
 
 # What people set who do not want TensorFlow's start-up lines; child processes inherit it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -43,26 +43,31 @@ def minilm_folder() -> Path:
 @pytest.fixture(scope="session")
 def minilm_bundle(minilm_folder: Path, tmp_path_factory: pytest.TempPathFactory):
     """all-MiniLM-L6-v2, with all signatures; the default is embed."""
-    return exported(minilm_folder, tmp_path_factory.mktemp("minilm"))
+    return once(tmp_path_factory, "minilm", lambda scratch: exported(minilm_folder, scratch))
 
 
 @pytest.fixture(scope="session")
 def tiny_bundle(data: Path, tmp_path_factory: pytest.TempPathFactory):
     """tiny_bert with the sentence-transformers head mean_dense_normalize, with all signatures."""
-    scratch = tmp_path_factory.mktemp("tiny")
-    shutil.copytree(data / "tiny_bert", scratch / "composed")
-    shutil.copytree(data / "tiny_pooling" / "mean_dense_normalize", scratch / "composed", dirs_exist_ok=True)
-    return exported(scratch / "composed", scratch)
+
+    def make(scratch: Path):
+        shutil.copytree(data / "tiny_bert", scratch / "composed")
+        shutil.copytree(data / "tiny_pooling" / "mean_dense_normalize", scratch / "composed", dirs_exist_ok=True)
+        return exported(scratch / "composed", scratch)
+
+    return once(tmp_path_factory, "tiny", make)
 
 
 @pytest.fixture(scope="session")
 def hub_native_bundle(data: Path, tmp_path_factory: pytest.TempPathFactory):
     """hub_bert rebuilt from its weights: pooled, sequence and tokenize; the default is pooled."""
-    return exported(data / "hub_bert", tmp_path_factory.mktemp("hub_native"), encoder_impl="native")
+    return once(
+        tmp_path_factory, "hub_native", lambda scratch: exported(data / "hub_bert", scratch, encoder_impl="native")
+    )
 
 
 @pytest.fixture(scope="session")
 def hub_bundle(data: Path, tmp_path_factory: pytest.TempPathFactory):
     """hub_bert wrapped as it is, with an embed signature of mean pooling."""
-    scratch = tmp_path_factory.mktemp("hub")
-    return exported(data / "hub_bert", scratch, encoder_impl="hub", pooling="mean", normalize=True)
+    settings = {"encoder_impl": "hub", "pooling": "mean", "normalize": True}
+    return once(tmp_path_factory, "hub", lambda scratch: exported(data / "hub_bert", scratch, **settings))
