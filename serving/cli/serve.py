@@ -81,7 +81,6 @@ def serve(context: click.Context, /, models: Path | None, log_format: str, versi
     logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
     try:
         # Here and not above: --help shall not wait for it.
-        from ..server import memory
         from ..server.options import ServerOptions
         from ..server.start import Plan, StartError, joined
     except ModuleNotFoundError as error:
@@ -90,7 +89,6 @@ def serve(context: click.Context, /, models: Path | None, log_format: str, versi
         # What keeps the server from starting is mostly seen before TensorFlow is loaded, which takes seconds.
         plan = Plan(ServerOptions(**flags))
         _LOG.info("Loading %s ...", flags["model_config_file"] or flags["model_base_path"])
-        memory.prepare()
         from ..server import EmbeddedServer
 
         server = EmbeddedServer.of(plan)

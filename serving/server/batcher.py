@@ -1,9 +1,9 @@
 """Calls of several callers to one signature, put together into batches and taken apart again.
 
 As TensorFlow Serving's batching session forms them: a batch is run when it is full, or when its first call has waited
-for the time-out and a thread is free; so many batches may wait, and further calls are refused. Two things differ on
-purpose: calls whose caller is gone, or would be before the answer, are not computed, and the parts of a split call are
-glued together only where their inner shapes are equal; otherwise the call is run whole.
+for the time-out and a thread is free; up to ``max_enqueued_batches`` wait, and further calls are refused. Two things
+differ on purpose: calls whose caller is gone are not computed, and the parts of a split call are joined only where
+their inner shapes are equal; otherwise the call is run whole.
 """
 
 from __future__ import annotations
@@ -18,30 +18,39 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
-from .admission import Caller, late
-from .failure import Failure
+from .failure import Failure, invalid
 from .options import Batching
 
-__all__ = ["Batcher", "Task"]
+__all__ = ["Array", "Batcher", "Task", "Wanted", "check_wanted"]
 
 Array = npt.NDArray[Any]
 Run = Callable[[str, Mapping[str, Array], Sequence[str]], dict[str, Array]]
-Pace = Callable[[str], float]
+#: Whether somebody still waits for an answer.
+Wanted = Callable[[], bool]
 Code = grpc.StatusCode
 
 
-class Task:
-    """A call: arrays by input name, each ``[rows, ...]``, and the outputs that are wanted."""
+def check_wanted(wanted: Wanted) -> None:
+    """Compute nothing for a caller that is gone, or whose deadline has passed.
 
-    def __init__(self, inputs: Mapping[str, Array], outputs: Sequence[str], caller: Caller) -> None:
+    Raises:
+        Failure: CANCELLED; nobody receives it.
+    """
+    if not wanted():
+        raise Failure(Code.CANCELLED, "the caller is gone")
+
+
+class Task:
+    """A call: arrays by input name, each ``[rows, ...]``, the outputs that are asked for, and who waits for them."""
+
+    def __init__(self, inputs: Mapping[str, Array], outputs: Sequence[str], wanted: Wanted) -> None:
         if not inputs or any(not value.ndim for value in inputs.values()):
-            raise Failure(Code.INVALID_ARGUMENT, "Batching Run() input tensors must have at least one dimension")
+            raise invalid("Batching Run() input tensors must have at least one dimension")
         sizes = {len(value) for value in inputs.values()}
         if len(sizes) > 1:
-            raise Failure(Code.INVALID_ARGUMENT, "Batching Run() input tensors must have equal 0th-dimension size")
-        self.inputs, self.outputs, self.caller = inputs, outputs, caller
+            raise invalid("Batching Run() input tensors must have equal 0th-dimension size")
+        self.inputs, self.outputs, self.wanted = inputs, outputs, wanted
         (self.rows,) = sizes
-        self.begun = False
         self.done = threading.Event()
         self.results: dict[str, Array] = {}
         self.failure: Failure | None = None
@@ -66,11 +75,10 @@ class Batcher:
         batching: the parameters.
         run: runs a signature once.
         threads: batches that run at once.
-        pace: seconds that a run of a signature has taken lately.
     """
 
-    def __init__(self, batching: Batching, run: Run, threads: int, pace: Pace = lambda signature: 0.0) -> None:
-        self._batching, self._run, self._pace = batching, run, pace
+    def __init__(self, batching: Batching, run: Run, threads: int) -> None:
+        self._batching, self._run = batching, run
         self._queues: dict[str, deque[_Batch]] = {}
         self._changed = threading.Condition()
         self._closed = False
@@ -87,19 +95,15 @@ class Batcher:
             Failure: the call is too large, the queue is full, nobody wants the answer any more, or the batch failed.
         """
         if task.rows > self._batching.max_batch_size:
-            raise Failure(
-                Code.INVALID_ARGUMENT,
-                f"Task size {task.rows} is larger than maximum input batch size {self._batching.max_batch_size}",
+            raise invalid(
+                f"Task size {task.rows} is larger than maximum input batch size {self._batching.max_batch_size}"
             )
         if not task.rows:
             # Nothing to share; TensorFlow Serving lets it wait for company.
             return self._run(signature, task.inputs, task.outputs)
         if task.rows > self._batching.max_execution_batch_size:
             return self._split(signature, task)
-        self._put(signature, [task])
-        self._wait(signature, task)
-        if task.failure:
-            raise task.failure
+        self._put_and_wait(signature, [task])
         return task.results
 
     def close(self) -> None:
@@ -113,15 +117,10 @@ class Batcher:
     def _split(self, signature: str, task: Task) -> dict[str, Array]:
         size = self._batching.max_execution_batch_size
         parts = [
-            Task({name: value[at : at + size] for name, value in task.inputs.items()}, task.outputs, task.caller)
+            Task({name: value[at : at + size] for name, value in task.inputs.items()}, task.outputs, task.wanted)
             for at in range(0, task.rows, size)
         ]
-        self._put(signature, parts)
-        for part in parts:
-            self._wait(signature, part)
-        failure = next((part.failure for part in parts if part.failure), None)
-        if failure:
-            raise failure
+        self._put_and_wait(signature, parts)
         joined = {}
         for name in task.outputs:
             values = [part.results[name] for part in parts]
@@ -130,8 +129,8 @@ class Batcher:
             joined[name] = np.concatenate(values)
         return joined
 
-    def _put(self, signature: str, tasks: Sequence[Task]) -> None:
-        """Let tasks wait: all of them, or none where the queue has no room."""
+    def _put_and_wait(self, signature: str, tasks: Sequence[Task]) -> None:
+        """Queue tasks, all of them or none where the queue has no room, and wait until they are done."""
         most = self._batching.max_execution_batch_size
         with self._changed:
             queue = self._queues.setdefault(signature, deque())
@@ -152,16 +151,11 @@ class Batcher:
                 queue[-1].tasks.append(task)
                 queue[-1].rows += task.rows
             self._changed.notify(len(tasks))
-
-    def _wait(self, signature: str, task: Task) -> None:
-        """Wait for a task's end; end it here where its turn does not come in time."""
-        if task.done.wait(task.caller.patience(self._pace(signature))):
-            return
-        with self._changed:
-            if not task.begun:
-                task.begun = True
-                task.finish(failure=late())
-        task.done.wait()
+        for task in tasks:
+            task.done.wait()
+        for task in tasks:
+            if task.failure:
+                raise task.failure
 
     def _take(self) -> tuple[str, _Batch] | None:
         """The batch that is due for longest, when one is; ``None`` at the end."""
@@ -194,14 +188,10 @@ class Batcher:
         if not taken:
             return False
         signature, batch = taken
-        with self._changed:
-            waiting = [task for task in batch.tasks if not task.begun]
-            for task in waiting:
-                task.begun = True
         tasks = []
-        for task in waiting:
+        for task in batch.tasks:
             try:
-                task.caller.check()
+                check_wanted(task.wanted)
                 tasks.append(task)
             except Failure as failure:
                 task.finish(failure=failure)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grpc
 
-__all__ = ["Failure"]
+__all__ = ["Failure", "invalid"]
 
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -28,3 +28,8 @@ class Failure(Exception):
         """The status as a number, as GetModelStatus shows it."""
         number: int = self.code.value[0]
         return number
+
+
+def invalid(message: str) -> Failure:
+    """INVALID_ARGUMENT: the request, or the file, is wrong."""
+    return Failure(grpc.StatusCode.INVALID_ARGUMENT, message)

@@ -1,21 +1,22 @@
-"""Brings what is served in line with what is configured and what lies on disk, for as long as the server runs.
+"""Brings what is served in line with the configuration and with the disk, for as long as the server runs.
 
 One thread looks at the base paths and decides, by TensorFlow Serving's availability-preserving policy: a version that
-is no longer wanted goes only when one that is wanted answers calls, or when none is wanted. Loading and warming, and
-freeing what has gone, are done by threads of their own, so that no model waits for another's.
+is no longer wanted goes only when one that is wanted answers calls, or when none is wanted. Each version is loaded and
+freed by a thread of its own, so that no model waits for another's.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 
-from .. import malloc
 from .failure import Failure
 from .model import Model
 from .options import ModelSettings
@@ -25,7 +26,18 @@ __all__ = ["Manager"]
 
 _LOG = logging.getLogger(__name__)
 
+#: Name of a model, and number of a version.
 Key = tuple[str, int]
+_NEVER = float("inf")
+
+
+@dataclass
+class _Load:
+    """A version that is wanted and does not answer calls yet."""
+
+    attempts: int = 0
+    due: float = 0.0  # when the next attempt may begin; never after the last
+    failure: Failure | None = None
 
 
 class Manager:
@@ -54,14 +66,13 @@ class Manager:
         first_loads: int = 1,
     ) -> None:
         self._registry, self._load = registry, load
-        self._poll_seconds, self._retries, self._retry_seconds = poll_seconds, retries, max(0.0, retry_seconds)
-        self._first_retries, self._first = first_retries, True
-        self._loads, self._first_loads = loads, first_loads
+        self._poll_seconds, self._retry_seconds = poll_seconds, retry_seconds
+        self._retries, self._most_loads = first_retries, first_loads
+        self._later = retries, loads
         self._changed = threading.Condition()
         self._models: Mapping[str, ModelSettings] = {}
         self._wanted: dict[str, dict[int, Path]] = {}
-        self._failed: dict[Key, Failure] = {}
-        self._attempts: dict[Key, tuple[int, float]] = {}
+        self._loads: dict[Key, _Load] = {}
         self._loading: dict[Key, threading.Thread] = {}
         self._freeing: dict[Key, threading.Thread] = {}
         self._look_at = 0.0
@@ -99,7 +110,7 @@ class Manager:
     def configure(self, models: Mapping[str, ModelSettings], wait: bool = True) -> None:
         """Serve these models, and no others.
 
-        Returns when the versions of the models that are new answer calls; removal goes on behind it.
+        Returns when the versions of the models that are new answer calls; removal goes on after it.
 
         Raises:
             Failure: UNKNOWN, a version of a new model could not be loaded; the configuration is in force.
@@ -113,16 +124,17 @@ class Manager:
             self._changed.notify_all()
             while wait and not self._stopping and not self._settled(generation, new):
                 self._changed.wait()
-            broken = sorted(
-                ((key, failure) for key, failure in self._failed.items() if key[0] in new), key=lambda pair: pair[0]
+            broken = [(key, load.failure) for key, load in sorted(self._loads.items()) if key[0] in new]
+            self._retries, self._most_loads = self._later
+        listed = [
+            f"{{{{name: {name} version: {version}}} due to error: {failure.code.name}: {failure}}}, "
+            for (name, version), failure in broken
+            if failure
+        ]
+        if wait and listed:
+            raise Failure(
+                grpc.StatusCode.UNKNOWN, f"{len(listed)} model(s) did not become available: {{{''.join(listed)}}}"
             )
-            self._first = False
-        if broken and wait:
-            listed = "".join(
-                f"{{{{name: {name} version: {version}}} due to error: {failure.code.name}: {failure}}}, "
-                for (name, version), failure in broken
-            )
-            raise Failure(grpc.StatusCode.UNKNOWN, f"{len(broken)} model(s) did not become available: {{{listed}}}")
 
     def configured(self) -> set[str]:
         """Names of the models that are served, or would be."""
@@ -132,37 +144,37 @@ class Manager:
     def failed(self) -> list[Path]:
         """Folders of the versions that could not be loaded."""
         with self._changed:
-            return [self._wanted[name][version] for name, version in self._failed]
+            return [self._wanted[name][version] for (name, version), load in self._loads.items() if load.failure]
 
     def _settled(self, generation: int, names: set[str]) -> bool:
-        if self._done < generation:
-            return False
-        loaded = set(self._registry.loaded())
-        return all(
-            (name, version) in loaded or (name, version) in self._failed
-            for name in names
-            for version in self._wanted.get(name, {})
+        """Whether the versions of these models are loaded, or have failed for good."""
+        return self._done >= generation and all(
+            load.due == _NEVER for (name, _), load in self._loads.items() if name in names
         )
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                if self._stopping:
-                    return
-                generation, models = self._generation, self._models
-                looking = time.monotonic() >= self._look_at
-            if looking:
-                self._look(models, generation)
-            self._act()
-            with self._changed:
-                if self._stopping or self._generation != generation:
-                    continue
-                now = time.monotonic()
-                waits = [self._look_at] if self._look_at != float("inf") else []
-                if len(self._loading) < self._most_loads():
-                    waits += [self._attempts[key][1] for key in self._waiting()]
-                if not waits or min(waits) > now:
-                    self._changed.wait(min(waits) - now if waits else None)
+        while not self._stopping:
+            try:
+                self._step()
+            except Exception:
+                # Whatever it is, versions that come after it must not be missed.
+                _LOG.exception("the versions could not be brought up to date; tried again in a second")
+                time.sleep(1)
+
+    def _step(self) -> None:
+        """Look and act once, and wait for the next occasion."""
+        with self._changed:
+            generation, models = self._generation, self._models
+            looking = time.monotonic() >= self._look_at
+        if looking:
+            self._look(models, generation)
+        self._act()
+        with self._changed:
+            soonest = self._look_at
+            if len(self._loading) < self._most_loads:
+                soonest = min([soonest, *(self._loads[key].due for key in self._waiting())])
+            if not self._stopping and self._generation == generation and soonest > (now := time.monotonic()):
+                self._changed.wait(None if soonest == _NEVER else soonest - now)
 
     def _look(self, models: Mapping[str, ModelSettings], generation: int) -> None:
         """See which versions are wanted."""
@@ -181,25 +193,21 @@ class Manager:
         with self._changed:
             self._wanted = wanted
             keys = {(name, version) for name, versions in wanted.items() for version in versions}
-            for old in (set(self._failed) | set(self._attempts)) - keys:
-                self._failed.pop(old, None)
-                self._attempts.pop(old, None)
-            known = {*self._failed, *self._attempts, *self._registry.loaded(), *self._loading, *self._freeing}
-            for key in keys - known:
-                self._attempts[key] = (0, 0.0)
+            for old in set(self._loads) - keys - set(self._loading):
+                # One that has failed has ended before, and keeps its reason.
+                if self._loads.pop(old).due != _NEVER:
+                    self._registry.mark(*old, State.END)
+            for key in keys - set(self._loads) - set(self._registry.loaded()) - set(self._freeing):
+                self._loads[key] = _Load()
                 self._registry.mark(*key, State.START)
             if self._generation == generation:
-                self._look_at = time.monotonic() + self._poll_seconds if self._poll_seconds > 0 else float("inf")
+                self._look_at = time.monotonic() + self._poll_seconds if self._poll_seconds > 0 else _NEVER
             self._done = generation
             self._changed.notify_all()
 
-    def _most_loads(self) -> int:
-        return self._first_loads if self._first else self._loads
-
     def _waiting(self) -> list[Key]:
-        """What has yet to be loaded, the largest version of each model first."""
-        keys = set(self._attempts) - set(self._failed) - set(self._loading)
-        return sorted(keys, key=lambda key: (key[0], -key[1]))
+        """Versions that wait to be loaded, the largest of each model first."""
+        return sorted(set(self._loads) - set(self._loading), key=lambda key: (key[0], -key[1]))
 
     def _act(self) -> None:
         """Begin what can be begun."""
@@ -213,8 +221,8 @@ class Manager:
                 self._unload(name, version)
         with self._changed:
             now = time.monotonic()
-            due = [key for key in self._waiting() if self._attempts[key][1] <= now]
-            for key in due[: max(0, self._most_loads() - len(self._loading))]:
+            due = [key for key in self._waiting() if self._loads[key].due <= now]
+            for key in due[: max(0, self._most_loads - len(self._loading))]:
                 self._registry.mark(*key, State.LOADING)
                 self._begin(self._loading, key, self._attempt, self._wanted[key[0]][key[1]])
 
@@ -227,65 +235,61 @@ class Manager:
             finally:
                 with self._changed:
                     del group[key]
-                    if group is self._freeing:
-                        # It may be wanted again by now.
-                        self._look_at = 0.0
+                    self._look_at = 0.0  # what was freed may be wanted again by now
                     self._changed.notify_all()
 
         with self._changed:
-            group[key] = threading.Thread(target=run, name=f"rawbert-version-{key[0]}-{key[1]}", daemon=True)
-            group[key].start()
+            thread = threading.Thread(target=run, name=f"rawbert-version-{key[0]}-{key[1]}", daemon=True)
+            thread.start()
+            group[key] = thread
 
     def _attempt(self, name: str, version: int, folder: Path) -> None:
         started = time.monotonic()
-        reason: Failure | None = None
+        model: Model | None = None
+        failure: Failure | None = None
         try:
             model = self._load(name, version, folder)
-            malloc.give_back()
-        except Failure as failure:
-            # Without its traceback, whose frames hold the model as far as it was loaded.
-            reason = Failure(failure.code, str(failure))
         except Exception as error:
-            _LOG.exception("loading version %d of %s failed in a way that was not foreseen", version, name)
-            reason = Failure(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
-        if reason:
-            malloc.give_back()
-            self._note_failure(name, version, reason)
-            return
+            if not isinstance(error, (Failure, OSError)):
+                _LOG.exception("loading version %d of %s failed in a way that was not foreseen", version, name)
+            failure = _without_frames(error)
+            gc.collect()
         with self._changed:
-            self._attempts.pop((name, version), None)
-            if self._is_wanted(name, version):
+            load = self._loads[name, version]
+            wanted = version in self._wanted.get(name, {}) and not self._stopping
+            if model and wanted:
                 self._registry.add(Servable(name, version, model))
                 _LOG.info("Serving version %d of %s, loaded in %.1f s", version, name, time.monotonic() - started)
-                return
-            self._registry.mark(name, version, State.END)
-        model.close()
-
-    def _note_failure(self, name: str, version: int, failure: Failure) -> None:
-        with self._changed:
-            count, _ = self._attempts.get((name, version), (0, 0.0))
-            wanted = self._is_wanted(name, version)
-            last = not wanted or count >= (self._first_retries if self._first else self._retries)
-            if last:
+            elif wanted and load.attempts < self._retries:
+                load.attempts, load.due = load.attempts + 1, time.monotonic() + self._retry_seconds
+            else:
                 self._registry.mark(name, version, State.END, failure)
-            if last and wanted:
-                self._failed[name, version] = failure
-            if wanted:
-                self._attempts[name, version] = (count + 1, time.monotonic() + self._retry_seconds)
-        _LOG.error(
-            "version %d of %s cannot be loaded%s: %s: %s",
-            version, name, "" if last else f" (tried again in {self._retry_seconds:g} s)", failure.code.name, failure,
-        )  # fmt: skip
-
-    def _is_wanted(self, name: str, version: int) -> bool:
-        return version in self._wanted.get(name, {}) and not self._stopping
+                load.failure, load.due = failure, _NEVER
+            if model or not wanted:
+                del self._loads[name, version]
+        if failure:
+            again = "" if load.due == _NEVER else f" (tried again in {self._retry_seconds:g} s)"
+            _LOG.error("version %d of %s cannot be loaded%s: %s: %s", version, name, again, failure.code.name, failure)
+        elif model and not wanted:
+            model.close()
 
     def _unload(self, name: str, version: int) -> None:
         self._begin(self._freeing, (name, version), self._free, self._registry.withdraw(name, version))
 
     def _free(self, name: str, version: int, servable: Servable[Model]) -> None:
         self._registry.drain(servable)
-        servable.runnable.close()
-        malloc.give_back()
-        self._registry.mark(name, version, State.END)
+        try:
+            servable.runnable.close()
+        finally:
+            gc.collect()  # TensorFlow's graphs are full of cycles
+            self._registry.mark(name, version, State.END)
         _LOG.info("version %d of %s is unloaded", version, name)
+
+
+def _without_frames(error: Exception) -> Failure:
+    """The failure of a load without its traceback, whose frames hold the model as far as it was loaded."""
+    if isinstance(error, Failure):
+        return Failure(error.code, str(error))
+    if isinstance(error, OSError):
+        return Failure(grpc.StatusCode.UNKNOWN, str(error))
+    return Failure(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")

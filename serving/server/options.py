@@ -13,11 +13,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import grpc
 from google.protobuf import text_format
 
 from ..wire.protos import BatchingParameters, ModelServerConfig
-from .failure import Failure
+from .failure import invalid
 
 __all__ = ["BATCHING_FILE", "Batching", "ModelSettings", "Policy", "ServerOptions", "parse_batching", "parse_models"]
 
@@ -25,7 +24,10 @@ __all__ = ["BATCHING_FILE", "Batching", "ModelSettings", "Policy", "ServerOption
 BATCHING_FILE = "batching_params.pbtxt"
 
 _PLATFORM = "tensorflow"
-Code = grpc.StatusCode
+#: Seconds that anything waits at most; Python's own limit is higher, and an error beyond it.
+_FOREVER = 1e9
+#: Threads for batches at most: whatever the file says, more only take memory.
+_MOST_THREADS = 256
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class ServerOptions:
     """The flags of ``rawbert serve`` under their own names, which are tensorflow_model_server's.
 
     ``host`` is ours. A ``max_num_load_retries`` of ``None`` is TensorFlow Serving's 5, but none for what is loaded at
-    the start, where somebody waits for the answer. A ``grpc_max_threads`` of ``None`` refuses no call that can wait.
+    the start, where somebody waits for the answer.
     """
 
     host: str = "127.0.0.1"
@@ -120,6 +122,11 @@ class ServerOptions:
     tensorflow_inter_op_parallelism: int = 0
 
     @property
+    def retry_seconds(self) -> float:
+        """Seconds between two attempts to load a version."""
+        return min(max(0.0, self.load_retry_interval_micros / 1e6), _FOREVER)
+
+    @property
     def parallelism(self) -> tuple[int, int]:
         """Threads within an op, and ops at once; 0 leaves it to TensorFlow.
 
@@ -128,7 +135,7 @@ class ServerOptions:
         """
         own = self.tensorflow_intra_op_parallelism, self.tensorflow_inter_op_parallelism
         if all(own) and self.tensorflow_session_parallelism:
-            raise _invalid(
+            raise invalid(
                 "give --tensorflow_session_parallelism, or --tensorflow_intra_op_parallelism and "
                 "--tensorflow_inter_op_parallelism, not all"
             )
@@ -145,37 +152,35 @@ def parse_models(config: Any) -> dict[str, ModelSettings]:
     if isinstance(config, str):
         config = _parsed(config, ModelServerConfig())
     if config.WhichOneof("config") != "model_config_list":
-        raise _invalid(
+        raise invalid(
             "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
             "supported"
         )
     models: dict[str, ModelSettings] = {}
     for model in config.model_config_list.config:
         if model.name in models:
-            raise _invalid(f"Illegal to list model {model.name} multiple times in config list")
+            raise invalid(f"Illegal to list model {model.name} multiple times in config list")
         models[model.name] = _settings(model)
     return models
 
 
 def _settings(model: Any) -> ModelSettings:
     if not model.name:
-        raise _invalid("a model of the config list has no name")
+        raise invalid("a model of the config list has no name")
     # model_type, deprecated: 1 is TENSORFLOW.
     platform = model.model_platform or (_PLATFORM if model.model_type == 1 else "")
     if not platform:
-        raise _invalid(
+        raise invalid(
             "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
             f"ModelServerConfig::model_platform, model name is {model.name}"
         )
     if platform != _PLATFORM:
-        raise _invalid(
+        raise invalid(
             f"Illegal to change a model's platform. For model {model.name} platform was {_PLATFORM} and new platform "
             f"requested is {platform}"
         )
     if not model.base_path.startswith("/"):
-        raise _invalid(
-            f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
-        )
+        raise invalid(f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}")
     return ModelSettings(
         model.name, Path(model.base_path), _policy(model.model_version_policy), MappingProxyType(
             dict(model.version_labels)
@@ -187,7 +192,7 @@ def _policy(policy: Any) -> Policy:
     kind = policy.WhichOneof("policy_choice") or "latest"
     if kind == "specific":
         if not policy.specific.versions:
-            raise _invalid("a specific version policy needs at least one version")
+            raise invalid("a specific version policy needs at least one version")
         return Policy("specific", versions=frozenset(policy.specific.versions))
     # latest(0) is latest(1).
     return Policy(kind, count=max(1, policy.latest.num_versions))
@@ -215,29 +220,33 @@ def parse_batching(text: str) -> Batching:
         ("num_batch_threads", threads, 1),
     ):
         if value is not None and value < least:
-            raise _invalid(f"{name} must be at least {least}; was {value}")
+            raise invalid(f"{name} must be at least {least}; was {value}")
     if largest > most:
-        raise _invalid(f"max_execution_batch_size must not exceed max_batch_size; was {largest}, and {most}")
+        raise invalid(f"max_execution_batch_size must not exceed max_batch_size; was {largest}, and {most}")
     if allowed and allowed[-1] != largest:
         what = "max_execution_batch_size" if split else "max_batch_size"
-        raise _invalid(
+        raise invalid(
             f"Last entry in allowed_batch_sizes must match {what}; last entry was {allowed[-1]}; expected {largest}"
         )
     if any(left >= right for left, right in itertools.pairwise(allowed)) or min(allowed, default=1) < 1:
-        raise _invalid("allowed_batch_sizes entries must be positive and in increasing order")
-    return Batching(most, timeout / 1e6, enqueued, allowed, message.pad_variable_length_inputs, largest, threads)
+        raise invalid("allowed_batch_sizes entries must be positive and in increasing order")
+    return Batching(
+        most,
+        min(timeout / 1e6, _FOREVER),
+        enqueued,
+        allowed,
+        message.pad_variable_length_inputs,
+        largest,
+        threads and min(threads, _MOST_THREADS),
+    )
 
 
 def _parsed(text: str, message: Any) -> Any:
     try:
         return text_format.Parse(text, message)
     except Exception as error:  # of garbage protobuf raises more than its own ParseError
-        raise _invalid(f"it is no {message.DESCRIPTOR.name} text proto: {error}") from error
+        raise invalid(f"it is no {message.DESCRIPTOR.name} text proto: {error}") from error
 
 
 def _value(message: Any, name: str, otherwise: Any) -> Any:
     return getattr(message, name).value if message.HasField(name) else otherwise
-
-
-def _invalid(message: str) -> Failure:
-    return Failure(Code.INVALID_ARGUMENT, message)

@@ -1,13 +1,8 @@
-"""Which versions of a model lie on disk, what state each is in, and which of them answers a call.
-
-A base path holds one folder a version. Its name is read as TensorFlow Serving reads it: an optional sign and
-digits, so ``3``, ``001`` and ``+4`` are versions, ``v1`` and ``1.0`` are not.
-"""
+"""Which versions of a model are on disk, what state each is in, and which of them answers a call."""
 
 from __future__ import annotations
 
 import enum
-import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,12 +12,10 @@ from typing import Generic, TypeVar
 
 import grpc
 
+from ..contract import version_of
 from .failure import Failure
 
 __all__ = ["BasePathError", "Registry", "Servable", "State", "Status", "find_versions", "newest_version"]
-
-_VERSION = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
-_INT64 = range(-(2**63), 2**63)
 
 Runnable = TypeVar("Runnable")
 
@@ -196,13 +189,14 @@ def find_versions(base_path: Path) -> dict[int, Path]:
         folders = sorted(entry for entry in base_path.iterdir() if entry.is_dir())
     except FileNotFoundError:
         raise BasePathError(f"the base path {base_path} does not exist") from None
-    except OSError as error:
-        raise BasePathError(f"the base path {base_path} cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise BasePathError(f"the base path {base_path} cannot be read: {error}") from error
     versions: dict[int, Path] = {}
     for folder in folders:
-        # The first of several spellings of a number wins: 1 is both 001 and 1.
-        if _VERSION.fullmatch(folder.name) and int(folder.name) in _INT64:
-            versions.setdefault(int(folder.name), folder)
+        version = version_of(folder.name)
+        if version is not None:
+            # The first of several spellings of a number wins: 1 is both 001 and 1.
+            versions.setdefault(version, folder)
     return dict(sorted(versions.items(), reverse=True))
 
 

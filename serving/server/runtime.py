@@ -9,17 +9,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  registers the ops of tokenizers
 from tensorflow.core.protobuf import config_pb2
 
+from ..contract import DTYPES
+from ..wire import varint
 from .failure import Failure
 
-__all__ = ["SavedModel"]
+__all__ = ["BFLOAT16", "DTYPE_OF", "SavedModel"]
 
 Array = npt.NDArray[Any]
+
+#: TensorFlow's arrays of bfloat16 have a numpy dtype of their own.
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+#: By the numpy dtype of an array that a session takes or gives.
+DTYPE_OF = {BFLOAT16 if each.name == "bfloat16" else np.dtype(each.numpy): each for each in DTYPES}
 
 #: Below assets.extra of a version folder: a TFRecord file of PredictionLogs.
 _WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
@@ -97,6 +105,11 @@ class SavedModel:
             raise _failure(error) from error
         return dict(zip(fetched, values, strict=True))
 
+    def default(self, signature_name: str, input_name: str) -> Array | None:
+        """The value of an input that a call leaves out, if the model has one."""
+        defaults = self.signatures[signature_name].defaults
+        return tf.make_ndarray(defaults[input_name]) if input_name in defaults else None
+
     def warmup_records(self, most: int = 1000) -> list[bytes]:
         """Serialised PredictionLogs that came with the model; none where there is no file.
 
@@ -118,20 +131,6 @@ class SavedModel:
         except tf.errors.OpError as error:
             raise _failure(error) from error
         return records
-
-    def trial(self, signature_name: str) -> None:
-        """Run a signature once on zeros, or empty strings, each unknown dimension being 1.
-
-        Raises:
-            Failure: it failed.
-        """
-        signature = self.signatures[signature_name]
-        inputs = {}
-        for name, info in signature.inputs.items():
-            shape = [max(dim.size, 1) if dim.size != 0 else 0 for dim in info.tensor_shape.dim]
-            dtype = tf.as_dtype(info.dtype).as_numpy_dtype
-            inputs[name] = np.full(shape, b"", object) if dtype is object else np.zeros(shape, dtype)
-        self.run(signature_name, inputs, sorted(signature.outputs))
 
     def close(self) -> None:
         """Free the model; it cannot be run again."""
@@ -164,24 +163,17 @@ def _is_cut(path: Path) -> bool:
     """Whether a message's file ends within a field: TensorFlow Serving tells that from bytes that are no message."""
     data = path.read_bytes() if path.is_file() else b""
     at = 0
-
-    def varint() -> int:
-        nonlocal at
-        value = shift = 0
+    try:
         while at < len(data):
-            value |= (data[at] & 0x7F) << shift
-            shift += 7
-            at += 1
-            if data[at - 1] < 0x80:
-                break
-        return value
-
-    while at < len(data):
-        kind = varint() & 7
-        if kind not in (0, 2):  # A SavedModel has varints and what has a length.
-            return False
-        value = varint()
-        at += value if kind == 2 else 0
+            tag, at = varint.decode(data, at)
+            if tag & 7 not in (0, 2):  # a SavedModel has varints, and fields with a length
+                return False
+            value, at = varint.decode(data, at)
+            at += value if tag & 7 == 2 else 0
+    except IndexError:
+        return True
+    except ValueError:
+        return False
     return at > len(data)
 
 

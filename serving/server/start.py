@@ -1,16 +1,15 @@
-"""What a server is told to serve, and what keeps it from starting, which is found out before TensorFlow is loaded."""
+"""What a server is to serve, and what keeps it from starting: found out before TensorFlow is loaded."""
 
 from __future__ import annotations
 
 import logging
+import re
 import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import grpc
-
-from .failure import Failure
+from .failure import Failure, invalid
 from .options import Batching, ModelSettings, ServerOptions, parse_batching, parse_models
 from .registry import BasePathError, find_versions, newest_version
 
@@ -48,7 +47,7 @@ class Plan:
                 if not settings.policy.choose(find_versions(settings.base_path)):
                     newest_version(settings.base_path)
                     raise StartError(f"{settings.base_path} has no version that the policy of {settings.name} asks for")
-        except (BasePathError, Failure) as error:
+        except (BasePathError, Failure, OSError, ValueError) as error:
             raise StartError(one_line(error)) from error
         _check_port(options.host, options.port)
         _check_socket(options.grpc_socket_path)
@@ -58,6 +57,7 @@ class Plan:
 
         Raises:
             Failure: INVALID_ARGUMENT; the file cannot be read, or is no configuration.
+            OSError, ValueError: of a path that it names.
         """
         options = self.options
         if options.model_config_file:
@@ -65,9 +65,7 @@ class Plan:
                 file = Path(options.model_config_file).absolute()
                 models = parse_models(file.read_text(encoding="utf-8"))
             except (Failure, OSError, UnicodeDecodeError) as error:
-                raise Failure(
-                    grpc.StatusCode.INVALID_ARGUMENT, f"Invalid protobuf file: '{options.model_config_file}': {error}"
-                ) from error
+                raise invalid(f"Invalid protobuf file: '{options.model_config_file}': {error}") from error
             return {name: self._on_this_machine(settings, file.parent) for name, settings in models.items()}
         if not options.model_base_path:
             raise StartError("give --model_base_path or --model_config_file: neither says what to serve")
@@ -106,7 +104,10 @@ def _channel_arguments(text: str) -> list[tuple[str, Any]]:
         name, equals, value = each.partition("=")
         if not equals:
             raise StartError(f"--grpc_channel_arguments: {each!r} is not name=value")
-        arguments.append((name, int(value) if value.lstrip("-").isdigit() else value))
+        number = int(value) if re.fullmatch(r"-?[0-9]{1,10}", value) else None
+        if number is not None and abs(number) >= 2**31:
+            raise StartError(f"--grpc_channel_arguments: {each!r}: the number does not fit into 32 bits")
+        arguments.append((name, value if number is None else number))
     return arguments
 
 
@@ -123,8 +124,8 @@ def _check_port(host: str, port: int) -> None:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
                 probe.listen()
-    except OSError as error:
-        raise StartError(f"cannot listen on {joined(host, port)}: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: no name of a host
+        raise StartError(f"cannot listen on {joined(host, port)}: {getattr(error, 'strerror', error)}") from error
 
 
 def _check_socket(path: str) -> None:
@@ -135,16 +136,17 @@ def _check_socket(path: str) -> None:
     """
     if not path:
         return
+    reason = "Address already in use"
     try:
         with socket.socket(socket.AF_UNIX) as probe:
             probe.connect(path)
-    except (FileNotFoundError, ConnectionRefusedError) as error:
+    except (FileNotFoundError, ConnectionRefusedError):
         if Path(path).parent.is_dir():
             return
-        raise StartError(f"cannot listen on unix:{path}: its folder does not exist") from error
+        reason = "its folder does not exist"
     except OSError as error:
-        raise StartError(f"cannot listen on unix:{path}: {error.strerror or error}") from error
-    raise StartError(f"cannot listen on unix:{path}: Address already in use")
+        reason = error.strerror or str(error)
+    raise StartError(f"cannot listen on unix:{path}: {reason}")
 
 
 def joined(host: str, port: int) -> str:

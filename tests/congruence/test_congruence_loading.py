@@ -133,7 +133,7 @@ SOUND: dict[str, tuple[str, str, Callable[[Path], Any]]] = {
     "1000 records": ("exactly 1000 records", "half/1", _records(*[_GOOD] * 1000)),
 }
 
-#: What tensorflow_model_server takes, and rawbert serve does not: words of the page, the model, the change, a call.
+#: What tensorflow_model_server takes, though calls fail: words of the page, the model, the change, a call.
 HIDDEN: dict[str, tuple[str, str, Callable[[Path], Any], tuple[str, Any]]] = {
     "unknown op in a function": (
         "an op that is unknown, in a function", "arithmetic/5", _renamed(b"MatMul"), ("slow", {"steps": np.int32([1])}),
@@ -185,7 +185,7 @@ def test_a_version_that_is_sound(served: tuple[Any, Path], name: str) -> None:
 @pytest.mark.parametrize("name", [pytest.param(name, marks=row("Loading", HIDDEN[name][0])) for name in HIDDEN])
 def test_a_fault_that_calls_show(served: tuple[Any, Path], name: str) -> None:
     status = _status(served, name)
-    if served[0].rawbert:
+    if served[0].rawbert and name == "variables.index missing":  # its loader, which is Python, reads it first
         assert (status.state, status.status.error_code) == (END, 5)
         return
     assert status.state == AVAILABLE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,6 @@ class Runner:
 
 
 def make(**settings: Any) -> tuple[Any, Runner, Any]:
-    from rawbert.serving.server.admission import Caller
     from rawbert.serving.server.batcher import Batcher, Task
     from rawbert.serving.server.options import Batching
 
@@ -45,8 +43,8 @@ def make(**settings: Any) -> tuple[Any, Runner, Any]:
     threads = settings.pop("threads", 1)
     batcher = Batcher(Batching(**settings), runner, threads)
 
-    def call(value: Any, signature: str = "double", wanted: Any = lambda: True, seconds: float | None = None) -> Any:
-        return batcher.run(signature, Task({"x": np.asarray(value, np.float32)}, ["y"], Caller(wanted, seconds)))["y"]
+    def call(value: Any, signature: str = "double", wanted: Any = lambda: True) -> Any:
+        return batcher.run(signature, Task({"x": np.asarray(value, np.float32)}, ["y"], wanted))["y"]
 
     return batcher, runner, call
 
@@ -120,94 +118,6 @@ def test_a_split_call_waits_whole_or_not_at_all() -> None:
     assert call(range(6)).tolist() == [0, 2, 4, 6, 8, 10]
     batcher.close()
     assert runner.sizes == [1, 2, 2, 2]
-
-
-def test_a_call_whose_turn_would_come_too_late_is_refused_in_time() -> None:
-    batcher, runner, call = make(max_batch_size=1, max_execution_batch_size=1)
-    batcher._pace = lambda signature: 0.2
-    runner.go.clear()
-    with ThreadPoolExecutor(3) as pool:
-        running = pool.submit(call, [1], "double", lambda: True, 0.6)
-        while batcher._queues.get("double") or not batcher._queues:
-            pass
-        began = time.monotonic()
-        with pytest.raises(Exception, match="too late for its deadline"):
-            call([2], seconds=0.8)
-        assert 0.3 < time.monotonic() - began < 0.7
-        runner.go.set()
-        assert running.result().tolist() == [2]  # It had begun: what remains is its caller's affair.
-        assert call([3], seconds=0.1).tolist() == [6]  # A thread is free: it is tried.
-    batcher.close()
-    assert runner.sizes == [1, 1]
-
-
-def test_a_call_that_would_wait_too_long_is_refused_at_once() -> None:
-    from rawbert.serving.server.admission import Backlog, Caller
-
-    backlog = Backlog()
-
-    def caller(seconds: float | None = None) -> Caller:
-        return Caller(lambda: True, seconds)
-
-    with backlog.run("s", 10):
-        time.sleep(0.1)
-    # 0.01 s a row: now 20 rows of work are given, 0.2 s.
-    with backlog.let_in("s", 20, caller()):
-        with pytest.raises(Exception, match="too late for its deadline"), backlog.let_in("s", 1, caller(0.2)):
-            pass
-        for seconds in (0.6, None):
-            with backlog.let_in("s", 1, caller(seconds)):
-                pass
-        with backlog.let_in("another", 1000, caller(0.6)):  # of which nothing is known
-            pass
-    with backlog.let_in("s", 1000, caller(0.1)):  # where there is nothing else to do it is tried
-        pass
-
-
-def test_calls_that_come_too_late_leave_room_for_fewer() -> None:
-    from rawbert.serving.server.admission import CallThreads
-
-    threads = CallThreads(100)
-    go = threading.Event()
-    calls = [threads.submit(go.wait) for _ in range(40)]
-    threads.submit(threads.answered, True).result()
-    assert (threads.calls, threads.room) == (40, 40)
-    for _ in range(5):
-        threads.submit(threads.answered).result()
-    assert threads.room == 45
-    go.set()
-    for call in calls:
-        call.result()
-    assert (threads.calls, threads.room) == (0, 85)
-    threads.submit(threads.answered, True).result()
-    assert threads.room == 32  # A few may come all the same.
-    threads.shutdown()
-
-
-def test_turns_are_given_in_order() -> None:
-    from rawbert.serving.server.admission import Turns
-
-    turns = Turns(1)
-    got: list[int] = []
-
-    def work(at: int) -> None:
-        assert turns.acquire(timeout=60)
-        got.append(at)
-        turns.release()
-
-    assert turns.acquire(None)
-    assert not turns.acquire(timeout=0.01)
-    threads = [threading.Thread(target=work, args=(at,)) for at in range(20)]
-    for thread in threads:
-        thread.start()
-        time.sleep(0.01)
-    # Who asks again at once, as a busy caller does, comes after all that wait.
-    turns.release()
-    assert turns.acquire(timeout=60)
-    assert got == list(range(20))
-    turns.release()
-    for thread in threads:
-        thread.join()
 
 
 def test_batched_calls_of_a_server(model_root: Path, tmp_path: Path) -> None:

@@ -9,43 +9,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
-from tensorflow.core.framework import tensor_pb2, types_pb2
+from tensorflow.core.framework import tensor_pb2
 
+from ...contract import DTYPE_NUMBERS
 from ...errors import DecodeError
 from ...wire import varint
 from ...wire.codec import decode_tensor
+from ..runtime import BFLOAT16, DTYPE_OF
 
-__all__ = ["decode", "encode_into", "type_name"]
+__all__ = ["decode", "encode_into"]
 
 Array = npt.NDArray[Any]
-
-_BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
-
-#: numpy dtype -> DataType, and the field of its values.
-_FIELDS: dict[np.dtype[Any], tuple[int, str]] = {
-    np.dtype(dtype): (number, field)
-    for dtype, number, field in (
-        (np.float32, types_pb2.DT_FLOAT, "float_val"),
-        (np.float64, types_pb2.DT_DOUBLE, "double_val"),
-        (np.complex64, types_pb2.DT_COMPLEX64, "scomplex_val"),
-        (np.complex128, types_pb2.DT_COMPLEX128, "dcomplex_val"),
-        (np.int8, types_pb2.DT_INT8, "int_val"),
-        (np.int16, types_pb2.DT_INT16, "int_val"),
-        (np.int32, types_pb2.DT_INT32, "int_val"),
-        (np.uint8, types_pb2.DT_UINT8, "int_val"),
-        (np.uint16, types_pb2.DT_UINT16, "int_val"),
-        (np.int64, types_pb2.DT_INT64, "int64_val"),
-        (np.uint32, types_pb2.DT_UINT32, "uint32_val"),
-        (np.uint64, types_pb2.DT_UINT64, "uint64_val"),
-        (np.bool_, types_pb2.DT_BOOL, "bool_val"),
-        (np.float16, types_pb2.DT_HALF, "half_val"),
-        (_BFLOAT16, types_pb2.DT_BFLOAT16, "half_val"),
-        (np.object_, types_pb2.DT_STRING, "string_val"),
-    )
-}
 
 #: Fields whose packed form is the array's own bytes.
 _FIXED_WIDTH = {
@@ -69,7 +45,7 @@ def decode(tensor: Any, name: str) -> Array:
         raise DecodeError(f"the tensor {name!r} has far fewer values than its shape calls for")
     array = decode_tensor(tensor, name)
     # The codec widens bfloat16, which numpy lacks, to float32: exact, and so is the way back.
-    return array.astype(_BFLOAT16) if tensor.dtype == types_pb2.DT_BFLOAT16 else array
+    return array.astype(BFLOAT16) if tensor.dtype == DTYPE_NUMBERS["bfloat16"] else array
 
 
 def encode_into(tensor: Any, value: Any, as_content: bool = False) -> None:
@@ -79,10 +55,10 @@ def encode_into(tensor: Any, value: Any, as_content: bool = False) -> None:
         TypeError: no field holds its dtype.
     """
     array = np.asarray(value, object if isinstance(value, bytes) else None)
-    if array.dtype not in _FIELDS:
+    if array.dtype not in DTYPE_OF:
         raise TypeError(f"an output of dtype {array.dtype} cannot be answered")
-    number, field = _FIELDS[array.dtype]
-    tensor.dtype = number
+    dtype = DTYPE_OF[array.dtype]
+    tensor.dtype, field = dtype.number, dtype.field
     # Touched even where there is nothing to add: a scalar has a shape, of no dimensions.
     tensor.tensor_shape.SetInParent()
     for size in array.shape:
@@ -108,17 +84,6 @@ def _content(array: Array) -> bytes:
     if array.dtype == object:
         items = array.ravel().tolist()
         return b"".join([*(varint.encode(len(item)) for item in items), *items])
-    if array.dtype == _BFLOAT16:
+    if array.dtype == BFLOAT16:
         array = array.view(np.uint16)
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
-
-
-def type_name(number: int) -> str:
-    """TensorFlow's own name of a DataType, such as ``float`` or ``int32``."""
-    if number not in types_pb2.DataType.values():
-        return f"unknown dtype enum ({number})"
-    return _NAMES.get(number) or types_pb2.DataType.Name(number).removeprefix("DT_").lower()
-
-
-#: Where it is not the enum's own name in lower case.
-_NAMES: dict[int, str] = {types_pb2.DT_INVALID: "INVALID"}

@@ -1,0 +1,162 @@
+"""A gRPC server of the core's answers: its address, its limits, and the refusal of calls beyond its threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+from ..core import Core
+from ..options import ServerOptions
+from ..start import StartError, joined
+from .service import ModelService, PredictionService
+
+__all__ = ["CallThreads", "GrpcServer"]
+
+#: Calls at once without --grpc_max_threads. A call that waits for its batch holds a thread: fewer would keep batches
+#: of single texts small (TensorFlow Serving has some 4 for each core).
+_MOST_CALLS = 64
+_THREADS_FOR_HEALTH = 4
+#: Refusals that may wait to be sent; gRPC itself refuses calls beyond them.
+_MOST_REFUSALS = 1024
+
+_OPTIONS = [
+    # TensorFlow Serving takes and sends what fits into a protobuf message; gRPC's own limit is 4 MB. A request of text
+    # grows a hundredfold in a tokenizer: its size is bounded, and can be by --grpc_channel_arguments.
+    ("grpc.max_receive_message_length", 128 << 20),
+    ("grpc.max_send_message_length", -1),
+    # Or two servers share a port, and callers meet one or the other.
+    ("grpc.so_reuseport", 0),
+]
+
+
+class GrpcServer:
+    """Listens from the beginning, and answers calls from :meth:`start` on.
+
+    Args:
+        core: answers them.
+        options: address, and number of threads.
+        channel_arguments: names and values for gRPC itself.
+
+    Raises:
+        StartError: it cannot listen there.
+    """
+
+    def __init__(self, core: Core, options: ServerOptions, channel_arguments: Sequence[tuple[str, Any]]) -> None:
+        most = max(1, options.grpc_max_threads - 1) if options.grpc_max_threads else _MOST_CALLS
+        self._threads = CallThreads(most + _THREADS_FOR_HEALTH)
+        self._server = grpc.server(
+            self._threads,
+            interceptors=[_Admission(self._threads, most)],
+            options=[*_OPTIONS, *channel_arguments],
+            maximum_concurrent_rpcs=most + _MOST_REFUSALS,
+        )
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+            PredictionService(core, options.enable_serialization_as_tensor_content), self._server
+        )
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core), self._server)
+        if options.enable_grpc_healthcheck_service:
+            servicer = health.HealthServicer()
+            for name in ("", "ModelService", "PredictionService"):
+                servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+            health_pb2_grpc.add_HealthServicer_to_server(servicer, self._server)
+        try:
+            #: Port on which it listens.
+            self.port: int = self._server.add_insecure_port(joined(options.host, options.port))
+            if options.grpc_socket_path:
+                self._server.add_insecure_port(f"unix:{options.grpc_socket_path}")
+        except RuntimeError as error:
+            raise StartError(f"cannot listen: {error}") from error
+
+    def start(self) -> None:
+        """Begin to answer calls."""
+        self._server.start()
+
+    def stop(self, grace: float | None) -> None:
+        """Refuse new calls, and wait for those in flight; ``None`` cuts them off at once."""
+        self._server.stop(grace).wait()
+
+    @property
+    def calls(self) -> int:
+        """Calls that have no answer yet."""
+        return self._threads.calls
+
+
+class CallThreads(ThreadPoolExecutor):
+    """Threads for calls, which counts the calls that have one or wait for one.
+
+    Attributes:
+        calls: calls that have no answer yet.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most, thread_name_prefix="rawbert-call")
+        self.calls = 0
+        self._counting = threading.Lock()
+        self._call = threading.local()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """As of its base."""
+
+        def run() -> Any:
+            self._call.open = True
+            try:
+                return fn(*args, **kwargs)
+            finally:
+                self.answered()
+
+        with self._counting:
+            self.calls += 1
+        return super().submit(run)
+
+    def answered(self) -> None:
+        """The call of this thread has its answer: its caller may call again before the thread has sent it."""
+        if self._call.open:
+            self._call.open = False
+            with self._counting:
+                self.calls -= 1
+
+
+class _Admission(grpc.ServerInterceptor):  # type: ignore[misc]
+    """Refuses calls beyond ``most``, as TensorFlow Serving does; health checks are let in all the same."""
+
+    def __init__(self, threads: CallThreads, most: int) -> None:
+        self._threads, self._most = threads, most
+        # Of a stream nothing is read unless it is asked for: a refused call costs nothing but its status.
+        self._full = grpc.stream_unary_rpc_method_handler(_refuse)
+
+    def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
+        """As of its base."""
+        is_health = handler_call_details.method.startswith("/grpc.health.")
+        if self._threads.calls >= self._most and not is_health:
+            return self._full
+        handler = continuation(handler_call_details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+        parse, method = handler.request_deserializer, handler.unary_unary
+
+        def answer(data: bytes, context: grpc.ServicerContext) -> Any:
+            try:
+                # gRPC itself never frees a call whose message it cannot parse.
+                try:
+                    request = parse(data)
+                except Exception:
+                    context.abort(grpc.StatusCode.INTERNAL, "Exception deserializing request!")
+                return method(request, context)
+            finally:
+                self._threads.answered()
+
+        return handler._replace(request_deserializer=None, unary_unary=answer)
+
+
+def _refuse(_: object, context: grpc.ServicerContext) -> None:
+    context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+
+
+# gRPC's own name for the threads of one method.
+_refuse.experimental_thread_pool = ThreadPoolExecutor(1, "rawbert-refuse")  # type: ignore[attr-defined]
