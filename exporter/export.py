@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ..serving import contract, malloc
+from ..serving import contract
 from . import scratch, sources
 from .errors import TargetError
 from .proof import verify
@@ -67,7 +67,6 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         recipe, signatures = savedmodel.export(recipe, checkpoint, folder)
         # The verifying process has weights of its own, and a machine may not hold both.
         checkpoint = replace(checkpoint, weights={})
-        malloc.give_back()
         meta_graph = _gate(folder, recipe.target_serving)
 
         say("verifying it in a fresh process")

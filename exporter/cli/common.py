@@ -66,8 +66,6 @@ def prepare() -> None:
     signal.signal(signal.SIGTERM, _terminate)
     # A user's own settings win.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # TensorFlow's allocator on CPUs grows by doubling and keeps what it has: a model's weights, and as much again.
-    os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")

@@ -115,12 +115,7 @@ def run(task: Task) -> Report:
         task_file.write_text(json.dumps(task.to_json()), encoding="utf-8")
         # -P: a folder named like one of our imports in the caller's working directory is not picked up.
         command = [sys.executable, "-P", "-m", __name__, os.fspath(task_file), os.fspath(report_file)]
-        environment = {
-            "TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1",  # TensorFlow's own keeps twice what the weights need
-            **os.environ,
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "CUDA_VISIBLE_DEVICES": "-1",
-        }
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace")
         if done.returncode != 0 or not report_file.is_file():
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]

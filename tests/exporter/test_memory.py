@@ -120,7 +120,7 @@ def test_reading_needs_at_most_a_fifth_more_than_the_weights(tmp_path: Path, for
     shutil.rmtree(folder)
 
 
-def test_exporting_needs_at_most_four_times_the_weights(tmp_path: Path):
+def test_exporting_needs_at_most_four_and_a_half_times_the_weights(tmp_path: Path):
     source = base(tmp_path / "base")
     weights = (source / "model.safetensors").stat().st_size
     command = [Path(sys.executable).with_name("rawbert"), "export", source, f"--output={tmp_path / 'out'}"]
@@ -128,4 +128,4 @@ def test_exporting_needs_at_most_four_times_the_weights(tmp_path: Path):
     one, both = used["peak_rss_of_one"] - bare, used["peak_rss_of_all"] - 2 * bare
     print(f"{one / weights:.2f}x in one process, {both / weights:.2f}x in exporter and verifier together")
     assert one <= 4 * weights
-    assert both <= 4 * weights
+    assert both <= 4.5 * weights
