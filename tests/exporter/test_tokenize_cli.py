@@ -58,13 +58,16 @@ def test_json_and_bytes_that_are_no_utf8(data: Path):
     ],
 )
 def test_refusals(data: Path, arguments: list[str], code: int, says: str):
-    done = rawbert(data / "tiny_bert", *arguments)
-    assert (done.returncode, done.stdout) == (code, "")
-    assert says in done.stderr
-    assert "Traceback" not in done.stderr
+    refused(data / "tiny_bert", *arguments, code=code, says=says)
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path):
-    done = rawbert(tmp_path / "none", "text")
-    assert done.returncode == 1
-    assert "no such folder" in done.stderr
+    refused(tmp_path / "none", "text", code=1, says="no such folder")
+
+
+def refused(folder: Path, *arguments: str, code: int, says: str) -> None:
+    from rawbert.serving.cli.app import rawbert as group
+
+    done = CliRunner(env={"COLUMNS": "120"}).invoke(group, ["tokenize", "--encoder", str(folder), *arguments])
+    assert (done.exit_code, done.stdout, type(done.exception)) == (code, "", SystemExit)
+    assert says in done.stderr
