@@ -45,7 +45,7 @@ def fetched(encoder: str | os.PathLike[str], revision: str | None = None, say: S
         CorruptSource, UnsupportedModel: an archive is damaged, or holds what must not be unpacked.
     """
     named, say = os.fspath(encoder), say or (lambda line: None)
-    local = Path(named).expanduser().absolute()
+    local = _absolute(named)
     scheme = _SCHEME.match(named)
     if scheme and scheme[1].lower() == "file":
         local, scheme = Path(unquote(urlsplit(named).path)), None
@@ -75,7 +75,7 @@ def load(source: str | os.PathLike[str] | Location) -> Checkpoint:
         SourceError: it is not there, or cannot be used; see :mod:`rawbert.exporter.errors`.
     """
     if not isinstance(source, Location):
-        source = _local(Path(source).expanduser().absolute(), os.fspath(source))
+        source = _local(_absolute(os.fspath(source)), os.fspath(source))
     folder = source.folder
     try:
         for kind in _KINDS:
@@ -97,6 +97,13 @@ def load(source: str | os.PathLike[str] | Location) -> Checkpoint:
         "(sentence-transformers), saved_model.pb (TF Hub) or bert_config.json (Google's checkpoints), "
         f"found {found}"
     )
+
+
+def _absolute(named: str) -> Path:
+    try:
+        return Path(named).expanduser().absolute()
+    except RuntimeError as error:  # ~ of a user who is not there
+        raise SourceNotFound(f"{named}: there is no such user; for a folder of that name write ./{named}") from error
 
 
 def _local(path: Path, named: str) -> Location:

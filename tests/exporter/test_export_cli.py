@@ -53,6 +53,8 @@ def test_json(data: Path, tmp_path: Path) -> None:
     ("arguments", "code", "says"),
     [
         (["no/such", "--output", "m"], 1, "no such folder"),
+        (["~nouser/m", "--output", "m"], 1, "~nouser/m: there is no such user"),
+        (["{tiny}", "--output", "~nouser/m"], 2, "output is '~nouser/m'"),
         (["{tiny}"], 2, "Missing option '--output'"),
         (["{tiny}", "--output", "m", "--max-seq-length", "2"], 2, "at least 3 are needed"),
         (["{tiny}", "--output", "m", "--max-seq-length", "65"], 2, "has only 64 positions"),
