@@ -7,30 +7,20 @@
 The newest is first; models.config says which of them the label is at now, and those after it are the way back. So a
 crash between the writing of the two files does no harm, provided that a promotion writes this one first and a rollback
 writes it last: until models.config is written, the label is still found at its old place in the list.
-
-Earlier releases kept the list in a comment of models.config (``# rawbert: before 3 1``). It is carried over once.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 from ..errors import ModelConfigError
 from ..scratch import replace
 
-__all__ = ["COMMENT", "History"]
+__all__ = ["History"]
 
 #: Steps that a rollback can go back.
 _STEPS = 10
-
-#: The list as earlier releases wrote it.
-COMMENT = re.compile(r"# rawbert: before((?: \d+)*)[ \t]*$", re.MULTILINE)
-_NAME = re.compile(r"""\bname\s*:\s*["']([^"'\n]*)["']""")
-_FIELD = re.compile(r"version_labels\s*:?\s*[{<]([^{}<>#]*)[}>][ \t]*" + COMMENT.pattern, re.MULTILINE)
-_KEY = re.compile(r"""\bkey\s*:\s*["']([^"'\n]*)["']""")
-_VALUE = re.compile(r"\bvalue\s*:\s*(\d+)")
 
 _Lists = dict[str, dict[str, list[int]]]
 
@@ -40,17 +30,14 @@ class History:
 
     Args:
         config: path of models.config.
-        text: its text.
 
     Raises:
         ModelConfigError: labels.json cannot be read.
     """
 
-    def __init__(self, config: Path, text: str) -> None:
+    def __init__(self, config: Path) -> None:
         self.path = config.parent / ".rawbert" / "labels.json"
-        self._lists = _in_comments(text)
-        for model, labels in self._read().items():
-            self._lists.setdefault(model, {}).update(labels)
+        self._lists = self._read()
 
     def before(self, model: str, label: str, now: int) -> tuple[int, ...]:
         """Versions that a label was at before it came to ``now``, the newest first."""
@@ -96,15 +83,3 @@ class History:
                 f"{self.path} is damaged ({error}); remove it: it only says where `rawbert rollback` goes back to"
             ) from error
         return lists  # type: ignore[no-any-return]
-
-
-def _in_comments(text: str) -> _Lists:
-    """What an earlier release wrote: a comment after each label, which comes after the model's name."""
-    names = [(found.start(), found[1]) for found in _NAME.finditer(text)]
-    lists: _Lists = {}
-    for field in _FIELD.finditer(text):
-        model = max((each for each in names if each[0] < field.start()), default=(0, ""))[1]
-        key, value = _KEY.search(field[1]), _VALUE.search(field[1])
-        if key and value:
-            lists.setdefault(model, {})[key[1]] = [int(value[1]), *map(int, field[2].split())]
-    return lists

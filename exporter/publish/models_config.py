@@ -101,7 +101,7 @@ class ModelsConfig:
     @cached_property
     def history(self) -> labels.History:
         """Where the labels were before."""
-        return labels.History(self.path, self._text)
+        return labels.History(self.path)
 
     @property
     def text(self) -> str:
@@ -161,14 +161,11 @@ class ModelsConfig:
         except OSError as error:
             raise ModelConfigError(f"{self.path}: cannot be written: {error.strerror or error}") from error
 
-    def carry_over(self) -> None:
-        """Move what an earlier release wrote into comments to labels.json, and remove what a killed process left."""
+    def clean(self) -> None:
+        """Remove what a killed process left of either file."""
         for path in (self.path, self.history.path):
             with suppress(OSError):
                 unfinished(path).unlink()
-        if labels.COMMENT.search(self._text):
-            self.history.save()
-            self.save()
 
     def _config(self, model: str) -> Any:
         return next(config for config in self._message.model_config_list.config if config.name == model)
@@ -213,8 +210,6 @@ def _with_comments(printed: str, written: str) -> str:
     for text in written.split("\n"):
         found = _LINE.fullmatch(text)
         code, comment = (found[1].strip(), found[2] or "") if found else (text.strip(), "")
-        if labels.COMMENT.fullmatch(comment):
-            text, comment = text.removesuffix(comment).rstrip(), ""
         if code:
             lines.append(_Line(above, text, code, comment))
             above = []
@@ -266,5 +261,5 @@ def locked(path: Path) -> Iterator[ModelsConfig]:
         except OSError as error:
             raise ModelConfigError(f"{path}: cannot be locked: {error.strerror or error}") from error
         config = read(path)
-        config.carry_over()
+        config.clean()
         yield config

@@ -14,7 +14,6 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
@@ -152,54 +151,6 @@ def test_a_crash_between_the_two_files_is_before_or_after(
     assert now == (way[-2] if is_rolled_back else way[-1])
     for expected in reversed(way[:-2] if is_rolled_back else way[:-1]):
         assert versions.rollback(model, "stable").version == expected
-
-
-OLD = """# ours
-model_config_list {
-  config {
-    name: "n"
-    base_path: "/models/n"
-    version_labels { key: "stable" value: 9 }  # rawbert: before 8
-  }
-  config {
-    name: "m"
-    base_path: "/models/m"
-    model_platform: "tensorflow"
-    version_labels { key: "stable" value: 3 }  # rawbert: before 2 3 1
-    version_labels {
-      value: 5
-      key: 'canary'
-    }  # rawbert: before 4
-    version_labels { key: "new" value: 5 }
-    model_version_policy { all {} }
-  }
-}
-"""
-
-
-@pytest.mark.parametrize("crash", [False, True])
-def test_what_earlier_releases_kept_in_comments_is_carried_over(
-    model: Model, monkeypatch: pytest.MonkeyPatch, crash: bool
-) -> None:
-    model.config.write_text(OLD, encoding="utf-8")
-    _, found = versions.listed(model)
-    assert {each.number: each.rollback_of for each in found if each.rollback_of} == {4: ("canary",), 2: ("stable",)}
-    assert model.config.read_text(encoding="utf-8") == OLD
-    if crash:
-        with monkeypatch.context() as patch:
-            patch.setattr(models_config.ModelsConfig, "save", Mock(side_effect=Crash))
-            with pytest.raises(Crash):
-                versions.promote(model, 4, "new")
-    versions.promote(model, 4, "new")
-    assert history(model) == {
-        "n": {"stable": [9, 8]}, "m": {"stable": [3, 2, 3, 1], "canary": [5, 4], "new": [4, 5]}
-    }  # fmt: skip
-    text = model.config.read_text(encoding="utf-8")
-    assert "rawbert: before" not in text
-    assert text.startswith("# ours\n")
-    assert parsed(text)["n"].version_labels == {"stable": 9}
-    assert [versions.rollback(model, "stable").version for _ in range(3)] == [2, 3, 1]
-    assert versions.rollback(model, "canary").version == 4
 
 
 @pytest.mark.parametrize(
