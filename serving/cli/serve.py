@@ -91,7 +91,7 @@ def serve(context: click.Context, /, models: Path | None, log_format: str, versi
         _LOG.info("Loading %s ...", flags["model_config_file"] or flags["model_base_path"])
         from ..server import EmbeddedServer
 
-        server = EmbeddedServer.of(plan)
+        server = EmbeddedServer(plan=plan)
     except StartError as error:
         raise click.ClickException(str(error)) from error
     if stop.empty():

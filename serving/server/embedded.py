@@ -43,6 +43,7 @@ class EmbeddedServer:
         base_path: folder that holds one folder a version; may be left out with ``model_config_file``.
         port: gRPC port; 0 takes a free one.
         host: address to listen on; ``0.0.0.0`` for all.
+        plan: flags that were read already, in place of all others.
         flags: further fields of :class:`~rawbert.serving.server.options.ServerOptions`.
 
     Raises:
@@ -55,54 +56,36 @@ class EmbeddedServer:
         base_path: str | os.PathLike[str] = "",
         port: int = 0,
         host: str = "127.0.0.1",
+        *,
+        plan: Plan | None = None,
         **flags: Any,
     ) -> None:
-        options = ServerOptions(
-            model_name=model_name, model_base_path=os.fspath(base_path), port=port, host=host, **flags
+        self._plan = plan or Plan(
+            ServerOptions(model_name=model_name, model_base_path=os.fspath(base_path), port=port, host=host, **flags)
         )
-        self._begin(Plan(options))
-
-    @classmethod
-    def of(cls, plan: Plan) -> EmbeddedServer:
-        """A server as planned.
-
-        Raises:
-            StartError: a model cannot be loaded, or the port has been taken since.
-        """
-        server = cls.__new__(cls)
-        server._begin(plan)
-        return server
-
-    def _begin(self, plan: Plan) -> None:
-        options = plan.options
-        self._plan = plan
+        options = self._plan.options
         self._registry: Registry[Model] = Registry()
         retries = options.max_num_load_retries
         self._manager = Manager(
             self._registry,
             self._load,
             options.file_system_poll_wait_seconds,
-            5 if retries is None else retries,
+            retries or 0,
             options.retry_seconds,
-            0 if retries is None else retries,
-            max(1, options.num_load_threads),
-            max(1, options.num_load_threads, os.cpu_count() or 1),
+            max(1, options.num_load_threads or os.cpu_count() or 1),
         )
-        self._manager.start()
         self._ended = threading.Event()
         self._reloading = threading.Lock()
         try:
-            self._reload(plan.models)
+            self._reload(self._plan.models)
             core = Core(self._registry, self._reload, self._manager.configured)
-            self._server = GrpcServer(core, options, plan.channel_arguments)
-        except Failure as failure:
+            self._server = GrpcServer(core, options, self._plan.channel_arguments)
+        except (Failure, StartError) as error:
             folders = ", ".join(map(str, self._manager.failed()))
             self._manager.stop()
             what = f"{folders} cannot be loaded: " if folders else ""
-            raise StartError(what + one_line(failure).replace("model(s)", "servable(s)", 1)) from failure
-        except StartError:
-            self._manager.stop()
-            raise
+            raise StartError(what + one_line(error).replace("model(s)", "servable(s)", 1)) from error
+        self._manager.retries = 5 if retries is None else retries
         #: Port on which it listens.
         self.port = self._server.port
         #: ``host:port`` for clients of this machine.

@@ -1,8 +1,8 @@
 """Brings what is served in line with the configuration and with the disk, for as long as the server runs.
 
-One thread looks at the base paths and decides, by TensorFlow Serving's availability-preserving policy: a version that
-is no longer wanted goes only when one that is wanted answers calls, or when none is wanted. Each version is loaded and
-freed by a thread of its own, so that no model waits for another's.
+Each model has a keeper, a thread that looks at its base path and acts by TensorFlow Serving's availability-preserving
+policy: versions that are no longer wanted go when one that is wanted answers calls, or when none is wanted. Keepers do
+not wait for each other, nor for the calls of a version that goes.
 """
 
 from __future__ import annotations
@@ -25,19 +25,7 @@ from .registry import BasePathError, Registry, Servable, State, find_versions
 __all__ = ["Manager"]
 
 _LOG = logging.getLogger(__name__)
-
-#: Name of a model, and number of a version.
-Key = tuple[str, int]
 _NEVER = float("inf")
-
-
-@dataclass
-class _Load:
-    """A version that is wanted and does not answer calls yet."""
-
-    attempts: int = 0
-    due: float = 0.0  # when the next attempt may begin; never after the last
-    failure: Failure | None = None
 
 
 class Manager:
@@ -46,12 +34,10 @@ class Manager:
     Args:
         registry: what answers calls.
         load: makes a version of a model from its folder, warmed up.
-        poll_seconds: between two looks at the base paths; 0 looks once.
-        retries: further attempts to load a version.
+        poll_seconds: between two looks at a base path; 0 looks once.
+        retries: further attempts to load a version; may be changed at any time.
         retry_seconds: between two attempts.
-        first_retries: the same as ``retries``, for the models of the first configuration.
         loads: versions that are loaded at once.
-        first_loads: the same as ``loads``, for the first configuration.
     """
 
     def __init__(
@@ -61,28 +47,48 @@ class Manager:
         poll_seconds: float,
         retries: int,
         retry_seconds: float,
-        first_retries: int,
         loads: int = 1,
-        first_loads: int = 1,
     ) -> None:
-        self._registry, self._load = registry, load
-        self._poll_seconds, self._retry_seconds = poll_seconds, retry_seconds
-        self._retries, self._most_loads = first_retries, first_loads
-        self._later = retries, loads
-        self._changed = threading.Condition()
-        self._models: Mapping[str, ModelSettings] = {}
-        self._wanted: dict[str, dict[int, Path]] = {}
-        self._loads: dict[Key, _Load] = {}
-        self._loading: dict[Key, threading.Thread] = {}
-        self._freeing: dict[Key, threading.Thread] = {}
-        self._look_at = 0.0
-        self._generation = self._done = 0
-        self._stopping = False
-        self._thread = threading.Thread(target=self._work, name="rawbert-manager", daemon=True)
+        self.registry, self.load = registry, load
+        self.pause = poll_seconds if poll_seconds > 0 else _NEVER
+        self.retries, self.retry_seconds = retries, retry_seconds
+        self.turns = threading.Semaphore(loads)
+        self.stopping = False
+        self._keepers: dict[str, _Keeper] = {}
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+    def configure(self, models: Mapping[str, ModelSettings], wait: bool = True) -> None:
+        """Serve these models, and no others. Not to be called by two threads at once.
+
+        Returns when the versions of the models that are new answer calls; removal goes on after it.
+
+        Raises:
+            Failure: UNKNOWN, a version of a new model could not be loaded; the configuration is in force.
+        """
+        new = [name for name in models if name not in self.configured()]
+        for name in models.keys() - self._keepers.keys():
+            self._keepers[name] = _Keeper(self, name)
+        for name, keeper in self._keepers.items():
+            keeper.serve(models.get(name))
+        if not wait:
+            return
+        for name in new:
+            self._keepers[name].settled.wait()
+        broken = [(name, version, failure) for name in new for version, failure in self._keepers[name].failures()]
+        if broken:
+            listed = "".join(
+                f"{{{{name: {name} version: {version}}} due to error: {failure.code.name}: {failure}}}, "
+                for name, version, failure in broken
+            )
+            raise Failure(grpc.StatusCode.UNKNOWN, f"{len(broken)} model(s) did not become available: {{{listed}}}")
+
+    def configured(self) -> set[str]:
+        """Names of the models that are served, or would be."""
+        return {name for name, keeper in list(self._keepers.items()) if keeper.settings}
+
+    def failed(self) -> list[Path]:
+        """Folders of the versions that could not be loaded."""
+        keepers = self._keepers.values()
+        return [keeper.wanted[version] for keeper in keepers for version, _ in keeper.failures()]
 
     def stop(self, seconds: float | None = None) -> bool:
         """End the threads, and free what they loaded.
@@ -93,197 +99,172 @@ class Manager:
         Returns:
             Whether all is freed. What has calls even now is freed after them.
         """
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
-        if self._thread.is_alive():
-            self._thread.join()
-        for thread in list(self._loading.values()):
-            thread.join()
+        self.stopping = True
+        keepers = list(self._keepers.values())
+        for keeper in keepers:
+            keeper.serve(None)
+        for keeper in keepers:
+            keeper.join()
         end = None if seconds is None else time.monotonic() + seconds
-        for name, version in self._registry.loaded():
-            self._unload(name, version)
-        for thread in list(self._freeing.values()):
+        threads = [thread for keeper in keepers for thread in list(keeper.freeing.values())]
+        for thread in threads:
             thread.join(None if end is None else max(0.0, end - time.monotonic()))
-        return not self._freeing
+        return not any(thread.is_alive() for thread in threads)
 
-    def configure(self, models: Mapping[str, ModelSettings], wait: bool = True) -> None:
-        """Serve these models, and no others.
 
-        Returns when the versions of the models that are new answer calls; removal goes on after it.
+@dataclass
+class _Load:
+    """A version that is wanted and does not answer calls yet."""
 
-        Raises:
-            Failure: UNKNOWN, a version of a new model could not be loaded; the configuration is in force.
-        """
-        with self._changed:
-            new = set(models) - set(self._models)
-            self._models = dict(models)
-            self._look_at = 0.0
-            self._generation += 1
-            generation = self._generation
-            self._changed.notify_all()
-            while wait and not self._stopping and not self._settled(generation, new):
-                self._changed.wait()
-            broken = [(key, load.failure) for key, load in sorted(self._loads.items()) if key[0] in new]
-            self._retries, self._most_loads = self._later
-        listed = [
-            f"{{{{name: {name} version: {version}}} due to error: {failure.code.name}: {failure}}}, "
-            for (name, version), failure in broken
-            if failure
-        ]
-        if wait and listed:
-            raise Failure(
-                grpc.StatusCode.UNKNOWN, f"{len(listed)} model(s) did not become available: {{{''.join(listed)}}}"
-            )
+    attempts: int = 0
+    due: float = 0.0  # when the next attempt may begin; never after the last
+    failure: Failure | None = None  # of the last attempt
 
-    def configured(self) -> set[str]:
-        """Names of the models that are served, or would be."""
-        with self._changed:
-            return set(self._models)
 
-    def failed(self) -> list[Path]:
-        """Folders of the versions that could not be loaded."""
-        with self._changed:
-            return [self._wanted[name][version] for (name, version), load in self._loads.items() if load.failure]
+class _Keeper(threading.Thread):
+    """Keeps the versions of one model.
 
-    def _settled(self, generation: int, names: set[str]) -> bool:
-        """Whether the versions of these models are loaded, or have failed for good."""
-        return self._done >= generation and all(
-            load.due == _NEVER for (name, _), load in self._loads.items() if name in names
-        )
+    Attributes:
+        settings: what to serve; ``None`` for nothing.
+        settled: set while each version that is wanted answers calls, or has failed for good.
+        wanted: folders of the versions that are wanted.
+        freeing: threads that wait for the last calls of a version, and free it.
+    """
 
-    def _work(self) -> None:
-        while not self._stopping:
+    def __init__(self, manager: Manager, name: str) -> None:
+        super().__init__(name=f"rawbert-model-{name}", daemon=True)
+        self._manager, self._registry, self._model = manager, manager.registry, name
+        self.settings: ModelSettings | None = None
+        self.settled = threading.Event()
+        self.wanted: dict[int, Path] = {}
+        self.freeing: dict[int, threading.Thread] = {}
+        self._loads: dict[int, _Load] = {}
+        self._wake = threading.Event()
+        self._lock = threading.Lock()
+
+    def serve(self, settings: ModelSettings | None) -> None:
+        """Take new settings."""
+        with self._lock:
+            self.settings = settings
+            self.settled.clear()
+            self._wake.set()
+        if not self.ident:
+            self.start()
+
+    def failures(self) -> list[tuple[int, Failure]]:
+        """Versions that could not be loaded, and why."""
+        return [(version, load.failure) for version, load in sorted(self._loads.items()) if load.failure]
+
+    def run(self) -> None:
+        """As of its base."""
+        while not self._manager.stopping:
+            self._wake.clear()
             try:
-                self._step()
+                pause = self._step()
             except Exception:
                 # Whatever it is, versions that come after it must not be missed.
-                _LOG.exception("the versions could not be brought up to date; tried again in a second")
-                time.sleep(1)
+                _LOG.exception("model %s could not be brought up to date; tried again in a second", self._model)
+                pause = 1.0
+            self._wake.wait(None if pause == _NEVER else pause)
+        self._unload({})
+        self.settled.set()
 
-    def _step(self) -> None:
-        """Look and act once, and wait for the next occasion."""
-        with self._changed:
-            generation, models = self._generation, self._models
-            looking = time.monotonic() >= self._look_at
-        if looking:
-            self._look(models, generation)
-        self._act()
-        with self._changed:
-            soonest = self._look_at
-            if len(self._loading) < self._most_loads:
-                soonest = min([soonest, *(self._loads[key].due for key in self._waiting())])
-            if not self._stopping and self._generation == generation and soonest > (now := time.monotonic()):
-                self._changed.wait(None if soonest == _NEVER else soonest - now)
+    def _step(self) -> float:
+        """Look, and act once; seconds until there is more to do."""
+        self.wanted = self._look()
+        for version in self._loads.keys() - self.wanted.keys():
+            # One that has failed has ended before, and keeps its reason.
+            if self._loads.pop(version).due != _NEVER:
+                self._mark(version, State.END)
+        loaded = {version for _, version in self._registry.loaded(self._model)}
+        for version in self.wanted.keys() - self._loads.keys() - loaded - self.freeing.keys():
+            self._loads[version] = _Load()
+            self._mark(version, State.START)
+        self._unload(self.wanted)
+        for version in sorted(self._loads, reverse=True):
+            if self._loads[version].due <= time.monotonic():
+                self._attempt(version, self.wanted[version])
+                return 0.0
+        soonest = min((load.due for load in self._loads.values()), default=_NEVER)
+        with self._lock:
+            # A version that is being freed, and is wanted again, is loaded after that.
+            if soonest == _NEVER and not self.wanted.keys() & self.freeing.keys() and not self._wake.is_set():
+                self.settled.set()
+        pause = self._manager.pause if self.settings else _NEVER
+        return min(pause, max(0.0, soonest - time.monotonic()))
 
-    def _look(self, models: Mapping[str, ModelSettings], generation: int) -> None:
-        """See which versions are wanted."""
-        wanted = {}
-        for name, settings in models.items():
-            try:
-                wanted[name] = settings.policy.choose(find_versions(settings.base_path))
-            except BasePathError as error:
-                _LOG.warning("model %s: %s", name, error)
-                # As there: a base path that is gone unloads nothing.
-                wanted[name] = self._wanted.get(name, {})
-                continue
-            missing = settings.policy.versions - set(wanted[name])
-            if missing:
-                _LOG.warning("model %s: version(s) %s of its policy are missing", name, sorted(missing))
-        with self._changed:
-            self._wanted = wanted
-            keys = {(name, version) for name, versions in wanted.items() for version in versions}
-            for old in set(self._loads) - keys - set(self._loading):
-                # One that has failed has ended before, and keeps its reason.
-                if self._loads.pop(old).due != _NEVER:
-                    self._registry.mark(*old, State.END)
-            for key in keys - set(self._loads) - set(self._registry.loaded()) - set(self._freeing):
-                self._loads[key] = _Load()
-                self._registry.mark(*key, State.START)
-            if self._generation == generation:
-                self._look_at = time.monotonic() + self._poll_seconds if self._poll_seconds > 0 else _NEVER
-            self._done = generation
-            self._changed.notify_all()
+    def _look(self) -> dict[int, Path]:
+        """The versions that are wanted, and their folders."""
+        settings = self.settings
+        if settings is None:
+            return {}
+        try:
+            wanted = settings.policy.choose(find_versions(settings.base_path))
+        except BasePathError as error:
+            _LOG.warning("model %s: %s", self._model, error)
+            return self.wanted  # as there: a base path that is gone unloads nothing
+        if missing := settings.policy.versions - wanted.keys():
+            _LOG.warning("model %s: version(s) %s of its policy are missing", self._model, sorted(missing))
+        return wanted
 
-    def _waiting(self) -> list[Key]:
-        """Versions that wait to be loaded, the largest of each model first."""
-        return sorted(set(self._loads) - set(self._loading), key=lambda key: (key[0], -key[1]))
+    def _unload(self, wanted: Mapping[int, Path]) -> None:
+        loaded = [version for _, version in self._registry.loaded(self._model)]
+        unwanted = [version for version in loaded if version not in wanted]
+        if wanted and len(unwanted) == len(loaded):
+            unwanted = unwanted[:-1]  # the largest goes on until one that is wanted answers calls
+        for version in unwanted:
+            servable = self._registry.withdraw(self._model, version)
+            self.freeing[version] = threading.Thread(target=self._free, args=(servable,), daemon=True)
+            self.freeing[version].start()
 
-    def _act(self) -> None:
-        """Begin what can be begun."""
-        loaded = set(self._registry.loaded())
-        for name, version in sorted(loaded):
-            wanted = self._wanted.get(name, {})
-            unwanted = [each for model, each in loaded if model == name and each not in wanted]
-            serving = any((name, each) in loaded for each in wanted)
-            if version not in wanted and (not wanted or serving or len(unwanted) > 1):
-                loaded.remove((name, version))
-                self._unload(name, version)
-        with self._changed:
-            now = time.monotonic()
-            due = [key for key in self._waiting() if self._loads[key].due <= now]
-            for key in due[: max(0, self._most_loads - len(self._loading))]:
-                self._registry.mark(*key, State.LOADING)
-                self._begin(self._loading, key, self._attempt, self._wanted[key[0]][key[1]])
-
-    def _begin(self, group: dict[Key, threading.Thread], key: Key, work: Callable[..., None], what: object) -> None:
-        """Do something with a version in a thread of its own."""
-
-        def run() -> None:
-            try:
-                work(*key, what)
-            finally:
-                with self._changed:
-                    del group[key]
-                    self._look_at = 0.0  # what was freed may be wanted again by now
-                    self._changed.notify_all()
-
-        with self._changed:
-            thread = threading.Thread(target=run, name=f"rawbert-version-{key[0]}-{key[1]}", daemon=True)
-            thread.start()
-            group[key] = thread
-
-    def _attempt(self, name: str, version: int, folder: Path) -> None:
-        started = time.monotonic()
+    def _attempt(self, version: int, folder: Path) -> None:
+        """Load a version."""
+        load, started = self._loads[version], time.monotonic()
         model: Model | None = None
         failure: Failure | None = None
-        try:
-            model = self._load(name, version, folder)
-        except Exception as error:
-            if not isinstance(error, (Failure, OSError)):
-                _LOG.exception("loading version %d of %s failed in a way that was not foreseen", version, name)
-            failure = _without_frames(error)
-            gc.collect()
-        with self._changed:
-            load = self._loads[name, version]
-            wanted = version in self._wanted.get(name, {}) and not self._stopping
-            if model and wanted:
-                self._registry.add(Servable(name, version, model))
-                _LOG.info("Serving version %d of %s, loaded in %.1f s", version, name, time.monotonic() - started)
-            elif wanted and load.attempts < self._retries:
-                load.attempts, load.due = load.attempts + 1, time.monotonic() + self._retry_seconds
-            else:
-                self._registry.mark(name, version, State.END, failure)
-                load.failure, load.due = failure, _NEVER
-            if model or not wanted:
-                del self._loads[name, version]
+        with self._manager.turns:
+            self._mark(version, State.LOADING)
+            try:
+                model = self._manager.load(self._model, version, folder)
+            except Exception as error:
+                if not isinstance(error, (Failure, OSError)):
+                    _LOG.exception("a load of model %s failed in a way that was not foreseen", self._model)
+                failure = _without_frames(error)
+        wanted = not self._manager.stopping and version in self._look()
+        again = failure is not None and wanted and load.attempts < self._manager.retries
+        if model and wanted:
+            self._registry.add(Servable(self._model, version, model))
+            _LOG.info("Serving version %d of %s, loaded in %.1f s", version, self._model, time.monotonic() - started)
+        elif not again:
+            self._mark(version, State.END, failure)
         if failure:
-            again = "" if load.due == _NEVER else f" (tried again in {self._retry_seconds:g} s)"
-            _LOG.error("version %d of %s cannot be loaded%s: %s: %s", version, name, again, failure.code.name, failure)
-        elif model and not wanted:
+            load.attempts += 1
+            load.due = time.monotonic() + self._manager.retry_seconds if again else _NEVER
+            load.failure = None if again else failure
+            _LOG.error(
+                "version %d of %s cannot be loaded%s: %s: %s", version, self._model,
+                f" (tried again in {self._manager.retry_seconds:g} s)" if again else "", failure.code.name, failure,
+            )  # fmt: skip
+            gc.collect()
+        else:
+            del self._loads[version]
+        if model and not wanted:
             model.close()
 
-    def _unload(self, name: str, version: int) -> None:
-        self._begin(self._freeing, (name, version), self._free, self._registry.withdraw(name, version))
-
-    def _free(self, name: str, version: int, servable: Servable[Model]) -> None:
+    def _free(self, servable: Servable[Model]) -> None:
+        """Wait for the last calls of a version, and free it."""
         self._registry.drain(servable)
         try:
             servable.runnable.close()
         finally:
             gc.collect()  # TensorFlow's graphs are full of cycles
-            self._registry.mark(name, version, State.END)
-        _LOG.info("version %d of %s is unloaded", version, name)
+            self._mark(servable.version, State.END)
+            del self.freeing[servable.version]
+            self._wake.set()  # it may be wanted again by now
+        _LOG.info("version %d of %s is unloaded", servable.version, self._model)
+
+    def _mark(self, version: int, state: State, failure: Failure | None = None) -> None:
+        self._registry.mark(self._model, version, state, failure)
 
 
 def _without_frames(error: Exception) -> Failure:

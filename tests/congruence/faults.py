@@ -52,9 +52,7 @@ def faults() -> dict[str, Callable[[pytest.MonkeyPatch], None]]:
             lambda f: lambda self, r: (r.model_spec.ClearField("version"), f(self, r))[1],
         ),
         "never batched": _wrap(batcher.Batcher, "run", lambda f: lambda self, s, t: self._run(s, t.inputs, t.outputs)),
-        "new versions unseen": _wrap(
-            lifecycle.Manager, "_look", lambda f: lambda self, m, g: f(self, m, g) if self._done < g else None
-        ),
+        "new versions unseen": _wrap(lifecycle._Keeper, "_look", lambda f: lambda self: self.wanted or f(self)),
     }
 
 

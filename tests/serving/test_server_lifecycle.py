@@ -131,7 +131,7 @@ def test_a_model_waits_neither_for_the_load_nor_for_the_calls_of_another(tmp_pat
 
     class Held:
         def __init__(self) -> None:
-            self.go = threading.Event()
+            self.begun, self.go = threading.Event(), threading.Event()
             self.closed = False
 
         def close(self) -> None:
@@ -142,20 +142,20 @@ def test_a_model_waits_neither_for_the_load_nor_for_the_calls_of_another(tmp_pat
     loads["c"].go.set()
 
     def load(name: str, version: int, folder: Path) -> Any:
+        loads[name].begun.set()
         loads[name].go.wait()
         return loads[name]
 
     registry: Registry[Any] = Registry()
-    manager = Manager(registry, load, 0.05, 0, 0, 0, loads=2)
+    manager = Manager(registry, load, 0.05, 0, 0, loads=2)
     for name in "abc":
         (tmp_path / name / "1").mkdir(parents=True)
     settings = {name: ModelSettings(name, tmp_path / name, Policy()) for name in "abc"}
-    manager.start()
     manager.configure({"a": settings["a"]})
     with registry.use("a"):
         # b is being loaded, a is waiting for its call: c comes all the same.
         manager.configure({name: settings[name] for name in "bc"}, wait=False)
-        until(lambda: registry.loaded() == [("c", 1)])
+        until(lambda: registry.loaded() == [("c", 1)] and loads["b"].begun.is_set())
         assert [each.state.name for each in registry.status("a")] == ["UNLOADING"]
         assert [each.state.name for each in registry.status("b")] == ["LOADING"]
         assert not loads["a"].closed

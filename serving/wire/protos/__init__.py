@@ -5,6 +5,7 @@ import order, because nothing is registered in protobuf's default pool. They are
 set (descriptors.pb, see build.py), which every protobuf runtime from 4.25 on takes; generated code would not.
 """
 
+# ruff: noqa: F403, F405
 from __future__ import annotations
 
 from pathlib import Path
@@ -57,20 +58,9 @@ def _message(pool: Any, name: str) -> Any:
 
 
 if TYPE_CHECKING:
-    from .model_server_config_pb2 import BatchingParameters, ModelServerConfig
-    from .serving_pb2 import (
-        GetModelMetadataRequest,
-        GetModelMetadataResponse,
-        GetModelStatusRequest,
-        GetModelStatusResponse,
-        ModelSpec,
-        PredictRequest,
-        PredictResponse,
-        ReloadConfigRequest,
-        ReloadConfigResponse,
-        SignatureDefMap,
-    )
-    from .tensorflow_pb2 import TensorProto
+    from .model_server_config_pb2 import *
+    from .serving_pb2 import *
+    from .tensorflow_pb2 import *
 else:
     for _name in __all__:
         if _name != "FastPredictResponse":
