@@ -1,7 +1,7 @@
 """What each TensorFlow Serving release can run: its registered ops, as data read off released wheels.
 
-The table (data/ops.tsv.gz) and what it was made from are described in data/make_ops.py. A graph uses a hundred of its
-two thousand ops, so an op's line is read when it is asked for.
+scripts/make_ops.py makes the table (data/ops.tsv.gz) and says what from. A graph uses a hundred of its two thousand
+ops, so an op's line is read when it is asked for.
 """
 
 from __future__ import annotations

@@ -79,9 +79,11 @@ def test_no_false_alarm_on_our_own_exports(bundle: str, request: pytest.FixtureR
 # The data.
 
 
+MAKE_OPS = Path(__file__).parents[2] / "scripts" / "make_ops.py"
+
+
 def _make_ops() -> ModuleType:
-    path = Path(opsets.__file__).with_name("data") / "make_ops.py"
-    spec = importlib.util.spec_from_file_location("make_ops", path)
+    spec = importlib.util.spec_from_file_location("make_ops", MAKE_OPS)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -93,10 +95,9 @@ def _make_ops() -> ModuleType:
 def dumped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the TensorFlow of this environment, 2.20, registers, tensorflow-text included."""
     file = tmp_path_factory.mktemp("ops") / "dump.json"
-    script = Path(opsets.__file__).with_name("data") / "make_ops.py"
     code = (
         "import os, runpy, sys; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'; import tensorflow_text; "
-        f"sys.argv = ['make_ops.py', 'dump', {str(file)!r}]; runpy.run_path({str(script)!r}, run_name='__main__')"
+        f"sys.argv = ['make_ops.py', 'dump', {str(file)!r}]; runpy.run_path({str(MAKE_OPS)!r}, run_name='__main__')"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     return json.loads(file.read_text(encoding="utf-8"))

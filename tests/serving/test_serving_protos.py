@@ -112,9 +112,8 @@ def test_either_import_order(order: str) -> None:
 
 def test_the_checked_in_descriptors_are_those_of_the_proto_files(tmp_path: Path) -> None:
     pytest.importorskip("grpc_tools", reason="grpcio-tools is needed only to change a .proto file")
-    from rawbert.serving.wire.protos.build import build
-
-    build(tmp_path)
+    script = Path(__file__).parents[2] / "scripts" / "build_protos.py"
+    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True)
     folder = Path(protos.__file__).parent
     from google.protobuf import descriptor_pb2
 

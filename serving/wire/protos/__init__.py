@@ -2,7 +2,8 @@
 
 The classes carry TensorFlow's true names, yet share a process with tensorflow and tensorflow-serving-api in any
 import order, because nothing is registered in protobuf's default pool. They are made at import from a descriptor
-set (descriptors.pb, see build.py), which every protobuf runtime from 4.25 on takes; generated code would not.
+set (descriptors.pb, made by scripts/build_protos.py), which every protobuf runtime from 4.25 on takes. Generated code
+would not be.
 """
 
 # ruff: noqa: F403, F405

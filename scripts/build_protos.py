@@ -1,4 +1,4 @@
-"""Make descriptors.pb and the type stubs anew from the .proto files: ``python serving/wire/protos/build.py [FOLDER]``.
+"""Make descriptors.pb and the type stubs anew from the .proto files: ``python scripts/build_protos.py [FOLDER]``.
 
 A maintainer's tool. It needs grpcio-tools; nothing else here does.
 """
@@ -9,11 +9,11 @@ import re
 import sys
 from pathlib import Path
 
-_HERE = Path(__file__).parent
+_PROTOS = Path(__file__).parents[1] / "serving" / "wire" / "protos"
 FILES = ("error_codes.proto", "tensorflow.proto", "model_server_config.proto", "serving.proto")
 
 
-def build(folder: Path = _HERE) -> None:
+def build(folder: Path = _PROTOS) -> None:
     """Write descriptors.pb and ``*_pb2.pyi`` into ``folder``."""
     import grpc_tools
     from grpc_tools import protoc
@@ -21,7 +21,7 @@ def build(folder: Path = _HERE) -> None:
     status = protoc.main(
         [
             "protoc",
-            f"-I{_HERE}",
+            f"-I{_PROTOS}",
             f"-I{Path(grpc_tools.__file__).parent / '_proto'}",
             "--include_imports",
             f"--descriptor_set_out={folder / 'descriptors.pb'}",

@@ -1,9 +1,9 @@
 """Make ops.tsv.gz anew: what each TensorFlow Serving release can run, read off released wheels.
 
-``python exporter/targets/data/make_ops.py make FOLDER [TARGET]`` builds one virtual environment a TensorFlow release
-under FOLDER (Python 3.11, about 2 GB each), asks each for its registered ops, and writes the file to TARGET, by default
-beside this file.
-``python exporter/targets/data/make_ops.py dump FILE [MODULE or LIBRARY ...]`` is what runs inside each of them.
+``python scripts/make_ops.py make FOLDER [TARGET]`` builds one virtual environment a TensorFlow release under FOLDER
+(Python 3.11, about 2 GB each), asks each for its registered ops, and writes the file to TARGET, by default
+exporter/targets/data.
+``python scripts/make_ops.py dump FILE [MODULE or LIBRARY ...]`` is the part that runs inside each of them.
 
 TensorFlow Serving R links TensorFlow R, tensorflow-text as :data:`TEXT` says (2.12 to 2.19 link 2.12.1), and the
 inference ops of TensorFlow Decision Forests, which are the same in every release since.
@@ -36,6 +36,7 @@ TEXT = {
     "2.12.1": ("2.12.1", ["tensorflow-hub==0.13.0"], list(TENSORFLOW)[:-1]),
     "2.20.0": ("2.20.0", [], ["2.20"]),
 }
+_TARGET = Path(__file__).parents[1] / "exporter" / "targets" / "data"
 FORESTS = ("1.3.0", "2.12.1", "tensorflow_decision_forests/tensorflow/ops/inference/inference.so")
 
 
@@ -160,4 +161,4 @@ if __name__ == "__main__":
     if command == "dump":
         dump(target, rest)
     else:
-        make(Path(target), Path(rest[0]) if rest else Path(__file__).parent)
+        make(Path(target), Path(rest[0]) if rest else _TARGET)
