@@ -17,12 +17,17 @@ from pathlib import Path
 from ..errors import ModelConfigError
 from ..scratch import replace
 
-__all__ = ["History"]
+__all__ = ["History", "file_beside"]
 
 #: Steps that a rollback can go back.
 _STEPS = 10
 
 _Lists = dict[str, dict[str, list[int]]]
+
+
+def file_beside(config: Path) -> Path:
+    """The file that belongs to a models.config."""
+    return config.parent / ".rawbert" / "labels.json"
 
 
 class History:
@@ -36,7 +41,7 @@ class History:
     """
 
     def __init__(self, config: Path) -> None:
-        self.path = config.parent / ".rawbert" / "labels.json"
+        self.path = file_beside(config)
         self._lists = self._read()
 
     def before(self, model: str, label: str, now: int) -> tuple[int, ...]:

@@ -161,12 +161,6 @@ class ModelsConfig:
         except OSError as error:
             raise ModelConfigError(f"{self.path}: cannot be written: {error.strerror or error}") from error
 
-    def clean(self) -> None:
-        """Remove what a killed process left of either file."""
-        for path in (self.path, self.history.path):
-            with suppress(OSError):
-                unfinished(path).unlink()
-
     def _config(self, model: str) -> Any:
         return next(config for config in self._message.model_config_list.config if config.name == model)
 
@@ -260,6 +254,7 @@ def locked(path: Path) -> Iterator[ModelsConfig]:
             stack.enter_context(locks.locked(path.with_name(f".{path.name}.lock")))
         except OSError as error:
             raise ModelConfigError(f"{path}: cannot be locked: {error.strerror or error}") from error
-        config = read(path)
-        config.clean()
-        yield config
+        for file in (path, labels.file_beside(path)):
+            with suppress(OSError):
+                unfinished(file).unlink()  # of a process that was killed
+        yield read(path)

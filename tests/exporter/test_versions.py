@@ -167,6 +167,8 @@ def test_a_damaged_history_is_named(model: Model, text: str) -> None:
     ):
         with pytest.raises(ModelConfigError, match=r"labels\.json is damaged .*; remove it"):
             action(model)
+    publish(model, None, False)  # which has no need of it
+    shutil.rmtree(model.folder / "6")
     file.unlink()
     assert versions.prune(model, 1).removed == (2, 3, 4)
 
