@@ -3,7 +3,7 @@
 Canonical weight names (float32; ``kernel`` is always ``[in, out]``)::
 
     embeddings/word                          [vocabulary, embedding]
-    embeddings/position                      [position_offset + positions, embedding]
+    embeddings/position                      [positions, embedding], after rows up to padding_idx
     embeddings/type                          [types, embedding], where tokens have types
     embeddings/layer_norm/{gamma,beta}       [embedding]
     embeddings/project/{kernel,bias}         [embedding, hidden], where the two differ
@@ -57,7 +57,8 @@ class EncoderConfig:
         has_pooler: whether the checkpoint has the dense layer with tanh over the first token.
         family: ``model_type`` of config.json, a key of :data:`..families.FAMILIES`.
         embedding_size: width of the embedding tables; ``None`` is ``hidden_size``.
-        position_offset: row of the position table that the first token takes.
+        padding_idx: as RoBERTa counts positions: tokens of this id take this row of the position table and are not
+            counted, and the first other token takes the next row; ``None``: every token is counted, from row 0.
         relative_bias: of attention scores, shared by all layers; ``None`` where there is none.
     """
 
@@ -73,13 +74,18 @@ class EncoderConfig:
     has_pooler: bool = True
     family: str = "bert"
     embedding_size: int | None = None
-    position_offset: int = 0
+    padding_idx: int | None = None
     relative_bias: RelativeBias | None = None
 
     @property
     def projects(self) -> bool:
         """Whether a dense layer lies between the embeddings and the first layer."""
         return self.embedding_size not in (None, self.hidden_size)
+
+    @property
+    def position_rows(self) -> int:
+        """Rows of the position table."""
+        return self.max_positions + (0 if self.padding_idx is None else self.padding_idx + 1)
 
 
 def canonical_shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
@@ -97,7 +103,7 @@ def canonical_shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
 
     shapes: dict[str, tuple[int, ...]] = {
         "embeddings/word": (config.vocab_size, embedding),
-        "embeddings/position": (config.position_offset + config.max_positions, embedding),
+        "embeddings/position": (config.position_rows, embedding),
     }
     if config.type_vocab_size:
         shapes["embeddings/type"] = (config.type_vocab_size, embedding)

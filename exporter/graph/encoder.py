@@ -110,7 +110,11 @@ class NativeEncoder(tf.Module):
         """``[B, T]`` -> ``[B, T, H]``; padding holds whatever came out."""
         with tf.device("/CPU:0"):  # where the mask comes from: on a GPU each shape and slice would wait for a copy
             packing = layout(mask, self._config.num_heads)
-        x = self._embed(packing.pack(ids), packing.columns, None if types is None else packing.pack(types))  # [N, E]
+            positions = packing.columns
+            if (padding_idx := self._config.padding_idx) is not None:
+                counted = tf.cast(ids != padding_idx, tf.int32)
+                positions = packing.pack(tf.cumsum(counted, axis=1) * counted + padding_idx)
+        x = self._embed(packing.pack(ids), positions, None if types is None else packing.pack(types))  # [N, E]
         return packing.unpack(self._layers(x, packing))
 
     def _embed(self, ids: tf.Tensor, positions: tf.Tensor, types: tf.Tensor | None) -> tf.Tensor:
@@ -204,9 +208,7 @@ def _prepared(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """The weights as the graph takes them, one after the other, by name."""
     for name in canonical_shapes(config):
-        if name == "embeddings/position":
-            yield name, weights[name][config.position_offset :]
-        elif name == "embeddings/type" and not typed:
+        if name == "embeddings/type" and not typed:
             yield "embeddings/type_0", weights[name][0]  # the other rows are never read
         elif name == "attention/relative_bias":
             assert config.relative_bias is not None

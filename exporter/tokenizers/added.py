@@ -31,7 +31,8 @@ class Matches(NamedTuple):
     id: tf.Tensor  # int32 [M]
     start: tf.Tensor  # int32 [M], first code point, white space that was taken included
     marker: tf.Tensor  # int32 [M], first code point of the token itself
-    stop: tf.Tensor  # int32 [M], code point behind the last
+    end: tf.Tensor  # int32 [M], code point after the token itself
+    stop: tf.Tensor  # int32 [M], code point after the last, white space included
 
 
 class Finder:
@@ -98,7 +99,7 @@ class Finder:
             tf.boolean_mask(each, kept) for each in (token, marker, stop, piece, begin_of_piece, end_of_piece)
         )
 
-        start = marker
+        start, end = marker, stop
         if self._space_spans is not None:
             other = tf.cast(tf.reshape(tf.where(~_within(self._space_spans, codes)), [-1]), tf.int32)
             if self._rstrip is not None:
@@ -110,7 +111,7 @@ class Finder:
                 follows = tf.concat([[False], piece[1:] == piece[:-1]], 0)
                 free = tf.where(follows, tf.concat([[0], stop[:-1]], 0), begin_of_piece)
                 start = tf.where(tf.gather(self._lstrip, token), tf.maximum(before + 1, free), marker)
-        return Matches(tf.gather(self._ids, token), start, marker, stop)
+        return Matches(tf.gather(self._ids, token), start, marker, end, stop)
 
 
 def utf8_length(codes: tf.Tensor) -> tf.Tensor:

@@ -90,6 +90,7 @@ class TokenizerSpec:
         template: the special tokens around texts.
         added_tokens: tokens that are matched whole.
         truncation_side: where texts that are too long are cut, ``right`` or ``left``.
+        trim_offsets: whether offsets leave out the white space that an added token takes, as RobertaProcessing does.
     """
 
     kind: ClassVar[str]
@@ -99,6 +100,7 @@ class TokenizerSpec:
     template: Template
     added_tokens: tuple[AddedToken, ...] = ()
     truncation_side: str = "right"
+    trim_offsets: bool = False
 
     @property
     def size(self) -> int:

@@ -45,6 +45,14 @@ ADDED: dict[str, dict[str, dict[str, bool]]] = {
         "Ünï": {"normalized": True, "lstrip": True},
         "x": {"normalized": True, "single_word": True},
     },
+    "strips": {
+        "[SEP]": {"special": True, "normalized": False},
+        "[MASK]": {"special": True, "normalized": False, "lstrip": True},
+        "<r>": {"normalized": False, "rstrip": True},
+        "ab": {"normalized": False, "single_word": True, "lstrip": True},
+        "<lr>": {"normalized": False, "lstrip": True, "rstrip": True},
+        "NÖR": {"normalized": True, "single_word": True},
+    },
     "odd": {
         "[SEP]": {"special": True, "normalized": True},
         " x": {"normalized": False},
@@ -130,8 +138,11 @@ class Case:
 
 
 @functools.cache
-def case(settings: str, added: str) -> Case:
-    """Make a tokenizer with one of the :data:`SETTINGS` and of the sets of :data:`ADDED` tokens."""
+def case(settings: str, added: str, trim: bool = False) -> Case:
+    """Make a tokenizer with one of the :data:`SETTINGS` and of the sets of :data:`ADDED` tokens.
+
+    ``trim``: with RoBERTa's post-processor, which trims offsets.
+    """
     from rawbert.exporter.tokenizers.spec import AddedToken, bert_template
     from rawbert.exporter.tokenizers.wordpiece.spec import WordPieceSpec
     from tokenizers import AddedToken as Added
@@ -142,12 +153,17 @@ def case(settings: str, added: str) -> Case:
     state["normalizer"].update({"strip_accents": None, **SETTINGS[settings]})
     state["model"]["vocab"] = {token: at for at, token in enumerate(vocab)}
     state["added_tokens"] = []
+    if trim:
+        state["post_processor"] = {
+            "type": "RobertaProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2], "trim_offsets": True,
+            "add_prefix_space": False,
+        }  # fmt: skip
     reference = Tokenizer.from_str(json.dumps(state))
     for content, flags in ADDED[added].items():
         add = reference.add_special_tokens if flags.get("special") else reference.add_tokens
         add([Added(content, **flags)])
     tokens = tuple(AddedToken(**token) for token in json.loads(reference.to_str())["added_tokens"])
-    rules = WordPieceSpec(vocab, 0, bert_template(2, 3), added_tokens=tokens, **SETTINGS[settings])
+    rules = WordPieceSpec(vocab, 0, bert_template(2, 3), added_tokens=tokens, trim_offsets=trim, **SETTINGS[settings])
     return Case(reference, rules, tuple(ADDED[added]))
 
 

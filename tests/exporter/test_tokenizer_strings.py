@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import random
 from pathlib import Path
 
@@ -26,6 +27,10 @@ def test_random_strings(tokenizer_of, settings: str, added: str):
 
 def test_random_strings_where_special_tokens_are_plain_text(tokenizer_of):
     check(case("uncased", "flags"), tokenizer_of, 1500, 2, plain=True)
+
+
+def test_random_strings_with_trimmed_offsets(tokenizer_of):
+    check(case("uncased", "strips", trim=True), tokenizer_of, 1500, 4)
 
 
 @pytest.mark.slow
@@ -91,3 +96,25 @@ def test_text_of_installed_packages(uncased):
     assert sum(not text.isascii() for text in texts) > 1000
     wrong = differences(*uncased, texts)
     assert not wrong, f"{len(wrong)} of {len(texts)} differ, so {min(wrong, key=len)}"
+
+
+@pytest.mark.parametrize(
+    ("flags", "space"),
+    [({"normalized": True, "lstrip": True}, False), ({"content": " <x>"}, False), ({}, True)],
+    ids=["strips normalised text", "begins with a space", "a space is added before texts"],
+)
+def test_offsets_that_cannot_be_trimmed_alike_are_refused(tmp_path: Path, flags: dict, space: bool):
+    from folders import tiny
+    from rawbert.exporter import UnsupportedModel
+    from rawbert.exporter.tokenizers.wordpiece.read_rules import _trims_offsets
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny(tmp_path / "model"))
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    plain = {"content": "<x>", "normalized": False, "lstrip": False, "rstrip": False}
+    state["added_tokens"].append(plain | flags)
+    state["post_processor"] = {"type": "RobertaProcessing", "trim_offsets": True, "add_prefix_space": space}
+    with pytest.raises(UnsupportedModel, match=r"RobertaProcessing moves offsets \(trim_offsets\)"):
+        _trims_offsets(state, tokenizer, tmp_path)
+    state["post_processor"]["trim_offsets"] = False
+    assert not _trims_offsets(state, tokenizer, tmp_path)

@@ -96,6 +96,7 @@ def _parse(state: dict[str, Any], tokenizer: Any, where: Path) -> WordPieceSpec:
         clean_text=normalizer["clean_text"],
         added_tokens=tuple(_added_token(token, where) for token in state["added_tokens"]),
         truncation_side=tokenizer.truncation_side,
+        trim_offsets=_trims_offsets(state, tokenizer, where),
     )
 
 
@@ -152,6 +153,30 @@ def _pieces(tokenizer: Any, *texts: str) -> tuple[Piece, ...]:
         if of is None or piece not in pieces[-1:]:  # a text may be of several tokens
             pieces.append(piece)
     return tuple(pieces)
+
+
+def _trims_offsets(state: dict[str, Any], tokenizer: Any, where: Path) -> bool:
+    """Whether offsets leave out white space, which only the added tokens that strip have here."""
+    processor = state["post_processor"]
+    if not processor.get("trim_offsets"):
+        return False
+    normalize = tokenizer.backend_tokenizer.normalizer.normalize_str
+    words = [normalize(each["content"]) if each["normalized"] else each["content"] for each in state["added_tokens"]]
+    if not state["normalizer"].get("lowercase"):
+        words += state["model"]["vocab"]
+    # That letter is what byte-level tokenizers write for a space, and counts as one.
+    odd = [word for word in words if word != word.strip("\u0120").strip()]
+    # What is stripped of normalised text is counted there, and may be more in the text itself.
+    odd += [
+        each["content"] for each in state["added_tokens"] if each["normalized"] and (each["lstrip"] or each["rstrip"])
+    ]
+    if odd or processor.get("add_prefix_space"):
+        raise UnsupportedModel(
+            f"{where}: the tokenizer's {processor['type']} moves offsets (trim_offsets) "
+            + (f"inside of {odd[0]!r}" if odd else "of the first token (add_prefix_space)")
+            + ", which cannot be exported"
+        )
+    return True
 
 
 def _added_token(state: dict[str, Any], where: Path) -> AddedToken:

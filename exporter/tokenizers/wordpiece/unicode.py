@@ -54,6 +54,7 @@ class UnicodeTokenizer:
         self._raw, self._normalized = raw, normalized
         self._normalize = Normalizer(codepoints.build(spec))
         self._longest = spec.max_input_chars_per_word
+        self._trims = spec.trim_offsets
         self._counts_bytes = spec.style == "tf-text"
         # Stands for an added token, and for every character of a word that is too long.
         self._filler = unknown_char(spec)
@@ -101,7 +102,8 @@ class UnicodeTokenizer:
         kept = tf.reshape(tf.where(~covered | (match >= 0)), [-1])
         left = _Characters(*(tf.gather(each, kept) for each in characters._replace(match=match)))
         left = left._replace(codes=tf.where(left.match >= 0, self._filler, left.codes))
-        begins, limits = tf.gather(characters.begins, matches.start), tf.gather(characters.limits, matches.stop - 1)
+        first, after = (matches.marker, matches.end) if self._trims else (matches.start, matches.stop)
+        begins, limits = tf.gather(characters.begins, first), tf.gather(characters.limits, after - 1)
         added = _Found(matches.id, begins, limits)
         return left, _Found(*(tf.concat(pair, 0) for pair in zip(found, added, strict=True))), kept
 
