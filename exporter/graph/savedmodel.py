@@ -28,6 +28,7 @@ from ..sources import hub
 from ..sources.checkpoint import Checkpoint
 from ..tokenizers.tokenizer import Tokenizer
 from .encoder import NativeEncoder
+from .heads import HEADS
 from .hub_encoder import HubEncoder
 from .signatures import ServingModule
 
@@ -67,7 +68,8 @@ def export(recipe: Recipe, checkpoint: Checkpoint, folder: Path) -> tuple[Recipe
 def build(recipe: Recipe, checkpoint: Checkpoint, encoder: Any) -> ServingModule:
     """The module whose functions are exported."""
     tokenizer = Tokenizer(checkpoint.tokenizer, recipe.max_seq_length, recipe.tokenization)
-    return ServingModule(tokenizer, encoder, checkpoint.pooling, recipe.pair)
+    heads = {name: HEADS[name](checkpoint) for name in recipe.signatures}
+    return ServingModule(tokenizer, encoder, heads, recipe.pair)
 
 
 def choose_encoder(

@@ -1,54 +1,43 @@
 """The signatures of an exported model as TensorFlow functions: names, dtypes and order are those of the contract.
 
-Here each signature of :mod:`rawbert.serving.contract` has a body, which gives its tensors in the order in which the
-contract lists the outputs.
+Each signature of :mod:`rawbert.serving.contract` is answered by a head (:mod:`.heads`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from ...serving.contract import (
     DEFAULT_SIGNATURE,
-    EMBED,
-    POOLED,
-    SEQUENCE,
-    TOKENIZE,
     default_of,
     input_names,
     signature,
 )
-from ..sources.checkpoint import PoolingRecipe
 from ..tokenizers.tokenizer import Encoding, Tokenizer
-from .heads.embedding import EmbeddingHead
+from .heads import Head
 
 __all__ = ["ServingModule"]
 
-#: An encoder: token ids, mask and, for pairs, token types to sequence and pooled output.
-Encoder = Callable[..., tuple[tf.Tensor, tf.Tensor | None]]
-
 
 class ServingModule(tf.Module):
-    """Tokenizer, encoder and head with the functions that a SavedModel exports.
+    """Tokenizer, encoder and heads with the functions that a SavedModel exports.
 
     Args:
         tokenizer: strings to token ids.
-        encoder: see :mod:`.encoder`.
-        pooling: the recipe of ``embed``, if it is to be answered.
+        encoder: token ids, mask and, for pairs, token types to sequence and pooled output, see :mod:`.encoder`.
+        heads: by name of the signature that each answers.
         pair: whether signatures take two texts.
     """
 
-    def __init__(
-        self, tokenizer: Tokenizer, encoder: Encoder, pooling: PoolingRecipe | None, pair: bool = False
-    ) -> None:
+    def __init__(self, tokenizer: Tokenizer, encoder: Any, heads: Mapping[str, Head], pair: bool = False) -> None:
         super().__init__(name="rawbert")
         self.tokenizer = tokenizer
         self.encoder = encoder
         self._pair = pair
-        self.head = EmbeddingHead(pooling) if pooling is not None else None
+        self.heads = dict(heads)
         self.vocab_file: tf.saved_model.Asset | None = None
 
     def functions(self, names: Sequence[str]) -> dict[str, Any]:
@@ -58,7 +47,10 @@ class ServingModule(tf.Module):
         # Functions that the signatures call: traced once, and once in the file.
         tokens = tf.function(self._tokens, input_signature=text)
         encoder = tf.function(self._encode, input_signature=[table] * (1 + len(text)))
-        bodies = {EMBED: self._embed, POOLED: self._pooled, SEQUENCE: self._sequence, TOKENIZE: self._tokenize}
+
+        def encoded(tokens: Encoding) -> tuple[tf.Tensor, tf.Tensor | None]:
+            types = () if tokens.input_type_ids is None else (tokens.input_type_ids,)
+            return encoder(tokens.input_word_ids, tokens.input_mask, *types)
 
         def function(name: str) -> Any:
             declared = signature(name)
@@ -66,7 +58,7 @@ class ServingModule(tf.Module):
 
             def call(*texts: tf.Tensor) -> dict[str, tf.Tensor]:
                 # Identity: a signature's outputs must be tensors of its own.
-                values = bodies[declared](tokens(*texts), encoder)
+                values = self.heads[name](tokens(*texts), encoded)
                 return {output: tf.identity(value) for output, value in zip(outputs, values, strict=True)}
 
             call.__name__ = name  # which the function in the file is named after
@@ -85,27 +77,3 @@ class ServingModule(tf.Module):
         self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
         return self.encoder(ids, mask, types)
-
-    def _embed(self, tokens: Encoding, encoder: Encoder) -> Sequence[tf.Tensor]:
-        assert self.head is not None
-        sequence, _ = _encoded(tokens, encoder)
-        return [self.head(sequence, tokens.input_mask)]
-
-    def _pooled(self, tokens: Encoding, encoder: Encoder) -> Sequence[tf.Tensor]:
-        _, pooled = _encoded(tokens, encoder)
-        return [pooled]
-
-    def _sequence(self, tokens: Encoding, encoder: Encoder) -> Sequence[tf.Tensor]:
-        sequence, _ = _encoded(tokens, encoder)
-        # Not a product: what is in padding may be anything, and 0 * inf is not 0.
-        sequence = tf.where(tokens.input_mask[:, :, tf.newaxis] == 1, sequence, 0.0)
-        return [sequence, *self._tokenize(tokens, encoder)]
-
-    def _tokenize(self, tokens: Encoding, encoder: Encoder) -> Sequence[tf.Tensor]:
-        # The fields are in the order of the contract.
-        return [value for value in tokens if value is not None]
-
-
-def _encoded(tokens: Encoding, encoder: Encoder) -> tuple[tf.Tensor, tf.Tensor | None]:
-    types = () if tokens.input_type_ids is None else (tokens.input_type_ids,)
-    return encoder(tokens.input_word_ids, tokens.input_mask, *types)

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 
 from ..recipe import DEFAULT_TOKENIZATION, TokenizerOptions
-from . import weights
+from . import heads, weights
 from .families import twin_of
-from .heads.embedding import embed
 from .tokens import reference_tokenizer
 
 __all__ = ["FolderReference", "HubReference"]
@@ -41,11 +40,11 @@ class HubReference:
         self._takes_dict = isinstance(form[0], dict)
         tables = [v for v in getattr(encoder, "variables", ()) if v.name.endswith("word_embeddings/embeddings:0")]
         self.rows = int(tables[0].shape[0]) if tables else None
-        self._recipe: list[Any] = []
+        self._heads: dict[str, Any] = {}
 
     def use_pooling(self, modes: list[str], normalize: bool) -> None:
         """Answer ``embedding`` too, by these pooling modes."""
-        self._recipe = [tuple(modes), *(["normalize"] if normalize else [])]
+        self._heads["embedding"] = [tuple(modes), *(["normalize"] if normalize else [])]
 
     def __call__(self, ids: list[int], types: list[int] | None = None) -> dict[str, np.ndarray]:
         """Outputs for the tokens of one text or pair, and their types, 0 if left out."""
@@ -60,9 +59,7 @@ class HubReference:
         else:
             answer = dict(zip(("pooled_output", "sequence_output"), self._layer(list(inputs.values())), strict=True))
         outputs = {name: np.asarray(answer[name], np.float64)[0] for name in ("sequence_output", "pooled_output")}
-        if self._recipe:
-            outputs["embedding"] = embed(outputs["sequence_output"], self._recipe)
-        return outputs
+        return heads.answers(outputs, self._heads)
 
 
 class FolderReference:
@@ -86,18 +83,17 @@ class FolderReference:
             tokenizer.backend_tokenizer.normalizer = Sequence([Lowercase(), normalizer])
         self.tokenize = reference_tokenizer(tokenizer, max_seq_length, options)
         self.rows = int(self.config["vocab_size"])
-        self._recipe = _recipe(folder, modules)
+        recipe = _recipe(folder, modules)
+        self._heads: dict[str, Any] = {"embedding": recipe} if recipe else {}
 
     def use_pooling(self, modes: list[str], normalize: bool) -> None:
         """Answer ``embedding`` by these pooling modes in place of the folder's own."""
-        self._recipe = [tuple(modes), *(["normalize"] if normalize else [])]
+        self._heads["embedding"] = [tuple(modes), *(["normalize"] if normalize else [])]
 
     def __call__(self, ids: list[int], types: list[int] | None = None) -> dict[str, np.ndarray]:
         """Outputs for the tokens of one text or pair, and their types, 0 if left out."""
         outputs = self._forward(self.tensors, self.config, np.array(ids), np.array(types) if types else None)
-        if self._recipe:
-            outputs["embedding"] = embed(outputs["sequence_output"], self._recipe)
-        return outputs
+        return heads.answers(outputs, self._heads)
 
 
 def _recipe(folder: Path, modules: list[dict[str, str]]) -> list[Any]:

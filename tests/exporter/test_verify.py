@@ -41,6 +41,7 @@ class Parts:
     def module(self):
         import tensorflow as tf
         from rawbert.exporter.graph.encoder import NativeEncoder
+        from rawbert.exporter.graph.heads import HEADS
         from rawbert.exporter.graph.signatures import ServingModule
 
         parts = self
@@ -53,13 +54,6 @@ class Parts:
             def __call__(self, ids, mask, types=None):
                 return self.native(ids, parts.attention_mask(mask), types)
 
-        class Module(ServingModule):
-            def _sequence(self, tokens, encoder):
-                if parts.zero_padding:
-                    return super()._sequence(tokens, encoder)
-                sequence, _ = encoder(tokens.input_word_ids, tokens.input_mask)
-                return [sequence, *self._tokenize(tokens, encoder)]
-
         class Tokenizer(tf.Module):
             def __init__(self):
                 super().__init__()
@@ -68,10 +62,12 @@ class Parts:
             def __call__(self, text):
                 return parts.tokens(self.graph(text))
 
-        module = Module(Tokenizer(), Encoder(), self.recipe)
-        head = module.head
-        module.head = lambda sequence, mask: head(sequence, parts.pooling_mask(mask))
-        return module
+        heads = {name: head(dataclasses.replace(self.checkpoint, pooling=self.recipe)) for name, head in HEADS.items()}
+        embed = heads["embed"].embed
+        heads["embed"] = lambda tokens, encoder: [embed(encoder(tokens)[0], parts.pooling_mask(tokens.input_mask))]
+        if not self.zero_padding:
+            heads["sequence"] = lambda tokens, encoder: [encoder(tokens)[0], *heads["tokenize"](tokens, encoder)]
+        return ServingModule(Tokenizer(), Encoder(), heads)
 
 
 @pytest.fixture(scope="module")

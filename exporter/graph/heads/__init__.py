@@ -1,1 +1,37 @@
-"""Heads: what a signature makes of an encoder's outputs, one file a head."""
+"""Heads: what a signature makes of tokens and of the encoder's outputs, and the table of them.
+
+A head answers one signature of :mod:`rawbert.serving.contract`. Where it computes, it has a twin in numpy in
+:mod:`...proof.heads`, which shares nothing with it. A new signature is a declaration in the contract, a head in a file
+here, a twin there, and a line in each table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import tensorflow as tf
+
+from ....serving.contract import EMBED, POOLED, SEQUENCE, TOKENIZE
+from ...sources.checkpoint import Checkpoint
+from ...tokenizers.tokenizer import Encoding
+from . import embedding, plain
+from .plain import Encoder
+
+__all__ = ["HEADS", "Encoder", "Head"]
+
+
+class Head(Protocol):
+    """The graph of a signature; a ``tf.Module`` where it has weights."""
+
+    def __call__(self, tokens: Encoding, encoder: Encoder) -> Sequence[tf.Tensor]:
+        """The outputs, in the order in which the contract declares them; ``encoder`` is called only if it is needed."""
+
+
+#: By name of the signature: makes the head that a checkpoint calls for.
+HEADS: Mapping[str, Callable[[Checkpoint], Head]] = {
+    EMBED.name: embedding.of,
+    POOLED.name: lambda checkpoint: plain.pooled,
+    SEQUENCE.name: lambda checkpoint: plain.sequence,
+    TOKENIZE.name: lambda checkpoint: plain.tokenize,
+}

@@ -5,21 +5,22 @@ Formulas are those of sentence-transformers' ``Pooling``, ``Dense`` and ``Normal
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
-from ...sources.checkpoint import Dense, PoolingRecipe
+from ...sources.checkpoint import Checkpoint, Dense, PoolingRecipe
+from ...tokenizers.tokenizer import Encoding
 from ..encoder import activation
+from .plain import Encoder
 
-__all__ = ["EmbeddingHead", "embedding_size"]
+__all__ = ["EmbeddingHead", "of"]
 
 
-def embedding_size(recipe: PoolingRecipe, hidden_size: int) -> int:
-    """Dimensions of the embedding that a recipe makes."""
-    size = len(recipe.modes) * hidden_size
-    for step in recipe.steps:
-        if isinstance(step, Dense):
-            size = step.kernel.shape[1]
-    return size
+def of(checkpoint: Checkpoint) -> EmbeddingHead:
+    """The head of a checkpoint's recipe."""
+    assert checkpoint.pooling is not None
+    return EmbeddingHead(checkpoint.pooling)
 
 
 class EmbeddingHead(tf.Module):
@@ -39,8 +40,13 @@ class EmbeddingHead(tf.Module):
             else:
                 self._steps.append(step)
 
-    def __call__(self, sequence: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """Embed.
+    def __call__(self, tokens: Encoding, encoder: Encoder) -> Sequence[tf.Tensor]:
+        """``embedding``."""
+        vectors, _ = encoder(tokens)
+        return [self.embed(vectors, tokens.input_mask)]
+
+    def embed(self, sequence: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """One embedding a text.
 
         Args:
             sequence: float32 ``[batch, tokens, hidden]``.

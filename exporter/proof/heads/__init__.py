@@ -1,1 +1,26 @@
-"""The reference's heads in numpy float64: what a signature makes of the vectors of one text's tokens."""
+"""The reference's heads in numpy float64: what a signature makes of the vectors of one text, and the table of them.
+
+They share nothing with :mod:`...graph.heads`. What ``pooled``, ``sequence`` and ``tokenize`` answer is the encoder's
+and the tokenizer's own, and needs none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .embedding import embed
+
+__all__ = ["HEADS", "answers"]
+
+#: By name of the output: makes it of the encoder's outputs and of what was read for it (a pooling recipe, say).
+HEADS: Mapping[str, Callable[[dict[str, np.ndarray], Any], np.ndarray]] = {
+    "embedding": lambda outputs, recipe: embed(outputs["sequence_output"], recipe),
+}
+
+
+def answers(outputs: dict[str, np.ndarray], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The encoder's outputs of one text or pair, and those of the heads that there are settings for."""
+    return {**outputs, **{name: HEADS[name](outputs, each) for name, each in settings.items()}}

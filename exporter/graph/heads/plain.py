@@ -1,0 +1,34 @@
+"""Heads that answer what encoder and tokenizer give, as it is: ``pooled``, ``sequence`` and ``tokenize``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from ...tokenizers.tokenizer import Encoding
+
+__all__ = ["Encoder", "pooled", "sequence", "tokenize"]
+
+#: Tokens to ``sequence_output`` float32 ``[batch, tokens, hidden]`` (padding has any values) and ``pooled_output``
+#: float32 ``[batch, hidden]``, ``None`` where there is no pooler.
+Encoder = Callable[[Encoding], tuple[tf.Tensor, tf.Tensor | None]]
+
+
+def pooled(tokens: Encoding, encoder: Encoder) -> Sequence[tf.Tensor]:
+    """``pooled_output``."""
+    _, vectors = encoder(tokens)
+    assert vectors is not None
+    return [vectors]
+
+
+def sequence(tokens: Encoding, encoder: Encoder) -> Sequence[tf.Tensor]:
+    """``sequence_output``, zero beyond the mask, and the tokens."""
+    vectors, _ = encoder(tokens)
+    # Not a product: what is in padding may be anything, and 0 * inf is not 0.
+    return [tf.where(tokens.input_mask[:, :, tf.newaxis] == 1, vectors, 0.0), *tokenize(tokens, encoder)]
+
+
+def tokenize(tokens: Encoding, encoder: Encoder) -> Sequence[tf.Tensor]:
+    """The tokens; fields are in the order of the contract."""
+    return [value for value in tokens if value is not None]
