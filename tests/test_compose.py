@@ -156,12 +156,12 @@ def healthy(compose: Any, config: Path, port: int) -> subprocess.CompletedProces
 
 
 def test_healthy_means_that_every_model_answers(compose: Any, tmp_path: Path) -> None:
-    from rawbert.exporter.publish.models_config import ModelConfig
+    from rawbert.exporter.publish.models_config import ModelsConfig
 
-    written = ModelConfig(tmp_path / "models.config", "")
+    written = ModelsConfig(tmp_path / "models.config", "")
     for name in ("minilm", "pairs", "größer/als: alle?", "2 in 1", "#1"):
         written.add(name, f"/models/{name}")
-    written.label("minilm", "stable", 3, (2,))
+    written.label("minilm", "stable", 3)
     written.save()
     config = written.path
     by_hand = """config { name: 'first' base_path: "/models/a" model_platform: 'tensorflow' } config: < base_path:
@@ -169,7 +169,7 @@ def test_healthy_means_that_every_model_answers(compose: Any, tmp_path: Path) ->
 # name: "no-model"
 }"""
     config.write_text(config.read_text(encoding="utf-8").strip().removesuffix("}") + by_hand, encoding="utf-8")
-    names = [entry.name for entry in ModelConfig(config, config.read_text(encoding="utf-8")).entries()]
+    names = [entry.name for entry in ModelsConfig(config, config.read_text(encoding="utf-8")).entries()]
     assert len(names) == 7
     everything = dict.fromkeys(names, 200)
     with rest_server(everything, needs_pair=("pairs",)) as port:

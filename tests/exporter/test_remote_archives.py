@@ -151,14 +151,18 @@ def everything(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This user's folder among the system's temporary ones."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    own = tmp_path / "temporary" / f"rawbert-{os.getuid()}"
+    own.mkdir(mode=0o700, parents=True)
+    return own
+
+
 @pytest.mark.parametrize("case", EVIL)
-def test_what_reaches_outside_is_refused_and_nothing_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
-):
+def test_what_reaches_outside_is_refused_and_nothing_is_written(tmp_path: Path, scratch: Path, case: str):
     name, make, says = EVIL[case]
-    scratch = tmp_path / "temporary"
-    scratch.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     (tmp_path / "secret").write_text("secret")
     (tmp_path / name).write_bytes(make(tmp_path))
     before = everything(tmp_path)
@@ -257,11 +261,8 @@ def many_members(path: Path) -> None:
     ],
 )
 def test_a_bomb_is_refused_before_it_fills_the_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, make: Callable[[Path], None], says: str
+    tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch, name: str, make: Callable[[Path], None], says: str
 ):
-    scratch = tmp_path / "temporary"
-    scratch.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     make(tmp_path / name)
     written = 0
     write = archive._write
@@ -363,10 +364,7 @@ def test_a_file_that_changed_meanwhile_begins_anew(hubs: Hubs, monkeypatch: pyte
     assert hubs.asked("a.tar.gz")[1] == "bytes=65536-"
 
 
-def test_a_transfer_that_always_breaks_fails_cleanly(hubs: Hubs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    scratch = tmp_path / "temporary"
-    scratch.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+def test_a_transfer_that_always_breaks_fails_cleanly(hubs: Hubs, scratch: Path):
     hubs.cut["a.tar.gz"] = [10, 99]
     with pytest.raises(DownloadError, match=r"broke off 5 times, .*nothing was kept"):
         fetch(hubs.url + "/a.tar.gz")
