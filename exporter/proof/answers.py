@@ -64,6 +64,11 @@ def compute(recipe: Recipe, source: Path) -> list[Expected]:
     reference = (HubReference if is_hub else FolderReference)(source, recipe.max_seq_length, options)
     if "pooling" in recipe.chosen and recipe.pooling:
         reference.use_pooling(list(recipe.pooling), "normalize" in recipe.steps)
+    if "max_seq_length" not in recipe.chosen and reference.max_seq_length not in (None, recipe.max_seq_length):
+        raise VerificationError(
+            f"texts are cut at {recipe.max_seq_length} tokens, and by the reference the checkpoint's own limit is "
+            f"{reference.max_seq_length}"
+        )
     made: dict[Any, dict[str, np.ndarray]] = {}
     expected = []
     for text in samples.chosen(reference.tokenize, recipe.max_seq_length, recipe.pair, reference.rows):

@@ -14,6 +14,8 @@ from .. import sources
 from ..errors import VerificationError
 from ..publish import manifest
 from ..recipe import Recipe
+from ..targets import saved_model
+from ..targets.content_hash import content_hash
 from . import answers, verify
 from .model import Description, Tensors
 
@@ -58,9 +60,23 @@ def verify_folder(folder: Path, recipe: Recipe, source: str | os.PathLike[str] |
     """
     if source is None:
         answers.read(folder / answers.FILE)  # what cannot be read is named here, in words
-        return verify.run(verify.Task(folder, recipe))
-    with sources.fetched(source) as location:
-        return verify.run(verify.Task(folder, recipe, location.folder))
+        report = verify.run(verify.Task(folder, recipe))
+    else:
+        with sources.fetched(source) as location:
+            report = verify.run(verify.Task(folder, recipe, location.folder))
+    report.mismatches += _changes(folder)
+    return report
+
+
+def _changes(folder: Path) -> list[str]:
+    """What of a SavedModel is not what was exported: a small change may be smaller than what is allowed."""
+    made = (manifest.read(folder) or {}).get("content_hash") or {}
+    found = content_hash(folder, saved_model.read(folder).meta_graphs[0])
+    return [
+        f"{part}: the hash is {value}, and the manifest has {made.get(part)}: it was changed after the export"
+        for part, value in found.items()
+        if part != "content" and made.get(part) != value
+    ]
 
 
 def verify_server(folder: Path, recipe: Recipe, client: Any) -> verify.Report:

@@ -21,7 +21,7 @@ from typing import Any
 from .. import scratch
 from ..errors import VerificationError
 from ..recipe import TOLERANCES, Recipe
-from . import answers, samples
+from . import answers, precision, samples
 from .answers import Expected
 from .comparison import Comparison, Figures
 from .model import Model, SavedModel
@@ -150,6 +150,8 @@ def compare(task: Task) -> Report:
             return dataclasses.replace(twin, mismatches=[f"in float32, {line}" for line in twin.mismatches])
     report = _hold(task.saved_model, task.recipe, expected)
     report.float32 = twin
+    if task.float32 is not None:
+        report.mismatches += precision.differences(task.saved_model, task.float32)
     if task.record and not report.mismatches:
         answers.write(record, expected, task.recipe.signatures)
     return report
