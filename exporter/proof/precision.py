@@ -91,13 +91,11 @@ def _function(low: Any, exact: Any, functions: list[tuple[str, str]]) -> str | N
     ]
     if len(arguments[0]) != len(arguments[1]) or len(results[0]) != len(results[1]):
         return f"{low.signature.name} has other inputs or outputs"
-    scopes = (_Scope(function.node_def, names) for function, names in zip((low, exact), arguments, strict=True))
-    return _walk(*scopes, list(zip(*results, strict=True)), functions)
+    scopes = [_Scope(function.node_def, names) for function, names in zip((low, exact), arguments, strict=True)]
+    return _walk(scopes[0], scopes[1], list(zip(*results, strict=True)), functions)
 
 
-def _walk(
-    low: _Scope, exact: _Scope, pairs: list[tuple[str, str]], functions: list[tuple[str, str]]
-) -> str | None:
+def _walk(low: _Scope, exact: _Scope, pairs: list[tuple[str, str]], functions: list[tuple[str, str]]) -> str | None:
     """Compare what pairs of references lead to; functions that are called are added to ``functions``."""
     seen = set()
     while pairs:

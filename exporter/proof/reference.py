@@ -24,7 +24,13 @@ __all__ = ["FolderReference", "HubReference"]
 
 
 class HubReference:
-    """The Hub layer itself. ``rows``: rows of its embedding table, where they can be seen."""
+    """The Hub layer itself.
+
+    Attributes:
+        tokenize: see :mod:`.tokens`.
+        rows: of its embedding table; ``None`` where they cannot be seen.
+        max_seq_length: the limit of its own; ``None`` where it says none.
+    """
 
     def __init__(self, folder: Path, max_seq_length: int, options: TokenizerOptions = DEFAULT_TOKENIZATION) -> None:
         import tensorflow_hub as hub
@@ -38,8 +44,10 @@ class HubReference:
         # Before version 3 a Hub encoder took a list and returned a pair.
         form, _ = self._layer.resolved_object.__call__.concrete_functions[0].structured_input_signature
         self._takes_dict = isinstance(form[0], dict)
-        tables = [v for v in getattr(encoder, "variables", ()) if v.name.endswith("word_embeddings/embeddings:0")]
-        self.rows = int(tables[0].shape[0]) if tables else None
+        self.rows, self.max_seq_length = (
+            next((int(v.shape[0]) for v in getattr(encoder, "variables", ()) if v.name.endswith(table)), None)
+            for table in ("word_embeddings/embeddings:0", "position_embedding/embeddings:0")
+        )
         self._heads: dict[str, Any] = {}
 
     def use_pooling(self, modes: list[str], normalize: bool) -> None:
@@ -63,7 +71,7 @@ class HubReference:
 
 
 class FolderReference:
-    """A Hugging Face or sentence-transformers folder, computed in numpy float64; ``rows`` as above."""
+    """A Hugging Face or sentence-transformers folder, computed in numpy float64; attributes as above."""
 
     def __init__(self, folder: Path, max_seq_length: int, options: TokenizerOptions = DEFAULT_TOKENIZATION) -> None:
         from tokenizers.normalizers import Lowercase, Sequence
@@ -83,6 +91,7 @@ class FolderReference:
             tokenizer.backend_tokenizer.normalizer = Sequence([Lowercase(), normalizer])
         self.tokenize = reference_tokenizer(tokenizer, max_seq_length, options)
         self.rows = int(self.config["vocab_size"])
+        self.max_seq_length = _stated_length(root, self.config)
         recipe = _recipe(folder, modules)
         self._heads: dict[str, Any] = {"embedding": recipe} if recipe else {}
 
@@ -94,6 +103,15 @@ class FolderReference:
         """Outputs for the tokens of one text or pair, and their types, 0 if left out."""
         outputs = self._forward(self.tensors, self.config, np.array(ids), np.array(types) if types else None)
         return heads.answers(outputs, self._heads)
+
+
+def _stated_length(root: Path, config: dict[str, Any]) -> int | None:
+    """Tokens at which the files of a transformer say that texts are cut: sentence-transformers', then transformers'."""
+    for pattern, key in (("sentence_*_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
+        for path in root.glob(pattern):
+            if length := _json(path).get(key):
+                return min(int(length), int(config["max_position_embeddings"]))
+    return None
 
 
 def _recipe(folder: Path, modules: list[dict[str, str]]) -> list[Any]:
