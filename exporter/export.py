@@ -100,7 +100,10 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
 
 def _gate(folder: Path, target: str) -> Any:
     """Hold every op of the written graph to the target release; its ``MetaGraphDef``."""
-    model = saved_model.read(folder)
+    try:
+        model = saved_model.read(folder)
+    except saved_model.Unreadable as error:
+        raise TargetError(f"{error}; nothing was published") from error
     problems = op_gate.check(map(saved_model.Graph, model.meta_graphs), target)
     if problems:
         raise TargetError(f"{op_gate.explain(problems, target)}\nnothing was published")

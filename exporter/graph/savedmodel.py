@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,11 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import Error as ProtobufError
 
 from ...serving.contract import DEFAULT_SIGNATURE, default_of, signature
 from .. import scratch
-from ..errors import ConfigError, OutputError, UnsupportedModel
+from ..errors import ConfigError, OutputError, UnsupportedModel, first_line
 from ..families.config import ACTIVATIONS, EncoderConfig
 from ..publish.bundle import Tensor
 from ..recipe import Recipe
@@ -137,7 +139,7 @@ def write(module: ServingModule, names: Sequence[str], checkpoint: Checkpoint, f
         The concrete functions by signature name.
 
     Raises:
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written, or the graph is larger than a SavedModel can be.
     """
     functions = module.functions(names)
     with scratch.temporary() as assets:
@@ -148,8 +150,16 @@ def write(module: ServingModule, names: Sequence[str], checkpoint: Checkpoint, f
         try:
             tf.saved_model.save(module, os.fspath(folder), signatures=functions)
             _tidy(folder, names)
-        except (tf.errors.OpError, OSError) as error:
+        except (tf.errors.OpError, OSError, ProtobufError, ValueError) as error:
             reason = getattr(error, "message", None) or str(error)
+            if isinstance(error, ProtobufError) or re.search(r"2 ?GB|2147483647", reason):
+                raise OutputError(
+                    f"{folder}: the graph is larger than the 2 GB of a saved_model.pb ({first_line(error)}): weights "
+                    "must be variables, not constants; give the original checkpoint in place of a SavedModel of it, or "
+                    "use --encoder-impl native"
+                ) from error
+            if isinstance(error, ValueError):
+                raise
             raise OutputError(f"{folder}: the SavedModel cannot be written: {reason}") from error
     return functions
 

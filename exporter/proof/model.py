@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ...serving.contract import DTYPES, INIT_OP
+from ..errors import VerificationError, first_line
 
 __all__ = ["Description", "Model", "SavedModel", "Tensors"]
 
@@ -57,12 +58,22 @@ class SavedModel:
         }
 
     def answer(self, signature: str, texts: Mapping[str, list[bytes]]) -> Mapping[str, np.ndarray]:
-        """Outputs of a signature by name, for texts by the input's name."""
+        """Outputs of a signature by name, for texts by the input's name.
+
+        Raises:
+            VerificationError: it fails.
+        """
+        import tensorflow as tf
+
         entry = self.table[signature]
         fed = {entry.inputs[name].name: np.array(column, object) for name, column in texts.items()}
-        answers: dict[str, np.ndarray] = self._session.run(
-            {name: info.name for name, info in entry.outputs.items()}, fed
-        )
+        try:
+            answers: dict[str, np.ndarray] = self._session.run(
+                {name: info.name for name, info in entry.outputs.items()}, fed
+            )
+        except tf.errors.OpError as error:
+            count = len(next(iter(texts.values())))
+            raise VerificationError(f"{signature} fails for {count} texts: {first_line(error)}") from error
         return answers
 
     def close(self) -> None:

@@ -16,6 +16,8 @@ from ..publish import manifest
 from ..recipe import Recipe
 from ..targets import saved_model
 from ..targets.content_hash import content_hash
+from ..targets.graph_hash import Unhashable
+from ..targets.tensor_bundle import CorruptIndex
 from . import answers, verify
 from .model import Description, Tensors
 
@@ -71,7 +73,10 @@ def verify_folder(folder: Path, recipe: Recipe, source: str | os.PathLike[str] |
 def _changes(folder: Path) -> list[str]:
     """What of a SavedModel is not what was exported: a small change may be smaller than what is allowed."""
     made = (manifest.read(folder) or {}).get("content_hash") or {}
-    found = content_hash(folder, saved_model.read(folder).meta_graphs[0])
+    try:
+        found = content_hash(folder, saved_model.read(folder).meta_graphs[0])
+    except (saved_model.Unreadable, Unhashable, CorruptIndex, OSError) as error:
+        return [f"what was exported cannot be told from what is there: {error}"]
     return [
         f"{part}: the hash is {value}, and the manifest has {made.get(part)}: it was changed after the export"
         for part, value in found.items()

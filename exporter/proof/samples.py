@@ -89,35 +89,36 @@ def chosen(tokenize: Tokenize, max_seq_length: int, pair: bool, rows: int | None
     room = max_seq_length - special
     most = of_length(room)
     if not pair:
-        return [(text,) for text in (*texts, most, of_length(room + 1), of_length(room + room // 2 + 2))]
+        cut = [most, of_length(room + 1), of_length(room + room // 2 + 2)]
+        return list(dict.fromkeys((text,) for text in (*texts, *cut)))
     mixed = [(text, texts[(5 * at + 3) % len(texts)]) for at, text in enumerate(texts)]
     # Together as long as can be, one token longer, much longer; of them either is the longer one, or neither.
-    half, rest, short = of_length(room // 2), of_length(room - room // 2), TEXTS[1]
-    cut = [(half, rest), (half, of_length(room - room // 2 + 1)), (of_length(room - room // 2 + 1), half)]
-    return [
-        *mixed,
-        *cut,
-        (most, short),
-        (short, most),
-        (most, most),
-        ("", most),
-        (most, ""),
-        (of_length(room + 1), half),
-    ]
+    half, rest, more = (of_length(room // 2 + each) for each in (0, room % 2, room % 2 + 1))
+    cut_pairs = [(half, rest), (half, more), (more, half), (of_length(room + 1), half), (most, most)]
+    cut_pairs += [(one, other) for text in (TEXTS[1], "") for one, other in ((most, text), (text, most))]
+    return list(dict.fromkeys([*mixed, *cut_pairs]))
 
 
 def calls(lengths: Sequence[int]) -> list[list[int]]:
     """Which samples go together in a call: each alone, in pairs of unequal length, in eights, and one call of 64.
 
+    Eights are made twice: of all lengths, and of like lengths, which end up in every group that attention makes.
+
     Args:
         lengths: tokens of each sample.
     """
-    every = range(len(lengths))
-    pairs, left = [], list(every)
+    every = list(range(len(lengths)))
+    pairs, left = [], every
     while left:
         one, *left = left
         other = next((at for at in (*left, *every) if lengths[at] != lengths[one]), one)
         left = [at for at in left if at != other]
         pairs.append([one, other])
-    eights = [[at % len(lengths) for at in range(start, start + 8)] for start in every[::8]]
-    return [*([at] for at in every), *pairs, *eights, [at % len(lengths) for at in range(_LARGEST)]]
+    by_length = sorted(every, key=lambda at: lengths[at])
+    eights = [_some(order, start, 8) for order in (every, by_length) for start in every[::8]]
+    return [*([at] for at in every), *pairs, *eights, _some(every, 0, _LARGEST)]
+
+
+def _some(order: Sequence[int], start: int, count: int) -> list[int]:
+    """So many from a place on, from the beginning again where they end."""
+    return [order[at % len(order)] for at in range(start, start + count)]

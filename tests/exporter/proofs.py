@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class Planted:
         saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
         before = path.read_bytes()
         fault(saved_model.meta_graphs[0])
+        repaired(saved_model.meta_graphs[0])
         path.write_bytes(saved_model.SerializeToString(deterministic=True))
         assert saved_model != saved_model_pb2.SavedModel.FromString(before), "nothing was planted"
         model = SavedModel(copy)
@@ -117,8 +118,16 @@ class Loaded:
             self._session.run(write, {placeholder: value})
 
 
-def nodes(meta_graph: Any, *ops: str, function: str = "") -> Iterator[Any]:
-    """Nodes of these ops in all functions whose name contains ``function``."""
-    for each in meta_graph.graph_def.library.function:
-        if function in each.signature.name:
-            yield from (node for node in each.node_def if node.op in ops)
+def repaired(meta_graph: Any) -> None:
+    """Let references to nodes that were made an Identity name its only output."""
+    for function in meta_graph.graph_def.library.function:
+        identities = {node.name for node in function.node_def if node.op == "Identity"}
+
+        def named(reference: str, identities: set[str] = identities) -> str:
+            name, colon, _ = reference.partition(":")
+            return f"{name}:output:0" if colon and name in identities else reference
+
+        for node in function.node_def:
+            node.input[:] = [named(each) for each in node.input]
+        for key, value in list(function.ret.items()):
+            function.ret[key] = named(value)

@@ -1,0 +1,36 @@
+"""The tables of signatures that people read are those of the contract."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from rawbert.serving.contract import DEFAULT_SIGNATURE, SIGNATURES, TEXT, default_of, signature
+
+ROOT = Path(__file__).parents[1]
+ROWS = {
+    found[1]: found[2]
+    for found in re.finditer(r"^\| `(\w+)` \| (.+) \|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+}
+
+
+@pytest.mark.parametrize("declared", SIGNATURES, ids=lambda each: each.name)
+def test_the_readme_lists_every_output_with_dtype_and_shape(declared) -> None:
+    row = ROWS[declared.name]
+    others = re.findall(r"all of `(\w+)`", row)
+    listed = {each.name for name in others for each in signature(name).outputs}
+    for output in declared.outputs_for(pair=False):
+        if output.name in listed:
+            continue
+        # A dtype and a shape are said once for outputs that share them.
+        after = row[row.index(f"`{output.name}`") :]
+        assert re.match(r"(`\w+`,? ?)+" + re.escape(f"{output.dtype} `[{', '.join(output.shape)}]`"), after), output
+    named = set(re.findall(r"`(\w+)`", re.sub(r"\(.*?\)", "", row))) - {"tokenize"}
+    assert named <= {output.name for output in declared.outputs}
+
+
+def test_the_readme_says_what_the_default_is() -> None:
+    row = ROWS[DEFAULT_SIGNATURE]
+    assert re.findall(r"`(\w+)`", row)[:2] == [default_of(["embed", "pooled"]), default_of(["pooled", "sequence"])]
+    assert f"Every signature takes `{TEXT}`, string `[batch]`" in (ROOT / "README.md").read_text(encoding="utf-8")
