@@ -201,6 +201,20 @@ def test_a_file_in_the_place_of_the_output(data: Path, tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text(encoding="utf-8") == "kept"
 
 
+def test_a_graph_of_more_than_2_gb(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
+    def save(*arguments: Any, **options: Any) -> None:
+        # What TensorFlow 2.20 raises with three constants of 0.8 GB; that takes 21 GB of memory.
+        raise DecodeError("Error parsing message with type 'tensorflow.GraphDef': Wire format was corrupt")
+
+    monkeypatch.setattr(tf.saved_model, "save", save)
+    with pytest.raises(OutputError, match=r"larger than the 2 GB .* original checkpoint"):
+        export(ExportConfig(encoder=data / "tiny_bert", output=tmp_path / "m", signatures=("tokenize",)))
+    assert os.listdir(tmp_path) == []
+
+
 @contextmanager
 def tmpfs(folder: Path, options: str) -> Iterator[Path]:
     """A file system of its own; skips where this user may not mount one."""
