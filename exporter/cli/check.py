@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ...serving.contract import DTYPES, INIT_OP
+from ...serving.contract import DTYPES, Output
 from ..publish import manifest as manifests
 from ..publish.bundle import size_of, version_folder
 from ..targets import check as rules
 from ..targets import saved_model
 from ..targets.content_hash import content_hash
 from ..targets.graph_hash import Unhashable
+from ..targets.graph_rules import callable_signatures, declared
 from ..targets.opsets import NEWEST, RELEASES
 from ..targets.tensor_bundle import CorruptIndex
 
@@ -31,8 +33,8 @@ __all__ = ["check", "inspect"]
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _DTYPES = {dtype.number: dtype.name for dtype in DTYPES}
-#: Ops that are shown; the rest is in the JSON.
-_SHOWN = 15
+#: Ops, and rows of a table, that are shown; the rest is in the JSON.
+_SHOWN, _MOST_ROWS = 15, 200
 
 
 @click.command(short_help="Say what TensorFlow Serving would make of a SavedModel.")
@@ -64,10 +66,11 @@ def check(path: Path, target_serving: str, as_json: bool) -> None:
             table = Table(show_lines=False, title=escape(str(folder)), title_justify="left", title_style="bold")
             for column in ("level", "kind", "found"):
                 table.add_column(column)
-            for finding in findings:
+            for finding in findings[:_MOST_ROWS]:
                 style = _STYLES[finding.level]
                 table.add_row(f"[{style}]{finding.level}[/{style}]", finding.kind, escape(_printable(finding.message)))
             console.print(table)
+            _say_more(len(findings), console)
         verdict = f"{errors} error{'s' * (errors != 1)}" if errors else "no errors"
         console.print(f"{folder}: {verdict} for TensorFlow Serving {target_serving}", markup=False, soft_wrap=True)
     sys.exit(1 if errors else 0)
@@ -93,11 +96,12 @@ def inspect(path: Path, as_json: bool) -> None:
         raise click.ClickException(_printable(str(error))) from error
     if not model.meta_graphs:
         raise click.ClickException(f"{folder}: no graph in it")
-    state = _describe(folder, model.meta_graphs[0])
+    meta_graph = saved_model.serving(model) or model.meta_graphs[0]
+    state = _describe(folder, meta_graph)
     if as_json:
         click.echo(json.dumps(state, indent=2))
     else:
-        _show(state, Console())
+        _show(state, meta_graph, Console())
 
 
 def _describe(folder: Path, meta_graph: Any) -> dict[str, Any]:
@@ -114,9 +118,8 @@ def _describe(folder: Path, meta_graph: Any) -> dict[str, Any]:
         "tensorflow": meta_graph.meta_info_def.tensorflow_version,
         "tags": list(meta_graph.meta_info_def.tags),
         "signatures": {
-            name: {"inputs": _tensors(each.inputs), "outputs": _tensors(each.outputs)}
-            for name, each in sorted(meta_graph.signature_def.items())
-            if name != INIT_OP
+            name: {"inputs": _tensors(each.inputs), "outputs": _tensors(each.outputs, declared(meta_graph, name))}
+            for name, each in callable_signatures(meta_graph)
         },
         "ops": dict(ops.most_common()),
         "functions": len(graph.library.function),
@@ -125,28 +128,39 @@ def _describe(folder: Path, meta_graph: Any) -> dict[str, Any]:
     }
 
 
-def _tensors(infos: Any) -> dict[str, Any]:
+def _tensors(infos: Any, declared: Sequence[Output] = ()) -> dict[str, Any]:
+    """The tensors of one side of a signature: those that the contract declares first, in its order."""
+    known = [output.name for output in declared if output.name in infos]
     return {
         name: {
-            "dtype": _DTYPES.get(info.dtype, f"DT_{info.dtype}"),
-            "shape": None if info.tensor_shape.unknown_rank else [dim.size for dim in info.tensor_shape.dim],
+            "dtype": _DTYPES.get(infos[name].dtype, f"DT_{infos[name].dtype}"),
+            "shape": _shape(infos[name].tensor_shape),
         }
-        for name, info in sorted(infos.items())
+        for name in (*known, *sorted(set(infos) - set(known)))
     }
 
 
-def _show(state: dict[str, Any], console: Console) -> None:
+def _shape(shape: Any) -> list[int] | None:
+    """-1 for what depends on the call; ``None`` for a tensor of any rank."""
+    return None if shape.unknown_rank else [dim.size for dim in shape.dim]
+
+
+def _show(state: dict[str, Any], meta_graph: Any, console: Console) -> None:
     table = Table(title=escape(state["path"]), title_justify="left", title_style="bold")
     for column in ("signature", "", "name", "dtype", "shape"):
         table.add_column(column)
+    rows = []
     for name, signature in state["signatures"].items():
-        label = name
+        outputs = {output.name: output for output in declared(meta_graph, name)}
         for side in ("inputs", "outputs"):
             for tensor, spec in signature[side].items():
-                shape = "any rank" if spec["shape"] is None else str(spec["shape"]).replace("-1", "?")
-                table.add_row(*map(escape, (label, side[:-1], tensor, spec["dtype"], shape)))
-                label = ""
+                shape = _dimensions(spec["shape"], outputs.get(tensor) if side == "outputs" else None)
+                rows.append((name, side[:-1], tensor, spec["dtype"], shape))
+    for at, (name, *row) in enumerate(rows[:_MOST_ROWS]):
+        first = not at or rows[at - 1][0] != name
+        table.add_row(*(escape(_printable(each)) for each in (name if first else "", *row)))
     console.print(table)
+    _say_more(len(rows), console)
     shown = [f"{op} {count}" for op, count in list(state["ops"].items())[:_SHOWN]]
     more = len(state["ops"]) - _SHOWN
     lines = [
@@ -155,16 +169,30 @@ def _show(state: dict[str, Any], console: Console) -> None:
         + (f" and {more} kinds more" if more > 0 else ""),
     ]
     if state["content_hash"]:
-        lines += [f"{part:<10} {digest}" for part, digest in state["content_hash"].items()]
+        lines += [f"{part:<9} {digest}" for part, digest in state["content_hash"].items()]
     manifest = state["manifest"]
     if manifest is not None:
-        recipe = manifest.get("recipe") or {}
+        recipe = manifest.get("recipe")
+        recipe = recipe if isinstance(recipe, dict) else {}
         lines.append(
             f"manifest  {manifest.get('name')}, made {manifest.get('created')}, for TensorFlow Serving "
             f"{recipe.get('target_serving')}, {recipe.get('precision')}; --json shows all of it"
         )
     for line in lines:
         console.print(_printable(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def _dimensions(shape: list[int] | None, output: Output | None) -> str:
+    """A shape for people: ``[batch, tokens, 384]``, with the contract's names for what depends on the call."""
+    if shape is None:
+        return "any rank"
+    names = output.shape if output is not None and len(output.shape) == len(shape) else ("?",) * len(shape)
+    return f"[{', '.join(name if size < 0 else str(size) for size, name in zip(shape, names, strict=True))}]"
+
+
+def _say_more(count: int, console: Console) -> None:
+    if count > _MOST_ROWS:
+        console.print(f"and {count - _MOST_ROWS} more; --json shows all of them", markup=False)
 
 
 def _printable(text: str) -> str:

@@ -22,6 +22,8 @@ from .bundle import Tensor
 __all__ = ["FILE", "FORMAT", "make", "read", "recipe_of", "write"]
 
 FILE = Path("assets.extra", "rawbert.json")
+#: Bytes of a manifest that is read: a thousand times what an export writes.
+_MOST = 50_000_000
 
 #: Of the file. Format 1 had the recipe in pieces, and was verified on fewer calls.
 FORMAT = 2
@@ -107,9 +109,12 @@ def write(folder: Path, manifest: dict[str, Any]) -> None:
 
 def read(folder: Path) -> dict[str, Any] | None:
     """The manifest of a version folder; ``None`` where there is none that can be read."""
+    path = folder / FILE
     try:
-        manifest = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        if not path.is_file() or path.stat().st_size > _MOST:
+            return None
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):  # the last of brackets within brackets
         return None
     return manifest if isinstance(manifest, dict) else None
 

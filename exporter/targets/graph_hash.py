@@ -178,7 +178,7 @@ def _bottom_up(needs: Mapping[str, Collection[str]], fault: str) -> list[str]:
     try:
         return list(TopologicalSorter(needs).static_order())
     except CycleError as error:
-        raise Unhashable(f"{fault} in a circle: {' > '.join(error.args[1][:4])}") from error
+        raise Unhashable(f"{fault} in a circle: {' > '.join(error.args[1][:-5:-1])}") from error
 
 
 def _bytes(message: Any) -> bytes:

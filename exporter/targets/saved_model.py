@@ -12,10 +12,12 @@ from google.protobuf.message import DecodeError
 
 from ..protos import SavedModel
 
-__all__ = ["MAIN", "Graph", "Unreadable", "node_of", "read", "tensors_of"]
+__all__ = ["MAIN", "Graph", "Unreadable", "node_of", "read", "serving", "tensors_of"]
 
 #: Stands for the main graph where other graphs have their function's name.
 MAIN = ""
+#: The tag of the graph that a server loads.
+_SERVE = "serve"
 #: Bytes of the longest message that protobuf reads or writes.
 _MOST = 2**31 - 1
 
@@ -57,6 +59,11 @@ def read(folder: Path) -> Any:
         raise Unreadable("unreadable", f"{path}: cannot be read: {error.strerror or error}") from error
     except DecodeError as error:
         raise Unreadable("damaged", f"{path}: no SavedModel, or cut short: {error}") from error
+
+
+def serving(model: Any) -> Any | None:
+    """The ``MetaGraphDef`` of a SavedModel that a server loads; ``None`` where there is none."""
+    return next((each for each in model.meta_graphs if set(each.meta_info_def.tags) == {_SERVE}), None)
 
 
 class Graph:

@@ -245,3 +245,17 @@ def test_inspect(tiny_bundle: Any, tmp_path: Path) -> None:
     done = run("inspect", str(tmp_path))
     assert done.returncode == 1
     assert "no saved_model.pb in it" in done.stderr
+
+
+def test_it_needs_neither_tensorflow_nor_what_windows_lacks(tmp_path: Path) -> None:
+    folder = graphs.place("half_plus_two", tmp_path / "1")
+    code = (
+        # On Linux, these two import fcntl themselves.
+        "import asyncio, sys, subprocess; sys.argv[0] = 'rawbert'\n"
+        "for name in ('fcntl', 'resource', 'termios', 'pwd', 'grp', 'tensorflow', 'transformers'):\n"
+        "    sys.modules[name] = None\n"
+        "from rawbert.serving.cli import main; main()"
+    )
+    for command in ("check", "inspect"):
+        done = subprocess.run([sys.executable, "-c", code, command, str(folder)], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")

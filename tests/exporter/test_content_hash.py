@@ -290,7 +290,7 @@ CHANGES: dict[str, Callable[[Any], object]] = {
     "the graph's version": lambda model: setattr(model.meta_graphs[0].graph_def.versions, "producer", 1),
     "another op that restores": restore_other,
     "a node more": lambda model: model.meta_graphs[0].graph_def.node.add(name="more", op="NoOp"),
-    "a function more": lambda model: model.meta_graphs[0].graph_def.library.function.add(),
+    "a function more": lambda model: model.meta_graphs[0].graph_def.library.function.add(signature={"name": "more"}),
 }
 
 
