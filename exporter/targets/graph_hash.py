@@ -118,7 +118,7 @@ def _hash_nodes(nodes: Iterable[Any], arguments: Mapping[str, bytes], functions:
     for node in order:
         for at, reference in enumerate(node.input):
             if (producer := node_of(reference)) in readers:
-                readers[producer].append(_hash(first[node.name], "^" if reference[0] == "^" else str(at)))
+                readers[producer].append(_hash(first[node.name], "^" if reference[:1] == "^" else str(at)))
     for name, hashes in readers.items():
         own[name] = _hash(own[name], *sorted(hashes))
     return _upward(order, own, arguments, first)
@@ -156,7 +156,7 @@ def _attributes(attrs: Mapping[str, Any], functions: _Functions, left_out: Colle
         *(
             _hash(key, _attribute(value, functions))
             for key, value in sorted(attrs.items(), key=lambda item: item[0])
-            if key not in _UNSTABLE and key not in left_out
+            if key not in _UNSTABLE and key not in left_out and not (key[:1] == "_" and value.HasField("func"))
         )
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,18 +82,8 @@ class Graph:
         self.functions = {each.signature.name: each for each in library if each.signature.name != MAIN}
 
     def called(self, node: Any) -> list[str]:
-        """Functions that a node calls: by its op, or by its attributes.
-
-        Attributes with an underscore first are notes to TensorFlow itself, which calls nothing that they name.
-        """
-        names = [node.op]
-        for key, value in node.attr.items():
-            kind = value.WhichOneof("value")
-            if kind == "func" and key[0] != "_":
-                names.append(value.func.name)
-            elif kind == "list" and key[0] != "_":
-                names += [function.name for function in value.list.func]
-        return [name for name in names if name in self.functions]
+        """Functions that a node calls: by its op, or by its attributes."""
+        return [name for name in (node.op, *_named(node.attr)) if name in self.functions]
 
     def reached(self, nodes: Iterable[Any]) -> dict[str, tuple[str, str]]:
         """Functions that nodes of the main graph can come to call, the nearest first.
@@ -111,6 +101,18 @@ class Graph:
                         callers[name] = node.name, body
                         waiting.append((name, self.functions[name].node_def))
         return callers
+
+
+def _named(attrs: Any) -> Iterator[str]:
+    """Functions that attributes name, and the attributes of these in turn.
+
+    Those with an underscore first are notes to TensorFlow itself, which calls nothing that they name.
+    """
+    for key, value in attrs.items():
+        if value.WhichOneof("value") in ("func", "list") and not key.startswith("_"):
+            for function in (value.func,) if value.HasField("func") else value.list.func:
+                yield function.name
+                yield from _named(function.attr)
 
 
 def node_of(reference: str) -> str:

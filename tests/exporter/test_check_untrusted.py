@@ -17,6 +17,8 @@ import pytest
 from rawbert.exporter.protos import BundleEntry, BundleHeader, SavedModel
 from rawbert.exporter.targets import check as rules
 from rawbert.exporter.targets import tensor_bundle
+from rawbert.exporter.targets.graph_hash import Unhashable, graph_hash
+from rawbert.exporter.targets.saved_model import Graph
 from rawbert.serving.wire import varint
 
 RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
@@ -171,6 +173,18 @@ def test_a_function_without_a_name_is_not_the_main_graph(tmp_path: Path) -> None
     made = graphs.chain("Relu")
     made.meta_graphs[0].graph_def.library.function.add().node_def.add(name="x", op="Unknown")
     assert errors(graphs.write(made, tmp_path)) == []
+
+
+def test_names_without_a_letter(tmp_path: Path) -> None:
+    made = graphs.chain("Relu")
+    meta_graph = made.meta_graphs[0]
+    node = meta_graph.graph_def.node.add(name="", op="PartitionedCall", input=["", "^", ":", "n0"])
+    node.attr[""].func.name = ""
+    meta_graph.signature_def[""].outputs[""].name = ":"
+    graphs.write(made, tmp_path)
+    rules.check(tmp_path, "2.20")
+    with pytest.raises(Unhashable, match="in a circle"):
+        graph_hash(Graph(meta_graph))
 
 
 def test_attributes_deep_within_attributes(tmp_path: Path) -> None:

@@ -335,6 +335,25 @@ def test_the_scheme_is_named(tiny_bundle: Any) -> None:
     assert tiny_bundle.manifest["content_hash"]["content"].startswith("v2:")
 
 
+def nested(op: str, name: str) -> Any:
+    """A call whose function has another function, with this op, as an attribute."""
+    model = graphs.chain("Relu")
+    graph = model.meta_graphs[0].graph_def
+    function = graph.library.function.add()
+    function.signature.name = name
+    function.node_def.add(name="n", op=op)
+    graph.library.function.add().signature.name = "outer"
+    call = graph.node.add(name="call", op="PartitionedCall").attr["f"].func
+    call.name = "outer"
+    call.attr["g"].func.name = name
+    return model
+
+
+def test_a_function_within_the_attributes_of_a_call() -> None:
+    assert hashed(nested("Relu", "a")) == hashed(nested("Relu", "z"))
+    assert hashed(nested("Relu", "a")) != hashed(nested("Elu", "a"))
+
+
 # Circles.
 
 
