@@ -349,7 +349,17 @@ def test_a_relative_from_tensorflow_gives_the_same_description(formats: Path, tm
     np.testing.assert_allclose(one["sequence_output"], other["sequence_output"], rtol=0, atol=1e-12)
 
 
-FAMILIES = ["roberta", "xlm-roberta", "albert", "mpnet", "modernbert", "deberta-v2", "camembert", "nomic_bert", "t5"]
+FAMILIES = [
+    "roberta",
+    "xlm-roberta",
+    "albert",
+    "modernbert",
+    "deberta-v2",
+    "camembert",
+    "nomic_bert",
+    "t5",
+    "longformer",
+]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
