@@ -31,19 +31,7 @@ NAMES = {
 
 def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
     """The configuration that a config.json states; see :class:`.Family`."""
-    checks.refuse_other_graphs(config, path)
-    return EncoderConfig(
-        family="bert",
-        vocab_size=checks.size(config, "vocab_size", path),
-        hidden_size=checks.size(config, "hidden_size", path),
-        num_layers=checks.size(config, "num_hidden_layers", path),
-        num_heads=checks.heads(config, "num_attention_heads", "hidden_size", path),
-        intermediate_size=checks.size(config, "intermediate_size", path),
-        max_positions=checks.size(config, "max_position_embeddings", path),
-        type_vocab_size=checks.size(config, "type_vocab_size", path, default=2),
-        activation=checks.activation(config, "hidden_act", path),
-        layer_norm_eps=checks.epsilon(config, path),
-    )
+    return checks.read(config, path, family="bert")
 
 
 def with_original_activation(config: Mapping[str, Any], *, tf_models: bool) -> tuple[dict[str, Any], str | None]:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CorruptSource, UnsupportedModel
+from .config import EncoderConfig
 
-__all__ = ["activation", "epsilon", "heads", "refuse_other_graphs", "size"]
+__all__ = ["read", "size"]
 
 #: Names in config.json -> :data:`.config.ACTIVATIONS`.
 _ACTIVATIONS = {
@@ -32,48 +33,49 @@ def size(config: Mapping[str, Any], key: str, path: Path, default: int | None = 
     return found
 
 
-def heads(config: Mapping[str, Any], key: str, width: str, path: Path) -> int:
-    """The number of attention heads, among which the width must part evenly.
+def read(config: Mapping[str, Any], path: Path, keys: Mapping[str, str] | None = None, **fixed: Any) -> EncoderConfig:
+    """What a config.json states.
+
+    Args:
+        config: its content.
+        path: where it is, for errors.
+        keys: keys of BERT -> those of the family, where they differ.
+        fixed: fields that are not read; ``family`` is one of them.
 
     Raises:
-        CorruptSource: it does not.
+        UnsupportedModel: a setting makes another graph of it, or the activation is unknown.
+        CorruptSource: values are missing, or contradict each other.
     """
-    hidden, found = size(config, width, path), size(config, key, path)
-    if hidden % found:
-        raise CorruptSource(f"{path}: {width} {hidden} is no multiple of {key} {found}")
-    return found
+    keys = keys or {}
+    _refuse_other_graphs(config, path)
+    width, heads, act = (keys.get(key, key) for key in ("hidden_size", "num_attention_heads", "hidden_act"))
+    hidden, parts = size(config, width, path), size(config, heads, path)
+    if hidden % parts:
+        raise CorruptSource(f"{path}: {width} {hidden} is no multiple of {heads} {parts}")
+    activation = config.get(act, "gelu")
+    if not isinstance(activation, str) or activation not in _ACTIVATIONS:
+        raise UnsupportedModel(f"{path}: {act} is {activation!r}; known are {', '.join(sorted(_ACTIVATIONS))}")
+    fields: dict[str, Any] = {
+        "vocab_size": size(config, "vocab_size", path),
+        "hidden_size": hidden,
+        "num_layers": size(config, keys.get("num_hidden_layers", "num_hidden_layers"), path),
+        "num_heads": parts,
+        "intermediate_size": size(config, keys.get("intermediate_size", "intermediate_size"), path),
+        "max_positions": size(config, "max_position_embeddings", path),
+        "activation": _ACTIVATIONS[activation],
+    }
+    if "type_vocab_size" not in fixed:
+        fields["type_vocab_size"] = size(config, "type_vocab_size", path, default=2)
+    if "layer_norm_eps" not in fixed:
+        epsilon = config.get("layer_norm_eps", 1e-12)
+        if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not epsilon > 0:
+            raise CorruptSource(f"{path}: layer_norm_eps is {epsilon!r}, not a positive number")
+        fields["layer_norm_eps"] = float(epsilon)
+    return EncoderConfig(**{**fields, **fixed})
 
 
-def activation(config: Mapping[str, Any], key: str, path: Path) -> str:
-    """The canonical name of an activation, ``gelu`` where none is given.
-
-    Raises:
-        UnsupportedModel: it is unknown.
-    """
-    found = config.get(key, "gelu")
-    if not isinstance(found, str) or found not in _ACTIVATIONS:
-        raise UnsupportedModel(f"{path}: {key} is {found!r}; known are {', '.join(sorted(_ACTIVATIONS))}")
-    return _ACTIVATIONS[found]
-
-
-def epsilon(config: Mapping[str, Any], path: Path, default: float = 1e-12) -> float:
-    """``layer_norm_eps``.
-
-    Raises:
-        CorruptSource: it is no positive number.
-    """
-    found = config.get("layer_norm_eps", default)
-    if isinstance(found, bool) or not isinstance(found, int | float) or not found > 0:
-        raise CorruptSource(f"{path}: layer_norm_eps is {found!r}, not a positive number")
-    return float(found)
-
-
-def refuse_other_graphs(config: Mapping[str, Any], path: Path) -> None:
-    """Refuse settings under which the same weights are another model.
-
-    Raises:
-        UnsupportedModel: one is set.
-    """
+def _refuse_other_graphs(config: Mapping[str, Any], path: Path) -> None:
+    """Refuse settings under which the same weights are another model."""
     positions = config.get("position_embedding_type") or "absolute"
     if positions != "absolute":
         raise UnsupportedModel(f"{path}: position_embedding_type is {positions!r}; only 'absolute' can be exported")

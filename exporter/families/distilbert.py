@@ -28,18 +28,17 @@ NAMES = {
 }
 
 
+#: Keys of BERT -> its own.
+_KEYS = {
+    "hidden_size": "dim",
+    "num_attention_heads": "n_heads",
+    "num_hidden_layers": "n_layers",
+    "intermediate_size": "hidden_dim",
+    "hidden_act": "activation",
+}
+
+
 def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
     """The configuration that a config.json states; see :class:`.Family`."""
-    checks.refuse_other_graphs(config, path)
-    return EncoderConfig(
-        family="distilbert",
-        vocab_size=checks.size(config, "vocab_size", path),
-        hidden_size=checks.size(config, "dim", path),
-        num_layers=checks.size(config, "n_layers", path),
-        num_heads=checks.heads(config, "n_heads", "dim", path),
-        intermediate_size=checks.size(config, "hidden_dim", path),
-        max_positions=checks.size(config, "max_position_embeddings", path),
-        type_vocab_size=0,
-        activation=checks.activation(config, "activation", path),
-        layer_norm_eps=1e-12,  # fixed in its code
-    )
+    # The epsilon is fixed in its code.
+    return checks.read(config, path, _KEYS, family="distilbert", type_vocab_size=0, layer_norm_eps=1e-12)

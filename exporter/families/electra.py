@@ -4,7 +4,6 @@ narrower than the layers and are projected."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,4 +18,4 @@ NAMES = bert.NAMES
 def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
     """The configuration that a config.json states; see :class:`.Family`."""
     embedding_size = checks.size(config, "embedding_size", path)
-    return replace(bert.read_config(config, path), family="electra", embedding_size=embedding_size)
+    return checks.read(config, path, family="electra", embedding_size=embedding_size)

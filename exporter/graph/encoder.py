@@ -110,8 +110,8 @@ class NativeEncoder(tf.Module):
         """``[B, T]`` -> ``[B, T, H]``; padding holds whatever came out."""
         with tf.device("/CPU:0"):  # where the mask comes from: on a GPU each shape and slice would wait for a copy
             packing = layout(mask, self._config.num_heads)
-            positions = packing.columns
-            if (padding_idx := self._config.padding_idx) is not None:
+            positions, padding_idx = packing.columns, self._config.padding_idx
+            if padding_idx is not None:
                 counted = tf.cast(ids != padding_idx, tf.int32)
                 positions = packing.pack(tf.cumsum(counted, axis=1) * counted + padding_idx)
         x = self._embed(packing.pack(ids), positions, None if types is None else packing.pack(types))  # [N, E]
