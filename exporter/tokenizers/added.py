@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_text.python.ops.regex_split_ops import gen_regex_split_ops
 
-from .ragged import count_of, rows_of, starts_of
+from .ragged import rows_of, starts_of
 from .spec import AddedToken
 
 __all__ = ["Finder", "Matches", "anywhere", "finders", "plain_without", "sought", "utf8_length"]
@@ -78,7 +78,7 @@ class Finder:
         equal = parts[:, tf.newaxis] == self._texts[tf.newaxis, :]  # [parts, tokens]
         at = tf.reshape(tf.where(tf.reduce_any(equal, 1)), [-1])  # [M]
         token = tf.argmax(tf.cast(tf.gather(equal, at), tf.int32), 1, tf.int32)
-        piece = tf.gather(rows_of(tf.cast(part_splits, tf.int32), count_of(parts)), at)
+        piece = tf.gather(rows_of(tf.cast(part_splits, tf.int32), tf.size(parts)), at)
         # Bytes of all pieces end to end, and back to code points.
         position = starts_of(utf8_length(visible))  # [C + 1]
         byte = tf.gather(position, tf.gather(splits, piece)) + tf.cast(tf.gather(begins, at), tf.int32)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-__all__ = ["Rows", "count_of", "last_at_most", "lengths_of", "rows_of", "starts_of"]
+__all__ = ["Rows", "last_at_most", "lengths_of", "rows_of", "starts_of"]
 
 
 class Rows(NamedTuple):
@@ -17,11 +17,6 @@ class Rows(NamedTuple):
     limits: tf.Tensor  # int32 [L], byte after the last
     start: tf.Tensor  # int32 [B]
     length: tf.Tensor  # int32 [B]
-
-
-def count_of(values: tf.Tensor) -> tf.Tensor:
-    """Number of values, int32 scalar."""
-    return tf.size(values)
 
 
 def lengths_of(splits: tf.Tensor) -> tf.Tensor:

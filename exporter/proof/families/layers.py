@@ -24,13 +24,9 @@ class Layers:
     def __contains__(self, name: str) -> bool:
         return f"{name}.weight" in self._tensors
 
-    def table(self, name: str) -> np.ndarray:
-        """The weight of an embedding, as it is stored: ``[rows, width]``."""
-        return self._tensors[f"{name}.weight"]
-
     def rows(self, name: str, at: np.ndarray | slice) -> np.ndarray:
         """Rows of an embedding table: ``[tokens]`` -> ``[tokens, width]``."""
-        return self.table(name)[at].astype(np.float64)
+        return self._tensors[f"{name}.weight"][at].astype(np.float64)
 
     def linear(self, x: np.ndarray, name: str) -> np.ndarray:
         """A dense layer: ``[..., in]`` -> ``[..., out]``."""
