@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import UnsupportedModel
-from . import bert, distilbert, electra
+from . import bert, distilbert, electra, mpnet
 from .config import EncoderConfig
 from .names import OBJECT_BASED, TF_MODELS, Naming, Style
 
@@ -40,6 +40,7 @@ FAMILIES: Mapping[str, Family] = {
     "bert": bert,
     "distilbert": distilbert,
     "electra": electra,
+    "mpnet": mpnet,
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from . import bert, distilbert, electra
+from . import bert, distilbert, electra, mpnet
 
 __all__ = ["TWINS", "Twin", "twin_of"]
 
@@ -45,6 +45,7 @@ TWINS: Mapping[str, Twin] = {
     "bert": bert,
     "distilbert": distilbert,
     "electra": electra,
+    "mpnet": mpnet,
 }
 
 
