@@ -35,8 +35,9 @@ class Style:
     split_heads: bool = False
 
 
-def _plain(table: tuple[str, ...], end: str = "") -> dict[str, tuple[str, ...]]:
-    return {"": table, **{leaf: (f"/{leaf}{end}",) for leaf in ("kernel", "bias", "gamma", "beta")}}
+def _plain(*tables: str, ends: tuple[str, ...] = ("",)) -> dict[str, tuple[str, ...]]:
+    leaves = {"": tables, **{leaf: (f"/{leaf}",) for leaf in ("kernel", "bias", "gamma", "beta")}}
+    return {leaf: tuple(name + end for name in names for end in ends) for leaf, names in leaves.items()}
 
 
 TORCH = Style(
@@ -52,12 +53,12 @@ TORCH = Style(
     },
     transposed=True,
 )
-#: tf_model.h5 of transformers.
-KERAS = Style("/", "layer_._{}", _plain(("/weight:0", "/embeddings:0"), ":0"))
+#: transformers' TensorFlow models, in tf_model.h5 or model.safetensors.
+KERAS = Style("/", "layer_._{}", _plain("/weight", "/embeddings", ends=(":0", "")))
 #: Google's own bert_model.ckpt.
-GOOGLE = Style("/", "layer_{}", _plain(("",)))
+GOOGLE = Style("/", "layer_{}", _plain(""))
 #: Object-based checkpoints of tf-models-official.
-OBJECT_BASED = Style("/", "layer_{}", _plain(("/embeddings",)), split_heads=True)
+OBJECT_BASED = Style("/", "layer_{}", _plain("/embeddings"), split_heads=True)
 
 
 @dataclass(frozen=True)

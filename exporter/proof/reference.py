@@ -2,22 +2,22 @@
 
 Nothing here comes from the exporter's own tokenizer, encoder, head or sources. For Hugging Face folders
 :mod:`.weights` reads the checkpoint's files by their own names, and :mod:`.families` computes the encoder in plain
-numpy float64; Hub encoders answer by the Hub layer itself. Tokens come from transformers' tokenizers.
+numpy float64; Hub encoders answer by the Hub layer itself. Tokens come from the tokenizers that users load
+(:mod:`.tokenizer_files`).
 """
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..recipe import DEFAULT_TOKENIZATION, TokenizerOptions
-from . import heads, weights
+from . import heads, tokenizer_files, weights
 from .families import twin_of
+from .settings import read as read_settings
 from .tokens import reference_tokenizer
 
 __all__ = ["FolderReference", "HubReference"]
@@ -34,12 +34,12 @@ class HubReference:
 
     def __init__(self, folder: Path, max_seq_length: int, options: TokenizerOptions = DEFAULT_TOKENIZATION) -> None:
         import tensorflow_hub as hub
-        from transformers import BertTokenizer
 
         self._layer = hub.KerasLayer(os.fspath(folder))
         encoder = self._layer.resolved_object
-        vocab = encoder.vocab_file.asset_path.numpy().decode()
-        tokenizer = BertTokenizer(vocab=vocab, do_lower_case=bool(encoder.do_lower_case.numpy()))
+        stated = getattr(encoder, "do_lower_case", None)
+        lowercase = None if stated is None else bool(np.asarray(stated))
+        tokenizer = tokenizer_files.of_vocabulary(Path(encoder.vocab_file.asset_path.numpy().decode()), lowercase)
         self.tokenize = reference_tokenizer(tokenizer, max_seq_length, options)
         # Before version 3 a Hub encoder took a list and returned a pair.
         form, _ = self._layer.resolved_object.__call__.concrete_functions[0].structured_input_signature
@@ -74,26 +74,14 @@ class FolderReference:
     """A Hugging Face or sentence-transformers folder, computed in numpy float64; attributes as above."""
 
     def __init__(self, folder: Path, max_seq_length: int, options: TokenizerOptions = DEFAULT_TOKENIZATION) -> None:
-        from tokenizers.normalizers import Lowercase, Sequence
-        from transformers import AutoTokenizer
-
-        modules = _json(folder / "modules.json") if (folder / "modules.json").is_file() else []
-        root = folder / modules[0]["path"] if modules else folder
-        self.config, self.tensors = weights.load(root)
+        settings = read_settings(folder)
+        self.config, self.tensors = weights.load(settings.root)
         self._forward = twin_of(self.config).forward
-        if (root / "config.json").is_file():
-            tokenizer = AutoTokenizer.from_pretrained(os.fspath(root), local_files_only=True)
-        else:
-            tokenizer = _original_tokenizer(root)
-        settings = root / "sentence_bert_config.json"
-        normalizer = tokenizer.backend_tokenizer.normalizer
-        if modules and settings.is_file() and _json(settings).get("do_lower_case") and not normalizer.lowercase:
-            tokenizer.backend_tokenizer.normalizer = Sequence([Lowercase(), normalizer])
-        self.tokenize = reference_tokenizer(tokenizer, max_seq_length, options)
+        self.tokenize = reference_tokenizer(tokenizer_files.of_folder(settings), max_seq_length, options)
         self.rows = int(self.config["vocab_size"])
-        self.max_seq_length = _stated_length(root, self.config)
-        recipe = _recipe(folder, modules)
-        self._heads: dict[str, Any] = {"embedding": recipe} if recipe else {}
+        limits = (settings.max_length, self.config["max_position_embeddings"])
+        self.max_seq_length = min(map(int, limits)) if settings.max_length else None
+        self._heads: dict[str, Any] = {"embedding": settings.recipe} if settings.recipe else {}
 
     def use_pooling(self, modes: list[str], normalize: bool) -> None:
         """Answer ``embedding`` by these pooling modes in place of the folder's own."""
@@ -103,53 +91,3 @@ class FolderReference:
         """Outputs for the tokens of one text or pair, and their types, 0 if left out."""
         outputs = self._forward(self.tensors, self.config, np.array(ids), np.array(types) if types else None)
         return heads.answers(outputs, self._heads)
-
-
-def _stated_length(root: Path, config: dict[str, Any]) -> int | None:
-    """Tokens at which the files of a transformer say that texts are cut: sentence-transformers', then transformers'."""
-    for pattern, key in (("sentence_*_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
-        for path in root.glob(pattern):
-            if length := _json(path).get(key):
-                return min(int(length), int(config["max_position_embeddings"]))
-    return None
-
-
-def _recipe(folder: Path, modules: list[dict[str, str]]) -> list[Any]:
-    recipe: list[Any] = []
-    for module in modules[1:]:
-        path, kind = folder / module["path"], module["type"].split(".")[-1]
-        if kind == "Pooling":
-            config = _json(path / "config.json")
-            modes = config.get("pooling_mode") or [
-                mode
-                for mode, key in (
-                    ("cls", "cls_token"), ("max", "max_tokens"), ("mean", "mean_tokens"),
-                    ("mean_sqrt_len_tokens", "mean_sqrt_len_tokens"), ("weightedmean", "weightedmean_tokens"),
-                    ("lasttoken", "lasttoken"),
-                )
-                if config.get(f"pooling_mode_{key}")
-            ] or "mean"  # fmt: skip
-            recipe.append((modes,) if isinstance(modes, str) else tuple(modes))
-        elif kind == "Dense":
-            tensors, config = weights.tensors_of(path), _json(path / "config.json")
-            name = config.get("activation_function", "Tanh").split(".")[-1].lower()
-            recipe.append((tensors["linear.weight"], tensors.get("linear.bias", 0.0), name))
-        elif kind == "Normalize":
-            recipe.append("normalize")
-    return recipe
-
-
-def _original_tokenizer(folder: Path) -> Any:
-    """The tokenizer of Google's checkpoints: vocab.txt, whose words tell whether texts are lower-cased."""
-    from transformers import BertTokenizer
-
-    settings = folder / "tokenizer_config.json"
-    lowercase = _json(settings).get("do_lower_case") if settings.is_file() else None
-    if lowercase is None:
-        lines = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
-        lowercase = all(line == line.lower() or re.fullmatch(r"\[.*\]", line) for line in lines)
-    return BertTokenizer(vocab=os.fspath(folder / "vocab.txt"), do_lower_case=lowercase)
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))

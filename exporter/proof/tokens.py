@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..recipe import DEFAULT_TOKENIZATION, TokenizerOptions
+from .tokenizer_files import lowercases
 
 __all__ = ["ReferenceTokenizer", "ReferenceTokens", "TfTextReferenceTokenizer", "reference_tokenizer"]
 
@@ -48,7 +50,6 @@ class ReferenceTokenizer:
             "padding": False,
             "split_special_tokens": options.plain_text_special_tokens,
         }
-        self._max_length = max_seq_length
         self._cut = {"truncation": options.truncation_strategy, "max_length": max_seq_length}
 
     def __call__(self, *raw: str | bytes) -> ReferenceTokens:
@@ -76,6 +77,8 @@ class ReferenceTokenizer:
             starts.append(-1 if of is None else byte_at[of][start])
             limits.append(-1 if of is None else byte_at[of][stop])
         ids, types = ([values[at] for at in kept] for values in (cut.ids, cut.type_ids))
+        if "token_type_ids" not in self._tokenizer.model_input_names:  # the model is told none, and takes 0
+            types = [0] * len(types)
         return ReferenceTokens(ids, starts, limits, len(whole.ids), types)
 
     def _of_both(self, sequence_ids: list[int | None]) -> list[int]:
@@ -84,7 +87,7 @@ class ReferenceTokenizer:
         The tokenizer refuses such a pair. A server cannot refuse one text of a batch, so this is what exports do.
         """
         places = [[at for at, of in enumerate(sequence_ids) if of == which] for which in (0, 1)]
-        room = self._max_length - sequence_ids.count(None)
+        room = self._cut["max_length"] - sequence_ids.count(None)
         spared = 1 if self._cut["truncation"] == "only_first" else 0
         left = {spared: min(len(places[spared]), room)}
         left[1 - spared] = min(len(places[1 - spared]), room - left[spared])
@@ -107,15 +110,16 @@ class TfTextReferenceTokenizer:
         import tensorflow as tf
         import tensorflow_text as tf_text
 
-        vocab = tokenizer.get_vocab()
+        backend = tokenizer.backend_tokenizer
+        vocab, state = backend.get_vocab(), json.loads(backend.to_str())
+        unknown = state["model"]["unk_token"]
         table = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(list(vocab), [int(at) for at in vocab.values()], value_dtype=tf.int64),
-            vocab[tokenizer.unk_token],
+            vocab[unknown],
         )
-        normalizer = tokenizer.backend_tokenizer.normalizer
-        self._lowercase = "Lowercase" in repr(normalizer) or normalizer.lowercase
-        self._bert = tf_text.BertTokenizer(table, lower_case=self._lowercase, unknown_token=tokenizer.unk_token)
-        self._cls, self._sep = vocab[tokenizer.cls_token], vocab[tokenizer.sep_token]
+        self._lowercase = lowercases(state["normalizer"])
+        self._bert = tf_text.BertTokenizer(table, lower_case=self._lowercase, unknown_token=unknown)
+        self._cls, *_, self._sep = backend.encode("").ids
         self._max, self._strategy = max_seq_length, options.truncation_strategy
         self._from_left = (options.truncation_side or tokenizer.truncation_side) == "left"
 

@@ -46,7 +46,7 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         What config.json says, and tensors by name without prefix; dense weights are ``[out, in]``.
     """
     original = not (folder / "config.json").is_file()
-    config = json.loads((folder / ("bert_config.json" if original else "config.json")).read_text(encoding="utf-8"))
+    config = json.loads((folder / ("bert_config.json" if original else "config.json")).read_bytes().decode("utf-8-sig"))
     tensors = _stored(folder)
     first = "transformer/layer_0/self_attention/query/kernel"
     prefixes = sorted((name.removesuffix(first) for name in tensors if name.endswith(first)), key=len)
@@ -123,10 +123,12 @@ def _tensorflow(folder: Path) -> dict[str, np.ndarray]:
     import tensorflow as tf
     from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-    prefix = tf.train.latest_checkpoint(os.fspath(folder))
-    if prefix is None:
-        (index,) = folder.glob("*.index")
-        prefix = os.fspath(index.with_suffix(""))
+    indices = sorted(folder.glob("*.index"))
+    if len(indices) > 1:  # "checkpoint" says which, by its place on the machine that wrote it
+        written = (folder / "checkpoint").read_text(encoding="utf-8").splitlines()[0].rstrip('"')
+        indices = [index for index in indices if re.split(r'["/\\]', written)[-1] == index.stem]
+    (index,) = indices
+    prefix = os.fspath(index.with_suffix(""))
     tensors = {name: tf.train.load_variable(prefix, name) for name, _ in tf.train.list_variables(prefix)}
     graph = tensors.pop("_CHECKPOINTABLE_OBJECT_GRAPH", None)
     if graph is None:

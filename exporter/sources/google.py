@@ -8,7 +8,8 @@ from pathlib import Path
 from ..errors import CorruptSource
 from ..families import bert, naming_of, read_config
 from ..families.names import OBJECT_BASED
-from ..tokenizers.wordpiece import read_rules, vocabulary
+from ..tokenizers.wordpiece import read_rules
+from . import keys
 from .checkpoint import Checkpoint, describe_file
 from .files import tf_checkpoint
 from .jsonfile import read_object
@@ -39,34 +40,30 @@ def read(folder: Path) -> Checkpoint:
         )
     tensors, style = tf_checkpoint.read(prefix)
     naming, object_based = naming_of("bert", style), style is OBJECT_BASED
-    stated, notes = read_object(folder / _CONFIG), []
+    stated = read_object(folder / _CONFIG)
+    notes = keys.hold("config", stated, folder / _CONFIG)
     if "model_type" in stated:  # transformers wrote it, in its own words
         config = read_config(stated, folder / _CONFIG)
     else:
         stated, note = bert.with_original_activation(stated, tf_models=object_based)
-        config, notes = bert.read_config(stated, folder / _CONFIG), [note] if note else []
-    config = replace(config, has_pooler=has(tensors, naming, "pooler/kernel"))
+        config = bert.read_config(stated, folder / _CONFIG)
+        notes += [note] if note else []
+    config = replace(config, has_pooler=has(tensors, naming, "pooler/kernel", Path(f"{prefix}.index")))
     weights = bind(tensors, config, naming, Path(f"{prefix}.index"), folder / _CONFIG)
 
-    vocab, settings = folder / "vocab.txt", folder / "tokenizer_config.json"
-    if not vocab.is_file():
-        raise CorruptSource(f"{vocab}: missing; the vocabulary of the checkpoint is needed")
-    words = vocabulary.require_unique_lines(vocab)
-    lowercase = read_object(settings).get("do_lower_case") if settings.is_file() else None
-    if not isinstance(lowercase, bool):
-        lowercase = not vocabulary.is_cased(words)
-        found, done = ("no word", "are") if lowercase else ("words", "are not")
-        notes.append(
-            f"vocab.txt has {found} with capitals, so texts {done} lower-cased (do_lower_case in a "
-            "tokenizer_config.json can say otherwise)"
-        )
-    rules = read_rules.fit(read_rules.read_vocab_file(vocab, lowercase=lowercase), config.vocab_size, vocab)
-    paths = [folder / _CONFIG, *tf_checkpoint.files_of(prefix), vocab, settings]
+    if not (folder / "vocab.txt").is_file() and not (folder / "tokenizer.json").is_file():
+        raise CorruptSource(f"{folder / 'vocab.txt'}: missing; the vocabulary of the checkpoint is needed")
+    rules, length, more = read_rules.read_folder(folder, None)
+    notes += more
+    rules, more = read_rules.fit(rules, config.vocab_size, folder / "vocab.txt")
+    notes += more
+    paths = [folder / _CONFIG, *tf_checkpoint.files_of(prefix)]
+    paths += [folder / name for name in read_rules.TOKENIZER_FILES]
     return Checkpoint(
         kind="tf-models" if object_based else "google",
         location=folder,
         tokenizer=rules,
-        max_seq_length=config.max_positions,
+        max_seq_length=min(length or config.max_positions, config.max_positions),
         hidden_size=config.hidden_size,
         encoder=config,
         weights=weights,

@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import CorruptSource, ExportError, UnsupportedModel, first_line
 from ..families.config import EncoderConfig, canonical_shapes
 from ..families.names import TF_MODELS
-from ..tokenizers.wordpiece import read_rules, vocabulary
+from ..tokenizers.wordpiece import read_rules
 from .checkpoint import Checkpoint, describe_file
 from .files import tf_checkpoint
 from .stored import StoredTensor, bind
@@ -157,21 +157,19 @@ def read(folder: Path) -> Checkpoint:
             f"{folder}: a vocab_file (WordPiece) is needed to tokenize for this encoder; found {found}"
         )
     vocab_path = Path(vocab_file.asset_path.numpy().decode())
-    lowercase = bool(np.asarray(getattr(encoder, "do_lower_case", True)))
-    if vocab_path.is_file():
-        vocabulary.require_unique_lines(vocab_path)
-    rules = read_rules.read_vocab_file(vocab_path, lowercase=lowercase)
+    lowercase = getattr(encoder, "do_lower_case", None)
+    rules, _, notes = read_rules.read_vocab_file(vocab_path, None if lowercase is None else bool(np.asarray(lowercase)))
     layer.find_form(rules.template.single[0].special or 0, folder)
 
     variables, _ = tf_checkpoint.read(folder / "variables" / "variables")
     rows = _rows(variables, "embeddings/word")
     if rows is not None:
-        rules = read_rules.fit(rules, rows, vocab_path)
+        rules, more = read_rules.fit(rules, rows, vocab_path)
+        notes += more
     max_positions = _rows(variables, "embeddings/position")
     config, weights = _understand(variables, folder)
-    notes = (
-        () if max_positions else (f"the encoder shows no position table: texts are cut at {_DEFAULT_LENGTH} tokens",)
-    )
+    if not max_positions:
+        notes.append(f"the encoder shows no position table: texts are cut at {_DEFAULT_LENGTH} tokens")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return Checkpoint(
         kind="hub",
@@ -184,7 +182,7 @@ def read(folder: Path) -> Checkpoint:
         max_positions=max_positions,
         hub_path=folder,
         files=tuple(describe_file(path, folder) for path in files),
-        notes=notes,
+        notes=tuple(notes),
     )
 
 

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from ..errors import CorruptSource
+from ..errors import CorruptSource, UnsupportedModel
 from ..families import naming_of, read_config
-from ..tokenizers.wordpiece import read_rules, vocabulary
-from . import files
+from ..tokenizers.wordpiece import read_rules
+from . import files, keys
 from .checkpoint import Checkpoint, Dense, PoolingRecipe, SourceFile, describe_file
 from .jsonfile import read_object
 from .sentence_transformers import read_recipe
-from .stored import bind, has
+from .stored import Weights, bind, has
 
-__all__ = ["TOKENIZER_FILES", "is_folder", "read"]
+__all__ = ["is_folder", "read"]
 
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
+_ADAPTER = "adapter_config.json"
 
 
 def is_folder(folder: Path) -> bool:
     """Whether this looks like a Hugging Face or sentence-transformers folder."""
-    return (folder / "config.json").is_file() or (folder / "modules.json").is_file()
+    return any((folder / name).is_file() for name in ("config.json", "modules.json", _ADAPTER))
 
 
 def read(folder: Path) -> Checkpoint:
@@ -41,18 +36,23 @@ def read(folder: Path) -> Checkpoint:
     recipe = read_recipe(folder)
     root = recipe.transformer if recipe else folder
     config_path = root / "config.json"
+    _refuse_adapters(root)
     if not config_path.is_file():
         raise CorruptSource(f"{config_path}: missing; a Hugging Face folder has one")
-    config = read_config(read_object(config_path), config_path)
+    stated = read_object(config_path)
+    _refuse_presets(stated, config_path)
+    notes = keys.hold("config", stated, config_path)
+    config = read_config(stated, config_path)
     stored = files.read_folder(root)
     naming = naming_of(config.family, stored.style)
-    config = replace(config, has_pooler=has(stored.tensors, naming, "pooler/kernel"))
+    config = replace(config, has_pooler=has(stored.tensors, naming, "pooler/kernel", stored.where))
     weights = bind(stored.tensors, config, naming, stored.where, config_path)
+    notes += _heads(stored, weights, stated)
 
-    words = vocabulary.require_sound(root)
-    rules, length = read_rules.read_folder(root)
-    rules = read_rules.fit(rules, config.vocab_size, words)
-    notes: list[str] = []
+    rules, length, more = read_rules.read_folder(root, config.family)
+    notes += more
+    rules, more = read_rules.fit(rules, config.vocab_size, root)
+    notes += more
     if recipe:
         _check_widths(recipe.pooling, config.hidden_size, folder)
         if recipe.lowercase and not rules.lowercase:
@@ -60,7 +60,7 @@ def read(folder: Path) -> Checkpoint:
         length = recipe.max_seq_length or length
         notes += recipe.notes
     paths = [config_path, *stored.files, *(recipe.files if recipe else ())]
-    paths += [root / name for name in TOKENIZER_FILES]
+    paths += [root / name for name in read_rules.TOKENIZER_FILES]
     return Checkpoint(
         kind="sentence-transformers" if recipe else "huggingface",
         location=folder,
@@ -74,6 +74,42 @@ def read(folder: Path) -> Checkpoint:
         files=_describe(paths, folder),
         notes=tuple(notes),
     )
+
+
+def _refuse_adapters(folder: Path) -> None:
+    """Refuse an adapter (LoRA and the like), alone or beside the weights on which its loaders put it."""
+    path = folder / _ADAPTER
+    if path.is_file():
+        adapter = read_object(path)
+        kind, base = adapter.get("peft_type", "an adapter"), adapter.get("base_model_name_or_path")
+        raise UnsupportedModel(
+            f"{path}: the folder has an adapter ({kind}) for the model {base!r}, which is not read; merge the two "
+            "(peft: merge_and_unload), save the result with its tokenizer, and export that"
+        )
+
+
+def _refuse_presets(config: dict[str, Any], path: Path) -> None:
+    package = str(config.get("registered_name") or config.get("module") or "").partition(">")[0].partition(".")[0]
+    if package in ("keras_hub", "keras_nlp") or ("class_name" in config and "module" in config):
+        raise UnsupportedModel(
+            f"{path}: a preset of KerasHub ({config.get('class_name')}), which is not read; expected a Hugging Face "
+            "folder, Google's checkpoint, or a TF Hub module of the same model"
+        )
+
+
+def _heads(stored: files.WeightFiles, weights: Weights, config: dict[str, Any]) -> list[str]:
+    """A note of weights that are not the encoder's."""
+    used = weights.keys_in_files
+    others = sorted(key for key, tensor in stored.tensors.items() if tensor.floating and key not in used)
+    if not others:
+        return []
+    classes = config.get("architectures")
+    model = f" ({', '.join(map(str, classes))})" if isinstance(classes, list) and classes else ""
+    more = f" and {len(others) - 2} more" if len(others) > 2 else ""
+    return [
+        f"only the encoder of the model{model} is exported; tensors of its head or others are left aside: "
+        f"{', '.join(others[:2])}{more}"
+    ]
 
 
 def _check_widths(pooling: PoolingRecipe, hidden_size: int, folder: Path) -> None:

@@ -9,12 +9,12 @@ import numpy as np
 
 from ..errors import CorruptSource, UnsupportedModel
 from ..recipe import POOLING_MODES
-from . import files
+from . import files, keys
 from .checkpoint import Dense, PoolingRecipe
 from .jsonfile import read_json, read_object
 from .stored import require_finite
 
-__all__ = ["Recipe", "read_recipe"]
+__all__ = ["SETTINGS", "Recipe", "read_recipe"]
 
 #: The boolean settings of releases before 5.x, in the order in which their results are joined.
 _LEGACY_MODES = {
@@ -25,6 +25,18 @@ _LEGACY_MODES = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
+
+#: Where sentence-transformers 2 to 6 keep their modules: a class of the same name elsewhere is another one.
+_PACKAGES = (
+    "sentence_transformers.models",
+    "sentence_transformers.sentence_transformer.modules",
+    "sentence_transformers.base.modules",
+)
+#: The transformer's settings, by all names that a Transformer is loaded with; the first that says something counts.
+SETTINGS = tuple(
+    f"sentence_{family}_config.json"
+    for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
 
 #: ``activation_function`` of a Dense module is the name of a torch class.
 _ACTIVATIONS = {
@@ -43,7 +55,7 @@ class Recipe:
     Attributes:
         transformer: folder of the transformer's files.
         pooling: the steps from token vectors to one embedding.
-        max_seq_length: from sentence_bert_config.json, if it is set there.
+        max_seq_length: from the transformer's settings, if it is set there.
         lowercase: whether texts are lower-cased before the tokenizer sees them.
         files: the recipe's own files.
         notes: what a user should know.
@@ -62,7 +74,7 @@ def read_recipe(folder: Path) -> Recipe | None:
     """Read modules.json and the modules that it names; ``None`` where there is no modules.json.
 
     Raises:
-        UnsupportedModel: a module of a kind that cannot be exported.
+        UnsupportedModel: a module of a kind that cannot be exported, or a setting of one.
         CorruptSource: a module's files are damaged or contradict each other.
     """
     listing = folder / "modules.json"
@@ -72,36 +84,42 @@ def read_recipe(folder: Path) -> Recipe | None:
     if not isinstance(modules, list) or not all(_is_module(module) for module in modules):
         raise CorruptSource(f"{listing}: not a list of modules")
     for module in modules:
+        keys.hold("module", module, listing)
         path = Path(module.get("path", ""))
         if path.is_absolute() or ".." in path.parts:
             raise CorruptSource(f"{listing}: the module path {module['path']!r} lies outside the folder")
-    kinds = [module["type"].rpartition(".")[2] for module in modules]
+    names = [module["name"] for module in modules if "name" in module]
+    if len(set(map(str, names))) < len(names):
+        raise CorruptSource(f"{listing}: the names are {', '.join(map(str, names))}; expected each module's once")
+    kinds = [_kind(module["type"]) for module in modules]
     if kinds[:2] != ["Transformer", "Pooling"]:
         raise UnsupportedModel(
-            f"{listing}: the modules are {', '.join(kinds) or 'none'}; Transformer, Pooling and then any of "
-            "Dense and Normalize can be exported"
+            f"{listing}: the modules are {', '.join(kinds) or 'none'}; sentence-transformers' Transformer, Pooling and "
+            "then any of Dense and Normalize can be exported"
         )
-    paths = [folder / module.get("path", "") for module in modules]
-    modes = _pooling_modes(paths[1] / "config.json")
-    steps: list[Dense | str] = []
-    recipe_files = [listing, paths[1] / "config.json"]
-    for kind, path in zip(kinds[2:], paths[2:], strict=True):
-        if kind == "Normalize":
-            if (path / "config.json").is_file():
-                _sentence_embedding_only(read_object(path / "config.json"), path / "config.json")
-            steps.append("normalize")
-        elif kind == "Dense":
-            dense, dense_files = _dense(path)
-            steps.append(dense)
-            recipe_files += dense_files
-        elif kind != "Dropout":  # which does nothing at inference
+    for kind in kinds[2:]:
+        if kind not in ("Dense", "Normalize", "Dropout"):
             raise UnsupportedModel(
                 f"{listing}: a {kind} module cannot be exported; Transformer, Pooling, Dense and Normalize can"
             )
-    recipe = Recipe(paths[0], PoolingRecipe(modes, tuple(steps)))
-    recipe.files = recipe_files
+    paths = [folder / module.get("path", "") for module in modules]
+    pooling = paths[1] / "config.json"
+    modes, includes_prompt = _pooling(pooling)
+    recipe = Recipe(paths[0], PoolingRecipe(modes))
+    recipe.files = [listing, pooling]
+    steps: list[Dense | str] = []
+    for kind, path in zip(kinds[2:], paths[2:], strict=True):
+        if kind == "Dense":
+            dense, dense_files = _dense(path)
+            steps.append(dense)
+            recipe.files += dense_files
+            continue
+        if (path / "config.json").is_file():
+            keys.hold(kind.lower(), read_object(path / "config.json"), path / "config.json")
+        steps += ["normalize"] if kind == "Normalize" else []  # Dropout does nothing at inference
+    recipe.pooling = PoolingRecipe(modes, tuple(steps))
     _transformer_settings(recipe)
-    _prompts(recipe, folder / "config_sentence_transformers.json")
+    _prompts(recipe, folder / "config_sentence_transformers.json", pooling, includes_prompt)
     return recipe
 
 
@@ -109,8 +127,17 @@ def _is_module(state: Any) -> bool:
     return isinstance(state, dict) and isinstance(state.get("type"), str) and isinstance(state.get("path", ""), str)
 
 
-def _pooling_modes(path: Path) -> tuple[str, ...]:
+def _kind(path: str) -> str:
+    """The name of sentence-transformers' class at a dotted path; of any other, the whole path."""
+    package, _, name = path.rpartition(".")
+    homes = {f"{each}{end}" for each in _PACKAGES for end in ("", f".{name}", f".{name.lower()}")}
+    return name if package in homes else path
+
+
+def _pooling(path: Path) -> tuple[tuple[str, ...], bool]:
+    """Pooling modes, and whether a prompt's tokens are pooled too."""
     config = read_object(path)
+    keys.hold("pooling", config, path)
     modes = config.get("pooling_mode")
     if modes is None:
         modes = [mode for key, mode in _LEGACY_MODES.items() if config.get(key)] or ["mean"]
@@ -120,21 +147,13 @@ def _pooling_modes(path: Path) -> tuple[str, ...]:
     for mode in modes:
         if mode not in POOLING_MODES:
             raise UnsupportedModel(f"{path}: pooling mode {mode!r} is unknown; known are {', '.join(POOLING_MODES)}")
-    return modes
-
-
-def _sentence_embedding_only(config: dict[str, Any], path: Path) -> None:
-    for key in ("module_input_name", "module_output_name"):
-        if config.get(key) not in (None, "sentence_embedding"):
-            raise UnsupportedModel(f"{path}: {key} is {config[key]!r}; only sentence_embedding can be exported")
+    return modes, bool(config.get("include_prompt", True))
 
 
 def _dense(path: Path) -> tuple[Dense, list[Path]]:
     config_path = path / "config.json"
     config = read_object(config_path)
-    _sentence_embedding_only(config, config_path)
-    if config.get("use_residual"):
-        raise UnsupportedModel(f"{config_path}: a Dense module with use_residual cannot be exported")
+    keys.hold("dense", config, config_path)
     path_of_class = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
     name = path_of_class.rpartition(".")[2]
     # sentence-transformers itself runs no class from outside torch unless remote code is trusted.
@@ -164,11 +183,11 @@ def _dense(path: Path) -> tuple[Dense, list[Path]]:
 
 
 def _transformer_settings(recipe: Recipe) -> None:
-    path = recipe.transformer / "sentence_bert_config.json"
-    if not path.is_file():
-        return
-    config = read_object(path)
-    recipe.files.append(path)
+    paths = [recipe.transformer / name for name in SETTINGS if (recipe.transformer / name).is_file()]
+    states = [(path, read_object(path)) for path in paths]
+    recipe.files += paths
+    path, config = next((each for each in states if each[1]), (Path(), {}))
+    keys.hold("transformer", config, path)
     length = config.get("max_seq_length")
     if length is not None and not isinstance(length, int):
         raise CorruptSource(f"{path}: max_seq_length is {length!r}, not a whole number")
@@ -176,15 +195,28 @@ def _transformer_settings(recipe: Recipe) -> None:
     recipe.lowercase = bool(config.get("do_lower_case"))
 
 
-def _prompts(recipe: Recipe, path: Path) -> None:
+def _prompts(recipe: Recipe, path: Path, pooling: Path, includes_prompt: bool) -> None:
     if not path.is_file():
         return
     recipe.files.append(path)
     config = read_object(path)
+    keys.hold("model", config, path)
     prompts = config.get("prompts")
-    prompt = prompts.get(config.get("default_prompt_name")) if isinstance(prompts, dict) else None
-    if prompt:
+    prompts = {name: text for name, text in prompts.items() if text} if isinstance(prompts, dict) else {}
+    if prompts and not includes_prompt:
+        raise UnsupportedModel(
+            f"{pooling}: include_prompt is false, so a prompt's tokens are not pooled, and {path.name} has the prompts "
+            f"{', '.join(map(str, prompts))}; take them out to export the model for texts without a prompt"
+        )
+    default = prompts.get(config.get("default_prompt_name"))
+    if default:
         recipe.notes.append(
-            f"sentence-transformers puts the prompt {prompt!r} before every text of this model; "
+            f"sentence-transformers puts the prompt {default!r} before every text of this model; "
             "the exported model does not: send it as part of the text"
+        )
+    elif prompts:
+        shown = ", ".join(f"{name} ({text!r})" for name, text in prompts.items())
+        recipe.notes.append(
+            f"the model has prompts, none of them by default: {shown}. Where sentence-transformers is asked to put one "
+            "before a text, send it as part of the text"
         )

@@ -57,6 +57,11 @@ class Weights(Mapping[str, np.ndarray]):
         value = tensor.read()
         return np.asarray(value.T if transposed else value.reshape(shape), np.float32)
 
+    @property
+    def keys_in_files(self) -> set[str]:
+        """What the weights are called in their files."""
+        return {tensor.key for tensor, _, _ in self._bound.values()}
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._bound)
 
@@ -64,9 +69,10 @@ class Weights(Mapping[str, np.ndarray]):
         return len(self._bound)
 
 
-def has(tensors: Mapping[str, StoredTensor], naming: Naming, name: str) -> bool:
-    """Whether the canonical weight ``name`` is among ``tensors``, under whatever prefix."""
-    return any(_ends(key, spelling) for spelling in naming.spellings(name) for key in tensors)
+def has(tensors: Mapping[str, StoredTensor], naming: Naming, name: str, where: Path) -> bool:
+    """Whether the canonical weight ``name`` of the encoder is among ``tensors``; raises as :func:`bind`."""
+    prefix = _prefix(tensors, naming, where)
+    return any(prefix + spelling in tensors for spelling in naming.spellings(name))
 
 
 def bind(

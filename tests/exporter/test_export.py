@@ -158,10 +158,6 @@ def _larger_vocabulary(folder: Path) -> None:
     folders.use_vocabulary(folder, [*folders.vocabulary(folder), "more"])
 
 
-def _smaller_vocabulary(folder: Path) -> None:
-    folders.use_vocabulary(folder, folders.vocabulary(folder)[:-1])
-
-
 def _empty(folder: Path) -> None:
     shutil.rmtree(folder)
     folder.mkdir()
@@ -173,7 +169,6 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], dict[str, Any], type[ExportError
     "a truncated safetensors file": (_truncated, {}, CorruptSource, r"model\.safetensors: .*cut short"),
     "a vocabulary without [CLS]": (_without_cls, {}, VocabularyError, r"the vocabulary has no \[CLS\]"),
     "a larger vocabulary": (_larger_vocabulary, {}, VocabularyError, "has 100 tokens, but the embedding table has 99"),
-    "a smaller vocabulary": (_smaller_vocabulary, {}, VocabularyError, "has 98 tokens, but the embedding table has 99"),
     "over the position table": (lambda f: None, {"max_seq_length": 65}, ConfigError, "65, but .* has only 64"),
     "hub for no Hub encoder": (lambda f: None, {"encoder_impl": "hub"}, ConfigError, "is a .* folder; use native"),
     "embed without a recipe": (lambda f: None, {"signatures": ("embed",)}, ConfigError, "embed"),

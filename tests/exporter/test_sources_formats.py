@@ -119,21 +119,22 @@ def test_gelu_is_what_the_library_of_the_format_means_by_it(
 
 
 @pytest.mark.parametrize(
-    ("vocab", "settings", "lowercase", "first"),
-    [(None, None, True, 76), ("The", None, False, 76), ("The", True, True, 24), (None, False, False, 1)],
+    ("capitals", "settings", "lowercase", "first"),
+    [(False, None, True, 76), (True, None, False, 76), (True, True, True, 24), (False, False, False, 1)],
 )
 def test_the_vocabulary_tells_whether_texts_are_lower_cased(
-    formats: Path, tmp_path: Path, vocab: str | None, settings: bool | None, lowercase: bool, first: int
+    formats: Path, tmp_path: Path, capitals: bool, settings: bool | None, lowercase: bool, first: int
 ):
     folder = shutil.copytree(formats / "google", tmp_path / "model")
-    if vocab is not None:
-        text = (folder / "vocab.txt").read_text(encoding="utf-8")
-        (folder / "vocab.txt").write_text(text.replace("\nthe\n", f"\n{vocab}\n"), encoding="utf-8")
+    if capitals:
+        words = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
+        words[76:88] = [word.title() for word in words[76:88]]
+        (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
     if settings is not None:
         (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": settings}))
     loaded = sources.load(folder)
     assert loaded.tokenizer.lowercase is lowercase
-    assert any("capitals" in note for note in loaded.notes) is (settings is None)
+    assert any("capitals" in note for note in loaded.notes) is (settings is None or (capitals and lowercase))
     assert FolderReference(folder, 64).tokenize("The").ids[1] == first
 
 

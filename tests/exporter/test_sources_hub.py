@@ -173,9 +173,11 @@ def test_missing_files_are_refused(folder: Path, gone: str):
 
 def test_a_vocabulary_of_another_size_than_the_table_is_refused(folder: Path):
     tokens = vocabulary(folder / "assets")
-    use_vocabulary(folder / "assets", tokens[:-1])
-    with pytest.raises(VocabularyError, match="98 tokens, but the embedding table has 99 rows"):
+    use_vocabulary(folder / "assets", [*tokens, "more"])
+    with pytest.raises(VocabularyError, match="100 tokens, but the embedding table has 99 rows"):
         sources.load(folder)
+    use_vocabulary(folder / "assets", tokens[:-1])
+    assert any("99 rows, and the vocabulary 98 tokens" in note for note in sources.load(folder).notes)
 
 
 def test_a_vocabulary_without_cls_is_refused(folder: Path):

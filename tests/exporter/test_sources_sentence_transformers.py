@@ -114,6 +114,9 @@ def test_a_default_prompt_is_noted(folder: Path):
     (note,) = sources.load(folder).notes
     assert "'query: '" in note
     edit(folder / "config_sentence_transformers.json", default_prompt_name=None)
+    (note,) = sources.load(folder).notes
+    assert "none of them by default: query ('query: ')" in note
+    edit(folder / "config_sentence_transformers.json", prompts={"query": "", "passage": ""})
     assert sources.load(folder).notes == ()
 
 

@@ -60,6 +60,8 @@ def read_folder(folder: Path) -> WeightFiles:
                 tensors, files = _shards(path, read)
             else:
                 tensors, files = read(path), [path]
+            if style is TORCH and any("/" in key for key in tensors):  # transformers' TensorFlow models write these too
+                style = KERAS
             return WeightFiles(tensors, style, files, path)
     prefix = tf_checkpoint.find(folder)
     if prefix is not None:

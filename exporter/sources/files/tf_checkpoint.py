@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,12 @@ def find(folder: Path) -> Path | None:
     prefixes = sorted(path.with_suffix("") for path in folder.glob("*.index"))
     if len(prefixes) < 2:
         return prefixes[0] if prefixes else None
-    import tensorflow as tf
-
-    latest = tf.train.latest_checkpoint(os.fspath(folder))
-    if latest is not None and Path(latest) in prefixes:
-        return Path(latest)
+    # The name alone: the file may say where the checkpoint was written, a bucket or another machine's folder.
+    listing = folder / "checkpoint"
+    text = listing.read_text(encoding="utf-8", errors="replace") if listing.is_file() else ""
+    latest = re.search(r'^\s*model_checkpoint_path\s*:\s*"(?:[^"\n]*[/\\])?([^"/\\\n]+)"', text, re.MULTILINE)
+    if latest and folder / latest[1] in prefixes:
+        return folder / latest[1]
     raise CorruptSource(
         f"{folder}: expected one checkpoint, or a file named checkpoint that says which; found "
         f"{', '.join(prefix.name for prefix in prefixes)}"

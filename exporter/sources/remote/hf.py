@@ -15,6 +15,7 @@ from typing import Any
 
 from ...errors import DownloadError, SourceNotFound, first_line
 from ..files import WEIGHT_FILES
+from ..sentence_transformers import SETTINGS
 from .download import LARGEST, TRANSIENT
 from .location import Location, Say
 
@@ -24,9 +25,7 @@ __all__ = ["fetch", "wanted"]
 _SMALL = (
     "config.json", "modules.json", "config_sentence_transformers.json", "tokenizer.json", "tokenizer_config.json",
     "vocab.txt", "special_tokens_map.json", "added_tokens.json", "bert_config.json", "adapter_config.json",
-    *(f"sentence_{family}_config.json" for family in
-      ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")),
-    "README.md", "LICENSE", "LICENSE.txt", "LICENSE.md",
+    *SETTINGS, "README.md", "LICENSE", "LICENSE.txt", "LICENSE.md",
 )  # fmt: skip
 _ATTEMPTS = 3
 #: Folder of a sentence-transformers module.

@@ -1,143 +1,323 @@
-"""Tokenizer rules, read off the tokenizer that the user's own code would load.
+"""Tokenizer rules, read off the tokenizer that a checkpoint's files describe.
 
-transformers builds a fast tokenizer from whatever files a checkpoint has (tokenizer.json, vocab.txt,
-tokenizer_config.json, in its own order of precedence) and can write its whole state down as JSON. Reading
-that state, instead of the files, leaves no room for a second opinion on what the files mean.
+A tokenizer.json is what the model was trained with: its own library reads it, and writes its whole state down as JSON.
+(transformers 5 builds BERT's tokenizer anew of such a file's words, and leaves out its normaliser, prefix and so on.)
+Of a vocab.txt and its settings transformers builds one. What tokenizer_config.json says beside a tokenizer.json
+(lengths, sides, token types) counts as transformers applies it.
 """
 
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from ... import scratch
 from ...errors import CorruptSource, UnsupportedModel, VocabularyError
+from ...sources import keys
+from ...sources.jsonfile import read_object
 from ..spec import AddedToken, Piece, Template
+from . import vocabulary
 from .spec import WordPieceSpec
 
-__all__ = ["fit", "read_folder", "read_vocab_file"]
+__all__ = ["TOKENIZER_FILES", "Read", "fit", "read_folder", "read_vocab_file"]
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+#: Settings of tokenizer_config.json -> what a tokenizer.json calls them.
+_TWICE = {
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+    "clean_text": "clean_text",
+    "wordpieces_prefix": "continuing_subword_prefix",
+    "unk_token": "unk_token",
+}
 
 
-def read_folder(folder: Path) -> tuple[WordPieceSpec, int | None]:
-    """Rules of a Hugging Face folder, as ``transformers.AutoTokenizer`` reads them, and ``model_max_length``.
+class Read(NamedTuple):
+    """What the tokenizer's files say: its rules, the length that it cuts texts at, and notes for the user."""
+
+    spec: WordPieceSpec
+    max_length: int | None
+    notes: list[str]
+
+
+def read_folder(folder: Path, family: str | None = "bert") -> Read:
+    """Rules of a folder with a tokenizer.json or a vocab.txt.
+
+    Args:
+        folder: of the tokenizer's files.
+        family: of the encoder, as config.json has it; ``None`` for Google's checkpoints, whose words tell whether
+            texts are lower-cased where no setting does.
 
     Raises:
         CorruptSource: the tokenizer's files are missing or damaged.
-        UnsupportedModel: it is no BERT WordPiece tokenizer.
+        UnsupportedModel: it is no BERT WordPiece tokenizer, or has a setting that cannot be exported.
         VocabularyError: ``[CLS]``, ``[SEP]``, ``[PAD]`` or ``[UNK]`` is not in the vocabulary.
     """
-    if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.txt").is_file():
-        raise CorruptSource(
-            f"{folder}: neither tokenizer.json nor vocab.txt is there; the tokenizer's files are needed"
-        )
-    from transformers import AutoTokenizer
+    settings, notes = _settings(folder)
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        state = vocabulary.require_sound(path)
+        backend = _from_file(path, state)
+        _require_added(folder, settings, backend, path)
+        spec = _parse(json.loads(backend.to_str()), backend, settings, path)
+        notes += _differences(settings, spec)
+    else:
+        path = folder / "vocab.txt"
+        if not path.is_file():
+            raise CorruptSource(
+                f"{folder}: neither tokenizer.json nor vocab.txt is there; the tokenizer's files are needed"
+            )
+        spec, more = _from_vocabulary(path, settings, family)
+        notes += more
+    if spec.lowercase and vocabulary.is_cased([word for word in spec.vocab if word]):
+        notes.append("texts are lower-cased, and the vocabulary has words with capitals, which no text can then reach")
+    return Read(spec, _length(settings, folder), notes)
 
-    return _read(lambda: AutoTokenizer.from_pretrained(os.fspath(folder), local_files_only=True), folder)
 
-
-def read_vocab_file(path: Path, *, lowercase: bool) -> WordPieceSpec:
-    """Rules of a Hub encoder: ``transformers.BertTokenizer`` over its ``vocab_file`` and ``do_lower_case``."""
+def read_vocab_file(path: Path, lowercase: bool | None) -> Read:
+    """Rules of a Hub encoder, from its ``vocab_file`` and ``do_lower_case``; ``None``: its words tell."""
     if not path.is_file():
         raise CorruptSource(f"{path}: the vocabulary file is missing")
-    from transformers import BertTokenizer
-
-    rules, _ = _read(lambda: BertTokenizer(vocab=os.fspath(path), do_lower_case=lowercase), path)
-    return rules
+    spec, notes = _from_vocabulary(path, {} if lowercase is None else {"do_lower_case": lowercase}, None)
+    return Read(spec, None, notes)
 
 
-def _read(load: Any, where: Path) -> tuple[WordPieceSpec, int | None]:
-    try:
-        tokenizer = load()
-    # The loader runs several libraries' parsers over the user's files; whatever they raise means the same.
-    except Exception as error:
-        raise CorruptSource(f"{where}: transformers cannot load the tokenizer: {error}") from error
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise UnsupportedModel(f"{where}: {type(tokenizer).__name__} is no fast tokenizer, so its rules cannot be read")
-    limit = tokenizer.model_max_length
-    if limit is not None and not isinstance(limit, int | float):
-        raise CorruptSource(f"{where}: model_max_length is {limit!r}, not a number")
-    rules = _parse(json.loads(backend.to_str()), tokenizer, where)
+def _settings(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """tokenizer_config.json over special_tokens_map.json, held to the table of keys, and notes for the user."""
+    settings: dict[str, Any] = {}
+    notes: list[str] = []
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            state = read_object(folder / name)
+            if str(state.get("tokenizer_class", "")).startswith("BertJapanese"):
+                raise UnsupportedModel(
+                    f"{folder / name}: tokenizer_class is {state['tokenizer_class']!r}: it splits Japanese texts into "
+                    "words by a dictionary (MeCab and the like), which no graph can do; only BERT's own WordPiece can "
+                    "be exported"
+                )
+            notes += keys.hold("tokenizer_config", state, folder / name)
+            settings |= {key: value for key, value in state.items() if value is not None or key not in settings}
+    for key in ("do_lower_case", "strip_accents", "tokenize_chinese_chars"):
+        if not isinstance(settings.get(key), bool | None):
+            raise CorruptSource(f"{folder / 'tokenizer_config.json'}: {key} is {settings[key]!r}, not true or false")
+    return settings, notes
+
+
+def _length(settings: Mapping[str, Any], folder: Path) -> int | None:
+    limit = settings.get("model_max_length", settings.get("max_len"))
+    if isinstance(limit, bool) or not isinstance(limit, int | float | None):
+        raise CorruptSource(f"{folder / 'tokenizer_config.json'}: model_max_length is {limit!r}, not a number")
     # transformers' stand-in for "no limit" is 1e30.
-    return rules, int(limit) if limit is not None and limit < 1_000_000 else None
+    return int(limit) if limit is not None and limit < 1_000_000 else None
 
 
-def _parse(state: dict[str, Any], tokenizer: Any, where: Path) -> WordPieceSpec:
-    normalizer, lowercase_first = _bert_normalizer(state.get("normalizer"), where)
-    _expect(where, "pre-tokenizer", state.get("pre_tokenizer"), "BertPreTokenizer")
+def _from_file(path: Path, state: dict[str, Any]) -> Any:
+    """The ``tokenizers.Tokenizer`` of a tokenizer.json, of which every key is known."""
+    from tokenizers import Tokenizer
+
+    keys.hold("tokenizer", state, path)
+    for part in ("normalizer", "pre_tokenizer", "model", "post_processor"):
+        for each in _parts(state.get(part)):
+            # A part of another kind has other keys, and is refused by its kind.
+            if each.get("type", "WordPiece") in _KINDS:
+                keys.hold(f"tokenizer {part}", each, path)
+    for token in state.get("added_tokens") or []:
+        keys.hold("tokenizer added_token", token, path)
+    try:
+        return Tokenizer.from_str(json.dumps(state))
+    # The library raises nothing finer.
+    except Exception as error:
+        raise CorruptSource(f"{path}: not readable as a tokenizer: {error}") from error
+
+
+_KINDS = ("BertNormalizer", "Lowercase", "BertPreTokenizer", "WordPiece", "TemplateProcessing", "BertProcessing")
+
+
+def _parts(state: Any) -> list[dict[str, Any]]:
+    """A part of a tokenizer.json, or the parts of a sequence of them."""
+    if not isinstance(state, dict):
+        return []
+    steps = next((state[name] for name in ("normalizers", "pretokenizers", "processors") if name in state), None)
+    return [step for each in steps for step in _parts(each)] if isinstance(steps, list) else [state]
+
+
+def _require_added(folder: Path, settings: Mapping[str, Any], backend: Any, path: Path) -> None:
+    """Refuse tokens that other files add to those of a tokenizer.json: transformers gives them ids of their own."""
+    named: list[Any] = list((settings.get("added_tokens_decoder") or {}).values())
+    for key in ("additional_special_tokens", "extra_special_tokens"):
+        more = settings.get(key) or []
+        named += more.values() if isinstance(more, dict) else more
+    if (folder / "added_tokens.json").is_file():
+        named += read_object(folder / "added_tokens.json")
+    for token in map(_content, named):
+        if backend.token_to_id(token) is None:
+            raise UnsupportedModel(
+                f"{path}: it does not have the token {token!r}, which the settings beside it add; save the tokenizer "
+                "with transformers again"
+            )
+
+
+def _content(token: Any) -> str:
+    return str(token.get("content") if isinstance(token, dict) else token)
+
+
+def _differences(settings: Mapping[str, Any], spec: WordPieceSpec) -> list[str]:
+    """A note of what tokenizer_config.json says otherwise than the tokenizer.json that is followed."""
+    own = {key: getattr(spec, name) for key, name in _TWICE.items()}
+    stated = {key: settings[key] for key in _TWICE if settings.get(key) is not None}
+    stated |= {key: _content(stated[key]) for key in ("unk_token",) if key in stated}
+    found = [f"{key} ({own[key]!r}, not {value!r})" for key, value in stated.items() if value != own[key]]
+    return [f"tokenizer.json is followed where tokenizer_config.json differs: {', '.join(found)}"] if found else []
+
+
+def _from_vocabulary(path: Path, settings: dict[str, Any], family: str | None) -> tuple[WordPieceSpec, list[str]]:
+    """Rules of a vocab.txt, and notes for the user."""
+    keys.hold("vocab_txt", settings, path.parent / "tokenizer_config.json")
+    words, notes = vocabulary.read_lines(path)
+    if not any(words):
+        raise VocabularyError(f"{path}: the vocabulary has no [CLS], which BERT needs: it is empty")
+    if family is None and settings.get("do_lower_case") is None:
+        cased = vocabulary.is_cased(words)
+        settings = {**settings, "do_lower_case": not cased}
+        found, done = ("words", "are not") if cased else ("hardly a word", "are")
+        notes.append(
+            f"{path.name} has {found} with capitals, so texts {done} lower-cased (do_lower_case in a "
+            "tokenizer_config.json can say otherwise)"
+        )
+    tokenizer = _built(path, words, settings, family or "bert")
+    spec = _parse(json.loads(tokenizer.backend_tokenizer.to_str()), tokenizer.backend_tokenizer, settings, path)
+    for role in ("cls_token", "sep_token", "pad_token"):
+        if str(getattr(tokenizer, role)) not in words:
+            raise VocabularyError(f"{path}: the vocabulary has no {getattr(tokenizer, role)}, which BERT needs")
+    return spec, notes
+
+
+def _built(path: Path, words: list[str], settings: dict[str, Any], family: str) -> Any:
+    """What transformers builds of a vocabulary and settings, in a folder of its own: without byte-order marks."""
+    from transformers import AutoTokenizer
+
+    with scratch.temporary() as folder:
+        added = path.parent / "added_tokens.json"
+        states = {"config.json": {"model_type": family}, "tokenizer_config.json": settings}
+        if family == "bert" and "tokenizer_class" not in settings:
+            states["tokenizer_config.json"] = {**settings, "tokenizer_class": "BertTokenizer"}
+        if added.is_file():
+            states["added_tokens.json"] = read_object(added)
+        for name, state in states.items():
+            (folder / name).write_text(json.dumps(state), encoding="utf-8")
+        (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        # It runs several libraries' parsers over the user's files; whatever they raise means the same.
+        except Exception as error:
+            raise CorruptSource(f"{path}: transformers cannot load the tokenizer: {error}") from error
+    if getattr(tokenizer, "backend_tokenizer", None) is None:
+        raise UnsupportedModel(f"{path}: {type(tokenizer).__name__} is no fast tokenizer, so its rules cannot be read")
+    return tokenizer
+
+
+def _parse(state: dict[str, Any], backend: Any, settings: Mapping[str, Any], where: Path) -> WordPieceSpec:
+    normalizer = _bert_normalizer(state.get("normalizer"), where)
+    _expect(where, "pre-tokenizer", _only_step(state.get("pre_tokenizer")), "BertPreTokenizer")
     model = state["model"]
     _expect(where, "model", model, "WordPiece")
+    if not model["continuing_subword_prefix"]:
+        raise UnsupportedModel(f"{where}: the tokenizer's continuing_subword_prefix is empty; expected one, such as ##")
 
-    vocab = model["vocab"]
+    # A blank line is no word; ids at the end that only such lines have are none.
+    vocab = {token: index for token, index in model["vocab"].items() if token}
     tokens: list[str | None] = [None] * (max(vocab.values(), default=-1) + 1)
     for token, index in vocab.items():
         tokens[index] = token
-    template = _template(state.get("post_processor"), tokenizer, vocab, where)
-    for role in ("unk_token", "pad_token"):
-        _require(getattr(tokenizer, role), vocab, where)
-    strip_accents = normalizer.get("strip_accents")
-    lowercase = normalizer["lowercase"]
-    if lowercase_first:
-        # An unset strip_accents follows the normaliser's own lowercase, not the step before it.
-        strip_accents = lowercase if strip_accents is None else strip_accents
-        lowercase = True
+    if model["unk_token"] not in vocab:
+        raise VocabularyError(f"{where}: the vocabulary has no {model['unk_token']}, which BERT needs")
+    sides = {part: (state.get(part) or {}).get("direction", "right").lower() for part in ("truncation", "padding")}
+    if sides["padding"] == "left" and settings.get("padding_side") is None:
+        raise UnsupportedModel(f"{where}: its padding is on the left, where a text's vector depends on others")
+    backend.no_truncation()
+    backend.no_padding()
+    template = _template(state.get("post_processor"), backend, where)
+    names = settings.get("model_input_names")
+    if names and "token_type_ids" not in names:  # transformers then tells the model nothing of types, which is 0
+        template = Template(template.single, tuple(replace(piece, type=0) for piece in template.pair))
     return WordPieceSpec(
         vocab=tuple(tokens),
-        pad_id=vocab[str(tokenizer.pad_token)],
+        pad_id=_pad_id(state, backend, settings, where),
         template=template,
         unk_token=model["unk_token"],
         continuing_subword_prefix=model["continuing_subword_prefix"],
         max_input_chars_per_word=model["max_input_chars_per_word"],
-        lowercase=lowercase,
-        strip_accents=strip_accents,
-        handle_chinese_chars=normalizer["handle_chinese_chars"],
-        clean_text=normalizer["clean_text"],
         added_tokens=tuple(_added_token(token, where) for token in state["added_tokens"]),
+<<<<<<< HEAD
         truncation_side=tokenizer.truncation_side,
         trim_offsets=_trims_offsets(state, tokenizer, where),
+=======
+        truncation_side=settings.get("truncation_side") or sides["truncation"],
+        **normalizer,
+>>>>>>> dc25527 (Every key of a checkpoint's settings is read, known to be harmless, or refused by name; tokenizer.json is followed)
     )
 
 
-def _bert_normalizer(state: dict[str, Any] | None, where: Path) -> tuple[dict[str, Any], bool]:
-    """The BertNormalizer's settings, and whether a plain Lowercase step comes before it."""
-    lowercase_first = False
-    if state is not None and state["type"] == "Sequence":
-        steps = state["normalizers"]
-        if [step["type"] for step in steps] == ["Lowercase", "BertNormalizer"]:
-            state, lowercase_first = steps[1], True
-    _expect(where, "normalizer", state, "BertNormalizer")
-    assert state is not None
-    return state, lowercase_first
+def _pad_id(state: dict[str, Any], backend: Any, settings: Mapping[str, Any], where: Path) -> int:
+    named = settings.get("pad_token") or (state.get("padding") or {}).get("pad_token")
+    index = backend.token_to_id(_content(named or "[PAD]"))
+    if index is None and (named or where.name == "vocab.txt"):
+        raise VocabularyError(f"{where}: the vocabulary has no {_content(named or '[PAD]')}, which BERT needs")
+    return index or 0  # a tokenizer that names none: padding does not count, whatever its id
+
+
+def _only_step(state: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The part itself, or the only one of a sequence."""
+    steps = _parts(state)
+    return steps[0] if len(steps) == 1 else state
+
+
+def _bert_normalizer(state: dict[str, Any] | None, where: Path) -> dict[str, Any]:
+    """The settings of a BertNormalizer that does what the file's normaliser does."""
+    names = ("clean_text", "handle_chinese_chars", "strip_accents", "lowercase")
+    steps = _parts(state)
+    kinds = [step["type"] for step in steps]
+    bert = next((step for step in steps if step["type"] == "BertNormalizer"), None)
+    if not set(kinds) <= {"BertNormalizer", "Lowercase"} or len(set(kinds)) < len(kinds):
+        found = state["type"] if state and kinds != ["Sequence"] and len(kinds) < 2 else " and ".join(kinds)
+        raise UnsupportedModel(
+            f"{where}: the tokenizer's normalizer is {found}, not BertNormalizer; only BERT's WordPiece tokenizer can "
+            "be exported"
+        )
+    settings = dict.fromkeys(names, False) if bert is None else {name: bert[name] for name in names}
+    if "Lowercase" in kinds:
+        # An unset strip_accents follows the normaliser's own lowercase, not the step beside it.
+        unset = settings["strip_accents"] is None
+        settings |= {"strip_accents": settings["lowercase"] if unset else settings["strip_accents"], "lowercase": True}
+    return settings
 
 
 def _expect(where: Path, part: str, state: dict[str, Any] | None, kind: str) -> None:
-    found = "none" if state is None else state["type"]
+    found = "none" if state is None else " and ".join(each["type"] for each in _parts(state))
     if found != kind:
         raise UnsupportedModel(
             f"{where}: the tokenizer's {part} is {found}, not {kind}; only BERT's WordPiece tokenizer can be exported"
         )
 
 
-def _require(token: Any, vocab: dict[str, int], where: Path) -> int:
-    if token is None or str(token) not in vocab:
-        raise VocabularyError(f"{where}: the vocabulary has no {token}, which BERT needs")
-    return vocab[str(token)]
-
-
-def _template(state: dict[str, Any] | None, tokenizer: Any, vocab: dict[str, int], where: Path) -> Template:
+def _template(state: dict[str, Any] | None, backend: Any, where: Path) -> Template:
     """What is put around texts: the tokenizer is asked, whatever its post-processor is called."""
-    for role in ("cls_token", "sep_token"):
-        _require(getattr(tokenizer, role), vocab, where)
-    single, pair = _pieces(tokenizer, "a"), _pieces(tokenizer, "a", "b")
+    single, pair = _pieces(backend, "a"), _pieces(backend, "a", "b")
     wanted = (0,), (0, 1)
     found = tuple(tuple(piece.text for piece in pieces if piece.text is not None) for pieces in (single, pair))
     if found != wanted or single[0].special is None or any(piece.type for piece in single):
         kind = "none" if state is None else state["type"]
-        shown = " ".join(
-            "text" if piece.special is None else tokenizer.convert_ids_to_tokens(piece.special) for piece in single
-        )
+        shown = " ".join("text" if piece.special is None else backend.id_to_token(piece.special) for piece in single)
         raise UnsupportedModel(
             f"{where}: the tokenizer's post-processor is {kind} and makes {shown!r} of a text, "
             "where BERT's makes '[CLS] text [SEP]' of token type 0"
@@ -145,8 +325,8 @@ def _template(state: dict[str, Any] | None, tokenizer: Any, vocab: dict[str, int
     return Template(single, pair)
 
 
-def _pieces(tokenizer: Any, *texts: str) -> tuple[Piece, ...]:
-    encoding = tokenizer(*([text] for text in texts), padding=False, truncation=False).encodings[0]
+def _pieces(backend: Any, *texts: str) -> tuple[Piece, ...]:
+    encoding = backend.encode(*texts)
     pieces: list[Piece] = []
     for token, kind, of in zip(encoding.ids, encoding.type_ids, encoding.sequence_ids, strict=True):
         piece = Piece(token if of is None else None, of, kind)
@@ -188,20 +368,26 @@ def _added_token(state: dict[str, Any], where: Path) -> AddedToken:
     return AddedToken(state["content"], state["id"], **flags)
 
 
-def fit(rules: WordPieceSpec, rows: int, where: Path) -> WordPieceSpec:
-    """Hold the vocabulary to the embedding table's number of rows.
+#: Rows that a table has been given beyond its vocabulary, to a multiple of a power of two.
+_MOST_UNUSED = 1024
 
-    transformers adds special tokens that a vocabulary lacks (a ``[MASK]``, say) behind its end, where the
-    table has no row for them: those are dropped.
+
+def fit(spec: WordPieceSpec, rows: int, where: Path) -> tuple[WordPieceSpec, list[str]]:
+    """Hold the vocabulary to the embedding table's number of rows; the rules, and notes for the user.
+
+    transformers adds special tokens that a vocabulary lacks (a ``[MASK]``, say) after its end, where the
+    table has no row for them: those are dropped. Rows that no token has do no harm.
 
     Raises:
-        VocabularyError: the sizes differ, so that ids would stand for other words than the model learned.
+        VocabularyError: the sizes differ by more, so that ids would be other words than the model learned.
     """
-    if rules.size != rows and len(rules.vocab) == rows:
-        rules = replace(rules, added_tokens=tuple(token for token in rules.added_tokens if token.id < rows))
-    if rules.size != rows:
+    if spec.size > rows >= len(spec.vocab):
+        spec = replace(spec, added_tokens=tuple(token for token in spec.added_tokens if token.id < rows))
+    if not rows - _MOST_UNUSED < spec.size <= rows:
         raise VocabularyError(
-            f"{where}: the vocabulary has {rules.size} tokens, but the embedding table has {rows} rows; "
+            f"{where}: the vocabulary has {spec.size} tokens, but the embedding table has {rows} rows; "
             "the tokenizer's files and the weights are not of the same model"
         )
-    return rules
+    if spec.size == rows:
+        return spec, []
+    return spec, [f"the embedding table has {rows} rows, and the vocabulary {spec.size} tokens: the rest is not used"]

@@ -1,4 +1,4 @@
-"""Checks of tokenizer files for what their readers pass over in silence: a word that stands there twice.
+"""vocab.txt, and checks of tokenizer.json for what its readers pass over in silence: a word or an id twice.
 
 Readers make a dict of the words. The second of two equal ones replaces the first, whose id no text can then have.
 """
@@ -9,26 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CorruptSource, VocabularyError
-from ...sources.jsonfile import read_json, read_object
+from ...sources.jsonfile import read_json
 
-__all__ = ["is_cased", "require_sound", "require_unique_lines"]
+__all__ = ["is_cased", "read_lines", "require_sound"]
+
+#: A vocabulary with capitals in fewer of the words that could have some has them by accident.
+_CASED = 0.05
 
 
-def require_sound(folder: Path) -> Path:
-    """Hold a folder's tokenizer files to JSON, one id a word, and one word an id; the file of the vocabulary.
+def require_sound(path: Path) -> dict[str, Any]:
+    """A tokenizer.json with no key twice, and one word an id.
 
     Raises:
         VocabularyError: a word or an id is there twice.
-        CorruptSource: a file cannot be read.
+        CorruptSource: the file cannot be read.
     """
-    for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
-        if (folder / name).is_file():
-            read_object(folder / name)
-    if (folder / "vocab.txt").is_file():
-        require_unique_lines(folder / "vocab.txt")
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        return folder / "vocab.txt"
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made: dict[str, Any] = {}
@@ -41,7 +36,9 @@ def require_sound(folder: Path) -> Path:
         return made
 
     state = read_json(path, unique)
-    model = state.get("model") if isinstance(state, dict) else None
+    if not isinstance(state, dict):
+        raise CorruptSource(f"{path}: not a JSON object: found a {type(state).__name__}")
+    model = state.get("model")
     vocab = model.get("vocab") if isinstance(model, dict) else None
     if isinstance(vocab, dict):
         words: dict[Any, str] = {}
@@ -51,31 +48,33 @@ def require_sound(folder: Path) -> Path:
                     f"{path}: the id {index} is there twice: expected one word, found {words[index]!r} and {word!r}"
                 )
             words[index] = word
-    return path
+    return state
 
 
-def require_unique_lines(path: Path) -> list[str]:
-    """The words of a vocab.txt, each of which must be there once.
+def read_lines(path: Path) -> tuple[list[str], list[str]]:
+    """The words of a vocab.txt, a line each, and notes for the user of lines that no text can reach.
 
     Raises:
-        as :func:`require_sound`.
+        CorruptSource: it cannot be read.
     """
     try:
         # Not splitlines(), which knows many more line ends than the readers of this format.
-        words = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        words = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
     except (OSError, ValueError) as error:
         raise CorruptSource(f"{path}: not readable as UTF-8 text: {error}") from error
-    lines: dict[str, int] = {}
-    for number, word in enumerate(words, 1):
-        if word in lines:
-            raise VocabularyError(
-                f"{path}: the word {word!r} is there twice: expected once, found in the lines {lines[word]} "
-                f"and {number}"
-            )
-        lines[word] = number
-    return words
+    # As the library of the format, which trims the ends of lines.
+    words = [word.rstrip() for word in words]
+    last = {word: number for number, word in enumerate(words)}
+    lost = [number for number, word in enumerate(words) if not word or last[word] != number]
+    if not lost:
+        return words, []
+    shown = ", ".join(f"{words[number]!r} in line {number + 1}" for number in lost[:3])
+    more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+    return words, [f"{path.name} has lines that no text can reach, blank ones or words that come again: {shown}{more}"]
 
 
 def is_cased(words: list[str]) -> bool:
-    """Whether a vocabulary is of a model that tells capitals apart: one that does not can use no word with one."""
-    return any(word != word.lower() for word in words if not (word.startswith("[") and word.endswith("]")))
+    """Whether a vocabulary is of a model that tells capitals apart."""
+    words = [word for word in words if word and word[0] + word[-1] not in ("[]", "<>")]
+    could = [word for word in words if word.lower() != word.upper()]
+    return sum(word != word.lower() for word in could) > _CASED * len(could)

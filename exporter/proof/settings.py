@@ -1,0 +1,151 @@
+"""A folder's settings, read a second time for :mod:`.reference`: what sentence-transformers adds, and what changes all.
+
+Nothing here comes from :mod:`..sources`. Each file has the keys that are read, those that say nothing about vectors,
+and those that must have their default; anything else is an error, so that no setting is left out by both readers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import weights
+
+__all__ = ["Settings", "read", "read_json"]
+
+#: What sentence-transformers 2 to 6 call their modules' classes.
+_CLASS = re.compile(
+    r"sentence_transformers\.(?:models|sentence_transformer\.modules|base\.modules)\.(?:\w+\.)?"
+    r"(Transformer|Pooling|Dense|Normalize|Dropout)"
+)
+_POOLING = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+_ON_SENTENCES = {"module_input_name": "sentence_embedding", "module_output_name": "sentence_embedding"}
+_ON_TOKENS = {
+    "transformer_task": "feature-extraction",
+    "module_output_name": "token_embeddings",
+    "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+}
+#: Settings of config.json and tokenizer_config.json that lead elsewhere, or make another model of the same weights.
+_ELSEWHERE = {
+    "config.json": (
+        "adapters auto_map compression_config configuration_files is_decoder per_layer_config pruned_heads "
+        "quantization_config transformers_weights"
+    ),
+    "tokenizer_config.json": "add_bos_token add_eos_token auto_map fast_tokenizer_files split_special_tokens",
+}
+
+
+@dataclass
+class Settings:
+    """What a folder says beyond its transformer's own files.
+
+    Attributes:
+        root: folder of the transformer.
+        lowercase: whether texts are lower-cased before all.
+        recipe: a tuple of pooling modes, then ``"normalize"`` or ``(weight, bias, activation)``; empty without pooling.
+        max_length: tokens at which texts are cut, as sentence-transformers' settings say, or else the tokenizer's.
+    """
+
+    root: Path
+    lowercase: bool = False
+    recipe: list[Any] = field(default_factory=list)
+    max_length: int | None = None
+
+
+def read(folder: Path) -> Settings:
+    """The settings of a Hugging Face, sentence-transformers or Google folder.
+
+    Raises:
+        ValueError: a setting is not understood.
+    """
+    settings = Settings(folder)
+    if (folder / "modules.json").is_file():
+        modules = read_json(folder / "modules.json")
+        classes = [_CLASS.fullmatch(module["type"]) for module in modules]
+        if len({module.get("name", at) for at, module in enumerate(modules)}) < len(modules) or not all(classes):
+            raise ValueError(f"{folder / 'modules.json'}: modules of other kinds, or two of one name")
+        settings.root = folder / modules[0].get("path", "")
+        transformer = _transformer(settings.root)
+        settings.lowercase = bool(transformer.get("do_lower_case"))
+        settings.max_length = transformer.get("max_seq_length")
+        prompts = _model(folder / "config_sentence_transformers.json")
+        for module, named in zip(modules[1:], classes[1:], strict=True):
+            assert named is not None
+            settings.recipe += _step(named[1], folder / module.get("path", ""), prompts)
+    for name, keys in _ELSEWHERE.items():
+        stated = read_json(settings.root / name) if (settings.root / name).is_file() else {}
+        if found := [key for key in keys.split() if stated.get(key)]:
+            raise ValueError(f"{settings.root / name}: {found[0]} is {stated[found[0]]!r}")
+        if stated.get("padding_side", "right") != "right":
+            raise ValueError(f"{settings.root / name}: padding_side is {stated['padding_side']!r}")
+        settings.max_length = settings.max_length or stated.get("model_max_length")
+    if (settings.root / "adapter_config.json").is_file():
+        raise ValueError(f"{settings.root}: weights with an adapter")
+    return settings
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file, with or without a byte-order mark."""
+    return json.loads(path.read_bytes().decode("utf-8-sig"))
+
+
+def _transformer(root: Path) -> dict[str, Any]:
+    """The transformer's settings, under any of their names."""
+    names = ["bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"]
+    paths = [root / f"sentence_{name}_config.json" for name in names]
+    path = next((path for path in paths if path.is_file() and read_json(path)), paths[0])
+    return _only(path, {"max_seq_length", "do_lower_case", "unpad_inputs"}, _ON_TOKENS)
+
+
+def _model(path: Path) -> bool:
+    """Whether the model has prompts."""
+    if not path.is_file():
+        return False
+    read = {"__version__", "prompts", "default_prompt_name", "similarity_fn_name"}
+    return any((_only(path, read, {"model_type": "SentenceTransformer"}).get("prompts") or {}).values())
+
+
+def _step(kind: str, path: Path, prompts: bool) -> list[Any]:
+    file = path / "config.json"
+    if kind == "Pooling":
+        config = _only(file, {*_POOLING, "pooling_mode", "include_prompt", "word_embedding_dimension",
+                              "embedding_dimension"})  # fmt: skip
+        if prompts and not config.get("include_prompt", True):
+            raise ValueError(f"{file}: prompts are not pooled")
+        modes = config.get("pooling_mode") or [_POOLING[key] for key in _POOLING if config.get(key)] or "mean"
+        return [(modes,) if isinstance(modes, str) else tuple(modes)]
+    if kind == "Dense":
+        config = _only(file, {"in_features", "out_features", "bias", "activation_function"}, _ON_SENTENCES)
+        tensors, name = weights.tensors_of(path), config.get("activation_function", "torch.Tanh")
+        if not name.startswith("torch."):
+            raise ValueError(f"{file}: the activation {name}")
+        return [(tensors["linear.weight"], tensors.get("linear.bias", 0.0), name.split(".")[-1].lower())]
+    if kind == "Normalize":
+        _only(file, set(), _ON_SENTENCES)
+        return ["normalize"]
+    return []
+
+
+def _only(path: Path, read: set[str], defaults: Mapping[str, Any] = {}) -> dict[str, Any]:
+    """A JSON object with no keys but those that are read, and others that are unset or have their default."""
+    config: dict[str, Any] = read_json(path) if path.is_file() else {}
+    for key, value in config.items():
+        default = defaults.get(key, False)
+        if (
+            key not in read
+            and value not in (None, {}, [], "")
+            and (value != default or type(value) is not type(default))
+        ):
+            raise ValueError(f"{path}: {key} is {value!r}")
+    return config

@@ -1,0 +1,104 @@
+"""The tokenizer of a folder, for :mod:`.reference`: by the loaders that users have.
+
+``tokenizers.Tokenizer.from_file`` reads a tokenizer.json, which is what the model was trained with; transformers builds
+one of a vocab.txt and its settings. (transformers 5 builds BERT's anew of a tokenizer.json too, and leaves out its
+normaliser, prefix and the like.)
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from .settings import Settings, read_json
+
+__all__ = ["of_folder", "of_vocabulary"]
+
+_FILES = ("config.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+
+
+def of_folder(settings: Settings) -> Any:
+    """A fast transformers tokenizer.
+
+    Raises:
+        ValueError: the file has parts that its own library does not know.
+    """
+    from tokenizers import Tokenizer
+    from tokenizers.normalizers import Lowercase, Sequence
+    from transformers import PreTrainedTokenizerFast
+
+    root = settings.root
+    stated = read_json(root / "tokenizer_config.json") if (root / "tokenizer_config.json").is_file() else {}
+    if (root / "tokenizer.json").is_file():
+        text = (root / "tokenizer.json").read_bytes().decode("utf-8-sig")
+        backend = Tokenizer.from_str(text)
+        _require_known(json.loads(text), json.loads(backend.to_str()), root / "tokenizer.json")
+        sides = [(part or {}).get("direction") for part in (backend.truncation, backend.padding)]
+        if (stated.get("padding_side") or sides[1]) == "left":
+            raise ValueError(f"{root / 'tokenizer.json'}: padding on the left")
+        side = stated.get("truncation_side") or sides[0] or "right"
+    else:
+        contents = {name: (root / name).read_bytes() for name in _FILES if (root / name).is_file()}
+        original = "config.json" not in contents
+        if original and "do_lower_case" not in stated:
+            stated["do_lower_case"] = not _has_capitals(root / "vocab.txt")
+        if original or "model_type" not in read_json(root / "config.json"):
+            stated.setdefault("tokenizer_class", "BertTokenizer")
+        tokenizer = _build(contents, stated)
+        backend, side = tokenizer.backend_tokenizer, tokenizer.truncation_side
+    normalizer = json.loads(backend.to_str())["normalizer"]
+    if settings.lowercase and not lowercases(normalizer):
+        steps = [backend.normalizer] if normalizer else []
+        backend.normalizer = Sequence([Lowercase(), *steps])
+    wrapped: Any = PreTrainedTokenizerFast(tokenizer_object=backend, truncation_side=side)  # type: ignore[no-untyped-call]
+    wrapped.model_input_names = stated.get("model_input_names") or ["input_ids", "token_type_ids", "attention_mask"]
+    return wrapped
+
+
+def of_vocabulary(path: Path, lowercase: bool | None) -> Any:
+    """BERT's tokenizer over a vocabulary; ``None``: its words tell whether texts are lower-cased."""
+    lowercase = not _has_capitals(path) if lowercase is None else lowercase
+    stated = {"do_lower_case": lowercase, "tokenizer_class": "BertTokenizer"}
+    return _build({"vocab.txt": path.read_bytes()}, stated)
+
+
+def lowercases(normalizer: Any) -> bool:
+    """Whether a normaliser's state has a step that lower-cases."""
+    if isinstance(normalizer, dict):
+        return normalizer.get("type") == "Lowercase" or any(map(lowercases, normalizer.values())) or bool(
+            normalizer.get("lowercase")
+        )  # fmt: skip
+    return isinstance(normalizer, list) and any(map(lowercases, normalizer))
+
+
+def _build(contents: dict[str, bytes], stated: dict[str, Any]) -> Any:
+    """What transformers makes of files, byte-order marks aside."""
+    from transformers import AutoTokenizer
+
+    contents = {**contents, "tokenizer_config.json": json.dumps(stated).encode()}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in contents.items():
+            (Path(folder) / name).write_bytes(content.removeprefix(b"\xef\xbb\xbf"))
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def _has_capitals(path: Path) -> bool:
+    """Whether a vocabulary tells capitals apart: one word in twenty has some, of those that could."""
+    words = path.read_bytes().decode("utf-8-sig").split("\n")
+    cased = [word for word in words if word.lower() != word.upper() and word.strip()[:1] not in ("[", "<")]
+    return sum(word != word.lower() for word in cased) * 20 > len(cased)
+
+
+def _require_known(written: Any, known: Any, path: Path) -> None:
+    """Refuse keys of the file's parts that its library dropped."""
+    if isinstance(written, dict) and isinstance(known, dict):
+        for key, value in written.items():
+            if key not in known:
+                raise ValueError(f"{path}: {key} is unknown")
+            if key not in ("vocab", "special_tokens"):
+                _require_known(value, known[key], path)
+    elif isinstance(written, list) and isinstance(known, list) and len(written) == len(known):
+        for one, other in zip(written, known, strict=True):
+            _require_known(one, other, path)

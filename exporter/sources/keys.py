@@ -1,0 +1,57 @@
+"""Every key of a checkpoint's settings is read, known to be harmless, or refused by name: ``keys.toml`` says which.
+
+What neither the exporter nor the reference reads would be left out by both, and found equal.
+"""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ..errors import UnsupportedModel
+
+__all__ = ["hold", "table"]
+
+
+@functools.cache
+def table() -> dict[str, dict[str, Any]]:
+    """Section of ``keys.toml`` -> key -> what becomes of it."""
+    return tomllib.loads((resources.files(__package__) / "keys.toml").read_text(encoding="utf-8"))
+
+
+def hold(kind: str, state: Mapping[str, Any], path: Path) -> list[str]:
+    """Hold settings to the table.
+
+    Args:
+        kind: a section of ``keys.toml``.
+        state: the settings.
+        path: their file, for errors.
+
+    Returns:
+        Notes for the user: of keys that the table does not know.
+
+    Raises:
+        UnsupportedModel: a key has a value that cannot be exported, or is unknown where none may be.
+    """
+    known = table()[kind]
+    for key, value in state.items():
+        rule = known.get(key)
+        if rule is None:
+            if known["*"] == "refuse":
+                raise UnsupportedModel(
+                    f"{path}: {key} is unknown (it is {value!r:.200}); expected {', '.join(list(known)[1:])}"
+                )
+        elif isinstance(rule, dict):
+            # Not "in": true equals 1.
+            if value is not None and not any(type(value) is type(each) and value == each for each in rule["only"]):
+                raise UnsupportedModel(f"{path}: {key} is {value!r:.200}: {rule['why']}")
+        elif rule.startswith("unset: ") and value is not None and value is not False and value not in ("", [], {}):
+            raise UnsupportedModel(f"{path}: {key} is {value!r:.200}: {rule.removeprefix('unset: ')}")
+    unknown = sorted(set(state) - set(known))
+    if known["*"] != "note" or not unknown:
+        return []
+    return [f"{path.name} has keys that nothing is known of, and that were not read: {', '.join(unknown)}"]
