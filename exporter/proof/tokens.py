@@ -50,6 +50,7 @@ class ReferenceTokenizer:
             "padding": False,
             "split_special_tokens": options.plain_text_special_tokens,
         }
+        self._max_length = max_seq_length
         self._cut = {"truncation": options.truncation_strategy, "max_length": max_seq_length}
 
     def __call__(self, *raw: str | bytes) -> ReferenceTokens:
@@ -87,7 +88,7 @@ class ReferenceTokenizer:
         The tokenizer refuses such a pair. A server cannot refuse one text of a batch, so this is what exports do.
         """
         places = [[at for at, of in enumerate(sequence_ids) if of == which] for which in (0, 1)]
-        room = self._cut["max_length"] - sequence_ids.count(None)
+        room = self._max_length - sequence_ids.count(None)
         spared = 1 if self._cut["truncation"] == "only_first" else 0
         left = {spared: min(len(places[spared]), room)}
         left[1 - spared] = min(len(places[1 - spared]), room - left[spared])

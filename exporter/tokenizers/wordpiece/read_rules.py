@@ -140,7 +140,10 @@ def _from_file(path: Path, state: dict[str, Any]) -> Any:
         raise CorruptSource(f"{path}: not readable as a tokenizer: {error}") from error
 
 
-_KINDS = ("BertNormalizer", "Lowercase", "BertPreTokenizer", "WordPiece", "TemplateProcessing", "BertProcessing")
+_KINDS = (
+    "BertNormalizer", "Lowercase", "BertPreTokenizer", "WordPiece",
+    "TemplateProcessing", "BertProcessing", "RobertaProcessing",
+)  # fmt: skip
 
 
 def _parts(state: Any) -> list[dict[str, Any]]:
@@ -258,13 +261,9 @@ def _parse(state: dict[str, Any], backend: Any, settings: Mapping[str, Any], whe
         continuing_subword_prefix=model["continuing_subword_prefix"],
         max_input_chars_per_word=model["max_input_chars_per_word"],
         added_tokens=tuple(_added_token(token, where) for token in state["added_tokens"]),
-<<<<<<< HEAD
-        truncation_side=tokenizer.truncation_side,
-        trim_offsets=_trims_offsets(state, tokenizer, where),
-=======
         truncation_side=settings.get("truncation_side") or sides["truncation"],
+        trim_offsets=_trims_offsets(state, normalizer, backend, where),
         **normalizer,
->>>>>>> dc25527 (Every key of a checkpoint's settings is read, known to be harmless, or refused by name; tokenizer.json is followed)
     )
 
 
@@ -335,14 +334,14 @@ def _pieces(backend: Any, *texts: str) -> tuple[Piece, ...]:
     return tuple(pieces)
 
 
-def _trims_offsets(state: dict[str, Any], tokenizer: Any, where: Path) -> bool:
+def _trims_offsets(state: dict[str, Any], normalizer: Mapping[str, Any], backend: Any, where: Path) -> bool:
     """Whether offsets leave out white space, which only the added tokens that strip have here."""
-    processor = state["post_processor"]
+    processor = state.get("post_processor") or {}
     if not processor.get("trim_offsets"):
         return False
-    normalize = tokenizer.backend_tokenizer.normalizer.normalize_str
+    normalize = backend.normalizer.normalize_str if backend.normalizer else str
     words = [normalize(each["content"]) if each["normalized"] else each["content"] for each in state["added_tokens"]]
-    if not state["normalizer"].get("lowercase"):
+    if not normalizer["lowercase"]:
         words += state["model"]["vocab"]
     # That letter is what byte-level tokenizers write for a space, and counts as one.
     odd = [word for word in words if word != word.strip("\u0120").strip()]
