@@ -19,8 +19,6 @@ from .resolve import resolve
 from .targets import op_gate, saved_model
 from .targets.content_hash import content_hash
 
-__all__ = ["export"]
-
 #: Called with a line for people whenever a step begins.
 Progress = Callable[[str], None]
 

@@ -12,8 +12,6 @@ try:
 except ImportError:  # Windows: what only reads, such as `rawbert check`, works there
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["locked"]
-
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True, temporary: bool = False) -> Iterator[bool]:

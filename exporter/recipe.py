@@ -12,21 +12,6 @@ from ..serving import contract
 from .errors import ConfigError
 from .targets import opsets
 
-__all__ = [
-    "DEFAULT_TOKENIZATION",
-    "ENCODER_IMPLS",
-    "EXACT",
-    "POOLING_MODES",
-    "PRECISIONS",
-    "TOKENIZERS",
-    "TOLERANCES",
-    "TRUNCATION_SIDES",
-    "TRUNCATION_STRATEGIES",
-    "ExportConfig",
-    "Recipe",
-    "TokenizerOptions",
-]  # fmt: skip
-
 ENCODER_IMPLS = ("auto", "native", "hub")
 #: sentence-transformers' names for the ways to turn token vectors into one vector.
 POOLING_MODES = ("cls", "lasttoken", "max", "mean", "mean_sqrt_len_tokens", "weightedmean")

@@ -10,8 +10,6 @@ from .errors import ConfigError
 from .recipe import SHORTEST_SEQUENCE, TOLERANCES, ExportConfig, Recipe
 from .sources.checkpoint import Checkpoint, PoolingRecipe
 
-__all__ = ["resolve"]
-
 
 def resolve(config: ExportConfig, checkpoint: Checkpoint) -> tuple[Recipe, Checkpoint]:
     """The recipe, and the checkpoint with the pooling and the notes that the export shall have.

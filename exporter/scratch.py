@@ -16,8 +16,6 @@ from pathlib import Path
 
 from .locks import locked
 
-__all__ = ["clean", "hidden", "replace", "temporary", "unfinished"]
-
 #: How the name of such a folder begins, and what is appended for its lock.
 _PREFIX, _LOCK = ".rawbert-", ".lock"
 

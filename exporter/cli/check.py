@@ -29,8 +29,6 @@ from ..targets.graph_rules import callable_signatures, declared
 from ..targets.opsets import NEWEST, RELEASES
 from ..targets.tensor_bundle import CorruptIndex
 
-__all__ = ["check", "inspect"]
-
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _DTYPES = {dtype.number: dtype.name for dtype in DTYPES}
 #: Ops, and rows of a table, that are shown; the rest is in the JSON.

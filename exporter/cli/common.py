@@ -18,8 +18,6 @@ from rich.markup import escape
 from ..errors import ConfigError, ExportError
 from ..recipe import TOKENIZERS, TRUNCATION_SIDES, TRUNCATION_STRATEGIES
 
-__all__ = ["UserPath", "fail", "failing", "prepare", "tokenizer_options"]
-
 
 class UserPath(click.Path):
     """A path, in which ``~`` is a home folder: a shell leaves it in ``--models=~/models`` as it is."""

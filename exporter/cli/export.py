@@ -25,8 +25,6 @@ from ..recipe import ENCODER_IMPLS, POOLING_MODES, PRECISIONS, ExportConfig, Rec
 from ..targets.opsets import NEWEST, RELEASES
 from .common import failing, prepare, tokenizer_options
 
-__all__ = ["export"]
-
 
 def _split(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...] | None:
     """Signatures may be given one by one or with commas between them."""

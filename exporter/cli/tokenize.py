@@ -17,8 +17,6 @@ from ..errors import ConfigError
 from ..recipe import SHORTEST_SEQUENCE, TokenizerOptions
 from .common import failing, prepare, tokenizer_options
 
-__all__ = ["tokenize"]
-
 
 @click.command(short_help="Show the tokens, ids and offsets that an export gives a text.")
 @click.argument("text")

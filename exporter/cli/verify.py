@@ -22,8 +22,6 @@ from ..publish import manifest
 from ..publish.bundle import version_folder
 from .common import failing, prepare
 
-__all__ = ["verify"]
-
 
 @click.command(short_help="Compare a version, or a running server, with the reference of its export.")
 @click.argument("path", type=click.Path(path_type=Path))

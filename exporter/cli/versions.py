@@ -19,8 +19,6 @@ from ..publish import versions as published
 from ..publish.models import find, find_all, warnings
 from .common import UserPath, failing, prepare
 
-__all__ = ["promote", "prune", "rollback", "versions"]
-
 _models = click.option(
     "--models", type=UserPath(), default=Path("models"), show_default=True, metavar="FOLDER",
     help="Folder of the models, for a MODEL that is given by its name.",

@@ -9,8 +9,6 @@ from typing import Any
 from . import checks
 from .config import EncoderConfig
 
-__all__ = ["NAMES", "read_config", "with_original_activation"]
-
 NAMES = {
     "embeddings/word": "embeddings.word_embeddings",
     "embeddings/position": "embeddings.position_embeddings",

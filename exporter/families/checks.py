@@ -9,8 +9,6 @@ from typing import Any
 from ..errors import CorruptSource, UnsupportedModel
 from .config import EncoderConfig
 
-__all__ = ["read", "size"]
-
 #: Names in config.json -> :data:`.config.ACTIVATIONS`.
 _ACTIVATIONS = {
     "gelu": "gelu",

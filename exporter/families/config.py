@@ -21,8 +21,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["ACTIVATIONS", "EncoderConfig", "RelativeBias", "canonical_shapes"]
-
 #: Activations of the feed-forward layer, by their usual names: the exact (erf) GELU, its tanh approximation, ReLU.
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu")
 

@@ -10,8 +10,6 @@ from typing import Any
 from . import bert, checks
 from .config import EncoderConfig
 
-__all__ = ["NAMES", "read_config"]
-
 NAMES = bert.NAMES
 
 

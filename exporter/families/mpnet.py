@@ -11,8 +11,6 @@ from ..errors import CorruptSource, UnsupportedModel
 from . import checks
 from .config import EncoderConfig, RelativeBias
 
-__all__ = ["NAMES", "read_config"]
-
 NAMES = {
     "embeddings/word": "embeddings.word_embeddings",
     "embeddings/position": "embeddings.position_embeddings",

@@ -11,8 +11,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["GOOGLE", "KERAS", "OBJECT_BASED", "TF_MODELS", "TORCH", "Naming", "Style"]
-
 _NUMBER = re.compile(r"(?<=layer_)\d+")
 
 

@@ -17,8 +17,6 @@ from ..families.config import EncoderConfig, canonical_shapes
 from .packing import Group, Packing, Single
 from .relative import by_distance
 
-__all__ = ["NativeEncoder", "activation"]
-
 _Layout = Single | Packing
 #: By name; a layer's without its number in front.
 _Weights = Mapping[str, tf.Tensor | tf.Variable | np.ndarray]

@@ -13,8 +13,6 @@ import tensorflow as tf
 from ..sources.hub import TextLayer
 from .packing import part
 
-__all__ = ["HubEncoder"]
-
 #: Groups at most: each waits for the one before it, and small products are slow ones.
 _GROUPS = 8
 #: Tokens that a group should have at least, for the same reason.

@@ -17,8 +17,6 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-__all__ = ["Group", "Packing", "Single", "part"]
-
 #: More groups waste less padding, and cost some ten operations a layer each; empty ones cost that too.
 _GROUPS = 4
 

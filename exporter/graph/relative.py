@@ -8,8 +8,6 @@ import numpy as np
 
 from ..families.config import RelativeBias
 
-__all__ = ["by_distance"]
-
 
 def by_distance(table: np.ndarray, bias: RelativeBias, positions: int) -> np.ndarray:
     """A bias a head and distance, so that the graph need only look it up.

@@ -34,8 +34,6 @@ from .heads import HEADS
 from .hub_encoder import HubEncoder
 from .signatures import ServingModule
 
-__all__ = ["build", "choose_encoder", "export", "write"]
-
 #: Attributes that TensorFlow writes without need, and that older releases refuse the whole graph for.
 _COSMETIC = {("VarHandleOp", "debug_name")}
 

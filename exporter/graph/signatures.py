@@ -19,8 +19,6 @@ from ...serving.contract import (
 from ..tokenizers.tokenizer import Encoding, Tokenizer
 from .heads import Head
 
-__all__ = ["ServingModule"]
-
 
 class ServingModule(tf.Module):
     """Tokenizer, encoder and heads with the functions that a SavedModel exports.

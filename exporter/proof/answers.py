@@ -26,8 +26,6 @@ from . import samples
 from .samples import Texts
 from .tokens import ReferenceTokens
 
-__all__ = ["FILE", "Expected", "compute", "quote", "read", "write"]
-
 FILE = Path("assets.extra", "verification.npz")
 
 _OUTPUT = "output:"

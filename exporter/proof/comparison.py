@@ -14,8 +14,6 @@ from .answers import Expected, quote
 from .model import Model
 from .samples import Texts
 
-__all__ = ["Comparison", "Figures"]
-
 #: Different texts, and tokens of them up to a length of 64, that a proof must have.
 _TEXTS, _TOKENS = 24, 8
 

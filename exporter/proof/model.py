@@ -11,8 +11,6 @@ import numpy as np
 from ...serving.contract import DTYPES, INIT_OP
 from ..errors import VerificationError, first_line
 
-__all__ = ["Description", "Model", "SavedModel", "Tensors"]
-
 #: Of each input or output, by name: dtype, and shape with -1 for what depends on the call (``None``: of any rank).
 Tensors = Mapping[str, tuple[str, tuple[int, ...] | None]]
 #: Inputs and outputs of a signature.

@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["differences"]
-
 #: Numbers of float32, bfloat16 and float16 (tensorflow.DataType).
 _FLOATS = {1, 14, 19}
 #: Attributes that say nothing about the values.

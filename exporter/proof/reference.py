@@ -20,8 +20,6 @@ from .families import twin_of
 from .settings import read as read_settings
 from .tokens import reference_tokenizer
 
-__all__ = ["FolderReference", "HubReference"]
-
 
 class HubReference:
     """The Hub layer itself.

@@ -21,8 +21,6 @@ from ..targets.tensor_bundle import CorruptIndex
 from . import answers, verify
 from .model import Description, Tensors
 
-__all__ = ["TF32", "recipe_of", "verify_folder", "verify_server"]
-
 #: Tolerance and smallest cosine for a GPU that multiplies in TF32, with 10 bits of mantissa in place of 23. Rounding
 #: the operands of all-MiniLM-L6-v2 (6 layers) so moves its vectors by 4.7e-4 at most, and a cosine to 0.999998; ten
 #: times that leaves room for deeper models. A wrong tokenizer, layer or pooling is off by far more.

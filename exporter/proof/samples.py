@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-__all__ = ["Texts", "calls", "chosen"]
-
 #: A text, or a pair of them.
 Texts = tuple[str | bytes, ...]
 #: Tokens of a text or pair, see :class:`.tokens.ReferenceTokens`.

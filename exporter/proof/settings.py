@@ -15,8 +15,6 @@ from typing import Any
 
 from . import weights
 
-__all__ = ["Settings", "read", "read_json"]
-
 #: What sentence-transformers 2 to 6 call their modules' classes.
 _CLASS = re.compile(
     r"sentence_transformers\.(?:models|sentence_transformer\.modules|base\.modules)\.(?:\w+\.)?"

@@ -14,8 +14,6 @@ from typing import Any
 
 from .settings import Settings, read_json
 
-__all__ = ["of_folder", "of_vocabulary"]
-
 _FILES = ("config.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 

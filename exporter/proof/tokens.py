@@ -9,8 +9,6 @@ from typing import Any
 from ..recipe import DEFAULT_TOKENIZATION, TokenizerOptions
 from .tokenizer_files import lowercases
 
-__all__ = ["ReferenceTokenizer", "ReferenceTokens", "TfTextReferenceTokenizer", "reference_tokenizer"]
-
 
 @dataclass(frozen=True)
 class ReferenceTokens:

@@ -21,8 +21,6 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-__all__ = ["load", "tensors_of"]
-
 #: tf-models' names for BERT -> those of transformers, one after the other.
 _FROM_TF_MODELS = (
     (r"^(word|position)_embeddings?\.embeddings$", r"embeddings.\1_embeddings.weight"),

@@ -15,8 +15,6 @@ from google.protobuf import text_format
 from ...serving.contract import Signature
 from ...serving.wire.protos import BatchingParameters
 
-__all__ = ["FILE", "Batching", "choose"]
-
 FILE = "batching_params.pbtxt"
 
 #: Tokens that one batch may hold: what a layer keeps of them (4 x hidden each) stays within some 200 MB.

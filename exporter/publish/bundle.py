@@ -16,8 +16,6 @@ from ...serving.contract import version_of
 from ..errors import OutputError, VersionExists
 from ..scratch import clean, hidden
 
-__all__ = ["Bundle", "Staging", "Tensor", "folders_by_version", "remove", "size_of", "version_folder"]
-
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 

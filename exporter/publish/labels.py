@@ -17,8 +17,6 @@ from pathlib import Path
 from ..errors import ModelConfigError
 from ..scratch import replace
 
-__all__ = ["History", "file_beside"]
-
 #: Steps that a rollback can go back.
 _STEPS = 10
 

@@ -19,8 +19,6 @@ from ..sources.checkpoint import Checkpoint
 from ..tokenizers.spec import TokenizerSpec
 from .bundle import Tensor
 
-__all__ = ["FILE", "FORMAT", "make", "read", "recipe_of", "write"]
-
 FILE = Path("assets.extra", "rawbert.json")
 #: Bytes of a manifest that is read: a thousand times what an export writes.
 _MOST = 50_000_000

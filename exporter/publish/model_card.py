@@ -10,8 +10,6 @@ from ...serving.contract import DEFAULT_SIGNATURE, EMBED, Kind, Output, input_na
 from ..errors import OutputError
 from ..recipe import Recipe, TokenizerOptions
 
-__all__ = ["FILE", "render", "write"]
-
 FILE = Path("assets.extra", "README.md")
 
 #: Licence files of a checkpoint, which go where its weights go.

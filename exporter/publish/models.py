@@ -11,8 +11,6 @@ from . import manifest, models_config
 from .bundle import folders_by_version
 from .models_config import Entry, ModelsConfig
 
-__all__ = ["Model", "check", "claim", "entries", "entry", "find", "find_all", "warnings"]
-
 
 @dataclass(frozen=True)
 class Model:

@@ -32,8 +32,6 @@ from ..errors import ModelConfigError
 from ..scratch import replace, unfinished
 from . import labels
 
-__all__ = ["FILE", "SERVED_FROM", "Entry", "ModelsConfig", "locked", "read"]
-
 FILE = "models.config"
 #: Where TensorFlow Serving's images, and docker-compose.yml, have the models.
 SERVED_FROM = "/models"

@@ -15,8 +15,6 @@ from .bundle import Staging, folders_by_version
 from .models import Model
 from .models_config import Entry, ModelsConfig
 
-__all__ = ["Change", "Pruned", "Version", "listed", "promote", "prune", "publish", "rollback"]
-
 
 @dataclass(frozen=True)
 class Change:

@@ -15,8 +15,6 @@ from ..errors import OutputError
 from ..protos import PredictionLog
 from ..recipe import Recipe
 
-__all__ = ["FILE", "MOST", "write"]
-
 FILE = Path("assets.extra", "tf_serving_warmup_requests")
 
 #: Records that TensorFlow Serving takes; more keep a version from loading.

@@ -12,14 +12,6 @@ import numpy as np
 from ..families.config import EncoderConfig
 from ..tokenizers.spec import TokenizerSpec
 
-__all__ = [
-    "Checkpoint",
-    "Dense",
-    "PoolingRecipe",
-    "SourceFile",
-    "describe_file",
-]
-
 
 @dataclass(frozen=True)
 class Dense:

@@ -15,8 +15,6 @@ from .files import tf_checkpoint
 from .jsonfile import read_object
 from .stored import bind, has
 
-__all__ = ["is_folder", "read"]
-
 _CONFIG = "bert_config.json"
 
 

@@ -24,8 +24,6 @@ from .checkpoint import Checkpoint, describe_file
 from .files import tf_checkpoint
 from .stored import StoredTensor, bind
 
-__all__ = ["TextLayer", "is_folder", "load_layer", "read"]
-
 #: Where an encoder does not show how many positions it has: the default length of the Hub's preprocessors.
 _DEFAULT_LENGTH = 128
 

@@ -15,8 +15,6 @@ from .jsonfile import read_object
 from .sentence_transformers import read_recipe
 from .stored import Weights, bind, has
 
-__all__ = ["is_folder", "read"]
-
 _ADAPTER = "adapter_config.json"
 
 

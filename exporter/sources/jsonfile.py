@@ -9,8 +9,6 @@ from typing import Any
 
 from ..errors import CorruptSource
 
-__all__ = ["read_json", "read_object"]
-
 #: Bytes. The tokenizer.json of a large vocabulary has 17 MB.
 _LARGEST = 128 << 20
 

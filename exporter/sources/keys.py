@@ -14,8 +14,6 @@ from typing import Any
 
 from ..errors import UnsupportedModel
 
-__all__ = ["hold", "table"]
-
 
 @functools.cache
 def table() -> dict[str, dict[str, Any]]:

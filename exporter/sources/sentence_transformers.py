@@ -14,8 +14,6 @@ from .checkpoint import Dense, PoolingRecipe
 from .jsonfile import read_json, read_object
 from .stored import require_finite
 
-__all__ = ["SETTINGS", "Recipe", "read_recipe"]
-
 #: The boolean settings of releases before 5.x, in the order in which their results are joined.
 _LEGACY_MODES = {
     "pooling_mode_cls_token": "cls",

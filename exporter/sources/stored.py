@@ -16,8 +16,6 @@ from ..errors import CorruptSource, UnsupportedModel
 from ..families.config import EncoderConfig, canonical_shapes
 from ..families.names import Naming
 
-__all__ = ["StoredTensor", "Weights", "bind", "has", "require_finite"]
-
 #: Numbers that are looked at in one go: no second copy of a large table for the sake of a check.
 _BLOCK = 1 << 20
 

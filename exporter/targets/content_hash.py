@@ -14,8 +14,6 @@ from . import tensor_bundle
 from .graph_hash import graph_hash
 from .saved_model import Graph
 
-__all__ = ["content_hash"]
-
 #: Begins the values that depend on how a graph is hashed: those of other schemes are not to be compared with them. The
 #: first one had no prefix; it counted ops and constants and knew nothing of how they are connected.
 _SCHEME = "v2:"

@@ -16,8 +16,6 @@ from .graph_rules import callable_signatures
 from .saved_model import Graph
 from .warmup_file import CorruptRecords, signatures_of
 
-__all__ = ["assets", "batching", "variables", "warmup_records"]
-
 #: Bytes of a text proto that is read: a hundred times what anyone writes.
 _MOST_TEXT = 100_000
 

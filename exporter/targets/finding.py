@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["LEVELS", "Finding", "some"]
-
 LEVELS = ("error", "warning", "note")
 
 #: Things that are named; of more, only the number is given.

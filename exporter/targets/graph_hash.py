@@ -18,8 +18,6 @@ from typing import Any
 
 from .saved_model import Graph, node_of, tensors_of
 
-__all__ = ["Unhashable", "graph_hash"]
-
 #: Attributes that do not change what a graph computes and differ from one writing to the next: names of nodes and of
 #: gradients, functions of a training step by name, numbers of collective operations, the writing session's settings.
 _UNSTABLE = frozenset({

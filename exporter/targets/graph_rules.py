@@ -13,8 +13,6 @@ from . import op_gate
 from .finding import Finding, some
 from .saved_model import Graph, node_of, tensors_of
 
-__all__ = ["callable_signatures", "contract_outputs", "declared", "ops", "signatures", "xla"]
-
 #: Attribute of functions, and of the nodes that call them, that XLA must compile.
 _COMPILE = "_XlaMustCompile"
 _DOUBLE, _STRING = DTYPE_NUMBERS["float64"], DTYPE_NUMBERS["string"]

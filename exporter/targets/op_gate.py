@@ -15,8 +15,6 @@ from typing import Any
 from . import opsets
 from .saved_model import MAIN, Graph
 
-__all__ = ["OpProblem", "check", "explain"]
-
 #: What to use in place of ops that people meet, and where they come from.
 _HINTS = {
     "TFText>RoundRobinTrim": "tensorflow_text.RoundRobinTrimmer writes it from release 2.13 on; trim with ragged "

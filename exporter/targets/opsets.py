@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["NEWEST", "RELEASES", "Op", "OpSet", "load", "releases_with"]
-
 #: TensorFlow Serving releases, oldest first.
 RELEASES = ("2.12", "2.13", "2.14", "2.15", "2.16", "2.17", "2.18", "2.19", "2.20")
 NEWEST = RELEASES[-1]

@@ -12,8 +12,6 @@ from google.protobuf.message import DecodeError
 
 from ..protos import SavedModel
 
-__all__ = ["MAIN", "Graph", "Unreadable", "node_of", "read", "serving", "tensors_of"]
-
 #: Stands for the main graph where other graphs have their function's name.
 MAIN = ""
 #: The tag of the graph that a server loads.

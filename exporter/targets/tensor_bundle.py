@@ -16,8 +16,6 @@ from google.protobuf.message import DecodeError
 from ...serving.wire import varint
 from ..protos import BundleEntry, BundleHeader
 
-__all__ = ["CorruptIndex", "read_index", "shard_name"]
-
 _FOOTER = 48
 _MAGIC = bytes.fromhex("57fb808b247547db")
 #: Compression byte and crc32c after each block.

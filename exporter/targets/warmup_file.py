@@ -16,8 +16,6 @@ from ...serving.contract import DEFAULT_SIGNATURE
 from ...serving.wire.protos import PredictRequest
 from ..protos import PredictionLog
 
-__all__ = ["CorruptRecords", "signatures_of"]
-
 
 class CorruptRecords(Exception):
     """The file has no warmup records, or is cut short; the message says where."""

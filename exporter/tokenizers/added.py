@@ -20,8 +20,6 @@ from tensorflow_text.python.ops.regex_split_ops import gen_regex_split_ops
 from .ragged import rows_of, starts_of
 from .spec import AddedToken
 
-__all__ = ["Finder", "Matches", "anywhere", "finders", "plain_without", "sought", "utf8_length"]
-
 _CODE_POINTS = 0x110000
 
 

@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-__all__ = ["Rows", "last_at_most", "lengths_of", "rows_of", "starts_of"]
-
 
 class Rows(NamedTuple):
     """Tokens of several texts, end to end: text b has ``length[b]`` of them from ``start[b]`` on."""

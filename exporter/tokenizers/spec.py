@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-__all__ = ["AddedToken", "Piece", "Template", "TokenizerSpec", "bert_template"]
-
 
 @dataclass(frozen=True)
 class AddedToken:

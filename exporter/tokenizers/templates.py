@@ -16,8 +16,6 @@ import tensorflow as tf
 from .ragged import Rows
 from .spec import TokenizerSpec
 
-__all__ = ["ROUND_ROBIN", "Encoding", "encode"]
-
 #: tensorflow-text's RoundRobinTrimmer: both texts give tokens in turns, the first one first.
 ROUND_ROBIN = "round_robin"
 

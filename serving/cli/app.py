@@ -6,8 +6,6 @@ from importlib import import_module
 
 import click
 
-__all__ = ["COMMANDS", "rawbert"]
-
 #: Sub-command -> (where it is, the extra that it needs, a line for the help).
 COMMANDS = {
     "export": (

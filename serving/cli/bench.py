@@ -19,8 +19,6 @@ from .chart import svg
 from .connection import tls_of, tls_options
 from .files import BadFile, Source
 
-__all__ = ["bench"]
-
 #: Texts of several lengths, where none are given.
 _TEXTS = [" ".join(["the quick brown fox jumps over the lazy dog"] * (1 + at % 7)) for at in range(64)]
 _WIDTH = 40

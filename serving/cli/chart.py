@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
-__all__ = ["svg"]
-
 _WIDTH, _HEIGHT, _GAP = 420, 260, 20
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 44, 44
 _COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c")

@@ -10,8 +10,6 @@ import click
 
 from ..client.settings import TLS
 
-__all__ = ["tls_of", "tls_options"]
-
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 

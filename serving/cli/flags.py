@@ -9,8 +9,6 @@ from typing import Any
 
 import click
 
-__all__ = ["APPLIED", "IGNORED", "known_flags", "model_server_flags"]
-
 #: Flags that do here what they do there.
 APPLIED = (
     "port", "grpc_socket_path", "grpc_max_threads", "grpc_channel_arguments", "model_name", "model_base_path",

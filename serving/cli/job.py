@@ -24,8 +24,6 @@ import numpy.typing as npt
 
 from .files import BadFile, Row, Source, blocks, pyarrow
 
-__all__ = ["OUTPUTS", "Job", "json_line"]
-
 OUTPUTS = {".npy": "npy", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 
 

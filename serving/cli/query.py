@@ -26,8 +26,6 @@ from .connection import tls_of, tls_options
 from .files import INPUTS, ROWS, BadFile, Row, Source
 from .job import OUTPUTS, Job, json_line
 
-__all__ = ["embed", "metadata", "status"]
-
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 #: Lines read from standard input before they are sent.
 _LINES = 64

@@ -22,8 +22,6 @@ from click.core import ParameterSource
 
 from .flags import model_server_flags
 
-__all__ = ["serve"]
-
 _LOG = logging.getLogger(__name__)
 
 #: Seconds that calls in flight may take after the signal to stop.

@@ -25,8 +25,6 @@ from .parts import Batcher
 from .results import Prediction, Tokens, TokenSequence
 from .settings import CallKeywords, PairKeywords, TextKeywords
 
-__all__ = ["AsyncClient"]
-
 T = TypeVar("T")
 AnyTexts = Texts | AsyncIterable[str | bytes]
 

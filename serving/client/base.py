@@ -37,8 +37,6 @@ from .results import CallRecord, Prediction, Tokens
 from .retry import Budget
 from .settings import DEFAULT_TIMEOUT, TLS, CallKeywords, CallOptions, ChannelConfig, RetryPolicy, TextKeywords
 
-__all__ = ["BaseClient", "Plan", "Texts"]
-
 _LOG = logging.getLogger("rawbert.serving")
 
 T = TypeVar("T")

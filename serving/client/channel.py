@@ -16,16 +16,6 @@ import grpc
 
 from .settings import TLS, ChannelConfig
 
-__all__ = [
-    "DEADLINE",
-    "Balancer",
-    "addresses",
-    "arguments",
-    "credentials",
-    "options",
-    "uninterrupted",
-]
-
 _SCHEME = re.compile(r"(dns|unix|unix-abstract|ipv4|ipv6|xds|passthrough):")
 _HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.%\w]+\]|[^\s:/\[\]]+):(\d{1,5})")
 #: What gRPC says at a deadline, and we too where it does not in time.

@@ -23,8 +23,6 @@ from .exchange import Answer, Attempt, Exchange
 from .results import Prediction, Tokens, TokenSequence
 from .settings import CallKeywords, PairKeywords, TextKeywords
 
-__all__ = ["Client"]
-
 T = TypeVar("T")
 #: Vectors, and the version of the model that made them; ``None`` where the server does not say.
 Versioned = tuple[Array, int | None]

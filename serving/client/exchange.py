@@ -22,8 +22,6 @@ from .channel import Balancer
 from .operations import Operation
 from .settings import CallOptions, RetryPolicy
 
-__all__ = ["Answer", "Attempt", "Exchange"]
-
 T = TypeVar("T")
 
 #: Seconds after a deadline for which gRPC's own word of it is waited for. Where the process is busy, its timer tells

@@ -13,8 +13,6 @@ from ..wire.messages import ModelMetadata, Row, Target, VersionStatus
 from . import requests
 from .results import Prediction, Tokens
 
-__all__ = ["Operation", "metadata", "predict", "reload", "status", "texts", "tokens", "vectors"]
-
 T = TypeVar("T")
 K = TypeVar("K", bound=Tokens)
 Array = npt.NDArray[Any]

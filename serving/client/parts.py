@@ -10,8 +10,6 @@ import numpy as np
 
 from ..wire.messages import Row
 
-__all__ = ["Batcher", "by_length", "restored"]
-
 T = TypeVar("T")
 
 #: Most that a sorted stream reads before it sends: texts in parts of full size, bytes in parts of the most bytes.

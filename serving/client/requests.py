@@ -17,21 +17,6 @@ from ..wire import codec
 from ..wire.messages import ModelMetadata, Row
 from .results import Tokens
 
-__all__ = [
-    "ENDED",
-    "as_row",
-    "as_rows",
-    "check_texts",
-    "join_vectors",
-    "output",
-    "per_text",
-    "static_width",
-    "streamed",
-    "uneven",
-    "vector_output",
-    "writable",
-]
-
 Array = npt.NDArray[Any]
 T = TypeVar("T", bound=Tokens)
 #: Marks the end of a stream of pairs.

@@ -9,8 +9,6 @@ from typing import Any
 import grpc
 import numpy.typing as npt
 
-__all__ = ["CallRecord", "Prediction", "TokenSequence", "Tokens"]
-
 Array = npt.NDArray[Any]
 
 

@@ -17,8 +17,6 @@ import grpc
 from ..errors import TOO_LARGE
 from .settings import RetryPolicy
 
-__all__ = ["Budget", "Verdict", "backoff", "batch_limit", "verdict"]
-
 
 class Verdict(Enum):
     """What a failure means for the next attempt."""

@@ -11,17 +11,6 @@ from typing import Final, TypedDict
 
 import grpc
 
-__all__ = [
-    "DEFAULT_TIMEOUT",
-    "TLS",
-    "CallKeywords",
-    "CallOptions",
-    "ChannelConfig",
-    "PairKeywords",
-    "RetryPolicy",
-    "TextKeywords",
-]
-
 #: Seconds. A deadline is always sent unless it is switched off: without one, TensorFlow Serving computes on for
 #: callers that have gone.
 DEFAULT_TIMEOUT: Final = 30.0

@@ -21,8 +21,6 @@ import numpy.typing as npt
 from .failure import Failure, invalid
 from .options import Batching
 
-__all__ = ["Array", "Batcher", "Task", "Wanted", "check_wanted"]
-
 Array = npt.NDArray[Any]
 Run = Callable[[str, Mapping[str, Array], Sequence[str]], dict[str, Array]]
 #: Whether somebody still waits for an answer.

@@ -22,8 +22,6 @@ from .options import ModelSettings
 from .registry import BasePathError, Registry, Servable, Status, newest_version
 from .runtime import DTYPE_OF
 
-__all__ = ["Asked", "Core", "always", "predict"]
-
 #: Makes an array of an input as it was sent, given its name; raises DecodeError.
 Decode = Callable[[Any, str], Array]
 

@@ -19,8 +19,6 @@ from .options import ModelSettings, ServerOptions
 from .registry import Registry, Servable
 from .start import Plan, StartError, joined, one_line
 
-__all__ = ["EmbeddedServer"]
-
 _LOG = logging.getLogger(__name__)
 
 #: Seconds in which what was answered or cut off comes to its end.

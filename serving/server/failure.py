@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import grpc
 
-__all__ = ["Failure", "invalid"]
-
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 

@@ -22,8 +22,6 @@ from .model import Model
 from .options import ModelSettings
 from .registry import BasePathError, Registry, Servable, State, find_versions
 
-__all__ = ["Manager"]
-
 _LOG = logging.getLogger(__name__)
 _NEVER = float("inf")
 

@@ -14,8 +14,6 @@ from .failure import Failure, invalid
 from .options import BATCHING_FILE, Batching, ServerOptions, parse_batching
 from .runtime import SavedModel
 
-__all__ = ["Model"]
-
 _LOG = logging.getLogger(__name__)
 
 

@@ -18,8 +18,6 @@ from google.protobuf import text_format
 from ..wire.protos import BatchingParameters, ModelServerConfig
 from .failure import invalid
 
-__all__ = ["BATCHING_FILE", "Batching", "ModelSettings", "Policy", "ServerOptions", "parse_batching", "parse_models"]
-
 #: In a version folder; read with ``--enable_per_model_batching_parameters``.
 BATCHING_FILE = "batching_params.pbtxt"
 

@@ -15,8 +15,6 @@ import grpc
 from ..contract import version_of
 from .failure import Failure
 
-__all__ = ["BasePathError", "Registry", "Servable", "State", "Status", "find_versions", "newest_version"]
-
 Runnable = TypeVar("Runnable")
 
 

@@ -20,8 +20,6 @@ from ..contract import DTYPES
 from ..wire import varint
 from .failure import Failure
 
-__all__ = ["BFLOAT16", "DTYPE_OF", "SavedModel"]
-
 Array = npt.NDArray[Any]
 
 #: TensorFlow's arrays of bfloat16 have a numpy dtype of their own.

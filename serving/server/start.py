@@ -13,8 +13,6 @@ from .failure import Failure, invalid
 from .options import Batching, ModelSettings, ServerOptions, parse_batching, parse_models
 from .registry import BasePathError, find_versions, newest_version
 
-__all__ = ["Plan", "StartError", "joined", "one_line"]
-
 _LOG = logging.getLogger(__name__)
 
 

@@ -24,8 +24,6 @@ from ..errors import DecodeError
 from . import varint
 from .protos import FastPredictResponse, ModelSpec, PredictResponse, TensorProto
 
-__all__ = ["decode_response", "decode_tensor", "dtype_name", "encode", "encode_inputs", "encode_texts", "utf8"]
-
 Array = npt.NDArray[Any]
 
 #: Values that are filled up at most, so that a few bytes cannot ask for all memory.

@@ -17,29 +17,6 @@ from ..contract import INIT_OP, TEXT, TEXT_PAIR
 from ..errors import DecodeError, InvalidRequest
 from . import codec, protos
 
-__all__ = [
-    "GET_MODEL_METADATA",
-    "GET_MODEL_STATUS",
-    "METHODS",
-    "PREDICT",
-    "RELOAD_CONFIG",
-    "ModelMetadata",
-    "Row",
-    "SignatureInfo",
-    "Target",
-    "TensorSpec",
-    "VersionStatus",
-    "metadata_answer",
-    "metadata_request",
-    "predict_answer",
-    "predict_request",
-    "reload_answer",
-    "reload_request",
-    "status_answer",
-    "status_request",
-    "text_request",
-]
-
 #: gRPC's names of the methods.
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 GET_MODEL_METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"

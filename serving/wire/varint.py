@@ -5,8 +5,6 @@ The format: https://protobuf.dev/programming-guides/encoding/#varints
 
 from __future__ import annotations
 
-__all__ = ["decode", "encode"]
-
 
 def decode(data: bytes, at: int) -> tuple[int, int]:
     """The number that is written at a position, and the position behind it.

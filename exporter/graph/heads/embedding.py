@@ -14,8 +14,6 @@ from ...tokenizers.tokenizer import Encoding
 from ..encoder import activation
 from .plain import Encoder
 
-__all__ = ["EmbeddingHead", "of"]
-
 
 def of(checkpoint: Checkpoint) -> EmbeddingHead:
     """The head of a checkpoint's recipe."""

@@ -8,8 +8,6 @@ import tensorflow as tf
 
 from ...tokenizers.tokenizer import Encoding
 
-__all__ = ["Encoder", "pooled", "sequence", "tokenize"]
-
 #: Tokens to ``sequence_output`` float32 ``[batch, tokens, hidden]`` (padding has any values) and ``pooled_output``
 #: float32 ``[batch, hidden]``, ``None`` where there is no pooler.
 Encoder = Callable[[Encoding], tuple[tf.Tensor, tf.Tensor | None]]

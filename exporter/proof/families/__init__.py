@@ -13,8 +13,6 @@ import numpy as np
 
 from . import bert, distilbert, electra, mpnet
 
-__all__ = ["TWINS", "Twin", "twin_of"]
-
 
 class Twin(Protocol):
     """What a file here gives."""

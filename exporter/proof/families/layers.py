@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-__all__ = ["Layers"]
-
 
 class Layers:
     """Computes with the tensors of one checkpoint.

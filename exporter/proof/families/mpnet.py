@@ -11,8 +11,6 @@ import numpy as np
 from ..numerics import ACTIVATIONS
 from .layers import Layers
 
-__all__ = ["forward"]
-
 
 def forward(
     tensors: Mapping[str, np.ndarray], config: Mapping[str, Any], ids: np.ndarray, types: np.ndarray | None = None

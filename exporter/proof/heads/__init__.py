@@ -13,8 +13,6 @@ import numpy as np
 
 from .embedding import embed
 
-__all__ = ["HEADS", "answers"]
-
 #: By name of the output: makes it of the encoder's outputs and of what was read for it (a pooling recipe, say).
 HEADS: Mapping[str, Callable[[dict[str, np.ndarray], Any], np.ndarray]] = {
     "embedding": lambda outputs, recipe: embed(outputs["sequence_output"], recipe),

@@ -9,8 +9,6 @@ import numpy as np
 
 from ..numerics import ACTIVATIONS
 
-__all__ = ["embed"]
-
 
 def embed(tokens: np.ndarray, recipe: list[Any]) -> np.ndarray:
     """One embedding, float64 ``[dim]``.

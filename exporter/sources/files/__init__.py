@@ -12,8 +12,6 @@ from ..jsonfile import read_object
 from ..stored import StoredTensor
 from . import keras_h5, safetensors, tf_checkpoint, torch_pickle
 
-__all__ = ["WEIGHT_FILES", "WeightFiles", "read_folder"]
-
 _READERS: Mapping[str, tuple[Callable[[Path], dict[str, StoredTensor]], Style]] = {
     ".safetensors": (safetensors.read, TORCH),
     ".bin": (torch_pickle.read, TORCH),

@@ -10,8 +10,6 @@ import numpy as np
 from ...errors import CorruptSource, UnsupportedModel
 from ..stored import StoredTensor
 
-__all__ = ["read"]
-
 #: Bytes of a tensor, and how much smaller a larger one may be stored: HDF5 compresses, and stores no zeros.
 _SMALL, _LARGEST_RATIO = 1 << 20, 100
 

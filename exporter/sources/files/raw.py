@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["DTYPES", "view"]
-
 #: Name of a dtype -> numpy's code of what is stored. numpy has no bfloat16: see :func:`view`.
 DTYPES = {
     "float16": "f2",

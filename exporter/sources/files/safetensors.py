@@ -17,8 +17,6 @@ from ...errors import CorruptSource
 from ..stored import StoredTensor
 from .raw import DTYPES, view
 
-__all__ = ["read"]
-
 #: Spelling of the format -> that of :data:`.raw.DTYPES`.
 _DTYPES = {
     "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64",

@@ -17,8 +17,6 @@ from ...errors import CorruptSource, first_line
 from ...families.names import GOOGLE, OBJECT_BASED, Style
 from ..stored import StoredTensor
 
-__all__ = ["files_of", "find", "read"]
-
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 

@@ -26,8 +26,6 @@ from ...errors import CorruptSource, UnsupportedModel
 from ..stored import StoredTensor
 from .raw import DTYPES, view
 
-__all__ = ["read"]
-
 _STORAGES = {
     "HalfStorage": "float16", "BFloat16Storage": "bfloat16", "FloatStorage": "float32", "DoubleStorage": "float64",
     "CharStorage": "int8", "ShortStorage": "int16", "IntStorage": "int32", "LongStorage": "int64",

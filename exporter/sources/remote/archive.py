@@ -24,8 +24,6 @@ from typing import IO, Any, cast
 
 from ...errors import CorruptSource, UnsupportedModel
 
-__all__ = ["is_archive_name", "unpack"]
-
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 #: Weights hardly shrink; a graph and a vocabulary do, a hundredfold at most.
 _LARGEST_RATIO = 100

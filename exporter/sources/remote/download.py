@@ -13,8 +13,6 @@ from .location import Say
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["LARGEST", "TRANSIENT", "download", "without_credentials"]
-
 #: Bytes. The largest BERT with its optimizer's slots has 4 GB.
 LARGEST = 16 << 30
 #: Answers of a server that may say something else a moment later.

@@ -19,8 +19,6 @@ from ..sentence_transformers import SETTINGS
 from .download import LARGEST, TRANSIENT
 from .location import Location, Say
 
-__all__ = ["fetch", "wanted"]
-
 #: Other files that matter: what an export reads, or refuses by name.
 _SMALL = (
     "config.json", "modules.json", "config_sentence_transformers.json", "tokenizer.json", "tokenizer_config.json",

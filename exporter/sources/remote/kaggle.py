@@ -12,8 +12,6 @@ from urllib.parse import urlsplit
 from ...errors import ConfigError, DownloadError, SourceNotFound, first_line
 from .location import Location, Say
 
-__all__ = ["fetch", "handle_of"]
-
 #: Parts of a page's address that a handle does not have.
 _DECORATION = {"models", "frameworks", "variations", "versions"}
 #: Without one of these a path is no handle, but a folder that is not there.

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Location", "Say"]
-
 #: Called with a line for people when something begins that takes time.
 Say = Callable[[str], None]
 

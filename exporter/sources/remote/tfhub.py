@@ -16,8 +16,6 @@ from . import archive
 from .download import download
 from .location import Location, Say
 
-__all__ = ["fetch"]
-
 
 def fetch(url: str, revision: str | None, say: Say) -> Location:
     """Download a TF Hub module, or find it in the cache.

@@ -10,8 +10,6 @@ import numpy as np
 
 from .spec import WordPieceSpec
 
-__all__ = ["ISOLATED", "SPACE", "WORD", "Behaviour", "BertBehaviour", "TfTextBehaviour", "normalizer"]
-
 #: Classes of a code point after normalisation: part of a word, a word of its own, a gap between words.
 WORD, ISOLATED, SPACE = range(3)
 

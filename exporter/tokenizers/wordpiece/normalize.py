@@ -10,8 +10,6 @@ import tensorflow as tf
 from ..ragged import starts_of
 from .codepoints import ISOLATED, MANY, PAGE, SHIFT, STAYS, CodePointTable, MarkTable
 
-__all__ = ["Normalizer"]
-
 
 class Normalizer:
     """Replaces code points by what a table says."""

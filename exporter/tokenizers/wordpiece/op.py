@@ -7,8 +7,6 @@ import tensorflow_text as tf_text
 
 from .spec import WordPieceSpec
 
-__all__ = ["unknown_char", "wordpiece"]
-
 
 def wordpiece(spec: WordPieceSpec, *, pretokenized: bool) -> tf_text.FastWordpieceTokenizer:
     """The op over the vocabulary; ``pretokenized``: it gets words, not texts."""

@@ -8,8 +8,6 @@ from ..ragged import Rows, lengths_of
 from .op import wordpiece
 from .spec import WordPieceSpec
 
-__all__ = ["PLAIN", "PlainTokenizer"]
-
 #: Printable ASCII and the white space that BERT knows: no other code point is touched by normalisation but A-Z.
 PLAIN = r"[\t\n\r -~]*"
 

@@ -22,8 +22,6 @@ from ..spec import AddedToken, Piece, Template
 from . import vocabulary
 from .spec import WordPieceSpec
 
-__all__ = ["TOKENIZER_FILES", "Read", "fit", "read_folder", "read_vocab_file"]
-
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",

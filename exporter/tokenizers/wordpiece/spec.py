@@ -7,8 +7,6 @@ from typing import ClassVar
 
 from ..spec import TokenizerSpec
 
-__all__ = ["WordPieceSpec"]
-
 
 @dataclass(frozen=True)
 class WordPieceSpec(TokenizerSpec):

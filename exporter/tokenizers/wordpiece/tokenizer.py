@@ -20,8 +20,6 @@ from .plain import PLAIN, PlainTokenizer
 from .spec import WordPieceSpec
 from .unicode import UnicodeTokenizer
 
-__all__ = ["WordPiece"]
-
 
 class WordPiece:
     """A WordPiece tokenizer; see :class:`..tokenizer.TextTokenizer`."""

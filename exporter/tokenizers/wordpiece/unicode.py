@@ -20,8 +20,6 @@ from .normalize import Normalizer
 from .op import unknown_char, wordpiece
 from .spec import WordPieceSpec
 
-__all__ = ["UnicodeTokenizer"]
-
 
 class _Characters(NamedTuple):
     """Code points of all texts, end to end."""

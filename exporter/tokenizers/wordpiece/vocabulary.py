@@ -11,8 +11,6 @@ from typing import Any
 from ...errors import CorruptSource, VocabularyError
 from ...sources.jsonfile import read_json
 
-__all__ = ["is_cased", "read_lines", "require_sound"]
-
 #: A vocabulary with capitals in fewer of the words that could have some has them by accident.
 _CASED = 0.05
 

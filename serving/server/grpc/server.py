@@ -16,8 +16,6 @@ from ..options import ServerOptions
 from ..start import StartError, joined
 from .service import ModelService, PredictionService
 
-__all__ = ["CallThreads", "GrpcServer"]
-
 #: Calls at once without --grpc_max_threads. A call that waits for its batch holds a thread: fewer would keep batches
 #: of single texts small (TensorFlow Serving has some 4 for each core).
 _MOST_CALLS = 64

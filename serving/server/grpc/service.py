@@ -25,8 +25,6 @@ from ..options import parse_models
 from ..registry import Servable
 from . import tensors
 
-__all__ = ["ModelService", "PredictionService", "predict"]
-
 _LOG = logging.getLogger(__name__)
 _SIGNATURE_DEF = "signature_def"
 

@@ -19,8 +19,6 @@ from ...wire import varint
 from ...wire.codec import decode_tensor
 from ..runtime import BFLOAT16, DTYPE_OF
 
-__all__ = ["decode", "encode_into"]
-
 Array = npt.NDArray[Any]
 
 #: Fields whose packed form is the array's own bytes.
