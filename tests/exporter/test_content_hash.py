@@ -147,22 +147,21 @@ def assert_same(one: Path, two: Path) -> None:
             np.testing.assert_array_equal(value, answers[1][key])
 
 
-def test_two_exports_of_a_checkpoint_have_one_hash(tiny_bundle: Any, tmp_path: Path) -> None:
-    from rawbert.exporter import ExportConfig, export
-
-    source = Path(__file__).parents[1] / "data" / "tiny_bert"
-    config = ExportConfig(encoder=source, output=tmp_path / "one", signatures=("tokenize", "pooled"))
-    first = export(config)
-    # In a process of its own, from a folder elsewhere.
-    shutil.copytree(source, tmp_path / "copy")
+def test_two_exports_of_a_checkpoint_have_one_hash(
+    tiny_bundle: Any, hub_native_bundle: Any, data: Path, tmp_path: Path
+) -> None:
+    # The same again, in a process of its own and from a folder elsewhere.
+    for part in ("tiny_bert", "tiny_pooling/mean_dense_normalize"):
+        shutil.copytree(data / part, tmp_path / "copy", dirs_exist_ok=True)
     command = [sys.executable, "-c", "from rawbert.serving.cli import main; main()", "export", str(tmp_path / "copy")]
-    options = ["--output", str(tmp_path / "two" / "m"), "--signatures", "tokenize,pooled", "--json"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "two" / "m"), "--json"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     second = Path(json.loads(done.stdout)["path"])
-    assert hashes(first.path) == hashes(second) == first.manifest["content_hash"]
-    assert_same(first.path, second)
-    assert hashes(first.path)["content"] != hashes(tiny_bundle.path)["content"]
+    assert hashes(tiny_bundle.path) == hashes(second) == tiny_bundle.manifest["content_hash"]
+    assert_same(tiny_bundle.path, second)
+    assert hashes(tiny_bundle.path)["content"] != hashes(hub_native_bundle.path)["content"]
 
 
 def test_tables_have_random_names() -> None:
