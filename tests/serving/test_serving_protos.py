@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rawbert.serving.wire import protos
 
-# No Python package of the server has BatchingParameters: tests/exporter/test_batching.py compares it.
+# No Python package of the server has BatchingParameters: tests/exporter/publish/test_batching.py compares it.
 OURS = [name for name in protos.__all__ if name not in ("BatchingParameters", "FastPredictResponse")]
 
 

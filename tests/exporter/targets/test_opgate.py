@@ -79,7 +79,7 @@ def test_no_false_alarm_on_our_own_exports(bundle: str, request: pytest.FixtureR
 # The data.
 
 
-MAKE_OPS = Path(__file__).parents[2] / "scripts" / "make_ops.py"
+MAKE_OPS = Path(__file__).parents[3] / "scripts" / "make_ops.py"
 
 
 def _make_ops() -> ModuleType:

@@ -49,7 +49,7 @@ def test_old_names_and_no_pooler_are_understood(data: Path):
 
 
 def heads() -> list[str]:
-    return sorted(path.name for path in (Path(__file__).parents[1] / "data" / "tiny_pooling").iterdir())
+    return sorted(path.name for path in (Path(__file__).parents[2] / "data" / "tiny_pooling").iterdir())
 
 
 @pytest.mark.parametrize("head", heads())
