@@ -17,6 +17,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 __all__ = [
+    "BATCHING_FILE",
     "DEFAULT_SIGNATURE",
     "DTYPES",
     "DTYPE_NUMBERS",
@@ -30,6 +31,7 @@ __all__ = [
     "TEXT_PAIR",
     "TOKENIZE",
     "TOKEN_OUTPUTS",
+    "WARMUP_FILE",
     "DType",
     "Kind",
     "Output",
@@ -48,6 +50,10 @@ DEFAULT_SIGNATURE = "serving_default"
 
 #: Every SavedModel of TensorFlow 2 lists this entry among its signatures, and nobody can call it.
 INIT_OP = "__saved_model_init_op"
+
+#: Files of a version folder that the server reads: a BatchingParameters text proto, and a TFRecord of PredictionLogs.
+BATCHING_FILE = "batching_params.pbtxt"
+WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 
 
 class Kind(enum.Enum):

@@ -12,10 +12,8 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
-from ...serving.contract import Signature
+from ...serving.contract import BATCHING_FILE, Signature
 from ...serving.wire.protos import BatchingParameters
-
-FILE = "batching_params.pbtxt"
 
 #: Tokens that one batch may hold: what a layer keeps of them (4 x hidden each) stays within some 200 MB.
 _TOKENS = 16_384
@@ -73,7 +71,7 @@ class Batching:
 
     def write(self, folder: Path) -> None:
         """Write the file into a version folder."""
-        (folder / FILE).write_text(self.render(), encoding="utf-8")
+        (folder / BATCHING_FILE).write_text(self.render(), encoding="utf-8")
 
 
 def choose(max_seq_length: int, signatures: Iterable[Signature]) -> Batching:

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...serving.contract import DEFAULT_SIGNATURE, input_names
+from ...serving.contract import DEFAULT_SIGNATURE, WARMUP_FILE, input_names
 from ...serving.wire.messages import Target, predict_request
 from ..errors import OutputError
 from ..protos import PredictionLog
 from ..recipe import Recipe
-
-FILE = Path("assets.extra", "tf_serving_warmup_requests")
 
 #: Records that TensorFlow Serving takes; more keep a version from loading.
 MOST = 1000
@@ -44,7 +42,7 @@ def write(folder: Path, model: str, recipe: Recipe, max_batch_size: int) -> int:
     import tensorflow as tf
 
     count = 0
-    path = folder / FILE
+    path = folder / WARMUP_FILE
     try:
         path.parent.mkdir(exist_ok=True)
         with tf.io.TFRecordWriter(str(path)) as writer:

@@ -8,8 +8,9 @@ from typing import Any
 
 from google.protobuf import text_format
 
+from ...serving.contract import BATCHING_FILE, WARMUP_FILE
 from ...serving.wire.protos import BatchingParameters
-from ..publish import batching_params, warmup
+from ..publish import warmup
 from . import tensor_bundle
 from .finding import Finding
 from .graph_rules import callable_signatures
@@ -67,25 +68,25 @@ def variables(folder: Path, graph: Graph) -> Iterator[Finding]:
 def warmup_records(folder: Path, meta_graph: Any) -> Iterator[Finding]:
     """Records for every signature, and no others."""
     names = [name for name, _ in callable_signatures(meta_graph)]
-    path = folder / warmup.FILE
+    path = folder / WARMUP_FILE
     why = "a fault that shows only when it runs would not keep this version from replacing a good one"
     if not path.is_file():
         if names:
-            yield Finding("note", "warmup", f"no warmup records ({warmup.FILE}): the first calls are slow, and {why}")
+            yield Finding("note", "warmup", f"no warmup records ({WARMUP_FILE}): the first calls are slow, and {why}")
         return
     try:
         counts = signatures_of(path)
     except (CorruptRecords, OSError) as error:
-        yield Finding("error", "warmup", f"{warmup.FILE}: {error}; the version would not load")
+        yield Finding("error", "warmup", f"{WARMUP_FILE}: {error}; the version would not load")
         return
     if sum(counts.values()) > warmup.MOST:
         yield Finding(
             "error", "warmup",
-            f"{warmup.FILE} has {sum(counts.values())} records; the server takes {warmup.MOST}, and does not load more",
+            f"{WARMUP_FILE} has {sum(counts.values())} records; the server takes {warmup.MOST}, and does not load more",
         )  # fmt: skip
     for name in sorted(set(counts) - set(names)):
         yield Finding(
-            "error", "warmup", f"{warmup.FILE} calls the signature {name!r}, which there is not: it won't load"
+            "error", "warmup", f"{WARMUP_FILE} calls the signature {name!r}, which there is not: it won't load"
         )
     for name in names:
         if name not in counts:
@@ -94,17 +95,17 @@ def warmup_records(folder: Path, meta_graph: Any) -> Iterator[Finding]:
 
 def batching(folder: Path, meta_graph: Any) -> Iterator[Finding]:
     """Parameters that the server refuses, or that break calls of this graph."""
-    path = folder / batching_params.FILE
+    path = folder / BATCHING_FILE
     if not path.is_file():
         yield Finding(
             "note", "batching",
-            f"no {batching_params.FILE}: with --enable_per_model_batching_parameters its calls are not batched",
+            f"no {BATCHING_FILE}: with --enable_per_model_batching_parameters its calls are not batched",
         )  # fmt: skip
         return
     try:
         message = _batching_params(path)
     except (OSError, ValueError) as error:
-        yield Finding("error", "batching", f"{batching_params.FILE}: {error}; the version would not load")
+        yield Finding("error", "batching", f"{BATCHING_FILE}: {error}; the version would not load")
         return
     if not message.enable_large_batch_splitting.value:
         return
@@ -114,7 +115,7 @@ def batching(folder: Path, meta_graph: Any) -> Iterator[Finding]:
             if info.tensor_shape.unknown_rank or any(size < 0 for size in inner):
                 yield Finding(
                     "error", "splitting",
-                    f"{name}.{output} has an inner dimension that depends on the data, and {batching_params.FILE} sets "
+                    f"{name}.{output} has an inner dimension that depends on the data, and {BATCHING_FILE} sets "
                     "enable_large_batch_splitting: the parts of a large call differ in shape, which ends the server "
                     "or mixes up rows; take that setting out",
                 )  # fmt: skip

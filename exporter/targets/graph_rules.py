@@ -8,7 +8,7 @@ from typing import Any
 
 from ...serving import contract
 from ...serving.contract import DEFAULT_SIGNATURE, DTYPE_NUMBERS, INIT_OP, SIGNATURE_NAMES, TEXT_PAIR, Output
-from ..publish import batching_params, manifest
+from ..publish import manifest
 from . import op_gate
 from .finding import Finding, some
 from .saved_model import Graph, node_of, tensors_of
@@ -83,7 +83,7 @@ def signatures(folder: Path, graph: Graph) -> Iterator[Finding]:
     found = callable_signatures(graph.meta_graph)
     if not found:
         yield Finding("error", "signature", "no signature: nothing can be called")
-    batched = (folder / batching_params.FILE).is_file()
+    batched = (folder / contract.BATCHING_FILE).is_file()
     nodes = {node.name for node in graph.nodes}
     for name, signature in found:
         inputs, outputs = ([(key, side[key]) for key in sorted(side)] for side in (signature.inputs, signature.outputs))

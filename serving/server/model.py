@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from ..contract import BATCHING_FILE
 from .batcher import Array, Batcher, Task, Wanted, check_wanted
 from .failure import Failure, invalid
-from .options import BATCHING_FILE, Batching, ServerOptions, parse_batching
+from .options import Batching, ServerOptions, parse_batching
 from .runtime import SavedModel
 
 _LOG = logging.getLogger(__name__)

@@ -18,9 +18,6 @@ from google.protobuf import text_format
 from ..wire.protos import BatchingParameters, ModelServerConfig
 from .failure import invalid
 
-#: In a version folder; read with ``--enable_per_model_batching_parameters``.
-BATCHING_FILE = "batching_params.pbtxt"
-
 _PLATFORM = "tensorflow"
 #: Seconds that anything waits at most; Python's own limit is higher, and an error beyond it.
 _FOREVER = 1e9

@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_text  # noqa: F401  registers the ops of tokenizers
 from tensorflow.core.protobuf import config_pb2
 
-from ..contract import DTYPES
+from ..contract import DTYPES, WARMUP_FILE
 from ..wire import varint
 from .failure import Failure
 
@@ -26,9 +26,6 @@ Array = npt.NDArray[Any]
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 #: By the numpy dtype of an array that a session takes or gives.
 DTYPE_OF = {BFLOAT16 if each.name == "bfloat16" else np.dtype(each.numpy): each for each in DTYPES}
-
-#: Below assets.extra of a version folder: a TFRecord file of PredictionLogs.
-_WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
 
 #: Prepared calls that a version keeps, one for each set of inputs and outputs: each holds a graph of its own.
 _MOST_CALLABLES = 32
@@ -114,7 +111,7 @@ class SavedModel:
         Raises:
             Failure: DATA_LOSS, it is no TFRecord file; INVALID_ARGUMENT, it has more than ``most``.
         """
-        path = self._folder / _WARMUP
+        path = self._folder / WARMUP_FILE
         records: list[bytes] = []
         if not path.is_file():
             return records

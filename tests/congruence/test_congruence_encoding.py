@@ -33,7 +33,7 @@ def _fields(tensor: Any) -> set[str]:
     return {each.name for each, _ in tensor.ListFields()}
 
 
-@row("Encoding", "Answers stand in the field of their dtype")
+@row("Encoding", "Answers are in the field of their dtype")
 @pytest.mark.parametrize("dtype", FIELDS)
 def test_the_field_of_the_dtype(plain: Any, dtype: str) -> None:
     import tensorflow as tf
@@ -44,7 +44,7 @@ def test_the_field_of_the_dtype(plain: Any, dtype: str) -> None:
     assert tf.make_ndarray(tensor).tolist() == expected.tolist()
 
 
-@row("Encoding", "With `--enable_serialization_as_tensor_content` all stand in `tensor_content`")
+@row("Encoding", "With `--enable_serialization_as_tensor_content` all are in `tensor_content`")
 @pytest.mark.parametrize("dtype", [each for each in FIELDS if each != "string"])
 def test_tensor_content(batched: Any, dtype: str) -> None:
     tensor, expected = _echoed(batched, dtype)
@@ -59,13 +59,13 @@ def test_tensor_content_of_strings(batched: Any) -> None:
     assert tensor.tensor_content == b"\x02\x00\x01a\0\xff"
 
 
-@row("Encoding", "Equal values are all written")
+@row("Encoding", "Equal values are written each")
 def test_equal_values(plain: Any) -> None:
     answer = plain.predict(servers.request("arithmetic", "", {"x": np.ones(5, "f4")}))
     assert list(answer.outputs["y"].float_val) == [2.5] * 5
 
 
-@row("Encoding", "no rows carry dtype and shape alone")
+@row("Encoding", "an answer of no rows has dtype and shape alone")
 def test_no_rows(plain: Any) -> None:
     answer = plain.predict(servers.request("text", "sequence", {"text": wire.tensor(7, (0,))}))
     assert {"sequence_output", "input_word_ids", "token_count"} <= set(answer.outputs)

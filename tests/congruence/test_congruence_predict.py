@@ -171,7 +171,7 @@ def test_the_answer_names_what_answered(plain: Any) -> None:
         assert (spec.name, spec.version.value, spec.signature_name) == ("arithmetic", 5, signature)
 
 
-@row("Predict", "An `output_filter` is kept to")
+@row("Predict", "An `output_filter` is obeyed")
 def test_an_output_filter(plain: Any) -> None:
     answer = plain.predict(servers.request("arithmetic", "pair", {"x": X, "q": X}, ["sum"]))
     assert set(answer.outputs) == {"sum"}

@@ -103,10 +103,10 @@ def test_two_versions_and_their_labels(server: Server) -> None:
     [
         pytest.param("latest {}", [124], marks=row("Versions", "`latest` without a number is `latest` of 1")),
         pytest.param("latest { num_versions: 2 }", [124, 123], marks=row("Versions", "`latest` of 2 the two largest")),
-        pytest.param("specific { versions: 123 }", [123], marks=row("Versions", "`specific` those that are named")),
+        pytest.param("specific { versions: 123 }", [123], marks=row("Versions", "`specific` the named versions")),
         pytest.param(
             "specific { versions: 123 versions: 9 }", [123],
-            marks=row("Versions", "`specific` those that are named; one that is not there is left out"),
+            marks=row("Versions", "`specific` the named versions; one that is not there is left out"),
         ),
     ],
 )  # fmt: skip

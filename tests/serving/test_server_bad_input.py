@@ -22,8 +22,10 @@ def parts() -> SimpleNamespace:
     from rawbert.serving.server import EmbeddedServer, StartError, batcher, failure, lifecycle, options, registry
 
     modules = (batcher, failure, lifecycle, options, registry)
-    names = {name: getattr(module, name) for module in modules for name in module.__all__}
-    return SimpleNamespace(EmbeddedServer=EmbeddedServer, StartError=StartError, lifecycle=lifecycle, **names)
+    names = {name: value for module in modules for name, value in vars(module).items() if not name.startswith("_")}
+    return SimpleNamespace(
+        **{**names, "EmbeddedServer": EmbeddedServer, "StartError": StartError, "lifecycle": lifecycle}
+    )
 
 
 def until(condition: Callable[[], bool], seconds: float = 60) -> None:

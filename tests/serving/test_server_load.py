@@ -187,7 +187,8 @@ def test_a_rush_of_ten_times_the_capacity(loaded: tuple[Served, Path]) -> None:
         after = load.run(served.address, requests, 3, "--callers=1")
     print(f"\ncapacity {capacity:.0f}/s; rush {rush}\ncalm {calm}\nafter {after}")
     print(f"MB {memory[0]:.0f}, {max(memory):.0f} at most")
-    assert set(rush["codes"]) <= {"OK", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED"}
+    # CANCELLED: gRPC itself drops calls when more than a thousand wait to be looked at.
+    assert set(rush["codes"]) <= {"OK", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"}
     assert rush["codes"]["OK"] > 0.3 * RUSH * capacity
     assert max(memory) < memory[0] + 300
     assert set(after["codes"]) == {"OK"}
@@ -208,10 +209,12 @@ def test_steady_work_at_four_fifths_of_the_capacity(loaded: tuple[Served, Path])
     assert end < 1.05 * middle
 
 
-@pytest.mark.parametrize("flags", [[], ["--enable_batching", "--enable_per_model_batching_parameters"]])
-def test_calls_of_many_full_texts_are_as_fast_as_the_graph(minilm_bundle: Any, flags: list[str]) -> None:
+@pytest.mark.parametrize("batched", [False, True])
+def test_calls_of_many_full_texts_are_as_fast_as_the_graph(minilm_bundle: Any, tmp_path: Path, batched: bool) -> None:
     from rawbert.serving.server.runtime import SavedModel
 
+    (tmp_path / "batching").write_text("max_batch_size { value: 128 }")
+    flags = ["--enable_batching", f"--batching_parameters_file={tmp_path / 'batching'}"] if batched else []
     full = [" ".join(WORDS * 40).encode()] * 128
     request = asked("m", "embed", {"text": strings(*full)})
     model = SavedModel(minilm_bundle.path)
