@@ -41,7 +41,7 @@ class Bundle:
         signatures: outputs by signature name.
         size: bytes on disk.
         seconds: wall-clock time of the export.
-        manifest: what assets.extra/rawbert.json holds.
+        manifest: the content of assets.extra/rawbert.json.
     """
 
     path: Path
