@@ -73,7 +73,7 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         say("publishing")
         batching = batching_params.choose(recipe.max_seq_length, map(contract.signature, recipe.signatures))
         batching.write(folder)
-        made = manifest.make(config.model_name, recipe, location, checkpoint, signatures, report)
+        made = manifest.make(config.model_name, recipe, location, checkpoint, signatures, report.figures())
         made["batching"] = asdict(batching)
         made["warmup_records"] = warmup.write(folder, config.model_name, recipe, batching.max_execution_batch_size)
         made["content_hash"] = content_hash(folder, meta_graph)

@@ -213,8 +213,8 @@ class Recipe:
         precision: of the encoder's matrix products.
         pooling: modes of ``embed``; empty where there is no such signature.
         steps: what follows the pooling, in words (``normalize``, ``dense tanh to 16``).
-        chosen: of ``max_seq_length``, ``truncation_side`` and ``pooling`` those that the user set. The others are the
-            checkpoint's own, and the reference finds them out for itself.
+        chosen: of ``max_seq_length``, ``truncation_side``, ``pooling`` and ``normalize`` those that the user set. The
+            others are the checkpoint's own, and the reference finds them out for itself.
         tolerance: largest difference, times max(1, largest reference value).
         min_cosine: smallest cosine to a reference vector.
         target_serving: TensorFlow Serving release that must be able to run it.

@@ -25,7 +25,8 @@ def resolve(config: ExportConfig, checkpoint: Checkpoint) -> tuple[Recipe, Check
     chosen = {
         "max_seq_length": config.max_seq_length is not None,
         "truncation_side": config.truncation_side is not None,
-        "pooling": config.pooling is not None or config.normalize is not None,
+        "pooling": config.pooling is not None,
+        "normalize": config.normalize is not None,
     }
     recipe = Recipe(
         signatures=names,

@@ -153,8 +153,9 @@ def _show(bundle: Bundle, listing: Path, entry: Entry | None, console: Console) 
     console.print(table)
     checked = bundle.manifest["verification"]
     lines = [
-        f"verified  {checked['texts']} texts of {checked['tokens']} tokens, alone and in batches: {checked['calls']} "
-        "calls; tokens, offsets and counts are equal"
+        f"verified  {checked['texts']} texts of {checked['tokens']} tokens (at least {checked['least_texts']} of "
+        f"{checked['least_tokens']}), alone and in batches: {checked['calls']} calls",
+        "verified  tokens, offsets and counts are equal",
     ]
     for of, figures in (("in float32, ", checked["float32"]), ("", checked)):
         for output, each in figures["outputs"].items() if figures else ():

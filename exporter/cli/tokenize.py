@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..errors import ConfigError
-from ..recipe import SHORTEST_SEQUENCE, TokenizerOptions
+from ..recipe import SHORTEST_SEQUENCE, ExportConfig
 from .common import failing, prepare, tokenizer_options
 
 
@@ -31,8 +30,6 @@ def tokenize(
     text: str,
     text_pair: str | None,
     encoder: str,
-    revision: str | None,
-    max_seq_length: int | None,
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -49,39 +46,35 @@ def tokenize(
     prepare()
     console = Console(stderr=True)
     with failing(console):
-        options = TokenizerOptions(pair=text_pair is not None, **settings)
+        config = ExportConfig(encoder, "models/model", pair=text_pair is not None, **settings)
         # Command line arguments that are no UTF-8 come as surrogates, which is how they go back to bytes.
         texts = [each.encode(errors="surrogateescape") for each in (text, text_pair) if each is not None]
-        result = _run(encoder, revision, max_seq_length, options, texts)
+        result = _run(config, texts)
     if as_json:
         click.echo(json.dumps(result, indent=2))
     else:
         _show(result, Console())
 
 
-def _run(
-    encoder: str, revision: str | None, max_seq_length: int | None, options: TokenizerOptions, texts: list[bytes]
-) -> dict[str, Any]:
+def _run(config: ExportConfig, texts: list[bytes]) -> dict[str, Any]:
     from .. import sources
+    from ..resolve import resolve
 
-    with sources.fetched(encoder, revision) as location:
-        checkpoint = sources.load(location)
-    limit = checkpoint.max_positions
-    if max_seq_length is not None and limit is not None and max_seq_length > limit:
-        raise ConfigError(f"max_seq_length is {max_seq_length}, but {encoder} has only {limit} positions")
-    length = max_seq_length or checkpoint.max_seq_length
+    with sources.fetched(config.encoder, config.revision) as location:
+        recipe, checkpoint = resolve(config, sources.load(location))
 
     import tensorflow as tf
 
     from ..tokenizers.tokenizer import Tokenizer
 
     rules = checkpoint.tokenizer
-    encoding = Tokenizer(rules, length, options)(*(tf.constant([each]) for each in texts))
+    tokenizer = Tokenizer(rules, recipe.max_seq_length, recipe.tokenization)
+    encoding = tokenizer(*(tf.constant([each]) for each in texts))
     ids, starts, limits = (
         value[0].numpy().tolist() for value in (encoding.input_word_ids, encoding.start_offsets, encoding.limit_offsets)
     )
     types = encoding.input_type_ids[0].numpy().tolist() if encoding.input_type_ids is not None else [0] * len(ids)
-    texts_of = rules.template.texts(starts) if options.pair else [0] * len(ids)
+    texts_of = rules.template.texts(starts) if recipe.pair else [0] * len(ids)
     names = {token.id: token.content for token in rules.added_tokens}
     names.update({at: token for at, token in enumerate(rules.vocab) if token is not None})
     tokens = [
@@ -95,7 +88,7 @@ def _run(
         }
         for token, kind, of, start, stop in zip(ids, types, texts_of, starts, limits, strict=True)
     ]
-    return {"tokens": tokens, "token_count": int(encoding.token_count[0]), "max_seq_length": length}
+    return {"tokens": tokens, "token_count": int(encoding.token_count[0]), "max_seq_length": recipe.max_seq_length}
 
 
 def _show(result: dict[str, Any], console: Console) -> None:

@@ -60,8 +60,9 @@ def compute(recipe: Recipe, source: Path) -> list[Expected]:
     side = recipe.tokenization.truncation_side if "truncation_side" in recipe.chosen else None
     options = replace(recipe.tokenization, truncation_side=side)
     reference = (HubReference if is_hub else FolderReference)(source, recipe.max_seq_length, options)
-    if "pooling" in recipe.chosen and recipe.pooling:
-        reference.use_pooling(list(recipe.pooling), "normalize" in recipe.steps)
+    if recipe.pooling and {"pooling", "normalize"} & set(recipe.chosen):
+        modes = recipe.pooling if "pooling" in recipe.chosen else None
+        reference.use_pooling(modes, "normalize" in recipe.steps)
     if "max_seq_length" not in recipe.chosen and reference.max_seq_length not in (None, recipe.max_seq_length):
         raise VerificationError(
             f"texts are cut at {recipe.max_seq_length} tokens, and by the reference the checkpoint's own limit is "

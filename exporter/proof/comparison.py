@@ -81,13 +81,14 @@ class Comparison:
             self._formed(name, self._model.answer(name, {each: [] for each in input_names(self._recipe.pair)}), 0)
         return len(self._names)
 
-    def enough(self, texts: int, tokens: int) -> None:
-        """A proof on next to nothing is none."""
+    def enough(self, texts: int, tokens: int) -> tuple[int, int]:
+        """A proof on next to nothing is none: hold the number of texts and tokens to the least, which is returned."""
         wanted = _TOKENS * min(self._recipe.max_seq_length, 64)
         if texts < _TEXTS or tokens < wanted:
             self.mismatches.append(
                 f"only {texts} texts of {tokens} tokens were compared: at least {_TEXTS} and {wanted} are needed"
             )
+        return _TEXTS, wanted
 
     def _declaration(self, name: str) -> Signature:
         return signature(self._recipe.default if name == DEFAULT_SIGNATURE else name)

@@ -14,11 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from ...serving.contract import EMBED, POOLED, SEQUENCE
 from ..recipe import DEFAULT_TOKENIZATION, TokenizerOptions
 from . import heads, tokenizer_files, weights
 from .families import twin_of
 from .settings import read as read_settings
 from .tokens import reference_tokenizer
+
+_EMBEDDING, _POOLED, _SEQUENCE = (each.outputs[0].name for each in (EMBED, POOLED, SEQUENCE))
 
 
 class HubReference:
@@ -48,9 +51,9 @@ class HubReference:
         )
         self._heads: dict[str, Any] = {}
 
-    def use_pooling(self, modes: list[str], normalize: bool) -> None:
-        """Answer ``embedding`` too, by these pooling modes."""
-        self._heads["embedding"] = [tuple(modes), *(["normalize"] if normalize else [])]
+    def use_pooling(self, modes: tuple[str, ...] | None, normalize: bool) -> None:
+        """Answer ``embed`` too, by these pooling modes."""
+        self._heads[_EMBEDDING] = [modes, *(["normalize"] if normalize else [])]
 
     def __call__(self, ids: list[int], types: list[int] | None = None) -> dict[str, np.ndarray]:
         """Outputs for the tokens of one text or pair, and their types, 0 if left out."""
@@ -64,7 +67,10 @@ class HubReference:
             answer = self._layer(inputs)
         else:
             answer = dict(zip(("pooled_output", "sequence_output"), self._layer(list(inputs.values())), strict=True))
-        outputs = {name: np.asarray(answer[name], np.float64)[0] for name in ("sequence_output", "pooled_output")}
+        outputs = {
+            _SEQUENCE: np.asarray(answer["sequence_output"], np.float64)[0],
+            _POOLED: np.asarray(answer["pooled_output"], np.float64)[0],
+        }
         return heads.answers(outputs, self._heads)
 
 
@@ -79,11 +85,12 @@ class FolderReference:
         self.rows = int(self.config["vocab_size"])
         limits = (settings.max_length, self.config["max_position_embeddings"])
         self.max_seq_length = min(map(int, limits)) if settings.max_length else None
-        self._heads: dict[str, Any] = {"embedding": settings.recipe} if settings.recipe else {}
+        self._heads: dict[str, Any] = {_EMBEDDING: settings.recipe} if settings.recipe else {}
 
-    def use_pooling(self, modes: list[str], normalize: bool) -> None:
-        """Answer ``embedding`` by these pooling modes in place of the folder's own."""
-        self._heads["embedding"] = [tuple(modes), *(["normalize"] if normalize else [])]
+    def use_pooling(self, modes: tuple[str, ...] | None, normalize: bool) -> None:
+        """Answer ``embed`` by these pooling modes, or by the folder's own, without the folder's other steps."""
+        own = self._heads.get(_EMBEDDING, [None])[0]
+        self._heads[_EMBEDDING] = [modes or own, *(["normalize"] if normalize else [])]
 
     def __call__(self, ids: list[int], types: list[int] | None = None) -> dict[str, np.ndarray]:
         """Outputs for the tokens of one text or pair, and their types, 0 if left out."""

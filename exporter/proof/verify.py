@@ -70,6 +70,7 @@ class Report:
         texts: different texts or pairs that were compared.
         tokens: of these texts.
         calls: of signatures, with one text or several.
+        least_texts, least_tokens: fewer would be no proof.
         tolerance, min_cosine: what was allowed.
         outputs: how close each vector came.
         mismatches: a line for each difference.
@@ -79,11 +80,17 @@ class Report:
     texts: int = 0
     tokens: int = 0
     calls: int = 0
+    least_texts: int = 0
+    least_tokens: int = 0
     tolerance: float = 0.0
     min_cosine: float = 0.0
     outputs: dict[str, Figures] = field(default_factory=dict)
     mismatches: list[str] = field(default_factory=list)
     float32: Report | None = None
+
+    def figures(self) -> dict[str, Any]:
+        """All but the mismatches, as JSON knows it."""
+        return {key: value for key, value in asdict(self).items() if key != "mismatches"}
 
     @classmethod
     def from_json(cls, state: dict[str, Any]) -> Report:
@@ -177,7 +184,7 @@ def hold(recipe: Recipe, expected: Sequence[Expected], model: Model) -> Report:
             report.calls += comparison.empty()
         report.texts = len(expected)
         report.tokens = sum(len(each.tokens.ids) for each in expected)
-        comparison.enough(report.texts, report.tokens)
+        report.least_texts, report.least_tokens = comparison.enough(report.texts, report.tokens)
     return report
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from ...serving.contract import DEFAULT_SIGNATURE
 from ..errors import CorruptSource, ExportError, OutputError
-from ..proof.verify import Report
 from ..recipe import Recipe
 from ..sources import Location, license
 from ..sources.checkpoint import Checkpoint
@@ -43,7 +42,7 @@ def make(
     location: Location,
     checkpoint: Checkpoint,
     signatures: Mapping[str, Sequence[Tensor]],
-    report: Report,
+    verification: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What is known of an export when it was verified, as JSON knows it.
 
@@ -53,9 +52,8 @@ def make(
         location: where the checkpoint came from.
         checkpoint: what it is.
         signatures: outputs by signature.
-        report: how it was verified.
+        verification: how it was found to be right.
     """
-    verification = {key: value for key, value in asdict(report).items() if key != "mismatches"}
     return {
         "format": FORMAT,
         "name": name,

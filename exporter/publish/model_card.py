@@ -105,9 +105,10 @@ def render(manifest: dict[str, Any], licenses: list[str] | None = None) -> str:
 def verification(report: dict[str, Any]) -> str:
     """What was compared with what, and how close it came, for people."""
     head = (
-        f"Loaded from disk by a fresh process and compared with {report['reference']}: {report['texts']} texts of "
-        f"{report['tokens']} tokens in {report['calls']} calls, alone and in batches. Tokens, offsets and counts are "
-        f"equal, vectors within {report['tolerance']:g} · max(1, largest reference value) and of a cosine of at least "
+        f"Loaded from disk by a fresh process and compared with {report['reference']}, alone and in batches: "
+        f"{report['texts']} texts of {report['tokens']} tokens (at least {report['least_texts']} of "
+        f"{report['least_tokens']}) in {report['calls']} calls. Tokens, offsets and counts are equal, vectors within "
+        f"{report['tolerance']:g} · max(1, largest reference value) and of a cosine of at least "
         f"{report['min_cosine']:g}.\n\n"
     )
     if exact := report["float32"]:

@@ -29,6 +29,8 @@ def test_nothing_is_left_to_decide(data: Path):
     chosen, _ = resolved(data / "tiny_bert", pooling="mean", max_seq_length=9, truncation_side="left")
     assert chosen.chosen == ("max_seq_length", "truncation_side", "pooling")
     assert (chosen.pooling, chosen.steps, chosen.default) == (("mean",), (), "embed")
+    shorter, _ = resolved(data / "tiny_bert", pooling="mean", normalize=True)
+    assert (shorter.chosen, shorter.steps) == (("pooling", "normalize"), ("normalize",))
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from ....serving.contract import EMBED, SEQUENCE
 from .embedding import embed
 
 #: By name of the output: makes it of the encoder's outputs and of what was read for it (a pooling recipe, say).
 HEADS: Mapping[str, Callable[[dict[str, np.ndarray], Any], np.ndarray]] = {
-    "embedding": lambda outputs, recipe: embed(outputs["sequence_output"], recipe),
+    EMBED.outputs[0].name: lambda outputs, recipe: embed(outputs[SEQUENCE.outputs[0].name], recipe),
 }
 
 

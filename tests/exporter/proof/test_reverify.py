@@ -59,6 +59,25 @@ def test_a_damaged_version_is_found(tiny_bundle: Any, hub_native_bundle: Any, tm
     assert run(tmp_path / "2").exit_code == 1
 
 
+def test_an_edit_that_is_smaller_than_the_tolerance_is_found(tiny_bundle: Any, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    shutil.copytree(tiny_bundle.path, tmp_path / "1")
+    assert run(tmp_path / "1").exit_code == 0
+    prefix = str(tmp_path / "1" / "variables" / "variables")
+    reader = tf.train.load_checkpoint(prefix)
+    tensors = {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map()}
+    (key,) = (key for key in tensors if "embeddings.Sword" in key)
+    tensors[key][5] *= 1 + 1e-7
+    tf.raw_ops.SaveV2(
+        prefix=prefix, tensor_names=list(tensors), shape_and_slices=[""] * len(tensors), tensors=list(tensors.values())
+    )
+    result = run(tmp_path / "1", "--json")
+    assert result.exit_code == 1
+    (line,) = json.loads(result.output)["mismatches"]
+    assert line.startswith("weights: the hash is ")
+
+
 def test_a_server_is_held_to_it_without_tensorflow(server: Any, tiny_bundle: Any) -> None:
     import subprocess
     import sys
@@ -110,7 +129,7 @@ def test_what_is_no_version(tiny_bundle: Any, tmp_path: Path) -> None:
     shutil.copytree(tiny_bundle.path, tmp_path / "1")
     (tmp_path / "1" / "assets.extra" / "verification.npz").unlink()
     assert "--source" in run(tmp_path).output
-    (tmp_path / "1" / "assets.extra" / "rawbert.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "1" / "assets.extra" / "rawbert.json").write_text('{"format": 1}', encoding="utf-8")
     result = run(tmp_path)
     assert result.exit_code == 1
     assert "export the model again" in result.output.replace("\n", " ")
