@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors import CorruptSource
 from . import checks
 from .config import EncoderConfig
 
@@ -38,5 +39,11 @@ _KEYS = {
 
 def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
     """The configuration that a config.json states; see :class:`.Family`."""
+    # transformers takes BERT's names of these too, and before its own.
+    for alias in ("hidden_size", "num_attention_heads", "num_hidden_layers"):
+        key, value = _KEYS[alias], config.get(alias)
+        if value is not None and config.get(key, value) != value:
+            raise CorruptSource(f"{path}: {key} is {config[key]!r}, and {alias} is {value!r}; expected one of them")
+        config = config if value is None else {**config, key: value}
     # The epsilon is fixed in its code.
     return checks.read(config, path, _KEYS, family="distilbert", type_vocab_size=0, layer_norm_eps=1e-12)

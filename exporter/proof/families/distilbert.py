@@ -19,10 +19,11 @@ def forward(
     x = on.rows("embeddings.word_embeddings", ids) + on.rows("embeddings.position_embeddings", slice(len(ids)))
     x = on.norm(x, "embeddings.LayerNorm")
     activation = ACTIVATIONS[config.get("activation", "gelu")]
-    for index in range(config["n_layers"]):
+    for index in range(config.get("num_hidden_layers") or config["n_layers"]):
         layer = f"transformer.layer.{index}"
         names = [f"{layer}.attention.{part}_lin" for part in "qkv"]
-        attended = on.attention(x, names, config["n_heads"])
+        # transformers takes BERT's names of settings before its own.
+        attended = on.attention(x, names, config.get("num_attention_heads") or config["n_heads"])
         x = on.norm(x + on.linear(attended, f"{layer}.attention.out_lin"), f"{layer}.sa_layer_norm")
         inner = on.linear(activation(on.linear(x, f"{layer}.ffn.lin1")), f"{layer}.ffn.lin2")
         x = on.norm(x + inner, f"{layer}.output_layer_norm")
