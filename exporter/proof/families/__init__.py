@@ -17,6 +17,9 @@ from . import bert, distilbert, electra, mpnet
 class Twin(Protocol):
     """What a file here gives."""
 
+    #: Row of the position table that the first token takes.
+    FIRST_ROW: int
+
     def forward(
         self,
         tensors: Mapping[str, np.ndarray],

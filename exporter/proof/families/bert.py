@@ -10,6 +10,8 @@ import numpy as np
 from ..numerics import ACTIVATIONS
 from .layers import Layers
 
+FIRST_ROW = 0
+
 
 def forward(
     tensors: Mapping[str, np.ndarray], config: Mapping[str, Any], ids: np.ndarray, types: np.ndarray | None = None

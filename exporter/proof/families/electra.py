@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .bert import forward
+from .bert import FIRST_ROW, forward
 
-__all__ = ["forward"]
+__all__ = ["FIRST_ROW", "forward"]

@@ -11,6 +11,8 @@ import numpy as np
 from ..numerics import ACTIVATIONS
 from .layers import Layers
 
+FIRST_ROW = 2
+
 
 def forward(
     tensors: Mapping[str, np.ndarray], config: Mapping[str, Any], ids: np.ndarray, types: np.ndarray | None = None

@@ -74,6 +74,14 @@ def test_the_reference_gives_pytorchs_tokens_and_vectors():
             np.testing.assert_allclose(got["embedding"], GOLDEN[f"{row}.embedding"], rtol=0, atol=2e-6)
 
 
+def test_texts_are_cut_where_the_positions_end_which_is_before_the_tables_rows_do(tmp_path: Path):
+    from rawbert.exporter.proof.reference import FolderReference
+
+    folder = shutil.copytree(FOLDER, tmp_path / "model")
+    edit(folder / "sentence_bert_config.json", max_seq_length=202)
+    assert sources.load(folder).max_seq_length == FolderReference(folder, 200).max_seq_length == 200
+
+
 def test_every_relative_distance_has_a_bucket_of_its_own_or_of_its_range(loaded):
     from rawbert.exporter.graph.relative import by_distance
 
