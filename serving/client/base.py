@@ -27,7 +27,7 @@ from ..errors import (
     ServerUnavailable,
     ServingError,
 )
-from ..wire.messages import ModelMetadata, Row, Target, VersionStatus
+from ..wire.messages import ModelMetadata, Row, Target, TensorSpec, VersionStatus
 from . import channel as channels
 from . import operations, requests
 from .exchange import Answer, Attempt, Exchange
@@ -79,6 +79,8 @@ class BaseClient(Generic[C]):
         channel: C | None = None,
         config: ChannelConfig | None = None,
     ) -> None:
+        if not isinstance(model, str):
+            raise TypeError(f"model is {model!r}: give the model's name on the server")
         if not model:
             raise ValueError("model is empty: name the model on the server")
         if max_batch_size < 1:
@@ -106,10 +108,15 @@ class BaseClient(Generic[C]):
         self._lock = threading.Lock()
         self._budget = Budget(self._retries.budget)
         self._balancer = channels.Balancer(len(self.addresses))
-        self._widths: dict[CallOptions, int] = {}
+        #: What is remembered of signatures: the size of a vector, and the inputs.
+        self._widths: dict[Target, int] = {}
+        self._specs: dict[Target, Mapping[str, TensorSpec]] = {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address!r}, model={self.model!r}, version {self._own.which})"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a client has connections, which cannot be pickled: make a client in each process")
 
     @property
     def address(self) -> str:
@@ -121,7 +128,7 @@ class BaseClient(Generic[C]):
     def _vectors(self, signature: str, texts: Texts, return_version: bool, keywords: Mapping[str, Any]) -> Plan[Any]:
         options, rows = self._asked(signature, texts, keywords)
         name = requests.vector_output(signature)
-        key = replace(options, timeout=None, metadata=(), call_credentials=None, sort_by_length=False)
+        key = self._target(options)
         version = None
         if rows:
             order = by_length(rows) if options.sort_by_length else range(len(rows))
@@ -158,8 +165,27 @@ class BaseClient(Generic[C]):
         self, inputs: Mapping[str, npt.ArrayLike], signature: str, wanted: Iterable[str], keywords: Mapping[str, Any]
     ) -> Plan[Prediction]:
         options = self._options(keywords, signature=signature)
-        operation = operations.predict(self._target(options), inputs, wanted)
-        return (yield from self._one(operation, options))
+        specs = (yield from self._inputs(options)) if requests.has_python_numbers(inputs) else {}
+        sent = requests.fitted(inputs, specs)
+        try:
+            return (yield from self._one(operations.predict(self._target(options), sent, wanted), options))
+        except InvalidRequest as error:
+            if error.code is not grpc.StatusCode.INVALID_ARGUMENT:
+                raise
+            found = requests.misfits(sent, specs or (yield from self._inputs(options)))
+            raise _because(error, f"input {'; input '.join(found)}") if found else error from error.__cause__
+
+    def _inputs(self, options: CallOptions) -> Plan[Mapping[str, TensorSpec]]:
+        """Inputs of a signature; remembered. None where the server does not tell."""
+        key = self._target(options)
+        if key not in self._specs:
+            try:
+                model = yield from self._one(operations.metadata(key), options)
+            except ServingError:
+                return {}  # The call itself says what is wrong.
+            signature = model.signatures.get(options.signature_name)
+            self._specs[key] = {} if signature is None else signature.inputs
+        return self._specs[key]
 
     def _metadata(self, keywords: Mapping[str, Any]) -> Plan[ModelMetadata]:
         options = self._options(keywords)
@@ -359,11 +385,12 @@ class BaseClient(Generic[C]):
         try:
             if error.code is grpc.StatusCode.FAILED_PRECONDITION and error.details.startswith("Serving signature"):
                 model = yield from self._one(operations.metadata(self._target(options)), options)
-                return _with_found(error, "signatures", model.signatures)
+                return _because(error, f"the model has the signatures {_listed(model.signatures)}")
             if error.code is grpc.StatusCode.NOT_FOUND and error.details.startswith(_NO_VERSION):
                 every = replace(options, version=None, version_label=None)
                 statuses = yield from self._one(operations.status(self._target(every)), every)
-                return _with_found(error, "versions", [f"{each.version} ({each.state})" for each in statuses])
+                found = _listed(f"{each.version} ({each.state})" for each in statuses)
+                return _because(error, f"the model has the versions {found}")
         except ServingError:
             pass  # The first error says more.
         return error
@@ -372,7 +399,10 @@ class BaseClient(Generic[C]):
 _NO_VERSION = "Servable not found for request: Spec"
 
 
-def _with_found(error: ServingError, what: str, found: Iterable[str]) -> ServingError:
-    """The same error, with the names that exist."""
-    message = f"{error}; the model has the {what} {', '.join(map(str, found)) or 'none'}"
-    return type(error)(message, code=error.code, details=error.details, address=error.address)
+def _because(error: ServingError, why: str) -> ServingError:
+    """The same error, with more to say."""
+    return type(error)(f"{error}; {why}", code=error.code, details=error.details, address=error.address)
+
+
+def _listed(found: Iterable[Any]) -> str:
+    return ", ".join(map(str, found)) or "none"

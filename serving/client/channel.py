@@ -7,7 +7,7 @@ import json
 import re
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -30,9 +30,12 @@ def addresses(address: str | Sequence[str]) -> tuple[str, ...]:
     """The addresses that a client was given.
 
     Raises:
+        TypeError: it is neither a str nor a collection of them.
         ValueError: one cannot be an address, and what it should look like.
     """
-    given = (address,) if isinstance(address, str) else tuple(address)
+    given = (address,) if isinstance(address, str) or not isinstance(address, Iterable) else tuple(address)
+    if not all(isinstance(each, str) for each in given):
+        raise TypeError(f"address is {address!r}: give host:port, such as localhost:8500, or a list of such")
     if not given:
         raise ValueError("address is an empty list: give host:port, such as localhost:8500")
     for each in given:
@@ -46,24 +49,22 @@ def addresses(address: str | Sequence[str]) -> tuple[str, ...]:
 
 def options(config: ChannelConfig, tls: TLS | None = None, address: str = "") -> list[tuple[str, Any]]:
     """gRPC channel arguments for a configuration."""
-    arguments: list[tuple[str, Any]] = [
-        ("grpc.max_send_message_length", config.max_message_bytes),
-        ("grpc.max_receive_message_length", config.max_message_bytes),
+    made: dict[str, Any] = {
+        "grpc.max_send_message_length": config.max_message_bytes,
+        "grpc.max_receive_message_length": config.max_message_bytes,
         # A server that comes back is found soon.
-        ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 2000),
-        ("grpc.min_reconnect_backoff_ms", int(config.connect_timeout * 1000)),
-    ]
+        "grpc.initial_reconnect_backoff_ms": 100,
+        "grpc.max_reconnect_backoff_ms": 2000,
+        "grpc.min_reconnect_backoff_ms": int(config.connect_timeout * 1000),
+    }
     if config.keepalive_time:
-        arguments += [
-            ("grpc.keepalive_time_ms", int(config.keepalive_time * 1000)),
-            ("grpc.keepalive_timeout_ms", int(config.keepalive_timeout * 1000)),
-        ]
+        made["grpc.keepalive_time_ms"] = int(config.keepalive_time * 1000)
+        made["grpc.keepalive_timeout_ms"] = int(config.keepalive_timeout * 1000)
     if address.startswith("dns:"):
-        arguments.append(("grpc.service_config", _ROUND_ROBIN))
+        made["grpc.service_config"] = _ROUND_ROBIN
     if tls is not None and tls.server_name:
-        arguments += [("grpc.ssl_target_name_override", tls.server_name), ("grpc.default_authority", tls.server_name)]
-    return arguments
+        made["grpc.ssl_target_name_override"] = made["grpc.default_authority"] = tls.server_name
+    return list((made | dict(config.options)).items())
 
 
 def credentials(tls: TLS) -> grpc.ChannelCredentials:

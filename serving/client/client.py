@@ -97,7 +97,7 @@ class Client(BaseClient[grpc.Channel]):
                 version_label (str): label of a version to ask in place of the client's own.
                 timeout (float): seconds for the whole call; ``None`` for no deadline; the client's own, for each
                 part, if left out.
-                metadata (sequence of pairs): gRPC metadata to send along.
+                metadata (dict or pairs): gRPC metadata to send along.
                 call_credentials (grpc.CallCredentials): in place of the client's own; over TLS only.
 
         Returns:

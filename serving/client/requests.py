@@ -6,6 +6,7 @@ Which outputs a signature has is declared in :mod:`rawbert.serving.contract`; no
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from .. import contract
 from ..errors import DecodeError, SignatureNotFound
 from ..wire import codec
-from ..wire.messages import ModelMetadata, Row
+from ..wire.messages import ModelMetadata, Row, TensorSpec
 from .results import Tokens
 
 Array = npt.NDArray[Any]
@@ -115,6 +116,68 @@ def output(outputs: Mapping[str, Array], name: str, rows: int, rank: int) -> Arr
             f"row for each text were expected"
         )
     return array
+
+
+def has_python_numbers(inputs: Mapping[str, npt.ArrayLike]) -> bool:
+    """Whether an input leaves open which dtype its numbers are sent with."""
+    return any(_python_numbers(value) is not None for value in inputs.values())
+
+
+def fitted(inputs: Mapping[str, npt.ArrayLike], specs: Mapping[str, TensorSpec]) -> dict[str, npt.ArrayLike]:
+    """Inputs, with Python's numbers as the signature's dtype where it carries them.
+
+    Otherwise they are float32 and int32, as with ``tf.make_tensor_proto``; int64 where int32 is too small.
+    """
+    return {name: _fitted(value, specs.get(name)) for name, value in inputs.items()}
+
+
+def _python_numbers(value: Any) -> Array | None:
+    """Numbers of Python as an array; ``None`` for anything else, and for what numpy makes no array of."""
+    if hasattr(value, "dtype") or hasattr(value, "__array__"):
+        return None
+    with suppress(ValueError):
+        array = np.asarray(value)
+        return array if array.dtype.kind in "if" else None
+    return None
+
+
+def _fitted(value: Any, spec: TensorSpec | None) -> Any:
+    array = _python_numbers(value)
+    if array is None:
+        return value
+    wanted = [] if spec is None or spec.dtype not in _NUMERIC else [_NUMERIC[spec.dtype]]
+    for dtype in [*wanted, "<f4" if array.dtype.kind == "f" else "<i4"]:
+        with np.errstate(all="ignore"):
+            made = array.astype(dtype)
+        # float32 may round, but not to infinity; other dtypes must carry the very numbers.
+        if np.array_equal(made, array) or (
+            made.dtype.kind == array.dtype.kind == "f" and np.array_equal(np.isfinite(made), np.isfinite(array))
+        ):
+            return made
+    return array
+
+
+#: Dtypes of numbers that numpy has, by name.
+_NUMERIC = {each.name: each.numpy for each in contract.DTYPES if each.numpy[0] == "<" and each.name != "bfloat16"}
+
+
+def misfits(inputs: Mapping[str, npt.ArrayLike], specs: Mapping[str, TensorSpec]) -> list[str]:
+    """What is wrong with the inputs of a call that was refused, by their names."""
+    found = []
+    for name, spec in specs.items():
+        if name not in inputs:
+            continue
+        array = np.asarray(inputs[name])
+        dtype = "string" if array.dtype.kind in "OSUT" else array.dtype.name
+        shape = spec.shape
+        fits = shape is None or (
+            len(shape) == array.ndim
+            and all(asked in (-1, size) for asked, size in zip(shape, array.shape, strict=True))
+        )
+        if dtype != spec.dtype or not fits:
+            takes = "any rank" if shape is None else list(shape)
+            found.append(f"{name!r} is {dtype} {list(array.shape)}, and the signature takes {spec.dtype} {takes}")
+    return found
 
 
 def writable(array: Array) -> Array:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import operator
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import EllipsisType
-from typing import Final, TypedDict
+from typing import Any, Final, TypedDict
 
 import grpc
+import numpy as np
 
 #: Seconds. A deadline is always sent unless it is switched off: without one, TensorFlow Serving computes on for
 #: callers that have gone.
 DEFAULT_TIMEOUT: Final = 30.0
+#: Seconds; gRPC's clock has an end.
+_LONGEST: Final = 1e9
 #: gRPC call metadata, an authorization header for instance.
-CallMetadata = Sequence[tuple[str, str | bytes]]
+CallMetadata = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
+_KEY = re.compile(r"[0-9a-z_.-]+")
+_VALUE = re.compile(r"[ -~]*")
 
 
 class CallKeywords(TypedDict, total=False):
@@ -24,7 +31,7 @@ class CallKeywords(TypedDict, total=False):
     version: int | None
     version_label: str | None
     timeout: float | None
-    metadata: CallMetadata
+    metadata: CallMetadata | None
     call_credentials: grpc.CallCredentials | None
 
 
@@ -49,19 +56,20 @@ class CallOptions:
         version: version number to ask; the newest available one if neither it nor a label is given.
         version_label: label of a version to ask.
         timeout: seconds; ``None`` for no deadline, and the client's own if left out.
-        metadata: gRPC metadata to send along.
+        metadata: gRPC metadata to send along: pairs, or a dict.
         call_credentials: gRPC call credentials; sent over TLS only.
         signature_name: the signature to call.
         sort_by_length: whether texts of similar length are sent together.
 
     Raises:
+        TypeError: an option of another type.
         ValueError: options that cannot work, or contradict each other.
     """
 
     version: int | None = None
     version_label: str | None = None
     timeout: float | EllipsisType | None = ...
-    metadata: CallMetadata = ()
+    metadata: CallMetadata | None = ()
     call_credentials: grpc.CallCredentials | None = None
     signature_name: str = ""
     sort_by_length: bool = False
@@ -69,9 +77,22 @@ class CallOptions:
     def __post_init__(self) -> None:
         if self.version is not None and self.version_label is not None:
             raise ValueError("give version or version_label, not both")
-        if isinstance(self.timeout, (int, float)) and not self.timeout > 0:
-            raise ValueError(f"timeout is {self.timeout}: give seconds above 0, or None for no deadline")
-        object.__setattr__(self, "metadata", tuple(self.metadata))
+        if self.version is not None:
+            try:
+                object.__setattr__(self, "version", operator.index(self.version))
+            except TypeError:
+                raise TypeError(f"version is {self.version!r}: give a whole number, or version_label") from None
+        for name in ("version_label", "signature_name"):
+            if not isinstance(getattr(self, name) or "", str):
+                raise TypeError(f"{name} is {getattr(self, name)!r}: give a str")
+        if self.version_label == "":
+            raise ValueError("version_label is empty: give a label, such as stable, or leave it out")
+        if self.timeout is not None and self.timeout is not ...:
+            object.__setattr__(self, "timeout", _checked_timeout(self.timeout))
+        if self.call_credentials is not None and not isinstance(self.call_credentials, grpc.CallCredentials):
+            kind = type(self.call_credentials).__name__
+            raise TypeError(f"call_credentials is a {kind}: make grpc.CallCredentials, or send metadata")
+        object.__setattr__(self, "metadata", _checked_metadata(self.metadata))
 
     def over(self, own: CallOptions) -> CallOptions:
         """These options of a call, and the client's own where the call has none."""
@@ -84,6 +105,39 @@ class CallOptions:
     def which(self) -> str:
         """The version, for messages."""
         return self.version_label or ("newest" if self.version is None else str(self.version))
+
+
+def _checked_timeout(timeout: Any) -> float:
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float, np.number)):
+        raise TypeError(f"timeout is {timeout!r}: give seconds, or None for no deadline")
+    if not 0 < timeout <= _LONGEST:
+        raise ValueError(f"timeout is {timeout}: give seconds above 0, at most {_LONGEST:g}, or None for no deadline")
+    return float(timeout)
+
+
+def _checked_metadata(metadata: Any) -> tuple[tuple[str, str | bytes], ...]:
+    """Pairs that gRPC takes: what it would refuse, some of it without a word, is refused here."""
+    if metadata is None:
+        return ()
+    pairs = []
+    for pair in metadata.items() if isinstance(metadata, Mapping) else metadata:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise TypeError(f"metadata contains {pair!r}: give pairs of a key and a value, or a dict")
+        key, value = pair
+        if not isinstance(value, (str, bytes)):
+            raise TypeError(f"metadata {key!r} has a {type(value).__name__} as its value: give a str or bytes")
+        if not _KEY.fullmatch(key):
+            hint = f"; write {key.lower()!r}" if _KEY.fullmatch(key.lower()) else ""
+            raise ValueError(f"metadata key {key!r}: gRPC takes a-z, 0-9, '_', '-' and '.' alone{hint}")
+        text = value if isinstance(value, str) else value.decode("latin-1")
+        if not key.endswith("-bin") and not _VALUE.fullmatch(text):
+            # The value may be a secret.
+            raise ValueError(
+                f"metadata {key!r}: the value has characters other than printable ASCII; a key that ends in -bin takes "
+                f"any bytes"
+            )
+        pairs.append((key, value))
+    return tuple(pairs)
 
 
 @dataclass(frozen=True)
@@ -102,6 +156,8 @@ class ChannelConfig:
         wait_for_ready: whether calls wait, up to their deadline, for a server that does not listen yet, instead of
             failing after a few attempts.
         gzip: whether requests are compressed, and answers may be.
+        options: further gRPC channel arguments, such as ``(("grpc.http2.write_buffer_size", 65536),)``; they replace
+            those that the settings above make.
 
     Raises:
         ValueError: a value that cannot work.
@@ -113,6 +169,7 @@ class ChannelConfig:
     connect_timeout: float = 5.0
     wait_for_ready: bool = False
     gzip: bool = False
+    options: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_message_bytes == 0 or self.max_message_bytes < -1:

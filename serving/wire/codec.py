@@ -59,7 +59,7 @@ def encode(value: npt.ArrayLike) -> TensorProto:
     if array.dtype.kind in "SU" and not isinstance(value, np.ndarray):
         # numpy's own string dtypes drop NULs at the end.
         array = np.array(value, object)
-    if array.dtype.kind in "OSU":
+    if array.dtype.kind in "OSUT":  # T: numpy's StringDType
         tensor = TensorProto(dtype=_STRING)  # type: ignore[arg-type]
         tensor.string_val.extend(_as_bytes(item) for item in array.ravel().tolist())
     else:

@@ -135,6 +135,43 @@ def test_predict_any_signature(client: Client, arithmetic: Client) -> None:
     assert arithmetic.predict({"x": np.float32(3)}, signature_name="scalar")["y"].shape == ()
 
 
+@pytest.mark.parametrize(
+    ("value", "signature", "name"),
+    [(3, "scalar", "x"), (3.5, "scalar", "x"), ([1, 2], "serving_default", "x"), ([0.1, 2], "serving_default", "x")],
+)
+def test_python_numbers_take_the_dtype_of_the_signature(
+    arithmetic: Client, value: Any, signature: str, name: str
+) -> None:
+    expected = np.asarray(value, np.float32) / 2 + 2
+    np.testing.assert_array_equal(arithmetic.predict({name: value}, signature_name=signature)["y"], expected)
+
+
+def test_python_numbers_of_every_dtype(arithmetic: Client) -> None:
+    import ml_dtypes
+
+    inputs: dict[str, Any] = {f"i{name}": [1, 0, 1] for name in toy_models.ECHOED if name != "string"}
+    inputs |= {"istring": np.array(["a", "", "é"], np.dtypes.StringDType()), "ibool": [True, False, True]}
+    inputs["ibfloat16"] = np.array([1, 0, 1]).astype(ml_dtypes.bfloat16)
+    answer = arithmetic.predict(inputs, signature_name="types")
+    for name in toy_models.ECHOED:
+        assert answer[name].tolist() == ([b"a", b"", "é".encode()] if name == "string" else [1, 0, 1]), name
+        answer[name][0] = answer[name][1]  # The caller's own.
+
+
+@pytest.mark.parametrize(
+    ("inputs", "says"),
+    [
+        ({"steps": 1.5}, r"input 'steps' is float32 \[\], and the signature takes int32 \[-1\]"),
+        ({"steps": [2**40]}, r"input 'steps' is int64 \[1\], and the signature takes int32 \[-1\]"),
+        ({"steps": np.float64([3])}, r"input 'steps' is float64 \[1\]"),
+        ({"steps": ["3"]}, r"input 'steps' is string \[1\]"),
+    ],
+)
+def test_the_input_that_does_not_fit_is_named(arithmetic: Client, inputs: Any, says: str) -> None:
+    with pytest.raises(InvalidRequest, match=says):
+        arithmetic.predict(inputs, signature_name="slow")
+
+
 def test_every_dtype_there_and_back(arithmetic: Client) -> None:
     import ml_dtypes
 

@@ -1,0 +1,126 @@
+"""Arguments are checked before anything is sent, alike in both clients; settings can be pickled."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_server import Fake
+from rawbert.serving import TLS, AsyncClient, ChannelConfig, Client, RetryPolicy
+from rawbert.serving.client.settings import CallOptions
+
+KINDS = pytest.mark.parametrize("kind", [Client, AsyncClient])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"metadata": {"Authorization": "x"}}, ValueError, "'Authorization': .* write 'authorization'"),
+        ({"metadata": [("my key", "x")]}, ValueError, "metadata key 'my key'"),
+        ({"metadata": [("", "x")]}, ValueError, "metadata key ''"),
+        ({"metadata": [("clé", "x")]}, ValueError, "metadata key"),
+        ({"metadata": [("key", "a\nb")]}, ValueError, "printable ASCII"),
+        ({"metadata": [("key", "a\0")]}, ValueError, "printable ASCII"),
+        ({"metadata": [("key", "é")]}, ValueError, "printable ASCII"),
+        ({"metadata": [("key", b"\xff")]}, ValueError, "ends in -bin"),
+        ({"metadata": [("key", 5)]}, TypeError, "'key' has a int"),
+        ({"metadata": ["key"]}, TypeError, "pairs"),
+        ({"metadata": "key"}, TypeError, "pairs"),
+        ({"timeout": math.inf}, ValueError, "None for no deadline"),
+        ({"timeout": math.nan}, ValueError, "timeout is nan"),
+        ({"timeout": 0}, ValueError, "timeout is 0"),
+        ({"timeout": -1}, ValueError, "timeout is -1"),
+        ({"timeout": 1e300}, ValueError, "at most"),
+        ({"timeout": "3"}, TypeError, "timeout is '3'"),
+        ({"timeout": True}, TypeError, "timeout is True"),
+        ({"version": "3"}, TypeError, "version is '3'"),
+        ({"version": 1.5}, TypeError, "version is 1.5"),
+        ({"version_label": ""}, ValueError, "version_label is empty"),
+        ({"version_label": 3}, TypeError, "version_label is 3"),
+        ({"version": 1, "version_label": "a"}, ValueError, "not both"),
+        ({"signature_name": 3}, TypeError, "signature_name is 3"),
+        ({"call_credentials": "token"}, TypeError, "call_credentials is a str"),
+    ],
+)
+def test_options_that_cannot_be_sent(options: dict[str, Any], error: type[Exception], says: str) -> None:
+    with Fake() as server:
+
+        async def asked() -> None:
+            async with AsyncClient(server.address, model="m") as client:
+                with pytest.raises(error, match=says):
+                    await client.embed(["1"], **options)
+                with pytest.raises(error, match=says):
+                    await anext(client.embed_iter(["1"], **options))
+
+        with Client(server.address, model="m") as client:
+            with pytest.raises(error, match=says):
+                client.embed(["1"], **options)
+            with pytest.raises(error, match=says):
+                next(client.embed_iter(["1"], **options))
+        asyncio.run(asked())
+        assert server.sizes == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"metadata": None},
+        {"metadata": {"authorization": "Bearer x", "trace-bin": b"\xff\0"}},
+        {"metadata": iter([("a.b-c_9", b"plain")])},
+        {"timeout": 1e9},
+        {"timeout": np.float32(3)},
+        {"version": np.int64(1)},
+    ],
+)
+def test_options_that_can(options: dict[str, Any]) -> None:
+    with Fake() as server, Client(server.address, model="m") as client:
+        assert client.embed(["1"], **options)[0, 1] == 1
+        if "authorization" in (options.get("metadata") or {}):
+            assert server.tokens == ["Bearer x"]
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"address": None}, TypeError),
+        ({"address": [None]}, TypeError),
+        ({"address": 8500}, TypeError),
+        ({"address": []}, ValueError),
+        ({"model": None}, TypeError),
+        ({"model": ""}, ValueError),
+        ({"timeout": math.inf}, ValueError),
+        ({"version": "1"}, TypeError),
+    ],
+)
+def test_settings_that_cannot_work(kind: Any, settings: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error, match=next(iter(settings))):
+        kind(**{"address": "localhost:1", "model": "m", **settings})
+
+
+def test_settings_can_be_pickled() -> None:
+    pem = b"-----BEGIN CERTIFICATE-----"
+    for settings in (
+        ChannelConfig(gzip=True, options=(("grpc.http2.write_buffer_size", 65536),)),
+        RetryPolicy(max_attempts=3),
+        TLS(ca=pem, server_name="bert"),
+        CallOptions(version=3, metadata={"a": "b"}),
+    ):
+        assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+def test_any_channel_option_can_be_passed() -> None:
+    config = ChannelConfig(options=(("grpc.primary_user_agent", "batch-job"), ("grpc.max_send_message_length", 1000)))
+    with Fake() as server, Client(server.address, model="m", config=config) as client:
+        with pytest.raises(Exception, match="larger than max"):
+            client.embed(["1" + "x" * 2000])
+        assert client.embed(["1"])[0, 1] == 1
+
+
+def test_a_client_says_how_it_goes_to_another_process() -> None:
+    with pytest.raises(TypeError, match="make a client in each process"):
+        pickle.dumps(Client("localhost:1", model="m", call_credentials=None))
