@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..contract import DEFAULT_SIGNATURE
 from ..errors import ServingError
-from ..wire.messages import METHODS, ModelMetadata, Row, VersionStatus
+from ..wire.messages import ModelMetadata, Row, VersionStatus
 from . import channel as channels
 from . import requests
 from .base import Array, BaseClient, Plan, Texts
@@ -49,7 +49,7 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
             vectors = await client.embed(["plain strings go in"])  # float32 [1, 384]
     """
 
-    _opened: tuple[Any, list[grpc.aio.Channel], list[dict[str, Any]]] | None = None
+    _lines: tuple[asyncio.AbstractEventLoop, channels.Lines] | None = None
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -62,9 +62,9 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
     async def close(self) -> None:
         """As :meth:`Client.close`."""
         self._closed = True
-        opened, self._opened = self._opened, None
-        if opened is not None and self._injected is None:
-            for channel in opened[1]:
+        lines, self._lines = self._lines, None
+        if lines is not None and self._injected is None:
+            for channel in lines[1].channels:
                 await channel.close()
 
     @overload
@@ -171,14 +171,14 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
     async def _run(self, exchange: Exchange[T]) -> AsyncGenerator[Answer[T], None]:
         """As :meth:`Client._run`."""
         inbox: asyncio.Queue[Attempt[T]] = asyncio.Queue()
-        flying: dict[Attempt[T], asyncio.Task[bytes]] = {}
+        flying: dict[Attempt[T], asyncio.Future[bytes]] = {}
         source = exchange.source
         try:
             while not exchange.finished:
                 while exchange.wants:
                     exchange.feed(next(source, None) if isinstance(source, Iterator) else await anext(source, None))
                 for attempt in exchange.due(time.monotonic()):
-                    flying[attempt] = asyncio.ensure_future(self._send(exchange, attempt))
+                    flying[attempt] = self._send(exchange, attempt)
                     flying[attempt].add_done_callback(lambda _, attempt=attempt: inbox.put_nowait(attempt))  # type: ignore[misc]
                 for answer in exchange.ready():
                     taken = time.monotonic()
@@ -194,6 +194,7 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
                         self._ended(exchange, attempt, grpc.StatusCode.DEADLINE_EXCEEDED, channels.DEADLINE)
                     continue
                 call = flying.pop(attempt)
+                attempt.line.give()
                 try:
                     data = call.result()
                 except grpc.RpcError as error:
@@ -208,35 +209,48 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
             for call in flying.values():
                 call.cancel()
             await asyncio.gather(*flying.values(), return_exceptions=True)
+            for attempt in flying:
+                attempt.line.give()
 
-    async def _send(self, exchange: Exchange[Any], attempt: Attempt[Any]) -> bytes:
-        data: bytes = await self._call(exchange.operation.path, attempt.server)(
-            self._request(exchange, attempt),
+    def _send(self, exchange: Exchange[Any], attempt: Attempt[Any]) -> asyncio.Future[bytes]:
+        data, attempt.line = self._request(exchange, attempt), self._opened().take(attempt.server, time.monotonic())
+        return asyncio.ensure_future(self._calling(exchange, attempt, data))
+
+    async def _calling(self, exchange: Exchange[Any], attempt: Attempt[Any], data: bytes) -> bytes:
+        answer: bytes = await attempt.line.methods[exchange.operation.path](
+            data,
             timeout=attempt.timeout,
             metadata=exchange.options.metadata or None,
             credentials=exchange.options.call_credentials,
             wait_for_ready=self._config.wait_for_ready or None,
         )
-        return data
+        return answer
 
-    def _call(self, path: str, server: int) -> Any:
+    def _opened(self) -> channels.Lines:
+        """The channels of this event loop."""
         loop = asyncio.get_running_loop()
-        if self._opened is None:
+        if self._lines is None:
             if self._closed:
                 raise ValueError("the client is closed")
-            made = [self._channel(address) for address in self.addresses]
-            self._opened = (loop, made, [{path: each.unary_unary(path) for path in METHODS} for each in made])
-        if self._opened[0] is not loop:
+            made = channels.Lines(self.addresses, self._config.lookup_interval, self._open_channel, self._close_channel)
+            self._lines = (loop, made)
+        if self._lines[0] is not loop:
             raise RuntimeError("this AsyncClient belongs to another event loop: make one in each loop")
-        return self._opened[2][server][path]
+        return self._lines[1]
 
-    def _channel(self, address: str) -> grpc.aio.Channel:
+    def _open_channel(self, address: str, fresh: int) -> grpc.aio.Channel:
         if self._injected is not None:
             return self._injected
-        arguments = channels.arguments(self._config, self._tls, address) | {"interceptors": self._interceptors}
+        arguments = channels.arguments(self._config, self._tls, address, fresh) | {"interceptors": self._interceptors}
         if self._tls is None:
             return grpc.aio.insecure_channel(address, **arguments)
         return grpc.aio.secure_channel(address, channels.credentials(self._tls), **arguments)
+
+    def _close_channel(self, channel: grpc.aio.Channel) -> None:
+        if self._injected is None:
+            closing = asyncio.ensure_future(channel.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
 
 async def _batches(rows: AsyncIterator[Row], batcher: Batcher[Any]) -> AsyncIterator[list[Row]]:

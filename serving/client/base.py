@@ -54,6 +54,8 @@ _REQUEST_BYTES: Final = 3_500_000
 _EXPLAIN: Final = 2.0
 #: Times that a call starts again because the version that answered its first texts was unloaded.
 _RESTARTS: Final = 5
+#: The attempt after which a log says that a call is tried again and again: about a third of a second.
+_TOLD: Final = 5
 #: Seconds for a look at whether the server is ready, and between two looks.
 _LOOK, _PAUSE = 5.0, 0.2
 
@@ -106,6 +108,8 @@ class BaseClient(Generic[C]):
         self._injected = channel
         self._closed = False
         self._lock = threading.Lock()
+        #: Channels that are being closed, which asyncio itself holds only weakly.
+        self._closing: set[Any] = set()
         self._budget = Budget(self._retries.budget)
         self._balancer = channels.Balancer(len(self.addresses))
         #: What is remembered of signatures: the size of a vector, and the inputs.
@@ -355,15 +359,21 @@ class BaseClient(Generic[C]):
         cause: BaseException | None = None,
     ) -> None:
         """A call has ended: it is noted, and its answer kept; or it is sent again, or raised."""
-        now = time.monotonic()
+        now, line, silent = time.monotonic(), attempt.line, False
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            silent = line.silent(attempt.begun, now)
+        elif code is not grpc.StatusCode.UNAVAILABLE:
+            line.heard = now
         self._note(exchange.operation.name, attempt, code, len(data), now)
         if code is grpc.StatusCode.OK:
             exchange.answered(attempt, Answer(*exchange.operation.decode(data, len(attempt.part.rows))))
             return
         try:
-            exchange.failed(attempt, code, details, now)
+            exchange.failed(attempt, code, details, now, silent)
         except ServingError as error:
             raise error from cause
+        if attempt.number == _TOLD:
+            _LOG.warning("%s; it is tried again", attempt.part.error)
 
     def _note(self, name: str, attempt: Attempt[Any], code: grpc.StatusCode, size: int, now: float) -> None:
         """Tell the hook and the log of a call that has ended."""

@@ -1,25 +1,36 @@
-"""gRPC channels to TensorFlow Serving: addresses, options, credentials, and which server is called next."""
+"""gRPC channels to TensorFlow Serving: addresses, options, credentials, when a channel is opened anew, and which server
+is called next."""
 
 from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 import signal
+import socket
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 import grpc
 
+from ..wire.messages import METHODS
 from .settings import TLS, ChannelConfig
 
 _SCHEME = re.compile(r"(dns|unix|unix-abstract|ipv4|ipv6|xds|passthrough):")
 _HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.%\w]+\]|[^\s:/\[\]]+):(\d{1,5})")
 #: What gRPC says at a deadline, and we too where it does not in time.
 DEADLINE = "Deadline Exceeded"
+#: A name, not a number: one that can move.
+_NAME = re.compile(r"(?:dns:(?:///)?)?((?=[^:]*[a-zA-Z])[^\s:/\[\]]+):(\d{1,5})")
+#: gRPC's largest number of milliseconds.
+_NEVER = 2**31 - 1
+#: Seconds that a channel is given before silence speaks against it.
+_YOUNG = 1.0
 #: Every address that a name has, in turn.
 _ROUND_ROBIN = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
 #: Seconds for which a server that failed is passed over, while others are there.
@@ -47,35 +58,147 @@ def addresses(address: str | Sequence[str]) -> tuple[str, ...]:
     return given
 
 
-def options(config: ChannelConfig, tls: TLS | None = None, address: str = "") -> list[tuple[str, Any]]:
-    """gRPC channel arguments for a configuration."""
+def arguments(config: ChannelConfig, tls: TLS | None, address: str, fresh: int = 0) -> dict[str, Any]:
+    """Keyword arguments of gRPC's functions that make channels, both kinds of them.
+
+    Args:
+        config: the settings.
+        tls: TLS, if it is used.
+        address: where the channel goes.
+        fresh: channels of equal arguments share their connections; another number gives another connection.
+    """
+    compression = grpc.Compression.Gzip if config.gzip else None
     made: dict[str, Any] = {
         "grpc.max_send_message_length": config.max_message_bytes,
         "grpc.max_receive_message_length": config.max_message_bytes,
-        # A server that comes back is found soon.
+        # A server that comes back is found soon, and so is one whose name moves.
         "grpc.initial_reconnect_backoff_ms": 100,
         "grpc.max_reconnect_backoff_ms": 2000,
         "grpc.min_reconnect_backoff_ms": int(config.connect_timeout * 1000),
+        "grpc.dns_min_time_between_resolutions_ms": 1000,
+        "grpc.client_idle_timeout_ms": int(config.idle_timeout * 1000) or _NEVER,
+        "rawbert.fresh": fresh,
     }
     if config.keepalive_time:
         made["grpc.keepalive_time_ms"] = int(config.keepalive_time * 1000)
         made["grpc.keepalive_timeout_ms"] = int(config.keepalive_timeout * 1000)
+    if not config.http_proxy:
+        made["grpc.enable_http_proxy"] = 0
     if address.startswith("dns:"):
         made["grpc.service_config"] = _ROUND_ROBIN
     if tls is not None and tls.server_name:
         made["grpc.ssl_target_name_override"] = made["grpc.default_authority"] = tls.server_name
-    return list((made | dict(config.options)).items())
+    return {"options": list((made | dict(config.options)).items()), "compression": compression}
 
 
 def credentials(tls: TLS) -> grpc.ChannelCredentials:
-    """Channel credentials of a TLS configuration."""
-    return grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate)
+    """Channel credentials of a TLS configuration; files are read now."""
+    return grpc.ssl_channel_credentials(tls.read("ca"), tls.read("key"), tls.read("certificate"))
 
 
-def arguments(config: ChannelConfig, tls: TLS | None, address: str) -> dict[str, Any]:
-    """Keyword arguments of gRPC's functions that make channels, both kinds of them."""
-    compression = grpc.Compression.Gzip if config.gzip else None
-    return {"options": options(config, tls, address), "compression": compression}
+@dataclass(eq=False)
+class Line:
+    """A channel to one address, and what is known of it.
+
+    Attributes:
+        channel: gRPC's channel.
+        methods: path -> what calls it.
+        opened: when it was opened.
+        heard: when something last came by it.
+        looked: when its name was last looked up.
+        found: the addresses that the name had.
+        stale: whether the next call opens a new one: the name has other addresses now, or a call got no sign of life.
+        calls: calls that are on their way.
+        lines: where it belongs.
+    """
+
+    channel: Any
+    methods: dict[str, Any]
+    opened: float
+    lines: Lines
+    heard: float = 0.0
+    looked: float = -math.inf
+    found: frozenset[str] | None = None
+    stale: bool = False
+    calls: int = 0
+
+    def give(self) -> None:
+        """A call by the line has ended."""
+        self.lines.give(self)
+
+    def silent(self, since: float, now: float) -> bool:
+        """A call ran out of its time: was nothing heard since it began? Then the next call opens a new channel."""
+        if self.heard >= since:
+            return False
+        self.stale = self.stale or now - self.opened >= _YOUNG
+        return True
+
+
+class Lines:
+    """One :class:`Line` an address, opened by the first call, and anew where it is stale.
+
+    Args:
+        addresses: of the servers.
+        lookup: seconds after which a name is looked up again while calls are made; 0 for never.
+        open_channel: address, number of a fresh connection -> a channel.
+        close_channel: closes one that is no longer needed.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        lookup: float,
+        open_channel: Callable[[str, int], Any],
+        close_channel: Callable[[Any], Any],
+    ) -> None:
+        self._addresses, self._lookup = addresses, lookup
+        self._open, self._close = open_channel, close_channel
+        self._lines: list[Line | None] = [None] * len(addresses)
+        self._fresh = 0
+        self._lock = threading.Lock()
+
+    @property
+    def channels(self) -> list[Any]:
+        """Those that are open."""
+        return [line.channel for line in self._lines if line is not None]
+
+    def take(self, server: int, now: float) -> Line:
+        """The line to a server, for one call; it is to :meth:`~Line.give` back."""
+        with self._lock:
+            line = self._lines[server]
+            if line is None or line.stale:
+                old, self._fresh = line, self._fresh + 1
+                # Answers stay bytes: the codec decodes them faster than the parser of the standard messages.
+                channel = self._open(self._addresses[server], self._fresh)
+                line = Line(channel, {path: channel.unary_unary(path) for path in METHODS}, now, self)
+                self._lines[server] = line
+                if old is not None and not old.calls:
+                    self._close(old.channel)
+            line.calls += 1
+        name = _NAME.fullmatch(self._addresses[server])
+        if name and self._lookup and now - line.looked >= self._lookup:
+            line.looked = now
+            threading.Thread(target=_look_up, args=(line, name[1], int(name[2])), daemon=True).start()
+        return line
+
+    def give(self, line: Line) -> None:
+        """A call by the line has ended."""
+        with self._lock:
+            line.calls -= 1
+            if not line.calls and line not in self._lines:
+                self._close(line.channel)
+
+
+def _look_up(line: Line, host: str, port: int) -> None:
+    """See whether a name has other addresses than before: gRPC looks only where a connection fails."""
+    try:
+        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return  # What is connected goes on.
+    found = frozenset(str(info[4][0]) for info in infos)
+    if line.found is not None and found != line.found:
+        line.stale = True
+    line.found = found
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..contract import DEFAULT_SIGNATURE
 from ..errors import ServingError
-from ..wire.messages import METHODS, ModelMetadata, VersionStatus
+from ..wire.messages import ModelMetadata, VersionStatus
 from . import channel as channels
 from . import requests
 from .base import Array, BaseClient, Plan, Texts
@@ -60,7 +60,7 @@ class Client(BaseClient[grpc.Channel]):
             vectors = client.embed(["plain strings go in", "numpy arrays come out"])  # float32 [2, 384]
     """
 
-    _opened: tuple[int, list[grpc.Channel], list[dict[str, Any]]] | None = None
+    _lines: tuple[int, channels.Lines] | None = None
 
     def __enter__(self) -> Client:
         return self
@@ -74,10 +74,10 @@ class Client(BaseClient[grpc.Channel]):
         """Close the channels, if they are our own. Calls in flight are cancelled."""
         with self._lock:
             self._closed = True
-            opened, self._opened = self._opened, None
-        if opened is not None and opened[0] == os.getpid() and self._injected is None:
-            for channel in opened[1]:
-                channel.close()
+            lines, self._lines = self._lines, None
+        if lines is not None and lines[0] == os.getpid():
+            for channel in lines[1].channels:
+                self._close_channel(channel)
 
     @overload
     def embed(self, texts: Texts, *, return_version: Literal[True], **options: Unpack[PairKeywords]) -> Versioned: ...
@@ -282,6 +282,7 @@ class Client(BaseClient[grpc.Channel]):
                         self._ended(exchange, attempt, grpc.StatusCode.DEADLINE_EXCEEDED, channels.DEADLINE)
                     continue
                 call = flying.pop(attempt)
+                attempt.line.give()
                 try:
                     data: bytes = call.result()
                 except (grpc.RpcError, grpc.FutureCancelledError) as error:
@@ -292,13 +293,14 @@ class Client(BaseClient[grpc.Channel]):
         except ServingError as error:
             raise self._drive(self._explained(error, exchange)) from error.__cause__
         finally:
-            for call in flying.values():
+            for attempt, call in flying.items():
                 call.cancel()
+                attempt.line.give()
 
     def _send(self, exchange: Exchange[Any], attempt: Attempt[Any]) -> Any:
-        method, data = self._call(exchange.operation.path, attempt.server), self._request(exchange, attempt)
+        data, attempt.line = self._request(exchange, attempt), self._opened().take(attempt.server, time.monotonic())
         with channels.uninterrupted():
-            return method.future(
+            return attempt.line.methods[exchange.operation.path].future(
                 data,
                 timeout=attempt.timeout,
                 metadata=exchange.options.metadata or None,
@@ -306,29 +308,31 @@ class Client(BaseClient[grpc.Channel]):
                 wait_for_ready=self._config.wait_for_ready or None,
             )
 
-    def _call(self, path: str, server: int) -> Any:
-        opened = self._opened
-        if opened is None or opened[0] != os.getpid():
-            opened = self._open()
-        return opened[2][server][path]
-
-    def _open(self) -> tuple[int, list[grpc.Channel], list[dict[str, Any]]]:
+    def _opened(self) -> channels.Lines:
+        """The channels of this process."""
+        lines = self._lines
+        if lines is not None and lines[0] == os.getpid():
+            return lines[1]
         with self._lock:
             if self._closed:
                 raise ValueError("the client is closed")
-            if self._opened is None or self._opened[0] != os.getpid():
-                made = [self._channel(address) for address in self.addresses]
-                # Answers stay bytes: the codec decodes them faster than the parser of the standard messages.
-                calls = [{path: channel.unary_unary(path) for path in METHODS} for channel in made]
-                self._opened = (os.getpid(), made, calls)
-            return self._opened
+            if self._lines is None or self._lines[0] != os.getpid():
+                made = channels.Lines(
+                    self.addresses, self._config.lookup_interval, self._open_channel, self._close_channel
+                )
+                self._lines = (os.getpid(), made)
+            return self._lines[1]
 
-    def _channel(self, address: str) -> grpc.Channel:
+    def _open_channel(self, address: str, fresh: int) -> grpc.Channel:
         if self._injected is not None:
             return self._injected
-        arguments = channels.arguments(self._config, self._tls, address)
+        arguments = channels.arguments(self._config, self._tls, address, fresh)
         if self._tls is None:
             channel = grpc.insecure_channel(address, **arguments)
         else:
             channel = grpc.secure_channel(address, channels.credentials(self._tls), **arguments)
         return grpc.intercept_channel(channel, *self._interceptors) if self._interceptors else channel
+
+    def _close_channel(self, channel: grpc.Channel) -> None:
+        if self._injected is None:
+            channel.close()

@@ -11,7 +11,7 @@ import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import grpc
 
@@ -56,7 +56,7 @@ class Part(Generic[T]):
 
 @dataclass(eq=False)
 class Attempt(Generic[T]):
-    """One call to a server that is to be made: ``timeout`` in seconds from now."""
+    """One call to a server that is to be made: ``timeout`` in seconds from now; the driver notes how it is made."""
 
     part: Part[T]
     server: int
@@ -64,6 +64,7 @@ class Attempt(Generic[T]):
     timeout: float | None
     begun: float
     request_bytes: int = 0
+    line: Any = None
 
     @property
     def number(self) -> int:
@@ -185,8 +186,16 @@ class Exchange(Generic[T]):
                 return  # It went out before the version was known: again, for that version.
         part.answer = answer
 
-    def failed(self, attempt: Attempt[T], code: grpc.StatusCode, details: str, now: float) -> None:
+    def failed(
+        self, attempt: Attempt[T], code: grpc.StatusCode, details: str, now: float, silent: bool = False
+    ) -> None:
         """A call failed: its part is sent again, perhaps split, or the exchange is over.
+
+        Args:
+            attempt: the call.
+            code, details: how it failed.
+            now: the time.
+            silent: whether it ran out of its time without a sign of life of the server, which is then passed over.
 
         Raises:
             ServingError: it cannot be, or need not be, sent again.
@@ -194,7 +203,7 @@ class Exchange(Generic[T]):
         part = attempt.part
         part.flying = False
         verdict = retry.verdict(code, details)
-        if verdict is retry.Verdict.AGAIN:
+        if silent or verdict is retry.Verdict.AGAIN:
             self.balancer.failed(attempt.server, now)
         else:
             self.balancer.answered(attempt.server)
@@ -218,13 +227,12 @@ class Exchange(Generic[T]):
             part.attempts -= 1
             part.refusals += 1
             pause = retry.backoff(self.policy, part.refusals, verdict)
-        elif (
-            verdict is not retry.Verdict.AGAIN
-            or part.attempts >= self.policy.max_attempts
-            or not self.budget.spend()
-        ):  # fmt: skip
-            raise error
         else:
+            most = self.policy.max_attempts
+            if verdict is not retry.Verdict.AGAIN or (most is not None and part.attempts >= most):
+                raise error
+            if not retry.unreached(details) and not self.budget.spend():
+                raise error
             pause = retry.backoff(self.policy, part.attempts, verdict)
         if part.deadline is not None and now + pause >= part.deadline:
             raise error

@@ -37,6 +37,10 @@ _BUSY: Final = re.compile(
 )
 #: TLS was refused: no repetition mends a certificate.
 _TLS: Final = re.compile(r"handshake failed|CERTIFICATE_VERIFY_FAILED|Peer name .* is not in|SSL_ERROR", re.IGNORECASE)
+#: No server was reached: sending again is no load.
+_UNREACHED: Final = re.compile(
+    "failed to connect|errors resolving|DNS|No route|unreachable|empty address", re.IGNORECASE
+)
 _CUT: Final = re.compile(r"Stream removed|RST_STREAM|Cancelling all calls")
 _BATCH: Final = re.compile(r"Task size \d+ is larger than maximum input batch size (\d+)")
 
@@ -51,6 +55,11 @@ def verdict(code: grpc.StatusCode, details: str) -> Verdict:
         return Verdict.NEVER if _TLS.search(details) else Verdict.AGAIN
     cut = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED)
     return Verdict.AGAIN if code in cut and _CUT.search(details) else Verdict.NEVER
+
+
+def unreached(details: str) -> bool:
+    """Whether a failure says that no server was reached."""
+    return _UNREACHED.search(details) is not None
 
 
 def batch_limit(code: grpc.StatusCode, details: str) -> int | None:
@@ -73,7 +82,7 @@ class Budget:
     """Retries that all calls of a client share: a failing server is not met with a storm of them.
 
     A retry takes a token, an answer gives one back; where none is left, failures are raised at once. Calls that a
-    busy server refused without running them take none.
+    busy server refused without running them take none, nor do those that reached no server.
     """
 
     def __init__(self, size: int) -> None:

@@ -151,8 +151,13 @@ class ChannelConfig:
             peer is noticed; 0 turns it off. A gRPC server with default settings, as TensorFlow Serving's is, ends
             connections that are pinged more often than every 300 seconds, and the calls on them.
         keepalive_timeout: seconds to wait for the answer to a ping, and for the other side's TCP to acknowledge what
-            was sent.
+            was sent: so soon is a connection given up that load balancers or NAT have dropped without a word.
         connect_timeout: seconds that opening a connection may take before it is tried anew.
+        idle_timeout: seconds without a call after which the next call opens a new connection. Load balancers and NAT
+            forget connections that are idle for 4 minutes and more, without a word; 0 turns it off.
+        lookup_interval: seconds after which a host name is looked up again while calls are made, so that servers that
+            were added or have moved are found; 0 turns it off. It is always looked up where a connection fails.
+        http_proxy: whether ``grpc_proxy``, ``https_proxy``, ``http_proxy`` and ``no_proxy`` of the environment count.
         wait_for_ready: whether calls wait, up to their deadline, for a server that does not listen yet, instead of
             failing after a few attempts.
         gzip: whether requests are compressed, and answers may be.
@@ -165,8 +170,11 @@ class ChannelConfig:
 
     max_message_bytes: int = -1
     keepalive_time: float = 310.0
-    keepalive_timeout: float = 20.0
-    connect_timeout: float = 5.0
+    keepalive_timeout: float = 3.0
+    connect_timeout: float = 2.0
+    idle_timeout: float = 220.0
+    lookup_interval: float = 10.0
+    http_proxy: bool = True
     wait_for_ready: bool = False
     gzip: bool = False
     options: tuple[tuple[str, Any], ...] = ()
@@ -178,6 +186,8 @@ class ChannelConfig:
             raise ValueError("keepalive_time must not be negative, and keepalive_timeout must be above 0")
         if self.connect_timeout <= 0:
             raise ValueError(f"connect_timeout is {self.connect_timeout}: give seconds above 0")
+        if self.idle_timeout < 0 or self.lookup_interval < 0:
+            raise ValueError("idle_timeout and lookup_interval must not be negative")
 
 
 @dataclass(frozen=True)
@@ -186,22 +196,24 @@ class RetryPolicy:
 
     Args:
         max_attempts: attempts after which a lost connection or a server that is not there is raised; 1 switches
-            retries off. Calls that a busy server refused unrun do not count: those go on until the deadline.
+            retries off; ``None``, the default, goes on until the deadline. Calls that a busy server refused unrun do
+            not count: those always go on until the deadline.
         initial_backoff: seconds before the second attempt; doubled before each further one, with jitter.
         max_backoff: most seconds between two attempts; a quarter of it where the server is only busy.
-        budget: retries that all calls of the client may make beyond the number of calls that were answered.
+        budget: calls that failed at a server and that all calls of the client may send again, beyond the number of
+            calls that were answered. What reached no server does not count.
 
     Raises:
         ValueError: a value that cannot work.
     """
 
-    max_attempts: int = 8
+    max_attempts: int | None = None
     initial_backoff: float = 0.02
     max_backoff: float = 1.0
     budget: int = 1000
 
     def __post_init__(self) -> None:
-        if self.max_attempts < 1:
+        if self.max_attempts is not None and self.max_attempts < 1:
             raise ValueError(f"max_attempts is {self.max_attempts}: the first attempt counts")
         if not 0 < self.initial_backoff <= self.max_backoff:
             raise ValueError("initial_backoff must be above 0, and at most max_backoff")
@@ -209,9 +221,14 @@ class RetryPolicy:
             raise ValueError(f"budget is {self.budget}: it must not be negative")
 
 
+_MARKERS = {"ca": b"CERTIFICATE", "certificate": b"CERTIFICATE", "key": b"PRIVATE KEY"}
+
+
 @dataclass(frozen=True)
 class TLS:
     """TLS, and mutual TLS where a certificate of the client is given. PEM, as bytes or as a file.
+
+    Files are read when a channel is opened.
 
     Args:
         ca: certificates that sign the server's; those that gRPC carries if left out.
@@ -220,7 +237,7 @@ class TLS:
         server_name: name to expect in the server's certificate, where it is not that of the address.
 
     Raises:
-        ValueError: a file that is not there or holds no PEM, or a certificate without its key.
+        ValueError: a file that is not there or contains no PEM, or a certificate without its key.
     """
 
     ca: bytes | str | os.PathLike[str] | None = None
@@ -231,17 +248,21 @@ class TLS:
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):
             raise ValueError("TLS: certificate and key go together; one of them is missing")
-        for name, marker in (("ca", b"CERTIFICATE"), ("certificate", b"CERTIFICATE"), ("key", b"PRIVATE KEY")):
-            value = getattr(self, name)
-            if value is None:
-                continue
-            try:
-                data = value if isinstance(value, bytes) else Path(value).read_bytes()
-            except OSError as error:
-                raise ValueError(f"TLS: {name} {os.fspath(value)!r} cannot be read: {error.strerror}") from error
-            if b"-----BEGIN " not in data or marker not in data:
-                raise ValueError(f"TLS: {name} holds no PEM block of a {marker.decode().lower()}")
-            object.__setattr__(self, name, data)
+        for name in _MARKERS:
+            self.read(name)
+
+    def read(self, name: str) -> bytes | None:
+        """The PEM of ``ca``, ``certificate`` or ``key``; a file is read anew, so that one that changed counts."""
+        value = getattr(self, name)
+        if value is None:
+            return None
+        try:
+            data = value if isinstance(value, bytes) else Path(value).read_bytes()
+        except OSError as error:
+            raise ValueError(f"TLS: {name} {os.fspath(value)!r} cannot be read: {error.strerror}") from error
+        if b"-----BEGIN " not in data or _MARKERS[name] not in data:
+            raise ValueError(f"TLS: {name} holds no PEM block of a {_MARKERS[name].decode().lower()}")
+        return data
 
     def __repr__(self) -> str:
         given = [name for name in ("ca", "certificate", "key") if getattr(self, name) is not None]

@@ -227,7 +227,7 @@ def test_errors_say_what_was_asked_and_what_the_server_said(client: Client) -> N
 
 def test_nobody_there() -> None:
     with Client("127.0.0.1:1", model="m") as client, pytest.raises(ServerUnavailable, match="is the server running"):
-        client.embed(["a"])
+        client.embed(["a"], timeout=1)
 
 
 def test_a_deadline(arithmetic: Client) -> None:
@@ -319,7 +319,7 @@ def test_every_status_arrives_as_its_exception(puppet: tuple[Client, Puppet], co
     client, handler = puppet
     handler.answer = code
     with pytest.raises(ServingError, match="because") as caught:
-        client.embed(["a"])
+        client.embed(["a"], timeout=1)
     assert type(caught.value) is STATUS[code][0]
     assert (caught.value.code, caught.value.details) == (code, "because")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import grpc
 import pytest
@@ -37,7 +38,13 @@ def test_exported_names() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"max_message_bytes": 0}, {"max_message_bytes": -2}, {"keepalive_time": -1}, {"keepalive_timeout": 0}],
+    [
+        {"max_message_bytes": 0},
+        {"max_message_bytes": -2},
+        {"keepalive_time": -1},
+        {"keepalive_timeout": 0},
+        {"idle_timeout": -1},
+    ],
 )
 def test_channel_settings_that_cannot_work(settings: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
@@ -46,12 +53,22 @@ def test_channel_settings_that_cannot_work(settings: dict[str, float]) -> None:
 
 def test_channel_settings_become_options() -> None:
     assert ChannelConfig() == ChannelConfig(max_message_bytes=-1)
-    options = dict(channel.options(ChannelConfig(max_message_bytes=5, keepalive_time=2, keepalive_timeout=1)))
-    assert options["grpc.max_receive_message_length"] == options["grpc.max_send_message_length"] == 5
-    assert (options["grpc.keepalive_time_ms"], options["grpc.keepalive_timeout_ms"]) == (2000, 1000)
-    assert "grpc.keepalive_time_ms" not in dict(channel.options(ChannelConfig(keepalive_time=0)))
+
+    def options(address: str = "h:1", **settings: Any) -> dict[str, Any]:
+        return dict(channel.arguments(ChannelConfig(**settings), None, address)["options"])
+
+    made = options(max_message_bytes=5, keepalive_time=2, keepalive_timeout=1, idle_timeout=7)
+    assert made["grpc.max_receive_message_length"] == made["grpc.max_send_message_length"] == 5
+    assert (made["grpc.keepalive_time_ms"], made["grpc.keepalive_timeout_ms"]) == (2000, 1000)
+    assert made["grpc.client_idle_timeout_ms"] == 7000
+    assert "grpc.keepalive_time_ms" not in options(keepalive_time=0)
     # More often than this a gRPC server with default settings does not let itself be pinged during a long call.
-    assert dict(channel.options(ChannelConfig()))["grpc.keepalive_time_ms"] > 300_000
+    assert options()["grpc.keepalive_time_ms"] > 300_000
+    # Azure's load balancers forget after 4 minutes, AWS's after 350 seconds.
+    assert options()["grpc.client_idle_timeout_ms"] < 240_000
+    assert "grpc.enable_http_proxy" not in options()
+    assert options(http_proxy=False)["grpc.enable_http_proxy"] == 0
+    assert "round_robin" in options("dns:///h:1")["grpc.service_config"]
 
 
 @pytest.mark.parametrize(

@@ -228,5 +228,5 @@ def test_at_the_terminal(authority: Authority, tmp_path: Path) -> None:
             ([*ca, *pair[:2]], "go together"),
             (["--tls-ca", tmp_path / "text"], "holds no PEM"),
         ):
-            code, said = asked("embed", *options, "5")
+            code, said = asked("embed", *options, "--timeout", "3", "5")
             assert (code, says in said) == (1, True), said
