@@ -5,7 +5,7 @@
     ServingError                  base; .code and .details are gRPC's, .address the server's
     ├── InvalidRequest            the call is wrong as it is: sending it again will not help
     │   ├── ModelNotFound         no such model, version or method on that server
-    │   └── SignatureNotFound     the model has no such signature, or it is not ready for the call
+    │   └── SignatureNotFound     the model has no such signature
     ├── Unauthenticated           credentials are missing or refused
     ├── DeadlineExceeded          no answer within the timeout
     ├── ServerUnavailable         nobody answers at that address, or the server is shutting down
@@ -20,6 +20,8 @@ Arguments of a wrong type or value raise ``TypeError`` and ``ValueError`` before
 """
 
 from __future__ import annotations
+
+import re
 
 import grpc
 
@@ -38,6 +40,9 @@ __all__ = [
     "SignatureNotFound",
     "Unauthenticated",
     "from_status",
+    "http_status",
+    "timed_out_at_proxy",
+    "too_large",
 ]
 
 
@@ -68,7 +73,7 @@ class ModelNotFound(InvalidRequest):
 
 
 class SignatureNotFound(InvalidRequest):
-    """The model has no such signature, or is not in a state to answer the call."""
+    """The model has no such signature."""
 
 
 class Unauthenticated(ServingError):
@@ -119,7 +124,10 @@ STATUS: dict[grpc.StatusCode, tuple[type[ServingError], str]] = {
     grpc.StatusCode.PERMISSION_DENIED: (Unauthenticated, "the credentials do not allow this call"),
     grpc.StatusCode.UNAUTHENTICATED: (Unauthenticated, "the server asks for credentials"),
     grpc.StatusCode.RESOURCE_EXHAUSTED: (ServerOverloaded, "send less at a time, or later again"),
-    grpc.StatusCode.FAILED_PRECONDITION: (SignatureNotFound, "metadata() lists the model's signatures"),
+    grpc.StatusCode.FAILED_PRECONDITION: (
+        ServerFault,
+        "the model cannot answer as it is; see the server's log",
+    ),
     grpc.StatusCode.ABORTED: (ServerFault, "the server gave the call up"),
     grpc.StatusCode.OUT_OF_RANGE: (InvalidRequest, "the server refused the request"),
     grpc.StatusCode.UNIMPLEMENTED: (ModelNotFound, "the server does not have this method; is it TensorFlow Serving?"),
@@ -142,21 +150,48 @@ _HINTS = {
     "Hostname Verification": "the certificate is for another name; give TLS(server_name=...) if that is right",
     "CERTIFICATE_REQUIRED": "the server asks for a client certificate; give TLS(certificate=..., key=...)",
     "CERTIFICATE_VERIFY_FAILED": "the certificate of the server is not trusted; see TLS(ca=...)",
+    "resolv": "the name of the server cannot be looked up; is it right?",
+    "Domain name not found": "the name of the server cannot be looked up; is it right?",
     "handshake failed": "TLS could not be agreed on; check TLS(ca=..., certificate=..., key=...)",
 }
-#: Without a reason of its own: over TLS, what a server does that gets no certificate from its client.
-_CLOSED = ("Socket closed", "Connection reset", "Broken pipe")
+#: What a connection ends with that the server, or what is before it, did not like from its first bytes on.
+_CLOSED = ("Socket closed", "Connection reset", "Broken pipe", "Endpoint closing")
 _ASKS = "the server closed the connection: does it ask for a client certificate? TLS(certificate=..., key=...)"
-#: What gRPC says of a message over a limit, on either side.
-TOO_LARGE = "larger than max"
+_PLAIN = "the connection was closed before a word: is it a TLS port? then give tls=TLS(...); is the server running?"
+_PROXY = "gRPC uses the http_proxy of the environment; ChannelConfig(http_proxy=False) or no_proxy switch it off"
 _TOO_LARGE = (
     "the message is over a limit: in this client that is ChannelConfig(max_message_bytes=...), in the server its own "
-    "receive limit; send fewer or shorter texts at a time (max_batch_size)"
+    "receive limit, in nginx client_max_body_size; send fewer or shorter texts at a time (max_batch_size)"
 )
+_TIMED_OUT = "a proxy ended the call at its own time-out (nginx: grpc_read_timeout); raise it, or send less at a time"
+#: How gRPC reports a status of HTTP, which only a proxy answers.
+_HTTP = re.compile(r"http2? (?:header with )?status(?: code)?:? (\d{3})", re.IGNORECASE)
+
+
+def http_status(details: str) -> int | None:
+    """The HTTP status that a proxy answered in place of gRPC's, from the details of a failure."""
+    found = _HTTP.search(details)
+    return int(found[1]) if found else None
+
+
+def too_large(details: str) -> bool:
+    """Whether a call failed for the size of its request or answer."""
+    return "larger than max" in details or http_status(details) == 413
+
+
+def timed_out_at_proxy(details: str) -> bool:
+    """Whether a proxy gave up waiting for the server, which may still be at it."""
+    return http_status(details) in (408, 504, 524) or "upstream request timeout" in details
 
 
 def from_status(
-    code: grpc.StatusCode, details: str, what: str, address: str, *, attempts: int = 1, anonymous: bool = False
+    code: grpc.StatusCode,
+    details: str,
+    what: str,
+    address: str,
+    *,
+    attempts: int = 1,
+    connection: frozenset[str] = frozenset(),
 ) -> ServingError:
     """The exception for a failed call.
 
@@ -166,13 +201,25 @@ def from_status(
         what: the call, for the message: method, model, version, signature.
         address: the server.
         attempts: calls that were made.
-        anonymous: whether it was over TLS without a client certificate.
+        connection: ``plain``: without TLS; ``anonymous``: TLS without a client certificate; ``proxy``: the environment
+            names a proxy.
     """
     kind, advice = STATUS[code]
-    if TOO_LARGE in details:
+    closed = code is grpc.StatusCode.UNAVAILABLE and any(words in details for words in _CLOSED)
+    if too_large(details):
         kind, advice = MessageTooLarge, _TOO_LARGE
-    elif anonymous and code is grpc.StatusCode.UNAVAILABLE and any(words in details for words in _CLOSED):
+    elif timed_out_at_proxy(details):
+        kind, advice = DeadlineExceeded, _TIMED_OUT
+    elif code is grpc.StatusCode.FAILED_PRECONDITION and "signature" in details.lower():
+        kind, advice = SignatureNotFound, "metadata() lists the model's signatures"
+    elif code is grpc.StatusCode.UNAVAILABLE and "proxy" in connection:
+        advice = _PROXY
+    elif closed and "anonymous" in connection:
         advice = _ASKS
+    elif closed and "plain" in connection and "failed to connect" in details:
+        advice = _PLAIN
+    elif "Connection refused" in details:
+        advice = f"nothing listens at {address}: is the server running? rawbert serve starts one; or give its address"
     else:
         advice = next((hint for words, hint in _HINTS.items() if words in details), advice)
     said = f": {details.strip()}" if details.strip() else ""

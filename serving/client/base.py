@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -50,6 +51,10 @@ Plan = Generator["Exchange[Any] | float", Any, T]
 
 #: Bytes of texts in one request: under the 4 MB at which servers and proxies with gRPC's defaults refuse one.
 _REQUEST_BYTES: Final = 3_500_000
+#: Requests do not get smaller than so many bytes, but for a single text.
+_LEAST_BYTES: Final = 1000
+#: What gRPC reads a proxy from.
+_PROXIES: Final = ("grpc_proxy", "https_proxy", "http_proxy")
 #: Seconds that finding out which signatures or versions exist may take, for an error's message.
 _EXPLAIN: Final = 2.0
 #: Times that a call starts again because the version that answered its first texts was unloaded.
@@ -99,6 +104,7 @@ class BaseClient(Generic[C]):
         self._own = CallOptions(version, version_label, timeout, (), call_credentials)
         self._check_credentials(self._own)
         self._max_batch_size = max_batch_size
+        self._request_bytes = _REQUEST_BYTES
         self._concurrency = concurrency
         self._config = config or ChannelConfig()
         self._retries = retry or RetryPolicy()
@@ -300,7 +306,22 @@ class BaseClient(Generic[C]):
         return Target(self.model, options.version, options.version_label, options.signature_name)
 
     def _batcher(self, sort: bool = False) -> Batcher[Any]:
-        return Batcher(lambda: self._max_batch_size, _REQUEST_BYTES, sort)
+        return Batcher(lambda: self._max_batch_size, lambda: self._request_bytes, sort)
+
+    def _shrink(self, size: int) -> None:
+        self._request_bytes = min(self._request_bytes, max(size, _LEAST_BYTES))
+        _LOG.info("%s takes no larger requests; they have at most %d bytes now", self.address, self._request_bytes)
+
+    def _connection(self) -> frozenset[str]:
+        """How the servers are connected to, for the hints of errors."""
+        found = set()
+        if self._insecure:
+            found.add("plain")
+        if self._tls is not None and self._tls.certificate is None:
+            found.add("anonymous")
+        if self._config.http_proxy and any(os.environ.get(name) for name in _PROXIES):
+            found.add("proxy")
+        return frozenset(found)
 
     def _learn(self, limit: int) -> None:
         self._max_batch_size = min(self._max_batch_size, limit)
@@ -337,8 +358,9 @@ class BaseClient(Generic[C]):
             deadline=whole,
             concurrency=self._concurrency,
             pin=pin and options.version is None,
-            anonymous=self._tls is not None and self._tls.certificate is None,
+            connection=self._connection(),
             learn=self._learn,
+            shrink=self._shrink,
         )
 
     # --- What the drivers report ---
@@ -373,7 +395,7 @@ class BaseClient(Generic[C]):
         except ServingError as error:
             raise error from cause
         if attempt.number == _TOLD:
-            _LOG.warning("%s; it is tried again", attempt.part.error)
+            _LOG.warning("waiting for %s: %s", self.addresses[attempt.server], attempt.part.error)
 
     def _note(self, name: str, attempt: Attempt[Any], code: grpc.StatusCode, size: int, now: float) -> None:
         """Tell the hook and the log of a call that has ended."""

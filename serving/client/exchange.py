@@ -88,8 +88,9 @@ class Exchange(Generic[T]):
         pin: whether all parts must be answered by the version that answered first.
         follow: whether parts that were not answered yet go to another version where the pinned one is gone.
         server: the one server that is asked, where it is not whichever is next.
-        anonymous: whether the connection is TLS without a client certificate.
+        connection: how the servers are connected to, for messages; see :func:`from_status`.
         learn: told the server's batch limit.
+        shrink: told of how many bytes a request had better be, where one was too large.
     """
 
     operation: Operation[T]
@@ -106,8 +107,9 @@ class Exchange(Generic[T]):
     pin: bool = False
     follow: bool = False
     server: int | None = None
-    anonymous: bool = False
+    connection: frozenset[str] = frozenset()
     learn: Callable[[int], None] = lambda limit: None
+    shrink: Callable[[int], None] = lambda size: None
     pinned: int | None = None
     _order: deque[Part[T]] = field(default_factory=deque)
     _ended: bool = False
@@ -217,10 +219,12 @@ class Exchange(Generic[T]):
             self._split(part, limit)
             return
         if verdict is retry.Verdict.SMALLER and size > 1:
+            if "CLIENT" not in details:  # That is an answer over our own limit.
+                self.shrink(attempt.request_bytes // 2)
             self._split(part, (size + 1) // 2)
             return
         error = from_status(
-            code, details, self.what, self.names[attempt.server], attempts=attempt.number, anonymous=self.anonymous
+            code, details, self.what, self.names[attempt.server], attempts=attempt.number, connection=self.connection
         )
         part.avoid = frozenset({attempt.server})
         if verdict is retry.Verdict.BUSY:

@@ -21,11 +21,11 @@ class Batcher(Generic[T]):
 
     Args:
         size: most rows in a part; asked anew for each.
-        most_bytes: most bytes in a part; a row that is larger goes alone.
+        most_bytes: most bytes in a part, asked likewise; a row that is larger goes alone.
         sort: whether rows of similar length go together, as far as a window of 16 full parts allows.
     """
 
-    def __init__(self, size: Callable[[], int], most_bytes: int, sort: bool = False) -> None:
+    def __init__(self, size: Callable[[], int], most_bytes: Callable[[], int], sort: bool = False) -> None:
         self._size = size
         self._most_bytes = most_bytes
         self._sort = sort
@@ -52,7 +52,7 @@ class Batcher(Generic[T]):
         self._window_bytes += row_bytes(row)
         if (
             len(self._window) >= _WINDOW_ROWS * self._size()
-            or self._window_bytes >= _WINDOW_BYTES * self._most_bytes
+            or self._window_bytes >= _WINDOW_BYTES * self._most_bytes()
         ):  # fmt: skip
             yield from self._sorted()
 
@@ -91,7 +91,7 @@ class Batcher(Generic[T]):
 
     def _put(self, row: Row) -> Iterator[list[Row]]:
         length = row_bytes(row)
-        if self._part and (len(self._part) >= self._size() or self._part_bytes + length > self._most_bytes):
+        if self._part and (len(self._part) >= self._size() or self._part_bytes + length > self._most_bytes()):
             yield self._cut()
         self._part.append(row)
         self._part_bytes += length

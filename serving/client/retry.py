@@ -14,7 +14,7 @@ from typing import Final
 
 import grpc
 
-from ..errors import TOO_LARGE
+from ..errors import http_status, timed_out_at_proxy, too_large
 from .settings import RetryPolicy
 
 
@@ -47,12 +47,15 @@ _BATCH: Final = re.compile(r"Task size \d+ is larger than maximum input batch si
 
 def verdict(code: grpc.StatusCode, details: str) -> Verdict:
     """Whether a call that failed so may be sent again."""
-    if TOO_LARGE in details:
+    if too_large(details):
         return Verdict.SMALLER
     if code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE) and _BUSY.search(details):
         return Verdict.BUSY
+    if http_status(details) == 429:
+        return Verdict.BUSY
     if code is grpc.StatusCode.UNAVAILABLE:
-        return Verdict.NEVER if _TLS.search(details) else Verdict.AGAIN
+        # What ran out of time at a proxy may still run at the server: another call would run beside it.
+        return Verdict.NEVER if _TLS.search(details) or timed_out_at_proxy(details) else Verdict.AGAIN
     cut = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED)
     return Verdict.AGAIN if code in cut and _CUT.search(details) else Verdict.NEVER
 

@@ -10,7 +10,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -47,13 +47,16 @@ class Fake(grpc.GenericRpcHandler):  # type: ignore[misc]
         port: int = 0,
         credentials: Any = None,
         address: str = "",
+        options: Sequence[tuple[str, Any]] = (),
     ) -> None:
         self.before = before
         self.versions = [1]
         self.sizes: list[int] = []
         self.tokens: list[str] = []
         self._server = grpc.server(
-            ThreadPoolExecutor(128, thread_name_prefix="server"), handlers=[self], options=[("grpc.so_reuseport", 0)]
+            ThreadPoolExecutor(128, thread_name_prefix="server"),
+            handlers=[self],
+            options=[("grpc.so_reuseport", 0), *options],
         )
         where = address or f"127.0.0.1:{port}"
         if credentials is None:

@@ -83,7 +83,10 @@ def test_embed_another_signature(query: list[str]) -> None:
         (["--signature", "nope", "a"], 'Serving signature key "nope" not found'),
         (["--version", "9", "a"], "Specific(text, 9)"),
         (["--version", "9", "--version-label", "x", "a"], "not both"),
-        (["--address", "127.0.0.1:1", "a"], "is the server running"),
+        (
+            ["--address", "127.0.0.1:1", "--timeout", "0.2", "a"],
+            "nothing listens at 127.0.0.1:1",
+        ),
         ([b"a\xff"], "lone surrogate"),
     ],
 )

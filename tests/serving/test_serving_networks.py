@@ -1,4 +1,4 @@
-"""Connections that die silently, machines that vanish, names that move: in network namespaces, which root alone may make."""
+"""Connections that die silently, machines that vanish, names that move: in network namespaces, which only root makes."""
 
 from __future__ import annotations
 
