@@ -1,4 +1,4 @@
-"""Connections that die silently, machines that vanish, names that move: in network namespaces, which only root makes."""
+"""Connections that die silently, machines that vanish, names that move: in network namespaces, made by root."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from rawbert.serving import (
 from rawbert.serving.errors import from_status
 from rawbert.serving.wire.protos import PredictRequest
 
-DATA, HEADERS, SETTINGS, PING = 0, 1, 4, 6
+DATA, HEADERS, SETTINGS, PING, WINDOW_UPDATE = 0, 1, 4, 6, 8
 
 
 def frame(kind: int, flags: int, stream: int, body: bytes = b"") -> bytes:
@@ -61,6 +61,8 @@ def proxy(decide: Callable[[bytes], str | bytes]) -> Iterator[str]:
                 near.sendall(frame(kind, 1, 0, body if kind == PING else b""))
             if kind == DATA:
                 bodies[at] = bodies.get(at, b"") + body
+                if body:
+                    near.sendall(frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", len(body))))
                 if flags & 1:
                     said = decide(bodies.pop(at)[5:])
                     if isinstance(said, str):
