@@ -184,3 +184,29 @@ def test_a_vocabulary_without_cls_is_refused(folder: Path):
     use_vocabulary(folder / "assets", [token.replace("[CLS]", "zzz") for token in vocabulary(folder / "assets")])
     with pytest.raises(VocabularyError, match=r"no \[CLS\]"):
         sources.load(folder)
+
+
+@pytest.mark.parametrize("cased", [False, True])
+def test_an_encoder_that_does_not_say_its_case_goes_by_its_words(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, cased: bool
+):
+    import tensorflow_hub
+    from rawbert.exporter.proof import reference
+    from rawbert.exporter.sources import hub
+
+    layer_of = tensorflow_hub.KerasLayer
+
+    def silent(*args, **settings):
+        layer = layer_of(*args, **settings)
+        del layer.resolved_object.do_lower_case
+        return layer
+
+    monkeypatch.setattr(tensorflow_hub, "KerasLayer", silent)
+    words = vocabulary(folder / "assets")
+    if cased:
+        use_vocabulary(folder / "assets", [*words[:76], *(word.title() for word in words[76:88]), *words[88:]])
+    loaded = hub.read(folder)
+    assert loaded.tokenizer.lowercase is not cased
+    assert any("capitals" in note for note in loaded.notes)
+    ids = reference.HubReference(folder, 64).tokenize("The CAT").ids
+    assert ids == ([2, 76, 1, 3] if cased else [2, 76, 77, 3])
