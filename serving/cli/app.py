@@ -72,6 +72,6 @@ class _LazyGroup(click.Group):
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="rawbert", message="%(prog)s %(version)s")
+@click.version_option(None, "--version", "-V", package_name="rawbert", message="%(prog)s %(version)s")
 def rawbert() -> None:
     """Export BERT with its tokenizer as one SavedModel that takes raw strings, serve it, and query it over gRPC."""

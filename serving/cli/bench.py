@@ -13,10 +13,9 @@ from typing import Any
 import click
 
 from ..client.client import Client
-from ..client.settings import DEFAULT_TIMEOUT
 from ..errors import ServingError
 from .chart import svg
-from .connection import tls_of, tls_options
+from .connection import client_settings, connection_options
 from .files import BadFile, Source
 
 #: Texts of several lengths, where none are given.
@@ -39,8 +38,8 @@ class Measured:
 
 
 @click.command()
-@click.argument("address")
-@click.option("--model", "-m", default="default", show_default=True, help="Model name on the server.")
+@click.argument("server", metavar="[ADDRESS]", required=False)
+@connection_options
 @click.option("--signature", default="embed", show_default=True, help="Signature that answers an embedding.")
 @click.option("--callers", default="1,2,4,8,16", show_default=True, help="Numbers of callers at once, each measured.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Texts in each call.")
@@ -55,33 +54,23 @@ class Measured:
     help="File with a text a line to send.  [default: sentences of 9 to 63 words]",
 )
 @click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=DEFAULT_TIMEOUT,
-    show_default=True,
-    help="Seconds that one call may take.",
-)
-@click.option(
     "--chart",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Also draw throughput and latency into this .svg file; it is replaced.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@tls_options
 def bench(
-    address: str,
-    model: str,
+    server: str | None,
     signature: str,
     callers: str,
     batch_size: int,
     seconds: float,
     source: Path | None,
-    timeout: float,
     chart: Path | None,
     as_json: bool,
-    **tls: Any,
+    **settings: Any,
 ) -> None:
-    """Measure the server at ADDRESS: throughput and latency against the number of callers.
+    """Measure the server at ADDRESS, or --address: throughput and latency against the number of callers.
 
     Each caller sends its next call when the last is answered. Calls that a busy server refuses are sent again, and
     count with all their time. The first second of each number is not counted.
@@ -100,12 +89,13 @@ def bench(
         raise click.BadParameter(f"{chart.name}: the name must end in .svg", param_hint="--chart")
     if chart is not None and not chart.parent.is_dir():
         raise click.ClickException(f"there is no folder {chart.parent}: make it first")
+    settings["address"] = server or settings["address"]
     results = []
     try:
         texts = list(Source(source, "text").texts()) if source is not None else _TEXTS
         if not texts:
             raise click.ClickException(f"{source} holds no texts")
-        with Client(address, model=model, timeout=timeout, max_batch_size=batch_size, **tls_of(tls)) as client:
+        with Client(**client_settings(settings), max_batch_size=batch_size) as client:
             client.embed(texts[:batch_size], signature_name=signature)
             if not as_json:
                 click.echo(f"{'callers':>8}{'calls/s':>10}{'texts/s':>10}{'p50 ms':>10}{'p90 ms':>10}"
@@ -120,7 +110,7 @@ def bench(
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     if chart is not None:
-        _draw(chart, f"{model} at {address}, {batch_size} texts a call", results)
+        _draw(chart, f"{settings['model']} at {settings['address']}, {batch_size} texts a call", results)
     if as_json:
         # JSON has no NaN, which stands where no call was answered.
         rows = [{name: _number(value) for name, value in asdict(result).items()} for result in results]

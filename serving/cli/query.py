@@ -15,44 +15,24 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from ..client.client import Client
-from ..client.settings import DEFAULT_TIMEOUT
 from ..errors import ServingError
-from .connection import tls_of, tls_options
+from .connection import client_settings, connection_options
 from .files import INPUTS, ROWS, BadFile, Row, Source
 from .job import OUTPUTS, Job, json_line
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 #: Lines read from standard input before they are sent.
 _LINES = 64
-
-
-def _connection(command: _Command) -> _Command:
-    """Options that all queries share."""
-    for option in reversed(
-        [
-            click.option("--address", "-a", default="localhost:8500", show_default=True, help="Host and gRPC port."),
-            click.option("--model", "-m", default="default", show_default=True, help="Model name on the server."),
-            click.option("--version", type=int, help="Version of the model.  [default: the newest available]"),
-            click.option("--version-label", help="Label of a version, such as stable."),
-            click.option(
-                "--timeout", type=click.FloatRange(min=0, min_open=True), default=DEFAULT_TIMEOUT, show_default=True,
-                help="Seconds that one call may take.",
-            ),
-        ]
-    ):  # fmt: skip
-        command = option(command)
-    return tls_options(command)
 
 
 @contextmanager
 def _client(**settings: Any) -> Iterator[Client]:
     """A client, whose errors end the command with one line."""
-    with _one_line(), Client(**tls_of(settings)) as client:
+    with _one_line(), Client(**client_settings(settings)) as client:
         yield client
 
 
@@ -73,7 +53,7 @@ def _one_line() -> Iterator[None]:
 
 @click.command()
 @click.argument("texts", nargs=-1)
-@_connection
+@connection_options
 @click.option("--signature", default="embed", show_default=True, help="Signature that answers an embedding.")
 @click.option(
     "--input",
@@ -251,12 +231,22 @@ def _line(row: Row, vector: Any, form: str) -> str:
 
 
 @click.command()
-@_connection
+@connection_options
+@click.option(
+    "--wait", is_flag=True, help="Wait until a version, or the one asked for, is available; at most --timeout."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(as_json: bool, **settings: Any) -> None:
-    """Show which versions of a model the server has, and their state."""
+def status(wait: bool, as_json: bool, **settings: Any) -> None:
+    """Show which versions of a model the server has, and their state.
+
+    With --wait the exit code is 0 once the version answers, and 1 where it does not in time.
+
+    \b
+    Example:
+      rawbert status --model minilm --version-label stable --wait --timeout 60
+    """
     with _client(**settings) as client:
-        versions = client.status()
+        versions = client.wait_until_ready(timeout=settings["timeout"]) if wait else client.status()
     if as_json:
         click.echo(json.dumps([asdict(version) for version in versions], indent=2))
         return
@@ -266,7 +256,7 @@ def status(as_json: bool, **settings: Any) -> None:
 
 
 @click.command()
-@_connection
+@connection_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def metadata(as_json: bool, **settings: Any) -> None:
     """Show the signatures of a model, with their inputs and outputs."""

@@ -97,6 +97,27 @@ def test_embed_that_fails_says_why_in_one_line(query: list[str], arguments: list
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_address_and_model_of_the_environment(query: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    given = dict(zip(query[::2], query[1::2], strict=True))
+    monkeypatch.setenv("RAWBERT_ADDRESS", given["--address"])
+    monkeypatch.setenv("RAWBERT_MODEL", given["--model"])
+    assert rawbert("embed", "a").returncode == 0
+    assert rawbert("status").returncode == 0
+    assert rawbert("bench", "--callers", "1", "--seconds", "0.1").returncode == 0
+
+
+def test_readiness_at_the_terminal(query: list[str]) -> None:
+    assert rawbert("status", *query, "--wait", "--timeout", "20").returncode == 0
+    label = rawbert("status", *query, "--wait", "--version-label", "nope", "--timeout", "0.5")
+    assert label.returncode == 1
+    assert b"was not ready within 0.5 s" in label.stderr
+    assert rawbert("status", "--address", "127.0.0.1:1", "--wait", "--timeout", "0.5").returncode == 1
+
+
+def test_the_version_of_the_command() -> None:
+    assert rawbert("-V").stdout == rawbert("--version").stdout != b""
+
+
 def test_a_reader_that_goes_is_no_error_to_speak_of(query: list[str]) -> None:
     with subprocess.Popen(
         [*RAWBERT, "embed", *query], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
