@@ -12,6 +12,7 @@ from .client.aio import AsyncClient
 from .client.client import Client
 from .client.results import CallRecord, Prediction, Tokens, TokenSequence
 from .client.settings import TLS, ChannelConfig, RetryPolicy
+from .contract import TensorSpec
 from .errors import (
     CallCancelled,
     DeadlineExceeded,
@@ -27,7 +28,7 @@ from .errors import (
     SignatureNotFound,
     Unauthenticated,
 )
-from .wire.messages import ModelMetadata, SignatureInfo, TensorSpec, VersionStatus
+from .wire.messages import ModelMetadata, SignatureInfo, VersionStatus
 
 __all__ = [
     "TLS",

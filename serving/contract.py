@@ -23,6 +23,8 @@ __all__ = [
     "DTYPE_NUMBERS",
     "EMBED",
     "INIT_OP",
+    "MANIFEST_FILE",
+    "MOST_WARMUP_RECORDS",
     "POOLED",
     "SEQUENCE",
     "SIGNATURES",
@@ -36,6 +38,7 @@ __all__ = [
     "Kind",
     "Output",
     "Signature",
+    "TensorSpec",
     "default_of",
     "input_names",
     "signature",
@@ -54,6 +57,10 @@ INIT_OP = "__saved_model_init_op"
 #: Files of a version folder that the server reads: a BatchingParameters text proto, and a TFRecord of PredictionLogs.
 BATCHING_FILE = "batching_params.pbtxt"
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
+#: Records that it replays at most; it does not load a version with more.
+MOST_WARMUP_RECORDS = 1000
+#: The file by which a version of ours is known: what it was made from, and how it was proven.
+MANIFEST_FILE = "assets.extra/rawbert.json"
 
 
 class Kind(enum.Enum):
@@ -218,6 +225,15 @@ def default_of(names: Collection[str]) -> str:
 def input_names(pair: bool) -> tuple[str, ...]:
     """Names of the inputs of a model for single texts, or for pairs."""
     return (TEXT, TEXT_PAIR) if pair else (TEXT,)
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of a signature; ``shape`` is ``None`` for an unknown rank, -1 is a dimension of any size."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...] | None
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from .. import reverify
 from ..errors import ConfigError
-from ..proof import reverify
 from ..proof.verify import Report
 from ..publish import manifest
 from ..publish.bundle import version_folder

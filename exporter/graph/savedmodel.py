@@ -20,11 +20,10 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import Error as ProtobufError
 
-from ...serving.contract import DEFAULT_SIGNATURE, default_of, signature
+from ...serving.contract import DEFAULT_SIGNATURE, TensorSpec, default_of, signature
 from .. import scratch
 from ..errors import ConfigError, OutputError, UnsupportedModel, first_line
 from ..families.config import ACTIVATIONS, EncoderConfig
-from ..publish.bundle import Tensor
 from ..recipe import Recipe
 from ..sources import hub
 from ..sources.checkpoint import Checkpoint
@@ -41,7 +40,7 @@ _COSMETIC = {("VarHandleOp", "debug_name")}
 _SAME = 1e-2
 
 
-def export(recipe: Recipe, checkpoint: Checkpoint, folder: Path) -> tuple[Recipe, dict[str, tuple[Tensor, ...]]]:
+def export(recipe: Recipe, checkpoint: Checkpoint, folder: Path) -> tuple[Recipe, dict[str, tuple[TensorSpec, ...]]]:
     """Build the SavedModel of a recipe and write it to ``folder``.
 
     Returns:
@@ -59,7 +58,7 @@ def export(recipe: Recipe, checkpoint: Checkpoint, folder: Path) -> tuple[Recipe
         declared = signature(recipe.default if name == DEFAULT_SIGNATURE else name)
         tensors = ((each.name, function.structured_outputs[each.name]) for each in declared.outputs_for(recipe.pair))
         signatures[name] = tuple(
-            Tensor(output, value.dtype.name, tuple(-1 if size is None else size for size in value.shape))
+            TensorSpec(output, value.dtype.name, tuple(-1 if size is None else size for size in value.shape))
             for output, value in tensors
         )
     return recipe, signatures

@@ -12,21 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ...serving.contract import version_of
+from ...serving.contract import TensorSpec, version_of
 from ..errors import OutputError, VersionExists
 from ..scratch import clean, hidden
 
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """An output of a signature; ``-1`` is a dimension that depends on the call."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -48,7 +39,7 @@ class Bundle:
     base_path: Path
     version: int
     name: str
-    signatures: dict[str, tuple[Tensor, ...]]
+    signatures: dict[str, tuple[TensorSpec, ...]]
     size: int
     seconds: float
     manifest: dict[str, Any]

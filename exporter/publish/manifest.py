@@ -10,15 +10,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ...serving.contract import DEFAULT_SIGNATURE
+from ...serving.contract import DEFAULT_SIGNATURE, MANIFEST_FILE, TensorSpec
 from ..errors import CorruptSource, ExportError, OutputError
 from ..recipe import Recipe
 from ..sources import Location, license
 from ..sources.checkpoint import Checkpoint
 from ..tokenizers.spec import TokenizerSpec
-from .bundle import Tensor
 
-FILE = Path("assets.extra", "rawbert.json")
+FILE = Path(MANIFEST_FILE)
 #: Bytes of a manifest that is read: a thousand times what an export writes.
 _MOST = 50_000_000
 
@@ -41,7 +40,7 @@ def make(
     recipe: Recipe,
     location: Location,
     checkpoint: Checkpoint,
-    signatures: Mapping[str, Sequence[Tensor]],
+    signatures: Mapping[str, Sequence[TensorSpec]],
     verification: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What is known of an export when it was verified, as JSON knows it.

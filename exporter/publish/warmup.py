@@ -15,8 +15,6 @@ from ..errors import OutputError
 from ..protos import PredictionLog
 from ..recipe import Recipe
 
-#: Records that TensorFlow Serving takes; more keep a version from loading.
-MOST = 1000
 #: Tokens in one record: bounds what loading costs.
 _TOKENS = 512
 #: The tokenizer has a short way for ASCII, and both are to be warm.

@@ -8,9 +8,8 @@ from typing import Any
 
 from google.protobuf import text_format
 
-from ...serving.contract import BATCHING_FILE, WARMUP_FILE
+from ...serving.contract import BATCHING_FILE, MOST_WARMUP_RECORDS, WARMUP_FILE
 from ...serving.wire.protos import BatchingParameters
-from ..publish import warmup
 from . import tensor_bundle
 from .finding import Finding
 from .graph_rules import callable_signatures
@@ -79,10 +78,11 @@ def warmup_records(folder: Path, meta_graph: Any) -> Iterator[Finding]:
     except (CorruptRecords, OSError) as error:
         yield Finding("error", "warmup", f"{WARMUP_FILE}: {error}; the version would not load")
         return
-    if sum(counts.values()) > warmup.MOST:
+    if sum(counts.values()) > MOST_WARMUP_RECORDS:
         yield Finding(
             "error", "warmup",
-            f"{WARMUP_FILE} has {sum(counts.values())} records; the server takes {warmup.MOST}, and does not load more",
+            f"{WARMUP_FILE} has {sum(counts.values())} records, and with more than {MOST_WARMUP_RECORDS} the version "
+            "would not load",
         )  # fmt: skip
     for name in sorted(set(counts) - set(names)):
         yield Finding(

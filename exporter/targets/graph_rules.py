@@ -7,8 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ...serving import contract
-from ...serving.contract import DEFAULT_SIGNATURE, DTYPE_NUMBERS, INIT_OP, SIGNATURE_NAMES, TEXT_PAIR, Output
-from ..publish import manifest
+from ...serving.contract import (
+    DEFAULT_SIGNATURE,
+    DTYPE_NUMBERS,
+    INIT_OP,
+    MANIFEST_FILE,
+    SIGNATURE_NAMES,
+    TEXT_PAIR,
+    Output,
+)
 from . import op_gate
 from .finding import Finding, some
 from .saved_model import Graph, node_of, tensors_of
@@ -118,7 +125,7 @@ def signatures(folder: Path, graph: Graph) -> Iterator[Finding]:
 
 def contract_outputs(folder: Path, meta_graph: Any) -> Iterator[Finding]:
     """In a version that rawbert made, what its client would not find or not understand."""
-    if not (folder / manifest.FILE).is_file():
+    if not (folder / MANIFEST_FILE).is_file():
         return
     for name, signature in callable_signatures(meta_graph):
         for output in declared(meta_graph, name):

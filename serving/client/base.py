@@ -20,6 +20,7 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
+from ..contract import TensorSpec
 from ..errors import (
     DeadlineExceeded,
     InvalidRequest,
@@ -28,7 +29,7 @@ from ..errors import (
     ServerUnavailable,
     ServingError,
 )
-from ..wire.messages import ModelMetadata, Row, Target, TensorSpec, VersionStatus
+from ..wire.messages import ModelMetadata, Row, Target, VersionStatus
 from . import channel as channels
 from . import operations, requests
 from .exchange import Answer, Attempt, Exchange

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import contract
+from ..contract import TensorSpec
 from ..errors import DecodeError, SignatureNotFound
 from ..wire import codec
-from ..wire.messages import ModelMetadata, Row, TensorSpec
+from ..wire.messages import ModelMetadata, Row
 from .results import Tokens
 
 Array = npt.NDArray[Any]

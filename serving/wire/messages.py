@@ -13,7 +13,7 @@ import numpy.typing as npt
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError as ProtobufError
 
-from ..contract import INIT_OP, TEXT, TEXT_PAIR
+from ..contract import INIT_OP, TEXT, TEXT_PAIR, TensorSpec
 from ..errors import DecodeError, InvalidRequest
 from . import codec, protos
 
@@ -51,15 +51,6 @@ class Target:
         elif self.version_label is not None:
             spec.version_label = self.version_label
         return spec
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """An input or output of a signature; ``shape`` is ``None`` for an unknown rank, -1 is a dimension of any size."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...] | None
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from .. import sources
-from ..errors import VerificationError
-from ..publish import manifest
-from ..recipe import Recipe
-from ..targets import saved_model
-from ..targets.content_hash import content_hash
-from ..targets.graph_hash import Unhashable
-from ..targets.tensor_bundle import CorruptIndex
-from . import answers, verify
-from .model import Description, Tensors
+from . import sources
+from .errors import VerificationError
+from .proof import answers, verify
+from .proof.model import Description, Tensors
+from .publish import manifest
+from .recipe import Recipe
+from .targets import saved_model
+from .targets.content_hash import content_hash
+from .targets.graph_hash import Unhashable
+from .targets.tensor_bundle import CorruptIndex
 
 #: Tolerance and smallest cosine for a GPU that multiplies in TF32, with 10 bits of mantissa in place of 23. Rounding
 #: the operands of all-MiniLM-L6-v2 (6 layers) so moves its vectors by 4.7e-4 at most, and a cosine to 0.999998; ten
@@ -94,7 +94,7 @@ def verify_server(folder: Path, recipe: Recipe, client: Any) -> verify.Report:
         SourceError: the answers that were kept cannot be used.
         VerificationError: the server does not answer.
     """
-    from ...serving import ServingError
+    from ..serving import ServingError
 
     expected = answers.read(folder / answers.FILE)
     try:

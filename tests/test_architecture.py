@@ -1,0 +1,75 @@
+"""The code is as docs/architecture.md draws it: imports go down, and every folder is described."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+#: From top to bottom: each imports only what is listed after it.
+EXPORTER = (
+    "cli", "__init__", "export", "reverify", "publish", "proof", "graph", "resolve", "sources", "tokenizers",
+    "families", "recipe", "targets", "protos", "scratch", "locks", "errors",
+)  # fmt: skip
+SERVING = ("cli", "server", "__init__", "client", "wire", "errors", "contract", "data")
+
+#: The proof shares nothing with what it proves: neither the readers nor the graph.
+APART = {"exporter/proof": ("exporter/graph", "exporter/sources", "exporter/tokenizers", "exporter/families")}
+
+
+def imports(package: str) -> Iterator[tuple[str, str, Path]]:
+    """Which part of a package imports which part of which, by a relative import, and in which file."""
+    for path in sorted((ROOT / package).rglob("*.py")):
+        here = list(path.relative_to(ROOT).with_suffix("").parts)
+        folder = here[:-1]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                base = folder[: len(folder) - node.level + 1] + (node.module or "").split(".")
+                for alias in node.names:
+                    target = [part for part in [*base, alias.name] if part]
+                    yield part_of(here), part_of(target), path.relative_to(ROOT)
+
+
+def part_of(module: list[str]) -> str:
+    """``exporter/graph`` of a module anywhere below it; ``exporter/__init__`` of what the package itself has."""
+    package, name = [*module, "__init__"][:2]
+    is_there = (ROOT / package / name).is_dir() or (ROOT / package / f"{name}.py").is_file()
+    return f"{package}/{name if is_there else '__init__'}"
+
+
+@pytest.mark.parametrize(("package", "layers"), [("exporter", EXPORTER), ("serving", SERVING)])
+def test_imports_go_down(package: str, layers: tuple[str, ...]) -> None:
+    order = {f"{package}/{name}": at for at, name in enumerate(layers)}
+    parts = {part_of([package, path.stem]) for path in (ROOT / package).iterdir() if path.suffix in ("", ".py")}
+    assert parts - {f"{package}/__pycache__"} <= set(order)
+    up = {
+        f"{path} imports {target}"
+        for source, target, path in imports(package)
+        if target in order and source != target and order[source] > order[target]
+    }
+    assert not up
+
+
+def test_serving_never_imports_the_exporter() -> None:
+    assert not [str(path) for _, target, path in imports("serving") if not target.startswith("serving/")]
+
+
+@pytest.mark.parametrize("part", APART)
+def test_the_proof_shares_nothing_with_what_it_proves(part: str) -> None:
+    found = [f"{path}: {target}" for source, target, path in imports("exporter") if source == part]
+    assert not [each for each in found if each.endswith(APART[part])]
+
+
+def test_every_folder_is_described() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    folders = {
+        f"{package}/{path.name}"
+        for package in ("exporter", "serving")
+        for path in (ROOT / package).iterdir()
+        if path.is_dir() and list(path.glob("*.py"))
+    }
+    assert {folder for folder in folders if f"**`{folder}`**" not in page} == {"exporter/protos"}
