@@ -19,6 +19,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 __all__ = [
     "ConfigError",
     "CorruptSource",
@@ -34,6 +37,7 @@ __all__ = [
     "VersionExists",
     "VocabularyError",
     "first_line",
+    "os_errors_as",
 ]
 
 
@@ -99,3 +103,12 @@ class VerificationError(ExportError):
 def first_line(error: BaseException) -> str:
     """What an error of a library says, in one line, for a message of our own."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+@contextmanager
+def os_errors_as(kind: type[ExportError], what: str) -> Iterator[None]:
+    """Turn an OSError into an error of ours: what was tried, and the system's reason."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{what}: {error.strerror or error}") from error

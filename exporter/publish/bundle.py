@@ -9,11 +9,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from ...serving.contract import TensorSpec, version_of
-from ..errors import OutputError, VersionExists
+from ..errors import OutputError, VersionExists, os_errors_as
 from ..scratch import clean, hidden
 
 _RENAME_EXCHANGE = 2
@@ -47,13 +46,11 @@ class Bundle:
 
 def folders_by_version(base_path: Path) -> dict[int, Path]:
     """Version folders under a base path, by number."""
-    try:
-        entries = list(base_path.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise OutputError(f"{base_path}: cannot be read: {error.strerror}") from error
-    return {number: entry for entry in entries if (number := version_of(entry.name)) is not None}
+    with os_errors_as(OutputError, f"{base_path}: cannot be read"):
+        try:
+            return {number: entry for entry in base_path.iterdir() if (number := version_of(entry.name)) is not None}
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
 
 
 def version_folder(path: Path) -> Path:
@@ -85,39 +82,36 @@ class Staging:
 
     def __init__(self, base_path: Path, version: int | None, force: bool) -> None:
         self._base_path, self._version, self._force = base_path, version, force
-        self._undo = contextlib.ExitStack()
         self._renaming: tuple[Path, int, os.stat_result] | None = None
         self.folder = Path()
 
     def __enter__(self) -> Staging:
         if self._version is not None and not self._force:
             self._refuse_existing(folders_by_version(self._base_path))
-        try:
+        with os_errors_as(OutputError, f"{self._base_path}: cannot be written"), contextlib.ExitStack() as undo:
+            undo.enter_context(self._late_interrupts())
             for path in reversed([self._base_path, *self._base_path.parents]):
                 if not path.exists():
                     path.mkdir(exist_ok=True)
-                    self._undo.callback(_remove_empty, path)
+                    undo.callback(_remove_empty, path)
             clean(self._base_path)
-            self.folder = self._undo.enter_context(hidden(self._base_path))
+            self.folder = undo.enter_context(hidden(self._base_path))
             self.folder.mkdir()
-        except OSError as error:
-            self._undo.close()
-            raise OutputError(f"{self._base_path}: cannot be written: {error.strerror or error}") from error
+            self._undo = undo.pop_all()  # at the end of the context, and not here
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        interrupt = value if isinstance(value, KeyboardInterrupt) else None
+    def __exit__(self, *exception: Any) -> None:
+        self._undo.__exit__(*exception)
+
+    @contextlib.contextmanager
+    def _late_interrupts(self) -> Iterator[None]:
         try:
-            self._undo.close()
-        except KeyboardInterrupt as late:
-            interrupt = late
-        if interrupt is not None and self.published is not None:
+            yield
+        except KeyboardInterrupt as interrupt:
+            if self.published is None:
+                raise
             path, number = self.published
             raise KeyboardInterrupt(f"version {number} is published: {path}") from interrupt
-        if interrupt is not None and interrupt is not value:
-            raise interrupt
 
     def number(self) -> int:
         """The version that is to be published, as things stand."""
@@ -145,7 +139,7 @@ class Staging:
             VersionExists: the version appeared meanwhile.
             OutputError: the rename failed.
         """
-        try:
+        with os_errors_as(OutputError, f"{self._base_path}: the version cannot be published"):
             _sync(self.folder)
             while True:
                 present = folders_by_version(self._base_path)
@@ -163,12 +157,8 @@ class Staging:
                         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                             continue  # another export took the number first
                         raise
-                _sync_folder(self._base_path)
+                _flush(self._base_path)
                 return target, number
-        except OSError as error:
-            raise OutputError(
-                f"{self._base_path}: the version cannot be published: {error.strerror or error}"
-            ) from error
 
     def _refuse_existing(self, present: dict[int, Path]) -> None:
         if self._version in present:
@@ -184,19 +174,18 @@ def remove(version: Path) -> None:
     Raises:
         OutputError: it cannot be removed.
     """
-    try:
-        with hidden(version.parent) as path:
-            os.rename(version, path)
-            _sync_folder(version.parent)
-    except FileNotFoundError:
-        pass  # another process removed it
-    except OSError as error:
-        raise OutputError(f"{version}: cannot be removed: {error.strerror or error}") from error
+    with (
+        os_errors_as(OutputError, f"{version}: cannot be removed"),
+        contextlib.suppress(FileNotFoundError),  # another process removed it
+        hidden(version.parent) as path,
+    ):
+        os.rename(version, path)
+        _flush(version.parent)
 
 
 def size_of(folder: Path) -> int:
     """Bytes of all files under a folder."""
-    return sum(path.stat().st_size for path in _walk(folder))
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _remove_empty(folder: Path) -> None:
@@ -204,21 +193,14 @@ def _remove_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file())
-
-
 def _sync(folder: Path) -> None:
     """Have everything on disk before it gets its name: a power cut leaves no half a version."""
-    for path in _walk(folder):
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
-    for path in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
-        _sync_folder(path)
+    for path in (*folder.rglob("*"), folder):
+        _flush(path)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -227,13 +209,9 @@ def _sync_folder(folder: Path) -> None:
 
 def _exchange(new: Path, old: Path) -> None:
     """Swap two folders in one step where the system can; the old one is left under the new one's name."""
-    try:
-        rename = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, OSError):
-        rename = None
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is not None:
-        names = (os.fsencode(new), os.fsencode(old))
-        if rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
+        if rename(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(old), _RENAME_EXCHANGE) == 0:
             return
         code = ctypes.get_errno()
         if code not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):

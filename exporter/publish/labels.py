@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..errors import ModelConfigError
+from ..errors import ModelConfigError, os_errors_as
 from ..scratch import replace
 
 #: Steps that a rollback can go back.
@@ -62,27 +62,20 @@ class History:
         Raises:
             ModelConfigError: it cannot be written.
         """
-        if self._lists == self._read():
-            return
-        try:
-            replace(self.path, json.dumps(self._lists, indent=1, ensure_ascii=False) + "\n")
-        except OSError as error:
-            raise ModelConfigError(f"{self.path}: cannot be written: {error.strerror or error}") from error
+        if self._lists != self._read():
+            with os_errors_as(ModelConfigError, f"{self.path}: cannot be written"):
+                replace(self.path, json.dumps(self._lists, indent=1, ensure_ascii=False) + "\n")
 
     def _read(self) -> _Lists:
         try:
-            lists = json.loads(self.path.read_text(encoding="utf-8"))
-            if not all(
-                type(number) is int
-                for labels in lists.values() for versions in labels.values() for number in versions
-            ):  # fmt: skip
+            with os_errors_as(ModelConfigError, f"{self.path}: cannot be read"):
+                text = self.path.read_text(encoding="utf-8") if self.path.exists() else "{}"
+            lists: _Lists = json.loads(text)
+            every = [number for labels in lists.values() for versions in labels.values() for number in versions]
+            if not all(type(number) is int for number in every):
                 raise TypeError("a version is no whole number")
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
-        except OSError as error:
-            raise ModelConfigError(f"{self.path}: cannot be read: {error.strerror or error}") from error
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ModelConfigError(
                 f"{self.path} is damaged ({error}); remove it: it only says where `rawbert rollback` goes back to"
             ) from error
-        return lists  # type: ignore[no-any-return]
+        return lists

@@ -20,7 +20,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cached_property
-from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,7 +27,7 @@ from google.protobuf import text_format
 
 from ...serving.wire.protos import ModelServerConfig
 from .. import locks
-from ..errors import ModelConfigError
+from ..errors import ModelConfigError, os_errors_as
 from ..scratch import replace, unfinished
 from . import labels
 
@@ -89,12 +88,11 @@ class ModelsConfig:
             self._message = text_format.Parse(text, ModelServerConfig())
         except (text_format.ParseError, ValueError, RecursionError) as error:
             raise ModelConfigError(f"{path} is no ModelServerConfig: {error}") from error
-        names = Counter(config.name for config in self._message.model_config_list.config)
-        twice = [name for name, count in names.items() if count > 1]
-        if twice:
-            raise ModelConfigError(
-                f"{path} lists the model {twice[0]} more than once, and TensorFlow Serving refuses that: remove one"
-            )
+        for name, count in Counter(entry.name for entry in self.entries()).items():
+            if count > 1:
+                raise ModelConfigError(
+                    f"{path} lists the model {name} more than once, and TensorFlow Serving refuses that: remove one"
+                )
 
     @cached_property
     def history(self) -> labels.History:
@@ -154,10 +152,8 @@ class ModelsConfig:
         Raises:
             ModelConfigError: it cannot be written.
         """
-        try:
+        with os_errors_as(ModelConfigError, f"{self.path}: cannot be written"):
             replace(self.path, self.text)
-        except OSError as error:
-            raise ModelConfigError(f"{self.path}: cannot be written: {error.strerror or error}") from error
 
     def _config(self, model: str) -> Any:
         return next(config for config in self._message.model_config_list.config if config.name == model)
@@ -178,50 +174,39 @@ def _entry(config: Any) -> Entry:
 
 
 #: Code and comment of a line: a # in a string begins no comment.
-_LINE = re.compile(r"""((?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^#"'])*)(#.*)?""")
-
-
-@dataclass
-class _Line:
-    """A line of code in a text proto, the comments and empty lines above it, and the comment after it."""
-
-    above: list[str]
-    text: str
-    code: str
-    comment: str
+_LINE = re.compile(r"""((?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^#])*)(#.*)?""")
 
 
 def _with_comments(printed: str, written: str) -> str:
     """A message as protobuf prints it, with the comments of the text that people wrote.
 
-    The lines of both are aligned as in a diff. A line of equal code stays as people wrote it, indentation and comment
-    included. What is above or after a line that has changed or gone stays at its place.
+    The lines of both that have code are aligned as in a diff. A line of equal code stays as people wrote it,
+    indentation and comment included. What is above or after a line that has changed or gone stays at its place.
     """
+    old = []  # the lines with code: what is above each, its text, code and comment
     above: list[str] = []
-    lines = []
     for text in written.split("\n"):
-        found = _LINE.fullmatch(text)
-        code, comment = (found[1].strip(), found[2] or "") if found else (text.strip(), "")
-        if code:
-            lines.append(_Line(above, text, code, comment))
+        code, comment = _LINE.findall(text)[0]
+        if code.strip():
+            old.append((above, text, code.strip(), comment))
             above = []
         else:
             above.append(text)
-    if not lines:
+    if not old:
         return f"{written.rstrip()}\n{printed}"
     new = printed.split("\n")[:-1]
     made: list[str] = []
-    matcher = SequenceMatcher(None, [line.code for line in lines], [line.strip() for line in new])
-    for _, start, end, new_start, new_end in matcher.get_opcodes():
-        for line, code in zip_longest(lines[start:end], new[new_start:new_end]):
-            if line is None:
-                made.append(code)
-                continue
-            made += line.above
-            if code is not None and code.strip() == line.code:
-                made.append(line.text)
-            elif code is not None or line.comment:
-                made.append(f"{code or ''}  {line.comment}".rstrip())
+    matcher = SequenceMatcher(None, [code for _, _, code, _ in old], [line.strip() for line in new])
+    for tag, old_start, old_end, new_start, new_end in matcher.get_opcodes():
+        replacing = new[new_start:new_end]
+        for comments, text, _, comment in old[old_start:old_end]:
+            code = replacing.pop(0) if replacing else ""
+            made += comments
+            if tag == "equal":
+                made.append(text)
+            elif code or comment:
+                made.append(f"{code}  {comment}".rstrip())
+        made += replacing
     return "\n".join([*made, *above])
 
 
@@ -232,12 +217,9 @@ def read(path: Path) -> ModelsConfig:
         ModelConfigError: it cannot be read or parsed.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        text = ""
+        return ModelsConfig(path, path.read_text(encoding="utf-8") if path.exists() else "")
     except (OSError, UnicodeDecodeError) as error:
         raise ModelConfigError(f"{path}: cannot be read: {error}") from error
-    return ModelsConfig(path, text)
 
 
 @contextmanager
@@ -248,10 +230,8 @@ def locked(path: Path) -> Iterator[ModelsConfig]:
         ModelConfigError: it cannot be read, parsed or locked.
     """
     with ExitStack() as stack:
-        try:
+        with os_errors_as(ModelConfigError, f"{path}: cannot be locked"):
             stack.enter_context(locks.locked(path.with_name(f".{path.name}.lock")))
-        except OSError as error:
-            raise ModelConfigError(f"{path}: cannot be locked: {error.strerror or error}") from error
         for file in (path, labels.file_beside(path)):
             with suppress(OSError):
                 unfinished(file).unlink()  # of a process that was killed

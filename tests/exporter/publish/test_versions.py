@@ -259,7 +259,7 @@ def test_an_interrupt_behind_the_rename_says_that_the_version_is_there(
         if folder == model.folder:  # the base path: flushed when the version has its name
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(bundle, "_sync_folder", interrupted)
+    monkeypatch.setattr(bundle, "_flush", interrupted)
     version = 5 if force else 6
     with pytest.raises(KeyboardInterrupt, match=f"^version {version} is published: {model.folder}/{version}$"):
         publish(model, version if force else None, force)
