@@ -164,13 +164,7 @@ TOKEN_OUTPUTS = (
     Output("limit_offsets", "int32", _TOKENS, Kind.LIMIT, "byte after its last"),
     Output("token_count", "int32", ("batch",), Kind.COUNT, "tokens before truncation"),
     Output(
-        "input_type_ids",
-        "int32",
-        _TOKENS,
-        Kind.TOKEN_TYPE,
-        "0 in the text, 1 in its pair",
-        pairs_only=True,
-        attribute="type_ids",
+        "input_type_ids", "int32", _TOKENS, Kind.TOKEN_TYPE, "0 in the text, 1 in its pair", True, attribute="type_ids"
     ),
 )
 
@@ -190,7 +184,7 @@ SEQUENCE = Signature(
         Output(
             "sequence_output",
             "float32",
-            ("batch", "tokens", "hidden"),
+            (*_TOKENS, "hidden"),
             Kind.TOKEN_VECTOR,
             "one vector a token, zero in padding",
             attribute="vectors",

@@ -22,6 +22,7 @@ Arguments of a wrong type or value raise ``TypeError`` and ``ValueError`` before
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 import grpc
 
@@ -124,10 +125,7 @@ STATUS: dict[grpc.StatusCode, tuple[type[ServingError], str]] = {
     grpc.StatusCode.PERMISSION_DENIED: (Unauthenticated, "the credentials do not allow this call"),
     grpc.StatusCode.UNAUTHENTICATED: (Unauthenticated, "the server asks for credentials"),
     grpc.StatusCode.RESOURCE_EXHAUSTED: (ServerOverloaded, "send less at a time, or later again"),
-    grpc.StatusCode.FAILED_PRECONDITION: (
-        ServerFault,
-        "the model cannot answer as it is; see the server's log",
-    ),
+    grpc.StatusCode.FAILED_PRECONDITION: (ServerFault, "the model cannot answer as it is; see the server's log"),
     grpc.StatusCode.ABORTED: (ServerFault, "the server gave the call up"),
     grpc.StatusCode.OUT_OF_RANGE: (InvalidRequest, "the server refused the request"),
     grpc.StatusCode.UNIMPLEMENTED: (ModelNotFound, "the server does not have this method; is it TensorFlow Serving?"),
@@ -185,13 +183,7 @@ def timed_out_at_proxy(details: str) -> bool:
 
 
 def from_status(
-    code: grpc.StatusCode,
-    details: str,
-    what: str,
-    address: str,
-    *,
-    attempts: int = 1,
-    connection: frozenset[str] = frozenset(),
+    code: grpc.StatusCode, details: str, what: str, address: str, *, attempts: int = 1, connection: Collection[str] = ()
 ) -> ServingError:
     """The exception for a failed call.
 

@@ -6,42 +6,26 @@ from importlib import import_module
 
 import click
 
-#: Sub-command -> (where it is, the extra that it needs, a line for the help).
+#: Sub-command -> (the module that has it, the extra that it needs, a line for the help).
 COMMANDS = {
-    "export": (
-        "rawbert.exporter.cli.export:export",
-        "export",
-        "Package a checkpoint as a SavedModel that takes raw strings.",
-    ),
-    "tokenize": (
-        "rawbert.exporter.cli.tokenize:tokenize",
-        "export",
-        "Show the tokens, ids and offsets that an export gives a text.",
-    ),
+    "export": ("exporter.cli.export", "export", "Package a checkpoint as a SavedModel that takes raw strings."),
+    "tokenize": ("exporter.cli.tokenize", "export", "Show the tokens, ids and offsets that an export gives a text."),
     "verify": (
-        "rawbert.exporter.cli.verify:verify",
+        "exporter.cli.verify",
         "cli",
         "Compare a version, or a running server, with the reference of its export.",
     ),
-    "check": ("rawbert.exporter.cli.check:check", "cli", "Say what TensorFlow Serving would make of a SavedModel."),
-    "inspect": ("rawbert.exporter.cli.check:inspect", "cli", "Show what is in a SavedModel."),
-    "versions": (
-        "rawbert.exporter.cli.versions:versions",
-        "cli",
-        "List versions and their labels.",
-    ),
-    "promote": (
-        "rawbert.exporter.cli.versions:promote",
-        "cli",
-        "Point a label, such as stable, to a version.",
-    ),
-    "rollback": ("rawbert.exporter.cli.versions:rollback", "cli", "Point a label to where it was before."),
-    "prune": ("rawbert.exporter.cli.versions:prune", "cli", "Remove old versions."),
-    "serve": ("rawbert.serving.cli.serve:serve", "server", "Serve a model as TensorFlow Serving does, without Docker."),
-    "embed": ("rawbert.serving.cli.query:embed", "cli", "Embed texts, from arguments, a file or standard input."),
-    "bench": ("rawbert.serving.cli.bench:bench", "cli", "Measure a server: throughput and latency by callers."),
-    "status": ("rawbert.serving.cli.query:status", "cli", "Show which versions of a model a server has."),
-    "metadata": ("rawbert.serving.cli.query:metadata", "cli", "Show the signatures of a served model."),
+    "check": ("exporter.cli.check", "cli", "Say what TensorFlow Serving would make of a SavedModel."),
+    "inspect": ("exporter.cli.check", "cli", "Show what is in a SavedModel."),
+    "versions": ("exporter.cli.versions", "cli", "List versions and their labels."),
+    "promote": ("exporter.cli.versions", "cli", "Point a label, such as stable, to a version."),
+    "rollback": ("exporter.cli.versions", "cli", "Point a label to where it was before."),
+    "prune": ("exporter.cli.versions", "cli", "Remove old versions."),
+    "serve": ("serving.cli.serve", "server", "Serve a model as TensorFlow Serving does, without Docker."),
+    "embed": ("serving.cli.query", "cli", "Embed texts, from arguments, a file or standard input."),
+    "bench": ("serving.cli.bench", "cli", "Measure a server: throughput and latency by callers."),
+    "status": ("serving.cli.query", "cli", "Show which versions of a model a server has."),
+    "metadata": ("serving.cli.query", "cli", "Show the signatures of a served model."),
 }
 
 
@@ -54,10 +38,9 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        target, extra, _ = COMMANDS[cmd_name]
-        module, _, attribute = target.partition(":")
+        module, extra, _ = COMMANDS[cmd_name]
         try:
-            command: click.Command = getattr(import_module(module), attribute)
+            command: click.Command = getattr(import_module(f"rawbert.{module}"), cmd_name)
         except ModuleNotFoundError as error:
             if error.name is None or error.name.startswith("rawbert"):
                 raise

@@ -15,7 +15,7 @@ import click
 from ..client.client import Client
 from ..errors import ServingError
 from .chart import svg
-from .connection import client_settings, connection_options
+from .connection import FILE, NEW_FILE, client_settings, connection_options
 from .files import BadFile, Source
 
 #: Texts of several lengths, where none are given.
@@ -46,18 +46,9 @@ class Measured:
 @click.option(
     "--seconds", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True, help="For each number."
 )
-@click.option(
-    "--input",
-    "-i",
-    "source",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with a text a line to send.  [default: sentences of 9 to 63 words]",
-)
-@click.option(
-    "--chart",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Also draw throughput and latency into this .svg file; it is replaced.",
-)
+@click.option("--input", "-i", "source", type=FILE,
+              help="File with a text a line to send.  [default: sentences of 9 to 63 words]")  # fmt: skip
+@click.option("--chart", type=NEW_FILE, help="Also draw throughput and latency into this .svg file; it is replaced.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def bench(
     server: str | None,
@@ -104,7 +95,8 @@ def bench(
                 result = _measure(client, signature, texts, batch_size, number, seconds)
                 results.append(result)
                 if not as_json:
-                    click.echo(_row(result))
+                    _, *shown, failed = asdict(result).values()
+                    click.echo(f"{number:>8}{''.join(f'{each:>10.1f}' for each in shown)}{failed:>8}")
     except (ServingError, ValueError, BadFile) as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
@@ -113,7 +105,8 @@ def bench(
         _draw(chart, f"{settings['model']} at {settings['address']}, {batch_size} texts a call", results)
     if as_json:
         # JSON has no NaN, which stands where no call was answered.
-        rows = [{name: _number(value) for name, value in asdict(result).items()} for result in results]
+        rows = [asdict(result) for result in results]
+        rows = [{name: None if math.isnan(value) else value for name, value in row.items()} for row in rows]
         click.echo(json.dumps(rows, indent=2))
     else:
         click.echo(f"\n{_chart(results)}")
@@ -166,19 +159,9 @@ def _draw(path: Path, heading: str, results: list[Measured]) -> None:
         raise click.ClickException(f"{path}: {error.strerror or error}") from error
 
 
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
 def _percentile(times: list[float], percent: int) -> float:
     """By the nearest rank."""
     return times[max(math.ceil(len(times) * percent / 100) - 1, 0)] if times else math.nan
-
-
-def _row(result: Measured) -> str:
-    numbers: list[Any] = [result.calls_per_second, result.texts_per_second, result.p50, result.p90, result.p99]
-    shown = "".join(f"{number:>10.1f}" for number in [*numbers, result.longest])
-    return f"{result.callers:>8}{shown}{result.failed:>8}"
 
 
 def _chart(results: list[Measured]) -> str:

@@ -11,7 +11,8 @@ import click
 from ..client.settings import DEFAULT_TIMEOUT, TLS
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 _OPTIONS = [
     click.option("--address", "-a", default="localhost:8500", show_default=True, envvar="RAWBERT_ADDRESS",
                  show_envvar=True, help="Host and gRPC port."),
@@ -22,9 +23,9 @@ _OPTIONS = [
     click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=DEFAULT_TIMEOUT, show_default=True,
                  help="Seconds that one call may take; a server that does not answer is waited for as long."),
     click.option("--tls", is_flag=True, help="Connect over TLS; any option below does too."),
-    click.option("--tls-ca", type=_FILE, help="PEM certificates that sign the server's.  [default: public]"),
-    click.option("--tls-cert", type=_FILE, help="PEM certificate of this client, where it is asked for one."),
-    click.option("--tls-key", type=_FILE, help="PEM private key of that certificate."),
+    click.option("--tls-ca", type=FILE, help="PEM certificates that sign the server's.  [default: public]"),
+    click.option("--tls-cert", type=FILE, help="PEM certificate of this client, where it is asked for one."),
+    click.option("--tls-key", type=FILE, help="PEM private key of that certificate."),
     click.option("--tls-server-name", help="Name to expect in the server's certificate.  [default: ADDRESS's]"),
 ]  # fmt: skip
 

@@ -12,8 +12,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["INPUTS", "ROWS", "BadFile", "Row", "Source", "blocks", "pyarrow"]
-
 INPUTS = {".txt": "text", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 T = TypeVar("T")
 #: Rows that are read or written at a time.

@@ -14,7 +14,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -147,8 +147,6 @@ class Job:
         self.width, self.version = width, version
         notes = {"made_from": self.made_from, "width": width, "version": version}
         made = self._beside("partial.json.writing")
-        with suppress(FileNotFoundError):
-            made.unlink()
         made.write_text(json.dumps(notes, indent=2), encoding="utf-8")
         made.replace(self.notes)
 

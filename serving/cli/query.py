@@ -21,7 +21,7 @@ import click
 
 from ..client.client import Client
 from ..errors import ServingError
-from .connection import client_settings, connection_options
+from .connection import FILE, NEW_FILE, client_settings, connection_options
 from .files import INPUTS, ROWS, BadFile, Row, Source
 from .job import OUTPUTS, Job, json_line
 
@@ -55,24 +55,12 @@ def _one_line() -> Iterator[None]:
 @click.argument("texts", nargs=-1)
 @connection_options
 @click.option("--signature", default="embed", show_default=True, help="Signature that answers an embedding.")
+@click.option("--input", "-i", "source", type=FILE, help="File of texts: .txt (a text a line), .jsonl, .csv, .parquet.")
 @click.option(
-    "--input",
-    "-i",
-    "source",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File of texts: .txt (a text a line), .jsonl, .csv, .parquet.",
+    "--output", "-o", type=NEW_FILE, help="File of vectors: .npy, .jsonl, .parquet. It appears when it is whole."
 )
-@click.option(
-    "--output",
-    "-o",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="File of vectors: .npy, .jsonl, .parquet. It appears when it is whole.",
-)
-@click.option(
-    "--input-format",
-    type=click.Choice(["text", "jsonl", "csv", "parquet"]),
-    help="[default: by the name of the file; text on standard input]",
-)
+@click.option("--input-format", type=click.Choice(["text", "jsonl", "csv", "parquet"]),
+              help="[default: by the name of the file; text on standard input]")  # fmt: skip
 @click.option("--column", default="text", show_default=True, help="Field or column that holds the text.")
 @click.option("--keep", multiple=True, metavar="COLUMN", help="Field or column to carry into the output; repeatable.")
 @click.option("--keep-all", is_flag=True, help="Carry all fields or columns into the output.")

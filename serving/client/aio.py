@@ -7,7 +7,6 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from itertools import repeat
-from types import TracebackType
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 import grpc
@@ -49,23 +48,16 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
             vectors = await client.embed(["plain strings go in"])  # float32 [1, 384]
     """
 
-    _lines: tuple[asyncio.AbstractEventLoop, channels.Lines] | None = None
-
     async def __aenter__(self) -> AsyncClient:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *raised: object) -> None:
         await self.close()
 
     async def close(self) -> None:
-        """As :meth:`Client.close`."""
-        self._closed = True
-        lines, self._lines = self._lines, None
-        if lines is not None and self._injected is None:
-            for channel in lines[1].channels:
-                await channel.close()
+        _, open_channels = self._taken()
+        for channel in open_channels:
+            await channel.close()
 
     @overload
     async def embed(
@@ -74,7 +66,6 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
     @overload
     async def embed(self, texts: Texts, **options: Unpack[PairKeywords]) -> Array: ...
     async def embed(self, texts: Texts, *, return_version: bool = False, **options: Unpack[PairKeywords]) -> Any:
-        """As :meth:`Client.embed`."""
         return await self._drive(self._vectors("embed", texts, return_version, options))
 
     @overload
@@ -84,15 +75,12 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
     @overload
     async def pooled(self, texts: Texts, **options: Unpack[PairKeywords]) -> Array: ...
     async def pooled(self, texts: Texts, *, return_version: bool = False, **options: Unpack[PairKeywords]) -> Any:
-        """As :meth:`Client.pooled`."""
         return await self._drive(self._vectors("pooled", texts, return_version, options))
 
     async def sequence(self, texts: Texts, **options: Unpack[PairKeywords]) -> list[TokenSequence]:
-        """As :meth:`Client.sequence`."""
         return await self._drive(self._objects(TokenSequence, "sequence", texts, options))
 
     async def tokenize(self, texts: Texts, **options: Unpack[PairKeywords]) -> list[Tokens]:
-        """As :meth:`Client.tokenize`."""
         return await self._drive(self._objects(Tokens, "tokenize", texts, options))
 
     @overload
@@ -113,7 +101,6 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
         return_version: bool = False,
         **options: Unpack[TextKeywords],
     ) -> AsyncIterator[Any]:
-        """As :meth:`Client.embed_iter`."""
         exchange, batcher = self._stream(texts, text_pair, follow_version, return_version, options)
         exchange.source = _batches(_rows(texts, text_pair), batcher)
         async with contextlib.aclosing(self._run(exchange)) as answers:
@@ -130,23 +117,18 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
         output_filter: Iterable[str] = (),
         **options: Unpack[CallKeywords],
     ) -> Prediction:
-        """As :meth:`Client.predict`."""
         return await self._drive(self._predict(inputs, signature_name, output_filter, options))
 
     async def metadata(self, **options: Unpack[CallKeywords]) -> ModelMetadata:
-        """As :meth:`Client.metadata`."""
         return await self._drive(self._metadata(options))
 
     async def status(self, **options: Unpack[CallKeywords]) -> list[VersionStatus]:
-        """As :meth:`Client.status`."""
         return await self._drive(self._status(options))
 
     async def wait_until_ready(self, **options: Unpack[CallKeywords]) -> list[VersionStatus]:
-        """As :meth:`Client.wait_until_ready`."""
         return await self._drive(self._ready(options))
 
     async def reload_config(self, config: str, **options: Unpack[CallKeywords]) -> None:
-        """As :meth:`Client.reload_config`."""
         await self._drive(self._reload(config, options))
 
     async def _drive(self, plan: Plan[T]) -> T:
@@ -213,44 +195,30 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
                 attempt.line.give()
 
     def _send(self, exchange: Exchange[Any], attempt: Attempt[Any]) -> asyncio.Future[bytes]:
-        data, attempt.line = self._request(exchange, attempt), self._opened().take(attempt.server, time.monotonic())
-        return asyncio.ensure_future(self._calling(exchange, attempt, data))
+        method, arguments = self._prepared(exchange, attempt)
 
-    async def _calling(self, exchange: Exchange[Any], attempt: Attempt[Any], data: bytes) -> bytes:
-        answer: bytes = await attempt.line.methods[exchange.operation.path](
-            data,
-            timeout=attempt.timeout,
-            metadata=exchange.options.metadata or None,
-            credentials=exchange.options.call_credentials,
-            wait_for_ready=self._config.wait_for_ready or None,
-        )
-        return answer
+        async def call() -> bytes:
+            answer: bytes = await method(**arguments)
+            return answer
 
-    def _opened(self) -> channels.Lines:
-        """The channels of this event loop."""
+        return asyncio.ensure_future(call())
+
+    def _owner(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.get_running_loop()
-        if self._lines is None:
-            if self._closed:
-                raise ValueError("the client is closed")
-            made = channels.Lines(self.addresses, self._config.lookup_interval, self._open_channel, self._close_channel)
-            self._lines = (loop, made)
-        if self._lines[0] is not loop:
+        if self._lines is not None and self._lines[0] is not loop:
             raise RuntimeError("this AsyncClient belongs to another event loop: make one in each loop")
-        return self._lines[1]
+        return loop
 
     def _open_channel(self, address: str, fresh: int) -> grpc.aio.Channel:
-        if self._injected is not None:
-            return self._injected
         arguments = channels.arguments(self._config, self._tls, address, fresh) | {"interceptors": self._interceptors}
         if self._tls is None:
             return grpc.aio.insecure_channel(address, **arguments)
         return grpc.aio.secure_channel(address, channels.credentials(self._tls), **arguments)
 
     def _close_channel(self, channel: grpc.aio.Channel) -> None:
-        if self._injected is None:
-            closing = asyncio.ensure_future(channel.close())
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
+        closing = asyncio.ensure_future(channel.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
 
 async def _batches(rows: AsyncIterator[Row], batcher: Batcher[Any]) -> AsyncIterator[list[Row]]:

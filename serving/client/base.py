@@ -115,6 +115,8 @@ class BaseClient(Generic[C]):
         self._injected = channel
         self._closed = False
         self._lock = threading.Lock()
+        #: The channels, and the process or event loop that they belong to.
+        self._lines: tuple[Any, channels.Lines] | None = None
         #: Channels that are being closed, which asyncio itself holds only weakly.
         self._closing: set[Any] = set()
         self._budget = Budget(self._retries.budget)
@@ -236,8 +238,7 @@ class BaseClient(Generic[C]):
     def _reload(self, config: str, keywords: Mapping[str, Any]) -> Plan[None]:
         options = self._options(keywords)
         for server, address in enumerate(self.addresses):
-            operation = operations.reload(config, address)
-            yield from self._one(operation, options, server, RetryPolicy(max_attempts=1))
+            yield from self._one(operations.reload(config, address), options, server)
 
     def _stream(
         self, texts: Any, text_pair: Any, follow: bool, return_version: bool, keywords: Mapping[str, Any]
@@ -253,7 +254,7 @@ class BaseClient(Generic[C]):
         operation = operations.texts(
             self._target(options), lambda outputs, rows, _: requests.writable(requests.output(outputs, name, rows, 2))
         )
-        exchange = self._exchange(operation, options, iter(()), pin=True, each=True)
+        exchange = self._exchange(operation, options, iter(()), None)
         exchange.follow = follow
         return exchange, self._batcher(options.sort_by_length)
 
@@ -261,27 +262,22 @@ class BaseClient(Generic[C]):
 
     def _collect(self, operation: Operation[T], rows: Sequence[Row], options: CallOptions) -> Plan[list[Answer[T]]]:
         """Answers to the parts of a call, in order, all of one version: it starts again where that was unloaded."""
-        begun = time.monotonic()
+        deadline = _deadline(options)
         for left in reversed(range(_RESTARTS)):
             try:
                 parts = self._batcher().parts(rows)
-                answers: list[Answer[T]] = yield self._exchange(operation, options, parts, pin=True, begun=begun)
+                answers: list[Answer[T]] = yield self._exchange(operation, options, parts, deadline)
                 return answers
             except ModelVersionChanged:
                 if not left:
                     raise
         raise AssertionError("unreachable")
 
-    def _one(
-        self,
-        operation: Operation[T],
-        options: CallOptions,
-        server: int | None = None,
-        policy: RetryPolicy | None = None,
-    ) -> Plan[T]:
-        """The answer to a request without texts."""
-        exchange = self._exchange(operation, options, iter([()]))
-        exchange.server, exchange.policy = server, policy or exchange.policy
+    def _one(self, operation: Operation[T], options: CallOptions, server: int | None = None) -> Plan[T]:
+        """The answer to a request without texts; of one ``server``, it is asked for once."""
+        exchange = self._exchange(operation, options, iter([()]), _deadline(options))
+        if server is not None:
+            exchange.server, exchange.policy = server, RetryPolicy(max_attempts=1)
         (answer,) = yield exchange
         value: T = answer.value
         return value
@@ -329,22 +325,11 @@ class BaseClient(Generic[C]):
         _LOG.info("%s takes at most %d texts a call", self.address, limit)
 
     def _exchange(
-        self,
-        operation: Operation[T],
-        options: CallOptions,
-        source: Iterator[Sequence[Row]],
-        *,
-        pin: bool = False,
-        each: bool = False,
-        begun: float | None = None,
+        self, operation: Operation[T], options: CallOptions, source: Iterator[Sequence[Row]], deadline: float | None
     ) -> Exchange[T]:
-        """What drives one call of a user; ``each``: a timeout given is for each part, not for all of them."""
-        whole, part = None, options.timeout
-        if isinstance(part, (float, int)) and not each:
-            whole = (time.monotonic() if begun is None else begun) + part
-        elif part is ...:
-            part = self._own.timeout
-        assert part is None or isinstance(part, (float, int))
+        """What drives one call of a user."""
+        timeout = self._own.timeout if options.timeout is ... else options.timeout
+        assert timeout is None or isinstance(timeout, float)
         asked = f", signature {options.signature_name!r}" if options.signature_name else ""
         return Exchange(
             operation,
@@ -355,10 +340,10 @@ class BaseClient(Generic[C]):
             policy=self._retries,
             budget=self._budget,
             balancer=self._balancer,
-            timeout=part,
-            deadline=whole,
+            timeout=timeout,
+            deadline=deadline,
             concurrency=self._concurrency,
-            pin=pin and options.version is None,
+            pin=options.version is None,
             connection=self._connection(),
             learn=self._learn,
             shrink=self._shrink,
@@ -366,11 +351,48 @@ class BaseClient(Generic[C]):
 
     # --- What the drivers report ---
 
-    def _request(self, exchange: Exchange[Any], attempt: Attempt[Any]) -> bytes:
-        """The bytes of an attempt."""
+    def _prepared(self, exchange: Exchange[Any], attempt: Attempt[Any]) -> tuple[Any, dict[str, Any]]:
+        """gRPC's method for an attempt, whose channel is taken, and its arguments."""
         data = exchange.operation.encode(attempt.part.rows, attempt.version)
-        attempt.request_bytes = len(data)
-        return data
+        attempt.request_bytes, attempt.line = len(data), self._opened().take(attempt.server, time.monotonic())
+        return attempt.line.methods[exchange.operation.path], {
+            "request": data,
+            "timeout": attempt.timeout,
+            "metadata": exchange.options.metadata or None,
+            "credentials": exchange.options.call_credentials,
+            "wait_for_ready": self._config.wait_for_ready or None,
+        }
+
+    def _opened(self) -> channels.Lines:
+        """The channels; opened where they are not, or are another process's."""
+        with self._lock:
+            if self._closed:
+                raise ValueError("the client is closed")
+            owner = self._owner()
+            if self._lines is None or self._lines[0] != owner:
+                opened, closed = self._open_channel, self._close_channel
+                if self._injected is not None:
+                    opened, closed = lambda address, fresh: self._injected, lambda channel: None
+                self._lines = (owner, channels.Lines(self.addresses, self._config.lookup_interval, opened, closed))
+            return self._lines[1]
+
+    def _taken(self) -> tuple[Any, list[Any]]:
+        """For the end: whose the channels are, and those that are ours to close."""
+        with self._lock:
+            self._closed = True
+            taken, self._lines = self._lines, None
+        if taken is None or self._injected is not None:
+            return None, []
+        return taken[0], [line.channel for line in taken[1].open if line is not None]
+
+    def _owner(self) -> Any:
+        raise NotImplementedError
+
+    def _open_channel(self, address: str, fresh: int) -> Any:
+        raise NotImplementedError
+
+    def _close_channel(self, channel: Any) -> None:
+        raise NotImplementedError
 
     def _ended(
         self,
@@ -382,11 +404,10 @@ class BaseClient(Generic[C]):
         cause: BaseException | None = None,
     ) -> None:
         """A call has ended: it is noted, and its answer kept; or it is sent again, or raised."""
-        now, line, silent = time.monotonic(), attempt.line, False
-        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-            silent = line.silent(attempt.begun, now)
-        elif code is not grpc.StatusCode.UNAVAILABLE:
-            line.heard = now
+        now = time.monotonic()
+        silent = code is grpc.StatusCode.DEADLINE_EXCEEDED and attempt.line.silent(attempt.begun, now)
+        if code not in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE):
+            attempt.line.heard = now
         self._note(exchange.operation.name, attempt, code, len(data), now)
         if code is grpc.StatusCode.OK:
             exchange.answered(attempt, Answer(*exchange.operation.decode(data, len(attempt.part.rows))))
@@ -419,7 +440,9 @@ class BaseClient(Generic[C]):
             if error.code is grpc.StatusCode.FAILED_PRECONDITION and error.details.startswith("Serving signature"):
                 model = yield from self._one(operations.metadata(self._target(options)), options)
                 return _because(error, f"the model has the signatures {_listed(model.signatures)}")
-            if error.code is grpc.StatusCode.NOT_FOUND and error.details.startswith(_NO_VERSION):
+            if error.code is grpc.StatusCode.NOT_FOUND and error.details.startswith(
+                "Servable not found for request: Spec"
+            ):
                 every = replace(options, version=None, version_label=None)
                 statuses = yield from self._one(operations.status(self._target(every)), every)
                 found = _listed(f"{each.version} ({each.state})" for each in statuses)
@@ -429,7 +452,9 @@ class BaseClient(Generic[C]):
         return error
 
 
-_NO_VERSION = "Servable not found for request: Spec"
+def _deadline(options: CallOptions) -> float | None:
+    """When a call must have ended for which the user gave a timeout."""
+    return time.monotonic() + options.timeout if isinstance(options.timeout, float) else None
 
 
 def _because(error: ServingError, why: str) -> ServingError:

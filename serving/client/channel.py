@@ -124,7 +124,10 @@ class Line:
 
     def give(self) -> None:
         """A call by the line has ended."""
-        self.lines.give(self)
+        with self.lines.lock:
+            self.calls -= 1
+            if not self.calls and self not in self.lines.open:
+                self.lines.close(self.channel)
 
     def silent(self, since: float, now: float) -> bool:
         """A call ran out of its time: was nothing heard since it began? Then the next call opens a new channel."""
@@ -140,53 +143,36 @@ class Lines:
     Args:
         addresses: of the servers.
         lookup: seconds after which a name is looked up again while calls are made; 0 for never.
-        open_channel: address, number of a fresh connection -> a channel.
-        close_channel: closes one that is no longer needed.
+        make: address, number of a fresh connection -> a channel.
+        close: closes one that is no longer needed.
     """
 
     def __init__(
-        self,
-        addresses: Sequence[str],
-        lookup: float,
-        open_channel: Callable[[str, int], Any],
-        close_channel: Callable[[Any], Any],
+        self, addresses: Sequence[str], lookup: float, make: Callable[[str, int], Any], close: Callable[[Any], Any]
     ) -> None:
-        self._addresses, self._lookup = addresses, lookup
-        self._open, self._close = open_channel, close_channel
-        self._lines: list[Line | None] = [None] * len(addresses)
+        self._addresses, self._lookup, self._make, self.close = addresses, lookup, make, close
+        self.open: list[Line | None] = [None] * len(addresses)
         self._fresh = 0
-        self._lock = threading.Lock()
-
-    @property
-    def channels(self) -> list[Any]:
-        """Those that are open."""
-        return [line.channel for line in self._lines if line is not None]
+        self.lock = threading.Lock()
 
     def take(self, server: int, now: float) -> Line:
         """The line to a server, for one call; it is to :meth:`~Line.give` back."""
-        with self._lock:
-            line = self._lines[server]
+        with self.lock:
+            line = self.open[server]
             if line is None or line.stale:
                 old, self._fresh = line, self._fresh + 1
                 # Answers stay bytes: the codec decodes them faster than the parser of the standard messages.
-                channel = self._open(self._addresses[server], self._fresh)
+                channel = self._make(self._addresses[server], self._fresh)
                 line = Line(channel, {path: channel.unary_unary(path) for path in METHODS}, now, self)
-                self._lines[server] = line
+                self.open[server] = line
                 if old is not None and not old.calls:
-                    self._close(old.channel)
+                    self.close(old.channel)
             line.calls += 1
         name = _NAME.fullmatch(self._addresses[server])
         if name and self._lookup and now - line.looked >= self._lookup:
             line.looked = now
             threading.Thread(target=_look_up, args=(line, name[1], int(name[2])), daemon=True).start()
         return line
-
-    def give(self, line: Line) -> None:
-        """A call by the line has ended."""
-        with self._lock:
-            line.calls -= 1
-            if not line.calls and line not in self._lines:
-                self._close(line.channel)
 
 
 def _look_up(line: Line, host: str, port: int) -> None:

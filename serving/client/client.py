@@ -7,7 +7,6 @@ import queue
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import repeat
-from types import TracebackType
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 import grpc
@@ -60,24 +59,18 @@ class Client(BaseClient[grpc.Channel]):
             vectors = client.embed(["plain strings go in", "numpy arrays come out"])  # float32 [2, 384]
     """
 
-    _lines: tuple[int, channels.Lines] | None = None
-
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Close the channels, if they are our own. Calls in flight are cancelled."""
-        with self._lock:
-            self._closed = True
-            lines, self._lines = self._lines, None
-        if lines is not None and lines[0] == os.getpid():
-            for channel in lines[1].channels:
-                self._close_channel(channel)
+        owner, open_channels = self._taken()
+        if owner == os.getpid():
+            for channel in open_channels:
+                channel.close()
 
     @overload
     def embed(self, texts: Texts, *, return_version: Literal[True], **options: Unpack[PairKeywords]) -> Versioned: ...
@@ -298,34 +291,15 @@ class Client(BaseClient[grpc.Channel]):
                 attempt.line.give()
 
     def _send(self, exchange: Exchange[Any], attempt: Attempt[Any]) -> Any:
-        data, attempt.line = self._request(exchange, attempt), self._opened().take(attempt.server, time.monotonic())
+        method, arguments = self._prepared(exchange, attempt)
         with channels.uninterrupted():
-            return attempt.line.methods[exchange.operation.path].future(
-                data,
-                timeout=attempt.timeout,
-                metadata=exchange.options.metadata or None,
-                credentials=exchange.options.call_credentials,
-                wait_for_ready=self._config.wait_for_ready or None,
-            )
+            return method.future(**arguments)
 
-    def _opened(self) -> channels.Lines:
-        """The channels of this process."""
-        lines = self._lines
-        if lines is not None and lines[0] == os.getpid():
-            return lines[1]
-        with self._lock:
-            if self._closed:
-                raise ValueError("the client is closed")
-            if self._lines is None or self._lines[0] != os.getpid():
-                made = channels.Lines(
-                    self.addresses, self._config.lookup_interval, self._open_channel, self._close_channel
-                )
-                self._lines = (os.getpid(), made)
-            return self._lines[1]
+    def _owner(self) -> int:
+        """Channels do not outlive a fork."""
+        return os.getpid()
 
     def _open_channel(self, address: str, fresh: int) -> grpc.Channel:
-        if self._injected is not None:
-            return self._injected
         arguments = channels.arguments(self._config, self._tls, address, fresh)
         if self._tls is None:
             channel = grpc.insecure_channel(address, **arguments)
@@ -334,5 +308,4 @@ class Client(BaseClient[grpc.Channel]):
         return grpc.intercept_channel(channel, *self._interceptors) if self._interceptors else channel
 
     def _close_channel(self, channel: grpc.Channel) -> None:
-        if self._injected is None:
-            channel.close()
+        channel.close()

@@ -61,39 +61,29 @@ def tokens(target: Target, kind: type[K], signature: str) -> Operation[list[K]]:
 def predict(target: Target, inputs: Mapping[str, npt.ArrayLike], output_filter: Iterable[str]) -> Operation[Prediction]:
     """Predict over any inputs; raises as :func:`messages.predict_request` does."""
 
-    def decode(data: bytes, _: int) -> tuple[Prediction, int | None]:
+    def decode(data: bytes) -> Prediction:
         found, version = messages.predict_answer(data)
-        return Prediction({name: requests.writable(array) for name, array in found.items()}, version), version
+        return Prediction({name: requests.writable(array) for name, array in found.items()}, version)
 
     return _fixed(messages.PREDICT, messages.predict_request(target, inputs, output_filter), decode)
 
 
 def metadata(target: Target) -> Operation[ModelMetadata]:
     """GetModelMetadata."""
-    return _fixed(
-        messages.GET_MODEL_METADATA,
-        messages.metadata_request(target),
-        lambda data, _: (messages.metadata_answer(data), None),
-    )
+    return _fixed(messages.GET_MODEL_METADATA, messages.metadata_request(target), messages.metadata_answer)
 
 
 def status(target: Target) -> Operation[list[VersionStatus]]:
     """GetModelStatus."""
-    return _fixed(
-        messages.GET_MODEL_STATUS, messages.status_request(target), lambda data, _: (messages.status_answer(data), None)
-    )
+    return _fixed(messages.GET_MODEL_STATUS, messages.status_request(target), messages.status_answer)
 
 
 def reload(config: str, address: str) -> Operation[None]:
     """HandleReloadConfigRequest; ``address`` is for the error of a server that refuses it."""
-
-    def decode(data: bytes, _: int) -> tuple[None, None]:
-        messages.reload_answer(data, address)
-        return None, None
-
-    return _fixed(messages.RELOAD_CONFIG, messages.reload_request(config), decode)
+    request = messages.reload_request(config)
+    return _fixed(messages.RELOAD_CONFIG, request, lambda data: messages.reload_answer(data, address))
 
 
-def _fixed(path: str, request: bytes, decode: Callable[[bytes, int], tuple[T, int | None]]) -> Operation[T]:
+def _fixed(path: str, request: bytes, decode: Callable[[bytes], T]) -> Operation[T]:
     """A method whose request does not depend on rows and version."""
-    return Operation(path, lambda rows, version: request, decode)
+    return Operation(path, lambda rows, version: request, lambda data, rows: (decode(data), None))
