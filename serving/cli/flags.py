@@ -36,16 +36,12 @@ _TYPES: dict[str, Any] = {
     "int32": click.IntRange(-(2**31), 2**31 - 1),
     "int64": click.IntRange(-(2**63), 2**63 - 1),
 }
-#: What differs on purpose, and why, is in docs/server.md.
-_DEFAULTS = {"max_num_load_retries": None}
-_HELP = {"port": "TCP port for gRPC; 0 takes one that is free."}
 
 
 def known_flags() -> list[dict[str, Any]]:
     """Name, type, default and help of every flag of the release that we stand in for."""
     text = (files("rawbert.serving") / "data" / "tensorflow_model_server_2.20.0_flags.json").read_text("utf-8")
-    flags: list[dict[str, Any]] = json.loads(text)["flags"]
-    return flags
+    return list(json.loads(text)["flags"])
 
 
 def model_server_flags(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,18 +49,19 @@ def model_server_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     flags = {flag["name"]: flag for flag in known_flags() if flag["name"] != "version"}
     for name, flag in reversed(flags.items()):
         applied = name in APPLIED
-        settings: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if flag["type"] == "bool" else {}
+        switch: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if flag["type"] == "bool" else {}
         command = click.option(
             f"--{name}",
             name,
             type=click.IntRange(0, 65535) if name == "port" else _TYPES[flag["type"]],
-            default=_DEFAULTS.get(name, flag["default"]) if name not in _DEFAULTS else None,
+            # What differs on purpose, and why, is in docs/server.md.
+            default=None if name == "max_num_load_retries" else flag["default"],
             show_default=applied and flag["default"] not in (None, ""),
-            help=_HELP.get(name, flag["help"]),
+            help="TCP port for gRPC; 0 takes one that is free." if name == "port" else flag["help"],
             hidden=not applied,
             expose_value=applied,
             callback=None if applied else _unapplied(flag),
-            **settings,
+            **switch,
         )(command)
     return command
 

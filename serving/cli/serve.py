@@ -24,10 +24,6 @@ from .flags import model_server_flags
 
 _LOG = logging.getLogger(__name__)
 
-#: Seconds that calls in flight may take after the signal to stop.
-_GRACE = 30.0
-
-
 #: Flags that a folder of models is served with, unless they are given: those of docker-compose.yml that change answers.
 STACK = {
     "model_config_file_poll_wait_seconds": 5,
@@ -72,7 +68,10 @@ def serve(context: click.Context, /, models: Path | None, log_format: str, versi
     if models is not None:
         _as_the_stack(context, models, flags)
     stop = _stop_signal()
-    _log(log_format)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Json() if log_format == "json" else _Text("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler])
+    logging.getLogger("rawbert").setLevel(logging.INFO)
     for name in context.ensure_object(list):
         _LOG.warning("--%s has no effect in rawbert serve", name)
     # It would log a traceback for every health watch that is no protobuf message; the caller is told by its status.
@@ -99,8 +98,8 @@ def serve(context: click.Context, /, models: Path | None, log_format: str, versi
         _LOG.info("Running gRPC ModelServer at %s ...", joined(flags["host"], server.port))
         _wait(stop)
         _LOG.info("Stopping: calls in flight may finish; a second signal ends them.")
-    if not server.stop(_GRACE):
-        _LOG.warning("calls that took longer than %g s were cut off", _GRACE)
+    if not server.stop(grace=30.0):
+        _LOG.warning("calls that took longer than 30 s were cut off")
     # Not by return: Python would wait for threads that still compute for those calls, and take TensorFlow apart.
     logging.shutdown()
     os._exit(0)
@@ -144,19 +143,8 @@ class _Text(logging.Formatter):
     """What the server says of itself stands bare, as people and scripts read it; the rest with its time and source."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return (
-            record.getMessage()
-            if record.name == _LOG.name and record.levelno == logging.INFO
-            else (super().format(record))
-        )
-
-
-def _log(log_format: str) -> None:
-    handler = logging.StreamHandler()
-    text = _Text("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(_Json() if log_format == "json" else text)
-    logging.basicConfig(handlers=[handler])
-    logging.getLogger("rawbert").setLevel(logging.INFO)
+        bare = record.name == _LOG.name and record.levelno == logging.INFO
+        return record.getMessage() if bare else super().format(record)
 
 
 def _stop_signal() -> SimpleQueue[int]:

@@ -9,13 +9,13 @@ It needs the ``server`` extra; :class:`EmbeddedServer` imports TensorFlow when i
 """
 
 import os
-from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from .start import StartError
+
 if TYPE_CHECKING:
     from .embedded import EmbeddedServer
-    from .start import StartError
 
 __all__ = ["EmbeddedServer", "StartError"]
 
@@ -30,10 +30,10 @@ for _name in ("tensorflow", "tensorflow_text", "tensorflow_serving", "grpc_healt
             name=_name,
         )
 
-_HOMES = {"EmbeddedServer": ".embedded", "StartError": ".start"}
-
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name != "EmbeddedServer":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name], __name__), name)
+    from .embedded import EmbeddedServer
+
+    return EmbeddedServer

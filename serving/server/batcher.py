@@ -12,6 +12,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -49,21 +51,14 @@ class Task:
             raise invalid("Batching Run() input tensors must have equal 0th-dimension size")
         self.inputs, self.outputs, self.wanted = inputs, outputs, wanted
         (self.rows,) = sizes
-        self.done = threading.Event()
-        self.results: dict[str, Array] = {}
-        self.failure: Failure | None = None
-
-    def finish(self, results: dict[str, Array] | None = None, failure: Failure | None = None) -> None:
-        """Hand the caller its answer."""
-        self.results, self.failure = results or {}, failure
-        self.done.set()
+        self.answer: Future[dict[str, Array]] = Future()
 
 
+@dataclass
 class _Batch:
-    def __init__(self, due: float) -> None:
-        self.tasks: list[Task] = []
-        self.rows = 0
-        self.due = due
+    due: float
+    rows: int = 0
+    tasks: list[Task] = field(default_factory=list)
 
 
 class Batcher:
@@ -101,8 +96,8 @@ class Batcher:
             return self._run(signature, task.inputs, task.outputs)
         if task.rows > self._batching.max_execution_batch_size:
             return self._split(signature, task)
-        self._put_and_wait(signature, [task])
-        return task.results
+        self._put(signature, [task])
+        return task.answer.result()
 
     def close(self) -> None:
         """End the threads; nothing may be running."""
@@ -118,17 +113,18 @@ class Batcher:
             Task({name: value[at : at + size] for name, value in task.inputs.items()}, task.outputs, task.wanted)
             for at in range(0, task.rows, size)
         ]
-        self._put_and_wait(signature, parts)
+        self._put(signature, parts)
+        answers = [part.answer.result() for part in parts]
         joined = {}
         for name in task.outputs:
-            values = [part.results[name] for part in parts]
+            values = [answer[name] for answer in answers]
             if len({value.shape[1:] for value in values}) > 1:
                 return self._run(signature, task.inputs, task.outputs)
             joined[name] = np.concatenate(values)
         return joined
 
-    def _put_and_wait(self, signature: str, tasks: Sequence[Task]) -> None:
-        """Queue tasks, all of them or none where the queue has no room, and wait until they are done."""
+    def _put(self, signature: str, tasks: Sequence[Task]) -> None:
+        """Queue tasks: all of them, or none where the queue has no room."""
         most = self._batching.max_execution_batch_size
         with self._changed:
             queue = self._queues.setdefault(signature, deque())
@@ -140,8 +136,7 @@ class Batcher:
                 raise Failure(
                     Code.UNAVAILABLE,
                     "The batch scheduling queue to which this task was submitted is full; currently "
-                    f"{len(queue)} batches enqueued and max_enqueued_batches is "
-                    f"{self._batching.max_enqueued_batches}",
+                    f"{len(queue)} batches enqueued and max_enqueued_batches is {self._batching.max_enqueued_batches}",
                 )
             for task in tasks:
                 if not queue or queue[-1].rows + task.rows > most:
@@ -149,32 +144,21 @@ class Batcher:
                 queue[-1].tasks.append(task)
                 queue[-1].rows += task.rows
             self._changed.notify(len(tasks))
-        for task in tasks:
-            task.done.wait()
-        for task in tasks:
-            if task.failure:
-                raise task.failure
 
     def _take(self) -> tuple[str, _Batch] | None:
         """The batch that is due for longest, when one is; ``None`` at the end."""
         with self._changed:
             while True:
-                now, soonest = time.monotonic(), None
-                first: tuple[float, str] | None = None
-                for signature, queue in self._queues.items():
-                    if not queue:
-                        continue
-                    due = queue[0].due
-                    if len(queue) > 1 or queue[0].rows >= self._batching.max_execution_batch_size:
-                        due = min(due, now)
-                    if due <= now and (first is None or queue[0].due < first[0]):
-                        first = queue[0].due, signature
-                    soonest = due if soonest is None else min(soonest, due)
-                if first is not None:
-                    return first[1], self._queues[first[1]].popleft()
+                now = time.monotonic()
+                waiting = sorted((queue[0].due, signature) for signature, queue in self._queues.items() if queue)
+                for due, signature in waiting:
+                    queue = self._queues[signature]
+                    full = len(queue) > 1 or queue[0].rows >= self._batching.max_execution_batch_size
+                    if full or due <= now:
+                        return signature, queue.popleft()
                 if self._closed:
                     return None
-                self._changed.wait(None if soonest is None else max(0.0, soonest - now))
+                self._changed.wait(waiting[0][0] - now if waiting else None)
 
     def _work(self) -> None:
         while self._run_due():
@@ -192,16 +176,13 @@ class Batcher:
                 check_wanted(task.wanted)
                 tasks.append(task)
             except Failure as failure:
-                task.finish(failure=failure)
+                task.answer.set_exception(failure)
         try:
             if tasks:
                 self._run_together(signature, tasks)
-        except Failure as failure:
-            for task in tasks:
-                task.finish(failure=failure)
         except Exception as error:
             for task in tasks:
-                task.finish(failure=Failure(Code.INTERNAL, f"{type(error).__name__}: {error}"))
+                task.answer.set_exception(error)
         return True
 
     def _run_together(self, signature: str, tasks: list[Task]) -> None:
@@ -221,7 +202,7 @@ class Batcher:
                 )
         at = 0
         for task in tasks:
-            task.finish({name: results[name][at : at + task.rows] for name in task.outputs})
+            task.answer.set_result({name: results[name][at : at + task.rows] for name in task.outputs})
             at += task.rows
 
     def _joined(self, name: str, values: list[Array], size: int) -> Array:

@@ -9,14 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .core import Core
 from .failure import Failure
+from .grpc.predict import predict
 from .grpc.server import GrpcServer
-from .grpc.service import predict
 from .lifecycle import Manager
 from .model import Model
 from .options import ModelSettings, ServerOptions
-from .registry import Registry, Servable
+from .registry import Registry, Servable, newest_version
 from .start import Plan, StartError, joined, one_line
 
 _LOG = logging.getLogger(__name__)
@@ -76,8 +75,7 @@ class EmbeddedServer:
         self._reloading = threading.Lock()
         try:
             self._reload(self._plan.models)
-            core = Core(self._registry, self._reload, self._manager.configured)
-            self._server = GrpcServer(core, options, self._plan.channel_arguments)
+            self._server = GrpcServer(self._registry, self._replace, options, self._plan.channel_arguments)
         except (Failure, StartError) as error:
             folders = ", ".join(map(str, self._manager.failed()))
             self._manager.stop()
@@ -112,6 +110,15 @@ class EmbeddedServer:
                 model.close()
                 raise
         return model
+
+    def _replace(self, models: dict[str, ModelSettings]) -> None:
+        for name in sorted(models.keys() - self._manager.configured()):
+            try:
+                newest_version(models[name].base_path)
+            except Failure as error:
+                # TensorFlow Serving lets the call wait for a version, and all later ones after it.
+                raise Failure(error.code, f"model {name}: {error}") from error
+        self._reload(models)
 
     def _reload(self, models: dict[str, ModelSettings]) -> None:
         with self._reloading:

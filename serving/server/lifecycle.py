@@ -20,10 +20,10 @@ import grpc
 from .failure import Failure
 from .model import Model
 from .options import ModelSettings
-from .registry import BasePathError, Registry, Servable, State, find_versions
+from .registry import Registry, Servable, State, find_versions
 
 _LOG = logging.getLogger(__name__)
-_NEVER = float("inf")
+_NEVER = threading.TIMEOUT_MAX
 
 
 class Manager:
@@ -88,25 +88,23 @@ class Manager:
         keepers = self._keepers.values()
         return [keeper.wanted[version] for keeper in keepers for version, _ in keeper.failures()]
 
-    def stop(self, seconds: float | None = None) -> bool:
+    def stop(self, seconds: float = 3600.0) -> bool:
         """End the threads, and free what they loaded.
 
         Args:
-            seconds: that calls may still take; ``None`` waits for their end.
+            seconds: that calls may still take.
 
         Returns:
             Whether all is freed. What has calls even now is freed after them.
         """
         self.stopping = True
         keepers = list(self._keepers.values())
-        for keeper in keepers:
-            keeper.serve(None)
-        for keeper in keepers:
-            keeper.join()
-        end = None if seconds is None else time.monotonic() + seconds
+        for thread in [keeper.serve(None) for keeper in keepers]:
+            thread.join()
+        end = time.monotonic() + seconds
         threads = [thread for keeper in keepers for thread in list(keeper.freeing.values())]
         for thread in threads:
-            thread.join(None if end is None else max(0.0, end - time.monotonic()))
+            thread.join(max(0.0, end - time.monotonic()))
         return not any(thread.is_alive() for thread in threads)
 
 
@@ -119,8 +117,8 @@ class _Load:
     failure: Failure | None = None  # of the last attempt
 
 
-class _Keeper(threading.Thread):
-    """Keeps the versions of one model.
+class _Keeper:
+    """Keeps the versions of one model, by a thread that ends when there is nothing to serve any more.
 
     Attributes:
         settings: what to serve; ``None`` for nothing.
@@ -130,32 +128,34 @@ class _Keeper(threading.Thread):
     """
 
     def __init__(self, manager: Manager, name: str) -> None:
-        super().__init__(name=f"rawbert-model-{name}", daemon=True)
         self._manager, self._registry, self._model = manager, manager.registry, name
         self.settings: ModelSettings | None = None
         self.settled = threading.Event()
         self.wanted: dict[int, Path] = {}
         self.freeing: dict[int, threading.Thread] = {}
         self._loads: dict[int, _Load] = {}
+        self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self._lock = threading.Lock()
 
-    def serve(self, settings: ModelSettings | None) -> None:
-        """Take new settings."""
+    def serve(self, settings: ModelSettings | None) -> threading.Thread:
+        """Take new settings; the thread that acts on them."""
         with self._lock:
             self.settings = settings
             self.settled.clear()
             self._wake.set()
-        if not self.ident:
-            self.start()
+            if not self._thread:
+                thread = threading.Thread(target=self._run, name=f"rawbert-model-{self._model}", daemon=True)
+                thread.start()
+                self._thread = thread
+            return self._thread
 
     def failures(self) -> list[tuple[int, Failure]]:
         """Versions that could not be loaded, and why."""
         return [(version, load.failure) for version, load in sorted(self._loads.items()) if load.failure]
 
-    def run(self) -> None:
-        """As of its base."""
-        while not self._manager.stopping:
+    def _run(self) -> None:
+        while True:
             self._wake.clear()
             try:
                 pause = self._step()
@@ -163,9 +163,15 @@ class _Keeper(threading.Thread):
                 # Whatever it is, versions that come after it must not be missed.
                 _LOG.exception("model %s could not be brought up to date; tried again in a second", self._model)
                 pause = 1.0
-            self._wake.wait(None if pause == _NEVER else pause)
-        self._unload({})
-        self.settled.set()
+            with self._lock:
+                if self.settled.is_set() and not self._target:
+                    self._thread = None
+                    return
+            self._wake.wait(pause)
+
+    @property
+    def _target(self) -> ModelSettings | None:
+        return None if self._manager.stopping else self.settings
 
     def _step(self) -> float:
         """Look, and act once; seconds until there is more to do."""
@@ -188,17 +194,16 @@ class _Keeper(threading.Thread):
             # A version that is being freed, and is wanted again, is loaded after that.
             if soonest == _NEVER and not self.wanted.keys() & self.freeing.keys() and not self._wake.is_set():
                 self.settled.set()
-        pause = self._manager.pause if self.settings else _NEVER
-        return min(pause, max(0.0, soonest - time.monotonic()))
+        return min(self._manager.pause, max(0.0, soonest - time.monotonic()))
 
     def _look(self) -> dict[int, Path]:
         """The versions that are wanted, and their folders."""
-        settings = self.settings
+        settings = self._target
         if settings is None:
             return {}
         try:
             wanted = settings.policy.choose(find_versions(settings.base_path))
-        except BasePathError as error:
+        except Failure as error:
             _LOG.warning("model %s: %s", self._model, error)
             return self.wanted  # as there: a base path that is gone unloads nothing
         if missing := settings.policy.versions - wanted.keys():
@@ -228,7 +233,7 @@ class _Keeper(threading.Thread):
                 if not isinstance(error, (Failure, OSError)):
                     _LOG.exception("a load of model %s failed in a way that was not foreseen", self._model)
                 failure = _without_frames(error)
-        wanted = not self._manager.stopping and version in self._look()
+        wanted = version in self._look()
         again = failure is not None and wanted and load.attempts < self._manager.retries
         if model and wanted:
             self._registry.add(Servable(self._model, version, model))
@@ -267,8 +272,6 @@ class _Keeper(threading.Thread):
 
 def _without_frames(error: Exception) -> Failure:
     """The failure of a load without its traceback, whose frames hold the model as far as it was loaded."""
-    if isinstance(error, Failure):
-        return Failure(error.code, str(error))
-    if isinstance(error, OSError):
-        return Failure(grpc.StatusCode.UNKNOWN, str(error))
+    if isinstance(error, (Failure, OSError)):
+        return Failure(getattr(error, "code", grpc.StatusCode.UNKNOWN), str(error))
     return Failure(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")

@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from tensorflow_serving.apis import prediction_log_pb2
+
 from ..contract import BATCHING_FILE
 from .batcher import Array, Batcher, Task, Wanted, check_wanted
-from .failure import Failure, invalid
-from .options import Batching, ServerOptions, parse_batching
+from .failure import invalid
+from .options import Batching, ServerOptions, parse_batching, read_file
 from .runtime import SavedModel
 
 _LOG = logging.getLogger(__name__)
@@ -34,10 +36,10 @@ class Model:
         cores = os.cpu_count() or 1
         threads = (batching and batching.threads) or cores
         if batching and options.enable_per_model_batching_parameters:
-            batching = _own_batching(folder)
+            own = folder / BATCHING_FILE
+            batching = read_file(own, parse_batching) if own.is_file() else None
         self._saved = SavedModel(folder, options.saved_model_tags.split(","), *options.parallelism)
         self.signatures: Mapping[str, Any] = self._saved.signatures
-        self.default = self._saved.default
         self._batcher = Batcher(batching, self._saved.run, threads) if batching else None
         # Calls that are not batched take turns in the order in which they came: each run takes what it can of the
         # cores, and many at once only take memory.
@@ -64,8 +66,6 @@ class Model:
         Raises:
             Failure: a record failed, or the file is no TFRecord file.
         """
-        from tensorflow_serving.apis import prediction_log_pb2
-
         for record in self._saved.warmup_records():
             try:
                 log = prediction_log_pb2.PredictionLog.FromString(record)
@@ -83,13 +83,3 @@ class Model:
             self._batcher.close()
         self._turns.shutdown()
         self._saved.close()
-
-
-def _own_batching(folder: Path) -> Batching | None:
-    path = folder / BATCHING_FILE
-    if not path.is_file():
-        return None
-    try:
-        return parse_batching(path.read_text(encoding="utf-8"))
-    except (Failure, OSError, UnicodeDecodeError) as error:
-        raise invalid(f"Invalid protobuf file: '{path}': {error}") from error

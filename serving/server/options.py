@@ -7,16 +7,17 @@ Files are text protos in TensorFlow Serving's own formats: ``models.config`` is 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf import text_format
 
 from ..wire.protos import BatchingParameters, ModelServerConfig
-from .failure import invalid
+from .failure import Failure, invalid
+
+Parsed = TypeVar("Parsed")
 
 _PLATFORM = "tensorflow"
 #: Seconds that anything waits at most; Python's own limit is higher, and an error beyond it.
@@ -56,7 +57,7 @@ class ModelSettings:
     name: str
     base_path: Path
     policy: Policy = Policy()
-    labels: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    labels: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,18 @@ class ServerOptions:
         return own if any(own) else (self.tensorflow_session_parallelism,) * 2
 
 
+def read_file(path: str | Path, parse: Callable[[str], Parsed]) -> Parsed:
+    """What is in a file.
+
+    Raises:
+        Failure: INVALID_ARGUMENT; it cannot be read, or ``parse`` refuses it.
+    """
+    try:
+        return parse(Path(path).read_text(encoding="utf-8"))
+    except (Failure, OSError, ValueError) as error:
+        raise invalid(f"Invalid protobuf file: '{path}': {error}") from error
+
+
 def parse_models(config: Any) -> dict[str, ModelSettings]:
     """The models of a ModelServerConfig message or of its text, by name.
 
@@ -176,21 +189,13 @@ def _settings(model: Any) -> ModelSettings:
         )
     if not model.base_path.startswith("/"):
         raise invalid(f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}")
-    return ModelSettings(
-        model.name, Path(model.base_path), _policy(model.model_version_policy), MappingProxyType(
-            dict(model.version_labels)
-        )
-    )  # fmt: skip
-
-
-def _policy(policy: Any) -> Policy:
+    policy = model.model_version_policy
     kind = policy.WhichOneof("policy_choice") or "latest"
-    if kind == "specific":
-        if not policy.specific.versions:
-            raise invalid("a specific version policy needs at least one version")
-        return Policy("specific", versions=frozenset(policy.specific.versions))
+    if kind == "specific" and not policy.specific.versions:
+        raise invalid("a specific version policy needs at least one version")
     # latest(0) is latest(1).
-    return Policy(kind, count=max(1, policy.latest.num_versions))
+    chosen = Policy(kind, max(1, policy.latest.num_versions), frozenset(policy.specific.versions))
+    return ModelSettings(model.name, Path(model.base_path), chosen, dict(model.version_labels))
 
 
 def parse_batching(text: str) -> Batching:

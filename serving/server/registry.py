@@ -13,13 +13,9 @@ from typing import Generic, TypeVar
 import grpc
 
 from ..contract import version_of
-from .failure import Failure
+from .failure import Failure, invalid
 
 Runnable = TypeVar("Runnable")
-
-
-class BasePathError(Exception):
-    """A base path from which nothing can be served; the message says why."""
 
 
 class State(enum.IntEnum):
@@ -41,14 +37,14 @@ class Status:
     failure: Failure | None = None
 
 
+@dataclass(eq=False)
 class Servable(Generic[Runnable]):
-    """A loaded version of a model."""
+    """A loaded version of a model, and how many calls it has."""
 
-    def __init__(self, model: str, version: int, runnable: Runnable) -> None:
-        self.model = model
-        self.version = version
-        self.runnable = runnable
-        self.calls = 0
+    model: str
+    version: int
+    runnable: Runnable
+    calls: int = 0
 
 
 class Registry(Generic[Runnable]):
@@ -69,7 +65,7 @@ class Registry(Generic[Runnable]):
         """Hold the version of a model that is to answer: the one asked for, or the largest.
 
         Raises:
-            Failure: there is none: NOT_FOUND, or INVALID_ARGUMENT for a label that points nowhere.
+            Failure: there is none: NOT_FOUND, or INVALID_ARGUMENT for no name or a label that points nowhere.
         """
         with self._changed:
             servable = self._find(model, version, label)
@@ -83,18 +79,18 @@ class Registry(Generic[Runnable]):
                     self._changed.notify_all()
 
     def _find(self, model: str, version: int | None, label: str | None) -> Servable[Runnable]:
+        if not model:
+            raise invalid("ModelSpec has no name specified.")
         if label is not None:
             version = self._labels.get(model, {}).get(label)
             if version is None:
-                raise Failure(grpc.StatusCode.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}")
+                raise invalid(f"Unrecognized servable version label: {label}")
         servables = self._servables.get(model, {})
-        if version is None and servables:
-            return servables[max(servables)]
-        if version is None:
-            raise _absent(f"Servable not found for request: Latest({model})")
-        if version not in servables:
-            raise _absent(f"Servable not found for request: Specific({model}, {version})")
-        return servables[version]
+        number = max(servables, default=None) if version is None else version
+        if number not in servables:
+            asked = f"Latest({model})" if version is None else f"Specific({model}, {version})"
+            raise _absent(f"Servable not found for request: {asked}")
+        return servables[number]
 
     def add(self, servable: Servable[Runnable]) -> None:
         """Let a version answer calls: it is AVAILABLE from now on."""
@@ -112,14 +108,12 @@ class Registry(Generic[Runnable]):
     def drain(self, servable: Servable[Runnable]) -> None:
         """Wait until the calls of a version are answered."""
         with self._changed:
-            while servable.calls:
-                self._changed.wait()
+            self._changed.wait_for(lambda: not servable.calls)
 
     def mark(self, model: str, version: int, state: State, failure: Failure | None = None) -> None:
         """Note the state that a version is in."""
         with self._changed:
             self._statuses.setdefault(model, {})[version] = Status(version, state, failure)
-            self._changed.notify_all()
 
     def loaded(self, model: str | None = None) -> list[tuple[str, int]]:
         """Model and version of all that answer calls, the smallest version of each model first."""
@@ -141,11 +135,9 @@ class Registry(Generic[Runnable]):
             statuses = dict(self._statuses.get(model, {}))
         if not statuses:
             raise _absent(f"Could not find any versions of model {model}")
-        if version is None:
-            return [statuses[each] for each in sorted(statuses, reverse=True)]
-        if version not in statuses:
+        if version not in (None, *statuses):
             raise _absent(f"Could not find version {version} of model {model}")
-        return [statuses[version]]
+        return [statuses[each] for each in sorted(statuses, reverse=True) if version in (None, each)]
 
     def set_labels(self, labels: Mapping[str, Mapping[str, int]], allow_unavailable: bool = False) -> None:
         """Replace the labels of all models, or none of them.
@@ -161,40 +153,37 @@ class Registry(Generic[Runnable]):
         with self._changed:
             for model, versions in labels.items():
                 for label, version in versions.items():
-                    if version in self._servables.get(model, {}):
-                        continue
-                    if allow_unavailable and self._labels.get(model, {}).get(label, version) == version:
-                        continue
-                    raise Failure(
-                        grpc.StatusCode.FAILED_PRECONDITION,
-                        f"Request to assign label to version {version} of model {model}, which is not currently "
-                        "available for inference",
-                    )
-            self._labels = {model: dict(versions) for model, versions in labels.items()}
+                    new = self._labels.get(model, {}).get(label, version) == version
+                    if version not in self._servables.get(model, {}) and not (allow_unavailable and new):
+                        raise _unfit(
+                            f"Request to assign label to version {version} of model {model}, which is not currently "
+                            "available for inference"
+                        )
+            self._labels = dict(labels)
 
 
 def _absent(message: str) -> Failure:
     return Failure(grpc.StatusCode.NOT_FOUND, message)
 
 
+def _unfit(message: str) -> Failure:
+    return Failure(grpc.StatusCode.FAILED_PRECONDITION, message)
+
+
 def find_versions(base_path: Path) -> dict[int, Path]:
     """Version folders of a base path by number, the largest first.
 
     Raises:
-        BasePathError: the base path is no folder that can be read.
+        Failure: FAILED_PRECONDITION; the base path is no folder that can be read.
     """
     try:
-        folders = sorted(entry for entry in base_path.iterdir() if entry.is_dir())
+        folders = sorted((entry for entry in base_path.iterdir() if entry.is_dir()), reverse=True)
     except FileNotFoundError:
-        raise BasePathError(f"the base path {base_path} does not exist") from None
+        raise _unfit(f"the base path {base_path} does not exist") from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise BasePathError(f"the base path {base_path} cannot be read: {error}") from error
-    versions: dict[int, Path] = {}
-    for folder in folders:
-        version = version_of(folder.name)
-        if version is not None:
-            # The first of several spellings of a number wins: 1 is both 001 and 1.
-            versions.setdefault(version, folder)
+        raise _unfit(f"the base path {base_path} cannot be read: {error}") from error
+    # The first of several spellings of a number wins: 1 is both 001 and 1.
+    versions = {version: folder for folder in folders if (version := version_of(folder.name)) is not None}
     return dict(sorted(versions.items(), reverse=True))
 
 
@@ -202,11 +191,11 @@ def newest_version(base_path: Path) -> tuple[int, Path]:
     """The largest version of a base path, and its folder.
 
     Raises:
-        BasePathError: there is none.
+        Failure: FAILED_PRECONDITION; there is none.
     """
-    for version, folder in find_versions(base_path).items():
-        return version, folder
+    for found in find_versions(base_path).items():
+        return found
     hint = ""
     if (base_path / "saved_model.pb").is_file():
         hint = "; it is a SavedModel itself: give the folder above it, in which this one is named by its version"
-    raise BasePathError(f"the base path {base_path} has no version folder, such as {base_path / '1'}{hint}")
+    raise _unfit(f"the base path {base_path} has no version folder, such as {base_path / '1'}{hint}")

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import grpc
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +19,10 @@ from tensorflow.core.protobuf import config_pb2
 
 from ..contract import DTYPES, WARMUP_FILE
 from ..wire import varint
-from .failure import Failure
+from .failure import Failure, invalid
 
 Array = npt.NDArray[Any]
+Code = grpc.StatusCode
 
 #: TensorFlow's arrays of bfloat16 have a numpy dtype of their own.
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -54,7 +56,7 @@ class SavedModel:
         self._folder = folder
         if not any((folder / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
             raise Failure(
-                tf.errors.NOT_FOUND,
+                Code.NOT_FOUND,
                 "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
                 f"`saved_model.pb`)\nSpecified file path: {folder}",
             )
@@ -71,7 +73,7 @@ class SavedModel:
         except Exception as error:
             self.close()
             if isinstance(error, OSError) and _is_cut(folder / "saved_model.pb"):
-                raise Failure(tf.errors.OUT_OF_RANGE, "Read less bytes than requested") from error
+                raise Failure(Code.OUT_OF_RANGE, "Read less bytes than requested") from error
             raise _failure(error) from error
         #: SignatureDefs by name, ``__saved_model_init_op`` included, as TensorFlow Serving shows them.
         self.signatures: Mapping[str, Any] = dict(meta_graph.signature_def)
@@ -100,11 +102,6 @@ class SavedModel:
             raise _failure(error) from error
         return dict(zip(fetched, values, strict=True))
 
-    def default(self, signature_name: str, input_name: str) -> Array | None:
-        """The value of an input that a call leaves out, if the model has one."""
-        defaults = self.signatures[signature_name].defaults
-        return tf.make_ndarray(defaults[input_name]) if input_name in defaults else None
-
     def warmup_records(self, most: int = 1000) -> list[bytes]:
         """Serialised PredictionLogs that came with the model; none where there is no file.
 
@@ -119,10 +116,7 @@ class SavedModel:
             for record in tf.compat.v1.io.tf_record_iterator(str(path)):
                 records.append(record)
                 if len(records) > most:
-                    raise Failure(
-                        tf.errors.INVALID_ARGUMENT,
-                        f"Number of warmup records exceeds the maximum ({most}) at {path}",
-                    )
+                    raise invalid(f"Number of warmup records exceeds the maximum ({most}) at {path}")
         except tf.errors.OpError as error:
             raise _failure(error) from error
         return records
@@ -174,18 +168,19 @@ def _is_cut(path: Path) -> bool:
 
 def _failure(error: Exception) -> Failure:
     if isinstance(error, tf.errors.OpError):
-        if error.error_code == tf.errors.UNKNOWN and "No such file or directory" in error.message:
-            # Python's loader of variables loses the status.
-            return Failure(tf.errors.NOT_FOUND, error.message)
-        return Failure(error.error_code, error.message)
+        # Python's loader of variables loses the status.
+        lost = error.error_code == tf.errors.UNKNOWN and "No such file or directory" in error.message
+        return Failure(Code.NOT_FOUND if lost else _STATUSES.get(error.error_code, Code.UNKNOWN), error.message)
     # What the loader, which is Python here, raises in place of a status.
-    code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), tf.errors.INTERNAL)
+    code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), Code.INTERNAL)
     return Failure(code, str(error) or type(error).__name__)
 
 
-_CODES: dict[type[Exception], int] = {
-    MemoryError: tf.errors.RESOURCE_EXHAUSTED,
-    OSError: tf.errors.DATA_LOSS,  # saved_model.pb does not parse
-    RuntimeError: tf.errors.NOT_FOUND,  # no graph for the tag "serve"
-    ValueError: tf.errors.NOT_FOUND,  # no checkpoint
+#: By number, which is TensorFlow's own too.
+_STATUSES = {code.value[0]: code for code in Code}
+_CODES: dict[type[Exception], grpc.StatusCode] = {
+    MemoryError: Code.RESOURCE_EXHAUSTED,
+    OSError: Code.DATA_LOSS,  # saved_model.pb does not parse
+    RuntimeError: Code.NOT_FOUND,  # no graph for the tag "serve"
+    ValueError: Code.NOT_FOUND,  # no checkpoint
 }

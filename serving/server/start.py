@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .failure import Failure, invalid
-from .options import Batching, ModelSettings, ServerOptions, parse_batching, parse_models
-from .registry import BasePathError, find_versions, newest_version
+from .failure import Failure
+from .options import Batching, ModelSettings, ServerOptions, parse_batching, parse_models, read_file
+from .registry import find_versions, newest_version
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,17 +35,17 @@ class Plan:
 
     def __init__(self, options: ServerOptions) -> None:
         self.options = options
-        self.batching = _batching(options)
         self.channel_arguments = _channel_arguments(options.grpc_channel_arguments)
         self._moved: set[Path] = set()
         try:
+            self.batching = _batching(options)
             _ = options.parallelism
             self.models = self.configured()
             for settings in self.models.values():
                 if not settings.policy.choose(find_versions(settings.base_path)):
                     newest_version(settings.base_path)
                     raise StartError(f"{settings.base_path} has no version that the policy of {settings.name} asks for")
-        except (BasePathError, Failure, OSError, ValueError) as error:
+        except (Failure, OSError, ValueError) as error:
             raise StartError(one_line(error)) from error
         _check_port(options.host, options.port)
         _check_socket(options.grpc_socket_path)
@@ -59,11 +59,8 @@ class Plan:
         """
         options = self.options
         if options.model_config_file:
-            try:
-                file = Path(options.model_config_file).absolute()
-                models = parse_models(file.read_text(encoding="utf-8"))
-            except (Failure, OSError, UnicodeDecodeError) as error:
-                raise invalid(f"Invalid protobuf file: '{options.model_config_file}': {error}") from error
+            file = Path(options.model_config_file).absolute()
+            models = read_file(file, parse_models)
             return {name: self._on_this_machine(settings, file.parent) for name, settings in models.items()}
         if not options.model_base_path:
             raise StartError("give --model_base_path or --model_config_file: neither says what to serve")
@@ -84,16 +81,11 @@ class Plan:
 
 def _batching(options: ServerOptions) -> Batching | None:
     path = options.batching_parameters_file
-    if not options.enable_batching:
-        if path:
-            raise StartError("--batching_parameters_file is set without --enable_batching")
-        return None
-    if not path:
-        return Batching()
-    try:
-        return parse_batching(Path(path).read_text(encoding="utf-8"))
-    except (Failure, OSError, UnicodeDecodeError) as error:
-        raise StartError(f"{path}: {error}") from error
+    if options.enable_batching:
+        return read_file(path, parse_batching) if path else Batching()
+    if path:
+        raise StartError("--batching_parameters_file is set without --enable_batching")
+    return None
 
 
 def _channel_arguments(text: str) -> list[tuple[str, Any]]:

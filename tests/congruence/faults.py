@@ -19,8 +19,8 @@ def _wrap(target: Any, name: str, change: Callable[[Any], Any]) -> Callable[[pyt
 def faults() -> dict[str, Callable[[pytest.MonkeyPatch], None]]:
     """Fault -> what brings it about."""
     import grpc
-    from rawbert.serving.server import batcher, core, failure, lifecycle, registry
-    from rawbert.serving.server.grpc import service, tensors
+    from rawbert.serving.server import batcher, failure, lifecycle, registry
+    from rawbert.serving.server.grpc import predict, service, tensors
 
     def wrong_code(original: Any) -> Any:
         return lambda message: failure.Failure(grpc.StatusCode.UNKNOWN, message)
@@ -35,10 +35,10 @@ def faults() -> dict[str, Callable[[pytest.MonkeyPatch], None]]:
 
     return {
         "a wrong code": _wrap(registry, "_absent", wrong_code),
-        "a wrong message": _wrap(core, "invalid", lambda f: lambda _: f("bad")),
+        "a wrong message": _wrap(predict, "invalid", lambda f: lambda _: f("bad")),
         "the smallest version": _wrap(registry.Registry, "_find", smallest),
         "labels ignored": _wrap(registry.Registry, "_find", lambda f: lambda self, m, v, label: f(self, m, v, None)),
-        "an output filter ignored": _wrap(core, "_outputs", lambda f: lambda signature, _: f(signature, ())),
+        "an output filter ignored": _wrap(predict, "_outputs", lambda f: lambda signature, _: f(signature, ())),
         "rows in another order": _wrap(
             tensors, "encode_into", lambda f: lambda t, v, c=False: f(t, v[::-1] if v.ndim else v, c)
         ),
@@ -48,8 +48,8 @@ def faults() -> dict[str, Callable[[pytest.MonkeyPatch], None]]:
         ),
         "metadata of another version": _wrap(
             service.PredictionService,
-            "_metadata",
-            lambda f: lambda self, r: (r.model_spec.ClearField("version"), f(self, r))[1],
+            "GetModelMetadata",
+            lambda f: lambda self, r, c: (r.model_spec.ClearField("version"), f(self, r, c))[1],
         ),
         "never batched": _wrap(batcher.Batcher, "run", lambda f: lambda self, s, t: self._run(s, t.inputs, t.outputs)),
         "new versions unseen": _wrap(lifecycle._Keeper, "_look", lambda f: lambda self: self.wanted or f(self)),

@@ -236,6 +236,18 @@ def test_a_model_that_is_removed_while_it_waits_ends(kept: Any) -> None:
     until(lambda: set(states(registry).values()) == {"END"})
 
 
+def test_the_thread_of_a_model_that_leaves_ends_and_begins_when_it_comes_back(parts: Any, kept: Any) -> None:
+    _, registry, manager, base = kept
+    for _ in range(3):
+        assert "rawbert-model-m" in {thread.name for thread in threading.enumerate()}
+        manager.configure({})
+        until(lambda: "rawbert-model-m" not in {thread.name for thread in threading.enumerate()})
+        until(lambda: states(registry) == {1: "END"})
+        assert not registry.loaded()
+        manager.configure({"m": parts.ModelSettings("m", base)})
+        assert registry.loaded() == [("m", 1)]
+
+
 def test_a_folder_that_cannot_be_read_is_a_failure_of_its_version(kept: Any, caplog: pytest.LogCaptureFixture) -> None:
     loader, registry, _, base = kept
     loader.fails = True

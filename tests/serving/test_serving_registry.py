@@ -35,14 +35,14 @@ def test_versions_are_numbers_not_names(tmp_path: Path) -> None:
 
 def test_a_base_path_without_versions(tmp_path: Path) -> None:
     module = registry_module()
-    with pytest.raises(module.BasePathError, match="has no version folder, such as"):
+    with pytest.raises(module.Failure, match="has no version folder, such as"):
         module.newest_version(tmp_path)
     (tmp_path / "saved_model.pb").touch()
-    with pytest.raises(module.BasePathError, match="give the folder above it"):
+    with pytest.raises(module.Failure, match="give the folder above it"):
         module.newest_version(tmp_path)
-    with pytest.raises(module.BasePathError, match="does not exist"):
+    with pytest.raises(module.Failure, match="does not exist"):
         module.newest_version(tmp_path / "none")
-    with pytest.raises(module.BasePathError, match="Not a directory"):
+    with pytest.raises(module.Failure, match="Not a directory"):
         module.newest_version(tmp_path / "saved_model.pb")
 
 

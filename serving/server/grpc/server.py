@@ -11,8 +11,9 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from ..core import Core
-from ..options import ServerOptions
+from ..model import Model
+from ..options import ModelSettings, ServerOptions
+from ..registry import Registry
 from ..start import StartError, joined
 from .service import ModelService, PredictionService
 
@@ -37,7 +38,8 @@ class GrpcServer:
     """Listens from the beginning, and answers calls from :meth:`start` on.
 
     Args:
-        core: answers them.
+        registry: the versions that answer them.
+        replace: serves these models and no others.
         options: address, and number of threads.
         channel_arguments: names and values for gRPC itself.
 
@@ -45,7 +47,13 @@ class GrpcServer:
         StartError: it cannot listen there.
     """
 
-    def __init__(self, core: Core, options: ServerOptions, channel_arguments: Sequence[tuple[str, Any]]) -> None:
+    def __init__(
+        self,
+        registry: Registry[Model],
+        replace: Callable[[dict[str, ModelSettings]], None],
+        options: ServerOptions,
+        channel_arguments: Sequence[tuple[str, Any]],
+    ) -> None:
         most = max(1, options.grpc_max_threads - 1) if options.grpc_max_threads else _MOST_CALLS
         self._threads = CallThreads(most + _THREADS_FOR_HEALTH)
         self._server = grpc.server(
@@ -55,9 +63,9 @@ class GrpcServer:
             maximum_concurrent_rpcs=most + _MOST_REFUSALS,
         )
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionService(core, options.enable_serialization_as_tensor_content), self._server
+            PredictionService(registry, options.enable_serialization_as_tensor_content), self._server
         )
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core), self._server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(registry, replace), self._server)
         if options.enable_grpc_healthcheck_service:
             servicer = health.HealthServicer()
             for name in ("", "ModelService", "PredictionService"):

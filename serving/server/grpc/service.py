@@ -1,7 +1,8 @@
-"""TensorFlow Serving's gRPC services: they translate messages for the core, and its failures into statuses."""
+"""TensorFlow Serving's gRPC services; a failure becomes the status of its call."""
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -12,155 +13,137 @@ from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_management_pb2,
     model_service_pb2_grpc,
-    predict_pb2,
     prediction_service_pb2_grpc,
 )
 
-from .. import core
-from ..batcher import Wanted
-from ..core import Asked, Core
+from ...contract import DEFAULT_SIGNATURE
 from ..failure import Failure, invalid
 from ..model import Model
-from ..options import parse_models
-from ..registry import Servable
-from . import tensors
+from ..options import ModelSettings, parse_models
+from ..registry import Registry
+from .predict import name_version, predict
 
 _LOG = logging.getLogger(__name__)
-_SIGNATURE_DEF = "signature_def"
 
 
-def predict(
-    servable: Servable[Model], request: Any, wanted: Wanted = core.always, as_content: bool = False
-) -> predict_pb2.PredictResponse:
-    """Answer a PredictRequest by a version.
+def _answered(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of a service, whose failures end the call with their status."""
 
-    Args:
-        servable: the version.
-        request: the request; its model and version are not looked at.
-        wanted: whether somebody still waits for the answer.
-        as_content: write outputs into tensor_content.
+    @functools.wraps(method)
+    def answer(service: Any, request: Any, context: grpc.ServicerContext) -> Any:
+        try:
+            return method(service, request, context)
+        except Failure as failure:
+            code, message = failure.code, str(failure)
+        except Exception as error:
+            _LOG.exception("a call failed in a way that was not foreseen")
+            code, message = grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"
+        context.abort(code, message)
 
-    Raises:
-        Failure: TensorFlow Serving's status for what is wrong with the request, or the model's own.
-    """
-    name, outputs = core.predict(
-        servable, request.model_spec.signature_name, request.inputs, tensors.decode, request.output_filter, wanted
-    )
-    response = predict_pb2.PredictResponse()
-    _name_version(response.model_spec, servable, name)
-    for output, value in outputs.items():
-        tensors.encode_into(response.outputs[output], value, as_content)
-    return response
+    return answer
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
     """Predict and GetModelMetadata."""
 
-    def __init__(self, core: Core, as_content: bool = False) -> None:
-        self._core, self._as_content = core, as_content
+    def __init__(self, registry: Registry[Model], as_content: bool) -> None:
+        self._registry, self._as_content = registry, as_content
 
+    @_answered
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Run a signature."""
-        return _answer(lambda: self._predict(request, context.is_active), context)
+        with self._registry.use(*_asked(request)) as servable:
+            return predict(servable, request, context.is_active, self._as_content)
 
+    @_answered
     def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """The signatures of a version."""
-        return _answer(lambda: self._metadata(request), context)
+        asked = _asked(request)
+        if not request.metadata_field:
+            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+        for field in request.metadata_field:
+            if field != "signature_def":
+                raise invalid(f"Metadata field {field} is not supported")
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        with self._registry.use(*asked) as servable:
+            for name, signature in servable.runnable.signatures.items():
+                signatures.signature_def[name].CopyFrom(signature)
+            name_version(response.model_spec, servable)
+        response.metadata["signature_def"].Pack(signatures)
+        return response
 
+    @_answered
     def Classify(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Not served; refused as there where the signature is not made for it."""
-        return _answer(lambda: self._examples(request, "classification", 2), context)
+        self._refuse_examples(request, "classification", 2)
 
+    @_answered
     def Regress(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Not served; refused as there where the signature is not made for it."""
-        return _answer(lambda: self._examples(request, "regression", 1), context)
+        self._refuse_examples(request, "regression", 1)
 
     def MultiInference(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Not served."""
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "rawbert serve does not implement MultiInference")
 
-    def _predict(self, request: Any, wanted: Wanted) -> Any:
-        with self._core.use(_asked(request)) as servable:
-            return predict(servable, request, wanted, self._as_content)
+    def _refuse_examples(self, request: Any, kind: str, most: int) -> None:
+        """Why a signature with at most so many outputs answers no tf.Examples.
 
-    def _examples(self, request: Any, kind: str, most: int) -> None:
-        self._core.refuse_examples(_asked(request), request.model_spec.signature_name, kind, most)
-
-    def _metadata(self, request: Any) -> Any:
-        asked = _asked(request)
-        if not request.metadata_field:
-            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
-        for field in request.metadata_field:
-            if field != _SIGNATURE_DEF:
-                raise invalid(f"Metadata field {field} is not supported")
-        response = get_model_metadata_pb2.GetModelMetadataResponse()
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        with self._core.use(asked) as servable:
-            for name, signature in servable.runnable.signatures.items():
-                signatures.signature_def[name].CopyFrom(signature)
-            _name_version(response.model_spec, servable)
-        response.metadata[_SIGNATURE_DEF].Pack(signatures)
-        return response
+        The checks: PreProcessClassification and PreProcessRegression of TensorFlow Serving's classifier.cc and
+        regressor.cc.
+        """
+        name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+        with self._registry.use(*_asked(request)) as servable:
+            signature = servable.runnable.signatures.get(name)
+        if signature is None:
+            raise invalid(f"No signature was found with the name: {name}")
+        if len(signature.inputs) != 1:
+            raise invalid("Expected one input Tensor.")
+        if not 1 <= len(signature.outputs) <= most:
+            found = f"s, found {len(signature.outputs)}" if most > 1 else "."
+            raise invalid(f"Expected one {'or two ' * (most > 1)}output Tensor{found}")
+        if "inputs" not in signature.inputs:
+            raise invalid(f"No {kind} inputs found in SignatureDef: {signature}")
+        raise Failure(grpc.StatusCode.UNIMPLEMENTED, "rawbert serve answers no examples: call Predict")
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
     """GetModelStatus, and the replacement of the configuration."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, registry: Registry[Model], replace: Callable[[dict[str, ModelSettings]], None]) -> None:
+        self._registry, self._replace = registry, replace
 
+    @_answered
     def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """The state of a model's versions; a version_label is ignored, as TensorFlow Serving does."""
-        return _answer(lambda: self._status(request), context)
-
-    def HandleReloadConfigRequest(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        """Replace the configuration."""
-        return _answer(lambda: self._replace(request), context)
-
-    def _replace(self, request: Any) -> Any:
-        self._core.reload(parse_models(request.config))
-        response = model_management_pb2.ReloadConfigResponse()
-        response.status.SetInParent()
-        return response
-
-    def _status(self, request: Any) -> Any:
-        asked = _asked(request)
+        model, version, _ = _asked(request)
         response = get_model_status_pb2.GetModelStatusResponse()
-        for status in self._core.status(asked.model, asked.version):
+        for status in self._registry.status(model, version):
             shown = response.model_version_status.add(version=status.version, state=int(status.state))
             # Touched: an empty status is how OK is written.
             shown.status.SetInParent()
             if status.failure:
-                shown.status.error_code = status.failure.number
+                shown.status.error_code = status.failure.code.value[0]
                 shown.status.error_message = str(status.failure)
         return response
 
-
-def _answer(method: Callable[[], Any], context: grpc.ServicerContext) -> Any:
-    """What a method answers, or the end of the call with its status."""
-    try:
-        return method()
-    except Failure as failure:
-        code, message = failure.code, str(failure)
-    except Exception as error:
-        _LOG.exception("a call failed in a way that was not foreseen")
-        code, message = grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"
-    context.abort(code, message)
+    @_answered
+    def HandleReloadConfigRequest(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        """Replace the configuration."""
+        self._replace(parse_models(request.config))
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.SetInParent()
+        return response
 
 
-def _asked(request: Any) -> Asked:
-    """The model and version that a request names."""
+def _asked(request: Any) -> tuple[str, int | None, str | None]:
+    """The model that a request names, and the version or label if it names one."""
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
     spec = request.model_spec
-    return Asked(
+    return (
         spec.name,
         spec.version.value if spec.HasField("version") else None,
         spec.version_label if spec.HasField("version_label") else None,
     )
-
-
-def _name_version(spec: Any, servable: Servable[Model], signature_name: str = "") -> None:
-    spec.name = servable.model
-    spec.version.value = servable.version
-    spec.signature_name = signature_name

@@ -26,7 +26,6 @@ _FIXED_WIDTH = {
     field: tensor_pb2.TensorProto.DESCRIPTOR.fields_by_name[field].number
     for field in ("float_val", "double_val", "scomplex_val", "dcomplex_val")
 }
-_LENGTH_DELIMITED = 2
 
 #: Values that a request may leave to be filled up, so that a few bytes cannot ask for all memory, and all the time.
 _MOST_FILLED = 1 << 16
@@ -63,25 +62,18 @@ def encode_into(tensor: Any, value: Any, as_content: bool = False) -> None:
         tensor.tensor_shape.dim.add(size=size)
     if not array.size:
         return
-    if as_content:
-        tensor.tensor_content = _content(array)
-        return
-    if field in _FIXED_WIDTH:
-        # Parsing a packed field is one memory copy; extend() would make a Python float of every value.
-        data = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
-        tag = varint.encode(_FIXED_WIDTH[field] << 3 | _LENGTH_DELIMITED)
-        tensor.MergeFromString(tag + varint.encode(len(data)) + data)
-        return
-    if field == "half_val":
-        array = array.view(np.uint16)  # the bit pattern
-    getattr(tensor, field).extend(array.ravel().tolist())
-
-
-def _content(array: Array) -> bytes:
-    """Raw little-endian values; strings as all their lengths in varints, then all their bytes."""
-    if array.dtype == object:
+    if as_content and field == "string_val":
+        # All their lengths in varints, then all their bytes.
         items = array.ravel().tolist()
-        return b"".join([*(varint.encode(len(item)) for item in items), *items])
-    if array.dtype == BFLOAT16:
-        array = array.view(np.uint16)
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+        tensor.tensor_content = b"".join([*(varint.encode(len(item)) for item in items), *items])
+    elif as_content:
+        tensor.tensor_content = array.tobytes()
+    elif field in _FIXED_WIDTH:
+        # Parsing a packed field is one memory copy; extend() would make a Python float of every value.
+        data = array.tobytes()
+        tag = varint.encode(_FIXED_WIDTH[field] << 3 | 2)  # 2: a field with a length
+        tensor.MergeFromString(tag + varint.encode(len(data)) + data)
+    else:
+        # Of float16 and bfloat16 the bit pattern.
+        values = array.view(np.uint16) if field == "half_val" else array
+        getattr(tensor, field).extend(values.ravel().tolist())
