@@ -20,24 +20,19 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
-from .failure import Failure, invalid
+from .failure import Failure, invalid, unfit
 from .options import Batching
 
 Array = npt.NDArray[Any]
 Run = Callable[[str, Mapping[str, Array], Sequence[str]], dict[str, Array]]
 #: Whether somebody still waits for an answer.
 Wanted = Callable[[], bool]
-Code = grpc.StatusCode
 
 
 def check_wanted(wanted: Wanted) -> None:
-    """Compute nothing for a caller that is gone, or whose deadline has passed.
-
-    Raises:
-        Failure: CANCELLED; nobody receives it.
-    """
+    """Raise a Failure, which nobody receives, for a caller that is gone or whose deadline has passed."""
     if not wanted():
-        raise Failure(Code.CANCELLED, "the caller is gone")
+        raise Failure(grpc.StatusCode.CANCELLED, "the caller is gone")
 
 
 class Task:
@@ -134,7 +129,7 @@ class Batcher:
                 rows = task.rows if rows + task.rows > most else rows + task.rows
             if len(queue) + further > self._batching.max_enqueued_batches:
                 raise Failure(
-                    Code.UNAVAILABLE,
+                    grpc.StatusCode.UNAVAILABLE,
                     "The batch scheduling queue to which this task was submitted is full; currently "
                     f"{len(queue)} batches enqueued and max_enqueued_batches is {self._batching.max_enqueued_batches}",
                 )
@@ -193,12 +188,11 @@ class Batcher:
         results = self._run(signature, inputs, outputs)
         for value in results.values():
             if not np.ndim(value):
-                raise Failure(Code.FAILED_PRECONDITION, "Batched output tensor has 0 dimensions")
+                raise unfit("Batched output tensor has 0 dimensions")
             if len(value) != size:
-                raise Failure(
-                    Code.FAILED_PRECONDITION,
+                raise unfit(
                     "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the "
-                    "input tensors",
+                    "input tensors"
                 )
         at = 0
         for task in tasks:
@@ -209,11 +203,10 @@ class Batcher:
         if len({value.ndim for value in values}) > 1 or (
             len({value.shape[1:] for value in values}) > 1 and not self._batching.pad_variable_length_inputs
         ):
-            raise Failure(
-                Code.FAILED_PRECONDITION,
+            raise unfit(
                 f"Tensors with name '{name}' from different tasks have different shapes and padding is turned off. Set "
                 "pad_variable_length_inputs to true, or ensure that all tensors with the same name have equal "
-                "dimensions starting with the first dim.",
+                "dimensions starting with the first dim."
             )
         inner = tuple(np.max([value.shape[1:] for value in values], axis=0).astype(int).tolist())
         # As there: short rows are filled with their tensor's first value, the batch with its first row.
@@ -227,7 +220,6 @@ class Batcher:
 def _padded(value: Array, inner: tuple[int, ...]) -> Array:
     if value.shape[1:] == inner:
         return value
-    padded = np.empty((len(value), *inner), value.dtype)
-    padded[...] = value.flat[0] if value.size else np.zeros((), value.dtype)[()]
-    padded[tuple(slice(0, length) for length in value.shape)] = value
+    padded = np.full((len(value), *inner), value.flat[0] if value.size else 0, value.dtype)
+    padded[tuple(map(slice, value.shape))] = value
     return padded

@@ -21,3 +21,8 @@ class Failure(Exception):
 def invalid(message: str) -> Failure:
     """INVALID_ARGUMENT: the request, or the file, is wrong."""
     return Failure(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+def unfit(message: str) -> Failure:
+    """FAILED_PRECONDITION: what is asked for cannot be done as things are."""
+    return Failure(grpc.StatusCode.FAILED_PRECONDITION, message)

@@ -54,11 +54,12 @@ class Model:
         """
         if self._batcher and inputs:
             return self._batcher.run(name, Task(inputs, outputs, wanted))
-        return self._turns.submit(self._run, name, inputs, outputs, wanted).result()
 
-    def _run(self, name: str, inputs: Mapping[str, Array], outputs: Sequence[str], wanted: Wanted) -> dict[str, Array]:
-        check_wanted(wanted)
-        return self._saved.run(name, inputs, outputs)
+        def run() -> dict[str, Array]:
+            check_wanted(wanted)
+            return self._saved.run(name, inputs, outputs)
+
+        return self._turns.submit(run).result()
 
     def warm_up(self, replay: Callable[[Any], object], times: int = 1) -> None:
         """Replay the records that came with the version.

@@ -22,8 +22,11 @@ Parsed = TypeVar("Parsed")
 _PLATFORM = "tensorflow"
 #: Seconds that anything waits at most; Python's own limit is higher, and an error beyond it.
 _FOREVER = 1e9
-#: Threads for batches at most: whatever the file says, more only take memory.
-_MOST_THREADS = 256
+#: The least that a parameter of batching may be.
+_LEAST = {
+    "max_batch_size": 1, "batch_timeout_micros": 0, "max_enqueued_batches": 1, "max_execution_batch_size": 1,
+    "num_batch_threads": 1,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -205,22 +208,14 @@ def parse_batching(text: str) -> Batching:
         Failure: INVALID_ARGUMENT; the text cannot be parsed, or its values contradict each other.
     """
     message = _parsed(text, BatchingParameters())
-    most = _value(message, "max_batch_size", 1000)
+    given = {field.name: value.value for field, value in message.ListFields() if field.name in _LEAST}
+    for name, value in given.items():
+        if value < _LEAST[name]:
+            raise invalid(f"{name} must be at least {_LEAST[name]}; was {value}")
+    most = given.get("max_batch_size", 1000)
     split = message.enable_large_batch_splitting.value
-    largest = _value(message, "max_execution_batch_size", most) if split else most
-    timeout = _value(message, "batch_timeout_micros", 0)
-    enqueued = _value(message, "max_enqueued_batches", 10)
-    threads = _value(message, "num_batch_threads", None)
+    largest = given.get("max_execution_batch_size", most) if split else most
     allowed = tuple(message.allowed_batch_sizes)
-    for name, value, least in (
-        ("max_batch_size", most, 1),
-        ("batch_timeout_micros", timeout, 0),
-        ("max_enqueued_batches", enqueued, 1),
-        ("max_execution_batch_size", largest, 1),
-        ("num_batch_threads", threads, 1),
-    ):
-        if value is not None and value < least:
-            raise invalid(f"{name} must be at least {least}; was {value}")
     if largest > most:
         raise invalid(f"max_execution_batch_size must not exceed max_batch_size; was {largest}, and {most}")
     if allowed and allowed[-1] != largest:
@@ -232,12 +227,12 @@ def parse_batching(text: str) -> Batching:
         raise invalid("allowed_batch_sizes entries must be positive and in increasing order")
     return Batching(
         most,
-        min(timeout / 1e6, _FOREVER),
-        enqueued,
+        min(given.get("batch_timeout_micros", 0) / 1e6, _FOREVER),
+        given.get("max_enqueued_batches", 10),
         allowed,
         message.pad_variable_length_inputs,
         largest,
-        threads and min(threads, _MOST_THREADS),
+        given.get("num_batch_threads"),
     )
 
 
@@ -246,7 +241,3 @@ def _parsed(text: str, message: Any) -> Any:
         return text_format.Parse(text, message)
     except Exception as error:  # of garbage protobuf raises more than its own ParseError
         raise invalid(f"it is no {message.DESCRIPTOR.name} text proto: {error}") from error
-
-
-def _value(message: Any, name: str, otherwise: Any) -> Any:
-    return getattr(message, name).value if message.HasField(name) else otherwise

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 import grpc
 
 from ..contract import version_of
-from .failure import Failure, invalid
+from .failure import Failure, invalid, unfit
 
 Runnable = TypeVar("Runnable")
 
@@ -155,7 +155,7 @@ class Registry(Generic[Runnable]):
                 for label, version in versions.items():
                     new = self._labels.get(model, {}).get(label, version) == version
                     if version not in self._servables.get(model, {}) and not (allow_unavailable and new):
-                        raise _unfit(
+                        raise unfit(
                             f"Request to assign label to version {version} of model {model}, which is not currently "
                             "available for inference"
                         )
@@ -164,10 +164,6 @@ class Registry(Generic[Runnable]):
 
 def _absent(message: str) -> Failure:
     return Failure(grpc.StatusCode.NOT_FOUND, message)
-
-
-def _unfit(message: str) -> Failure:
-    return Failure(grpc.StatusCode.FAILED_PRECONDITION, message)
 
 
 def find_versions(base_path: Path) -> dict[int, Path]:
@@ -179,9 +175,9 @@ def find_versions(base_path: Path) -> dict[int, Path]:
     try:
         folders = sorted((entry for entry in base_path.iterdir() if entry.is_dir()), reverse=True)
     except FileNotFoundError:
-        raise _unfit(f"the base path {base_path} does not exist") from None
+        raise unfit(f"the base path {base_path} does not exist") from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise _unfit(f"the base path {base_path} cannot be read: {error}") from error
+        raise unfit(f"the base path {base_path} cannot be read: {error}") from error
     # The first of several spellings of a number wins: 1 is both 001 and 1.
     versions = {version: folder for folder in folders if (version := version_of(folder.name)) is not None}
     return dict(sorted(versions.items(), reverse=True))
@@ -198,4 +194,4 @@ def newest_version(base_path: Path) -> tuple[int, Path]:
     hint = ""
     if (base_path / "saved_model.pb").is_file():
         hint = "; it is a SavedModel itself: give the folder above it, in which this one is named by its version"
-    raise _unfit(f"the base path {base_path} has no version folder, such as {base_path / '1'}{hint}")
+    raise unfit(f"the base path {base_path} has no version folder, such as {base_path / '1'}{hint}")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,8 @@ class SavedModel:
             graph=graph,
             config=config_pb2.ConfigProto(intra_op_parallelism_threads=intra_op, inter_op_parallelism_threads=inter_op),
         )
-        self._callables: OrderedDict[tuple[tuple[str, ...], tuple[str, ...]], Any] = OrderedDict()
-        self._lock = threading.Lock()
+        # One that is dropped is freed when the last call that holds it ends.
+        self._prepared = lru_cache(_MOST_CALLABLES)(self._prepare)
         try:
             with graph.as_default():
                 meta_graph = tf.compat.v1.saved_model.load(self._session, list(tags), str(folder))
@@ -93,59 +93,45 @@ class SavedModel:
             Failure: TensorFlow refuses the inputs, or the model fails on them.
         """
         signature = self.signatures[signature_name]
-        names = sorted(signature.inputs)
-        # In one order whatever the caller's: what is prepared costs memory, and so many outputs have many orders.
-        fetched = tuple(sorted(outputs))
+        # In one order whatever the caller's: what is prepared costs memory, and six outputs have 1,956 orders.
+        taken, given = sorted(signature.inputs), sorted(outputs)
+        # By tensors, as in TensorFlow Serving: a signature that is another's alias is prepared with that.
+        feed = tuple(signature.inputs[name].name for name in taken)
+        fetch = tuple(signature.outputs[name].name for name in given)
         try:
-            values = self._callable(signature_name, fetched)(*(inputs[name] for name in names))
+            values = self._prepared(feed, fetch)(*(inputs[name] for name in taken))
         except Exception as error:
             raise _failure(error) from error
-        return dict(zip(fetched, values, strict=True))
+        return dict(zip(given, values, strict=True))
 
-    def warmup_records(self, most: int = 1000) -> list[bytes]:
+    def _prepare(self, feed: tuple[str, ...], fetch: tuple[str, ...]) -> Any:
+        # Not Session.make_callable: with inputs it goes through Session.run, which converts dtypes and checks shapes
+        # where TensorFlow Serving leaves both to the graph, and takes longer.
+        return self._session._make_callable_from_options(config_pb2.CallableOptions(feed=feed, fetch=fetch))
+
+    def warmup_records(self) -> list[bytes]:
         """Serialised PredictionLogs that came with the model; none where there is no file.
 
         Raises:
-            Failure: DATA_LOSS, it is no TFRecord file; INVALID_ARGUMENT, it has more than ``most``.
+            Failure: DATA_LOSS, it is no TFRecord file; INVALID_ARGUMENT, it has more than 1000.
         """
         path = self._folder / WARMUP_FILE
-        records: list[bytes] = []
         if not path.is_file():
-            return records
+            return []
         try:
-            for record in tf.compat.v1.io.tf_record_iterator(str(path)):
-                records.append(record)
-                if len(records) > most:
-                    raise invalid(f"Number of warmup records exceeds the maximum ({most}) at {path}")
+            records = list(islice(tf.compat.v1.io.tf_record_iterator(str(path)), 1001))
         except tf.errors.OpError as error:
             raise _failure(error) from error
+        if len(records) > 1000:
+            raise invalid(f"Number of warmup records exceeds the maximum (1000) at {path}")
         return records
 
     def close(self) -> None:
         """Free the model; it cannot be run again."""
-        self._callables.clear()
+        self._prepared.cache_clear()
         self._session.close()
         # What it holds goes with the last reference.
         del self._session
-
-    def _callable(self, signature_name: str, outputs: tuple[str, ...]) -> Any:
-        signature = self.signatures[signature_name]
-        feed = tuple(signature.inputs[name].name for name in sorted(signature.inputs))
-        fetch = tuple(signature.outputs[name].name for name in outputs)
-        # By tensors, as in TensorFlow Serving: a signature that is another's alias is prepared with that.
-        key = (feed, fetch)
-        with self._lock:
-            prepared = self._callables.get(key)
-            if prepared is None:
-                # Not Session.make_callable: with inputs it goes through Session.run, which converts dtypes
-                # and checks shapes where TensorFlow Serving leaves both to the graph, and takes longer.
-                options = config_pb2.CallableOptions(feed=feed, fetch=fetch)
-                prepared = self._callables[key] = self._session._make_callable_from_options(options)
-                if len(self._callables) > _MOST_CALLABLES:
-                    # Freed when the last call that holds it ends.
-                    self._callables.popitem(last=False)
-            self._callables.move_to_end(key)
-        return prepared
 
 
 def _is_cut(path: Path) -> bool:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import grpc
 from tensorflow_serving.apis import predict_pb2
 
 from ...contract import DEFAULT_SIGNATURE, DTYPES
 from ...errors import DecodeError
 from ..batcher import Array, Wanted
-from ..failure import Failure, invalid
+from ..failure import invalid, unfit
 from ..model import Model
 from ..registry import Servable
 from ..runtime import DTYPE_OF
@@ -35,7 +34,7 @@ def predict(
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = servable.runnable.signatures.get(name)
     if signature is None:
-        raise Failure(grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+        raise unfit(f'Serving signature key "{name}" not found.')
     inputs = _inputs(signature, request.inputs)
     outputs = _outputs(signature, request.output_filter)
     # As the function of a signature checks its arguments, which are in the order of their names.
