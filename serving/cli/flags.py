@@ -60,18 +60,15 @@ def model_server_flags(command: Callable[..., Any]) -> Callable[..., Any]:
             help="TCP port for gRPC; 0 takes one that is free." if name == "port" else flag["help"],
             hidden=not applied,
             expose_value=applied,
-            callback=None if applied else _unapplied(flag),
+            callback=None if applied else _unapplied,
             **switch,
         )(command)
     return command
 
 
-def _unapplied(flag: dict[str, Any]) -> Callable[[click.Context, click.Parameter, Any], None]:
-    def check(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-        if value == flag["default"]:
-            return
-        if flag["name"] not in IGNORED:
-            raise click.UsageError(f"--{flag['name']} of tensorflow_model_server is not supported by rawbert serve")
-        context.ensure_object(list).append(flag["name"])
-
-    return check
+def _unapplied(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value in (None, parameter.default):
+        return
+    if parameter.name not in IGNORED:
+        raise click.UsageError(f"--{parameter.name} of tensorflow_model_server is not supported by rawbert serve")
+    context.ensure_object(list).append(parameter.name)

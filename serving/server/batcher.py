@@ -14,16 +14,14 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
 
 import grpc
 import numpy as np
-import numpy.typing as npt
 
+from ..wire.codec import Array
 from .failure import Failure, invalid, unfit
 from .options import Batching
 
-Array = npt.NDArray[Any]
 Run = Callable[[str, Mapping[str, Array], Sequence[str]], dict[str, Array]]
 #: Whether somebody still waits for an answer.
 Wanted = Callable[[], bool]
@@ -89,10 +87,18 @@ class Batcher:
         if not task.rows:
             # Nothing to share; TensorFlow Serving lets it wait for company.
             return self._run(signature, task.inputs, task.outputs)
-        if task.rows > self._batching.max_execution_batch_size:
-            return self._split(signature, task)
-        self._put(signature, [task])
-        return task.answer.result()
+        size = self._batching.max_execution_batch_size
+        parts = [
+            Task({name: value[at : at + size] for name, value in task.inputs.items()}, task.outputs, task.wanted)
+            for at in range(0, task.rows, size)
+        ]
+        self._put(signature, parts)
+        answers = [part.answer.result() for part in parts]
+        if len(answers) == 1:
+            return answers[0]
+        if any(len({answer[name].shape[1:] for answer in answers}) > 1 for name in task.outputs):
+            return self._run(signature, task.inputs, task.outputs)
+        return {name: np.concatenate([answer[name] for answer in answers]) for name in task.outputs}
 
     def close(self) -> None:
         """End the threads; nothing may be running."""
@@ -101,22 +107,6 @@ class Batcher:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
-
-    def _split(self, signature: str, task: Task) -> dict[str, Array]:
-        size = self._batching.max_execution_batch_size
-        parts = [
-            Task({name: value[at : at + size] for name, value in task.inputs.items()}, task.outputs, task.wanted)
-            for at in range(0, task.rows, size)
-        ]
-        self._put(signature, parts)
-        answers = [part.answer.result() for part in parts]
-        joined = {}
-        for name in task.outputs:
-            values = [answer[name] for answer in answers]
-            if len({value.shape[1:] for value in values}) > 1:
-                return self._run(signature, task.inputs, task.outputs)
-            joined[name] = np.concatenate(values)
-        return joined
 
     def _put(self, signature: str, tasks: Sequence[Task]) -> None:
         """Queue tasks: all of them, or none where the queue has no room."""
@@ -156,15 +146,11 @@ class Batcher:
                 self._changed.wait(waiting[0][0] - now if waiting else None)
 
     def _work(self) -> None:
-        while self._run_due():
-            pass
+        while taken := self._take():
+            self._run_batch(*taken)
+            del taken  # or its arrays stay until the next
 
-    def _run_due(self) -> bool:
-        """Run the next batch, of which nothing is kept afterwards; whether there was one."""
-        taken = self._take()
-        if not taken:
-            return False
-        signature, batch = taken
+    def _run_batch(self, signature: str, batch: _Batch) -> None:
         tasks = []
         for task in batch.tasks:
             try:
@@ -178,7 +164,6 @@ class Batcher:
         except Exception as error:
             for task in tasks:
                 task.answer.set_exception(error)
-        return True
 
     def _run_together(self, signature: str, tasks: list[Task]) -> None:
         outputs = sorted({name for task in tasks for name in task.outputs})

@@ -6,12 +6,11 @@ import logging
 import os
 import threading
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from .failure import Failure
 from .grpc.predict import predict
-from .grpc.server import GrpcServer
+from .grpc.server import listen
 from .lifecycle import Manager
 from .model import Model
 from .options import ModelSettings, ServerOptions
@@ -75,15 +74,15 @@ class EmbeddedServer:
         self._reloading = threading.Lock()
         try:
             self._reload(self._plan.models)
-            self._server = GrpcServer(self._registry, self._replace, options, self._plan.channel_arguments)
+            #: Port on which it listens.
+            self.port: int
+            self._server, self._threads, self.port = listen(self._plan, self._registry, self._replace)
         except (Failure, StartError) as error:
             folders = ", ".join(map(str, self._manager.failed()))
             self._manager.stop()
             what = f"{folders} cannot be loaded: " if folders else ""
             raise StartError(what + one_line(error).replace("model(s)", "servable(s)", 1)) from error
         self._manager.retries = 5 if retries is None else retries
-        #: Port on which it listens.
-        self.port = self._server.port
         #: ``host:port`` for clients of this machine.
         self.address = joined(_LOOPBACK.get(options.host, options.host), self.port)
         if options.model_config_file and options.model_config_file_poll_wait_seconds > 0:
@@ -102,13 +101,14 @@ class EmbeddedServer:
     def _load(self, name: str, version: int, folder: Path) -> Model:
         options = self._plan.options
         model = Model(folder, options, self._plan.batching)
-        if options.enable_model_warmup:
-            servable = Servable(name, version, model)
-            try:
-                model.warm_up(lambda request: predict(servable, request), options.num_request_iterations_for_warmup)
-            except Exception:
-                model.close()
-                raise
+        servable, times = Servable(name, version, model), max(1, options.num_request_iterations_for_warmup)
+        try:
+            for record in model.warmup() if options.enable_model_warmup else ():
+                for _ in range(times):
+                    predict(servable, record)
+        except Exception:
+            model.close()
+            raise
         return model
 
     def _replace(self, models: dict[str, ModelSettings]) -> None:
@@ -140,9 +140,7 @@ class EmbeddedServer:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self) -> None:
@@ -160,6 +158,6 @@ class EmbeddedServer:
             and its model is freed after it.
         """
         self._ended.set()
-        self._server.stop(grace)
+        self._server.stop(grace).wait()
         self._manager.stop(_AFTER_GRACE)
-        return not self._server.calls
+        return not self._threads.calls

@@ -66,7 +66,8 @@ class Manager:
         for name in models.keys() - self._keepers.keys():
             self._keepers[name] = _Keeper(self, name)
         for name, keeper in self._keepers.items():
-            keeper.serve(models.get(name))
+            if keeper.settings or name in models:
+                keeper.serve(models.get(name))
         if not wait:
             return
         for name in new:
@@ -229,10 +230,12 @@ class _Keeper:
             self._mark(version, State.LOADING)
             try:
                 model = self._manager.load(self._model, version, folder)
+            except (Failure, OSError) as error:
+                # Without its traceback, whose frames hold the model as far as it was loaded.
+                failure = Failure(getattr(error, "code", grpc.StatusCode.UNKNOWN), str(error))
             except Exception as error:
-                if not isinstance(error, (Failure, OSError)):
-                    _LOG.exception("a load of model %s failed in a way that was not foreseen", self._model)
-                failure = _without_frames(error)
+                _LOG.exception("a load of model %s failed in a way that was not foreseen", self._model)
+                failure = Failure(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
         wanted = version in self._look()
         again = failure is not None and wanted and load.attempts < self._manager.retries
         if model and wanted:
@@ -268,10 +271,3 @@ class _Keeper:
 
     def _mark(self, version: int, state: State, failure: Failure | None = None) -> None:
         self._registry.mark(self._model, version, state, failure)
-
-
-def _without_frames(error: Exception) -> Failure:
-    """The failure of a load without its traceback, whose frames hold the model as far as it was loaded."""
-    if isinstance(error, (Failure, OSError)):
-        return Failure(getattr(error, "code", grpc.StatusCode.UNKNOWN), str(error))
-    return Failure(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")

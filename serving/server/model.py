@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 from tensorflow_serving.apis import prediction_log_pb2
 
 from ..contract import BATCHING_FILE
-from .batcher import Array, Batcher, Task, Wanted, check_wanted
+from ..wire.codec import Array
+from .batcher import Batcher, Task, Wanted, check_wanted
 from .failure import invalid
 from .options import Batching, ServerOptions, parse_batching, read_file
 from .runtime import SavedModel
@@ -61,22 +62,21 @@ class Model:
 
         return self._turns.submit(run).result()
 
-    def warm_up(self, replay: Callable[[Any], object], times: int = 1) -> None:
-        """Replay the records that came with the version.
+    def warmup(self) -> Iterator[Any]:
+        """PredictRequests that came with the version.
 
         Raises:
-            Failure: a record failed, or the file is no TFRecord file.
+            Failure: the file is no TFRecord file, or a record no PredictionLog.
         """
         for record in self._saved.warmup_records():
             try:
                 log = prediction_log_pb2.PredictionLog.FromString(record)
             except Exception as error:
                 raise invalid(f"Failed to parse warmup record: {record!r}") from error
-            if not log.HasField("predict_log"):
+            if log.HasField("predict_log"):
+                yield log.predict_log.request
+            else:
                 _LOG.warning("a warmup record that is no Predict request is left out")
-                continue
-            for _ in range(max(1, times)):
-                replay(log.predict_log.request)
 
     def close(self) -> None:
         """Free the model; nothing may be running."""

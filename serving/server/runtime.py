@@ -12,16 +12,15 @@ from typing import Any
 import grpc
 import ml_dtypes
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  registers the ops of tokenizers
 from tensorflow.core.protobuf import config_pb2
 
 from ..contract import DTYPES, WARMUP_FILE
 from ..wire import varint
+from ..wire.codec import Array
 from .failure import Failure, invalid
 
-Array = npt.NDArray[Any]
 Code = grpc.StatusCode
 
 #: TensorFlow's arrays of bfloat16 have a numpy dtype of their own.

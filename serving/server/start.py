@@ -59,18 +59,17 @@ class Plan:
         """
         options = self.options
         if options.model_config_file:
-            file = Path(options.model_config_file).absolute()
-            models = read_file(file, parse_models)
-            return {name: self._on_this_machine(settings, file.parent) for name, settings in models.items()}
+            models = read_file(options.model_config_file, parse_models)
+            return {name: self._on_this_machine(settings) for name, settings in models.items()}
         if not options.model_base_path:
             raise StartError("give --model_base_path or --model_config_file: neither says what to serve")
         if not options.model_name:
             raise StartError("the model name is empty")
         return {options.model_name: ModelSettings(options.model_name, Path(options.model_base_path).absolute())}
 
-    def _on_this_machine(self, settings: ModelSettings, folder: Path) -> ModelSettings:
+    def _on_this_machine(self, settings: ModelSettings) -> ModelSettings:
         """The model as it lies beside models.config, where its base path is that of a container."""
-        here = folder / settings.base_path.name
+        here = Path(self.options.model_config_file).absolute().parent / settings.base_path.name
         if settings.base_path.exists() or not here.is_dir():
             return settings
         if here not in self._moved:
@@ -126,10 +125,10 @@ def _check_socket(path: str) -> None:
     """
     if not path:
         return
-    reason = "Address already in use"
     try:
         with socket.socket(socket.AF_UNIX) as probe:
             probe.connect(path)
+        reason = "Address already in use"
     except (FileNotFoundError, ConnectionRefusedError):
         if Path(path).parent.is_dir():
             return

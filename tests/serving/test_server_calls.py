@@ -193,7 +193,7 @@ def test_calls_beyond_the_threads_are_refused_and_health_is_not(model_root: Path
             with pytest.raises(grpc.RpcError):
                 nonsense(b"\xff")
         end = time.monotonic() + 60
-        while server._server.calls:
+        while server._threads.calls:
             assert time.monotonic() < end
             time.sleep(0.01)
         stub.Predict(quick)

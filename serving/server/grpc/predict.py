@@ -9,7 +9,8 @@ from tensorflow_serving.apis import predict_pb2
 
 from ...contract import DEFAULT_SIGNATURE, DTYPES
 from ...errors import DecodeError
-from ..batcher import Array, Wanted
+from ...wire.codec import Array
+from ..batcher import Wanted
 from ..failure import invalid, unfit
 from ..model import Model
 from ..registry import Servable

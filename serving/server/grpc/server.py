@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -12,9 +12,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from ..model import Model
-from ..options import ModelSettings, ServerOptions
+from ..options import ModelSettings
 from ..registry import Registry
-from ..start import StartError, joined
+from ..start import Plan, StartError, joined
 from .service import ModelService, PredictionService
 
 #: Calls at once without --grpc_max_threads. A call that waits for its batch holds a thread: fewer would keep batches
@@ -34,63 +34,44 @@ _OPTIONS = [
 ]
 
 
-class GrpcServer:
-    """Listens from the beginning, and answers calls from :meth:`start` on.
+def listen(
+    plan: Plan, registry: Registry[Model], replace: Callable[[dict[str, ModelSettings]], None]
+) -> tuple[grpc.Server, CallThreads, int]:
+    """A server that listens, and answers calls when it is started; the threads for its calls; its port.
 
     Args:
-        registry: the versions that answer them.
+        plan: address, number of threads, and arguments for gRPC itself.
+        registry: the versions that answer calls.
         replace: serves these models and no others.
-        options: address, and number of threads.
-        channel_arguments: names and values for gRPC itself.
 
     Raises:
         StartError: it cannot listen there.
     """
-
-    def __init__(
-        self,
-        registry: Registry[Model],
-        replace: Callable[[dict[str, ModelSettings]], None],
-        options: ServerOptions,
-        channel_arguments: Sequence[tuple[str, Any]],
-    ) -> None:
-        most = max(1, options.grpc_max_threads - 1) if options.grpc_max_threads else _MOST_CALLS
-        self._threads = CallThreads(most + _THREADS_FOR_HEALTH)
-        self._server = grpc.server(
-            self._threads,
-            interceptors=[_Admission(self._threads, most)],
-            options=[*_OPTIONS, *channel_arguments],
-            maximum_concurrent_rpcs=most + _MOST_REFUSALS,
-        )
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionService(registry, options.enable_serialization_as_tensor_content), self._server
-        )
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(registry, replace), self._server)
-        if options.enable_grpc_healthcheck_service:
-            servicer = health.HealthServicer()
-            for name in ("", "ModelService", "PredictionService"):
-                servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-            health_pb2_grpc.add_HealthServicer_to_server(servicer, self._server)
-        try:
-            #: Port on which it listens.
-            self.port: int = self._server.add_insecure_port(joined(options.host, options.port))
-            if options.grpc_socket_path:
-                self._server.add_insecure_port(f"unix:{options.grpc_socket_path}")
-        except RuntimeError as error:
-            raise StartError(f"cannot listen: {error}") from error
-
-    def start(self) -> None:
-        """Begin to answer calls."""
-        self._server.start()
-
-    def stop(self, grace: float | None) -> None:
-        """Refuse new calls, and wait for those in flight; ``None`` cuts them off at once."""
-        self._server.stop(grace).wait()
-
-    @property
-    def calls(self) -> int:
-        """Calls that have no answer yet."""
-        return self._threads.calls
+    options = plan.options
+    most = max(1, options.grpc_max_threads - 1) if options.grpc_max_threads else _MOST_CALLS
+    threads = CallThreads(most + _THREADS_FOR_HEALTH)
+    server = grpc.server(
+        threads,
+        interceptors=[_Admission(threads, most)],
+        options=[*_OPTIONS, *plan.channel_arguments],
+        maximum_concurrent_rpcs=most + _MOST_REFUSALS,
+    )
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+        PredictionService(registry, options.enable_serialization_as_tensor_content), server
+    )
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(registry, replace), server)
+    if options.enable_grpc_healthcheck_service:
+        servicer = health.HealthServicer()
+        for name in ("", "ModelService", "PredictionService"):
+            servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    try:
+        port = server.add_insecure_port(joined(options.host, options.port))
+        if options.grpc_socket_path:
+            server.add_insecure_port(f"unix:{options.grpc_socket_path}")
+    except RuntimeError as error:
+        raise StartError(f"cannot listen: {error}") from error
+    return server, threads, port
 
 
 class CallThreads(ThreadPoolExecutor):

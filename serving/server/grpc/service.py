@@ -44,7 +44,7 @@ def _answered(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
-    """Predict and GetModelMetadata."""
+    """Predict and GetModelMetadata; of gRPC itself MultiInference is UNIMPLEMENTED."""
 
     def __init__(self, registry: Registry[Model], as_content: bool) -> None:
         self._registry, self._as_content = registry, as_content
@@ -82,10 +82,6 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
     def Regress(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Not served; refused as there where the signature is not made for it."""
         self._refuse_examples(request, "regression", 1)
-
-    def MultiInference(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        """Not served."""
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, "rawbert serve does not implement MultiInference")
 
     def _refuse_examples(self, request: Any, kind: str, most: int) -> None:
         """Why a signature with at most so many outputs answers no tf.Examples.

@@ -10,16 +10,13 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from tensorflow.core.framework import tensor_pb2
 
 from ...contract import DTYPE_NUMBERS
 from ...errors import DecodeError
 from ...wire import varint
-from ...wire.codec import decode_tensor
+from ...wire.codec import Array, decode_tensor
 from ..runtime import BFLOAT16, DTYPE_OF
-
-Array = npt.NDArray[Any]
 
 #: Fields whose packed form is the array's own bytes.
 _FIXED_WIDTH = {
