@@ -163,7 +163,8 @@ class Batcher:
                 self._run_together(signature, tasks)
         except Exception as error:
             for task in tasks:
-                task.answer.set_exception(error)
+                if not task.answer.done():
+                    task.answer.set_exception(error)
 
     def _run_together(self, signature: str, tasks: list[Task]) -> None:
         outputs = sorted({name for task in tasks for name in task.outputs})

@@ -44,13 +44,10 @@ class Policy:
     versions: frozenset[int] = frozenset()
 
     def choose(self, found: Mapping[int, Path]) -> dict[int, Path]:
-        """The versions to serve of those that were found, the largest first."""
-        ordered = sorted(found, reverse=True)
-        if self.kind == "latest":
-            ordered = ordered[: self.count]
-        elif self.kind == "specific":
-            ordered = [version for version in ordered if version in self.versions]
-        return {version: found[version] for version in ordered}
+        """The versions to serve of those that were found; both are in order, the largest first."""
+        if self.kind == "specific":
+            return {version: folder for version, folder in found.items() if version in self.versions}
+        return dict(itertools.islice(found.items(), self.count if self.kind == "latest" else None))
 
 
 @dataclass(frozen=True)
