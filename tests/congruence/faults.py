@@ -47,9 +47,9 @@ def faults() -> dict[str, Callable[[pytest.MonkeyPatch], None]]:
             registry.Registry, "status", lambda f: lambda self, m, v=None: f(self, m, v)[::-1]
         ),
         "metadata of another version": _wrap(
-            service.PredictionService,
-            "GetModelMetadata",
-            lambda f: lambda self, r, c: (r.model_spec.ClearField("version"), f(self, r, c))[1],
+            service,
+            "_asked",
+            lambda f: lambda r: (f(r)[0], None, None) if r.DESCRIPTOR.name == "GetModelMetadataRequest" else f(r),
         ),
         "never batched": _wrap(batcher.Batcher, "run", lambda f: lambda self, s, t: self._run(s, t.inputs, t.outputs)),
         "new versions unseen": _wrap(lifecycle._Keeper, "_look", lambda f: lambda self: self.wanted or f(self)),
