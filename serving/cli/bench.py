@@ -15,8 +15,8 @@ import click
 from ..client.client import Client
 from ..errors import ServingError
 from .chart import svg
-from .connection import FILE, NEW_FILE, client_settings, connection_options
-from .files import BadFile, Source
+from .connection import FILE, NEW_FILE, client_settings, connection_options, one_line
+from .files import Source
 
 #: Texts of several lengths, where none are given.
 _TEXTS = [" ".join(["the quick brown fox jumps over the lazy dog"] * (1 + at % 7)) for at in range(64)]
@@ -82,7 +82,7 @@ def bench(
         raise click.ClickException(f"there is no folder {chart.parent}: make it first")
     settings["address"] = server or settings["address"]
     results = []
-    try:
+    with one_line():
         texts = list(Source(source, "text").texts()) if source is not None else _TEXTS
         if not texts:
             raise click.ClickException(f"{source} holds no texts")
@@ -97,10 +97,6 @@ def bench(
                 if not as_json:
                     _, *shown, failed = asdict(result).values()
                     click.echo(f"{number:>8}{''.join(f'{each:>10.1f}' for each in shown)}{failed:>8}")
-    except (ServingError, ValueError, BadFile) as error:
-        raise click.ClickException(str(error)) from error
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
     if chart is not None:
         _draw(chart, f"{settings['model']} at {settings['address']}, {batch_size} texts a call", results)
     if as_json:
@@ -167,10 +163,8 @@ def _percentile(times: list[float], percent: int) -> float:
 def _chart(results: list[Measured]) -> str:
     """Bars of texts a second and of the 99th percentile."""
     lines = []
-    for title, values in (
-        ("texts/s", [result.texts_per_second for result in results]),
-        ("p99 ms", [result.p99 for result in results]),
-    ):
+    for title, field in (("texts/s", "texts_per_second"), ("p99 ms", "p99")):
+        values = [getattr(result, field) for result in results]
         most = max((value for value in values if not math.isnan(value)), default=0.0) or 1.0
         lines.append(f"{title:>8}")
         for result, value in zip(results, values, strict=True):

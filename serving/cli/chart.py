@@ -34,8 +34,9 @@ def svg(heading: str, callers: Sequence[int], panels: Mapping[str, Mapping[str, 
 
 
 def _panel(unit: str, callers: Sequence[int], lines: Mapping[str, Sequence[float]]) -> list[str]:
-    step = _step(max((value for line in lines.values() for value in line if not math.isnan(value)), default=1.0))
-    most = max(1, math.ceil(max((v for line in lines.values() for v in line if not math.isnan(v)), default=0) / step))
+    largest = max((value for line in lines.values() for value in line if not math.isnan(value)), default=0.0)
+    step = _step(largest)
+    most = max(1, math.ceil(largest / step))
     right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
 
     def x(at: int) -> float:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from ..client.settings import DEFAULT_TIMEOUT, TLS
+from ..errors import ServingError
+from .files import BadFile
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -49,3 +54,18 @@ def client_settings(options: dict[str, Any]) -> dict[str, Any]:
     name = rest.pop("tls_server_name")
     wanted = wanted or name is not None or any(file is not None for file in files.values())
     return {**rest, "tls": TLS(**files, server_name=name) if wanted else None}
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Errors, and Ctrl-C, end the command without a traceback."""
+    try:
+        yield
+    except (ServingError, ValueError, BadFile) as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader has gone. Nothing more can be said, not even by the flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

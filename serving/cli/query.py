@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,9 +19,8 @@ from typing import Any
 import click
 
 from ..client.client import Client
-from ..errors import ServingError
-from .connection import FILE, NEW_FILE, client_settings, connection_options
-from .files import INPUTS, ROWS, BadFile, Row, Source
+from .connection import FILE, NEW_FILE, client_settings, connection_options, one_line
+from .files import INPUTS, ROWS, Row, Source
 from .job import OUTPUTS, Job, json_line
 
 #: Lines read from standard input before they are sent.
@@ -32,23 +30,8 @@ _LINES = 64
 @contextmanager
 def _client(**settings: Any) -> Iterator[Client]:
     """A client, whose errors end the command with one line."""
-    with _one_line(), Client(**client_settings(settings)) as client:
+    with one_line(), Client(**client_settings(settings)) as client:
         yield client
-
-
-@contextmanager
-def _one_line() -> Iterator[None]:
-    """Errors, and Ctrl-C, end the command without a traceback."""
-    try:
-        yield
-    except (ServingError, ValueError, BadFile) as error:
-        raise click.ClickException(str(error)) from error
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader has gone. Nothing more can be said, not even by the flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
 
 
 @click.command()
@@ -146,7 +129,7 @@ def _to_file(texts: tuple[str, ...], source: Source, job: Job, restart: bool, se
     """Embed into a file; it goes on where an earlier run with the same input was."""
     job.made_from |= {key: settings[key] for key in ("model", "version", "version_label")}
     try:
-        with _one_line():
+        with one_line():
             if restart:
                 job.discard()
             source = _lasting(texts, source, job)

@@ -34,7 +34,7 @@ from . import channel as channels
 from . import operations, requests
 from .exchange import Answer, Attempt, Exchange
 from .operations import Operation
-from .parts import Batcher, by_length, restored
+from .parts import Batcher, by_length
 from .results import CallRecord, Prediction, Tokens
 from .retry import Budget
 from .settings import DEFAULT_TIMEOUT, TLS, CallKeywords, CallOptions, ChannelConfig, RetryPolicy, TextKeywords
@@ -54,8 +54,6 @@ Plan = Generator["Exchange[Any] | float", Any, T]
 _REQUEST_BYTES: Final = 3_500_000
 #: Requests do not get smaller than so many bytes, but for a single text.
 _LEAST_BYTES: Final = 1000
-#: What gRPC reads a proxy from.
-_PROXIES: Final = ("grpc_proxy", "https_proxy", "http_proxy")
 #: Seconds that finding out which signatures or versions exist may take, for an error's message.
 _EXPLAIN: Final = 2.0
 #: Times that a call starts again because the version that answered its first texts was unloaded.
@@ -141,20 +139,16 @@ class BaseClient(Generic[C]):
     def _vectors(self, signature: str, texts: Texts, return_version: bool, keywords: Mapping[str, Any]) -> Plan[Any]:
         options, rows = self._asked(signature, texts, keywords)
         name = requests.vector_output(signature)
-        key = self._target(options)
-        version = None
+        target, version = self._target(options), None
         if rows:
-            order = by_length(rows) if options.sort_by_length else range(len(rows))
-            answers = yield from self._collect(
-                operations.vectors(self._target(options), name), [rows[at] for at in order], options
-            )
-            joined, version = requests.join_vectors([each.value for each in answers], name), answers[0].version
-            self._widths[key] = joined.shape[1]
-            found = joined[np.argsort(order)] if options.sort_by_length else joined
+            answers, places = yield from self._collect(operations.vectors(target, name), rows, options)
+            found, version = requests.join_vectors([each.value for each in answers], name), answers[0].version
+            self._widths[target] = found.shape[1]
+            found = found if places is None else found[places]
         else:
-            if key not in self._widths:
-                self._widths[key] = yield from self._width(name, options)
-            found = np.zeros((0, self._widths[key]), np.float32)
+            if target not in self._widths:
+                self._widths[target] = yield from self._width(name, options)
+            found = np.zeros((0, self._widths[target]), np.float32)
         return (found, version) if return_version else found
 
     def _width(self, name: str, options: CallOptions) -> Plan[int]:
@@ -162,17 +156,16 @@ class BaseClient(Generic[C]):
         model = yield from self._one(operations.metadata(self._target(options)), options)
         width = requests.static_width(model, options.signature_name, name)
         if width is None:
-            answers = yield from self._collect(operations.vectors(self._target(options), name), [(b"",)], options)
+            answers, _ = yield from self._collect(operations.vectors(self._target(options), name), [(b"",)], options)
             width = answers[0].value.shape[1]
         return width
 
     def _objects(self, kind: type[K], signature: str, texts: Texts, keywords: Mapping[str, Any]) -> Plan[list[K]]:
         options, rows = self._asked(signature, texts, keywords)
-        order = by_length(rows) if options.sort_by_length else range(len(rows))
         operation = operations.tokens(self._target(options), kind, signature)
-        answers = yield from self._collect(operation, [rows[at] for at in order], options)
+        answers, places = yield from self._collect(operation, rows, options)
         values = list(chain.from_iterable(answer.value for answer in answers))
-        return restored(values, order) if options.sort_by_length else values
+        return values if places is None else [values[at] for at in places]
 
     def _predict(
         self, inputs: Mapping[str, npt.ArrayLike], signature: str, wanted: Iterable[str], keywords: Mapping[str, Any]
@@ -229,10 +222,8 @@ class BaseClient(Generic[C]):
                     raise
                 seen = str(error)  # The label is not there yet.
             if time.monotonic() >= until:
-                raise ServerUnavailable(
-                    f"model {self.model!r} at {self.address} was not ready within {timeout:g} s: {seen}",
-                    address=self.address,
-                )
+                late = f"model {self.model!r} at {self.address} was not ready within {timeout:g} s: {seen}"
+                raise ServerUnavailable(late, address=self.address)
             yield _PAUSE
 
     def _reload(self, config: str, keywords: Mapping[str, Any]) -> Plan[None]:
@@ -251,23 +242,29 @@ class BaseClient(Generic[C]):
             raise ValueError("follow_version=True needs return_version=True: vectors of two versions do not compare")
         options = self._options(keywords, TextKeywords, "embed")
         name = requests.vector_output("embed")
-        operation = operations.texts(
-            self._target(options), lambda outputs, rows, _: requests.writable(requests.output(outputs, name, rows, 2))
-        )
+        operation = operations.vectors(self._target(options), name, writable=True)
         exchange = self._exchange(operation, options, iter(()), None)
         exchange.follow = follow
         return exchange, self._batcher(options.sort_by_length)
 
     # --- What plans are made of ---
 
-    def _collect(self, operation: Operation[T], rows: Sequence[Row], options: CallOptions) -> Plan[list[Answer[T]]]:
-        """Answers to the parts of a call, in order, all of one version: it starts again where that was unloaded."""
-        deadline = _deadline(options)
+    def _collect(
+        self, operation: Operation[T], rows: Sequence[Row], options: CallOptions
+    ) -> Plan[tuple[list[Answer[T]], Array | None]]:
+        """Answers to the parts of a call, all of one version: it starts again where that was unloaded.
+
+        And the place of each row in the answers, where they were sorted by length.
+        """
+        deadline, places = _deadline(options), None
+        if options.sort_by_length:
+            order = by_length(rows)
+            rows, places = [rows[at] for at in order], np.argsort(order)
         for left in reversed(range(_RESTARTS)):
             try:
                 parts = self._batcher().parts(rows)
                 answers: list[Answer[T]] = yield self._exchange(operation, options, parts, deadline)
-                return answers
+                return answers, places
             except ModelVersionChanged:
                 if not left:
                     raise
@@ -305,24 +302,21 @@ class BaseClient(Generic[C]):
     def _batcher(self, sort: bool = False) -> Batcher[Any]:
         return Batcher(lambda: self._max_batch_size, lambda: self._request_bytes, sort)
 
-    def _shrink(self, size: int) -> None:
-        self._request_bytes = min(self._request_bytes, max(size, _LEAST_BYTES))
-        _LOG.info("%s takes no larger requests; they have at most %d bytes now", self.address, self._request_bytes)
-
     def _connection(self) -> frozenset[str]:
         """How the servers are connected to, for the hints of errors."""
-        found = set()
-        if self._insecure:
-            found.add("plain")
-        if self._tls is not None and self._tls.certificate is None:
-            found.add("anonymous")
-        if self._config.http_proxy and any(os.environ.get(name) for name in _PROXIES):
-            found.add("proxy")
-        return frozenset(found)
+        proxies = [name for name in ("grpc_proxy", "https_proxy", "http_proxy") if os.environ.get(name)]
+        holds = {
+            "plain": self._insecure,
+            "anonymous": self._tls is not None and self._tls.certificate is None,
+            "proxy": self._config.http_proxy and proxies,
+        }
+        return frozenset(word for word, true in holds.items() if true)
 
-    def _learn(self, limit: int) -> None:
-        self._max_batch_size = min(self._max_batch_size, limit)
-        _LOG.info("%s takes at most %d texts a call", self.address, limit)
+    def _learn(self, *, texts: int | None = None, size: int | None = None) -> None:
+        """A server takes so many texts in a call at most, or so many bytes."""
+        self._max_batch_size = min(self._max_batch_size, texts or self._max_batch_size)
+        self._request_bytes = min(self._request_bytes, max(size or self._request_bytes, _LEAST_BYTES))
+        _LOG.info("%s: at most %d texts and %d bytes a call", self.address, self._max_batch_size, self._request_bytes)
 
     def _exchange(
         self, operation: Operation[T], options: CallOptions, source: Iterator[Sequence[Row]], deadline: float | None
@@ -346,7 +340,6 @@ class BaseClient(Generic[C]):
             pin=options.version is None,
             connection=self._connection(),
             learn=self._learn,
-            shrink=self._shrink,
         )
 
     # --- What the drivers report ---

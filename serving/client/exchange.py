@@ -89,8 +89,7 @@ class Exchange(Generic[T]):
         follow: whether parts that were not answered yet go to another version where the pinned one is gone.
         server: the one server that is asked, where it is not whichever is next.
         connection: how the servers are connected to, for messages; see :func:`from_status`.
-        learn: told the server's batch limit.
-        shrink: told of how many bytes a request had better be, where one was too large.
+        learn: told the server's batch limit as ``texts``, or the bytes that a request had better have as ``size``.
     """
 
     operation: Operation[T]
@@ -108,8 +107,7 @@ class Exchange(Generic[T]):
     follow: bool = False
     server: int | None = None
     connection: frozenset[str] = frozenset()
-    learn: Callable[[int], None] = lambda limit: None
-    shrink: Callable[[int], None] = lambda size: None
+    learn: Callable[..., None] = lambda **limits: None
     pinned: int | None = None
     _order: deque[Part[T]] = field(default_factory=deque)
     _ended: bool = False
@@ -188,9 +186,7 @@ class Exchange(Generic[T]):
                 return  # It went out before the version was known: again, for that version.
         part.answer = answer
 
-    def failed(
-        self, attempt: Attempt[T], code: grpc.StatusCode, details: str, now: float, silent: bool = False
-    ) -> None:
+    def failed(self, attempt: Attempt[T], code: grpc.StatusCode, details: str, now: float, silent: bool) -> None:
         """A call failed: its part is sent again, perhaps split, or the exchange is over.
 
         Args:
@@ -215,12 +211,12 @@ class Exchange(Generic[T]):
         size = len(part.rows)
         limit = retry.batch_limit(code, details)
         if limit and size > limit:
-            self.learn(limit)
+            self.learn(texts=limit)
             self._split(part, limit)
             return
         if verdict is retry.Verdict.SMALLER and size > 1:
             if "CLIENT" not in details:  # That is an answer over our own limit.
-                self.shrink(attempt.request_bytes // 2)
+                self.learn(size=attempt.request_bytes // 2)
             self._split(part, (size + 1) // 2)
             return
         error = from_status(

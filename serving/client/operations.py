@@ -48,9 +48,9 @@ def texts(target: Target, decode: Callable[[Mapping[str, Array], int, int | None
     return Operation(messages.PREDICT, lambda rows, version: messages.text_request(target.at(version), rows), decoded)
 
 
-def vectors(target: Target, name: str) -> Operation[Array]:
+def vectors(target: Target, name: str, writable: bool = False) -> Operation[Array]:
     """The output ``name``, with one vector a text: ``[rows, dim]``, perhaps read-only."""
-    return texts(target, lambda outputs, rows, _: requests.output(outputs, name, rows, rank=2))
+    return texts(target, lambda outputs, rows, _: requests.output(outputs, name, rows, 2, writable))
 
 
 def tokens(target: Target, kind: type[K], signature: str) -> Operation[list[K]]:

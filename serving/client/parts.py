@@ -75,7 +75,7 @@ class Batcher(Generic[T]):
             self._held.append(value)
             if len(self._held) == len(self._orders[0]):
                 held, self._held = self._held, []
-                yield from restored(held, self._orders.popleft())
+                yield from (held[at] for at in np.argsort(self._orders.popleft()))
 
     def _sorted(self) -> Iterator[list[Row]]:
         order = by_length(self._window)
@@ -111,8 +111,3 @@ def row_bytes(row: Row) -> int:
 def by_length(rows: Sequence[Row]) -> list[int]:
     """Places of the rows, shortest first."""
     return sorted(range(len(rows)), key=lambda at: row_bytes(rows[at]))
-
-
-def restored(values: Sequence[T], order: Sequence[int]) -> list[T]:
-    """Results of rows that were sent in ``order``, in the rows' own order."""
-    return [values[at] for at in np.argsort(order)]

@@ -6,7 +6,6 @@ Which outputs a signature has is declared in :mod:`rawbert.serving.contract`; no
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -101,8 +100,8 @@ def vector_output(signature: str) -> str:
     return vector.name
 
 
-def output(outputs: Mapping[str, Array], name: str, rows: int, rank: int) -> Array:
-    """The output ``name``, which must have ``rows`` rows and ``rank`` dimensions.
+def output(outputs: Mapping[str, Array], name: str, rows: int, rank: int, own: bool = False) -> Array:
+    """The output ``name``, which must have ``rows`` rows and ``rank`` dimensions; ``own``: it may be written to.
 
     Raises:
         DecodeError: it is not there, or of another shape.
@@ -116,7 +115,7 @@ def output(outputs: Mapping[str, Array], name: str, rows: int, rank: int) -> Arr
             f"the output {name!r} has the shape {list(array.shape)} for {rows} texts, where {rank} dimensions with a "
             f"row for each text were expected"
         )
-    return array
+    return writable(array) if own else array
 
 
 def has_python_numbers(inputs: Mapping[str, npt.ArrayLike]) -> bool:
@@ -136,10 +135,11 @@ def _python_numbers(value: Any) -> Array | None:
     """Numbers of Python as an array; ``None`` for anything else, and for what numpy makes no array of."""
     if hasattr(value, "dtype") or hasattr(value, "__array__"):
         return None
-    with suppress(ValueError):
+    try:
         array = np.asarray(value)
-        return array if array.dtype.kind in "if" else None
-    return None
+    except ValueError:
+        return None
+    return array if array.dtype.kind in "if" else None
 
 
 def _fitted(value: Any, spec: TensorSpec | None) -> Any:
@@ -199,9 +199,8 @@ def per_text(kind: type[T], signature: str, outputs: Mapping[str, Array], rows: 
     Raises:
         DecodeError: an output is not there, or its shape is not that of the contract.
     """
-    declared = [
-        each for each in contract.signature(signature).outputs if not each.pairs_only or each.name in outputs
-    ]  # fmt: skip
+    every = contract.signature(signature).outputs
+    declared = [each for each in every if not each.pairs_only or each.name in outputs]
     arrays = {each.name: output(outputs, each.name, rows, len(each.shape)) for each in declared}
     tokens = {each.name: arrays[each.name] for each in declared if each.shape[1:2] == ("tokens",)}
     if len({array.shape[:2] for array in tokens.values()}) > 1:

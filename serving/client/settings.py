@@ -6,7 +6,7 @@ import operator
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import EllipsisType
 from typing import Any, Final, TypedDict
@@ -132,10 +132,8 @@ def _checked_metadata(metadata: Any) -> tuple[tuple[str, str | bytes], ...]:
         text = value if isinstance(value, str) else value.decode("latin-1")
         if not key.endswith("-bin") and not _VALUE.fullmatch(text):
             # The value may be a secret.
-            raise ValueError(
-                f"metadata {key!r}: the value has characters other than printable ASCII; a key that ends in -bin takes "
-                f"any bytes"
-            )
+            why = "the value has characters other than printable ASCII; a key that ends in -bin takes any bytes"
+            raise ValueError(f"metadata {key!r}: {why}")
         pairs.append((key, value))
     return tuple(pairs)
 
@@ -240,9 +238,9 @@ class TLS:
         ValueError: a file that is not there or contains no PEM, or a certificate without its key.
     """
 
-    ca: bytes | str | os.PathLike[str] | None = None
-    certificate: bytes | str | os.PathLike[str] | None = None
-    key: bytes | str | os.PathLike[str] | None = None
+    ca: bytes | str | os.PathLike[str] | None = field(default=None, repr=False)
+    certificate: bytes | str | os.PathLike[str] | None = field(default=None, repr=False)
+    key: bytes | str | os.PathLike[str] | None = field(default=None, repr=False)
     server_name: str | None = None
 
     def __post_init__(self) -> None:
@@ -263,9 +261,3 @@ class TLS:
         if b"-----BEGIN " not in data or _MARKERS[name] not in data:
             raise ValueError(f"TLS: {name} holds no PEM block of a {_MARKERS[name].decode().lower()}")
         return data
-
-    def __repr__(self) -> str:
-        given = [name for name in ("ca", "certificate", "key") if getattr(self, name) is not None]
-        return (
-            f"TLS({', '.join(f'{name}=...' for name in given)}{', ' if given else ''}server_name={self.server_name!r})"
-        )

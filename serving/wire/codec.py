@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,8 @@ def encode(value: npt.ArrayLike) -> TensorProto:
         # numpy has no bfloat16 of its own; ml_dtypes, which TensorFlow and JAX use, adds one.
         number = _BFLOAT16 if array.dtype.name == "bfloat16" else _NUMBERS.get(array.dtype.newbyteorder("<"))
         if number is None:
-            raise TypeError(f"an array of dtype {array.dtype} cannot be sent; convert it to one of {_sendable()}")
+            known = ", ".join(sorted(each.name for each in DTYPES))
+            raise TypeError(f"an array of dtype {array.dtype} cannot be sent; convert it to one of {known}")
         little = array.astype(array.dtype.newbyteorder("<"), copy=False)
         tensor = TensorProto(dtype=number, tensor_content=little.tobytes())  # type: ignore[arg-type]
     for size in array.shape:
@@ -74,16 +76,10 @@ def encode(value: npt.ArrayLike) -> TensorProto:
     return tensor
 
 
-def _sendable() -> str:
-    return ", ".join(sorted(each.name for each in DTYPES))
-
-
 def _as_bytes(item: object) -> bytes:
-    if isinstance(item, bytes):
-        return item
-    if isinstance(item, str):
-        return utf8(item)
-    raise TypeError(f"a {type(item).__name__} cannot be sent as a string tensor's element")
+    if not isinstance(item, (bytes, str)):
+        raise TypeError(f"a {type(item).__name__} cannot be sent as a string tensor's element")
+    return item if isinstance(item, bytes) else utf8(item)
 
 
 def utf8(text: str) -> bytes:
@@ -101,13 +97,7 @@ def utf8(text: str) -> bytes:
 
 
 def decode_response(data: bytes) -> tuple[ModelSpec, dict[str, Array]]:
-    """Parse a serialised PredictResponse.
-
-    Args:
-        data: the bytes of the answer.
-
-    Returns:
-        The model_spec of the answer, and the outputs by name.
+    """The model_spec and the outputs by name of a serialised PredictResponse.
 
     Raises:
         DecodeError: it is no PredictResponse, or a tensor in it contradicts itself.
@@ -224,10 +214,8 @@ def _narrow(values: Any, dtype: np.dtype[Any], name: str) -> Array:
     """Values of a field as an array; the field is often wider than the dtype that it carries."""
     if dtype.kind in "iu" and dtype.itemsize < 4:
         wide = np.array(values, np.int64)
-        array: Array = wide.astype(dtype)
-        if not np.array_equal(array, wide):
+        if not np.array_equal(wide.astype(dtype), wide):
             raise DecodeError(f"the tensor {name!r} has values that do not fit {dtype.name}")
-        return array
     return np.array(values, dtype)
 
 
@@ -246,13 +234,10 @@ def _split_strings(content: bytes, count: int, name: str) -> list[bytes]:
         except (IndexError, ValueError):
             raise DecodeError(f"the tensor {name!r} ends within the lengths of its strings") from None
         lengths.append(length)
-    if at + sum(lengths) != len(content):
+    ends = list(accumulate(lengths, initial=at))
+    if ends[-1] != len(content):
         raise DecodeError(f"the tensor {name!r} has {len(content) - at} bytes of strings, not {sum(lengths)}")
-    items = []
-    for length in lengths:
-        items.append(content[at : at + length])
-        at += length
-    return items
+    return [content[start:end] for start, end in pairwise(ends)]
 
 
 def encode_inputs(inputs: Mapping[str, npt.ArrayLike]) -> dict[str, TensorProto]:

@@ -199,11 +199,8 @@ def reload_answer(data: bytes, address: str) -> None:
     """
     status = _parsed(protos.ReloadConfigResponse, data).status
     if status.error_code:
-        raise InvalidRequest(
-            f"HandleReloadConfigRequest at {address}: {status.error_message}",
-            details=status.error_message,
-            address=address,
-        )
+        said = status.error_message
+        raise InvalidRequest(f"HandleReloadConfigRequest at {address}: {said}", details=said, address=address)
 
 
 def _written(message: Any) -> bytes:
