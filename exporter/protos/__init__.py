@@ -8,32 +8,24 @@ of the ``.proto`` beside it::
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pb2, message_factory
 
 __all__ = ["BundleEntry", "BundleHeader", "PredictionLog", "SavedModel"]
 
 
-@functools.cache
-def _pool(file_name: str) -> descriptor_pool.DescriptorPool:
+def _messages(file_name: str) -> dict[str, Any]:
     files = descriptor_pb2.FileDescriptorSet.FromString(Path(__file__).with_name(file_name).read_bytes())
-    pool = descriptor_pool.DescriptorPool()
-    for file in files.file:
-        pool.AddSerializedFile(file.SerializeToString())
-    return pool
+    return message_factory.GetMessages(files.file)
 
 
-def _message(file_name: str, name: str) -> Any:
-    return message_factory.GetMessageClass(_pool(file_name).FindMessageTypeByName(name))
-
-
+_saved_model = _messages("saved_model.pb")
 #: tensorflow.SavedModel, as far as saved_model.proto declares it.
-SavedModel: Any = _message("saved_model.pb", "tensorflow.SavedModel")
+SavedModel: Any = _saved_model["tensorflow.SavedModel"]
 #: The entries of variables.index.
-BundleHeader: Any = _message("saved_model.pb", "tensorflow.BundleHeaderProto")
-BundleEntry: Any = _message("saved_model.pb", "tensorflow.BundleEntryProto")
+BundleHeader: Any = _saved_model["tensorflow.BundleHeaderProto"]
+BundleEntry: Any = _saved_model["tensorflow.BundleEntryProto"]
 #: A record of assets.extra/tf_serving_warmup_requests that holds a PredictRequest.
-PredictionLog: Any = _message("warmup.pb", "tensorflow.serving.PredictionLog")
+PredictionLog: Any = _messages("warmup.pb")["tensorflow.serving.PredictionLog"]

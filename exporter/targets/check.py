@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from . import file_rules, graph_rules, saved_model
-from .finding import LEVELS, Finding
+from .finding import LEVELS, Finding, error
 from .saved_model import Graph, serving
-
-__all__ = ["LEVELS", "Finding", "check"]
 
 
 def check(folder: Path, target: str) -> list[Finding]:
@@ -29,8 +27,8 @@ def check(folder: Path, target: str) -> list[Finding]:
     """
     try:
         model = saved_model.read(folder)
-    except saved_model.Unreadable as error:
-        return [Finding("error", error.kind, str(error))]
+    except saved_model.Unreadable as fault:
+        return [error(fault.kind, str(fault))]
     return sorted(_check(folder, model, target), key=lambda finding: LEVELS.index(finding.level))
 
 
@@ -38,7 +36,7 @@ def _check(folder: Path, model: Any, target: str) -> Iterator[Finding]:
     meta_graph = serving(model)
     if meta_graph is None:
         tags = ", ".join(str(list(each.meta_info_def.tags)) for each in model.meta_graphs) or "none"
-        yield Finding("error", "no-graph", f"the server asks for a graph with the tag 'serve' alone; found: {tags}")
+        yield error("no-graph", f"the server asks for a graph with the tag 'serve' alone; found: {tags}")
         return
     graph = Graph(meta_graph)
     yield from graph_rules.ops(model, target)

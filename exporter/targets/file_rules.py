@@ -11,10 +11,10 @@ from google.protobuf import text_format
 from ...serving.contract import BATCHING_FILE, MOST_WARMUP_RECORDS, WARMUP_FILE
 from ...serving.wire.protos import BatchingParameters
 from . import tensor_bundle
-from .finding import Finding
+from .finding import Finding, error, note, warning
 from .graph_rules import callable_signatures
 from .saved_model import Graph
-from .warmup_file import CorruptRecords, signatures_of
+from .warmup_file import signatures_of
 
 #: Bytes of a text proto that is read: a hundred times what anyone writes.
 _MOST_TEXT = 100_000
@@ -25,16 +25,16 @@ def assets(folder: Path, meta_graph: Any) -> Iterator[Finding]:
     for asset in meta_graph.asset_file_def:
         name = PurePosixPath(asset.filename)
         if name.is_absolute() or ".." in name.parts or "\0" in asset.filename:
-            yield Finding("error", "asset", f"the asset {asset.filename!r} points outside the folder")
+            yield error("asset", f"the asset {asset.filename!r} points outside the folder")
             continue
         path = folder / "assets" / name
         try:
             if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-                yield Finding("error", "asset", f"the asset assets/{name} is a link to a file outside the folder")
+                yield error("asset", f"the asset assets/{name} is a link to a file outside the folder")
             elif not path.is_file():
-                yield Finding("error", "asset", f"the asset assets/{name} is missing")
-        except OSError as error:
-            yield Finding("error", "asset", f"the asset {asset.filename!r} cannot be read: {error.strerror or error}")
+                yield error("asset", f"the asset assets/{name} is missing")
+        except OSError as fault:
+            yield error("asset", f"the asset {asset.filename!r} cannot be read: {fault.strerror or fault}")
 
 
 def variables(folder: Path, graph: Graph) -> Iterator[Finding]:
@@ -42,7 +42,7 @@ def variables(folder: Path, graph: Graph) -> Iterator[Finding]:
     index = folder / "variables" / "variables.index"
     if not index.is_file():
         if any(node.op in ("VarHandleOp", "VariableV2") for node in graph.nodes):
-            yield Finding("error", "variables", "variables/variables.index is missing, and the graph has variables")
+            yield error("variables", "variables/variables.index is missing, and the graph has variables")
         return
     try:
         shards, entries = tensor_bundle.read_index(index)
@@ -52,16 +52,14 @@ def variables(folder: Path, graph: Graph) -> Iterator[Finding]:
         for shard, end in sorted(ends.items()):
             path = index.with_name(tensor_bundle.shard_name(shard, shards))
             if not path.is_file():
-                yield Finding("error", "variables", f"variables/{path.name} is missing")
-            elif path.stat().st_size < end:
-                yield Finding(
-                    "error", "variables",
-                    f"variables/{path.name} is cut short: it has {path.stat().st_size} bytes, and {end} are needed",
-                )  # fmt: skip
-    except tensor_bundle.CorruptIndex as error:
-        yield Finding("error", "variables", f"variables/variables.index: {error}")
-    except OSError as error:
-        yield Finding("error", "variables", f"variables/: cannot be read: {error.strerror or error}")
+                yield error("variables", f"variables/{path.name} is missing")
+            elif (size := path.stat().st_size) < end:
+                cut = f"variables/{path.name} is cut short: it has {size} bytes, and {end} are needed"
+                yield error("variables", cut)
+    except tensor_bundle.CorruptIndex as fault:
+        yield error("variables", f"variables/variables.index: {fault}")
+    except OSError as fault:
+        yield error("variables", f"variables/: cannot be read: {fault.strerror or fault}")
 
 
 def warmup_records(folder: Path, meta_graph: Any) -> Iterator[Finding]:
@@ -71,54 +69,46 @@ def warmup_records(folder: Path, meta_graph: Any) -> Iterator[Finding]:
     why = "a fault that shows only when it runs would not keep this version from replacing a good one"
     if not path.is_file():
         if names:
-            yield Finding("note", "warmup", f"no warmup records ({WARMUP_FILE}): the first calls are slow, and {why}")
+            yield note("warmup", f"no warmup records ({WARMUP_FILE}): the first calls are slow, and {why}")
         return
     try:
         counts = signatures_of(path)
-    except (CorruptRecords, OSError) as error:
-        yield Finding("error", "warmup", f"{WARMUP_FILE}: {error}; the version would not load")
+    except (ValueError, OSError) as fault:
+        yield error("warmup", f"{WARMUP_FILE}: {fault}; the version would not load")
         return
-    if sum(counts.values()) > MOST_WARMUP_RECORDS:
-        yield Finding(
-            "error", "warmup",
-            f"{WARMUP_FILE} has {sum(counts.values())} records, and with more than {MOST_WARMUP_RECORDS} the version "
-            "would not load",
-        )  # fmt: skip
+    if (count := counts.total()) > MOST_WARMUP_RECORDS:
+        limit = f"with more than {MOST_WARMUP_RECORDS} the version would not load"
+        yield error("warmup", f"{WARMUP_FILE} has {count} records, and {limit}")
     for name in sorted(set(counts) - set(names)):
-        yield Finding(
-            "error", "warmup", f"{WARMUP_FILE} calls the signature {name!r}, which there is not: it won't load"
-        )
+        yield error("warmup", f"{WARMUP_FILE} calls the signature {name!r}, which there is not: it won't load")
     for name in names:
         if name not in counts:
-            yield Finding("warning", "warmup", f"the signature {name} has no warmup record: {why}")
+            yield warning("warmup", f"the signature {name} has no warmup record: {why}")
 
 
 def batching(folder: Path, meta_graph: Any) -> Iterator[Finding]:
     """Parameters that the server refuses, or that break calls of this graph."""
     path = folder / BATCHING_FILE
     if not path.is_file():
-        yield Finding(
-            "note", "batching",
-            f"no {BATCHING_FILE}: with --enable_per_model_batching_parameters its calls are not batched",
-        )  # fmt: skip
+        unbatched = f"no {BATCHING_FILE}: with --enable_per_model_batching_parameters its calls are not batched"
+        yield note("batching", unbatched)
         return
     try:
         message = _batching_params(path)
-    except (OSError, ValueError) as error:
-        yield Finding("error", "batching", f"{BATCHING_FILE}: {error}; the version would not load")
+    except (OSError, ValueError) as fault:
+        yield error("batching", f"{BATCHING_FILE}: {fault}; the version would not load")
         return
     if not message.enable_large_batch_splitting.value:
         return
+    why = (
+        f"{BATCHING_FILE} sets enable_large_batch_splitting: the parts of a large call differ in shape, which ends the "
+        "server or mixes up rows; take that setting out"
+    )
     for name, signature in callable_signatures(meta_graph):
         for output, info in sorted(signature.outputs.items()):
             inner = [dim.size for dim in info.tensor_shape.dim][1:]
             if info.tensor_shape.unknown_rank or any(size < 0 for size in inner):
-                yield Finding(
-                    "error", "splitting",
-                    f"{name}.{output} has an inner dimension that depends on the data, and {BATCHING_FILE} sets "
-                    "enable_large_batch_splitting: the parts of a large call differ in shape, which ends the server "
-                    "or mixes up rows; take that setting out",
-                )  # fmt: skip
+                yield error("splitting", f"{name}.{output} has an inner dimension that depends on the data, and {why}")
 
 
 def _batching_params(path: Path) -> Any:
@@ -129,5 +119,5 @@ def _batching_params(path: Path) -> Any:
         raise ValueError(f"it has more than {_MOST_TEXT} bytes")
     try:
         return text_format.Parse(data, BatchingParameters())
-    except Exception as error:  # of garbage protobuf raises more than its own ParseError
-        raise ValueError(f"it is no BatchingParameters text proto: {error}") from error
+    except Exception as fault:  # of garbage protobuf raises more than its own ParseError
+        raise ValueError(f"it is no BatchingParameters text proto: {fault}") from fault

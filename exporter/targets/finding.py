@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
 from dataclasses import dataclass
 
 LEVELS = ("error", "warning", "note")
-
-#: Things that are named; of more, only the number is given.
-_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -20,7 +17,4 @@ class Finding:
     message: str
 
 
-def some(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+error, warning, note = (functools.partial(Finding, level) for level in LEVELS)

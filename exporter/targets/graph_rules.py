@@ -17,11 +17,17 @@ from ...serving.contract import (
     Output,
 )
 from . import op_gate
-from .finding import Finding, some
+from .finding import Finding, error, note, warning
 from .saved_model import Graph, node_of, tensors_of
 
 #: Attribute of functions, and of the nodes that call them, that XLA must compile.
 _COMPILE = "_XlaMustCompile"
+#: How many of these are named.
+_NAMED = 3
+_REST_STRINGS = (
+    "the REST API writes it as it is, and as base64 only where the name ends in _bytes; bytes that are no UTF-8 break "
+    "its JSON"
+)
 _DOUBLE, _STRING = DTYPE_NUMBERS["float64"], DTYPE_NUMBERS["string"]
 _HALVES = (DTYPE_NUMBERS["float16"], DTYPE_NUMBERS["bfloat16"])
 
@@ -46,30 +52,24 @@ def ops(model: Any, target: str) -> Iterator[Finding]:
     """Ops and attributes that the release does not have."""
     for problem in op_gate.check(map(Graph, model.meta_graphs), target):
         if problem.is_ignored:
-            yield Finding(
-                "warning", "attribute", f"TensorFlow Serving {target} ignores what it does not know: {problem}"
-            )
+            yield warning("attribute", f"TensorFlow Serving {target} ignores what it does not know: {problem}")
         else:
-            yield Finding("error", "op", f"TensorFlow Serving {target} cannot run it: {problem}")
+            yield error("op", f"TensorFlow Serving {target} cannot run it: {problem}")
 
 
 def xla(graph: Graph) -> Iterator[Finding]:
     """What XLA must compile. Only what a signature depends on counts: a training step, for one, is never compiled."""
     outputs = [info for _, each in callable_signatures(graph.meta_graph) for info in each.outputs.values()]
     nodes = _needed(graph, [name for info in outputs for name in tensors_of(info)])
-    names = [name for name in graph.reached(nodes) if _compiled(graph.functions[name])]
-    names += [node.name for node in nodes if _compiled(node)]
+    bodies = [(name, graph.functions[name]) for name in graph.reached(nodes)] + [(node.name, node) for node in nodes]
+    names = [name for name, body in bodies if _COMPILE in body.attr and body.attr[_COMPILE].b]
     if names:
-        yield Finding(
-            "error", "xla",
-            f"{some(names)} must be compiled by XLA (jit_compile=True), which the server refuses without "
-            "--xla_cpu_compilation_enabled or --xla_gpu_compilation_enabled: export without it, or give that flag",
-        )  # fmt: skip
-
-
-def _compiled(body: Any) -> bool:
-    """Whether a function, or the function that a node calls, is to be compiled by XLA."""
-    return _COMPILE in body.attr and bool(body.attr[_COMPILE].b)
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        yield error(
+            "xla",
+            f"{', '.join(names[:_NAMED])}{more} must be compiled by XLA (jit_compile=True), which the server refuses "
+            "without --xla_cpu_compilation_enabled or --xla_gpu_compilation_enabled: export without it, or give a flag",
+        )
 
 
 def _needed(graph: Graph, tensors: Iterable[str]) -> list[Any]:
@@ -89,7 +89,7 @@ def signatures(folder: Path, graph: Graph) -> Iterator[Finding]:
     """Tensors that are not there, and shapes and dtypes that a server cannot batch or write."""
     found = callable_signatures(graph.meta_graph)
     if not found:
-        yield Finding("error", "signature", "no signature: nothing can be called")
+        yield error("signature", "no signature: nothing can be called")
     batched = (folder / contract.BATCHING_FILE).is_file()
     nodes = {node.name for node in graph.nodes}
     for name, signature in found:
@@ -97,30 +97,22 @@ def signatures(folder: Path, graph: Graph) -> Iterator[Finding]:
         for key, info in (*inputs, *outputs):
             for tensor in tensors_of(info):
                 if node_of(tensor) not in nodes:
-                    yield Finding(
-                        "error", "signature",
-                        f"{name}.{key} is the tensor {tensor!r}, which the graph does not have: calls of it fail",
-                    )  # fmt: skip
+                    absent = f"{name}.{key} is the tensor {tensor!r}, which the graph does not have: calls of it fail"
+                    yield error("signature", absent)
         own = {output.name for output in declared(graph.meta_graph, name)}
         for output, info in outputs:
             label = f"{name}.{output}"
             shape = [dim.size for dim in info.tensor_shape.dim]
             if not info.tensor_shape.unknown_rank and (not shape or shape[0] >= 0):
-                said = "a scalar" if not shape else f"{shape}"
-                yield Finding(
-                    "error" if batched else "warning", "batch-dimension",
-                    f"{label} is {said}, without a batch dimension: with batching on, every call to it fails",
-                )  # fmt: skip
+                scalar = f"{label} is {shape or 'a scalar'}, without a batch dimension"
+                level = error if batched else warning
+                yield level("batch-dimension", f"{scalar}: with batching on, every call to it fails")
             if info.dtype == _DOUBLE:
-                yield Finding("note", "dtype", f"{label} is float64: twice the bytes of float32 in every answer")
+                yield note("dtype", f"{label} is float64: twice the bytes of float32 in every answer")
             if info.dtype in _HALVES:
-                yield Finding("note", "rest", f"{label} is of 16-bit floats, which the REST API cannot write")
+                yield note("rest", f"{label} is of 16-bit floats, which the REST API cannot write")
             if info.dtype == _STRING and not output.endswith("_bytes") and output not in own:
-                yield Finding(
-                    "note", "rest",
-                    f"{label} is a string: the REST API writes it as it is, and as base64 only where the name ends in "
-                    "_bytes; bytes that are no UTF-8 break its JSON",
-                )  # fmt: skip
+                yield note("rest", f"{label} is a string: {_REST_STRINGS}")
 
 
 def contract_outputs(folder: Path, meta_graph: Any) -> Iterator[Finding]:
@@ -132,4 +124,4 @@ def contract_outputs(folder: Path, meta_graph: Any) -> Iterator[Finding]:
             info = signature.outputs.get(output.name)
             given = info and (info.dtype, len(info.tensor_shape.dim))
             if given != (DTYPE_NUMBERS[output.dtype], len(output.shape)):
-                yield Finding("warning", "contract", f"{name} has no output {output}, which rawbert's client reads")
+                yield warning("contract", f"{name} has no output {output}, which rawbert's client reads")

@@ -16,11 +16,13 @@ from . import opsets
 from .saved_model import MAIN, Graph
 
 #: What to use in place of ops that people meet, and where they come from.
+_ROUND_ROBIN = (
+    "tensorflow_text.RoundRobinTrimmer writes it from release 2.13 on; trim with ragged slices or "
+    "tensorflow_text.WaterfallTrimmer, or export with `rawbert export`"
+)
 _HINTS = {
-    "TFText>RoundRobinTrim": "tensorflow_text.RoundRobinTrimmer writes it from release 2.13 on; trim with ragged "
-    "slices or tensorflow_text.WaterfallTrimmer, or export with `rawbert export`",
-    "TFText>RoundRobinGenerateMasks": "tensorflow_text.RoundRobinTrimmer writes it from release 2.13 on; trim with "
-    "ragged slices or tensorflow_text.WaterfallTrimmer, or export with `rawbert export`",
+    "TFText>RoundRobinTrim": _ROUND_ROBIN,
+    "TFText>RoundRobinGenerateMasks": _ROUND_ROBIN,
     "FastBertNormalize": "tensorflow_text.FastBertTokenizer brings it; use tensorflow_text.BertTokenizer",
 }
 _CALLS_PYTHON = "tf.py_function and tf.numpy_function call Python, which no server has; write that part with ops"
@@ -31,39 +33,18 @@ _PYTHON = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 
 
 @dataclass(frozen=True)
-class Place:
-    """A node: its name, the function that it is in ('' for the main graph), and who calls that, outermost first."""
-
-    node: str
-    function: str
-    callers: tuple[str, ...]
-
-    def __str__(self) -> str:
-        where = f"node {self.node!r}"
-        if self.function:
-            where += f" of function {self.function}"
-        return where + (f", reached by {' > '.join(self.callers)}" if self.callers else "")
-
-
-@dataclass(frozen=True)
 class OpProblem:
     """An op, or an attribute of it, that the target release does not run.
 
     Attributes:
         op: name of the op; '' for the graph as a whole.
         attr: the unknown attribute, '' where the op itself is the problem.
-        reason: what is wrong, for people.
-        place: the first node that has it.
-        count: how many have it.
-        advice: the first release that has it, and what to change.
+        message: what is wrong, how often, the first node that has it, who calls that, and what to change.
     """
 
     op: str
     attr: str
-    reason: str
-    place: Place | None
-    count: int
-    advice: str
+    message: str
 
     @property
     def is_ignored(self) -> bool:
@@ -71,9 +52,7 @@ class OpProblem:
         return bool(self.attr)
 
     def __str__(self) -> str:
-        times = f" ({self.count} nodes)" if self.count > 1 else ""
-        place = f": {self.place}" if self.place else ""
-        return f"{self.reason}{times}{place}; {self.advice}"
+        return self.message
 
 
 def check(graphs: Iterable[Graph], target: str) -> list[OpProblem]:
@@ -89,7 +68,8 @@ def check(graphs: Iterable[Graph], target: str) -> list[OpProblem]:
     problems: list[OpProblem] = []
     for graph in graphs:
         versions = graph.meta_graph.graph_def.versions
-        problems += _versions(versions, known)
+        if fault := _version_fault(versions, known):
+            problems.append(OpProblem("", "", f"{fault}; export with a TensorFlow no newer than the server's"))
         callers = graph.reached(graph.nodes)
         found: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
         for body in (MAIN, *callers):
@@ -98,9 +78,9 @@ def check(graphs: Iterable[Graph], target: str) -> list[OpProblem]:
                     for attr, reason in _complaints(node, known, versions.producer):
                         found.setdefault((node.op, attr, reason), []).append((node.name, body))
         for (op, attr, reason), places in found.items():
-            name, function = places[0]
-            place = Place(name, function, _chain(function, callers))
-            problems.append(OpProblem(op, attr, reason, place, len(places), _advice(op, attr, target)))
+            times = f" ({len(places)} nodes)" if len(places) > 1 else ""
+            place = _place(*places[0], callers)
+            problems.append(OpProblem(op, attr, f"{reason}{times}: {place}; {_advice(op, attr, target)}"))
     return problems
 
 
@@ -125,25 +105,19 @@ def _complaints(node: Any, known: opsets.OpSet, producer: int) -> Iterator[tuple
                 yield attr, f"the op {node.op} has no attribute {attr}"
 
 
-def _versions(versions: Any, known: opsets.OpSet) -> Iterator[OpProblem]:
-    reason = ""
-    if known.graph_def_version < versions.min_consumer or known.graph_def_version in versions.bad_consumers:
-        reason = (
-            f"the graph asks for a TensorFlow of GraphDef version {versions.min_consumer} or later, "
-            f"and this one has {known.graph_def_version}"
-        )
-    elif versions.producer < known.min_producer:
-        reason = (
-            f"the graph's GraphDef version {versions.producer} is older than {known.min_producer}, the oldest taken"
-        )
-    if reason:
-        yield OpProblem("", "", reason, None, 1, "export with a TensorFlow no newer than the server's")
+def _version_fault(versions: Any, known: opsets.OpSet) -> str | None:
+    own, asked = known.graph_def_version, versions.min_consumer
+    if own < asked or own in versions.bad_consumers:
+        return f"the graph asks for a TensorFlow of GraphDef version {asked} or later, and this one has {own}"
+    if versions.producer < known.min_producer:
+        return f"the graph's GraphDef version {versions.producer} is older than {known.min_producer}, the oldest taken"
+    return None
 
 
 def _advice(op: str, attr: str, target: str) -> str:
     if op in _PYTHON:
         return _CALLS_PYTHON
-    releases = opsets.releases_with(op, attr or None)
+    releases = opsets.releases_with(op, attr)
     later = [release for release in releases if opsets.RELEASES.index(release) > opsets.RELEASES.index(target)]
     if later:
         advice = f"TensorFlow Serving {later[0]} is the first that has it"
@@ -154,10 +128,15 @@ def _advice(op: str, attr: str, target: str) -> str:
     return f"{advice}; {_HINTS[op]}" if op in _HINTS and not attr else advice
 
 
-def _chain(function: str, callers: Mapping[str, tuple[str, str]]) -> tuple[str, ...]:
-    """The nodes through which a function is called, outermost first; of many, the innermost."""
+def _place(node: str, function: str, callers: Mapping[str, tuple[str, str]]) -> str:
+    """A node, its function ('' for the main graph), and the nodes that lead there: of many, the innermost."""
+    if not function:
+        return f"node {node!r}"
     chain: list[str] = []
-    while function and len(chain) < _CALLERS:
-        node, function = callers[function]
-        chain.append(f"{function}/{node}" if function else node)
-    return ("...", *reversed(chain)) if function else tuple(reversed(chain))
+    caller = function
+    while caller and len(chain) < _CALLERS:
+        name, caller = callers[caller]
+        chain.append(f"{caller}/{name}" if caller else name)
+    if caller:
+        chain.append("...")
+    return f"node {node!r} of function {function}, reached by {' > '.join(reversed(chain))}"

@@ -36,7 +36,6 @@ class Op:
 class OpSet:
     """The ops of one release by name, and the GraphDef versions that it takes."""
 
-    release: str
     graph_def_version: int
     min_producer: int
     ops: Mapping[str, Op]
@@ -57,12 +56,12 @@ def load(release: str) -> OpSet:
         for span in spans
         if _covers(span, release)
     }
-    return OpSet(release, versions["graph_def_version"], versions["min_producer"], ops)
+    return OpSet(versions["graph_def_version"], versions["min_producer"], ops)
 
 
-def releases_with(op: str, attr: str | None = None) -> tuple[str, ...]:
+def releases_with(op: str, attr: str = "") -> tuple[str, ...]:
     """Releases that know an op, or that op with an attribute."""
-    spans = [span for span in _table()[1].get(op, ()) if attr is None or attr in span["attrs"]]
+    spans = [span for span in _table()[1].get(op, ()) if not attr or attr in span["attrs"]]
     return tuple(release for release in RELEASES if any(_covers(span, release) for span in spans))
 
 

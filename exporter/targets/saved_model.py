@@ -106,7 +106,8 @@ def _named(attrs: Any) -> Iterator[str]:
 
     Those with an underscore first are notes to TensorFlow itself, which calls nothing that they name.
     """
-    for key, value in attrs.items():
+    for key in sorted(attrs):  # protobuf's own order changes from run to run
+        value = attrs[key]
         if value.WhichOneof("value") in ("func", "list") and not key.startswith("_"):
             for function in (value.func,) if value.HasField("func") else value.list.func:
                 yield function.name

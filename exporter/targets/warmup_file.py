@@ -17,15 +17,11 @@ from ...serving.wire.protos import PredictRequest
 from ..protos import PredictionLog
 
 
-class CorruptRecords(Exception):
-    """The file has no warmup records, or is cut short; the message says where."""
-
-
 def signatures_of(path: Path) -> Counter[str]:
     """How many records call each signature.
 
     Raises:
-        CorruptRecords: see there.
+        ValueError: the file has no warmup records, or is cut short; the message says where.
         OSError: the file cannot be read.
     """
     data = path.read_bytes()
@@ -35,36 +31,25 @@ def signatures_of(path: Path) -> Counter[str]:
         length = int.from_bytes(data[at : at + 8], "little")
         begin, end = at + 12, at + 12 + length
         if end + 4 > len(data):
-            raise CorruptRecords(f"no record, or a truncated one, at byte {at}")
+            raise ValueError(f"no record, or a truncated one, at byte {at}")
         if _masked_crc(data[at : at + 8]) != int.from_bytes(data[at + 8 : begin], "little"):
-            raise CorruptRecords(f"a damaged record at byte {at}")
+            raise ValueError(f"a damaged record at byte {at}")
         try:
             log = PredictionLog.FromString(data[begin:end])
             request = PredictRequest.FromString(log.predict_log.request)
         except DecodeError as error:
-            raise CorruptRecords(f"the record at byte {at} is no PredictionLog") from error
+            raise ValueError(f"the record at byte {at} is no PredictionLog") from error
         if log.HasField("predict_log"):
             counts[request.model_spec.signature_name or DEFAULT_SIGNATURE] += 1
         at = end + 4
     return counts
 
 
-def _table() -> list[int]:
-    table = []
-    for byte in range(256):
-        value = byte
-        for _ in range(8):
-            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
-        table.append(value)
-    return table
-
-
-_TABLE = _table()
-
-
 def _masked_crc(data: bytes) -> int:
     value = 0xFFFFFFFF
     for byte in data:
-        value = value >> 8 ^ _TABLE[(value ^ byte) & 0xFF]
+        value ^= byte
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
     value ^= 0xFFFFFFFF
     return ((value >> 15 | value << 17) + 0xA282EAD8) & 0xFFFFFFFF

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,10 +34,8 @@ def test_the_truth_has_both_sides() -> None:
 def test_a_problem_names_node_function_callers_and_the_way_out() -> None:
     (problem,) = graphs.judge(graphs.load("three_functions_deep"), "2.16")[:1]
     assert problem.op == "TFText>RoundRobinTrim"
-    assert problem.place is not None
-    assert "third" in problem.place.function
-    assert len(problem.place.callers) >= 3
     said = op_gate.explain([problem], "2.16")
+    assert re.search(r": node '\w+' of function \w*third\w*, reached by [^;]+ > [^;]+ > [^;]+;", said)
     for part in ("TensorFlow Serving 2.16", "not registered", "2.20 is the first that has it", "WaterfallTrimmer"):
         assert part in said
 
