@@ -1,21 +1,4 @@
-"""What the exporter raises. Every message says what was wrong, where, and what to do.
-
-::
-
-    ExportError
-    ├── ConfigError              a setting that cannot work, before anything is read
-    ├── SourceError              the checkpoint cannot be used
-    │   ├── SourceNotFound       no such folder, and no such model on a hub
-    │   ├── DownloadError        network, credentials, or a transfer that broke off
-    │   ├── UnsupportedModel     a family, layout or tokenizer that rawbert does not rebuild
-    │   ├── CorruptSource        a file is damaged, missing or contradicts another
-    │   └── VocabularyError      the vocabulary does not fit the model
-    ├── OutputError              the bundle cannot be written
-    │   └── VersionExists        that version is there already
-    ├── ModelConfigError         models.config cannot be read, written or changed as asked
-    ├── TargetError              the target TensorFlow Serving release cannot run the SavedModel
-    └── VerificationError        the written SavedModel differs from its reference
-"""
+"""What the exporter raises. Every message says what was wrong, where, and what to do."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ from ..targets.graph_hash import Unhashable
 from ..targets.graph_rules import callable_signatures, declared
 from ..targets.opsets import NEWEST, RELEASES
 from ..targets.tensor_bundle import CorruptIndex
+from .common import print_lines, table
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _DTYPES = {dtype.number: dtype.name for dtype in DTYPES}
@@ -60,15 +61,12 @@ def check(path: Path, target_serving: str, as_json: bool) -> None:
         click.echo(json.dumps({**state, "findings": [asdict(finding) for finding in findings]}, indent=2))
     else:
         console = Console()
-        if findings:
-            table = Table(show_lines=False, title=escape(str(folder)), title_justify="left", title_style="bold")
-            for column in ("level", "kind", "found"):
-                table.add_column(column)
-            for finding in findings[:_MOST_ROWS]:
-                style = _STYLES[finding.level]
-                table.add_row(f"[{style}]{finding.level}[/{style}]", finding.kind, escape(_printable(finding.message)))
-            console.print(table)
-            _say_more(len(findings), console)
+        rows = [
+            (f"[{_STYLES[each.level]}]{each.level}[/]", each.kind, escape(_printable(each.message)))
+            for each in findings
+        ]
+        if rows:
+            _show_rows(console, table(str(folder), "level", "kind", "found"), rows)
         verdict = f"{errors} error{'s' * (errors != 1)}" if errors else "no errors"
         console.print(f"{folder}: {verdict} for TensorFlow Serving {target_serving}", markup=False, soft_wrap=True)
     sys.exit(1 if errors else 0)
@@ -129,36 +127,26 @@ def _describe(folder: Path, meta_graph: Any) -> dict[str, Any]:
 def _tensors(infos: Any, declared: Sequence[Output] = ()) -> dict[str, Any]:
     """The tensors of one side of a signature: those that the contract declares first, in its order."""
     known = [output.name for output in declared if output.name in infos]
-    return {
-        name: {
-            "dtype": _DTYPES.get(infos[name].dtype, f"DT_{infos[name].dtype}"),
-            "shape": _shape(infos[name].tensor_shape),
-        }
-        for name in (*known, *sorted(set(infos) - set(known)))
-    }
+    return {name: _tensor(infos[name]) for name in (*known, *sorted(set(infos) - set(known)))}
 
 
-def _shape(shape: Any) -> list[int] | None:
-    """-1 for what depends on the call; ``None`` for a tensor of any rank."""
-    return None if shape.unknown_rank else [dim.size for dim in shape.dim]
+def _tensor(info: Any) -> dict[str, Any]:
+    """Dtype and shape: -1 for a size that depends on the call, ``None`` for a tensor of any rank."""
+    shape = None if info.tensor_shape.unknown_rank else [dim.size for dim in info.tensor_shape.dim]
+    return {"dtype": _DTYPES.get(info.dtype, f"DT_{info.dtype}"), "shape": shape}
 
 
 def _show(state: dict[str, Any], meta_graph: Any, console: Console) -> None:
-    table = Table(title=escape(state["path"]), title_justify="left", title_style="bold")
-    for column in ("signature", "", "name", "dtype", "shape"):
-        table.add_column(column)
     rows = []
     for name, signature in state["signatures"].items():
         outputs = {output.name: output for output in declared(meta_graph, name)}
+        label = name
         for side in ("inputs", "outputs"):
             for tensor, spec in signature[side].items():
                 shape = _dimensions(spec["shape"], outputs.get(tensor) if side == "outputs" else None)
-                rows.append((name, side[:-1], tensor, spec["dtype"], shape))
-    for at, (name, *row) in enumerate(rows[:_MOST_ROWS]):
-        first = not at or rows[at - 1][0] != name
-        table.add_row(*(escape(_printable(each)) for each in (name if first else "", *row)))
-    console.print(table)
-    _say_more(len(rows), console)
+                rows.append([escape(_printable(each)) for each in (label, side[:-1], tensor, spec["dtype"], shape)])
+                label = ""
+    _show_rows(console, table(state["path"], "signature", "", "name", "dtype", "shape"), rows)
     shown = [f"{op} {count}" for op, count in list(state["ops"].items())[:_SHOWN]]
     more = len(state["ops"]) - _SHOWN
     lines = [
@@ -176,8 +164,7 @@ def _show(state: dict[str, Any], meta_graph: Any, console: Console) -> None:
             f"manifest  {manifest.get('name')}, made {manifest.get('created')}, for TensorFlow Serving "
             f"{recipe.get('target_serving')}, {recipe.get('precision')}; --json shows all of it"
         )
-    for line in lines:
-        console.print(_printable(line), markup=False, highlight=False, soft_wrap=True)
+    print_lines(console, map(_printable, lines))
 
 
 def _dimensions(shape: list[int] | None, output: Output | None) -> str:
@@ -188,9 +175,12 @@ def _dimensions(shape: list[int] | None, output: Output | None) -> str:
     return f"[{', '.join(name if size < 0 else str(size) for size, name in zip(shape, names, strict=True))}]"
 
 
-def _say_more(count: int, console: Console) -> None:
-    if count > _MOST_ROWS:
-        console.print(f"and {count - _MOST_ROWS} more; --json shows all of them", markup=False)
+def _show_rows(console: Console, table: Table, rows: Sequence[Sequence[str]]) -> None:
+    for row in rows[:_MOST_ROWS]:
+        table.add_row(*row)
+    console.print(table)
+    if len(rows) > _MOST_ROWS:
+        console.print(f"and {len(rows) - _MOST_ROWS} more; --json shows all of them", markup=False)
 
 
 def _printable(text: str) -> str:

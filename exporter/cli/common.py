@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from ..errors import ConfigError, ExportError
 from ..recipe import TOKENIZERS, TRUNCATION_SIDES, TRUNCATION_STRATEGIES
@@ -59,43 +60,50 @@ def tokenizer_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def prepare() -> None:
-    """Let SIGTERM unwind as Ctrl-C does, and keep the libraries' start-up chatter away from our own lines."""
+def table(title: str, *columns: str) -> Table:
+    """An empty table; the title is printed as it is."""
+    return Table(*columns, title=escape(title), title_justify="left", title_style="bold")
+
+
+def print_lines(console: Console, lines: Iterable[str]) -> None:
+    """Print lines as they are, whatever they contain and however wide the terminal is."""
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def failing(state: str = "") -> Iterator[None]:
+    """Run what a command does, and end the command where that fails; ``state`` says what an interrupt has left.
+
+    SIGTERM unwinds as Ctrl-C does, and the libraries' start-up chatter is kept away from our own lines.
+    """
     signal.signal(signal.SIGTERM, _terminate)
     # A user's own settings win.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
-
-
-def fail(console: Console, reason: object, code: int) -> NoReturn:
-    """End the command with an error for people and an exit code."""
-    console.print("[bold red]error:[/bold red]", escape(str(reason)), highlight=False, soft_wrap=True)
-    sys.exit(code)
-
-
-@contextmanager
-def failing(console: Console, state: str = "") -> Iterator[None]:
-    """End the command as its errors ask for; ``state`` says what an interrupt has left."""
     try:
         yield
-    except ConfigError as error:
-        fail(console, error, 2)
     except ExportError as error:
-        fail(console, error, 1)
+        _fail(error, 2 if isinstance(error, ConfigError) else 1)
     except BrokenPipeError:
         raise  # click ends the command in silence
     except OSError as error:
-        fail(console, f"{error.filename}: {error.strerror}" if error.filename else error, 1)
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else error)
     except ImportError as error:
         if error.name and error.name.startswith("rawbert"):
             raise
-        fail(console, f"{error}; the exporter needs the export extra: pip install 'rawbert[export]'", 1)
+        _fail(f"{error}; the exporter needs the export extra: pip install 'rawbert[export]'")
     except KeyboardInterrupt as interrupt:
-        fail(console, f"interrupted; {interrupt}" if interrupt.args else f"interrupted{state}", 130)
+        _fail(f"interrupted; {interrupt}" if interrupt.args else f"interrupted{state}", 130)
     except MemoryError:
-        fail(console, f"out of memory{state}", 1)
+        _fail(f"out of memory{state}")
+
+
+def _fail(reason: object, code: int = 1) -> NoReturn:
+    Console(stderr=True).print("[bold red]error:[/bold red]", escape(str(reason)), highlight=False, soft_wrap=True)
+    sys.exit(code)
 
 
 def _terminate(number: int, frame: object) -> None:

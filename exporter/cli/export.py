@@ -14,7 +14,6 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from ...serving.contract import DEFAULT_SIGNATURE, SIGNATURE_NAMES, TEXT, TEXT_PAIR, signature
 from ..publish import models_config
@@ -23,13 +22,12 @@ from ..publish.models import warnings
 from ..publish.models_config import Entry
 from ..recipe import ENCODER_IMPLS, POOLING_MODES, PRECISIONS, ExportConfig, Recipe
 from ..targets.opsets import NEWEST, RELEASES
-from .common import failing, prepare, tokenizer_options
+from .common import failing, print_lines, table, tokenizer_options
 
 
 def _split(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...] | None:
     """Signatures may be given one by one or with commas between them."""
-    names = tuple(name.strip() for value in values for name in value.split(",") if name.strip())
-    return names or None
+    return tuple(name.strip() for value in values for name in value.split(",") if name.strip()) or None
 
 
 @click.command(short_help="Package a checkpoint as a SavedModel that takes raw strings.")
@@ -69,9 +67,7 @@ def _split(context: click.Context, parameter: click.Parameter, values: tuple[str
     help="How embed makes one vector of a text.  [default: the checkpoint's own recipe]",
 )  # fmt: skip
 @click.option(
-    "--normalize/--no-normalize",
-    default=None,
-    help="Scale embed's vectors to length 1.  [default: as the recipe says]",
+    "--normalize/--no-normalize", default=None, help="Scale embed's vectors to length 1.  [default: as the recipe says]"
 )
 @tokenizer_options
 @click.option("--pair", is_flag=True, help=f"Take two texts, {TEXT} and {TEXT_PAIR}.")
@@ -110,12 +106,10 @@ def export(encoder: str, output: Path, as_json: bool, **settings: Any) -> None:
       rawbert export sentence-transformers/all-MiniLM-L6-v2 --revision main --output models/minilm
       rawbert export ./bert_en_uncased --output models/bert --max-seq-length 128 --signatures pooled
     """
-    prepare()
-    console = Console(stderr=True)
-    with failing(console, "; nothing was written"):
+    with failing("; nothing was written"):
         config = ExportConfig(encoder=encoder, output=output, **settings)
-        bundle = _run(config, console)
-    with failing(console, f"; version {bundle.version} is published: {bundle.path}"):
+        bundle = _run(config, Console(stderr=True))
+    with failing(f"; version {bundle.version} is published: {bundle.path}"):
         listing = bundle.base_path.with_name(models_config.FILE)
         entry = models_config.read(listing).find(bundle.name) if config.models_config else None
         if as_json:
@@ -128,7 +122,7 @@ def _run(config: ExportConfig, console: Console) -> Bundle:
     from ..export import export as run
 
     if not console.is_terminal:
-        return run(config, lambda line: console.print(f"- {line}", markup=False, highlight=False, soft_wrap=True))
+        return run(config, lambda line: print_lines(console, [f"- {line}"]))
     with console.status("starting") as status:
 
         def progress(line: str) -> None:
@@ -139,18 +133,15 @@ def _run(config: ExportConfig, console: Console) -> Bundle:
 
 
 def _show(bundle: Bundle, listing: Path, entry: Entry | None, console: Console) -> None:
-    table = Table(title=f"{bundle.name}, version {bundle.version}", title_justify="left", title_style="bold")
-    for column in ("signature", "output", "dtype", "shape"):
-        table.add_column(column)
+    shown = table(f"{bundle.name}, version {bundle.version}", "signature", "output", "dtype", "shape")
     recipe = Recipe.from_json(bundle.manifest["recipe"])
     for name in recipe.signatures:
         label = f"{name} ({DEFAULT_SIGNATURE})" if name == recipe.default else name
-        for at, (output, tensor) in enumerate(
-            zip(signature(name).outputs_for(recipe.pair), bundle.signatures[name], strict=True)
-        ):
+        for output, tensor in zip(signature(name).outputs_for(recipe.pair), bundle.signatures[name], strict=True):
             sizes = (of if size < 0 else str(size) for of, size in zip(output.shape, tensor.shape, strict=True))
-            table.add_row("" if at else label, tensor.name, tensor.dtype, escape(f"[{', '.join(sizes)}]"))
-    console.print(table)
+            shown.add_row(label, tensor.name, tensor.dtype, escape(f"[{', '.join(sizes)}]"))
+            label = ""
+    console.print(shown)
     checked = bundle.manifest["verification"]
     lines = [
         f"verified  {checked['texts']} texts of {checked['tokens']} tokens (at least {checked['least_texts']} of "
@@ -159,27 +150,23 @@ def _show(bundle: Bundle, listing: Path, entry: Entry | None, console: Console) 
     ]
     for of, figures in (("in float32, ", checked["float32"]), ("", checked)):
         for output, each in figures["outputs"].items() if figures else ():
-            lines.append(
-                f"verified  {of}{output}: largest difference {each['max_abs']:.1e}, smallest cosine "
-                f"{each['min_cosine']:.7f}"
-            )
+            off = f"largest difference {each['max_abs']:.1e}, smallest cosine {each['min_cosine']:.7f}"
+            lines.append(f"verified  {of}{output}: {off}")
     lines += [f"note      {note}" for note in bundle.manifest["notes"]]
     lines += [
         f"written   {bundle.path}  ({bundle.size / 1e6:.1f} MB, {bundle.seconds:.0f} s, "
         f"texts up to {recipe.max_seq_length} tokens)",
         *_serving(bundle, listing, entry),
     ]
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    print_lines(console, lines)
 
 
 def _serving(bundle: Bundle, listing: Path, entry: Entry | None) -> list[str]:
     """What a server makes of the new version, and how to start one."""
     base_path, models = shlex.quote(str(bundle.base_path)), shlex.quote(str(bundle.base_path.parent))
     if entry is None:
-        return [
-            f"serve     rawbert serve --model_name {shlex.quote(bundle.name)} --model_base_path {base_path} --port 8500"
-        ]
+        served = f"--model_name {shlex.quote(bundle.name)} --model_base_path {base_path}"
+        return [f"serve     rawbert serve {served} --port 8500"]
     loaded = entry.loads(sorted(folders_by_version(bundle.base_path)))
     if bundle.version not in loaded:
         answers = f"its version policy ({entry.policy}) does not load version {bundle.version}"

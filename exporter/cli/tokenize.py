@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..recipe import SHORTEST_SEQUENCE, ExportConfig
-from .common import failing, prepare, tokenizer_options
+from .common import failing, tokenizer_options
 
 
 @click.command(short_help="Show the tokens, ids and offsets that an export gives a text.")
@@ -26,26 +26,18 @@ from .common import failing, prepare, tokenizer_options
               help="Most tokens, special ones included.  [default: the checkpoint's own]")  # fmt: skip
 @tokenizer_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def tokenize(
-    text: str,
-    text_pair: str | None,
-    encoder: str,
-    as_json: bool,
-    **settings: Any,
-) -> None:
+def tokenize(text: str, text_pair: str | None, encoder: str, as_json: bool, **settings: Any) -> None:
     """Show the tokens of TEXT, or of TEXT and TEXT_PAIR, as an export of ENCODER gives them.
 
     The table comes from the TensorFlow graph that an export would hold. Offsets are bytes of the text, from the
-    first to the one behind the last.
+    first to the one after the last.
 
     \b
     Examples:
       rawbert tokenize --encoder ./all-MiniLM-L6-v2 "naïve café, 50 ½"
       rawbert tokenize --encoder ./all-MiniLM-L6-v2 "a question" "its answer" --max-seq-length 6
     """
-    prepare()
-    console = Console(stderr=True)
-    with failing(console):
+    with failing():
         config = ExportConfig(encoder, "models/model", pair=text_pair is not None, **settings)
         # Command line arguments that are no UTF-8 come as surrogates, which is how they go back to bytes.
         texts = [each.encode(errors="surrogateescape") for each in (text, text_pair) if each is not None]
@@ -70,24 +62,17 @@ def _run(config: ExportConfig, texts: list[bytes]) -> dict[str, Any]:
     rules = checkpoint.tokenizer
     tokenizer = Tokenizer(rules, recipe.max_seq_length, recipe.tokenization)
     encoding = tokenizer(*(tf.constant([each]) for each in texts))
-    ids, starts, limits = (
-        value[0].numpy().tolist() for value in (encoding.input_word_ids, encoding.start_offsets, encoding.limit_offsets)
-    )
+    columns = (encoding.input_word_ids, encoding.start_offsets, encoding.limit_offsets)
+    ids, starts, limits = (column[0].numpy().tolist() for column in columns)
     types = encoding.input_type_ids[0].numpy().tolist() if encoding.input_type_ids is not None else [0] * len(ids)
     texts_of = rules.template.texts(starts) if recipe.pair else [0] * len(ids)
     names = {token.id: token.content for token in rules.added_tokens}
     names.update({at: token for at, token in enumerate(rules.vocab) if token is not None})
-    tokens = [
-        {
-            "id": token,
-            "token": names.get(token, ""),
-            "type": kind,
-            "start": start,
-            "limit": stop,
-            "text": texts[of][start:stop].decode(errors="replace") if start >= 0 else None,
-        }
-        for token, kind, of, start, stop in zip(ids, types, texts_of, starts, limits, strict=True)
-    ]
+    tokens = []
+    for token, kind, of, start, stop in zip(ids, types, texts_of, starts, limits, strict=True):
+        text = texts[of][start:stop].decode(errors="replace") if start >= 0 else None
+        row = {"id": token, "token": names.get(token, ""), "type": kind, "start": start, "limit": stop, "text": text}
+        tokens.append(row)
     return {"tokens": tokens, "token_count": int(encoding.token_count[0]), "max_seq_length": recipe.max_seq_length}
 
 
@@ -96,17 +81,11 @@ def _show(result: dict[str, Any], console: Console) -> None:
     for column in ("", "id", "token", "type", "start", "limit", "text"):
         table.add_column(column, justify="left" if column in ("token", "text") else "right")
     for at, token in enumerate(result["tokens"]):
-        is_of_text = token["start"] >= 0
-        table.add_row(
-            str(at),
-            str(token["id"]),
-            escape(token["token"]),
-            str(token["type"]),
-            str(token["start"]) if is_of_text else "",
-            str(token["limit"]) if is_of_text else "",
+        text, place = token["text"], ("", "", "")
+        if text is not None:
             # Controls and marks are shown by name, not drawn.
-            escape(token["text"] if token["text"].isprintable() else ascii(token["text"])[1:-1]) if is_of_text else "",
-        )
+            place = str(token["start"]), str(token["limit"]), text if text.isprintable() else ascii(text)[1:-1]
+        table.add_row(*map(escape, (str(at), str(token["id"]), token["token"], str(token["type"]), *place)))
     console.print(table)
     shown, count = len(result["tokens"]), result["token_count"]
     cut = "" if shown == count else f", cut from {count}"

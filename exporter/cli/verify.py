@@ -12,15 +12,13 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from .. import reverify
 from ..errors import ConfigError
 from ..proof.verify import Report
 from ..publish import manifest
 from ..publish.bundle import version_folder
-from .common import failing, prepare
+from .common import failing, print_lines, table
 
 
 @click.command(short_help="Compare a version, or a running server, with the reference of its export.")
@@ -65,9 +63,7 @@ def verify(
       rawbert verify models/minilm/3 --source ./all-MiniLM-L6-v2
       rawbert verify models/minilm --address localhost:8500 --tf32
     """
-    prepare()
-    console = Console(stderr=True)
-    with failing(console):
+    with failing():
         if address is None and (model or label or version is not None):
             raise ConfigError("--model, --version and --label are about a server: give --address too")
         if address is not None and source is not None:
@@ -100,25 +96,20 @@ def verify(
 
 
 def _show(report: Report, what: str, source: str | None, console: Console) -> None:
-    table = Table(title=escape(what), title_justify="left", title_style="bold")
+    shown = table(what)
     for column in ("output", "off by", "allowed", "cosine", "at least"):
-        table.add_column(column, no_wrap=True)
+        shown.add_column(column, no_wrap=True)
     for output, each in report.outputs.items():
-        allowed = report.tolerance * max(1.0, each.largest_reference)
-        table.add_row(
-            output, f"{each.max_abs:.2e}", f"{allowed:.2e}", f"{each.min_cosine:.7f}", f"{report.min_cosine:g}"
-        )  # fmt: skip
+        allowed, cosine = report.tolerance * max(1.0, each.largest_reference), f"{each.min_cosine:.7f}"
+        shown.add_row(output, f"{each.max_abs:.2e}", f"{allowed:.2e}", cosine, f"{report.min_cosine:g}")
     if report.outputs:
-        console.print(table)
+        console.print(shown)
     lines = [f"worst     {output} is furthest off on {each.worst_text}" for output, each in report.outputs.items()]
     lines += [f"differs   {line}" for line in report.mismatches[:20]]
     if len(report.mismatches) > 20:
         lines.append(f"differs   and in {len(report.mismatches) - 20} places more")
     if not report.mismatches:
-        lines.append(
-            f"equal     tokens, offsets and counts: {report.tokens} tokens of {report.texts} texts, alone and in "
-            f"batches: {report.calls} calls"
-        )
+        proven = f"{report.tokens} tokens of {report.texts} texts, alone and in batches: {report.calls} calls"
+        lines.append(f"equal     tokens, offsets and counts: {proven}")
     lines.append(f"reference {'computed from ' + source if source else 'the answers kept at the export'}")
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    print_lines(console, lines)

@@ -17,7 +17,7 @@ from rich.table import Table
 from ..publish import models_config
 from ..publish import versions as published
 from ..publish.models import find, find_all, warnings
-from .common import UserPath, failing, prepare
+from .common import UserPath, failing, table
 
 _models = click.option(
     "--models", type=UserPath(), default=Path("models"), show_default=True, metavar="FOLDER",
@@ -41,8 +41,7 @@ def versions(model: Path | None, models: Path, as_json: bool) -> None:
       rawbert versions
       rawbert versions models/minilm
     """
-    prepare()
-    with failing(Console(stderr=True)):
+    with failing():
         meant = find_all(models) if model is None else [find(model, models)]
         listed = [published.listed(each) for each in meant]
         for line in warnings(meant[0].config):
@@ -77,8 +76,7 @@ def promote(model: Path, version: int, label: str, models: Path, served_from: st
     Example:
       rawbert promote models/minilm 3 --label stable
     """
-    prepare()
-    with failing(Console(stderr=True)):
+    with failing():
         change = published.promote(find(model, models), version, label, served_from)
     _show(change, as_json)
 
@@ -95,8 +93,7 @@ def rollback(model: Path, label: str, models: Path, as_json: bool) -> None:
     Example:
       rawbert rollback models/minilm --label stable
     """
-    prepare()
-    with failing(Console(stderr=True)):
+    with failing():
         change = published.rollback(find(model, models), label)
     _show(change, as_json)
 
@@ -117,8 +114,7 @@ def prune(model: Path, keep: int, dry_run: bool, models: Path, as_json: bool) ->
     Example:
       rawbert prune models/minilm --keep 3
     """
-    prepare()
-    with failing(Console(stderr=True)):
+    with failing():
         pruned = published.prune(find(model, models), keep, dry_run)
     if as_json:
         click.echo(json.dumps(asdict(pruned), indent=2))
@@ -129,26 +125,22 @@ def prune(model: Path, keep: int, dry_run: bool, models: Path, as_json: bool) ->
 
 
 def _table(name: str, found: list[published.Version]) -> Table:
-    table = Table(title=escape(name), title_justify="left", title_style="bold")
+    shown = table(name)
     for column in ("version", "labels", "loaded", "made", "precision", "size", "source"):
-        table.add_column(column, overflow="fold", no_wrap=column not in ("labels", "source"))
+        shown.add_column(column, overflow="fold", no_wrap=column not in ("labels", "source"))
     for each in found:
         labels = [*each.labels, *(f"(rollback of {label})" for label in each.rollback_of)]
-        table.add_row(
-            str(each.number), " ".join(labels), "yes" if each.loaded else "no", _minute(each.created),
-            each.precision or "?", f"{each.size / 1e6:.1f} MB", escape(_short(each.source or "?")),
-        )  # fmt: skip
-    return table
+        made = each.created[:16].replace("T", " ") if each.created else "?"
+        size, source = f"{each.size / 1e6:.1f} MB", escape(_short(each.source or "?"))
+        loaded = "yes" if each.loaded else "no"
+        shown.add_row(str(each.number), " ".join(labels), loaded, made, each.precision or "?", size, source)
+    return shown
 
 
 def _short(source: str) -> str:
     """The end of a long path; ``--json`` has the whole."""
     parts = Path(source).parts
     return str(Path("...", *parts[-2:])) if source.startswith("/") and len(parts) > 3 else source
-
-
-def _minute(created: str | None) -> str:
-    return created[:16].replace("T", " ") if created else "?"
 
 
 def _show(change: published.Change, as_json: bool) -> None:
