@@ -6,40 +6,11 @@
 Importing this loads no TensorFlow; :func:`export` does. It needs the ``export`` extra.
 """
 
-from .errors import (
-    ConfigError,
-    CorruptSource,
-    DownloadError,
-    ExportError,
-    ModelConfigError,
-    OutputError,
-    SourceError,
-    SourceNotFound,
-    TargetError,
-    UnsupportedModel,
-    VerificationError,
-    VersionExists,
-    VocabularyError,
-)
+from . import errors
+from .errors import *  # noqa: F403
 from .export import export
 from .publish.bundle import Bundle
 from .recipe import ExportConfig
 
-__all__ = [
-    "Bundle",
-    "ConfigError",
-    "CorruptSource",
-    "DownloadError",
-    "ExportConfig",
-    "ExportError",
-    "ModelConfigError",
-    "OutputError",
-    "SourceError",
-    "SourceNotFound",
-    "TargetError",
-    "UnsupportedModel",
-    "VerificationError",
-    "VersionExists",
-    "VocabularyError",
-    "export",
-]
+__all__ = ["Bundle", "ExportConfig", "export"]
+__all__ += errors.__all__

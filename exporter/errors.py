@@ -19,8 +19,6 @@ __all__ = [
     "VerificationError",
     "VersionExists",
     "VocabularyError",
-    "first_line",
-    "os_errors_as",
 ]
 
 

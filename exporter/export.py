@@ -104,5 +104,6 @@ def _gate(folder: Path, target: str) -> Any:
         raise TargetError(f"{error}; nothing was published") from error
     problems = op_gate.check(map(saved_model.Graph, model.meta_graphs), target)
     if problems:
-        raise TargetError(f"{op_gate.explain(problems, target)}\nnothing was published")
+        lines = "".join(f"\n  - {problem}" for problem in problems)
+        raise TargetError(f"TensorFlow Serving {target} cannot run it:{lines}\nnothing was published")
     return model.meta_graphs[0]

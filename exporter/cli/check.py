@@ -148,11 +148,11 @@ def _show(state: dict[str, Any], meta_graph: Any, console: Console) -> None:
                 label = ""
     _show_rows(console, table(state["path"], "signature", "", "name", "dtype", "shape"), rows)
     shown = [f"{op} {count}" for op, count in list(state["ops"].items())[:_SHOWN]]
-    more = len(state["ops"]) - _SHOWN
+    if len(state["ops"]) > _SHOWN:
+        shown[-1] += f" and {len(state['ops']) - _SHOWN} kinds more"
     lines = [
         f"size      {state['size'] / 1e6:.1f} MB, written by TensorFlow {state['tensorflow'] or 'of unknown version'}",
-        f"ops       {sum(state['ops'].values())} nodes in {state['functions']} functions: {', '.join(shown)}"
-        + (f" and {more} kinds more" if more > 0 else ""),
+        f"ops       {sum(state['ops'].values())} nodes in {state['functions']} functions: {', '.join(shown)}",
     ]
     if state["content_hash"]:
         lines += [f"{part:<9} {digest}" for part, digest in state["content_hash"].items()]

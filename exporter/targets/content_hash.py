@@ -65,13 +65,11 @@ def _weights(folder: Path) -> list[tuple[str, str]]:
 
 def _assets(folder: Path) -> list[tuple[str, str]]:
     root = folder / "assets"
-    files = sorted(path for path in root.rglob("*") if path.is_file())
-    return [(path.relative_to(root).as_posix(), _of_file(path)) for path in files]
-
-
-def _of_file(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    digests = []
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        with path.open("rb") as stream:
+            digests.append((path.relative_to(root).as_posix(), hashlib.file_digest(stream, "sha256").hexdigest()))
+    return digests
 
 
 def _digest(value: Any) -> str:

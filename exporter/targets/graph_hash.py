@@ -29,9 +29,6 @@ _TABLE, _SHARED_NAME = "HashTable", "shared_name"
 #: Where a turn of a loop begins and where it ends, in graphs of TensorFlow 1. No other cycle can run.
 _TURN, _NEXT = ("Merge", "RefMerge"), ("NextIteration", "RefNextIteration")
 
-#: Function -> its hash.
-_Functions = Mapping[str, bytes]
-
 
 class Unhashable(Exception):
     """Functions call each other in a circle, or nodes read each other: no hash can be built upward."""
@@ -44,7 +41,13 @@ def graph_hash(graph: Graph) -> str:
         Unhashable: see there.
     """
     meta_graph = graph.meta_graph
-    functions = _hash_functions(graph)
+    calls = {
+        name: {called for node in function.node_def for called in graph.called(node)}
+        for name, function in graph.functions.items()
+    }
+    functions: dict[str, bytes] = {}
+    for name in _bottom_up(calls, "functions call each other"):
+        functions[name] = _hash_function(graph.functions[name], functions)
     nodes = _hash_nodes(graph.nodes, {}, functions)
     saver = meta_graph.saver_def
     return _hash(
@@ -71,25 +74,16 @@ def _tensor(nodes: Mapping[str, bytes], info: Any) -> bytes:
     return _hash(str(info.dtype), _bytes(info.tensor_shape), *(_value(nodes, name) for name in tensors_of(info)))
 
 
-def _hash_functions(graph: Graph) -> dict[str, bytes]:
-    """Every function's hash."""
-    calls = {
-        name: {called for node in function.node_def for called in graph.called(node)}
-        for name, function in graph.functions.items()
-    }
-    hashes: dict[str, bytes] = {}
-    for name in _bottom_up(calls, "functions call each other"):
-        hashes[name] = _hash_function(graph.functions[name], hashes)
-    return hashes
-
-
-def _hash_function(function: Any, functions: _Functions) -> bytes:
+def _hash_function(function: Any, functions: Mapping[str, bytes]) -> bytes:
     inputs, outputs = function.signature.input_arg, function.signature.output_arg
-    nodes = _hash_nodes(
-        function.node_def, {each.name: _hash("argument", str(at)) for at, each in enumerate(inputs)}, functions
+    arguments = {each.name: _hash("argument", str(at)) for at, each in enumerate(inputs)}
+    nodes = _hash_nodes(function.node_def, arguments, functions)
+    types = (
+        _hash(*(_hash(str(each.type), each.type_attr, each.number_attr, each.type_list_attr) for each in side))
+        for side in (inputs, outputs)
     )
     return _hash(
-        *(_hash(*map(_argument, each)) for each in (inputs, outputs)),
+        *types,
         _hash(*(_value(nodes, function.ret[each.name]) for each in outputs if each.name in function.ret)),
         _hash(*sorted(_value(nodes, name) for name in function.control_ret.values())),
         _attributes(function.attr, functions),
@@ -97,11 +91,9 @@ def _hash_function(function: Any, functions: _Functions) -> bytes:
     )
 
 
-def _argument(argument: Any) -> bytes:
-    return _hash(str(argument.type), argument.type_attr, argument.number_attr, argument.type_list_attr)
-
-
-def _hash_nodes(nodes: Iterable[Any], arguments: Mapping[str, bytes], functions: _Functions) -> dict[str, bytes]:
+def _hash_nodes(
+    nodes: Iterable[Any], arguments: Mapping[str, bytes], functions: Mapping[str, bytes]
+) -> dict[str, bytes]:
     """The hashes of the nodes of a main graph or a function by name, and of its arguments."""
     named = {node.name: node for node in nodes}
     reads = {name: {node_of(each) for each in node.input} & named.keys() for name, node in named.items()}
@@ -122,7 +114,7 @@ def _hash_nodes(nodes: Iterable[Any], arguments: Mapping[str, bytes], functions:
     return _upward(order, own, arguments, first)
 
 
-def _own(node: Any, functions: _Functions) -> bytes:
+def _own(node: Any, functions: Mapping[str, bytes]) -> bytes:
     """The hash of a node without its inputs."""
     left_out = {_SHARED_NAME} if _TABLE in node.op else set()
     return _hash(functions.get(node.op, node.op), node.device, _attributes(node.attr, functions, left_out))
@@ -149,7 +141,7 @@ def _value(nodes: Mapping[str, bytes], reference: str) -> bytes:
     return _hash(nodes.get(node_of(reference), "unknown"), reference.partition(":")[2] or "0")
 
 
-def _attributes(attrs: Mapping[str, Any], functions: _Functions, left_out: Collection[str] = ()) -> bytes:
+def _attributes(attrs: Mapping[str, Any], functions: Mapping[str, bytes], left_out: Collection[str] = ()) -> bytes:
     return _hash(
         *(
             _hash(key, _attribute(value, functions))
@@ -159,7 +151,7 @@ def _attributes(attrs: Mapping[str, Any], functions: _Functions, left_out: Colle
     )
 
 
-def _attribute(value: Any, functions: _Functions) -> bytes:
+def _attribute(value: Any, functions: Mapping[str, bytes]) -> bytes:
     def call(function: Any) -> bytes:
         return _hash(functions.get(function.name, function.name), _attributes(function.attr, functions))
 

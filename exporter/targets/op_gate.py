@@ -84,12 +84,6 @@ def check(graphs: Iterable[Graph], target: str) -> list[OpProblem]:
     return problems
 
 
-def explain(problems: list[OpProblem], target: str) -> str:
-    """The problems in words, one a line, under a heading."""
-    lines = "".join(f"\n  - {problem}" for problem in problems)
-    return f"TensorFlow Serving {target} cannot run it:{lines}"
-
-
 def _complaints(node: Any, known: opsets.OpSet, producer: int) -> Iterator[tuple[str, str]]:
     """What is wrong with a node: the unknown attribute, or '' for the op itself, and the reason."""
     op = known.ops.get(node.op)

@@ -13,7 +13,7 @@ from typing import Any
 
 import graphs
 import pytest
-from rawbert.exporter.targets import op_gate, opsets
+from rawbert.exporter.targets import opsets
 
 TRUTH = [(release, name) for release, judged in graphs.truth().items() for name in judged]
 
@@ -34,9 +34,9 @@ def test_the_truth_has_both_sides() -> None:
 def test_a_problem_names_node_function_callers_and_the_way_out() -> None:
     (problem,) = graphs.judge(graphs.load("three_functions_deep"), "2.16")[:1]
     assert problem.op == "TFText>RoundRobinTrim"
-    said = op_gate.explain([problem], "2.16")
-    assert re.search(r": node '\w+' of function \w*third\w*, reached by [^;]+ > [^;]+ > [^;]+;", said)
-    for part in ("TensorFlow Serving 2.16", "not registered", "2.20 is the first that has it", "WaterfallTrimmer"):
+    said = str(problem)
+    assert re.search(r": node '[^']+' of function \w*third\w*, reached by [^;]+ > [^;]+ > [^;]+;", said)
+    for part in ("not registered", "2.20 is the first that has it", "WaterfallTrimmer"):
         assert part in said
 
 
