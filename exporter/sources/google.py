@@ -8,8 +8,7 @@ from pathlib import Path
 from ..errors import CorruptSource
 from ..families import bert, naming_of, read_config
 from ..families.names import OBJECT_BASED
-from ..tokenizers.wordpiece import read_rules
-from . import keys
+from . import keys, tokenizer_files
 from .checkpoint import Checkpoint, describe_file
 from .files import tf_checkpoint
 from .jsonfile import read_object
@@ -51,12 +50,12 @@ def read(folder: Path) -> Checkpoint:
 
     if not (folder / "vocab.txt").is_file() and not (folder / "tokenizer.json").is_file():
         raise CorruptSource(f"{folder / 'vocab.txt'}: missing; the vocabulary of the checkpoint is needed")
-    rules, length, more = read_rules.read_folder(folder, None)
+    rules, length, more = tokenizer_files.read_folder(folder, None)
     notes += more
-    rules, more = read_rules.fit(rules, config.vocab_size, folder / "vocab.txt")
+    rules, more = tokenizer_files.fit(rules, config.vocab_size, folder / "vocab.txt")
     notes += more
     paths = [folder / _CONFIG, *tf_checkpoint.files_of(prefix)]
-    paths += [folder / name for name in read_rules.TOKENIZER_FILES]
+    paths += [folder / name for name in tokenizer_files.TOKENIZER_FILES]
     return Checkpoint(
         kind="tf-models" if object_based else "google",
         location=folder,

@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import CorruptSource, ExportError, UnsupportedModel, first_line
 from ..families.config import EncoderConfig, canonical_shapes
 from ..families.names import TF_MODELS
-from ..tokenizers.wordpiece import read_rules
+from . import tokenizer_files
 from .checkpoint import Checkpoint, describe_file
 from .files import tf_checkpoint
 from .stored import StoredTensor, bind
@@ -156,13 +156,14 @@ def read(folder: Path) -> Checkpoint:
         )
     vocab_path = Path(vocab_file.asset_path.numpy().decode())
     lowercase = getattr(encoder, "do_lower_case", None)
-    rules, _, notes = read_rules.read_vocab_file(vocab_path, None if lowercase is None else bool(np.asarray(lowercase)))
+    lowercase = None if lowercase is None else bool(np.asarray(lowercase))
+    rules, notes = tokenizer_files.read_vocab_file(vocab_path, lowercase)
     layer.find_form(rules.template.single[0].special or 0, folder)
 
     variables, _ = tf_checkpoint.read(folder / "variables" / "variables")
     rows = _rows(variables, "embeddings/word")
     if rows is not None:
-        rules, more = read_rules.fit(rules, rows, vocab_path)
+        rules, more = tokenizer_files.fit(rules, rows, vocab_path)
         notes += more
     max_positions = _rows(variables, "embeddings/position")
     config, weights = _understand(variables, folder)

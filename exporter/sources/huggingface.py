@@ -8,8 +8,7 @@ from typing import Any
 
 from ..errors import CorruptSource, UnsupportedModel
 from ..families import naming_of, read_config
-from ..tokenizers.wordpiece import read_rules
-from . import files, keys
+from . import files, keys, tokenizer_files
 from .checkpoint import Checkpoint, Dense, PoolingRecipe, SourceFile, describe_file
 from .jsonfile import read_object
 from .sentence_transformers import read_recipe
@@ -47,9 +46,9 @@ def read(folder: Path) -> Checkpoint:
     weights = bind(stored.tensors, config, naming, stored.where, config_path)
     notes += _heads(stored, weights, stated)
 
-    rules, length, more = read_rules.read_folder(root, config.family)
+    rules, length, more = tokenizer_files.read_folder(root, config.family)
     notes += more
-    rules, more = read_rules.fit(rules, config.vocab_size, root)
+    rules, more = tokenizer_files.fit(rules, config.vocab_size, root)
     notes += more
     if recipe:
         _check_widths(recipe.pooling, config.hidden_size, folder)
@@ -58,7 +57,7 @@ def read(folder: Path) -> Checkpoint:
         length = recipe.max_seq_length or length
         notes += recipe.notes
     paths = [config_path, *stored.files, *(recipe.files if recipe else ())]
-    paths += [root / name for name in read_rules.TOKENIZER_FILES]
+    paths += [root / name for name in tokenizer_files.TOKENIZER_FILES]
     return Checkpoint(
         kind="sentence-transformers" if recipe else "huggingface",
         location=folder,

@@ -14,7 +14,7 @@ from tokens import Pair, reference_of
 
 @pytest.fixture(scope="session")
 def minilm(minilm_folder: Path, tokenizer_of) -> Pair:
-    from rawbert.exporter.tokenizers.wordpiece.read_rules import read_folder
+    from rawbert.exporter.sources.tokenizer_files import read_folder
 
     rules, *_ = read_folder(minilm_folder)
     return Pair(tokenizer_of(rules, 10**6), reference_of(minilm_folder))
@@ -23,7 +23,7 @@ def minilm(minilm_folder: Path, tokenizer_of) -> Pair:
 @pytest.fixture(scope="session")
 def cased(tmp_path_factory: pytest.TempPathFactory, tokenizer_of) -> Pair:
     """tiny_bert's vocabulary under rules that leave case, accents and Chinese characters alone."""
-    from rawbert.exporter.tokenizers.wordpiece.read_rules import read_folder
+    from rawbert.exporter.sources.tokenizer_files import read_folder
 
     folder = tiny(tmp_path_factory.mktemp("cased") / "model")
     state = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))

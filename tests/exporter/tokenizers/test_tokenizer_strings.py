@@ -106,7 +106,7 @@ def test_text_of_installed_packages(uncased):
 def test_offsets_that_cannot_be_trimmed_alike_are_refused(tmp_path: Path, flags: dict, space: bool):
     from folders import tiny
     from rawbert.exporter import UnsupportedModel
-    from rawbert.exporter.tokenizers.wordpiece.read_rules import _trims_offsets
+    from rawbert.exporter.sources.wordpiece import _trims_offsets
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tiny(tmp_path / "model"))
@@ -115,6 +115,6 @@ def test_offsets_that_cannot_be_trimmed_alike_are_refused(tmp_path: Path, flags:
     state["added_tokens"].append(plain | flags)
     state["post_processor"] = {"type": "RobertaProcessing", "trim_offsets": True, "add_prefix_space": space}
     with pytest.raises(UnsupportedModel, match=r"RobertaProcessing moves offsets \(trim_offsets\)"):
-        _trims_offsets(state, tokenizer, tmp_path)
+        _trims_offsets(state, {"lowercase": True}, tokenizer.backend_tokenizer, tmp_path)
     state["post_processor"]["trim_offsets"] = False
-    assert not _trims_offsets(state, tokenizer, tmp_path)
+    assert not _trims_offsets(state, {"lowercase": True}, tokenizer.backend_tokenizer, tmp_path)

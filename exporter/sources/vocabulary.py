@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ...errors import CorruptSource, VocabularyError
-from ...sources.jsonfile import read_json
+from ..errors import CorruptSource, VocabularyError
+from .jsonfile import read_json
 
 #: A vocabulary with capitals in fewer of the words that could have some has them by accident.
 _CASED = 0.05
