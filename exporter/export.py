@@ -10,7 +10,7 @@ from typing import Any
 
 from ..serving import contract
 from . import scratch, sources
-from .errors import TargetError
+from .errors import OutputError, TargetError, os_errors_as
 from .proof import verify
 from .publish import batching_params, bundle, manifest, model_card, models, models_config, versions, warmup
 from .publish.bundle import Bundle, Staging
@@ -71,15 +71,16 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         report = verify.prove(verify.Task(folder, recipe, location.folder, float32=twin, record=True))
 
         say("publishing")
-        batching = batching_params.choose(recipe.max_seq_length, map(contract.signature, recipe.signatures))
-        batching.write(folder)
-        made = manifest.make(config.model_name, recipe, location, checkpoint, signatures, report.figures())
-        made["batching"] = asdict(batching)
-        made["warmup_records"] = warmup.write(folder, config.model_name, recipe, batching.max_execution_batch_size)
-        made["content_hash"] = content_hash(folder, meta_graph)
-        manifest.write(folder, made)
-        model_card.write(folder, made, location.folder)
-        size = bundle.size_of(folder)
+        with os_errors_as(OutputError, f"{config.base_path}: the version cannot be written"):
+            batching = batching_params.choose(recipe.max_seq_length, map(contract.signature, recipe.signatures))
+            batching.write(folder)
+            made = manifest.make(config.model_name, recipe, location, checkpoint, signatures, report.figures())
+            made["batching"] = asdict(batching)
+            made["warmup_records"] = warmup.write(folder, config.model_name, recipe, batching.max_execution_batch_size)
+            made["content_hash"] = content_hash(folder, meta_graph)
+            manifest.write(folder, made)
+            model_card.write(folder, made, location.folder)
+            size = bundle.size_of(folder)
         if config.models_config:
             path, version = versions.publish(staging, listing, config.base_path, config.model_name, config.served_from)
         else:

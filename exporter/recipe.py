@@ -131,10 +131,8 @@ class ExportConfig:
             raise ConfigError("encoder is empty: name the folder of a checkpoint")
         if not os.fspath(self.output):
             raise ConfigError("output is empty: name the folder that is to hold the model's versions")
-        if self.version is not None and self.version < 0:
-            raise ConfigError(f"version is {self.version}: TensorFlow Serving counts from 0 up")
-        if self.version is not None and self.version >= 2**63:
-            raise ConfigError(f"version is {self.version}: TensorFlow Serving takes no number of more than 63 bits")
+        if self.version is not None and not 0 <= self.version < 2**63:
+            raise ConfigError(f"version is {self.version}: TensorFlow Serving counts from 0 to 2^63 - 1")
         if self.max_seq_length is not None and self.max_seq_length < SHORTEST_SEQUENCE:
             raise ConfigError(
                 f"max_seq_length is {self.max_seq_length}: at least {SHORTEST_SEQUENCE} are needed, "

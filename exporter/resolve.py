@@ -22,12 +22,7 @@ def resolve(config: ExportConfig, checkpoint: Checkpoint) -> tuple[Recipe, Check
     pooling = pooling if EMBED.name in names else None
     side = config.truncation_side or checkpoint.tokenizer.truncation_side
     tolerance, min_cosine = config.allowed
-    chosen = {
-        "max_seq_length": config.max_seq_length is not None,
-        "truncation_side": config.truncation_side is not None,
-        "pooling": config.pooling is not None,
-        "normalize": config.normalize is not None,
-    }
+    can_be_chosen = ("max_seq_length", "truncation_side", "pooling", "normalize")
     recipe = Recipe(
         signatures=names,
         max_seq_length=length,
@@ -36,7 +31,7 @@ def resolve(config: ExportConfig, checkpoint: Checkpoint) -> tuple[Recipe, Check
         precision=config.precision,
         pooling=pooling.modes if pooling else (),
         steps=pooling.described if pooling else (),
-        chosen=tuple(name for name, is_chosen in chosen.items() if is_chosen),
+        chosen=tuple(name for name in can_be_chosen if getattr(config, name) is not None),
         tolerance=tolerance,
         min_cosine=min_cosine,
         target_serving=config.target_serving,
@@ -61,13 +56,11 @@ def _max_seq_length(config: ExportConfig, checkpoint: Checkpoint) -> int:
 
 def _pooling(config: ExportConfig, checkpoint: Checkpoint) -> PoolingRecipe | None:
     """The recipe of ``embed``: the checkpoint's own, or what the configuration puts in its place."""
-    recipe = checkpoint.pooling
-    if config.pooling is not None:
-        recipe = PoolingRecipe((config.pooling,))
-    if config.normalize is None or recipe is None:
-        if config.normalize is not None:
-            raise ConfigError("normalize needs a pooling recipe; choose one with --pooling")
+    recipe = checkpoint.pooling if config.pooling is None else PoolingRecipe((config.pooling,))
+    if config.normalize is None:
         return recipe
+    if recipe is None:
+        raise ConfigError("normalize needs a pooling recipe; choose one with --pooling")
     if any(step != "normalize" for step in recipe.steps):
         raise ConfigError("normalize cannot be changed in a recipe with dense layers; choose a --pooling of your own")
     return replace(recipe, steps=("normalize",) if config.normalize else ())

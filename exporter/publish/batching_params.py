@@ -19,13 +19,6 @@ from ...serving.wire.protos import BatchingParameters
 _TOKENS = 16_384
 #: At least what rawbert's client sends in one call, and no more than pays: beyond, a batch only takes longer.
 _FEWEST, _MOST = 64, 128
-#: Texts that one call may carry where the server may split it.
-_CALL = 1024
-#: Microseconds. A lone caller waits this long for company; under load, batches fill while others run.
-_TIMEOUT = 1000
-#: A waiting call holds a thread of the server, so its number of threads (--grpc_max_threads) is the limit that callers
-#: meet. Of this queue they would meet a refusal instead, so it is made longer than that.
-_ENQUEUED = 1000
 
 _HEAD = """\
 # How TensorFlow Serving batches calls to this version: read from here with
@@ -44,14 +37,15 @@ class Batching:
     Attributes:
         max_batch_size: most texts in one call.
         max_execution_batch_size: most texts that run at once; less than ``max_batch_size`` where calls are split.
-        batch_timeout_micros: longest wait for further callers.
-        max_enqueued_batches: batches that may wait.
+        batch_timeout_micros: how long a lone caller waits for company; under load, batches fill while others run.
+        max_enqueued_batches: batches that may wait. More than there are threads (--grpc_max_threads): a waiting call
+            holds one, and the end of this queue is a refusal.
     """
 
     max_batch_size: int
     max_execution_batch_size: int
-    batch_timeout_micros: int = _TIMEOUT
-    max_enqueued_batches: int = _ENQUEUED
+    batch_timeout_micros: int = 1000
+    max_enqueued_batches: int = 1000
 
     @property
     def splits(self) -> bool:
@@ -84,4 +78,4 @@ def choose(max_seq_length: int, signatures: Iterable[Signature]) -> Batching:
     rows = max(_FEWEST, min(_MOST, _TOKENS // max_seq_length))
     # Parts of a split call are glued together by rows: their other dimensions must be the same whatever the texts.
     fixed = not any(output.varies for each in signatures for output in each.outputs)
-    return Batching(max_batch_size=_CALL if fixed else rows, max_execution_batch_size=rows)
+    return Batching(max_batch_size=1024 if fixed else rows, max_execution_batch_size=rows)

@@ -11,28 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from ...serving.contract import DEFAULT_SIGNATURE, MANIFEST_FILE, TensorSpec
-from ..errors import CorruptSource, ExportError, OutputError
+from ..errors import CorruptSource, ExportError
 from ..recipe import Recipe
 from ..sources import Location, license
 from ..sources.checkpoint import Checkpoint
-from ..tokenizers.spec import TokenizerSpec
 
 FILE = Path(MANIFEST_FILE)
 #: Bytes of a manifest that is read: a thousand times what an export writes.
 _MOST = 50_000_000
 
-#: Of the file. Format 1 had the recipe in pieces, and was verified on fewer calls.
+#: Of the file.
 FORMAT = 2
 
-_TOOLS = (
-    "rawbert",
-    "tensorflow",
-    "tensorflow-text",
-    "tensorflow-hub",
-    "tf-keras",
-    "transformers",
-    "tokenizers",
-)
+_TOOLS = ("rawbert", "tensorflow", "tensorflow-text", "tensorflow-hub", "tf-keras", "transformers", "tokenizers")
 
 
 def make(
@@ -53,6 +44,7 @@ def make(
         signatures: outputs by signature.
         verification: how it was found to be right.
     """
+    tokenizer = checkpoint.tokenizer
     return {
         "format": FORMAT,
         "name": name,
@@ -74,7 +66,11 @@ def make(
             "hidden_size": checkpoint.hidden_size,
             "configuration": asdict(checkpoint.encoder) if checkpoint.encoder and recipe.encoder == "native" else None,
         },
-        "tokenizer": _tokenizer(checkpoint.tokenizer),
+        "tokenizer": {
+            "kind": tokenizer.kind,
+            **asdict(tokenizer),
+            "vocab": f"assets/vocab.txt, {tokenizer.size} tokens",
+        },
         "signatures": {
             signature: {tensor.name: {"dtype": tensor.dtype, "shape": list(tensor.shape)} for tensor in outputs}
             for signature, outputs in signatures.items()
@@ -89,17 +85,8 @@ def make(
 
 
 def write(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write the manifest into a version folder.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    path = folder / FILE
-    try:
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    """Write the manifest into a version folder that has warmup records."""
+    (folder / FILE).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read(folder: Path) -> dict[str, Any] | None:
@@ -132,12 +119,6 @@ def recipe_of(folder: Path) -> Recipe:
         return Recipe.from_json(made["recipe"])
     except (AttributeError, ExportError, KeyError, TypeError) as error:
         raise CorruptSource(f"{path} has no recipe of an export: {error}") from error
-
-
-def _tokenizer(spec: TokenizerSpec) -> dict[str, Any]:
-    state = {"kind": spec.kind, **asdict(spec)}
-    state["vocab"] = f"assets/vocab.txt, {spec.size} tokens"
-    return state
 
 
 def _version(distribution: str) -> str | None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ...serving.contract import DEFAULT_SIGNATURE, EMBED, Kind, Output, input_names, signature
-from ..errors import OutputError
 from ..recipe import Recipe, TokenizerOptions
 
 FILE = Path("assets.extra", "README.md")
@@ -17,23 +16,15 @@ _LICENSES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "NOTICE", "NOTIC
 
 
 def write(folder: Path, manifest: dict[str, Any], source: Path) -> None:
-    """Write the card into a version folder, and the source's licence files beside it.
-
-    Raises:
-        OutputError: they cannot be written.
-    """
+    """Write the card beside the manifest of a version folder, and the source's licence files beside it."""
     path = folder / FILE
-    try:
-        path.parent.mkdir(exist_ok=True)
-        licenses = [name for name in _LICENSES if (source / name).is_file()]
-        for name in licenses:
-            shutil.copyfile(source / name, path.with_name(name))
-        path.write_text(render(manifest, licenses), encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    licenses = [name for name in _LICENSES if (source / name).is_file()]
+    for name in licenses:
+        shutil.copyfile(source / name, path.with_name(name))
+    path.write_text(render(manifest, licenses), encoding="utf-8")
 
 
-def render(manifest: dict[str, Any], licenses: list[str] | None = None) -> str:
+def render(manifest: dict[str, Any], licenses: list[str]) -> str:
     """The card's text, Markdown."""
     name, source, default = manifest["name"], manifest["source"], manifest[DEFAULT_SIGNATURE]
     batching, recipe = manifest["batching"], Recipe.from_json(manifest["recipe"])
@@ -41,12 +32,12 @@ def render(manifest: dict[str, Any], licenses: list[str] | None = None) -> str:
     if licenses:
         licence += f"; {' and '.join(licenses)} beside this file"
     takes = " and ".join(f"`{each}`" for each in input_names(recipe.pair))
-    counts = [
-        output.name
-        for each in recipe.signatures
-        for output in signature(each).outputs_for(recipe.pair)
-        if output.kind is Kind.COUNT
-    ]
+    outputs = [(each, output) for each in recipe.signatures for output in signature(each).outputs_for(recipe.pair)]
+    counted = next((f"; `{output.name}` tells" for _, output in outputs if output.kind is Kind.COUNT), "")
+    most, at_once = batching["max_batch_size"], batching["max_execution_batch_size"]
+    runs = (
+        f", which are run {at_once} at a time" if at_once < most else "; rawbert's client sends a longer list in parts"
+    )
     parts = [
         f"# {name}\n",
         "A SavedModel that takes raw strings, made by `rawbert export` for TensorFlow Serving "
@@ -67,8 +58,7 @@ def render(manifest: dict[str, Any], licenses: list[str] | None = None) -> str:
             ("signature", "output", "dtype", "shape", ""),
             [
                 (f"`{each}`", f"`{output.name}`", output.dtype, f"`{_shape(output, manifest)}`", output.meaning)
-                for each in recipe.signatures
-                for output in signature(each).outputs_for(recipe.pair)
+                for each, output in outputs
             ],
         ),
         "## How to ask it\n",
@@ -78,14 +68,8 @@ def render(manifest: dict[str, Any], licenses: list[str] | None = None) -> str:
         f'```sh\ncurl -d \'{{"signature_name": "{default}", "inputs": {_inputs(recipe.pair)}}}\' '
         f"localhost:8501/v1/models/{name}:predict\n```\n",
         "## Limits\n",
-        f"- A text is cut at {recipe.max_seq_length} tokens, special ones included"
-        + (f"; `{counts[0]}` tells.\n" if counts else ".\n")
-        + f"- With the batching parameters of this folder, a call carries at most {batching['max_batch_size']} texts"
-        + (
-            f", which are run {batching['max_execution_batch_size']} at a time.\n"
-            if batching["max_execution_batch_size"] < batching["max_batch_size"]
-            else "; a longer list goes in parts, which rawbert's client does.\n"
-        ),
+        f"- A text is cut at {recipe.max_seq_length} tokens, special ones included{counted}.\n"
+        f"- With the batching parameters of this folder, a call carries at most {most} texts{runs}.\n",
         "## Tokenizer\n",
         _tokenizer(manifest["tokenizer"], recipe.tokenization),
     ]

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import ModelConfigError
 from . import manifest, models_config
-from .bundle import folders_by_version
+from .bundle import folders_by_version, version_folder
 from .models_config import Entry, ModelsConfig
 
 
@@ -75,9 +75,8 @@ def entry(config: ModelsConfig, folder: Path, served_from: str | None) -> Entry:
         return found[0]
     if served_from is None:
         raise ModelConfigError(f"{config.path} has no model in {folder.name}")
-    versions = folders_by_version(folder)
-    made = manifest.read(versions[max(versions)]) if versions else None
-    name = str((made or {}).get("name") or folder.name)
+    made = manifest.read(version_folder(folder)) or {}
+    name = str(made.get("name") or folder.name)
     if config.find(name) is not None:  # the folder is a copy of that model's
         name = folder.name
     claim(config, folder, name)

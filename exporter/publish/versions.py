@@ -170,24 +170,20 @@ def listed(model: Model) -> tuple[str, list[Version]]:
     entries = models.entries(config, model.folder)
     folders = folders_by_version(model.folder)
     numbers = sorted(folders)
+    labels = [(entry, label) for entry in entries for label in entry.labels]
     found = []
     for number in reversed(numbers):
         made = manifest.read(folders[number]) or {}
-        source = made.get("source") or {}
+        source, recipe = made.get("source") or {}, made.get("recipe") or {}
         found.append(
             Version(
                 number=number,
-                labels=tuple(label for entry in entries for label, at in entry.labels.items() if at == number),
-                rollback_of=tuple(
-                    label
-                    for entry in entries
-                    for label in entry.labels
-                    if _target(config, entry, label, numbers) == number
-                ),
+                labels=tuple(label for entry, label in labels if entry.labels[label] == number),
+                rollback_of=tuple(label for entry, label in labels if _target(config, entry, label, numbers) == number),
                 loaded=any(number in entry.loads(numbers) for entry in entries),
                 created=made.get("created"),
                 source=source.get("handle") or source.get("location"),
-                precision=made.get("precision"),
+                precision=recipe.get("precision"),
                 size=bundle.size_of(folders[number]),
             )
         )

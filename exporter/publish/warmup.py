@@ -35,14 +35,14 @@ def write(folder: Path, model: str, recipe: Recipe, max_batch_size: int) -> int:
         The number of records.
 
     Raises:
-        OutputError: the file cannot be written.
+        OSError, OutputError: the file cannot be written.
     """
     import tensorflow as tf
 
     count = 0
     path = folder / WARMUP_FILE
+    path.parent.mkdir(exist_ok=True)
     try:
-        path.parent.mkdir(exist_ok=True)
         with tf.io.TFRecordWriter(str(path)) as writer:
             for signature in sorted((*recipe.signatures, DEFAULT_SIGNATURE)):
                 for texts in _batches(recipe.max_seq_length, max_batch_size):
@@ -53,7 +53,7 @@ def write(folder: Path, model: str, recipe: Recipe, max_batch_size: int) -> int:
                     )
                     writer.write(log.SerializeToString())
                     count += 1
-    except (OSError, tf.errors.OpError) as error:
+    except tf.errors.OpError as error:
         raise OutputError(f"{path}: cannot be written: {error}") from error
     return count
 

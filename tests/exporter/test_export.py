@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import folders
 import numpy as np
@@ -237,3 +239,13 @@ def test_a_full_disk(data: Path, tmp_path: Path, size: str) -> None:
         with pytest.raises(OutputError, match="No space left on device"):
             export(ExportConfig(encoder=data / "tiny_bert", output=folder / "models" / "m"))
         assert os.listdir(folder) == []
+
+
+def test_a_disk_that_is_full_at_the_last_file(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rawbert.exporter.publish.batching_params import Batching
+
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(Batching, "write", Mock(side_effect=full))
+    with pytest.raises(OutputError, match="m: the version cannot be written: No space left on device"):
+        export(ExportConfig(encoder=data / "tiny_bert", output=tmp_path / "m", signatures=("tokenize",)))
+    assert os.listdir(tmp_path) == []

@@ -239,6 +239,7 @@ def test_an_export_adds_its_model_and_keeps_labels_loaded(data: Path, tmp_path: 
     assert [(each.number, each.labels, each.loaded) for each in found] == [
         (3, (), True), (2, (), True), (1, ("stable",), False)
     ]  # fmt: skip
+    assert (found[2].precision, found[2].source) == ("float32", str(data / "tiny_bert"))
     model.config.write_text("model_config_list {", encoding="utf-8")
     with pytest.raises(ModelConfigError):
         export(ExportConfig(**settings))
