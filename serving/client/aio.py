@@ -102,7 +102,7 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
         **options: Unpack[TextKeywords],
     ) -> AsyncIterator[Any]:
         exchange, batcher = self._stream(texts, text_pair, follow_version, return_version, options)
-        exchange.source = _batches(_rows(texts, text_pair), batcher)
+        exchange.source = _parts(texts, text_pair, batcher)
         async with contextlib.aclosing(self._run(exchange)) as answers:
             async for answer in answers:
                 pairs = zip(answer.value, repeat(answer.version), strict=False)
@@ -221,24 +221,19 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
         closing.add_done_callback(self._closing.discard)
 
 
-async def _batches(rows: AsyncIterator[Row], batcher: Batcher[Any]) -> AsyncIterator[list[Row]]:
-    """:meth:`Batcher.parts` of what is read asynchronously."""
-    async for row in rows:
-        for part in batcher.add(row):
-            yield part
-    for part in batcher.end():
-        yield part
-
-
-async def _rows(texts: AnyTexts, text_pair: AnyTexts | None) -> AsyncIterator[Row]:
-    """:func:`requests.streamed`, also of what is read asynchronously."""
+async def _parts(texts: AnyTexts, text_pair: AnyTexts | None, batcher: Batcher[Any]) -> AsyncIterator[list[Row]]:
+    """:meth:`Batcher.parts` of :func:`requests.streamed`, also of what is read asynchronously."""
     seconds = None if text_pair is None else _read(text_pair)
     at = 0
     async for text in _read(texts):
-        yield requests.as_row(at, text, *(() if seconds is None else (await anext(seconds, requests.ENDED),)))
+        row = requests.as_row(at, text, *(() if seconds is None else (await anext(seconds, requests.ENDED),)))
+        for part in batcher.add(row):
+            yield part
         at += 1
     if seconds is not None and await anext(seconds, requests.ENDED) is not requests.ENDED:
         raise requests.uneven(at, "text_pair", "texts")
+    for part in batcher.end():
+        yield part
 
 
 async def _read(texts: AnyTexts) -> AsyncIterator[str | bytes | object]:
