@@ -17,8 +17,6 @@ from . import bert, distilbert, electra, mpnet
 from .config import EncoderConfig
 from .names import OBJECT_BASED, TF_MODELS, Naming, Style
 
-__all__ = ["FAMILIES", "EncoderConfig", "Family", "naming_of", "read_config"]
-
 
 class Family(Protocol):
     """What a family file gives."""
@@ -36,12 +34,7 @@ class Family(Protocol):
 
 
 #: By ``model_type`` of config.json.
-FAMILIES: Mapping[str, Family] = {
-    "bert": bert,
-    "distilbert": distilbert,
-    "electra": electra,
-    "mpnet": mpnet,
-}
+FAMILIES: Mapping[str, Family] = {"bert": bert, "distilbert": distilbert, "electra": electra, "mpnet": mpnet}
 
 
 def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
@@ -55,7 +48,8 @@ def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
     classes = [str(name) for name in architectures] if isinstance(architectures, list) else []
     family = config.get("model_type")
     if family is None:  # files of the first releases do not have it
-        family = next((name for each in classes if (name := _family_of(each)) in FAMILIES), None)
+        names = [re.sub(r"(Model|For[A-Z]\w*)$", "", each).lower() for each in classes]  # DistilBertForMaskedLM
+        family = next((name for name in names if name in FAMILIES), None)
     if not isinstance(family, str) or family not in FAMILIES:
         named = ", ".join(classes) or "not named"
         raise UnsupportedModel(
@@ -63,11 +57,6 @@ def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
             f"{', '.join(FAMILIES)} can be exported"
         )
     return FAMILIES[family].read_config(config, path)
-
-
-def _family_of(architecture: str) -> str:
-    """``DistilBertForMaskedLM`` -> ``distilbert``."""
-    return re.sub(r"(Model|For[A-Z]\w*)$", "", architecture).lower()
 
 
 def naming_of(family: str, style: Style) -> Naming:

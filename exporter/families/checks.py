@@ -1,4 +1,7 @@
-"""Values of config.json as every family reads them: the right type and range, or a refusal that names the key."""
+"""Values of config.json as every family reads them: the right type and range, or a refusal that names the key.
+
+Settings that make another graph of the same weights are refused before, by ``sources/keys.toml``.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,15 @@ _ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "relu": "relu",
+}
+#: Fields of :class:`EncoderConfig` -> what BERT's config.json calls them.
+_SIZES = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "intermediate_size": "intermediate_size",
+    "max_positions": "max_position_embeddings",
 }
 
 
@@ -41,27 +53,20 @@ def read(config: Mapping[str, Any], path: Path, keys: Mapping[str, str] | None =
         fixed: fields that are not read; ``family`` is one of them.
 
     Raises:
-        UnsupportedModel: a setting makes another graph of it, or the activation is unknown.
+        UnsupportedModel: the activation is unknown.
         CorruptSource: values are missing, or contradict each other.
     """
-    keys = keys or {}
-    _refuse_other_graphs(config, path)
-    width, heads, act = (keys.get(key, key) for key in ("hidden_size", "num_attention_heads", "hidden_act"))
-    hidden, parts = size(config, width, path), size(config, heads, path)
-    if hidden % parts:
-        raise CorruptSource(f"{path}: {width} {hidden} is no multiple of {heads} {parts}")
+    keys = {key: key for key in (*_SIZES.values(), "hidden_act")} | dict(keys or {})
+    fields: dict[str, Any] = {field: size(config, keys[key], path) for field, key in _SIZES.items()}
+    hidden, heads = fields["hidden_size"], fields["num_heads"]
+    if hidden % heads:
+        width, parts = keys["hidden_size"], keys["num_attention_heads"]
+        raise CorruptSource(f"{path}: {width} {hidden} is no multiple of {parts} {heads}")
+    act = keys["hidden_act"]
     activation = config.get(act, "gelu")
     if not isinstance(activation, str) or activation not in _ACTIVATIONS:
         raise UnsupportedModel(f"{path}: {act} is {activation!r}; known are {', '.join(sorted(_ACTIVATIONS))}")
-    fields: dict[str, Any] = {
-        "vocab_size": size(config, "vocab_size", path),
-        "hidden_size": hidden,
-        "num_layers": size(config, keys.get("num_hidden_layers", "num_hidden_layers"), path),
-        "num_heads": parts,
-        "intermediate_size": size(config, keys.get("intermediate_size", "intermediate_size"), path),
-        "max_positions": size(config, "max_position_embeddings", path),
-        "activation": _ACTIVATIONS[activation],
-    }
+    fields["activation"] = _ACTIVATIONS[activation]
     if "type_vocab_size" not in fixed:
         fields["type_vocab_size"] = size(config, "type_vocab_size", path, default=2)
     if "layer_norm_eps" not in fixed:
@@ -70,22 +75,3 @@ def read(config: Mapping[str, Any], path: Path, keys: Mapping[str, str] | None =
             raise CorruptSource(f"{path}: layer_norm_eps is {epsilon!r}, not a positive number")
         fields["layer_norm_eps"] = float(epsilon)
     return EncoderConfig(**{**fields, **fixed})
-
-
-def _refuse_other_graphs(config: Mapping[str, Any], path: Path) -> None:
-    """Refuse settings under which the same weights are another model."""
-    positions = config.get("position_embedding_type") or "absolute"
-    if positions != "absolute":
-        raise UnsupportedModel(f"{path}: position_embedding_type is {positions!r}; only 'absolute' can be exported")
-    for key in ("is_decoder", "is_encoder_decoder", "add_cross_attention"):
-        if config.get(key):
-            raise UnsupportedModel(f"{path}: {key} is set; only encoders can be exported")
-    for key, what in (
-        ("quantization_config", "quantized weights"),
-        ("pruned_heads", "layers of different widths"),
-        ("auto_map", "code of its own, which is not run"),
-    ):
-        if config.get(key):
-            raise UnsupportedModel(
-                f"{path}: {key} is {config[key]!r}: the model has {what}; expected a plain encoder without {key}"
-            )

@@ -7,14 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CorruptSource
-from . import checks
+from . import bert, checks
 from .config import EncoderConfig
 
 NAMES = {
-    "embeddings/word": "embeddings.word_embeddings",
-    "embeddings/position": "embeddings.position_embeddings",
-    "embeddings/type": "embeddings.token_type_embeddings",  # named in order to be refused
-    "embeddings/layer_norm": "embeddings.LayerNorm",
+    **bert.NAMES,
     "layer_N/attention/query": "transformer.layer.N.attention.q_lin",
     "layer_N/attention/key": "transformer.layer.N.attention.k_lin",
     "layer_N/attention/value": "transformer.layer.N.attention.v_lin",
@@ -23,10 +20,7 @@ NAMES = {
     "layer_N/intermediate": "transformer.layer.N.ffn.lin1",
     "layer_N/output": "transformer.layer.N.ffn.lin2",
     "layer_N/output/layer_norm": "transformer.layer.N.output_layer_norm",
-    "pooler": "pooler.dense",
 }
-
-
 #: Keys of BERT -> its own.
 _KEYS = {
     "hidden_size": "dim",

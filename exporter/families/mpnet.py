@@ -8,26 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CorruptSource, UnsupportedModel
-from . import checks
+from . import bert, checks
 from .config import EncoderConfig, RelativeBias
 
 NAMES = {
-    "embeddings/word": "embeddings.word_embeddings",
-    "embeddings/position": "embeddings.position_embeddings",
-    "embeddings/type": "embeddings.token_type_embeddings",  # named in order to be refused
-    "embeddings/layer_norm": "embeddings.LayerNorm",
+    **bert.NAMES,
     "attention/relative_bias": "encoder.relative_attention_bias",
     "layer_N/attention/query": "encoder.layer.N.attention.attn.q",
     "layer_N/attention/key": "encoder.layer.N.attention.attn.k",
     "layer_N/attention/value": "encoder.layer.N.attention.attn.v",
     "layer_N/attention/output": "encoder.layer.N.attention.attn.o",
     "layer_N/attention/layer_norm": "encoder.layer.N.attention.LayerNorm",
-    "layer_N/intermediate": "encoder.layer.N.intermediate.dense",
-    "layer_N/output": "encoder.layer.N.output.dense",
-    "layer_N/output/layer_norm": "encoder.layer.N.output.LayerNorm",
-    "pooler": "pooler.dense",
 }
-
 #: Fixed in its code, whatever config.json says.
 _PADDING, _BUCKETS, _FARTHEST = 1, 32, 128
 

@@ -68,16 +68,12 @@ class Naming:
 
     def spellings(self, name: str) -> list[str]:
         """The keys that the canonical weight ``name`` may have, without a prefix; none where the family has no name."""
-        number = _NUMBER.search(name)
+        layer = self.style.layer.format(*(_NUMBER.findall(name) or [""]))
         pattern = _NUMBER.sub("N", name)
         stem, leaf = (pattern, "") if pattern in self.stems else pattern.rsplit("/", 1)
         if stem not in self.stems:
             return []
-        before, layer, after = self.stems[stem].partition("layer.N")
-        key = before.replace(".", self.style.separator)
-        if layer:
-            assert number is not None
-            key += self.style.layer.format(number.group()) + after.replace(".", self.style.separator)
+        key = layer.join(part.replace(".", self.style.separator) for part in self.stems[stem].split("layer.N"))
         return [key + ending for ending in self.style.leaves[leaf]]
 
 

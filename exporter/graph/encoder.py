@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import tensorflow as tf
 
-from ..families.config import EncoderConfig, canonical_shapes
+from ..families.config import EncoderConfig, RelativeBias, canonical_shapes
 from .packing import Group, Packing, Single
-from .relative import by_distance
 
 _Layout = Single | Packing
 #: By name; a layer's without its number in front.
@@ -52,11 +51,7 @@ class NativeEncoder(tf.Module):
     """
 
     def __init__(
-        self,
-        config: EncoderConfig,
-        weights: Mapping[str, np.ndarray],
-        typed: bool = False,
-        precision: str = "float32",
+        self, config: EncoderConfig, weights: Mapping[str, np.ndarray], typed: bool = False, precision: str = "float32"
     ) -> None:
         super().__init__(name="encoder")
         assert config.activation is not None
@@ -88,21 +83,17 @@ class NativeEncoder(tf.Module):
         """
         if types is None and "embeddings/type" in self._weights:
             types = tf.zeros_like(ids)
-        sequence = self._by_length(ids, mask, types)
-        if not self._config.has_pooler:
-            return sequence, None
-        pooled = self._dense(sequence[:, 0], self._weights, "pooler")
-        return sequence, tf.math.tanh(tf.cast(pooled, tf.float32))
-
-    def _by_length(self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor | None) -> tf.Tensor:
-        """``[B, T]`` -> ``[B, T, H]``, without padding in the work."""
         with tf.device("/CPU:0"):  # where the mask comes from, and where tf.cond asks
             single = tf.logical_and(tf.shape(mask)[0] == 1, tf.reduce_all(mask == 1))
-        return tf.cond(
+        sequence = tf.cond(
             single,
             lambda: self._encode(ids, mask, types, Single),
             lambda: self._encode(ids, mask, types, Packing),
         )
+        if not self._config.has_pooler:
+            return sequence, None
+        pooled = self._dense(sequence[:, 0], self._weights, "pooler")
+        return sequence, tf.math.tanh(tf.cast(pooled, tf.float32))
 
     def _encode(self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor | None, layout: type[_Layout]) -> tf.Tensor:
         """``[B, T]`` -> ``[B, T, H]``; padding holds whatever came out."""
@@ -112,24 +103,15 @@ class NativeEncoder(tf.Module):
             if padding_idx is not None:
                 counted = tf.cast(ids != padding_idx, tf.int32)
                 positions = packing.pack(tf.cumsum(counted, axis=1) * counted + padding_idx)
-        x = self._embed(packing.pack(ids), positions, None if types is None else packing.pack(types))  # [N, E]
-        return packing.unpack(self._layers(x, packing))
-
-    def _embed(self, ids: tf.Tensor, positions: tf.Tensor, types: tf.Tensor | None) -> tf.Tensor:
-        """The sum of the embeddings, before normalisation: ``[N]`` -> ``[N, E]``."""
-        w = self._weights
-        x = tf.gather(w["embeddings/word"], ids) + tf.gather(w["embeddings/position"], positions)
+        w, ids = self._weights, packing.pack(ids)
+        x = tf.gather(w["embeddings/word"], ids) + tf.gather(w["embeddings/position"], positions)  # [N, E]
         if types is not None and "embeddings/type" in w:
-            x += tf.gather(w["embeddings/type"], types)
+            x += tf.gather(w["embeddings/type"], packing.pack(types))
         elif "embeddings/type_0" in w:
             x += w["embeddings/type_0"]
-        return x
-
-    def _layers(self, x: tf.Tensor, packing: _Layout) -> tf.Tensor:
-        """Embeddings ``[N, E]`` -> ``[N, H]``."""
-        x = self._layer_norm(x, self._weights, "embeddings", packing.many)  # [N, E]
+        x = self._layer_norm(x, w, "embeddings", packing.many)
         if self._config.projects:
-            x = tf.cast(self._dense(x, self._weights, "embeddings/project"), tf.float32)  # [N, H]
+            x = tf.cast(self._dense(x, w, "embeddings/project"), tf.float32)  # [N, H]
 
         biases = [self._biases(group) for group in packing.groups]
 
@@ -140,11 +122,8 @@ class NativeEncoder(tf.Module):
         once = tf.function(layer, autograph=False)
         for index in range(self._config.num_layers):
             prefix = f"layer_{index}/"
-            weights = {
-                name.removeprefix(prefix): weight for name, weight in self._weights.items() if name.startswith(prefix)
-            }
-            x = once(x, weights)
-        return x
+            x = once(x, {name.removeprefix(prefix): each for name, each in w.items() if name.startswith(prefix)})
+        return packing.unpack(x)
 
     def _biases(self, group: Group) -> list[tf.Tensor]:
         """What is added to a group's attention scores in every layer; each fits ``[g, A, t, t]``."""
@@ -191,11 +170,11 @@ class NativeEncoder(tf.Module):
         gamma, beta = (weights[f"{name}/layer_norm/{leaf}"] for leaf in ("gamma", "beta"))
         if many:
             x *= math.sqrt(_FUSED_EPSILON / self._config.layer_norm_eps)
-            mean = tf.reduce_mean(x, axis=1, keepdims=True)
+        mean = tf.reduce_mean(x, axis=1, keepdims=True)
+        if many:
             variance = tf.reduce_mean(tf.math.squared_difference(x, mean), axis=1, keepdims=True)
             scale = tf.math.rsqrt(variance + _FUSED_EPSILON) * gamma
             return x * scale + (beta - mean * scale)
-        mean = tf.reduce_mean(x, axis=1, keepdims=True)
         centred = x - mean
         variance = tf.reduce_mean(tf.square(centred), axis=1, keepdims=True)
         return centred * (tf.math.rsqrt(variance + self._config.layer_norm_eps) * gamma) + beta
@@ -221,3 +200,25 @@ def _prepared(
             query, key, value = (weights[f"{prefix}/{part}/{leaf}"] for part in ("query", "key", "value"))
             # One product in place of three: query, key and value side by side, [H, 3H].
             yield f"{prefix}/qkv/{leaf}", np.concatenate([query / scale, key, value], axis=-1)
+
+
+def by_distance(table: np.ndarray, bias: RelativeBias, positions: int) -> np.ndarray:
+    """Relative attention bias (see :class:`RelativeBias`) by head and distance, so that the graph need only look it up.
+
+    Args:
+        table: ``[buckets, heads]``, as it was learned.
+        bias: which bucket a distance belongs to.
+        positions: most tokens of a text.
+
+    Returns:
+        float32 ``[heads, 2 * positions - 1]``: column ``positions - 1 + d`` for a key that is ``d`` after its query.
+    """
+    distance = np.arange(1 - positions, positions)
+    half = bias.buckets // 2
+    exact = half // 2
+    away = np.abs(distance)
+    # float32, as the models are trained with: a logarithm that is whole must fall on the same side.
+    ratio = np.log(np.maximum(away, 1).astype(np.float32) / exact) / np.float32(math.log(bias.max_distance / exact))
+    far = exact + (ratio * (half - exact)).astype(np.int64)
+    bucket = np.where(away < exact, away, np.minimum(far, half - 1)) + np.where(distance > 0, half, 0)
+    return np.ascontiguousarray(np.asarray(table, np.float32)[bucket].T)

@@ -63,10 +63,8 @@ class HubEncoder(tf.Module):
             sequence = tf.reshape(tf.cast(sequence, tf.float32), [-1, self._layer.hidden_size])  # [g * t, H]
             return number + 1, sequences.write(number, sequence), pooleds.write(number, tf.cast(pooled, tf.float32))
 
-        results = [
-            tf.TensorArray(tf.float32, count, infer_shape=False, element_shape=[None, self._layer.hidden_size])
-            for _ in range(2)
-        ]
+        shape = [None, self._layer.hidden_size]
+        results = [tf.TensorArray(tf.float32, count, infer_shape=False, element_shape=shape) for _ in range(2)]
         # One after the other: a group has the machine to itself.
         _, *results = tf.while_loop(
             lambda number, *_: number < count, run, [tf.constant(0), *results], parallel_iterations=1

@@ -64,11 +64,7 @@ def _rows(tokens: tf.Tensor, heads: int) -> tf.Tensor:
 
 
 class _Grouped:
-    """Tokens whose attention is computed in groups.
-
-    Attributes:
-        groups: of texts of like length.
-    """
+    """Tokens whose attention is computed in groups of texts of like length."""
 
     groups: list[Group]
     #: int32 ``[N, A]``, where each head of each token stands among the rows of the groups' results, laid end to end.

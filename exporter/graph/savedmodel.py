@@ -33,9 +33,6 @@ from .heads import HEADS
 from .hub_encoder import HubEncoder
 from .signatures import ServingModule
 
-#: Attributes that TensorFlow writes without need, and that older releases refuse the whole graph for.
-_COSMETIC = {("VarHandleOp", "debug_name")}
-
 #: An encoder that is no BERT after all is off by far more. (What comes out is verified, whatever this says.)
 _SAME = 1e-2
 
@@ -52,23 +49,19 @@ def export(recipe: Recipe, checkpoint: Checkpoint, folder: Path) -> tuple[Recipe
     """
     impl, encoder = choose_encoder(checkpoint, recipe.encoder, recipe.pair, recipe.precision)
     recipe = replace(recipe, encoder=impl)
-    functions = write(build(recipe, checkpoint, encoder), recipe.signatures, checkpoint, folder)
+    tokenizer = Tokenizer(checkpoint.tokenizer, recipe.max_seq_length, recipe.tokenization)
+    heads = {name: HEADS[name](checkpoint) for name in recipe.signatures}
+    module = ServingModule(tokenizer, encoder, heads, recipe.pair)
+    functions = write(module, recipe.signatures, checkpoint, folder)
     signatures = {}
     for name, function in functions.items():
         declared = signature(recipe.default if name == DEFAULT_SIGNATURE else name)
-        tensors = ((each.name, function.structured_outputs[each.name]) for each in declared.outputs_for(recipe.pair))
+        outputs = [(each.name, function.structured_outputs[each.name]) for each in declared.outputs_for(recipe.pair)]
         signatures[name] = tuple(
             TensorSpec(output, value.dtype.name, tuple(-1 if size is None else size for size in value.shape))
-            for output, value in tensors
+            for output, value in outputs
         )
     return recipe, signatures
-
-
-def build(recipe: Recipe, checkpoint: Checkpoint, encoder: Any) -> ServingModule:
-    """The module whose functions are exported."""
-    tokenizer = Tokenizer(checkpoint.tokenizer, recipe.max_seq_length, recipe.tokenization)
-    heads = {name: HEADS[name](checkpoint) for name in recipe.signatures}
-    return ServingModule(tokenizer, encoder, heads, recipe.pair)
 
 
 def choose_encoder(
@@ -176,9 +169,8 @@ def _tidy(folder: Path, names: Sequence[str]) -> None:
         graph = meta_graph.graph_def
         for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
             for node in nodes:
-                for op, attr in _COSMETIC:
-                    if node.op == op and attr in node.attr:
-                        del node.attr[attr]
+                if node.op == "VarHandleOp" and "debug_name" in node.attr:
+                    del node.attr["debug_name"]
         signatures = meta_graph.signature_def
         signatures[DEFAULT_SIGNATURE].CopyFrom(signatures[default_of(names)])
     path.write_bytes(saved_model.SerializeToString(deterministic=True))

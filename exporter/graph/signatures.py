@@ -10,14 +10,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from ...serving.contract import (
-    DEFAULT_SIGNATURE,
-    default_of,
-    input_names,
-    signature,
-)
-from ..tokenizers.tokenizer import Encoding, Tokenizer
-from .heads import Head
+from ...serving.contract import DEFAULT_SIGNATURE, default_of, input_names, signature
+from ..tokenizers.templates import Encoding
+from ..tokenizers.tokenizer import Tokenizer
+from .heads.plain import Head
 
 
 class ServingModule(tf.Module):
@@ -32,10 +28,8 @@ class ServingModule(tf.Module):
 
     def __init__(self, tokenizer: Tokenizer, encoder: Any, heads: Mapping[str, Head], pair: bool = False) -> None:
         super().__init__(name="rawbert")
-        self.tokenizer = tokenizer
-        self.encoder = encoder
+        self.tokenizer, self.encoder, self.heads = tokenizer, encoder, dict(heads)
         self._pair = pair
-        self.heads = dict(heads)
         self.vocab_file: tf.saved_model.Asset | None = None
 
     def functions(self, names: Sequence[str]) -> dict[str, Any]:
@@ -44,7 +38,7 @@ class ServingModule(tf.Module):
         table = tf.TensorSpec([None, None], tf.int32)
         # Functions that the signatures call: traced once, and once in the file.
         tokens = tf.function(self._tokens, input_signature=text)
-        encoder = tf.function(self._encode, input_signature=[table] * (1 + len(text)))
+        encoder = tf.function(self.encoder.__call__, input_signature=[table] * (1 + len(text)))
 
         def encoded(tokens: Encoding) -> tuple[tf.Tensor, tf.Tensor | None]:
             types = () if tokens.input_type_ids is None else (tokens.input_type_ids,)
@@ -70,8 +64,3 @@ class ServingModule(tf.Module):
         # the GPU: dozens of copies to and fro.
         with tf.device("/CPU:0"):
             return self.tokenizer(*texts)
-
-    def _encode(
-        self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor | None = None
-    ) -> tuple[tf.Tensor, tf.Tensor | None]:
-        return self.encoder(ids, mask, types)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,21 +42,19 @@ class Finder:
     """
 
     def __init__(self, tokens: Sequence[tuple[str, AddedToken]], ignored: frozenset[str] = frozenset()) -> None:
-        first: dict[str, AddedToken] = {}
-        for text, token in tokens:
-            first.setdefault(text, token)
-        self._pattern = f"({_alternatives(first)})"  # the op asks for a group
+        first = dict(reversed(tokens))
+        # RE2 takes the first alternative that matches: with the longest first, that is the longest match.
+        texts = sorted(first, key=len, reverse=True)
+        self._pattern = f"({'|'.join(map(re.escape, texts))})"  # the op asks for a group
         self._texts = tf.constant(list(first))
         self._ids = tf.constant([token.id for token in first.values()], tf.int32)
         self._ignored = _flags(token.content in ignored for token in first.values())
         self._single_word, self._lstrip, self._rstrip = (
             _flags(getattr(token, flag) for token in first.values()) for flag in ("single_word", "lstrip", "rstrip")
         )
-        self._word_spans = self._space_spans = None
-        if self._single_word is not None:
-            self._word_spans = tf.constant(_word_spans())
-        if self._lstrip is not None or self._rstrip is not None:
-            self._space_spans = tf.constant(_space_spans())
+        strips = self._lstrip is not None or self._rstrip is not None
+        self._word_spans = None if self._single_word is None else tf.constant(_spans("single_word"))
+        self._space_spans = tf.constant(_spans("lstrip")) if strips else None
 
     def __call__(self, codes: tf.Tensor, splits: tf.Tensor, filler: int) -> Matches:
         """Find.
@@ -169,11 +167,6 @@ def sought(token: AddedToken, normalize: Callable[[str], str]) -> str:
     return normalize(token.content) if token.normalized else token.content
 
 
-def _alternatives(texts: Any) -> str:
-    # RE2 takes the first alternative that matches: with the longest first, that is the longest match.
-    return "|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True))
-
-
 def _class(chars: set[str]) -> str:
     return "[" + "".join(f"\\x{ord(char):02x}" for char in sorted(chars)) + "]"
 
@@ -188,36 +181,27 @@ def _within(spans: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
 
 
 @functools.cache
-def _word_spans() -> np.ndarray:
-    """Characters beside which a single word is none: the reference is asked."""
-    return _spans_of(lambda chars: [(at + 1, at + 3) not in found for at, found in _probe(chars, "single_word")])
+def _spans(flag: str) -> np.ndarray:
+    """Characters before which a token with this flag is not found as it is; the reference is asked about each.
 
+    These are the ones beside which a ``single_word`` is none, or which are taken by ``lstrip`` (and by ``rstrip``).
 
-@functools.cache
-def _space_spans() -> np.ndarray:
-    """Characters that a token takes that strips: the reference is asked."""
-    return _spans_of(lambda chars: [(at, at + 3) in found for at, found in _probe(chars, "lstrip")])
-
-
-def _spans_of(is_in: Callable[[Sequence[str]], Sequence[bool]]) -> np.ndarray:
-    """Where membership begins and ends over all code points, int32 ``[2 * spans]``, ascending."""
-    chars = [chr(code) for code in range(_CODE_POINTS) if not 0xD800 <= code <= 0xDFFF]
-    member = np.zeros(_CODE_POINTS + 1, np.int8)
-    member[[ord(char) for char in chars]] = np.fromiter(is_in(chars), np.int8, len(chars))
-    return np.flatnonzero(np.diff(member, prepend=0)).astype(np.int32)
-
-
-def _probe(chars: Sequence[str], flag: str) -> Iterator[tuple[int, set[tuple[int, int]]]]:
-    """Put each character before a token with this flag; where the character is, and the spans of all tokens found."""
+    Returns:
+        Where they begin and end among all code points, int32 ``[2 * spans]``, ascending.
+    """
     from tokenizers import AddedToken as Added
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
 
     tokenizer = Tokenizer(WordLevel({"other": 0}, unk_token="other"))
     tokenizer.add_tokens([Added("<>", normalized=False, **{flag: True})])
+    chars = [chr(code) for code in range(_CODE_POINTS) if not 0xD800 <= code <= 0xDFFF]
+    member = np.zeros(_CODE_POINTS + 1, np.int8)
     together = 64  # few, because the matcher goes back to the beginning for every token
     for start in range(0, len(chars), together):
         some = chars[start : start + together]
         encoding = tokenizer.encode("".join(f"{char}<>|" for char in some))
         found = {span for span, id in zip(encoding.offsets, encoding.ids, strict=True) if id == 1}
-        yield from ((at * 4, found) for at in range(len(some)))
+        for at, char in enumerate(some):
+            member[ord(char)] = (at * 4 + 1, at * 4 + 3) not in found
+    return np.flatnonzero(np.diff(member, prepend=0)).astype(np.int32)

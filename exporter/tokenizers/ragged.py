@@ -29,7 +29,14 @@ def starts_of(lengths: tf.Tensor) -> tf.Tensor:
 
 def rows_of(splits: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     """The row that each of ``count`` values belongs to, int32 ``[count]``."""
-    return tf.searchsorted(splits, tf.range(count), side="right") - 1
+    return last_at_most(splits, tf.range(count))
+
+
+def spread(counts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Of values that become ``counts`` each: the value that each result comes from, and its number among that one's."""
+    starts = starts_of(counts)
+    source = rows_of(starts, starts[-1])
+    return source, tf.range(starts[-1]) - tf.gather(starts, source)
 
 
 def last_at_most(ordered: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

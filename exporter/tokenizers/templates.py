@@ -93,27 +93,14 @@ def encode(rows: Rows, spec: TokenizerSpec, max_length: int, side: str, strategy
 
 def _kept(first: tf.Tensor, second: tf.Tensor, room: int, strategy: str) -> tuple[tf.Tensor, tf.Tensor]:
     """How many tokens of each text of a pair are kept, int32 ``[B]``."""
-    if strategy == "only_first":
-        other = tf.minimum(second, room)
-        return tf.minimum(first, room - other), other
-    if strategy == "only_second":
-        other = tf.minimum(first, room)
-        return other, tf.minimum(second, room - other)
-    if strategy == ROUND_ROBIN:
-        half = (room + 1) // 2
-        return (
-            tf.minimum(first, tf.maximum(half, room - second)),
-            tf.minimum(second, tf.maximum(room - half, room - first)),
-        )
-    # The longer one gives way until both are of one length; an odd token goes to the longer.
-    half = room // 2
-    is_first_longer = first > second
-    shorter, longer = tf.minimum(first, second), tf.maximum(first, second)
-    rest = tf.maximum(room - shorter, shorter)
-    too_long = shorter + rest > room
-    shorter_kept = tf.where(too_long, half, shorter)
-    longer_kept = tf.minimum(longer, tf.where(too_long, room - half, rest))
+    # A text keeps its share of the room at least, and what the other one leaves of it.
+    share = {
+        "only_first": 0,
+        "only_second": room,
+        ROUND_ROBIN: (room + 1) // 2,
+        "longest_first": tf.where(first > second, (room + 1) // 2, room // 2),  # an odd token goes to the longer one
+    }[strategy]
     return (
-        tf.where(is_first_longer, longer_kept, shorter_kept),
-        tf.where(is_first_longer, shorter_kept, longer_kept),
+        tf.minimum(first, tf.maximum(share, room - second)),
+        tf.minimum(second, tf.maximum(room - share, room - first)),
     )

@@ -8,7 +8,7 @@ The kind of tokenizer (:mod:`.wordpiece`) makes tokens of texts; templates and t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import tensorflow as tf
 
@@ -21,20 +21,10 @@ from .templates import Encoding
 from .wordpiece.spec import WordPieceSpec
 from .wordpiece.tokenizer import WordPiece
 
-__all__ = ["TOKENIZERS", "Encoding", "TextTokenizer", "Tokenizer"]
-
-
-class TextTokenizer(Protocol):
-    """The graph of one kind of tokenizer, made from its spec and the added tokens that count as plain text."""
-
-    def __call__(self, text: tf.Tensor) -> Rows:
-        """Tokenize strings ``[B]``, each by itself, without special tokens."""
-
-
-#: Kind of tokenizer -> its graph.
-TOKENIZERS: Mapping[str, Callable[[Any, frozenset[str]], TextTokenizer]] = {
-    "wordpiece": WordPiece,
-}
+#: Tokenizes strings ``[B]``, each by itself, without special tokens.
+TextTokenizer = Callable[[tf.Tensor], Rows]
+#: Kind of tokenizer -> its graph, made of its spec and the added tokens that count as plain text.
+TOKENIZERS: Mapping[str, Callable[[Any, frozenset[str]], TextTokenizer]] = {"wordpiece": WordPiece}
 
 
 class Tokenizer(tf.Module):
@@ -58,10 +48,8 @@ class Tokenizer(tf.Module):
             raise ConfigError(f"max_seq_length is {max_seq_length}, and the special tokens alone are {specials}")
         self._length, self._strategy = max_seq_length, options.truncation_strategy
         if options.tokenizer == "tf-text":
-            around = spec.template.single
-            if not isinstance(spec, WordPieceSpec) or spec.template != bert_template(
-                around[0].special or 0, around[-1].special or 0
-            ):
+            first, *_, last = (piece.special or 0 for piece in spec.template.single)
+            if not isinstance(spec, WordPieceSpec) or spec.template != bert_template(first, last):
                 raise ConfigError(
                     "tokenizer tf-text is tensorflow-text's BertTokenizer, and the checkpoint's is not one of BERT "
                     "('[CLS] text [SEP]'); use tokenizer reference"
@@ -79,12 +67,8 @@ class Tokenizer(tf.Module):
         """Tokenize strings ``[B]``, or pairs of them."""
         if text_pair is None:
             return templates.encode(self._rows(text), self._spec, self._length, self._side)
-        with tf.control_dependencies([_same_count(text, text_pair)]):
+        same = tf.size(text) == tf.size(text_pair)
+        message = "text and text_pair must have equally many strings"
+        with tf.control_dependencies([tf.debugging.Assert(same, [message])]):
             rows = self._rows(tf.concat([text, text_pair], 0))
         return templates.encode(rows, self._spec, self._length, self._side, self._strategy)
-
-
-def _same_count(text: tf.Tensor, text_pair: tf.Tensor) -> tf.Operation:
-    return tf.debugging.Assert(
-        tf.equal(tf.size(text), tf.size(text_pair)), ["text and text_pair must hold equally many strings"]
-    )

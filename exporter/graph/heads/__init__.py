@@ -7,26 +7,12 @@ here, a twin there, and a line in each table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
-
-import tensorflow as tf
+from collections.abc import Callable, Mapping
 
 from ....serving.contract import EMBED, POOLED, SEQUENCE, TOKENIZE
 from ...sources.checkpoint import Checkpoint
-from ...tokenizers.tokenizer import Encoding
 from . import embedding, plain
-from .plain import Encoder
-
-__all__ = ["HEADS", "Encoder", "Head"]
-
-
-class Head(Protocol):
-    """The graph of a signature; a ``tf.Module`` where it has weights."""
-
-    def __call__(self, tokens: Encoding, encoder: Encoder) -> Sequence[tf.Tensor]:
-        """The outputs, in the order in which the contract declares them; ``encoder`` is called only if it is needed."""
-
+from .plain import Head
 
 #: By name of the signature: makes the head that a checkpoint calls for.
 HEADS: Mapping[str, Callable[[Checkpoint], Head]] = {

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from ...sources.checkpoint import Checkpoint, Dense, PoolingRecipe
-from ...tokenizers.tokenizer import Encoding
+from ...tokenizers.templates import Encoding
 from ..encoder import activation
 from .plain import Encoder
 
@@ -27,16 +27,12 @@ class EmbeddingHead(tf.Module):
     def __init__(self, recipe: PoolingRecipe) -> None:
         super().__init__(name="embedding_head")
         self._modes = recipe.modes
-        self._steps: list[str | tuple[tf.Variable, tf.Variable | None, str]] = []
-        for step in recipe.steps:
-            if isinstance(step, Dense):
-                kernel = tf.Variable(step.kernel, trainable=False, name="kernel", dtype=tf.float32)
-                bias = None
-                if step.bias is not None:
-                    bias = tf.Variable(step.bias, trainable=False, name="bias", dtype=tf.float32)
-                self._steps.append((kernel, bias, step.activation))
-            else:
-                self._steps.append(step)
+        self._steps = [self._kept(step) if isinstance(step, Dense) else step for step in recipe.steps]
+
+    def _kept(self, layer: Dense) -> tuple[tf.Variable, tf.Variable | None, str]:
+        kernel = tf.Variable(layer.kernel, trainable=False, name="kernel", dtype=tf.float32)
+        bias = None if layer.bias is None else tf.Variable(layer.bias, trainable=False, name="bias", dtype=tf.float32)
+        return kernel, bias, layer.activation
 
     def __call__(self, tokens: Encoding, encoder: Encoder) -> Sequence[tf.Tensor]:
         """``embedding``."""

@@ -6,11 +6,14 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from ...tokenizers.tokenizer import Encoding
+from ...tokenizers.templates import Encoding
 
 #: Tokens to ``sequence_output`` float32 ``[batch, tokens, hidden]`` (padding has any values) and ``pooled_output``
 #: float32 ``[batch, hidden]``, ``None`` where there is no pooler.
 Encoder = Callable[[Encoding], tuple[tf.Tensor, tf.Tensor | None]]
+#: The graph of a signature, a ``tf.Module`` where it has weights: its outputs in the order in which the contract
+#: declares them. It calls the encoder only if it needs it.
+Head = Callable[[Encoding, Encoder], Sequence[tf.Tensor]]
 
 
 def pooled(tokens: Encoding, encoder: Encoder) -> Sequence[tf.Tensor]:

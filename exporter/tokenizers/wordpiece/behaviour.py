@@ -1,12 +1,18 @@
-"""What the graph's tokenizer imitates, to be asked about every code point."""
+"""What the graph's tokenizer imitates, to be asked about every code point.
+
+Normalisation and pre-tokenisation of both kinds work code point by code point. Of each kind, ``mark`` is a character
+that stays as it is, parts everything, and is made of no other; ``orders`` says whether combining marks are put in
+canonical order; ``decompose`` is normalisation up to there.
+"""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from tokenizers.normalizers import NFD, BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from .spec import WordPieceSpec
 
@@ -14,55 +20,19 @@ from .spec import WordPieceSpec
 WORD, ISOLATED, SPACE = range(3)
 
 
-class Behaviour(ABC):
-    """A normalisation and pre-tokenisation that works code point by code point.
-
-    Attributes:
-        mark: a character that stays as it is, parts everything, and is made of no other.
-        orders: whether combining marks are put in canonical order.
-    """
-
-    mark: str
-    orders: bool
-
-    @abstractmethod
-    def normalize(self, text: str) -> str:
-        """The whole normalisation."""
-
-    @abstractmethod
-    def decompose(self, text: str) -> str:
-        """Normalisation up to where combining marks are put in order."""
-
-    @abstractmethod
-    def order(self, text: str) -> str:
-        """Put combining marks in order."""
-
-    @abstractmethod
-    def classify(self, chars: Sequence[str]) -> np.ndarray:
-        """Class of each normalised character, int32."""
-
-
 def normalizer(spec: WordPieceSpec, **changes: Any) -> Any:
-    """The Hugging Face normaliser under these spec."""
-    from tokenizers.normalizers import BertNormalizer
-
-    settings = {
-        "clean_text": spec.clean_text,
-        "handle_chinese_chars": spec.handle_chinese_chars,
-        "strip_accents": spec.strip_accents,
-        "lowercase": spec.lowercase,
-    }
+    """The Hugging Face normaliser of this tokenizer."""
+    names = ("clean_text", "handle_chinese_chars", "strip_accents", "lowercase")
+    settings = {name: getattr(spec, name) for name in names}
     return BertNormalizer(**{**settings, **changes})
 
 
-class BertBehaviour(Behaviour):
+class BertBehaviour:
     """The Hugging Face BERT tokenizer."""
 
     mark = "#"
 
     def __init__(self, spec: WordPieceSpec) -> None:
-        from tokenizers.normalizers import NFD
-
         self.orders = spec.lowercase if spec.strip_accents is None else spec.strip_accents
         self._normalizer = normalizer(spec)
         self._clean_up = normalizer(spec, handle_chinese_chars=False, strip_accents=False, lowercase=False)
@@ -81,9 +51,7 @@ class BertBehaviour(Behaviour):
         return self._nfd.normalize_str(text)
 
     def classify(self, chars: Sequence[str]) -> np.ndarray:
-        """By BertPreTokenizer."""
-        from tokenizers.pre_tokenizers import BertPreTokenizer
-
+        """Class of each normalised character, int32: by BertPreTokenizer."""
         # a?a?a...a: a character that belongs to words is joined with its neighbours.
         text = "a" + "".join(f"{char}a" for char in chars)
         at = np.full(len(text), SPACE, np.int32)
@@ -92,7 +60,7 @@ class BertBehaviour(Behaviour):
         return at[1::2]
 
 
-class TfTextBehaviour(Behaviour):
+class TfTextBehaviour:
     """tensorflow-text's BasicTokenizer, step by step as its ``tokenize_with_offsets`` does it."""
 
     mark = "\ue000"  # private use
@@ -122,7 +90,7 @@ class TfTextBehaviour(Behaviour):
         return tf_text.normalize_utf8(text.encode(), "NFD").numpy().decode()
 
     def classify(self, chars: Sequence[str]) -> np.ndarray:
-        """By the expressions that BasicTokenizer parts texts with."""
+        """Class of each normalised character, int32: by the expressions that BasicTokenizer parts texts with."""
         import tensorflow as tf
         from tensorflow_text.python.ops import bert_tokenizer
 

@@ -17,13 +17,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from .behaviour import ISOLATED, SPACE, WORD, Behaviour, BertBehaviour, TfTextBehaviour
+from .behaviour import ISOLATED, WORD, BertBehaviour, TfTextBehaviour
 from .spec import WordPieceSpec
 
-__all__ = [
-    "ISOLATED", "MANY", "PAGE", "SHIFT", "SPACE", "STAYS", "WORD",
-    "CodePointTable", "MarkTable", "build",
-]  # fmt: skip
+_Behaviour = BertBehaviour | TfTextBehaviour
 
 #: Beside the classes of a code point after normalisation: it becomes none or several, see ``CodePointTable.many``.
 MANY = 3
@@ -132,7 +129,7 @@ def build(spec: WordPieceSpec) -> CodePointTable:
     )
 
 
-def _marks(behaviour: Behaviour, removed: np.ndarray) -> MarkTable:
+def _marks(behaviour: _Behaviour, removed: np.ndarray) -> MarkTable:
     """The table for canonical ordering; ``removed``: bool, by code point, what normalisation removes."""
     # The last one is the mark between the others, which stands for itself.
     codes, starts, lengths, items = (each[:-1] for each in _each(behaviour.decompose, behaviour.mark))
@@ -152,7 +149,7 @@ def _marks(behaviour: Behaviour, removed: np.ndarray) -> MarkTable:
     )
 
 
-def _ranks(items: np.ndarray, behaviour: Behaviour) -> np.ndarray:
+def _ranks(items: np.ndarray, behaviour: _Behaviour) -> np.ndarray:
     """Order of the combining class of every code point in ``items``; int32, indexed by code point."""
     order, mark = behaviour.order, behaviour.mark
     codes = np.unique(items)

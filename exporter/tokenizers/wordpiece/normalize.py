@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from ..ragged import starts_of
-from .codepoints import ISOLATED, MANY, PAGE, SHIFT, STAYS, CodePointTable, MarkTable
+from ..ragged import spread
+from .behaviour import ISOLATED
+from .codepoints import MANY, PAGE, SHIFT, STAYS, CodePointTable, MarkTable
 
 
 class Normalizer:
     """Replaces code points by what a table says."""
 
     def __init__(self, table: CodePointTable) -> None:
-        self._page_index = tf.constant(table.page_index)
-        self._pages = tf.constant(table.pages.reshape(-1))
-        self._many_starts = tf.constant(table.many_starts)
-        self._many_lengths = tf.constant(table.many_lengths)
+        self._page_index, self._pages = tf.constant(table.page_index), tf.constant(table.pages.reshape(-1))
+        self._many_starts, self._many_lengths = tf.constant(table.many_starts), tf.constant(table.many_lengths)
         self._many = tf.constant(table.many)
         self._order = _Order(table.marks) if table.marks is not None else None
 
@@ -40,9 +39,8 @@ class Normalizer:
 
         def ordered() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             items, origin = order(codes, values, text)
-            mapped, classes, source = self._replace(
-                items, tf.where(tf.gather(fixed, origin), ISOLATED, self._look_up(items))
-            )
+            looked_up = tf.where(tf.gather(fixed, origin), ISOLATED, self._look_up(items))
+            mapped, classes, source = self._replace(items, looked_up)
             return mapped, classes, tf.gather(origin, source)
 
         stays = tf.reduce_any(tf.bitwise.bitwise_and(values, STAYS) != 0)
@@ -56,10 +54,7 @@ class Normalizer:
         entry, kind = tf.bitwise.right_shift(values, SHIFT), tf.bitwise.bitwise_and(values, 3)
         row = tf.where(kind == MANY, entry, 0)
         counts = tf.where(kind == MANY, tf.gather(self._many_lengths, row), 1)
-        ends = tf.cumsum(counts)
-        total = tf.reduce_sum(counts)
-        source = tf.searchsorted(ends, tf.range(total), side="right")  # [E]
-        within = tf.range(total) - tf.gather(ends - counts, source)
+        source, within = spread(counts)  # [E]
         single = tf.bitwise.left_shift(codes + entry, SHIFT) + kind
         is_many = tf.gather(kind == MANY, source)
         at = tf.where(is_many, tf.gather(tf.gather(self._many_starts, row), source) + within, 0)
@@ -88,9 +83,7 @@ class _Order:
         present = tf.reshape(tf.where(listed | (tf.bitwise.bitwise_and(values, ~STAYS) != MANY)), [-1])
         codes, row, listed, text = (tf.gather(each, present) for each in (codes, row, listed, text))
         counts = tf.where(listed, tf.gather(self._lengths, row), 1)
-        starts = starts_of(counts)
-        source = tf.searchsorted(starts, tf.range(starts[-1]), side="right") - 1
-        within = tf.range(starts[-1]) - tf.gather(starts, source)
+        source, within = spread(counts)  # [E]
         is_listed = tf.gather(listed, source)
         at = tf.where(is_listed, tf.gather(tf.gather(self._starts, row), source) + within, 0)
         items = tf.where(is_listed, tf.gather(self._items, at), tf.gather(codes, source))

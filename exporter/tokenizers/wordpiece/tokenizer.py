@@ -1,7 +1,7 @@
 """BERT's WordPiece tokenizer as a graph: strings in, token ids and byte offsets out, without special tokens.
 
-Two ways lead to the same tokens. Plain ASCII, the common case, goes through one tensorflow-text op
-(:mod:`.plain`). Everything else is decoded, mapped code point by code point through a table made by the reference
+Two ways lead to the same tokens. Plain ASCII, the common case, goes through one tensorflow-text op, which parts words
+as BERT does. Everything else is decoded, mapped code point by code point through a table made by the reference
 tokenizer (:mod:`.codepoints`), parted into words, and only the words go through the op (:mod:`.unicode`). Texts of
 both kinds share a batch.
 
@@ -14,11 +14,14 @@ from __future__ import annotations
 import tensorflow as tf
 
 from .. import added
-from ..ragged import Rows
+from ..ragged import Rows, lengths_of
 from .behaviour import normalizer
-from .plain import PLAIN, PlainTokenizer
+from .op import wordpiece
 from .spec import WordPieceSpec
 from .unicode import UnicodeTokenizer
+
+#: Printable ASCII and the white space that BERT knows: no other code point is touched by normalisation but A-Z.
+_PLAIN = r"[\t\n\r -~]*"
 
 
 class WordPiece:
@@ -27,7 +30,8 @@ class WordPiece:
     def __init__(self, spec: WordPieceSpec, ignored: frozenset[str]) -> None:
         normalize = normalizer(spec).normalize_str
         raw, normalized = added.finders(spec.added_tokens, ignored, normalize)
-        self._plain = PlainTokenizer(spec)
+        self._lowercase = spec.lowercase
+        self._wordpiece = wordpiece(spec, pretokenized=False)
         self._unicode = UnicodeTokenizer(spec, raw, normalized)
         searched = [added.sought(token, normalize) for token in spec.added_tokens if token.content not in ignored]
         self._surely_plain = added.plain_without(searched)
@@ -38,8 +42,15 @@ class WordPiece:
         surely = tf.reduce_all(tf.strings.regex_full_match(text, self._surely_plain))
         return tf.cond(surely, lambda: self._plain(text), lambda: self._mixed(text))
 
+    def _plain(self, text: tf.Tensor) -> Rows:
+        """Texts that match :data:`_PLAIN`, and hold no added token."""
+        found = self._wordpiece.tokenize_with_offsets(tf.strings.lower(text) if self._lowercase else text)
+        ids, begins, limits = (tf.cast(each.values, tf.int32) for each in found)
+        splits = tf.cast(found[0].row_splits, tf.int32)
+        return Rows(ids, begins, limits, splits[:-1], lengths_of(splits))
+
     def _mixed(self, text: tf.Tensor) -> Rows:
-        plain = tf.strings.regex_full_match(text, PLAIN)
+        plain = tf.strings.regex_full_match(text, _PLAIN)
         holds_added = tf.zeros_like(plain)
         if self._may_hold_added is not None:
             holds_added = tf.strings.regex_full_match(text, self._may_hold_added)
@@ -49,9 +60,7 @@ class WordPiece:
         right = self._unicode(tf.gather(text, other_at), tf.reduce_any(holds_added))
         order = tf.argsort(tf.concat([plain_at, other_at], 0))
         return Rows(
-            tf.concat([left.ids, right.ids], 0),
-            tf.concat([left.begins, right.begins], 0),
-            tf.concat([left.limits, right.limits], 0),
+            *(tf.concat(pair, 0) for pair in zip(left[:3], right[:3], strict=True)),
             tf.gather(tf.concat([left.start, right.start + tf.size(left.ids)], 0), order),
             tf.gather(tf.concat([left.length, right.length], 0), order),
         )

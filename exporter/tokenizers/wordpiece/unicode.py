@@ -15,7 +15,7 @@ import tensorflow as tf
 from ..added import Finder, utf8_length
 from ..ragged import Rows, last_at_most, lengths_of, rows_of, starts_of
 from . import codepoints
-from .codepoints import ISOLATED, SPACE, WORD
+from .behaviour import ISOLATED, SPACE, WORD
 from .normalize import Normalizer
 from .op import unknown_char, wordpiece
 from .spec import WordPieceSpec
@@ -65,69 +65,10 @@ class UnicodeTokenizer:
             text: string ``[B]``.
             may_hold_added: bool scalar; where it is not set, there is no raw added token in any of them.
         """
-        characters, splits = _decode(text)
-        none = tf.zeros([0], tf.int32)
-        found = _Found(none, none, none)
-        if self._raw is not None:
-            finder = self._raw
-            characters, found = tf.cond(
-                may_hold_added,
-                lambda: self._cut_out(finder, characters, found, splits)[:2],
-                lambda: (characters, found),
-            )
-        codes, classes, source = self._normalize(characters.codes, characters.match >= 0, characters.text)
-        if self._normalized is not None:
-            characters, found, kept = self._search_again(self._normalized, codes, source, characters, found)
-            classes = tf.where(characters.match >= 0, ISOLATED, tf.gather(classes, kept))
-            codes, source = characters.codes, tf.range(tf.size(characters.codes))
-        return self._tokens(codes, classes, source, characters, found, tf.size(text))
-
-    def _cut_out(
-        self, finder: Finder, characters: _Characters, found: _Found, splits: tf.Tensor
-    ) -> tuple[_Characters, _Found, tf.Tensor]:
-        """Leave one code point of every added token, and drop the white space that it takes.
-
-        Returns:
-            What is left, what has been found by now, and the indices of the code points that are left.
-        """
-        matches = finder(characters.codes, splits, self._filler)
-        count, before, new = tf.size(characters.codes), tf.size(found.ids), tf.size(matches.id)
-        ones = tf.ones_like(matches.id)
-        opens = tf.math.unsorted_segment_sum(ones, matches.start, count + 1)
-        closes = tf.math.unsorted_segment_sum(ones, matches.stop, count + 1)
-        covered = tf.cumsum(opens - closes)[:-1] > 0
-        match = tf.tensor_scatter_nd_update(characters.match, matches.marker[:, tf.newaxis], before + tf.range(new))
-        kept = tf.reshape(tf.where(~covered | (match >= 0)), [-1])
-        left = _Characters(*(tf.gather(each, kept) for each in characters._replace(match=match)))
-        left = left._replace(codes=tf.where(left.match >= 0, self._filler, left.codes))
-        first, after = (matches.marker, matches.end) if self._trims else (matches.start, matches.stop)
-        begins, limits = tf.gather(characters.begins, first), tf.gather(characters.limits, after - 1)
-        added = _Found(matches.id, begins, limits)
-        return left, _Found(*(tf.concat(pair, 0) for pair in zip(found, added, strict=True))), kept
-
-    def _search_again(
-        self, finder: Finder, codes: tf.Tensor, source: tf.Tensor, characters: _Characters, found: _Found
-    ) -> tuple[_Characters, _Found, tf.Tensor]:
-        """Look for added tokens in what normalisation made of the text between those found before."""
-        mapped = _Characters(codes, *(tf.gather(each, source) for each in characters[1:]))
-        is_marker = mapped.match >= 0
-        edge = (mapped.text[1:] != mapped.text[:-1]) | is_marker[1:] | is_marker[:-1]
-        edge = tf.concat([[True], edge], 0)[: tf.size(codes)]
-        splits = tf.concat([tf.cast(tf.reshape(tf.where(edge), [-1]), tf.int32), [tf.size(codes)]], 0)
-        return self._cut_out(finder, mapped, found, splits)
-
-    def _tokens(
-        self,
-        codes: tf.Tensor,
-        classes: tf.Tensor,
-        source: tf.Tensor,
-        characters: _Characters,
-        found: _Found,
-        count: tf.Tensor,
-    ) -> Rows:
+        codes, classes, source, characters, found = self._normalized_codes(text, may_hold_added)  # each [E]
         # Words: a gap, a word of its own, or another text ends one.
-        text = tf.gather(characters.text, source)
-        same = tf.concat([[False], text[1:] == text[:-1]], 0)
+        of = tf.gather(characters.text, source)
+        same = tf.concat([[False], of[1:] == of[:-1]], 0)
         after_word = tf.concat([[False], classes[:-1] == WORD], 0)
         is_start = ~(same & after_word & (classes == WORD))
         kept = tf.reshape(tf.where(classes != SPACE), [-1])
@@ -160,8 +101,59 @@ class UnicodeTokenizer:
                 return tf.where(is_added, tf.gather(tf.concat([values, [0]], 0), at), otherwise)
 
             ids, begins, limits = choose(found.ids, ids), choose(found.begins, begins), choose(found.limits, limits)
-        row_splits = tf.searchsorted(tf.gather(characters.text, first_source), tf.range(count + 1))
+        row_splits = tf.searchsorted(tf.gather(characters.text, first_source), tf.range(tf.size(text) + 1))
         return Rows(ids, begins, limits, row_splits[:-1], lengths_of(row_splits))
+
+    def _normalized_codes(
+        self, text: tf.Tensor, may_hold_added: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, _Characters, _Found]:
+        """Code points after normalisation, their classes, the index of the character that each came from; the
+        characters, and the added tokens that were found."""
+        characters, splits = _decode(text)
+        none = tf.zeros([0], tf.int32)
+        found = _Found(none, none, none)
+        if self._raw is not None:
+            finder = self._raw
+            characters, found = tf.cond(
+                may_hold_added,
+                lambda: self._cut_out(finder, characters, found, splits)[:2],
+                lambda: (characters, found),
+            )
+        codes, classes, source = self._normalize(characters.codes, characters.match >= 0, characters.text)
+        if self._normalized is None:
+            return codes, classes, source, characters, found
+        # Look for added tokens in what normalisation made of the text between those found before.
+        mapped = _Characters(codes, *(tf.gather(each, source) for each in characters[1:]))
+        is_marker = mapped.match >= 0
+        edge = (mapped.text[1:] != mapped.text[:-1]) | is_marker[1:] | is_marker[:-1]
+        edge = tf.concat([[True], edge], 0)[: tf.size(codes)]
+        splits = tf.concat([tf.cast(tf.reshape(tf.where(edge), [-1]), tf.int32), [tf.size(codes)]], 0)
+        characters, found, kept = self._cut_out(self._normalized, mapped, found, splits)
+        classes = tf.where(characters.match >= 0, ISOLATED, tf.gather(classes, kept))
+        return characters.codes, classes, tf.range(tf.size(kept)), characters, found
+
+    def _cut_out(
+        self, finder: Finder, characters: _Characters, found: _Found, splits: tf.Tensor
+    ) -> tuple[_Characters, _Found, tf.Tensor]:
+        """Leave one code point of every added token, and drop the white space that it takes.
+
+        Returns:
+            What is left, what has been found by now, and the indices of the code points that are left.
+        """
+        matches = finder(characters.codes, splits, self._filler)
+        count, before, new = tf.size(characters.codes), tf.size(found.ids), tf.size(matches.id)
+        ones = tf.ones_like(matches.id)
+        opens = tf.math.unsorted_segment_sum(ones, matches.start, count + 1)
+        closes = tf.math.unsorted_segment_sum(ones, matches.stop, count + 1)
+        covered = tf.cumsum(opens - closes)[:-1] > 0
+        match = tf.tensor_scatter_nd_update(characters.match, matches.marker[:, tf.newaxis], before + tf.range(new))
+        kept = tf.reshape(tf.where(~covered | (match >= 0)), [-1])
+        left = _Characters(*(tf.gather(each, kept) for each in characters._replace(match=match)))
+        left = left._replace(codes=tf.where(left.match >= 0, self._filler, left.codes))
+        first, after = (matches.marker, matches.end) if self._trims else (matches.start, matches.stop)
+        begins, limits = tf.gather(characters.begins, first), tf.gather(characters.limits, after - 1)
+        added = _Found(matches.id, begins, limits)
+        return left, _Found(*(tf.concat(pair, 0) for pair in zip(found, added, strict=True))), kept
 
 
 def _decode(text: tf.Tensor) -> tuple[_Characters, tf.Tensor]:

@@ -83,7 +83,7 @@ def test_texts_are_cut_where_the_positions_end_which_is_before_the_tables_rows_d
 
 
 def test_every_relative_distance_has_a_bucket_of_its_own_or_of_its_range(loaded):
-    from rawbert.exporter.graph.relative import by_distance
+    from rawbert.exporter.graph.encoder import by_distance
 
     table = np.arange(32, dtype=np.float32)[:, np.newaxis]
     (buckets,) = by_distance(table, loaded.encoder.relative_bias, 512)

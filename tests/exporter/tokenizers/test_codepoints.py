@@ -5,7 +5,8 @@ import unicodedata
 
 import pytest
 from rawbert.exporter.tokenizers.wordpiece import codepoints
-from rawbert.exporter.tokenizers.wordpiece.codepoints import ISOLATED, MANY, PAGE, SHIFT, SPACE, WORD
+from rawbert.exporter.tokenizers.wordpiece.behaviour import ISOLATED, SPACE, WORD
+from rawbert.exporter.tokenizers.wordpiece.codepoints import MANY, PAGE, SHIFT
 
 
 @pytest.fixture(scope="module")
