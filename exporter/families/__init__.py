@@ -25,12 +25,7 @@ class Family(Protocol):
     NAMES: dict[str, str]
 
     def read_config(self, config: Mapping[str, Any], path: Path) -> EncoderConfig:
-        """The configuration that the config.json at ``path`` states; ``has_pooler`` is for the weights to say.
-
-        Raises:
-            UnsupportedModel: a setting makes another graph of it.
-            CorruptSource: values are missing, or contradict each other.
-        """
+        """As :func:`read_config`; ``has_pooler`` is for the weights to say."""
 
 
 #: By ``model_type`` of config.json.

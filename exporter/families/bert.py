@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import checks
-from .config import EncoderConfig
+from .config import EncoderConfig, read
 
 NAMES = {
     "embeddings/word": "embeddings.word_embeddings",
@@ -29,7 +28,7 @@ NAMES = {
 
 def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
     """The configuration that a config.json states; see :class:`.Family`."""
-    return checks.read(config, path, family="bert")
+    return read(config, path, family="bert")
 
 
 def with_original_activation(config: Mapping[str, Any], *, tf_models: bool) -> tuple[dict[str, Any], str | None]:

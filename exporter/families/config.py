@@ -1,4 +1,5 @@
-"""What an encoder is, whatever its family: :class:`EncoderConfig`, and the names and shapes of its weights.
+"""What an encoder is, whatever its family: :class:`EncoderConfig`, the names and shapes of its weights, and how values
+of config.json are read. (Settings that make another graph are refused before, by ``sources/keys.toml``.)
 
 Canonical weight names (float32; ``kernel`` is always ``[in, out]``)::
 
@@ -18,11 +19,32 @@ Canonical weight names (float32; ``kernel`` is always ``[in, out]``)::
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import CorruptSource, UnsupportedModel
 
 #: Activations of the feed-forward layer, by their usual names: the exact (erf) GELU, its tanh approximation, ReLU.
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu")
+#: Names in config.json -> :data:`ACTIVATIONS`.
+_ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+}
+#: Fields of :class:`EncoderConfig` -> what BERT's config.json calls them.
+_SIZES = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "intermediate_size": "intermediate_size",
+    "max_positions": "max_position_embeddings",
+}
 
 
 @dataclass(frozen=True)
@@ -91,13 +113,11 @@ def canonical_shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
     hidden, intermediate = config.hidden_size, config.intermediate_size
     embedding = config.embedding_size or hidden
 
-    def layer_norm(name: str, width: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-        yield f"{name}/layer_norm/gamma", (width,)
-        yield f"{name}/layer_norm/beta", (width,)
+    def layer_norm(name: str, width: int) -> None:
+        shapes.update({f"{name}/layer_norm/gamma": (width,), f"{name}/layer_norm/beta": (width,)})
 
-    def dense(name: str, inputs: int, outputs: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-        yield f"{name}/kernel", (inputs, outputs)
-        yield f"{name}/bias", (outputs,)
+    def dense(name: str, inputs: int, outputs: int) -> None:
+        shapes.update({f"{name}/kernel": (inputs, outputs), f"{name}/bias": (outputs,)})
 
     shapes: dict[str, tuple[int, ...]] = {
         "embeddings/word": (config.vocab_size, embedding),
@@ -105,18 +125,64 @@ def canonical_shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
     }
     if config.type_vocab_size:
         shapes["embeddings/type"] = (config.type_vocab_size, embedding)
-    shapes.update(layer_norm("embeddings", embedding))
+    layer_norm("embeddings", embedding)
     if config.projects:
-        shapes.update(dense("embeddings/project", embedding, hidden))
+        dense("embeddings/project", embedding, hidden)
     if config.relative_bias is not None:
         shapes["attention/relative_bias"] = (config.relative_bias.buckets, config.num_heads)
     for index in range(config.num_layers):
         for part in ("query", "key", "value", "output"):
-            shapes.update(dense(f"layer_{index}/attention/{part}", hidden, hidden))
-        shapes.update(layer_norm(f"layer_{index}/attention", hidden))
-        shapes.update(dense(f"layer_{index}/intermediate", hidden, intermediate))
-        shapes.update(dense(f"layer_{index}/output", intermediate, hidden))
-        shapes.update(layer_norm(f"layer_{index}/output", hidden))
+            dense(f"layer_{index}/attention/{part}", hidden, hidden)
+        layer_norm(f"layer_{index}/attention", hidden)
+        dense(f"layer_{index}/intermediate", hidden, intermediate)
+        dense(f"layer_{index}/output", intermediate, hidden)
+        layer_norm(f"layer_{index}/output", hidden)
     if config.has_pooler:
-        shapes.update(dense("pooler", hidden, hidden))
+        dense("pooler", hidden, hidden)
     return shapes
+
+
+def size(config: Mapping[str, Any], key: str, path: Path, default: int | None = None) -> int:
+    """A positive whole number.
+
+    Raises:
+        CorruptSource: it is something else, or missing without a default.
+    """
+    found = config.get(key, default)
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise CorruptSource(f"{path}: {key} is {found!r}, not a positive whole number")
+    return found
+
+
+def read(config: Mapping[str, Any], path: Path, keys: Mapping[str, str] | None = None, **fixed: Any) -> EncoderConfig:
+    """What a config.json states.
+
+    Args:
+        config: its content.
+        path: where it is, for errors.
+        keys: keys of BERT -> those of the family, where they differ.
+        fixed: fields that are not read; ``family`` is one of them.
+
+    Raises:
+        UnsupportedModel: the activation is unknown.
+        CorruptSource: values are missing, or contradict each other.
+    """
+    keys = {key: key for key in (*_SIZES.values(), "hidden_act")} | dict(keys or {})
+    fields: dict[str, Any] = {field: size(config, keys[key], path) for field, key in _SIZES.items()}
+    hidden, heads = fields["hidden_size"], fields["num_heads"]
+    if hidden % heads:
+        width, parts = keys["hidden_size"], keys["num_attention_heads"]
+        raise CorruptSource(f"{path}: {width} {hidden} is no multiple of {parts} {heads}")
+    act = keys["hidden_act"]
+    activation = config.get(act, "gelu")
+    if not isinstance(activation, str) or activation not in _ACTIVATIONS:
+        raise UnsupportedModel(f"{path}: {act} is {activation!r}; known are {', '.join(sorted(_ACTIVATIONS))}")
+    fields["activation"] = _ACTIVATIONS[activation]
+    if "type_vocab_size" not in fixed:
+        fields["type_vocab_size"] = size(config, "type_vocab_size", path, default=2)
+    if "layer_norm_eps" not in fixed:
+        epsilon = config.get("layer_norm_eps", 1e-12)
+        if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not epsilon > 0:
+            raise CorruptSource(f"{path}: layer_norm_eps is {epsilon!r}, not a positive number")
+        fields["layer_norm_eps"] = float(epsilon)
+    return EncoderConfig(**{**fields, **fixed})

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CorruptSource
-from . import bert, checks
-from .config import EncoderConfig
+from . import bert
+from .config import EncoderConfig, read
 
 NAMES = {
     **bert.NAMES,
@@ -40,4 +40,4 @@ def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
             raise CorruptSource(f"{path}: {key} is {config[key]!r}, and {alias} is {value!r}; expected one of them")
         config = config if value is None else {**config, key: value}
     # The epsilon is fixed in its code.
-    return checks.read(config, path, _KEYS, family="distilbert", type_vocab_size=0, layer_norm_eps=1e-12)
+    return read(config, path, _KEYS, family="distilbert", type_vocab_size=0, layer_norm_eps=1e-12)

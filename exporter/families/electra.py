@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import bert, checks
-from .config import EncoderConfig
+from . import bert
+from .config import EncoderConfig, read, size
 
 NAMES = bert.NAMES
 
 
 def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
     """The configuration that a config.json states; see :class:`.Family`."""
-    embedding_size = checks.size(config, "embedding_size", path)
-    return checks.read(config, path, family="electra", embedding_size=embedding_size)
+    embedding_size = size(config, "embedding_size", path)
+    return read(config, path, family="electra", embedding_size=embedding_size)

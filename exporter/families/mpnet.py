@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CorruptSource, UnsupportedModel
-from . import bert, checks
-from .config import EncoderConfig, RelativeBias
+from . import bert
+from .config import EncoderConfig, RelativeBias, read, size
 
 NAMES = {
     **bert.NAMES,
@@ -29,10 +29,10 @@ def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
     for key, fixed in (("relative_attention_num_buckets", _BUCKETS), ("pad_token_id", _PADDING)):
         if (found := config.get(key, fixed)) != fixed:
             raise UnsupportedModel(f"{path}: {key} is {found!r}; MPNet's code takes it to be {fixed}")
-    rows = checks.size(config, "max_position_embeddings", path)
+    rows = size(config, "max_position_embeddings", path)
     if rows <= _PADDING + 1:
         raise CorruptSource(f"{path}: max_position_embeddings is {rows}, and the first token takes row {_PADDING + 1}")
-    return checks.read(
+    return read(
         config,
         path,
         family="mpnet",

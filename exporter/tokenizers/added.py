@@ -115,21 +115,14 @@ def utf8_length(codes: tf.Tensor) -> tf.Tensor:
     return 1 + sum(tf.cast(codes >= limit, tf.int32) for limit in (0x80, 0x800, 0x10000))
 
 
-def finders(
-    tokens: Sequence[AddedToken], ignored: frozenset[str], normalize: Callable[[str], str]
-) -> tuple[Finder | None, Finder | None]:
-    """What looks for the tokens that are wanted in the raw text, and in the normalised text."""
-
-    def finder(normalized: bool) -> Finder | None:
-        chosen = [token for token in tokens if token.normalized == normalized]
-        # Of tokens that normalisation makes equal the reference takes one by chance, by the order of a hash map.
-        # Here it is a special one, or the one of the lowest id.
-        chosen.sort(key=lambda token: (not token.special, token.id))
-        if all(token.content in ignored for token in chosen):
-            return None
-        return Finder([(sought(token, normalize), token) for token in chosen], ignored)
-
-    return finder(False), finder(True)
+def finder(tokens: Sequence[AddedToken], ignored: frozenset[str], normalize: Callable[[str], str]) -> Finder | None:
+    """What looks for these tokens; ``None`` where all of them are ignored."""
+    if all(token.content in ignored for token in tokens):
+        return None
+    # Of tokens that normalisation makes equal the reference takes one by chance, by the order of a hash map. Here it is
+    # a special one, or the one of the lowest id.
+    ordered = sorted(tokens, key=lambda token: (not token.special, token.id))
+    return Finder([(sought(token, normalize), token) for token in ordered], ignored)
 
 
 def anywhere(tokens: Sequence[str]) -> str:

@@ -29,7 +29,10 @@ class WordPiece:
 
     def __init__(self, spec: WordPieceSpec, ignored: frozenset[str]) -> None:
         normalize = normalizer(spec).normalize_str
-        raw, normalized = added.finders(spec.added_tokens, ignored, normalize)
+        raw, normalized = (
+            added.finder([token for token in spec.added_tokens if token.normalized == each], ignored, normalize)
+            for each in (False, True)
+        )
         self._lowercase = spec.lowercase
         self._wordpiece = wordpiece(spec, pretokenized=False)
         self._unicode = UnicodeTokenizer(spec, raw, normalized)
