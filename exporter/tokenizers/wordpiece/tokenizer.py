@@ -62,8 +62,11 @@ class WordPiece:
         left = self._plain(tf.gather(text, plain_at))
         right = self._unicode(tf.gather(text, other_at), tf.reduce_any(holds_added))
         order = tf.argsort(tf.concat([plain_at, other_at], 0))
+        ids, begins, limits = (tf.concat(pair, 0) for pair in zip(left[:3], right[:3], strict=True))
         return Rows(
-            *(tf.concat(pair, 0) for pair in zip(left[:3], right[:3], strict=True)),
+            ids,
+            begins,
+            limits,
             tf.gather(tf.concat([left.start, right.start + tf.size(left.ids)], 0), order),
             tf.gather(tf.concat([left.length, right.length], 0), order),
         )
