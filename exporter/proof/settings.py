@@ -37,8 +37,8 @@ _ON_TOKENS = {
 #: Settings of config.json and tokenizer_config.json that lead elsewhere, or make another model of the same weights.
 _ELSEWHERE = {
     "config.json": (
-        "adapters auto_map compression_config configuration_files is_decoder per_layer_config pruned_heads "
-        "quantization_config transformers_weights"
+        "adapters add_cross_attention auto_map compression_config configuration_files is_decoder is_encoder_decoder "
+        "per_layer_config pruned_heads quantization_config transformers_weights"
     ),
     "tokenizer_config.json": "add_bos_token add_eos_token auto_map fast_tokenizer_files split_special_tokens",
 }
@@ -85,8 +85,9 @@ def read(folder: Path) -> Settings:
         stated = read_json(settings.root / name) if (settings.root / name).is_file() else {}
         if found := [key for key in keys.split() if stated.get(key)]:
             raise ValueError(f"{settings.root / name}: {found[0]} is {stated[found[0]]!r}")
-        if stated.get("padding_side", "right") != "right":
-            raise ValueError(f"{settings.root / name}: padding_side is {stated['padding_side']!r}")
+        for key, usual in (("padding_side", "right"), ("position_embedding_type", "absolute")):
+            if (stated.get(key) or usual) != usual:
+                raise ValueError(f"{settings.root / name}: {key} is {stated[key]!r}")
         settings.max_length = settings.max_length or stated.get("model_max_length")
     if (settings.root / "adapter_config.json").is_file():
         raise ValueError(f"{settings.root}: weights with an adapter")
