@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...serving.contract import Kind, signature
+from ...serving.contract import EMBED, Kind, signature
 from ..errors import CorruptSource, OutputError, SourceNotFound, VerificationError
 from ..recipe import Recipe
 from . import samples
@@ -29,6 +29,7 @@ from .tokens import ReferenceTokens
 FILE = Path("assets.extra", "verification.npz")
 
 _OUTPUT = "output:"
+_EMBEDDING = EMBED.outputs[0].name
 #: Where the reference has no offsets of its own.
 _NO_OFFSET = -2
 
@@ -61,8 +62,9 @@ def compute(recipe: Recipe, source: Path) -> list[Expected]:
     options = replace(recipe.tokenization, truncation_side=side)
     reference = (HubReference if is_hub else FolderReference)(source, recipe.max_seq_length, options)
     if recipe.pooling and {"pooling", "normalize"} & set(recipe.chosen):
-        modes = recipe.pooling if "pooling" in recipe.chosen else None
-        reference.use_pooling(modes, "normalize" in recipe.steps)
+        # The modes are the checkpoint's own where they were not chosen; its other steps go in any case.
+        modes = recipe.pooling if "pooling" in recipe.chosen else reference.settings[_EMBEDDING][0]
+        reference.settings[_EMBEDDING] = [modes, *(step for step in recipe.steps if step == "normalize")]
     if "max_seq_length" not in recipe.chosen and reference.max_seq_length not in (None, recipe.max_seq_length):
         raise VerificationError(
             f"texts are cut at {recipe.max_seq_length} tokens, and by the reference the checkpoint's own limit is "

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...serving.contract import DEFAULT_SIGNATURE, DTYPES, Kind, Output, Signature, input_names, signature
+from ...serving.contract import DEFAULT_SIGNATURE, DTYPES, Kind, Output, input_names, signature
 from ..recipe import Recipe
 from .answers import Expected, quote
 from .model import Model
@@ -57,28 +57,26 @@ class Comparison:
             self._shaped(f"{name} takes", inputs, wanted)
             wanted = {each.name: (each.dtype, each.shape) for each in self._outputs(name)}
             self._shaped(f"{name} gives", outputs, wanted)
-        default, wanted_of_it = found[DEFAULT_SIGNATURE], found[self._recipe.default]
-        if not self.mismatches and default != wanted_of_it:
+        if not self.mismatches and found[DEFAULT_SIGNATURE] != found[self._recipe.default]:
             self.mismatches.append(f"{DEFAULT_SIGNATURE} is not declared as {self._recipe.default} is")
         return not self.mismatches
 
     def call(self, expected: Sequence[Expected]) -> int:
-        """Call every signature with some texts, and compare; the number of calls."""
-        columns = zip(*([_encoded(text) for text in each.text] for each in expected), strict=True)
-        fed = dict(zip(input_names(self._recipe.pair), map(list, columns), strict=True))
+        """Call every signature with some texts, or with none, and compare; the number of calls."""
+        texts = [[text if isinstance(text, bytes) else text.encode() for text in each.text] for each in expected]
+        fed = {name: [each[at] for each in texts] for at, name in enumerate(input_names(self._recipe.pair))}
         answered = {}
         for name in self._names:
             answered[name] = self._model.answer(name, fed)
             if self._formed(name, answered[name], len(expected)) and name != DEFAULT_SIGNATURE:
                 for row, each in enumerate(expected):
                     self._row(name, answered[name], row, each, len(expected))
-        self._alias(answered[DEFAULT_SIGNATURE], answered[self._recipe.default], len(expected))
-        return len(self._names)
-
-    def empty(self) -> int:
-        """Call every signature without a text; the number of calls."""
-        for name in self._names:
-            self._formed(name, self._model.answer(name, {each: [] for each in input_names(self._recipe.pair)}), 0)
+        default = answered[DEFAULT_SIGNATURE]  # the same, bit by bit, as what it is an alias of
+        for name, value in answered[self._recipe.default].items():
+            if name not in default or not self._same(default[name], value):
+                self.mismatches.append(
+                    f"{DEFAULT_SIGNATURE}.{name} is not that of {self._recipe.default}, for {len(expected)} texts"
+                )
         return len(self._names)
 
     def enough(self, texts: int, tokens: int) -> tuple[int, int]:
@@ -90,11 +88,9 @@ class Comparison:
             )
         return _TEXTS, wanted
 
-    def _declaration(self, name: str) -> Signature:
-        return signature(self._recipe.default if name == DEFAULT_SIGNATURE else name)
-
     def _outputs(self, name: str) -> tuple[Output, ...]:
-        return self._declaration(name).outputs_for(self._recipe.pair)
+        name = self._recipe.default if name == DEFAULT_SIGNATURE else name
+        return signature(name).outputs_for(self._recipe.pair)
 
     def _shaped(self, what: str, found: Mapping[str, Any], wanted: Mapping[str, tuple[str, tuple[str, ...]]]) -> None:
         """Names, dtypes and shapes; ``batch`` and ``tokens`` depend on the call, other dimensions do not."""
@@ -104,7 +100,9 @@ class Comparison:
         for name, (dtype, dimensions) in wanted.items():
             found_dtype, shape = found[name]
             fits = shape is not None and len(shape) == len(dimensions)
-            fits = fits and all((size < 0) == (of in _FREE) for size, of in zip(shape, dimensions, strict=True))
+            fits = fits and all(
+                (size < 0) == (of in ("batch", "tokens")) for size, of in zip(shape, dimensions, strict=True)
+            )
             if found_dtype != dtype or not fits:
                 self.mismatches.append(
                     f"{what} {name} {found_dtype} {_short(shape)}, not {dtype} [{', '.join(dimensions)}]"
@@ -180,14 +178,6 @@ class Comparison:
             f"(at least {self._recipe.min_cosine})"
         )
 
-    def _alias(self, got: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], rows: int) -> None:
-        """The default answers bit by bit what the signature does that it is an alias of."""
-        for name, value in wanted.items():
-            if name not in got or not self._same(got[name], value):
-                self.mismatches.append(
-                    f"{DEFAULT_SIGNATURE}.{name} is not that of {self._recipe.default}, for {rows} texts"
-                )
-
     def _same(self, one: np.ndarray, other: np.ndarray) -> bool:
         if one.dtype != other.dtype or one.shape != other.shape:
             return False
@@ -197,14 +187,6 @@ class Comparison:
         return one.tobytes() == other.tobytes() or (
             self._model.is_shared and np.allclose(one, other, rtol=0, atol=1e-5 * max(1.0, float(np.abs(other).max())))
         )
-
-
-#: Dimensions that depend on the call.
-_FREE = ("batch", "tokens")
-
-
-def _encoded(text: str | bytes) -> bytes:
-    return text if isinstance(text, bytes) else text.encode()
 
 
 def _unequal(key: str, kind: Kind, got: Any, wanted: Any) -> str | None:

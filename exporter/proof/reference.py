@@ -21,7 +21,7 @@ from .families import twin_of
 from .settings import read as read_settings
 from .tokens import reference_tokenizer
 
-_EMBEDDING, _POOLED, _SEQUENCE = (each.outputs[0].name for each in (EMBED, POOLED, SEQUENCE))
+_POOLED, _SEQUENCE = POOLED.outputs[0].name, SEQUENCE.outputs[0].name
 
 
 class HubReference:
@@ -31,6 +31,7 @@ class HubReference:
         tokenize: see :mod:`.tokens`.
         rows: of its embedding table; ``None`` where they cannot be seen.
         max_seq_length: the limit of its own; ``None`` where it says none.
+        settings: of the heads by the names of their outputs: those of ``embed`` are the steps from tokens to a vector.
     """
 
     def __init__(self, folder: Path, max_seq_length: int, options: TokenizerOptions = DEFAULT_TOKENIZATION) -> None:
@@ -49,29 +50,19 @@ class HubReference:
             next((int(v.shape[0]) for v in getattr(encoder, "variables", ()) if v.name.endswith(table)), None)
             for table in ("word_embeddings/embeddings:0", "position_embedding/embeddings:0")
         )
-        self._heads: dict[str, Any] = {}
-
-    def use_pooling(self, modes: tuple[str, ...] | None, normalize: bool) -> None:
-        """Answer ``embed`` too, by these pooling modes."""
-        self._heads[_EMBEDDING] = [modes, *(["normalize"] if normalize else [])]
+        self.settings: dict[str, Any] = {}
 
     def __call__(self, ids: list[int], types: list[int] | None = None) -> dict[str, np.ndarray]:
         """Outputs for the tokens of one text or pair, and their types, 0 if left out."""
-        word_ids = np.array([ids], np.int32)
-        inputs = {
-            "input_word_ids": word_ids,
-            "input_mask": np.ones_like(word_ids),
-            "input_type_ids": np.array([types], np.int32) if types else np.zeros_like(word_ids),
-        }
+        rows = np.array([[ids, [1] * len(ids), types or [0] * len(ids)]], np.int32)
         if self._takes_dict:
-            answer = self._layer(inputs)
+            names = ("input_word_ids", "input_mask", "input_type_ids")
+            answer = self._layer({name: rows[:, at] for at, name in enumerate(names)})
+            pooled, sequence = answer["pooled_output"], answer["sequence_output"]
         else:
-            answer = dict(zip(("pooled_output", "sequence_output"), self._layer(list(inputs.values())), strict=True))
-        outputs = {
-            _SEQUENCE: np.asarray(answer["sequence_output"], np.float64)[0],
-            _POOLED: np.asarray(answer["pooled_output"], np.float64)[0],
-        }
-        return heads.answers(outputs, self._heads)
+            pooled, sequence = self._layer([rows[:, at] for at in range(3)])
+        outputs = {_POOLED: np.asarray(pooled, np.float64)[0], _SEQUENCE: np.asarray(sequence, np.float64)[0]}
+        return heads.answers(outputs, self.settings)
 
 
 class FolderReference:
@@ -85,14 +76,9 @@ class FolderReference:
         self.rows = int(self.config["vocab_size"])
         limits = (settings.max_length, self.config["max_position_embeddings"] - twin_of(self.config).FIRST_ROW)
         self.max_seq_length = min(map(int, limits)) if settings.max_length else None
-        self._heads: dict[str, Any] = {_EMBEDDING: settings.recipe} if settings.recipe else {}
-
-    def use_pooling(self, modes: tuple[str, ...] | None, normalize: bool) -> None:
-        """Answer ``embed`` by these pooling modes, or by the folder's own, without the folder's other steps."""
-        own = self._heads.get(_EMBEDDING, [None])[0]
-        self._heads[_EMBEDDING] = [modes or own, *(["normalize"] if normalize else [])]
+        self.settings: dict[str, Any] = {EMBED.outputs[0].name: settings.recipe} if settings.recipe else {}
 
     def __call__(self, ids: list[int], types: list[int] | None = None) -> dict[str, np.ndarray]:
         """Outputs for the tokens of one text or pair, and their types, 0 if left out."""
         outputs = self._forward(self.tensors, self.config, np.array(ids), np.array(types) if types else None)
-        return heads.answers(outputs, self._heads)
+        return heads.answers(outputs, self.settings)

@@ -49,10 +49,6 @@ _WORDS = ["one", "two", "three", "four", ",", "five", "."]
 BYTES = (b"caf\xe9 \xff\xfe \xc3 \xe4\xb8 \xf0\x9f\x98 \xed\xa0\x80 \xc0\x80 \xf4\x90\x80\x80 end\xe2\x82",)
 
 
-#: Texts in the largest call; smaller ones have one, two and eight.
-_LARGEST = 64
-
-
 def chosen(tokenize: Tokenize, max_seq_length: int, pair: bool, rows: int | None = None) -> list[Texts]:
     """What an export is verified on.
 
@@ -114,7 +110,7 @@ def calls(lengths: Sequence[int]) -> list[list[int]]:
         pairs.append([one, other])
     by_length = sorted(every, key=lambda at: lengths[at])
     eights = [_some(order, start, 8) for order in (every, by_length) for start in every[::8]]
-    return [*([at] for at in every), *pairs, *eights, _some(every, 0, _LARGEST)]
+    return [*([at] for at in every), *pairs, *eights, _some(every, 0, 64)]
 
 
 def _some(order: Sequence[int], start: int, count: int) -> list[int]:

@@ -18,7 +18,7 @@ from . import weights
 #: What sentence-transformers 2 to 6 call their modules' classes.
 _CLASS = re.compile(
     r"sentence_transformers\.(?:models|sentence_transformer\.modules|base\.modules)\.(?:\w+\.)?"
-    r"(Transformer|Pooling|Dense|Normalize|Dropout)"
+    r"(?:Transformer|Pooling|Dense|Normalize|Dropout)"
 )
 _POOLING = {
     "pooling_mode_cls_token": "cls",
@@ -70,19 +70,24 @@ def read(folder: Path) -> Settings:
     settings = Settings(folder)
     if (folder / "modules.json").is_file():
         modules = read_json(folder / "modules.json")
-        classes = [_CLASS.fullmatch(module["type"]) for module in modules]
-        if len({module.get("name", at) for at, module in enumerate(modules)}) < len(modules) or not all(classes):
+        names = {module.get("name", at) for at, module in enumerate(modules)}
+        if len(names) < len(modules) or not all(_CLASS.fullmatch(module["type"]) for module in modules):
             raise ValueError(f"{folder / 'modules.json'}: modules of other kinds, or two of one name")
         settings.root = folder / modules[0].get("path", "")
-        transformer = _transformer(settings.root)
+        # The transformer's settings, under any of their names.
+        kinds = ["bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"]
+        paths = [settings.root / f"sentence_{kind}_config.json" for kind in kinds]
+        path = next((path for path in paths if read_json(path)), paths[0])
+        transformer = _only(path, {"max_seq_length", "do_lower_case", "unpad_inputs"}, _ON_TOKENS)
         settings.lowercase = bool(transformer.get("do_lower_case"))
         settings.max_length = transformer.get("max_seq_length")
-        prompts = _model(folder / "config_sentence_transformers.json")
-        for module, named in zip(modules[1:], classes[1:], strict=True):
-            assert named is not None
-            settings.recipe += _step(named[1], folder / module.get("path", ""), prompts)
+        read = {"__version__", "prompts", "default_prompt_name", "similarity_fn_name"}
+        model = _only(folder / "config_sentence_transformers.json", read, {"model_type": "SentenceTransformer"})
+        prompts = any((model.get("prompts") or {}).values())
+        for module in modules[1:]:
+            settings.recipe += _step(module["type"].split(".")[-1], folder / module.get("path", ""), prompts)
     for name, keys in _ELSEWHERE.items():
-        stated = read_json(settings.root / name) if (settings.root / name).is_file() else {}
+        stated = read_json(settings.root / name)
         if found := [key for key in keys.split() if stated.get(key)]:
             raise ValueError(f"{settings.root / name}: {found[0]} is {stated[found[0]]!r}")
         for key, usual in (("padding_side", "right"), ("position_embedding_type", "absolute")):
@@ -95,24 +100,8 @@ def read(folder: Path) -> Settings:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file, with or without a byte-order mark."""
-    return json.loads(path.read_bytes().decode("utf-8-sig"))
-
-
-def _transformer(root: Path) -> dict[str, Any]:
-    """The transformer's settings, under any of their names."""
-    names = ["bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"]
-    paths = [root / f"sentence_{name}_config.json" for name in names]
-    path = next((path for path in paths if path.is_file() and read_json(path)), paths[0])
-    return _only(path, {"max_seq_length", "do_lower_case", "unpad_inputs"}, _ON_TOKENS)
-
-
-def _model(path: Path) -> bool:
-    """Whether the model has prompts."""
-    if not path.is_file():
-        return False
-    read = {"__version__", "prompts", "default_prompt_name", "similarity_fn_name"}
-    return any((_only(path, read, {"model_type": "SentenceTransformer"}).get("prompts") or {}).values())
+    """A JSON file, with or without a byte-order mark; nothing where there is none."""
+    return json.loads(path.read_bytes().decode("utf-8-sig")) if path.is_file() else {}
 
 
 def _step(kind: str, path: Path, prompts: bool) -> list[Any]:
@@ -138,13 +127,9 @@ def _step(kind: str, path: Path, prompts: bool) -> list[Any]:
 
 def _only(path: Path, read: set[str], defaults: Mapping[str, Any] = {}) -> dict[str, Any]:
     """A JSON object with no keys but those that are read, and others that are unset or have their default."""
-    config: dict[str, Any] = read_json(path) if path.is_file() else {}
-    for key, value in config.items():
-        default = defaults.get(key, False)
-        if (
-            key not in read
-            and value not in (None, {}, [], "")
-            and (value != default or type(value) is not type(default))
-        ):
+    config: dict[str, Any] = read_json(path)
+    for key in config.keys() - read:
+        value, default = config[key], defaults.get(key, False)
+        if value not in (None, {}, [], "") and (value != default or type(value) is not type(default)):
             raise ValueError(f"{path}: {key} is {value!r}")
     return config

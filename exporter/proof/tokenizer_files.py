@@ -28,7 +28,7 @@ def of_folder(settings: Settings) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     root = settings.root
-    stated = read_json(root / "tokenizer_config.json") if (root / "tokenizer_config.json").is_file() else {}
+    stated = read_json(root / "tokenizer_config.json")
     if (root / "tokenizer.json").is_file():
         text = (root / "tokenizer.json").read_bytes().decode("utf-8-sig")
         backend = Tokenizer.from_str(text)
@@ -42,14 +42,13 @@ def of_folder(settings: Settings) -> Any:
         original = "config.json" not in contents
         if original and "do_lower_case" not in stated:
             stated["do_lower_case"] = not _has_capitals(root / "vocab.txt")
-        if original or "model_type" not in read_json(root / "config.json"):
+        if "model_type" not in read_json(root / "config.json"):
             stated.setdefault("tokenizer_class", "BertTokenizer")
         tokenizer = _build(contents, stated)
         backend, side = tokenizer.backend_tokenizer, tokenizer.truncation_side
     normalizer = json.loads(backend.to_str())["normalizer"]
     if settings.lowercase and not lowercases(normalizer):
-        steps = [backend.normalizer] if normalizer else []
-        backend.normalizer = Sequence([Lowercase(), *steps])
+        backend.normalizer = Sequence([Lowercase(), *([backend.normalizer] if normalizer else [])])
     wrapped: Any = PreTrainedTokenizerFast(tokenizer_object=backend, truncation_side=side)  # type: ignore[no-untyped-call]
     wrapped.model_input_names = stated.get("model_input_names") or ["input_ids", "token_type_ids", "attention_mask"]
     return wrapped
@@ -64,20 +63,16 @@ def of_vocabulary(path: Path, lowercase: bool | None) -> Any:
 
 def lowercases(normalizer: Any) -> bool:
     """Whether a normaliser's state has a step that lower-cases."""
-    if isinstance(normalizer, dict):
-        return normalizer.get("type") == "Lowercase" or any(map(lowercases, normalizer.values())) or bool(
-            normalizer.get("lowercase")
-        )  # fmt: skip
-    return isinstance(normalizer, list) and any(map(lowercases, normalizer))
+    text = json.dumps(normalizer)
+    return '"type": "Lowercase"' in text or '"lowercase": true' in text
 
 
 def _build(contents: dict[str, bytes], stated: dict[str, Any]) -> Any:
     """What transformers makes of files, byte-order marks aside."""
     from transformers import AutoTokenizer
 
-    contents = {**contents, "tokenizer_config.json": json.dumps(stated).encode()}
     with tempfile.TemporaryDirectory() as folder:
-        for name, content in contents.items():
+        for name, content in {**contents, "tokenizer_config.json": json.dumps(stated).encode()}.items():
             (Path(folder) / name).write_bytes(content.removeprefix(b"\xef\xbb\xbf"))
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -161,17 +162,15 @@ class TfTextReferenceTokenizer:
 
 def _decode(raw: bytes) -> tuple[str, list[int]]:
     """``raw.decode("utf-8", "replace")``, and the byte at which each character begins, and the last one ends."""
-    text, byte_at, at = "", [0], 0
-    while at < len(raw):
-        try:
-            part, bad = raw[at:].decode(), 0
-        except UnicodeDecodeError as error:
-            part, bad = raw[at : at + error.start].decode(), error.end - error.start
-        for char in part:
-            byte_at.append(byte_at[-1] + len(char.encode()))
-        text, at = text + part, at + len(part.encode()) + bad
-        if bad:
-            text += "\ufffd"
-            byte_at.append(at)
-    assert text == raw.decode("utf-8", "replace")
+    bad = {}
+
+    def replaced(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeDecodeError)
+        bad[error.start] = error.end
+        return "\ufffd", error.end
+
+    codecs.register_error("rawbert.replace", replaced)
+    text, byte_at = raw.decode("utf-8", "rawbert.replace"), [0]
+    for char in text:
+        byte_at.append(bad.get(byte_at[-1], byte_at[-1] + len(char.encode())))
     return text, byte_at

@@ -1,6 +1,6 @@
 """The gate: a written SavedModel, loaded from disk by a fresh process, against the reference.
 
-``python -m rawbert.exporter.proof.verify TASK REPORT`` is that process. Every signature is run on the texts of
+``python -m rawbert.exporter.proof TASK REPORT`` is that process. Every signature is run on the texts of
 :mod:`.samples`, alone and in batches of several sizes, because each takes other branches of the graph. Every output of
 every text is compared: tokens, offsets and counts for equality, vectors within the tolerance. Nothing is published that
 was not found equal here.
@@ -8,13 +8,12 @@ was not found equal here.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,6 @@ from . import answers, precision, samples
 from .answers import Expected
 from .comparison import Comparison, Figures
 from .model import Model, SavedModel
-
-__all__ = ["Figures", "Report", "Task", "compare", "hold", "prove", "require", "run"]
 
 
 @dataclass(frozen=True)
@@ -46,20 +43,6 @@ class Task:
     source: Path | None = None
     float32: Path | None = None
     record: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """As :meth:`from_json` reads it."""
-        paths = {name: None if path is None else str(path) for name, path in vars(self).items() if name in _PATHS}
-        return {**paths, "recipe": self.recipe.to_json(), "record": self.record}
-
-    @classmethod
-    def from_json(cls, state: dict[str, Any]) -> Task:
-        """The task that :meth:`to_json` wrote."""
-        paths = {name: None if state[name] is None else Path(state[name]) for name in _PATHS}
-        return cls(**{**state, **paths, "recipe": Recipe.from_json(state["recipe"])})
-
-
-_PATHS = ("saved_model", "source", "float32")
 
 
 @dataclass
@@ -92,13 +75,6 @@ class Report:
         """All but the mismatches, as JSON knows it."""
         return {key: value for key, value in asdict(self).items() if key != "mismatches"}
 
-    @classmethod
-    def from_json(cls, state: dict[str, Any]) -> Report:
-        """The report of which ``state`` is the :func:`dataclasses.asdict`."""
-        outputs = {name: Figures(**each) for name, each in state["outputs"].items()}
-        twin = state["float32"]
-        return cls(**{**state, "outputs": outputs, "float32": None if twin is None else cls.from_json(twin)})
-
 
 def prove(task: Task) -> Report:
     """Compare in a fresh process.
@@ -118,10 +94,11 @@ def run(task: Task) -> Report:
         VerificationError: the comparison could not be made.
     """
     with scratch.temporary() as folder:
-        task_file, report_file = folder / "task.json", folder / "report.json"
-        task_file.write_text(json.dumps(task.to_json()), encoding="utf-8")
+        # Only these two processes read and write the files.
+        task_file, report_file = folder / "task", folder / "report"
+        task_file.write_bytes(pickle.dumps(task))
         # -P: a folder named like one of our imports in the caller's working directory is not picked up.
-        command = [sys.executable, "-P", "-m", __name__, os.fspath(task_file), os.fspath(report_file)]
+        command = [sys.executable, "-P", "-m", __package__, os.fspath(task_file), os.fspath(report_file)]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace")
         if done.returncode != 0 or not report_file.is_file():
@@ -129,7 +106,8 @@ def run(task: Task) -> Report:
             raise VerificationError(
                 f"the written SavedModel could not be verified (exit status {done.returncode}): {last}"
             )
-        return Report.from_json(json.loads(report_file.read_text(encoding="utf-8")))
+        report: Report = pickle.loads(report_file.read_bytes())
+        return report
 
 
 def require(report: Report) -> None:
@@ -151,10 +129,10 @@ def compare(task: Task) -> Report:
     twin = None
     if task.float32 is not None:
         tolerance, min_cosine = TOLERANCES["float32"]
-        exact = dataclasses.replace(task.recipe, precision="float32", tolerance=tolerance, min_cosine=min_cosine)
+        exact = replace(task.recipe, precision="float32", tolerance=tolerance, min_cosine=min_cosine)
         twin = _hold(task.float32, exact, expected)
         if twin.mismatches:
-            return dataclasses.replace(twin, mismatches=[f"in float32, {line}" for line in twin.mismatches])
+            return replace(twin, mismatches=[f"in float32, {line}" for line in twin.mismatches])
     report = _hold(task.saved_model, task.recipe, expected)
     report.float32 = twin
     if task.float32 is not None:
@@ -181,13 +159,8 @@ def hold(recipe: Recipe, expected: Sequence[Expected], model: Model) -> Report:
         for at in samples.calls([len(each.tokens.ids) for each in expected]):
             report.calls += comparison.call([expected[row] for row in at])
         if not model.is_shared:  # TensorFlow Serving has a batch of no texts wait for another; clients send none
-            report.calls += comparison.empty()
+            report.calls += comparison.call([])
         report.texts = len(expected)
         report.tokens = sum(len(each.tokens.ids) for each in expected)
         report.least_texts, report.least_tokens = comparison.enough(report.texts, report.tokens)
     return report
-
-
-if __name__ == "__main__":
-    result = compare(Task.from_json(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))))
-    Path(sys.argv[2]).write_text(json.dumps(asdict(result)), encoding="utf-8")

@@ -44,7 +44,7 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         What config.json says, and tensors by name without prefix; dense weights are ``[out, in]``.
     """
     original = not (folder / "config.json").is_file()
-    config = json.loads((folder / ("bert_config.json" if original else "config.json")).read_bytes().decode("utf-8-sig"))
+    config = json.loads((folder / ("bert_config.json" if original else "config.json")).read_text("utf-8-sig"))
     tensors = _stored(folder)
     first = "transformer/layer_0/self_attention/query/kernel"
     prefixes = sorted((name.removesuffix(first) for name in tensors if name.endswith(first)), key=len)
@@ -87,11 +87,10 @@ def _stored(folder: Path) -> dict[str, np.ndarray]:
 
     tensors: dict[str, np.ndarray] = {}
     if paths := _paths(folder, "model", "safetensors"):
-        from safetensors import safe_open
+        from safetensors.numpy import load_file
 
         for path in paths:
-            with safe_open(path, framework="numpy") as stream:
-                tensors.update({name: stream.get_tensor(name) for name in stream.keys()})  # noqa: SIM118
+            tensors.update(load_file(path))
     elif paths := _paths(folder, "pytorch_model", "bin"):
         for path in paths:
             tensors.update(_unpickle(path))

@@ -1,4 +1,4 @@
-"""The reference's forward passes in numpy float64, one file an architecture, and the table of them.
+"""The reference's forward passes in numpy float64, and the table of them.
 
 Each is written from the paper over the checkpoint's own names, and shares nothing with :mod:`...families` and
 :mod:`...graph`.
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from . import bert, distilbert, electra, mpnet
+from . import bert, distilbert, mpnet
 
 
 class Twin(Protocol):
@@ -42,12 +42,7 @@ class Twin(Protocol):
 
 
 #: By ``model_type`` of config.json.
-TWINS: Mapping[str, Twin] = {
-    "bert": bert,
-    "distilbert": distilbert,
-    "electra": electra,
-    "mpnet": mpnet,
-}
+TWINS: Mapping[str, Twin] = {"bert": bert, "distilbert": distilbert, "electra": bert, "mpnet": mpnet}
 
 
 def twin_of(config: Mapping[str, Any]) -> Twin:

@@ -1,4 +1,7 @@
-"""BERT's forward pass (Devlin et al., 2018, https://arxiv.org/abs/1810.04805)."""
+"""The forward pass of BERT (Devlin et al., 2018, https://arxiv.org/abs/1810.04805).
+
+ELECTRA's (Clark et al., 2020, https://arxiv.org/abs/2003.10555) is the same, over narrower embeddings.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,4 @@ def forward(
         x = on.norm(x + on.linear(attended, f"{layer}.attention.output.dense"), f"{layer}.attention.output.LayerNorm")
         inner = activation(on.linear(x, f"{layer}.intermediate.dense"))
         x = on.norm(x + on.linear(inner, f"{layer}.output.dense"), f"{layer}.output.LayerNorm")
-    outputs = {"sequence_output": x}
-    if "pooler.dense" in on:
-        outputs["pooled_output"] = np.tanh(on.linear(x[0], "pooler.dense"))
-    return outputs
+    return on.outputs(x)

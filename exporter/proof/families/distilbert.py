@@ -29,7 +29,4 @@ def forward(
         x = on.norm(x + on.linear(attended, f"{layer}.attention.out_lin"), f"{layer}.sa_layer_norm")
         inner = on.linear(activation(on.linear(x, f"{layer}.ffn.lin1")), f"{layer}.ffn.lin2")
         x = on.norm(x + inner, f"{layer}.output_layer_norm")
-    outputs = {"sequence_output": x}
-    if "pooler.dense" in on:  # sentence-transformers keeps none, and nor does transformers
-        outputs["pooled_output"] = np.tanh(on.linear(x[0], "pooler.dense"))
-    return outputs
+    return on.outputs(x)

@@ -60,5 +60,11 @@ class Layers:
         scores = np.exp(scores - scores.max(-1, keepdims=True))
         return np.concatenate(list(scores / scores.sum(-1, keepdims=True) @ v), axis=-1)
 
+    def outputs(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """What an encoder answers by its last layer's ``[tokens, hidden]``: see :class:`.Twin`."""
+        if "pooler.dense" not in self:
+            return {"sequence_output": x}
+        return {"sequence_output": x, "pooled_output": np.tanh(self.linear(x[0], "pooler.dense"))}
+
     def _float64(self, name: str) -> np.ndarray:
         return self._tensors[name].astype(np.float64)

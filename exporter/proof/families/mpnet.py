@@ -37,10 +37,7 @@ def forward(
         x = on.norm(x + on.linear(attended, f"{layer}.attention.attn.o"), f"{layer}.attention.LayerNorm")
         inner = activation(on.linear(x, f"{layer}.intermediate.dense"))
         x = on.norm(x + on.linear(inner, f"{layer}.output.dense"), f"{layer}.output.LayerNorm")
-    outputs = {"sequence_output": x}
-    if "pooler.dense" in on:
-        outputs["pooled_output"] = np.tanh(on.linear(x[0], "pooler.dense"))
-    return outputs
+    return on.outputs(x)
 
 
 def _bucket(distance: int) -> int:
