@@ -18,6 +18,8 @@ from .recipe import EXACT, ExportConfig
 from .resolve import resolve
 from .targets import op_gate, saved_model
 from .targets.content_hash import content_hash
+from .targets.graph_hash import Unhashable
+from .targets.tensor_bundle import CorruptIndex
 
 #: Called with a line for people whenever a step begins.
 Progress = Callable[[str], None]
@@ -77,7 +79,10 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
             made = manifest.make(config.model_name, recipe, location, checkpoint, signatures, report.figures())
             made["batching"] = asdict(batching)
             made["warmup_records"] = warmup.write(folder, config.model_name, recipe, batching.max_execution_batch_size)
-            made["content_hash"] = content_hash(folder, meta_graph)
+            try:
+                made["content_hash"] = content_hash(folder, meta_graph)
+            except (Unhashable, CorruptIndex) as error:
+                raise OutputError(f"what was written has no hash: {error}; nothing was published") from error
             manifest.write(folder, made)
             model_card.write(folder, made, location.folder)
             size = bundle.size_of(folder)

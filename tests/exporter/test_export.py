@@ -144,6 +144,20 @@ def test_an_export_that_verification_refuses_publishes_nothing(
     assert os.listdir(tmp_path) == []
 
 
+def test_a_graph_without_a_hash_is_an_error_of_the_export(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rawbert.exporter.targets import content_hash, graph_hash
+
+    def circle(graph: Any) -> str:
+        raise graph_hash.Unhashable("nodes read each other in a circle")
+
+    monkeypatch.setattr(content_hash, "graph_hash", circle)
+    with pytest.raises(OutputError, match="has no hash: nodes read each other in a circle; nothing was published"):
+        export(ExportConfig(encoder=data / "tiny_bert", output=tmp_path / "m", signatures=("tokenize",)))
+    assert os.listdir(tmp_path) == []
+
+
 # What is refused. Nothing may be left behind, not even the output folder.
 
 
