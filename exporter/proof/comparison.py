@@ -99,11 +99,8 @@ class Comparison:
             return
         for name, (dtype, dimensions) in wanted.items():
             found_dtype, shape = found[name]
-            fits = shape is not None and len(shape) == len(dimensions)
-            fits = fits and all(
-                (size < 0) == (of in ("batch", "tokens")) for size, of in zip(shape, dimensions, strict=True)
-            )
-            if found_dtype != dtype or not fits:
+            is_free = [of in ("batch", "tokens") for of in dimensions]
+            if found_dtype != dtype or shape is None or [size < 0 for size in shape] != is_free:
                 self.mismatches.append(
                     f"{what} {name} {found_dtype} {_short(shape)}, not {dtype} [{', '.join(dimensions)}]"
                 )
@@ -160,8 +157,7 @@ class Comparison:
         if got.shape != wanted.shape:
             return f"{key} has shape {list(got.shape)}, the reference {list(wanted.shape)}"
         got, wanted = got.astype(np.float64), wanted.astype(np.float64)
-        largest = float(np.abs(wanted).max())
-        off = float(np.abs(got - wanted).max())
+        largest, off = float(np.abs(wanted).max()), float(np.abs(got - wanted).max())
         lengths = np.linalg.norm(got, axis=-1) * np.linalg.norm(wanted, axis=-1)
         cosine = float(np.min((got * wanted).sum(-1) / np.maximum(lengths, 1e-30)))
         figures = self.figures.setdefault(key, Figures())
@@ -191,12 +187,10 @@ class Comparison:
 
 def _unequal(key: str, kind: Kind, got: Any, wanted: Any) -> str | None:
     """What differs between an answer, which may be padded, and what it must be exactly; ``None`` if nothing does."""
-    if isinstance(wanted, list):
-        beyond = len(got) - len(wanted)
-        if kind.padding is None:  # what is in padding has no meaning
-            got = got[: len(wanted)]
-        else:
-            wanted = wanted + [kind.padding] * beyond
+    if isinstance(wanted, list) and kind.padding is None:  # what is in padding has no meaning
+        got = got[: len(wanted)]
+    elif isinstance(wanted, list):
+        wanted = wanted + [kind.padding] * (len(got) - len(wanted))
     return None if got == wanted else f"{key} is {_short(got)}, the reference says {_short(wanted)}"
 
 

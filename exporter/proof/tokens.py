@@ -45,21 +45,16 @@ class ReferenceTokenizer:
         self._tokenizer = tokenizer
         if options.truncation_side is not None:
             tokenizer.truncation_side = options.truncation_side
-        self._always = {
-            "padding": False,
-            "split_special_tokens": options.plain_text_special_tokens,
-        }
+        self._always = {"padding": False, "split_special_tokens": options.plain_text_special_tokens}
         self._max_length = max_seq_length
-        self._cut = {"truncation": options.truncation_strategy, "max_length": max_seq_length}
+        self._cut: dict[str, Any] = {"truncation": options.truncation_strategy, "max_length": max_seq_length}
 
     def __call__(self, *raw: str | bytes) -> ReferenceTokens:
         """Tokenize one text or pair.
 
         Of bytes that are no UTF-8 each bad sequence counts as U+FFFD; offsets are into the bytes as they are.
         """
-        texts, byte_at = zip(
-            *(_decode(each if isinstance(each, bytes) else each.encode()) for each in raw), strict=True
-        )
+        texts, byte_at = zip(*map(_decode, map(_bytes, raw)), strict=True)
         # As batches of one: an empty second text by itself would count as none.
         batch = [[text] for text in texts]
         whole = self._tokenizer(*batch, truncation=False, **self._always).encodings[0]
@@ -86,18 +81,13 @@ class ReferenceTokenizer:
 
         The tokenizer refuses such a pair. A server cannot refuse one text of a batch, so this is what exports do.
         """
-        places = [[at for at, of in enumerate(sequence_ids) if of == which] for which in (0, 1)]
         room = self._max_length - sequence_ids.count(None)
-        spared = 1 if self._cut["truncation"] == "only_first" else 0
-        left = {spared: min(len(places[spared]), room)}
-        left[1 - spared] = min(len(places[1 - spared]), room - left[spared])
-        from_left = self._tokenizer.truncation_side == "left"
-        chosen = {
-            at
-            for which, count in left.items()
-            for at in (places[which][len(places[which]) - count :] if from_left else places[which][:count])
-        }
-        return [at for at, of in enumerate(sequence_ids) if of is None or at in chosen]
+        counts = _left_of([sequence_ids.count(0), sequence_ids.count(1)], room, self._cut["truncation"])
+        kept = [at for at, of in enumerate(sequence_ids) if of is None]
+        for which, count in enumerate(counts):
+            places = [at for at, of in enumerate(sequence_ids) if of == which]
+            kept += places[len(places) - count :] if self._tokenizer.truncation_side == "left" else places[:count]
+        return sorted(kept)
 
 
 class TfTextReferenceTokenizer:
@@ -125,7 +115,7 @@ class TfTextReferenceTokenizer:
 
     def __call__(self, *raw: str | bytes) -> ReferenceTokens:
         """Tokenize one text or pair."""
-        texts = [each if isinstance(each, bytes) else each.encode() for each in raw]
+        texts = [_bytes(each) for each in raw]
         tokens = [self._tokens(text) for text in texts]
         kept = self._kept([len(each) for each in tokens])
         ids, spans, types = [self._cls], [(-1, -1)], [0]
@@ -154,10 +144,19 @@ class TfTextReferenceTokenizer:
         if self._strategy == "longest_first":
             trimmed = tf_text.RoundRobinTrimmer(room).trim([tf.ragged.constant([[0] * n], tf.int32) for n in lengths])
             return [int(each.row_lengths()[0]) for each in trimmed]
-        at = ("only_first", "only_second").index(self._strategy)
-        lengths[1 - at] = min(lengths[1 - at], room)
-        lengths[at] = min(lengths[at], room - lengths[1 - at])
-        return lengths
+        return _left_of(lengths, room, self._strategy)
+
+
+def _left_of(lengths: list[int], room: int, strategy: str) -> list[int]:
+    """How many tokens are left of each text of a pair of which one is cut first, and the other where it must be."""
+    at = ("only_first", "only_second").index(strategy)
+    other = min(lengths[1 - at], room)
+    one = min(lengths[at], room - other)
+    return [one, other] if at == 0 else [other, one]
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode()
 
 
 def _decode(raw: bytes) -> tuple[str, list[int]]:
