@@ -19,8 +19,6 @@ from .start import Plan, StartError, joined, one_line
 
 _LOG = logging.getLogger(__name__)
 
-#: Seconds in which what was answered or cut off comes to its end.
-_AFTER_GRACE = 1.0
 #: The address by which this machine reaches what listens on all of them.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -159,5 +157,5 @@ class EmbeddedServer:
         """
         self._ended.set()
         self._server.stop(grace).wait()
-        self._manager.stop(_AFTER_GRACE)
+        self._manager.stop(1.0)  # seconds in which what was answered or cut off comes to its end
         return not self._threads.calls

@@ -180,11 +180,11 @@ class _Keeper:
         for version in self._loads.keys() - self.wanted.keys():
             # One that has failed has ended before, and keeps its reason.
             if self._loads.pop(version).due != _NEVER:
-                self._mark(version, State.END)
+                self._registry.mark(self._model, version, State.END)
         loaded = {version for _, version in self._registry.loaded(self._model)}
         for version in self.wanted.keys() - self._loads.keys() - loaded - self.freeing.keys():
             self._loads[version] = _Load()
-            self._mark(version, State.START)
+            self._registry.mark(self._model, version, State.START)
         self._unload(self.wanted)
         for version in sorted(self._loads, reverse=True):
             if self._loads[version].due <= time.monotonic():
@@ -227,7 +227,7 @@ class _Keeper:
         model: Model | None = None
         failure: Failure | None = None
         with self._manager.turns:
-            self._mark(version, State.LOADING)
+            self._registry.mark(self._model, version, State.LOADING)
             try:
                 model = self._manager.load(self._model, version, folder)
             except (Failure, OSError) as error:
@@ -242,7 +242,7 @@ class _Keeper:
             self._registry.add(Servable(self._model, version, model))
             _LOG.info("Serving version %d of %s, loaded in %.1f s", version, self._model, time.monotonic() - started)
         elif not again:
-            self._mark(version, State.END, failure)
+            self._registry.mark(self._model, version, State.END, failure)
         if failure:
             load.attempts += 1
             load.due = time.monotonic() + self._manager.retry_seconds if again else _NEVER
@@ -264,10 +264,7 @@ class _Keeper:
             servable.runnable.close()
         finally:
             gc.collect()  # TensorFlow's graphs are full of cycles
-            self._mark(servable.version, State.END)
+            self._registry.mark(self._model, servable.version, State.END)
             del self.freeing[servable.version]
             self._wake.set()  # it may be wanted again by now
         _LOG.info("version %d of %s is unloaded", servable.version, self._model)
-
-    def _mark(self, version: int, state: State, failure: Failure | None = None) -> None:
-        self._registry.mark(self._model, version, state, failure)

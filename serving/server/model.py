@@ -1,24 +1,18 @@
-"""A loaded version as the services call it: with its batcher, its warmup done."""
+"""A loaded version as the services call it: with its batcher, or with turns."""
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tensorflow_serving.apis import prediction_log_pb2
-
 from ..contract import BATCHING_FILE
 from ..wire.codec import Array
 from .batcher import Batcher, Task, Wanted, check_wanted
-from .failure import invalid
 from .options import Batching, ServerOptions, parse_batching, read_file
 from .runtime import SavedModel
-
-_LOG = logging.getLogger(__name__)
 
 
 class Model:
@@ -41,6 +35,7 @@ class Model:
             batching = read_file(own, parse_batching) if own.is_file() else None
         self._saved = SavedModel(folder, options.saved_model_tags.split(","), *options.parallelism)
         self.signatures: Mapping[str, Any] = self._saved.signatures
+        self.warmup = self._saved.warmup
         self._batcher = Batcher(batching, self._saved.run, threads) if batching else None
         # Calls that are not batched take turns in the order in which they came: each run takes what it can of the
         # cores, and many at once only take memory.
@@ -61,22 +56,6 @@ class Model:
             return self._saved.run(name, inputs, outputs)
 
         return self._turns.submit(run).result()
-
-    def warmup(self) -> Iterator[Any]:
-        """PredictRequests that came with the version.
-
-        Raises:
-            Failure: the file is no TFRecord file, or a record no PredictionLog.
-        """
-        for record in self._saved.warmup_records():
-            try:
-                log = prediction_log_pb2.PredictionLog.FromString(record)
-            except Exception as error:
-                raise invalid(f"Failed to parse warmup record: {record!r}") from error
-            if log.HasField("predict_log"):
-                yield log.predict_log.request
-            else:
-                _LOG.warning("a warmup record that is no Predict request is left out")
 
     def close(self) -> None:
         """Free the model; nothing may be running."""

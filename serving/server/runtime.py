@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  registers the ops of tokenizers
 from tensorflow.core.protobuf import config_pb2
+from tensorflow_serving.apis import prediction_log_pb2
 
 from ..contract import DTYPES, WARMUP_FILE
 from ..wire import varint
@@ -22,6 +24,7 @@ from ..wire.codec import Array
 from .failure import Failure, invalid
 
 Code = grpc.StatusCode
+_LOG = logging.getLogger(__name__)
 
 #: TensorFlow's arrays of bfloat16 have a numpy dtype of their own.
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -108,22 +111,30 @@ class SavedModel:
         # where TensorFlow Serving leaves both to the graph, and takes longer.
         return self._session._make_callable_from_options(config_pb2.CallableOptions(feed=feed, fetch=fetch))
 
-    def warmup_records(self) -> list[bytes]:
-        """Serialised PredictionLogs that came with the model; none where there is no file.
+    def warmup(self) -> Iterator[Any]:
+        """PredictRequests that came with the model, in a TFRecord file of at most 1000 PredictionLogs.
 
         Raises:
-            Failure: DATA_LOSS, it is no TFRecord file; INVALID_ARGUMENT, it has more than 1000.
+            Failure: DATA_LOSS or INVALID_ARGUMENT; the file is something else.
         """
         path = self._folder / WARMUP_FILE
         if not path.is_file():
-            return []
+            return
         try:
             records = list(islice(tf.compat.v1.io.tf_record_iterator(str(path)), 1001))
         except tf.errors.OpError as error:
             raise _failure(error) from error
         if len(records) > 1000:
             raise invalid(f"Number of warmup records exceeds the maximum (1000) at {path}")
-        return records
+        for record in records:
+            try:
+                log = prediction_log_pb2.PredictionLog.FromString(record)
+            except Exception as error:
+                raise invalid(f"Failed to parse warmup record: {record!r}") from error
+            if log.HasField("predict_log"):
+                yield log.predict_log.request
+            else:
+                _LOG.warning("a warmup record that is no Predict request is left out")
 
     def close(self) -> None:
         """Free the model; it cannot be run again."""
