@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from faults import EXPORTS
+from planted import EXPORTS
 from proofs import Planted
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faults import (
+from planted import (
     ALONE,
     EXPORTS,
     TOGETHER,

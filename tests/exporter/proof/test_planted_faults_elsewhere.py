@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import test_planted_faults
-from faults import EXPORTS, cases, refuse
+from planted import EXPORTS, cases, refuse
 from proofs import Planted
 from rawbert.exporter.proof import verify
 from rawbert.exporter.proof.model import SavedModel
