@@ -38,7 +38,7 @@ class ServingModule(tf.Module):
         table = tf.TensorSpec([None, None], tf.int32)
         # Functions that the signatures call: traced once, and once in the file.
         tokens = tf.function(self._tokens, input_signature=text)
-        encoder = tf.function(self.encoder.__call__, input_signature=[table] * (1 + len(text)))
+        encoder = tf.function(self._encode, input_signature=[table] * (1 + len(text)))
 
         def encoded(tokens: Encoding) -> tuple[tf.Tensor, tf.Tensor | None]:
             types = () if tokens.input_type_ids is None else (tokens.input_type_ids,)
@@ -64,3 +64,6 @@ class ServingModule(tf.Module):
         # the GPU: dozens of copies to and fro.
         with tf.device("/CPU:0"):
             return self.tokenizer(*texts)
+
+    def _encode(self, *inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        return self.encoder(*inputs)

@@ -196,17 +196,21 @@ def head(op: str, which: int = 0, at: int = 0) -> Callable[[Any], None]:
 
 
 def room(change: int) -> Callable[[Any], None]:
-    """Cut elsewhere: of the constants of the length, those that come before a Minimum."""
+    """Cut elsewhere: the constants of the length, those of which a Minimum is taken, directly or of what they leave."""
 
     def plant(meta_graph: Any) -> None:
         of = function(meta_graph, "_tokens")
+        by_name = {node.name: node for node in of.node_def}
+        lengths = {}
         for node in nodes(of, "Minimum"):
-            for at in (0, 1):
-                found = [each for each in of.node_def if each.name == node.input[at].partition(":")[0]]
-                if found and found[0].op == "Const":
-                    constant(found[0], lambda x: x + change)
-                    return
-        raise AssertionError("no length there")
+            reached = [by_name.get(name.partition(":")[0]) for name in node.input]
+            for each in reached:
+                if each is not None and each.op in ("Maximum", "Sub"):
+                    reached += [by_name.get(name.partition(":")[0]) for name in each.input]
+            lengths |= {each.name: each for each in reached if each is not None and each.op == "Const"}
+        assert lengths, "no length there"
+        for node in lengths.values():
+            constant(node, lambda x: np.where(x > 1, x + change, x))
 
     return plant
 
