@@ -163,9 +163,7 @@ TOKEN_OUTPUTS = (
     Output("start_offsets", "int32", _TOKENS, Kind.START, "first byte of a token in the caller's text"),
     Output("limit_offsets", "int32", _TOKENS, Kind.LIMIT, "byte after its last"),
     Output("token_count", "int32", ("batch",), Kind.COUNT, "tokens before truncation"),
-    Output(
-        "input_type_ids", "int32", _TOKENS, Kind.TOKEN_TYPE, "0 in the text, 1 in its pair", True, attribute="type_ids"
-    ),
+    Output("input_type_ids", "int32", _TOKENS, Kind.TOKEN_TYPE, "1 in the pair, or 0", True, attribute="type_ids"),
 )
 
 EMBED = Signature(
