@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+import rawbert.serving
 import toy_models
 from rawbert.serving import (
     AsyncClient,
@@ -369,8 +371,13 @@ def wrong(client: Client) -> None:
 def test_the_keyword_arguments_are_typed(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     (tmp_path / "typed.py").write_text(TYPED)
+    # mypy does not follow the import hook of an editable installation.
+    packages = tmp_path / "packages" / "rawbert"
+    packages.mkdir(parents=True)
+    (packages / "serving").symlink_to(Path(rawbert.serving.__file__).parent)
+    environment = {**os.environ, "MYPYPATH": str(packages.parent)}
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "typed.py"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     found = {int(line.split(":")[1]) for line in result.stdout.splitlines() if "error" in line and "typed.py:" in line}
     wrong = TYPED.splitlines().index("def wrong(client: Client) -> None:") + 1
     assert found == {wrong + 1, wrong + 2, wrong + 3}, result.stdout
