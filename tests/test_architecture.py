@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,11 +42,16 @@ def part_of(module: list[str]) -> str:
     return f"{package}/{name if is_there else '__init__'}"
 
 
+def code(package: str) -> list[Path]:
+    """Modules and folders of a package; folders that git left empty are none."""
+    return [path for path in (ROOT / package).iterdir() if path.suffix == ".py" or any(path.glob("*.py"))]
+
+
 @pytest.mark.parametrize(("package", "layers"), [("exporter", EXPORTER), ("serving", SERVING)])
 def test_imports_go_down(package: str, layers: tuple[str, ...]) -> None:
     order = {f"{package}/{name}": at for at, name in enumerate(layers)}
-    parts = {part_of([package, path.stem]) for path in (ROOT / package).iterdir() if path.suffix in ("", ".py")}
-    assert parts - {f"{package}/__pycache__"} <= set(order)
+    parts = {part_of([package, path.stem]) for path in code(package)}
+    assert parts <= set(order)
     up = {
         f"{path} imports {target}"
         for source, target, path in imports(package)
@@ -67,9 +73,14 @@ def test_the_proof_shares_nothing_with_what_it_proves(part: str) -> None:
 def test_every_folder_is_described() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     folders = {
-        f"{package}/{path.name}"
-        for package in ("exporter", "serving")
-        for path in (ROOT / package).iterdir()
-        if path.is_dir() and list(path.glob("*.py"))
+        f"{package}/{path.name}" for package in ("exporter", "serving") for path in code(package) if path.is_dir()
     }
     assert {folder for folder in folders if f"**`{folder}`**" not in page} == {"exporter/protos"}
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_every_file_that_a_page_names_is_there(page: str) -> None:
+    named = set(re.findall(r"`(?:[\w/]*/)?(\w+\.(?:py|toml))`", (ROOT / page).read_text(encoding="utf-8")))
+    folders = ("exporter", "serving", "scripts", "docs", "tests")
+    assert named - {"NAME.py"} - {path.name for folder in folders for path in (ROOT / folder).rglob("*.*")} == set()
+    assert named

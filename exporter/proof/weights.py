@@ -1,7 +1,7 @@
 """A checkpoint's configuration and weights, read a second time for :mod:`.reference`.
 
-Nothing here comes from :mod:`.sources`. Files are read by the libraries of their formats (pickles of PyTorch by
-the standard library's zipfile and pickle), whole and copied; names are turned into those of PyTorch by
+Nothing here comes from :mod:`rawbert.exporter.sources`. Files are read by the libraries of their formats (pickles of
+PyTorch by the standard library's zipfile and pickle), whole and copied; names are turned into those of PyTorch by
 substitution, where the exporter looks for what it expects.
 """
 
