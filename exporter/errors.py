@@ -1,7 +1,5 @@
 """What the exporter raises. Every message says what was wrong, where, and what to do."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """The export itself, one step after the other: fetch, read, build, prove, gate, publish."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace

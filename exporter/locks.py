@@ -1,7 +1,5 @@
 """Files that only one process holds at a time. The system frees them when their holder dies, however it dies."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

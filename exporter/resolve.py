@@ -1,7 +1,5 @@
 """From what a user asks for and what a checkpoint offers to the recipe of one export, and what is surprising in it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

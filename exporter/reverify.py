@@ -1,7 +1,5 @@
 """Verification of a published version, or of a server that is to answer as it does, at any later time."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Mapping

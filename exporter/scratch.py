@@ -3,8 +3,6 @@
 Such a folder is hidden, and has a lock beside it, which the system frees when its owner dies, however it dies.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import secrets

@@ -9,8 +9,6 @@ Every signature takes :data:`TEXT`, string ``[batch]`` (UTF-8); a model for pair
 output has the batch as its dimension 0. Neither TensorFlow nor the exporter is imported here.
 """
 
-from __future__ import annotations
-
 import enum
 import re
 from collections.abc import Collection

@@ -19,8 +19,6 @@
 Arguments of a wrong type or value raise ``TypeError`` and ``ValueError`` before anything is sent.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection
 

@@ -3,8 +3,6 @@
 Neither loads TensorFlow. Exit codes: 0 no error found, 1 errors found, 2 wrong usage, 130 interrupted.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections import Counter

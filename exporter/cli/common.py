@@ -1,7 +1,5 @@
 """What the exporter's sub-commands share: how they start, and how they fail."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -3,8 +3,6 @@
 Exit codes: 0 published, 1 refused or failed, 2 wrong usage, 130 interrupted.
 """
 
-from __future__ import annotations
-
 import json
 import shlex
 from dataclasses import asdict

@@ -3,8 +3,6 @@
 Exit codes: 0 equal, 1 different or not to be compared, 2 wrong usage, 130 interrupted.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from dataclasses import asdict

@@ -5,8 +5,6 @@ A family file reads its config.json and names its weights; the graph (:mod:`..gr
 with it. A new family is a file here, a twin there, and a line in each table.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path

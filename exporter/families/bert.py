@@ -1,7 +1,5 @@
 """BERT (Devlin et al., 2018, https://arxiv.org/abs/1810.04805), as transformers, Google and tf-models store it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -17,8 +17,6 @@ Canonical weight names (float32; ``kernel`` is always ``[in, out]``)::
     pooler/{kernel,bias}                     where the checkpoint has a pooler
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """DistilBERT (Sanh et al., 2019, https://arxiv.org/abs/1910.01108): BERT without token types, by other names."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,8 +1,6 @@
 """ELECTRA's discriminator (Clark et al., 2020, https://arxiv.org/abs/2003.10555): BERT, with embeddings that may be
 narrower than the layers and are projected."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

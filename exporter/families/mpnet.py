@@ -1,8 +1,6 @@
 """MPNet (Song et al., 2020, https://arxiv.org/abs/2004.09297): BERT without token types, with RoBERTa's positions and
 T5's relative bias of attention, which all layers share."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

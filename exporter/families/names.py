@@ -5,8 +5,6 @@ A family gives a table: canonical stem (see :mod:`.config`), ``layer_N`` for a l
 tf-models-official has names of its own for BERT, in one format.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

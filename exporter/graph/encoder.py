@@ -4,8 +4,6 @@ Shape letters: B texts, T tokens of the longest text, N tokens of all, E width o
 and projected), H hidden, A heads, D = H / A, I intermediate; g texts and t tokens of the longest of a group.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping

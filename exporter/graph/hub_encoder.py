@@ -6,8 +6,6 @@ groups, and the layer is called for one group after the other.
 Shape letters: B texts, T tokens of the longest; g texts and t tokens of the longest of a group; H hidden.
 """
 
-from __future__ import annotations
-
 import tensorflow as tf
 
 from ..sources.hub import TextLayer

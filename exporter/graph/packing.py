@@ -11,8 +11,6 @@ Shape letters: B texts, T tokens of the longest, N tokens of all texts, H hidden
 tokens of the longest of a group.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import tensorflow as tf

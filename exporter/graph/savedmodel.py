@@ -7,8 +7,6 @@
     signatures: see :mod:`.signatures`, each string ``text`` [batch] -> its outputs
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Sequence

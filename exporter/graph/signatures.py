@@ -3,8 +3,6 @@
 Each signature of :mod:`rawbert.serving.contract` is answered by a head (:mod:`.heads`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -8,8 +8,6 @@ output of the reference ``output:NAME`` float32, ``[sequences, dim]`` for one ve
 hidden]`` for one a token.
 """
 
-from __future__ import annotations
-
 import json
 import zipfile
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Answers of a model, call by call, against what a reference gives; what they must be is read off the contract."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """A model that is compared with a reference, wherever it runs: a SavedModel on disk, or a server."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol

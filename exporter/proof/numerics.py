@@ -1,7 +1,5 @@
 """Activations in numpy float64, by the names that config.json and sentence-transformers' Dense use."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -6,8 +6,6 @@ every signature on, but for casts between floating-point types; the same constan
 assets. What is left to differ is rounding, which is measured.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable
 from itertools import zip_longest

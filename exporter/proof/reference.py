@@ -6,8 +6,6 @@ numpy float64; Hub encoders answer by the Hub layer itself. Tokens come from the
 (:mod:`.tokenizer_files`).
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Texts that every export is verified on: ordinary, long, empty, and those that tokenizers disagree on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ Nothing here comes from :mod:`..sources`. Each file has the keys that are read, 
 and those that must have their default; anything else is an error, so that no setting is left out by both readers.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ one of a vocab.txt and its settings. (transformers 5 builds BERT's anew of a tok
 normaliser, prefix and the like.)
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 from pathlib import Path

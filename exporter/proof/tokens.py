@@ -1,7 +1,5 @@
 """What tokens an exported model must give: an independent second opinion, from transformers or tensorflow-text."""
 
-from __future__ import annotations
-
 import codecs
 import json
 from dataclasses import dataclass, field

@@ -5,8 +5,6 @@ PyTorch by the standard library's zipfile and pickle), whole and copied; names a
 substitution, where the exporter looks for what it expects.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import math

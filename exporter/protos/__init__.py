@@ -6,8 +6,6 @@ of the ``.proto`` beside it::
     python -m grpc_tools.protoc -I exporter/protos --include_imports --descriptor_set_out exporter/protos/X.pb X.proto
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

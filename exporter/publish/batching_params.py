@@ -4,8 +4,6 @@ It is read from the version folder with ``--enable_batching --enable_per_model_b
 run batches are the server's, not the model's: ``num_batch_threads`` has no effect here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path

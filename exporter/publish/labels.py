@@ -9,8 +9,6 @@ crash between the writing of the two files does no harm, provided that a promoti
 writes it last: until models.config is written, the label is still found at its old place in the list.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

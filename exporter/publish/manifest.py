@@ -1,7 +1,5 @@
 """``assets.extra/rawbert.json``: what a version was made from, with what, and how it was found to be right."""
 
-from __future__ import annotations
-
 import datetime
 import json
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """``assets.extra/README.md``: the model card: the manifest in words, and how to ask the model."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Which model is meant: its folder, and its entry in the models.config beside it."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath

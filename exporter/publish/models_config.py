@@ -11,8 +11,6 @@ before it looks at its policy: a label that moves to a version which is not load
 policy that would have it loaded, for ever.) ``rawbert prune`` bounds what that costs.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterator

@@ -3,8 +3,6 @@
 Whatever changes something here holds the lock of models.config, so two processes never mix.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 

@@ -4,8 +4,6 @@ Every signature has records of its own. They make the first real call as fast as
 faulty version from replacing a good one: an op that is missing in a function, or a variable, shows only when it runs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

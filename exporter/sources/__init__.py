@@ -4,8 +4,6 @@
 folder (:mod:`.hub`, :mod:`.google`, :mod:`.huggingface`). A new kind is a new file and one more line here.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

@@ -1,7 +1,5 @@
 """The neutral description that every kind of source is turned into, and that all later steps read."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field

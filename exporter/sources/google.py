@@ -1,7 +1,5 @@
 """Folders of a TensorFlow checkpoint with bert_config.json and vocab.txt: Google's original BERTs, and tf-models'."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -6,8 +6,6 @@ Since version 3 (tf-models-official's ``export_tfhub_lib``) the restored object 
 ``pooled_output, sequence_output``. It carries its vocabulary as ``vocab_file`` and ``do_lower_case``.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Hugging Face and sentence-transformers folders: config.json, weights, the tokenizer's files, modules.json."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

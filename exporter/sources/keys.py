@@ -3,8 +3,6 @@
 What neither the exporter nor the reference reads would be left out by both, and found equal.
 """
 
-from __future__ import annotations
-
 import functools
 import tomllib
 from collections.abc import Mapping

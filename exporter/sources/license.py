@@ -1,7 +1,5 @@
 """The licence that a checkpoint states: in the front matter of its README.md, else in a LICENSE file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

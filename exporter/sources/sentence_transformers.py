@@ -1,7 +1,5 @@
 """The recipe that a sentence-transformers folder adds to its transformer: modules.json and what it names."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

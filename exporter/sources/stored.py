@@ -4,8 +4,6 @@ A reader of :mod:`.files` lists what a file holds as :class:`StoredTensor`; :fun
 weight among them, holds it to the configuration, and gives :class:`Weights`, which reads one at a time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path

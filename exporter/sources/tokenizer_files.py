@@ -6,8 +6,6 @@ Of a vocab.txt and its settings transformers builds one. What tokenizer_config.j
 (lengths, sides, token types) counts as transformers applies it.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import replace

@@ -3,8 +3,6 @@
 Readers make a dict of the words. The second of two equal ones replaces the first, whose id no text can then have.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A tokenizer's whole state, as the tokenizers library writes it, to the rules of a WordPiece tokenizer."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import replace

@@ -7,8 +7,6 @@ Any SavedModel will do, whoever wrote it. What is found has one of three levels:
 ``note``     worth knowing; true of many a model that is served without trouble
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

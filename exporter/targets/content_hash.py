@@ -4,8 +4,6 @@ Names that TensorFlow numbers anew, debug information, object bookkeeping, times
 count by the bytes of each variable, not by their places in the shards.
 """
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 from typing import Any

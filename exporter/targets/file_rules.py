@@ -1,7 +1,5 @@
 """What a server would make of the files beside a graph: assets, variables, warmup records, batching parameters."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any

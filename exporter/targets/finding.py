@@ -1,7 +1,5 @@
 """What a check finds."""
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass
 

@@ -9,8 +9,6 @@ Two nodes without inputs (variables, tables, placeholders) may be alike in all t
 are built twice: the second time, the hash of such a node also covers the nodes that read it.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter

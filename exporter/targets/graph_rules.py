@@ -1,7 +1,5 @@
 """What a server would make of a graph and its signatures."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any

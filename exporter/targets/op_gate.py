@@ -6,8 +6,6 @@ computes something else where that attribute matters (node_def_util.cc; names wi
 TensorFlow itself). Ops that call back into Python are registered everywhere, and run nowhere but in that process.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -4,8 +4,6 @@ The table is data/ops.tsv.gz: a line with the releases, then for each op what re
 that say the same. scripts/make_ops.py makes it, and names its sources.
 """
 
-from __future__ import annotations
-
 import functools
 import gzip
 import json

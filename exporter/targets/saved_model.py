@@ -1,7 +1,5 @@
 """saved_model.pb without TensorFlow: the message, and which functions the nodes of a graph call."""
 
-from __future__ import annotations
-
 import stat
 from collections import deque
 from collections.abc import Iterable, Iterator

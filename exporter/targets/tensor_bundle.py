@@ -5,8 +5,6 @@ with shared prefixes, an index block that points at them, a footer of 48 bytes t
 BundleEntryProto messages (tensorflow/core/protobuf/tensor_bundle.proto).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any

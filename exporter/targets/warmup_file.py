@@ -5,8 +5,6 @@ data, a checksum of the data (4); the checksums are masked CRC-32C. That of the 
 it would take longer than all else here.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 

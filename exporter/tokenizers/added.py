@@ -6,8 +6,6 @@ A match of a ``single_word`` token that has a word character beside it is passed
 Shape letters: C code points, P pieces of text, M matches.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Small helpers for values of several rows, end to end."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import tensorflow as tf

@@ -1,7 +1,5 @@
 """What a tokenizer is, whatever its kind: vocabulary, added tokens, and the template around texts. No TensorFlow."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar

@@ -7,8 +7,6 @@ one too: a graph must not fail a whole batch for one text.
 Shape letters: B texts or pairs, T tokens of the longest, L tokens of all texts.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import tensorflow as tf

@@ -5,8 +5,6 @@ The kind of tokenizer (:mod:`.wordpiece`) makes tokens of texts; templates and t
 :data:`TOKENIZERS`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

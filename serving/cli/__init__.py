@@ -1,7 +1,5 @@
 """The ``rawbert`` command. Sub-commands load when they are called: the help costs no TensorFlow."""
 
-from __future__ import annotations
-
 import sys
 
 

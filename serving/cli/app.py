@@ -1,7 +1,5 @@
 """The command group, and the table of what it can do."""
 
-from __future__ import annotations
-
 from importlib import import_module
 
 import click

@@ -1,7 +1,5 @@
 """``rawbert bench``: throughput and latency of a server against the number of callers."""
 
-from __future__ import annotations
-
 import json
 import math
 import threading

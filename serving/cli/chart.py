@@ -1,7 +1,5 @@
 """What ``rawbert bench`` measured, as a picture: SVG, which is text and needs no library."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape

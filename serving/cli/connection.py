@@ -1,7 +1,5 @@
 """The connection to a server at the terminal: options that all commands which call one share."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable, Iterator

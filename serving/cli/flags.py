@@ -1,7 +1,5 @@
 """tensorflow_model_server's flags as options of a command: applied, accepted without effect, or refused by name."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from importlib.resources import files

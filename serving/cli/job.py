@@ -5,8 +5,6 @@ While it works, vectors stand in ``OUTPUT.partial`` as raw little-endian float32
 came by standard input is kept in ``OUTPUT.partial.input`` until then.
 """
 
-from __future__ import annotations
-
 import base64
 import datetime
 import hashlib

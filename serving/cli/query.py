@@ -3,8 +3,6 @@
 Exit codes: 0 answered, 1 the call failed, 2 wrong usage, 130 interrupted.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import sys

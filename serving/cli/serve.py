@@ -4,8 +4,6 @@ Flags are spelled as tensorflow_model_server spells them. Exit codes: 0 stopped 
 start, 2 wrong usage.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

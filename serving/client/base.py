@@ -4,8 +4,6 @@ Each method of a client is a *plan* here: a generator that yields the next thing
 seconds to wait, is sent what came of it, and returns the result. The clients drive it.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import os

@@ -5,8 +5,6 @@ and report how each ended. It keeps the order of the parts, their version, their
 rows and versions; its :class:`Operation` turns them into bytes and back.
 """
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence

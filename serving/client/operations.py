@@ -1,7 +1,5 @@
 """The methods of the server: how each one's requests and answers are written."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar

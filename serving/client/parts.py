@@ -1,7 +1,5 @@
 """Rows into parts of a call, and results back into the order of the rows: pure."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar

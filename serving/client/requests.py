@@ -3,8 +3,6 @@
 Which outputs a signature has is declared in :mod:`rawbert.serving.contract`; nothing here repeats it.
 """
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 

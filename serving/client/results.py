@@ -1,7 +1,5 @@
 """What the client answers with, where an array is not enough."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any

@@ -4,8 +4,6 @@ gRPC's configured retries stop at 5 attempts, skip large requests and answers cu
 kinds of RESOURCE_EXHAUSTED apart. Predict computes and changes nothing, so sending it again is safe.
 """
 
-from __future__ import annotations
-
 import random
 import re
 import threading

@@ -6,8 +6,6 @@ differ on purpose: calls whose caller is gone are not computed, and the parts of
 their inner shapes are equal; otherwise the call is run whole.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import deque

@@ -1,7 +1,5 @@
 """What ends a call, a load or a reload with a status other than OK."""
 
-from __future__ import annotations
-
 import grpc
 
 

@@ -5,8 +5,6 @@ policy: versions that are no longer wanted go when one that is wanted answers ca
 not wait for each other, nor for the calls of a version that goes.
 """
 
-from __future__ import annotations
-
 import gc
 import logging
 import threading

@@ -1,7 +1,5 @@
 """A loaded version as the services call it: with its batcher, or with turns."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -4,8 +4,6 @@ Files are text protos in TensorFlow Serving's own formats: ``models.config`` is 
 ``batching_params.pbtxt`` a BatchingParameters.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

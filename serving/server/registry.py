@@ -1,7 +1,5 @@
 """Which versions of a model are on disk, what state each is in, and which of them answers a call."""
 
-from __future__ import annotations
-
 import enum
 import threading
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """Loads a SavedModel and runs its signatures. The one file of rawbert.serving that imports TensorFlow itself."""
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """What a server is to serve, and what keeps it from starting: found out before TensorFlow is loaded."""
 
-from __future__ import annotations
-
 import logging
 import re
 import socket

@@ -7,8 +7,6 @@ last one, none with zeros, and what is too many is cut, as TensorFlow Serving it
 Arrays may share memory with the message and are then read-only; copy one to write into it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

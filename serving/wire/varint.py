@@ -3,8 +3,6 @@
 The format: https://protobuf.dev/programming-guides/encoding/#varints
 """
 
-from __future__ import annotations
-
 
 def decode(data: bytes, at: int) -> tuple[int, int]:
     """The number that is written at a position, and the position behind it.

@@ -5,8 +5,6 @@ A head answers one signature of :mod:`rawbert.serving.contract`. Where it comput
 here, a twin there, and a line in each table.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 from ....serving.contract import EMBED, POOLED, SEQUENCE, TOKENIZE

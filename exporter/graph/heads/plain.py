@@ -1,7 +1,5 @@
 """Heads that answer what encoder and tokenizer give, as it is: ``pooled``, ``sequence`` and ``tokenize``."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf

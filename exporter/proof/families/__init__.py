@@ -4,8 +4,6 @@ Each is written from the paper over the checkpoint's own names, and shares nothi
 :mod:`...graph`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Protocol
 

@@ -3,8 +3,6 @@
 ELECTRA's (Clark et al., 2020, https://arxiv.org/abs/2003.10555) is the same, over narrower embeddings.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

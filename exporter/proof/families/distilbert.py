@@ -1,7 +1,5 @@
 """DistilBERT's forward pass (Sanh et al., 2019, https://arxiv.org/abs/1910.01108): no token types."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

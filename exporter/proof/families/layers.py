@@ -1,7 +1,5 @@
 """The building blocks of transformers in numpy float64, over a checkpoint's tensors by the names in PyTorch's form."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """MPNet's forward pass (Song et al., 2020, https://arxiv.org/abs/2004.09297)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

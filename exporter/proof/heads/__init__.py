@@ -4,8 +4,6 @@ They share nothing with :mod:`...graph.heads`. What ``pooled``, ``sequence`` and
 and the tokenizer's own, and needs none.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """From the vectors of a text's tokens to one embedding, as sentence-transformers does it."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

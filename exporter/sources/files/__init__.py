@@ -1,7 +1,5 @@
 """Weight files: one file a format, each listing the tensors of a file without reading them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path

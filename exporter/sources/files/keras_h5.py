@@ -1,7 +1,5 @@
 """tf_model.h5: the weights of transformers' TensorFlow models, in HDF5 (read one data set at a time)."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Little-endian numbers in a mapped file, as arrays."""
 
-from __future__ import annotations
-
 import numpy as np
 
 #: Name of a dtype -> numpy's code of what is stored. numpy has no bfloat16: see :func:`view`.

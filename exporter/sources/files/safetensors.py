@@ -5,8 +5,6 @@ Format: the safetensors library's own description (8 bytes of header length, lit
 the file it does not tell, and asked for a tensor it copies it: hence the second look at the header.
 """
 
-from __future__ import annotations
-
 import json
 from functools import partial
 from pathlib import Path

@@ -2,8 +2,6 @@
 object-based (tf-models, and the variables of a SavedModel).
 """
 
-from __future__ import annotations
-
 import math
 import os
 import re

@@ -6,8 +6,6 @@ before that one stream. A pickle can name any function of any module; the unpick
 names that a dict of tensors needs, with inert stand-ins, and refuses every other before anything is called.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import os

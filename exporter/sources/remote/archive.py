@@ -6,8 +6,6 @@ absolute paths, ``..``, links to anything but a file of the archive) are refused
 unreasonably much.
 """
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import lzma

@@ -5,8 +5,6 @@ mode (HF_HUB_OFFLINE); interrupted downloads go on where they stopped. The revis
 every file is of that commit.
 """
 
-from __future__ import annotations
-
 import fnmatch
 import re
 import time

@@ -3,8 +3,6 @@
 Its cache is KAGGLEHUB_CACHE, its credentials KAGGLE_API_TOKEN, KAGGLE_USERNAME and KAGGLE_KEY, or kaggle.json.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from urllib.parse import urlsplit

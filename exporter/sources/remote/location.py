@@ -1,7 +1,5 @@
 """Where a checkpoint lies after it was brought here, and what it was asked for as."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ The library downloads without a limit, follows redirects from https to http, and
 the cache, and :mod:`.download` and :mod:`.archive` fill it.
 """
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 from urllib.parse import urlsplit

@@ -5,8 +5,6 @@ that stays as it is, parts everything, and is made of no other; ``orders`` says 
 canonical order; ``decompose`` is normalisation up to there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

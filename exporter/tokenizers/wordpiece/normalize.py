@@ -3,8 +3,6 @@
 Shape letters: C code points before, E after.
 """
 
-from __future__ import annotations
-
 import tensorflow as tf
 
 from ..ragged import spread

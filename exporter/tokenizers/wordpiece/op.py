@@ -1,7 +1,5 @@
 """The WordPiece op and what both ways to it share."""
 
-from __future__ import annotations
-
 import tensorflow as tf
 import tensorflow_text as tf_text
 

@@ -9,8 +9,6 @@ Ops used: ``FastWordpieceTokenizeWithOffsets``, ``RegexSplitWithOffsets`` (both 
 2.12 on) and core TensorFlow. Nothing in the graph fails for what a string holds.
 """
 
-from __future__ import annotations
-
 import tensorflow as tf
 
 from .. import added

@@ -6,8 +6,6 @@ Shape letters: B texts, L tokens of all texts, C code points, E code points afte
 white space, W words, M added tokens found.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import tensorflow as tf

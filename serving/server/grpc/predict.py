@@ -1,7 +1,5 @@
 """Predict: the checks of a request, their order and their messages are TensorFlow Serving 2.20's."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

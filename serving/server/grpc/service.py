@@ -1,7 +1,5 @@
 """TensorFlow Serving's gRPC services; a failure becomes the status of its call."""
 
-from __future__ import annotations
-
 import functools
 import logging
 from collections.abc import Callable

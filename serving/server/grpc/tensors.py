@@ -4,8 +4,6 @@ Reading is the client codec's job too, and its decoder takes the official messag
 server answers in the field of each dtype (``float_val`` and so on), where a client sends ``tensor_content``.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
