@@ -130,36 +130,9 @@ def anywhere(tokens: Sequence[str]) -> str:
     return f"\\C*(?i:{'|'.join(sorted(texts))})\\C*"
 
 
-def plain_without(tokens: Sequence[str]) -> str:
-    """A regular expression for plain ASCII text in which no token (see :func:`sought`) can be.
-
-    It looks at two characters, and so leaves out a few texts that hold only the beginning of a token.
-    """
-    plain = {"\t", "\n", "\r", *map(chr, range(0x20, 0x7F))}
-
-    def alike(char: str) -> set[str]:
-        """Characters that normalisation may turn into this one."""
-        return {"\t", "\n", "\r", " "} if char == " " else {char, char.upper(), char.lower()}
-
-    follow: dict[str, set[str]] = {}
-    for text in tokens:
-        for first in alike(text[0]) & plain:
-            follow.setdefault(first, set()).update(alike(text[1]) if len(text) > 1 else plain)
-    free = plain - set(follow)
-    choices = [_class(free)]
-    for first, seconds in sorted(follow.items()):
-        if first not in seconds:
-            choices.append(f"{_class({first})}+(?:{_class(free - seconds)}|\\z)")
-    return f"(?:{'|'.join(choices)})*"
-
-
 def sought(token: AddedToken, normalize: Callable[[str], str]) -> str:
     """A token as it is in the text that is searched."""
     return normalize(token.content) if token.normalized else token.content
-
-
-def _class(chars: set[str]) -> str:
-    return "[" + "".join(f"\\x{ord(char):02x}" for char in sorted(chars)) + "]"
 
 
 def _flags(values: Any) -> tf.Tensor | None:

@@ -35,13 +35,20 @@ class WordPiece:
         self._wordpiece = wordpiece(spec, pretokenized=False)
         self._unicode = UnicodeTokenizer(spec, raw, normalized)
         searched = [added.sought(token, normalize) for token in spec.added_tokens if token.content not in ignored]
-        self._surely_plain = added.plain_without(searched)
         self._may_hold_added = added.anywhere(searched) if searched else None
 
     def __call__(self, text: tf.Tensor) -> Rows:
         """Tokenize strings ``[B]``."""
-        surely = tf.reduce_all(tf.strings.regex_full_match(text, self._surely_plain))
-        return tf.cond(surely, lambda: self._plain(text), lambda: self._mixed(text))
+        plain = tf.strings.regex_full_match(text, _PLAIN)
+        holds_added = tf.zeros_like(plain)
+        if self._may_hold_added is not None:
+            holds_added = tf.strings.regex_full_match(text, self._may_hold_added)
+            plain &= ~holds_added
+        return tf.cond(
+            tf.reduce_all(plain),
+            lambda: self._plain(text),
+            lambda: self._mixed(text, plain, tf.reduce_any(holds_added)),
+        )
 
     def _plain(self, text: tf.Tensor) -> Rows:
         """Texts that match :data:`_PLAIN`, and hold no added token."""
@@ -50,15 +57,11 @@ class WordPiece:
         splits = tf.cast(found[0].row_splits, tf.int32)
         return Rows(ids, begins, limits, splits[:-1], lengths_of(splits))
 
-    def _mixed(self, text: tf.Tensor) -> Rows:
-        plain = tf.strings.regex_full_match(text, _PLAIN)
-        holds_added = tf.zeros_like(plain)
-        if self._may_hold_added is not None:
-            holds_added = tf.strings.regex_full_match(text, self._may_hold_added)
-            plain &= ~holds_added
+    def _mixed(self, text: tf.Tensor, plain: tf.Tensor, holds_added: tf.Tensor) -> Rows:
+        """Texts of both kinds; which are plain, and whether any of the others may hold a raw added token."""
         plain_at, other_at = tf.reshape(tf.where(plain), [-1]), tf.reshape(tf.where(~plain), [-1])
         left = self._plain(tf.gather(text, plain_at))
-        right = self._unicode(tf.gather(text, other_at), tf.reduce_any(holds_added))
+        right = self._unicode(tf.gather(text, other_at), holds_added)
         order = tf.argsort(tf.concat([plain_at, other_at], 0))
         ids, begins, limits = (tf.concat(pair, 0) for pair in zip(left[:3], right[:3], strict=True))
         return Rows(

@@ -3,7 +3,7 @@
 Nothing here fails for what a string holds: invalid UTF-8 counts as U+FFFD, each bad sequence once.
 
 Shape letters: B texts, L tokens of all texts, C code points, E code points after normalisation, K the same without
-white space, W words, M added tokens found.
+white space, W words.
 """
 
 from typing import NamedTuple
@@ -24,17 +24,9 @@ class _Characters(NamedTuple):
 
     codes: tf.Tensor  # int32 [C]
     begins: tf.Tensor  # int32 [C], first byte in the text
-    limits: tf.Tensor  # int32 [C], byte behind the last
+    limits: tf.Tensor  # int32 [C], byte after the last
     text: tf.Tensor  # int32 [C], the text that it is of
-    match: tf.Tensor  # int32 [C], the added token that it stands for, -1: none
-
-
-class _Found(NamedTuple):
-    """Added tokens that were found in all texts."""
-
-    ids: tf.Tensor  # int32 [M]
-    begins: tf.Tensor  # int32 [M], bytes in the text
-    limits: tf.Tensor  # int32 [M]
+    added: tf.Tensor  # int32 [C], id of the added token in whose place it is, -1: none
 
 
 class UnicodeTokenizer:
@@ -63,7 +55,7 @@ class UnicodeTokenizer:
             text: string ``[B]``.
             may_hold_added: bool scalar; where it is not set, there is no raw added token in any of them.
         """
-        codes, classes, source, characters, found = self._normalized_codes(text, may_hold_added)  # each [E]
+        codes, classes, source, characters = self._normalized_codes(text, may_hold_added)  # each [E]
         # Words: a gap, a word of its own, or another text ends one.
         of = tf.gather(characters.text, source)
         same = tf.concat([[False], of[1:] == of[:-1]], 0)
@@ -92,66 +84,56 @@ class UnicodeTokenizer:
         first_source, last_source = tf.gather(source, first_code), tf.gather(source, last_code)
         begins, limits = tf.gather(characters.begins, first_source), tf.gather(characters.limits, last_source)
         if self._raw is not None or self._normalized is not None:
-            match = tf.gather(characters.match, first_source)
-            is_added, at = match >= 0, tf.maximum(match, 0)
-
-            def choose(values: tf.Tensor, otherwise: tf.Tensor) -> tf.Tensor:
-                return tf.where(is_added, tf.gather(tf.concat([values, [0]], 0), at), otherwise)
-
-            ids, begins, limits = choose(found.ids, ids), choose(found.begins, begins), choose(found.limits, limits)
+            added = tf.gather(characters.added, first_source)
+            ids = tf.where(added >= 0, added, ids)
         row_splits = tf.searchsorted(tf.gather(characters.text, first_source), tf.range(tf.size(text) + 1))
         return Rows(ids, begins, limits, row_splits[:-1], lengths_of(row_splits))
 
     def _normalized_codes(
         self, text: tf.Tensor, may_hold_added: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, _Characters, _Found]:
-        """Code points after normalisation, their classes, the index of the character that each came from; the
-        characters, and the added tokens that were found."""
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, _Characters]:
+        """Code points after normalisation, their classes, the index of the character that each came from; and the
+        characters, one in place of each added token."""
         characters, splits = _decode(text)
-        none = tf.zeros([0], tf.int32)
-        found = _Found(none, none, none)
-        if self._raw is not None:
-            finder = self._raw
-            characters, found = tf.cond(
-                may_hold_added,
-                lambda: self._cut_out(finder, characters, found, splits)[:2],
-                lambda: (characters, found),
+        if (finder := self._raw) is not None:
+            characters = tf.cond(
+                may_hold_added, lambda: self._cut_out(finder, characters, splits)[0], lambda: characters
             )
-        codes, classes, source = self._normalize(characters.codes, characters.match >= 0, characters.text)
+        codes, classes, source = self._normalize(characters.codes, characters.added >= 0, characters.text)
         if self._normalized is None:
-            return codes, classes, source, characters, found
+            return codes, classes, source, characters
         # Look for added tokens in what normalisation made of the text between those found before.
         mapped = _Characters(codes, *(tf.gather(each, source) for each in characters[1:]))
-        is_marker = mapped.match >= 0
+        is_marker = mapped.added >= 0
         edge = (mapped.text[1:] != mapped.text[:-1]) | is_marker[1:] | is_marker[:-1]
         edge = tf.concat([[True], edge], 0)[: tf.size(codes)]
         splits = tf.concat([tf.cast(tf.reshape(tf.where(edge), [-1]), tf.int32), [tf.size(codes)]], 0)
-        characters, found, kept = self._cut_out(self._normalized, mapped, found, splits)
-        classes = tf.where(characters.match >= 0, ISOLATED, tf.gather(classes, kept))
-        return characters.codes, classes, tf.range(tf.size(kept)), characters, found
+        characters, kept = self._cut_out(self._normalized, mapped, splits)
+        classes = tf.where(characters.added >= 0, ISOLATED, tf.gather(classes, kept))
+        return characters.codes, classes, tf.range(tf.size(kept)), characters
 
-    def _cut_out(
-        self, finder: Finder, characters: _Characters, found: _Found, splits: tf.Tensor
-    ) -> tuple[_Characters, _Found, tf.Tensor]:
-        """Leave one code point of every added token, and drop the white space that it takes.
-
-        Returns:
-            What is left, what has been found by now, and the indices of the code points that are left.
-        """
-        matches = finder(characters.codes, splits, self._filler)
-        count, before, new = tf.size(characters.codes), tf.size(found.ids), tf.size(matches.id)
-        ones = tf.ones_like(matches.id)
-        opens = tf.math.unsorted_segment_sum(ones, matches.start, count + 1)
-        closes = tf.math.unsorted_segment_sum(ones, matches.stop, count + 1)
+    def _cut_out(self, finder: Finder, characters: _Characters, splits: tf.Tensor) -> tuple[_Characters, tf.Tensor]:
+        """Leave one character of every added token, with the token's place in the text, and drop the white space that
+        it takes; what is left, and its indices."""
+        found = finder(characters.codes, splits, self._filler)
+        count = tf.size(characters.codes) + 1
+        opens, closes = (
+            tf.math.unsorted_segment_sum(tf.ones_like(found.id), at, count) for at in (found.start, found.stop)
+        )
         covered = tf.cumsum(opens - closes)[:-1] > 0
-        match = tf.tensor_scatter_nd_update(characters.match, matches.marker[:, tf.newaxis], before + tf.range(new))
-        kept = tf.reshape(tf.where(~covered | (match >= 0)), [-1])
-        left = _Characters(*(tf.gather(each, kept) for each in characters._replace(match=match)))
-        left = left._replace(codes=tf.where(left.match >= 0, self._filler, left.codes))
-        first, after = (matches.marker, matches.end) if self._trims else (matches.start, matches.stop)
-        begins, limits = tf.gather(characters.begins, first), tf.gather(characters.limits, after - 1)
-        added = _Found(matches.id, begins, limits)
-        return left, _Found(*(tf.concat(pair, 0) for pair in zip(found, added, strict=True))), kept
+        first, after = (found.marker, found.end) if self._trims else (found.start, found.stop)
+        changes = {
+            "codes": tf.fill(tf.shape(found.id), self._filler),
+            "begins": tf.gather(characters.begins, first),
+            "limits": tf.gather(characters.limits, after - 1),
+            "added": found.id,
+        }
+        at = found.marker[:, tf.newaxis]
+        marked = characters._replace(
+            **{name: tf.tensor_scatter_nd_update(getattr(characters, name), at, new) for name, new in changes.items()}
+        )
+        kept = tf.reshape(tf.where(~covered | (marked.added >= 0)), [-1])
+        return _Characters(*(tf.gather(each, kept) for each in marked)), kept
 
 
 def _decode(text: tf.Tensor) -> tuple[_Characters, tf.Tensor]:
