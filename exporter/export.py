@@ -106,8 +106,7 @@ def _gate(folder: Path, target: str) -> Any:
         model = saved_model.read(folder)
     except saved_model.Unreadable as error:
         raise TargetError(f"{error}; nothing was published") from error
-    problems = op_gate.check(map(saved_model.Graph, model.meta_graphs), target)
-    if problems:
-        lines = "".join(f"\n  - {problem}" for problem in problems)
-        raise TargetError(f"TensorFlow Serving {target} cannot run it:{lines}\nnothing was published")
+    findings = op_gate.check(map(saved_model.Graph, model.meta_graphs), target)
+    if lines := [f"\n  - {finding.message}" for finding in findings]:
+        raise TargetError(f"the graph is not for TensorFlow Serving {target}:{''.join(lines)}\nnothing was published")
     return model.meta_graphs[0]

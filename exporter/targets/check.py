@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import file_rules, graph_rules, saved_model
+from . import file_rules, graph_rules, op_gate, saved_model
 from .finding import LEVELS, Finding, error
 from .saved_model import Graph, serving
 
@@ -37,7 +37,7 @@ def _check(folder: Path, model: Any, target: str) -> Iterator[Finding]:
         yield error("no-graph", f"the server asks for a graph with the tag 'serve' alone; found: {tags}")
         return
     graph = Graph(meta_graph)
-    yield from graph_rules.ops(model, target)
+    yield from op_gate.check(map(Graph, model.meta_graphs), target)
     yield from graph_rules.xla(graph)
     yield from file_rules.assets(folder, meta_graph)
     yield from file_rules.variables(folder, graph)

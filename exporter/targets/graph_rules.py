@@ -14,7 +14,6 @@ from ...serving.contract import (
     TEXT_PAIR,
     Output,
 )
-from . import op_gate
 from .finding import Finding, error, note, warning
 from .saved_model import Graph, node_of, tensors_of
 
@@ -44,15 +43,6 @@ def declared(meta_graph: Any, name: str) -> tuple[Output, ...]:
     if name not in SIGNATURE_NAMES or inputs != set(contract.input_names(pair)):
         return ()
     return contract.signature(name).outputs_for(pair)
-
-
-def ops(model: Any, target: str) -> Iterator[Finding]:
-    """Ops and attributes that the release does not have."""
-    for problem in op_gate.check(map(Graph, model.meta_graphs), target):
-        if problem.is_ignored:
-            yield warning("attribute", f"TensorFlow Serving {target} ignores what it does not know: {problem}")
-        else:
-            yield error("op", f"TensorFlow Serving {target} cannot run it: {problem}")
 
 
 def xla(graph: Graph) -> Iterator[Finding]:

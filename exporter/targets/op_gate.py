@@ -7,10 +7,10 @@ TensorFlow itself). Ops that call back into Python are registered everywhere, an
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from . import opsets
+from .finding import Finding, error, warning
 from .saved_model import MAIN, Graph
 
 #: What to use in place of ops that people meet, and where they come from.
@@ -30,44 +30,22 @@ _CALLERS = 20
 _PYTHON = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 
 
-@dataclass(frozen=True)
-class OpProblem:
-    """An op, or an attribute of it, that the target release does not run.
+def check(graphs: Iterable[Graph], target: str) -> Iterator[Finding]:
+    """What keeps TensorFlow Serving ``target`` from running a SavedModel: how often, where first, and what to change.
 
-    Attributes:
-        op: name of the op; '' for the graph as a whole.
-        attr: the unknown attribute, '' where the op itself is the problem.
-        message: what is wrong, how often, the first node that has it, who calls that, and what to change.
-    """
-
-    op: str
-    attr: str
-    message: str
-
-    @property
-    def is_ignored(self) -> bool:
-        """Whether the release loads the graph all the same, and leaves the unknown attribute out of account."""
-        return bool(self.attr)
-
-    def __str__(self) -> str:
-        return self.message
-
-
-def check(graphs: Iterable[Graph], target: str) -> list[OpProblem]:
-    """What keeps TensorFlow Serving ``target`` from running a SavedModel; empty where nothing does.
-
-    Functions that the main graph does not reach never run, and the loader does not look into them: nor does this.
+    An error is what it refuses, a warning an attribute that it leaves out of account. Functions that the main graph
+    does not reach never run, and the loader does not look into them: nor does this.
 
     Args:
         graphs: those of the SavedModel.
         target: one of :data:`.opsets.RELEASES`.
     """
+    refused = f"TensorFlow Serving {target} cannot run it"
     known = opsets.load(target)
-    problems: list[OpProblem] = []
     for graph in graphs:
         versions = graph.meta_graph.graph_def.versions
         if fault := _version_fault(versions, known):
-            problems.append(OpProblem("", "", f"{fault}; export with a TensorFlow no newer than the server's"))
+            yield error("op", f"{refused}: {fault}; export with a TensorFlow no newer than the server's")
         callers = graph.reached(graph.nodes)
         found: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
         for body in (MAIN, *callers):
@@ -77,9 +55,11 @@ def check(graphs: Iterable[Graph], target: str) -> list[OpProblem]:
                         found.setdefault((node.op, attr, reason), []).append((node.name, body))
         for (op, attr, reason), places in found.items():
             times = f" ({len(places)} nodes)" if len(places) > 1 else ""
-            place = _place(*places[0], callers)
-            problems.append(OpProblem(op, attr, f"{reason}{times}: {place}; {_advice(op, attr, target)}"))
-    return problems
+            problem = f"{reason}{times}: {_place(*places[0], callers)}; {_advice(op, attr, target)}"
+            if attr:
+                yield warning("attribute", f"TensorFlow Serving {target} ignores what it does not know: {problem}")
+            else:
+                yield error("op", f"{refused}: {problem}")
 
 
 def _complaints(node: Any, known: opsets.OpSet, producer: int) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rawbert.exporter.protos import SavedModel
 from rawbert.exporter.targets import op_gate
+from rawbert.exporter.targets.finding import Finding
 from rawbert.exporter.targets.saved_model import Graph
 
 ARCHIVE = Path(__file__).parents[1] / "data" / "op_graphs.tar.xz"
@@ -30,9 +31,9 @@ def load(name: str) -> Any:
     return SavedModel.FromString(archive()[f"{name}.pb"])
 
 
-def judge(model: Any, release: str) -> list[op_gate.OpProblem]:
+def judge(model: Any, release: str) -> list[Finding]:
     """What the gate says of a SavedModel message."""
-    return op_gate.check(map(Graph, model.meta_graphs), release)
+    return list(op_gate.check(map(Graph, model.meta_graphs), release))
 
 
 def place(name: str, folder: Path) -> Path:
