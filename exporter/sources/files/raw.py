@@ -2,19 +2,9 @@
 
 import numpy as np
 
-#: Name of a dtype -> numpy's code of what is stored. numpy has no bfloat16: see :func:`view`.
-DTYPES = {
-    "float16": "f2",
-    "bfloat16": "f*",
-    "float32": "f4",
-    "float64": "f8",
-    "int8": "i1",
-    "int16": "i2",
-    "int32": "i4",
-    "int64": "i8",
-    "uint8": "u1",
-    "bool": "b1",
-}
+_NAMES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
+#: Name of a dtype -> how its numbers are stored. numpy has no bfloat16: see :func:`view`.
+DTYPES = {"bfloat16": np.dtype("<u2")} | {name: np.dtype(name).newbyteorder("<") for name in _NAMES}
 
 
 def view(
@@ -32,7 +22,7 @@ def view(
     Raises:
         ValueError: the array does not lie within the file.
     """
-    stored = np.dtype("<u2" if dtype == "bfloat16" else DTYPES[dtype]).newbyteorder("<")
+    stored = DTYPES[dtype]
     in_bytes = None if strides is None else tuple(stride * stored.itemsize for stride in strides)
     array: np.ndarray = np.ndarray(shape, stored, mapped.data, offset, in_bytes)
     if dtype == "bfloat16":  # the upper half of a float32

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...errors import CorruptSource
 from ..stored import StoredTensor
-from .raw import DTYPES, view
+from .raw import view
 
 #: Spelling of the format -> that of :data:`.raw.DTYPES`.
 _DTYPES = {
@@ -44,7 +44,7 @@ def read(path: Path) -> dict[str, StoredTensor]:
             dtype, shape = _DTYPES.get(entry["dtype"], entry["dtype"]), tuple(entry["shape"])
             start = 8 + length + entry["data_offsets"][0]
             get = partial(view, mapped, start, dtype, shape)
-            tensors[key] = StoredTensor(path, key, shape, entry["dtype"], DTYPES.get(dtype, "").startswith("f"), get)
+            tensors[key] = StoredTensor(path, key, shape, entry["dtype"], "float" in dtype, get)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         found = f"{path.stat().st_size} bytes" if path.is_file() else "no file"
         raise CorruptSource(

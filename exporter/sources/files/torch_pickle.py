@@ -13,7 +13,6 @@ import pickle
 import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -29,7 +28,6 @@ _STORAGES = {
     "CharStorage": "int8", "ShortStorage": "int16", "IntStorage": "int32", "LongStorage": "int64",
     "ByteStorage": "uint8", "BoolStorage": "bool",
 }  # fmt: skip
-_SIZES = {name: 2 if dtype == "bfloat16" else np.dtype(DTYPES[dtype]).itemsize for name, dtype in _STORAGES.items()}
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 #: Where training loops keep the model among other things.
 _STATE_DICTS = ("state_dict", "model_state_dict", "model")
@@ -38,13 +36,13 @@ _LARGEST_PICKLE = 16 << 20
 
 
 class _StorageType(NamedTuple):
-    name: str
+    dtype: str
 
 
 class _Storage(NamedTuple):
     """Elements of one dtype under a key."""
 
-    type: str
+    dtype: str
     key: str
     size: int
 
@@ -56,47 +54,46 @@ class _Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
-class _RebuildTensor:
-    # Neither this nor what it returns has attributes that a pickle could set.
+class _Rebuild:
+    """In place of torch's functions. Neither this nor what it returns has attributes that a pickle could set."""
+
     __slots__ = ()
 
-    def __call__(self, storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> _Tensor:
-        numbers = (offset, *shape, *strides)
-        if type(storage) is not _Storage or len(shape) != len(strides):
+    def __call__(self, data: Any, *rest: Any) -> _Tensor:
+        if type(data) is _Tensor:  # as _rebuild_parameter is called
+            return data
+        offset, shape, strides = rest[:3]
+        if type(data) is not _Storage or len(shape) != len(strides):
             raise pickle.UnpicklingError("a tensor is not described as one")
-        if not all(type(number) is int and number >= 0 for number in numbers):
+        if not all(type(number) is int and number >= 0 for number in (offset, *shape, *strides)):
             raise pickle.UnpicklingError("a tensor's shape is not one")
-        return _Tensor(storage, offset, tuple(shape), tuple(strides))
+        return _Tensor(data, offset, tuple(shape), tuple(strides))
 
 
-class _RebuildParameter:
-    __slots__ = ()
-
-    def __call__(self, data: Any, *rest: Any) -> Any:
-        return data
+#: All that a pickle may name: module and name -> what stands in for it.
+_NAMES: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    **{("torch", name): _StorageType(dtype) for name, dtype in _STORAGES.items()},
+    **{("torch._utils", name): _Rebuild() for name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")},
+}
+#: Where each storage is in the file, by its key: the first byte, and the one after the last.
+_Spans = dict[str, tuple[int, int]]
 
 
 class _Refused(Exception):
-    """The pickle names something that no tensor needs."""
-
-
-class _Unexpected(Exception):
-    """The pickle is something else than a dict of tensors."""
+    """The pickle names something that no tensor needs, or is something else than a dict of tensors."""
 
 
 class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
     """In Python: the one in C makes a table as large as the largest number that the pickle gives to an object."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
-            return _RebuildTensor()
-        if (module, name) == ("torch._utils", "_rebuild_parameter"):
-            return _RebuildParameter()
-        if module == "torch" and name in _STORAGES:
-            return _StorageType(name)
-        raise _Refused(f"{module}.{name}")
+        if (module, name) not in _NAMES:
+            raise _Refused(
+                f"the pickle in it names {module}.{name}; expected tensors only. Nothing of it was run. "
+                "If you trust its origin, load it with PyTorch and save its state_dict() as model.safetensors"
+            )
+        return _NAMES[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
         kind, storage_type, key, _, size, *rest = pid
@@ -104,7 +101,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
             raise pickle.UnpicklingError("a storage is not described as one")
         if type(size) is not int or type(key) is not str:
             raise pickle.UnpicklingError("a storage's size is not one")
-        return _Storage(storage_type.name, key, size)
+        return _Storage(storage_type.dtype, key, size)
 
 
 def read(path: Path) -> dict[str, StoredTensor]:
@@ -116,46 +113,34 @@ def read(path: Path) -> dict[str, StoredTensor]:
     """
     try:
         with path.open("rb") as stream:
-            if zipfile.is_zipfile(stream):
-                stream.seek(0)
-                tensors, start_of = _zipped(stream)
-            else:
-                stream.seek(0)
-                tensors, start_of = _legacy(stream)
+            tensors, spans = _zipped(stream) if zipfile.is_zipfile(stream) else _legacy(stream)
         mapped = np.memmap(path, np.uint8, "r")
-    except _Unexpected as error:
-        raise UnsupportedModel(f"{path}: expected a dict of tensors, found {error}") from None
     except _Refused as error:
-        raise UnsupportedModel(
-            f"{path}: the pickle in it names {error}; expected tensors only. Nothing of it was run. "
-            "If you trust its origin, load it with PyTorch and save its state_dict() as model.safetensors"
-        ) from None
+        raise UnsupportedModel(f"{path}: {error}") from None
     # An unpickler raises whatever a damaged stream makes of it.
     except Exception as error:
         raise CorruptSource(
             f"{path}: not a readable file of torch.save (cut short?): expected a dict of tensors, "
             f"found {os.path.getsize(path)} bytes: {str(error) or type(error).__name__}"
         ) from error
-    return {key: _stored(path, mapped, key, value, start_of) for key, value in tensors.items()}
+    return {key: _stored(path, mapped, key, value, spans) for key, value in tensors.items()}
 
 
 def _tensors(state: Any) -> dict[str, _Tensor]:
     """The tensors of a state dict, or of the only one among what a training loop saved beside it."""
     if not isinstance(state, dict):
-        raise _Unexpected(f"a {type(state).__name__}")
+        raise _Refused(f"expected a dict of tensors, found a {type(state).__name__}")
     tensors = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, _Tensor)}
     inner = [key for key in _STATE_DICTS if isinstance(state.get(key), dict)]
     if tensors or not inner:
         return tensors
     if len(inner) > 1:
-        raise _Unexpected(" and ".join(inner))
+        raise _Refused(f"expected a dict of tensors, found {' and '.join(inner)}")
     return _tensors(state[inner[0]])
 
 
-def _stored(
-    path: Path, mapped: np.ndarray, key: str, tensor: _Tensor, start_of: Callable[[_Storage], int]
-) -> StoredTensor:
-    storage, dtype = tensor.storage, _STORAGES[tensor.storage.type]
+def _stored(path: Path, mapped: np.ndarray, key: str, tensor: _Tensor, spans: _Spans) -> StoredTensor:
+    storage, width = tensor.storage, DTYPES[tensor.storage.dtype].itemsize
     last = tensor.offset + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True))
     # Strides of 0 make a tensor larger than its storage: no weight is stored so, and it could fill the memory.
     if math.prod(tensor.shape) > storage.size:
@@ -166,20 +151,17 @@ def _stored(
         raise CorruptSource(
             f"{path}: the tensor {key} reaches to element {last} of a storage; expected at most {storage.size - 1}"
         )
-    try:
-        start = start_of(storage)
-    except (KeyError, ValueError) as error:
+    start, stop = spans.get(storage.key, (0, 0))
+    if storage.key not in spans or stop - start < storage.size * width:
         raise CorruptSource(
-            f"{path}: the tensor {key} lies in the storage {storage.key}; expected {storage.size} {dtype} there, "
-            f"found {error}"
-        ) from error
-    start += tensor.offset * _SIZES[storage.type]
-    get = partial(view, mapped, start, dtype, tensor.shape, tensor.strides)
-    return StoredTensor(path, key, tensor.shape, dtype, DTYPES[dtype].startswith("f"), get)
+            f"{path}: the tensor {key} lies in the storage {storage.key}; expected {storage.size} {storage.dtype} "
+            f"there, found {stop - start} bytes"
+        )
+    get = partial(view, mapped, start + tensor.offset * width, storage.dtype, tensor.shape, tensor.strides)
+    return StoredTensor(path, key, tensor.shape, storage.dtype, "float" in storage.dtype, get)
 
 
-def _zipped(stream: BinaryIO) -> tuple[dict[str, _Tensor], Callable[[_Storage], int]]:
-    """The pickled tensors, and a function from a storage to its first byte."""
+def _zipped(stream: BinaryIO) -> tuple[dict[str, _Tensor], _Spans]:
     archive = zipfile.ZipFile(stream)
     entries = {entry.filename: entry for entry in archive.infolist()}
     (pickled,) = (name for name in entries if name.endswith("/data.pkl") or name == "data.pkl")
@@ -191,7 +173,7 @@ def _zipped(stream: BinaryIO) -> tuple[dict[str, _Tensor], Callable[[_Storage], 
             if order.read(7) != b"little":
                 raise ValueError("its numbers are not little-endian")
     tensors = _tensors(_Unpickler(io.BytesIO(archive.read(pickled))).load())
-    starts: dict[str, int] = {}
+    spans: _Spans = {}
     for name, entry in entries.items():
         if name.startswith(f"{root}data/"):
             if entry.compress_type != zipfile.ZIP_STORED:
@@ -200,65 +182,32 @@ def _zipped(stream: BinaryIO) -> tuple[dict[str, _Tensor], Callable[[_Storage], 
             header = stream.read(30)  # the local header has lengths of its own: PKWARE's APPNOTE, 4.3.7
             if header[:4] != b"PK\x03\x04":
                 raise ValueError(f"{name} is not where the directory says")
-            starts[name] = entry.header_offset + 30 + sum(struct.unpack("<HH", header[26:30]))
-
-    def start_of(storage: _Storage) -> int:
-        name = f"{root}data/{storage.key}"
-        if name not in entries:
-            raise ValueError("nothing")
-        if entries[name].file_size < storage.size * _SIZES[storage.type]:
-            raise ValueError(f"{entries[name].file_size} bytes")
-        return starts[name]
-
-    return tensors, start_of
+            start = entry.header_offset + 30 + sum(struct.unpack("<HH", header[26:30]))
+            spans[name.removeprefix(f"{root}data/")] = start, start + entry.file_size
+    return tensors, spans
 
 
-class _Bounded:
-    """The pickles at the start of a file of the old format, as far as they may reach."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream, self._left = stream, _LARGEST_PICKLE
-
-    def read(self, size: int) -> bytes:
-        return self._taken(self._stream.read(min(size, self._left + 1)))
-
-    def readline(self) -> bytes:
-        return self._taken(self._stream.readline(self._left + 1))
-
-    def _taken(self, data: bytes) -> bytes:
-        self._left -= len(data)
-        if self._left < 0:
-            raise ValueError(f"its pickles have more than {_LARGEST_PICKLE} bytes")
-        return data
-
-
-def _legacy(file: BinaryIO) -> tuple[dict[str, _Tensor], Callable[[_Storage], int]]:
-    stream = _Bounded(file)
-    if _Unpickler(stream).load() != _LEGACY_MAGIC:
+def _legacy(stream: BinaryIO) -> tuple[dict[str, _Tensor], _Spans]:
+    end = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    head = io.BytesIO(stream.read(_LARGEST_PICKLE))
+    if _Unpickler(head).load() != _LEGACY_MAGIC:
         raise ValueError("it does not start as torch.save starts a file")
-    _Unpickler(stream).load()  # version of the protocol
-    system = _Unpickler(stream).load()
+    _Unpickler(head).load()  # version of the protocol
+    system = _Unpickler(head).load()
     if not system.get("little_endian", True):
         raise ValueError("its numbers are big-endian")
-    tensors = _tensors(_Unpickler(stream).load())
-    keys = _Unpickler(stream).load()
-    sizes = {value.storage.key: _SIZES[value.storage.type] for value in tensors.values()}
-    end = os.fstat(file.fileno()).st_size
-    found: dict[str, tuple[int, int]] = {}
+    tensors = _tensors(_Unpickler(head).load())
+    keys = _Unpickler(head).load()
+    widths = {value.storage.key: DTYPES[value.storage.dtype].itemsize for value in tensors.values()}
+    spans: _Spans = {}
+    stop = head.tell()
     for key in keys:
-        (size,) = struct.unpack("<q", file.read(8))
-        start = file.tell()
-        if key not in sizes or size < 0 or start + size * sizes[key] > end:
+        stream.seek(stop)
+        (size,) = struct.unpack("<q", stream.read(8))
+        start = stream.tell()
+        if key not in widths or size < 0 or start + size * widths[key] > end:
             raise ValueError(f"the storage {key} is not whole")
-        found[key] = start, size
-        file.seek(start + size * sizes[key])
-
-    def start_of(storage: _Storage) -> int:
-        if storage.key not in found:
-            raise ValueError("nothing")
-        start, size = found[storage.key]
-        if size < storage.size:
-            raise ValueError(f"{size} elements")
-        return start
-
-    return tensors, start_of
+        stop = start + size * widths[key]
+        spans[key] = start, stop
+    return tensors, spans
