@@ -26,13 +26,13 @@ def read_json(path: Path, pairs: Callable[[list[tuple[str, Any]]], Any] | None =
         raise CorruptSource(f"{path}: not readable as JSON: {error}") from error
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """Parse a JSON file that holds an object.
+def read_object(path: Path, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> dict[str, Any]:
+    """Parse a JSON file that holds an object, as :func:`read_json` does.
 
     Raises:
         CorruptSource: it cannot be read or holds something else.
     """
-    state = read_json(path)
+    state = read_json(path, pairs)
     if not isinstance(state, dict):
         raise CorruptSource(f"{path}: not a JSON object: found a {type(state).__name__}")
     return state

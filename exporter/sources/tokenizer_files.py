@@ -69,7 +69,13 @@ def read_folder(folder: Path, family: str | None = "bert") -> Read:
         backend = _from_file(path, state)
         _require_added(folder, settings, backend, path)
         spec = wordpiece.parse(backend, settings, path)
-        notes += _differences(settings, spec)
+        stated = {key: settings[key] for key in _TWICE if settings.get(key) is not None}
+        if "unk_token" in stated:
+            stated["unk_token"] = wordpiece.content(stated["unk_token"])
+        own = {key: getattr(spec, _TWICE[key]) for key in stated}
+        others = [f"{key} ({own[key]!r}, not {value!r})" for key, value in stated.items() if value != own[key]]
+        if others:
+            notes.append(f"tokenizer.json is followed where tokenizer_config.json differs: {', '.join(others)}")
     else:
         path = folder / "vocab.txt"
         if not path.is_file():
@@ -80,7 +86,11 @@ def read_folder(folder: Path, family: str | None = "bert") -> Read:
         notes += more
     if spec.lowercase and vocabulary.is_cased([word for word in spec.vocab if word]):
         notes.append("texts are lower-cased, and the vocabulary has words with capitals, which no text can then reach")
-    return Read(spec, _length(settings, folder), notes)
+    limit = settings.get("model_max_length", settings.get("max_len"))
+    if isinstance(limit, bool) or not isinstance(limit, int | float | None):
+        raise CorruptSource(f"{folder / 'tokenizer_config.json'}: model_max_length is {limit!r}, not a number")
+    # transformers' stand-in for "no limit" is 1e30.
+    return Read(spec, int(limit) if limit is not None and limit < 1_000_000 else None, notes)
 
 
 def read_vocab_file(path: Path, lowercase: bool | None) -> tuple[WordPieceSpec, list[str]]:
@@ -109,14 +119,6 @@ def _settings(folder: Path) -> tuple[dict[str, Any], list[str]]:
         if not isinstance(settings.get(key), bool | None):
             raise CorruptSource(f"{folder / 'tokenizer_config.json'}: {key} is {settings[key]!r}, not true or false")
     return settings, notes
-
-
-def _length(settings: Mapping[str, Any], folder: Path) -> int | None:
-    limit = settings.get("model_max_length", settings.get("max_len"))
-    if isinstance(limit, bool) or not isinstance(limit, int | float | None):
-        raise CorruptSource(f"{folder / 'tokenizer_config.json'}: model_max_length is {limit!r}, not a number")
-    # transformers' stand-in for "no limit" is 1e30.
-    return int(limit) if limit is not None and limit < 1_000_000 else None
 
 
 def _from_file(path: Path, state: dict[str, Any]) -> Any:
@@ -152,15 +154,6 @@ def _require_added(folder: Path, settings: Mapping[str, Any], backend: Any, path
                 f"{path}: it does not have the token {token!r}, which the settings beside it add; save the tokenizer "
                 "with transformers again"
             )
-
-
-def _differences(settings: Mapping[str, Any], spec: WordPieceSpec) -> list[str]:
-    """A note of what tokenizer_config.json says otherwise than the tokenizer.json that is followed."""
-    own = {key: getattr(spec, name) for key, name in _TWICE.items()}
-    stated = {key: settings[key] for key in _TWICE if settings.get(key) is not None}
-    stated |= {key: wordpiece.content(stated[key]) for key in ("unk_token",) if key in stated}
-    found = [f"{key} ({own[key]!r}, not {value!r})" for key, value in stated.items() if value != own[key]]
-    return [f"tokenizer.json is followed where tokenizer_config.json differs: {', '.join(found)}"] if found else []
 
 
 def _from_vocabulary(path: Path, settings: dict[str, Any], family: str | None) -> tuple[WordPieceSpec, list[str]]:

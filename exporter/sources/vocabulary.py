@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CorruptSource, VocabularyError
-from .jsonfile import read_json
+from .jsonfile import read_object
 
 #: A vocabulary with capitals in fewer of the words that could have some has them by accident.
 _CASED = 0.05
@@ -31,9 +31,7 @@ def require_sound(path: Path) -> dict[str, Any]:
             made[key] = value
         return made
 
-    state = read_json(path, unique)
-    if not isinstance(state, dict):
-        raise CorruptSource(f"{path}: not a JSON object: found a {type(state).__name__}")
+    state = read_object(path, unique)
     model = state.get("model")
     vocab = model.get("vocab") if isinstance(model, dict) else None
     if isinstance(vocab, dict):

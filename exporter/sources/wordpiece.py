@@ -25,9 +25,13 @@ def parse(backend: Any, settings: Mapping[str, Any], where: Path) -> WordPieceSp
     """
     state = json.loads(backend.to_str())
     normalizer = _bert_normalizer(state.get("normalizer"), where)
-    _expect(where, "pre-tokenizer", _only_step(state.get("pre_tokenizer")), "BertPreTokenizer")
     model = state["model"]
-    _expect(where, "model", model, "WordPiece")
+    for part, found, kind in (
+        ("pre-tokenizer", state.get("pre_tokenizer"), "BertPreTokenizer"),
+        ("model", model, "WordPiece"),
+    ):
+        if [step["type"] for step in parts(found)] != [kind]:
+            raise _other_kind(where, part, found, kind)
     if not model["continuing_subword_prefix"]:
         raise UnsupportedModel(f"{where}: the tokenizer's continuing_subword_prefix is empty; expected one, such as ##")
 
@@ -41,6 +45,15 @@ def parse(backend: Any, settings: Mapping[str, Any], where: Path) -> WordPieceSp
     sides = {part: (state.get(part) or {}).get("direction", "right").lower() for part in ("truncation", "padding")}
     if sides["padding"] == "left" and settings.get("padding_side") is None:
         raise UnsupportedModel(f"{where}: its padding is on the left, where a text's vector depends on others")
+    pad = settings.get("pad_token") or (state.get("padding") or {}).get("pad_token")
+    pad_id = backend.token_to_id(content(pad or "[PAD]"))
+    if pad_id is None and (pad or where.name == "vocab.txt"):
+        raise VocabularyError(f"{where}: the vocabulary has no {content(pad or '[PAD]')}, which BERT needs")
+    for token in state["added_tokens"]:
+        if "\0" in token["content"] or "\ufffd" in token["content"]:
+            raise UnsupportedModel(
+                f"{where}: the added token {token['content']!r} holds U+0000 or U+FFFD, which cannot be looked for"
+            )
     backend.no_truncation()
     backend.no_padding()
     template = _template(state.get("post_processor"), backend, where)
@@ -49,58 +62,38 @@ def parse(backend: Any, settings: Mapping[str, Any], where: Path) -> WordPieceSp
         template = Template(template.single, tuple(replace(piece, type=0) for piece in template.pair))
     return WordPieceSpec(
         vocab=tuple(tokens),
-        pad_id=_pad_id(state, backend, settings, where),
+        pad_id=pad_id or 0,  # of a tokenizer that names none: padding does not count, whatever its id
         template=template,
         unk_token=model["unk_token"],
         continuing_subword_prefix=model["continuing_subword_prefix"],
         max_input_chars_per_word=model["max_input_chars_per_word"],
-        added_tokens=tuple(_added_token(token, where) for token in state["added_tokens"]),
+        added_tokens=tuple(AddedToken(**token) for token in state["added_tokens"]),
         truncation_side=settings.get("truncation_side") or sides["truncation"],
         trim_offsets=_trims_offsets(state, normalizer, backend, where),
         **normalizer,
     )
 
 
-def _pad_id(state: dict[str, Any], backend: Any, settings: Mapping[str, Any], where: Path) -> int:
-    named = settings.get("pad_token") or (state.get("padding") or {}).get("pad_token")
-    index = backend.token_to_id(content(named or "[PAD]"))
-    if index is None and (named or where.name == "vocab.txt"):
-        raise VocabularyError(f"{where}: the vocabulary has no {content(named or '[PAD]')}, which BERT needs")
-    return index or 0  # a tokenizer that names none: padding does not count, whatever its id
-
-
-def _only_step(state: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The part itself, or the only one of a sequence."""
-    steps = parts(state)
-    return steps[0] if len(steps) == 1 else state
-
-
 def _bert_normalizer(state: dict[str, Any] | None, where: Path) -> dict[str, Any]:
     """The settings of a BertNormalizer that does what the file's normaliser does."""
+    steps = {step["type"]: step for step in parts(state)}
+    if not set(steps) <= {"BertNormalizer", "Lowercase"} or len(steps) < len(parts(state)):
+        raise _other_kind(where, "normalizer", state, "BertNormalizer")
+    bert = steps.get("BertNormalizer", {})
     names = ("clean_text", "handle_chinese_chars", "strip_accents", "lowercase")
-    steps = parts(state)
-    kinds = [step["type"] for step in steps]
-    bert = next((step for step in steps if step["type"] == "BertNormalizer"), None)
-    if not set(kinds) <= {"BertNormalizer", "Lowercase"} or len(set(kinds)) < len(kinds):
-        found = state["type"] if state and kinds != ["Sequence"] and len(kinds) < 2 else " and ".join(kinds)
-        raise UnsupportedModel(
-            f"{where}: the tokenizer's normalizer is {found}, not BertNormalizer; only BERT's WordPiece tokenizer can "
-            "be exported"
-        )
-    settings = dict.fromkeys(names, False) if bert is None else {name: bert[name] for name in names}
-    if "Lowercase" in kinds:
+    settings = {name: bert.get(name, False) for name in names}
+    if "Lowercase" in steps:
         # An unset strip_accents follows the normaliser's own lowercase, not the step beside it.
         unset = settings["strip_accents"] is None
         settings |= {"strip_accents": settings["lowercase"] if unset else settings["strip_accents"], "lowercase": True}
     return settings
 
 
-def _expect(where: Path, part: str, state: dict[str, Any] | None, kind: str) -> None:
-    found = "none" if state is None else " and ".join(each["type"] for each in parts(state))
-    if found != kind:
-        raise UnsupportedModel(
-            f"{where}: the tokenizer's {part} is {found}, not {kind}; only BERT's WordPiece tokenizer can be exported"
-        )
+def _other_kind(where: Path, part: str, state: dict[str, Any] | None, kind: str) -> UnsupportedModel:
+    found = " and ".join(step["type"] for step in parts(state)) or "none"
+    return UnsupportedModel(
+        f"{where}: the tokenizer's {part} is {found}, not {kind}; only BERT's WordPiece tokenizer can be exported"
+    )
 
 
 def _template(state: dict[str, Any] | None, backend: Any, where: Path) -> Template:
@@ -150,15 +143,6 @@ def _trims_offsets(state: dict[str, Any], normalizer: Mapping[str, Any], backend
             + ", which cannot be exported"
         )
     return True
-
-
-def _added_token(state: dict[str, Any], where: Path) -> AddedToken:
-    if "\0" in state["content"] or "\ufffd" in state["content"]:
-        raise UnsupportedModel(
-            f"{where}: the added token {state['content']!r} holds U+0000 or U+FFFD, which cannot be looked for"
-        )
-    flags = {name: state[name] for name in ("special", "single_word", "lstrip", "rstrip", "normalized")}
-    return AddedToken(state["content"], state["id"], **flags)
 
 
 def content(token: Any) -> str:
