@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from .. import scratch
 from ..errors import ConfigError, CorruptSource, DownloadError, SourceNotFound, UnsupportedModel
 from . import google, hub, huggingface
-from .checkpoint import Checkpoint, describe_file
+from .checkpoint import Checkpoint, describe_files
 from .remote import archive, download, hf, kaggle, tfhub
 from .remote.location import Location, Say
 
@@ -43,27 +43,27 @@ def fetched(encoder: str | os.PathLike[str], revision: str | None = None, say: S
         CorruptSource, UnsupportedModel: an archive is damaged, or holds what must not be unpacked.
     """
     named, say = os.fspath(encoder), say or (lambda line: None)
-    local = _absolute(named)
-    scheme = _SCHEME.match(named)
-    if scheme and scheme[1].lower() == "file":
-        local, scheme = Path(unquote(urlsplit(named).path)), None
-    if scheme is None and (os.path.exists(local) or not isinstance(encoder, str) or not _is_handle(named)):
-        if revision is not None:
-            raise ConfigError(f"revision is {revision!r}, and {local} is on this machine: leave --revision out")
-        if not (archive.is_archive_name(local.name) and os.path.isfile(local)):
-            yield _local(local, named)
-            return
-        with scratch.temporary() as folder:
-            yield _unpacked(local, folder / "files", named, say)
-    elif scheme and archive.is_archive_name(urlsplit(named).path) and scheme[1].lower() in ("http", "https"):
-        if revision is not None:
-            raise ConfigError(f"revision is {revision!r}, and {named} is an archive: leave --revision out")
-        with scratch.temporary() as folder:
-            path = folder / Path(urlsplit(named).path).name
-            download.download(named, path, say)
-            yield _unpacked(path, folder / "files", download.without_credentials(named), say)
+    local, found = _absolute(named), _SCHEME.match(named)
+    scheme = found[1].lower() if found else ""
+    if scheme == "file":
+        local, scheme = Path(unquote(urlsplit(named).path)), ""
+    is_local = not scheme and (os.path.exists(local) or not isinstance(encoder, str) or not _is_handle(named))
+    if is_local:
+        is_archive = archive.is_archive_name(local.name) and os.path.isfile(local)
     else:
-        yield _from_hub(named, revision, say)
+        is_archive = scheme in ("http", "https") and archive.is_archive_name(urlsplit(named).path)
+    if revision is not None and (is_local or is_archive):
+        what = f"{local} is on this machine" if is_local else f"{named} is an archive"
+        raise ConfigError(f"revision is {revision!r}, and {what}: leave --revision out")
+    if not is_archive:
+        yield _local(local, named) if is_local else _from_hub(named, revision, say)
+        return
+    with scratch.temporary() as folder:
+        if not is_local:
+            local = folder / Path(urlsplit(named).path).name
+            download.download(named, local, say)
+            named = download.without_credentials(named)
+        yield _unpacked(local, folder / "files", named, say)
 
 
 def load(source: str | os.PathLike[str] | Location) -> Checkpoint:
@@ -79,7 +79,7 @@ def load(source: str | os.PathLike[str] | Location) -> Checkpoint:
         for kind in _KINDS:
             if kind.is_folder(folder):
                 return kind.read(folder)
-        found = _listed(folder)
+        names = sorted(path.name for path in folder.iterdir())
     except OSError as error:
         raise CorruptSource(
             f"{error.filename or folder}: expected to read it, found that it cannot be read: {error.strerror or error}"
@@ -93,7 +93,7 @@ def load(source: str | os.PathLike[str] | Location) -> Checkpoint:
     raise UnsupportedModel(
         f"{folder}: not a model that rawbert knows: expected config.json (Hugging Face), modules.json "
         "(sentence-transformers), saved_model.pb (TF Hub) or bert_config.json (Google's checkpoints), "
-        f"found {found}"
+        f"found {', '.join(names[:8]) or 'an empty folder'}{' ...' if len(names) > 8 else ''}"
     )
 
 
@@ -147,7 +147,7 @@ def _unpacked(path: Path, target: Path, named: str, say: Say) -> Location:
     target.mkdir()
     try:
         archive.unpack(path, target)
-        digest = describe_file(path, path.parent).sha256
+        (described,) = describe_files([path], path.parent)
     except OSError as error:
         raise DownloadError(f"{path}: cannot be unpacked: {error.strerror or error} ({error.filename})") from error
     # The folder in which the checkpoint lies: most archives have one at their top.
@@ -157,9 +157,4 @@ def _unpacked(path: Path, target: Path, named: str, say: Say) -> Location:
     if len(tops) > 1:
         names = ", ".join(folder.relative_to(target).as_posix() for folder in tops)
         raise UnsupportedModel(f"{path}: expected one checkpoint, found {names}; unpack it and name one of them")
-    return Location(tops[0] if tops else target, named, "archive", sha256=digest)
-
-
-def _listed(folder: Path) -> str:
-    names = sorted(path.name for path in folder.iterdir())
-    return ", ".join(names[:8]) + (" ..." if len(names) > 8 else "") if names else "an empty folder"
+    return Location(tops[0] if tops else target, named, "archive", sha256=described.sha256)

@@ -1,7 +1,7 @@
 """The neutral description that every kind of source is turned into, and that all later steps read."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,8 +75,12 @@ class Checkpoint:
         return self.encoder.has_pooler if self.encoder is not None else True
 
 
-def describe_file(path: Path, root: Path) -> SourceFile:
-    """Size and sha256 of a file, named by its path under ``root``."""
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return SourceFile(path.relative_to(root).as_posix(), path.stat().st_size, digest)
+def describe_files(paths: Iterable[Path], root: Path) -> tuple[SourceFile, ...]:
+    """Size and sha256 of those files that are there, named by their path under ``root``."""
+    found = []
+    for path in dict.fromkeys(paths):
+        if path.is_file():
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            found.append(SourceFile(path.relative_to(root).as_posix(), path.stat().st_size, digest))
+    return tuple(found)

@@ -7,7 +7,7 @@ from ..errors import CorruptSource
 from ..families import bert, naming_of, read_config
 from ..families.names import OBJECT_BASED
 from . import keys, tokenizer_files
-from .checkpoint import Checkpoint, describe_file
+from .checkpoint import Checkpoint, describe_files
 from .files import tf_checkpoint
 from .jsonfile import read_object
 from .stored import bind, has
@@ -63,6 +63,6 @@ def read(folder: Path) -> Checkpoint:
         encoder=config,
         weights=weights,
         max_positions=config.max_positions,
-        files=tuple(describe_file(path, folder) for path in paths if path.is_file()),
+        files=describe_files(paths, folder),
         notes=tuple(notes),
     )

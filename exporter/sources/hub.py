@@ -18,7 +18,7 @@ from ..errors import CorruptSource, ExportError, UnsupportedModel, first_line
 from ..families.config import EncoderConfig, canonical_shapes
 from ..families.names import TF_MODELS
 from . import tokenizer_files
-from .checkpoint import Checkpoint, describe_file
+from .checkpoint import Checkpoint, describe_files
 from .files import tf_checkpoint
 from .stored import StoredTensor, bind
 
@@ -167,7 +167,6 @@ def read(folder: Path) -> Checkpoint:
     config, weights = _understand(variables, folder)
     if not max_positions:
         notes.append(f"the encoder shows no position table: texts are cut at {_DEFAULT_LENGTH} tokens")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
     return Checkpoint(
         kind="hub",
         location=folder,
@@ -178,7 +177,7 @@ def read(folder: Path) -> Checkpoint:
         weights=weights,
         max_positions=max_positions,
         hub_path=folder,
-        files=tuple(describe_file(path, folder) for path in files),
+        files=describe_files(sorted(folder.rglob("*")), folder),
         notes=tuple(notes),
     )
 
@@ -193,17 +192,7 @@ def _understand(
     variables: dict[str, StoredTensor], folder: Path
 ) -> tuple[EncoderConfig | None, Mapping[str, np.ndarray]]:
     """Configuration and weights of a plain BERT; ``None`` and nothing where it is something else."""
-    try:
-        config = _configuration(variables)
-        weights = bind(variables, config, TF_MODELS, folder, folder / "saved_model.pb")
-    except (KeyError, IndexError, ExportError):
-        return None, {}
-    expected = {key for name in canonical_shapes(config) for key in TF_MODELS.spellings(name)}
-    others = {name for name, tensor in variables.items() if tensor.floating and not _UNUSED.search(name)}
-    return (config, weights) if others == expected else (None, {})
 
-
-def _configuration(variables: dict[str, StoredTensor]) -> EncoderConfig:
     def shape(name: str) -> tuple[int, ...]:
         (key,) = TF_MODELS.spellings(name)
         return variables[key].shape
@@ -211,15 +200,22 @@ def _configuration(variables: dict[str, StoredTensor]) -> EncoderConfig:
     layers = 0
     while TF_MODELS.spellings(f"layer_{layers}/intermediate/bias")[0] in variables:
         layers += 1
-    return EncoderConfig(
-        vocab_size=shape("embeddings/word")[0],
-        hidden_size=shape("embeddings/word")[1],
-        num_layers=layers,
-        num_heads=shape("layer_0/attention/query/kernel")[1],
-        intermediate_size=shape("layer_0/intermediate/bias")[0],
-        max_positions=shape("embeddings/position")[0],
-        type_vocab_size=shape("embeddings/type")[0],
-        # Hub encoders were exported with either GELU and do not say which: their outputs decide.
-        activation=None,
-        layer_norm_eps=1e-12,
-    )
+    try:
+        config = EncoderConfig(
+            vocab_size=shape("embeddings/word")[0],
+            hidden_size=shape("embeddings/word")[1],
+            num_layers=layers,
+            num_heads=shape("layer_0/attention/query/kernel")[1],
+            intermediate_size=shape("layer_0/intermediate/bias")[0],
+            max_positions=shape("embeddings/position")[0],
+            type_vocab_size=shape("embeddings/type")[0],
+            # Hub encoders were exported with either GELU and do not say which: their outputs decide.
+            activation=None,
+            layer_norm_eps=1e-12,
+        )
+        weights = bind(variables, config, TF_MODELS, folder, folder / "saved_model.pb")
+    except (KeyError, IndexError, ExportError):
+        return None, {}
+    expected = {key for name in canonical_shapes(config) for key in TF_MODELS.spellings(name)}
+    others = {name for name, tensor in variables.items() if tensor.floating and not _UNUSED.search(name)}
+    return (config, weights) if others == expected else (None, {})

@@ -7,7 +7,7 @@ from typing import Any
 from ..errors import CorruptSource, UnsupportedModel
 from ..families import naming_of, read_config
 from . import files, keys, tokenizer_files
-from .checkpoint import Checkpoint, Dense, PoolingRecipe, SourceFile, describe_file
+from .checkpoint import Checkpoint, Dense, PoolingRecipe, describe_files
 from .jsonfile import read_object
 from .sentence_transformers import read_recipe
 from .stored import Weights, bind, has
@@ -66,7 +66,7 @@ def read(folder: Path) -> Checkpoint:
         weights=weights,
         pooling=recipe.pooling if recipe else None,
         max_positions=config.max_positions,
-        files=_describe(paths, folder),
+        files=describe_files(paths, folder),
         notes=tuple(notes),
     )
 
@@ -116,7 +116,3 @@ def _check_widths(pooling: PoolingRecipe, hidden_size: int, folder: Path) -> Non
             if inputs != width:
                 raise CorruptSource(f"{folder}: a Dense module takes {inputs} values, but gets {width}")
             width = outputs
-
-
-def _describe(paths: list[Path], folder: Path) -> tuple[SourceFile, ...]:
-    return tuple(describe_file(path, folder) for path in dict.fromkeys(paths) if path.is_file())

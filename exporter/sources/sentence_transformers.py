@@ -1,5 +1,6 @@
 """The recipe that a sentence-transformers folder adds to its transformer: modules.json and what it names."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ _ACTIVATIONS = {
 }
 
 
+@dataclass(frozen=True)
 class Recipe:
     """What sentence-transformers adds: where the transformer lies, its own settings, and the pooling.
 
@@ -57,13 +59,12 @@ class Recipe:
         notes: what a user should know.
     """
 
-    def __init__(self, transformer: Path, pooling: PoolingRecipe) -> None:
-        self.transformer = transformer
-        self.pooling = pooling
-        self.max_seq_length: int | None = None
-        self.lowercase = False
-        self.files: list[Path] = []
-        self.notes: list[str] = []
+    transformer: Path
+    pooling: PoolingRecipe
+    max_seq_length: int | None
+    lowercase: bool
+    files: list[Path]
+    notes: list[str]
 
 
 def read_recipe(folder: Path) -> Recipe | None:
@@ -77,16 +78,19 @@ def read_recipe(folder: Path) -> Recipe | None:
     if not listing.is_file():
         return None
     modules = read_json(listing)
-    if not isinstance(modules, list) or not all(_is_module(module) for module in modules):
+    if not isinstance(modules, list) or not all(
+        isinstance(each, dict) and isinstance(each.get("type"), str) and isinstance(each.get("path", ""), str)
+        for each in modules
+    ):
         raise CorruptSource(f"{listing}: not a list of modules")
     for module in modules:
         keys.hold("module", module, listing)
         path = Path(module.get("path", ""))
         if path.is_absolute() or ".." in path.parts:
             raise CorruptSource(f"{listing}: the module path {module['path']!r} lies outside the folder")
-    names = [module["name"] for module in modules if "name" in module]
-    if len(set(map(str, names))) < len(names):
-        raise CorruptSource(f"{listing}: the names are {', '.join(map(str, names))}; expected each module's once")
+    names = [str(module["name"]) for module in modules if "name" in module]
+    if len(set(names)) < len(names):
+        raise CorruptSource(f"{listing}: the names are {', '.join(names)}; expected each module's once")
     kinds = [_kind(module["type"]) for module in modules]
     if kinds[:2] != ["Transformer", "Pooling"]:
         raise UnsupportedModel(
@@ -101,26 +105,32 @@ def read_recipe(folder: Path) -> Recipe | None:
     paths = [folder / module.get("path", "") for module in modules]
     pooling = paths[1] / "config.json"
     modes, includes_prompt = _pooling(pooling)
-    recipe = Recipe(paths[0], PoolingRecipe(modes))
-    recipe.files = [listing, pooling]
+    used = [listing, pooling]
     steps: list[Dense | str] = []
     for kind, path in zip(kinds[2:], paths[2:], strict=True):
         if kind == "Dense":
             dense, dense_files = _dense(path)
             steps.append(dense)
-            recipe.files += dense_files
+            used += dense_files
             continue
         if (path / "config.json").is_file():
             keys.hold(kind.lower(), read_object(path / "config.json"), path / "config.json")
         steps += ["normalize"] if kind == "Normalize" else []  # Dropout does nothing at inference
-    recipe.pooling = PoolingRecipe(modes, tuple(steps))
-    _transformer_settings(recipe)
-    _prompts(recipe, folder / "config_sentence_transformers.json", pooling, includes_prompt)
-    return recipe
-
-
-def _is_module(state: Any) -> bool:
-    return isinstance(state, dict) and isinstance(state.get("type"), str) and isinstance(state.get("path", ""), str)
+    states = {path: read_object(path) for name in SETTINGS if (path := paths[0] / name).is_file()}
+    path, settings = next(((path, state) for path, state in states.items() if state), (paths[0], {}))
+    keys.hold("transformer", settings, path)
+    length = settings.get("max_seq_length")
+    if length is not None and not isinstance(length, int):
+        raise CorruptSource(f"{path}: max_seq_length is {length!r}, not a whole number")
+    model = folder / "config_sentence_transformers.json"
+    return Recipe(
+        transformer=paths[0],
+        pooling=PoolingRecipe(modes, tuple(steps)),
+        max_seq_length=length or None,
+        lowercase=bool(settings.get("do_lower_case")),
+        files=[*used, *states, model],
+        notes=_prompts(model, pooling, includes_prompt) if model.is_file() else [],
+    )
 
 
 def _kind(path: str) -> str:
@@ -178,23 +188,8 @@ def _dense(path: Path) -> tuple[Dense, list[Path]]:
     return dense, [config_path, *stored.files]
 
 
-def _transformer_settings(recipe: Recipe) -> None:
-    paths = [recipe.transformer / name for name in SETTINGS if (recipe.transformer / name).is_file()]
-    states = [(path, read_object(path)) for path in paths]
-    recipe.files += paths
-    path, config = next((each for each in states if each[1]), (Path(), {}))
-    keys.hold("transformer", config, path)
-    length = config.get("max_seq_length")
-    if length is not None and not isinstance(length, int):
-        raise CorruptSource(f"{path}: max_seq_length is {length!r}, not a whole number")
-    recipe.max_seq_length = length or None
-    recipe.lowercase = bool(config.get("do_lower_case"))
-
-
-def _prompts(recipe: Recipe, path: Path, pooling: Path, includes_prompt: bool) -> None:
-    if not path.is_file():
-        return
-    recipe.files.append(path)
+def _prompts(path: Path, pooling: Path, includes_prompt: bool) -> list[str]:
+    """Notes of the prompts that sentence-transformers puts before texts, and the exported model does not."""
     config = read_object(path)
     keys.hold("model", config, path)
     prompts = config.get("prompts")
@@ -206,13 +201,16 @@ def _prompts(recipe: Recipe, path: Path, pooling: Path, includes_prompt: bool) -
         )
     default = prompts.get(config.get("default_prompt_name"))
     if default:
-        recipe.notes.append(
+        return [
             f"sentence-transformers puts the prompt {default!r} before every text of this model; "
             "the exported model does not: send it as part of the text"
-        )
-    elif prompts:
-        shown = ", ".join(f"{name} ({text!r})" for name, text in prompts.items())
-        recipe.notes.append(
+        ]
+    shown = ", ".join(f"{name} ({text!r})" for name, text in prompts.items())
+    return (
+        [
             f"the model has prompts, none of them by default: {shown}. Where sentence-transformers is asked to put one "
             "before a text, send it as part of the text"
-        )
+        ]
+        if prompts
+        else []
+    )

@@ -36,11 +36,8 @@ def parse(backend: Any, settings: Mapping[str, Any], where: Path) -> WordPieceSp
         raise UnsupportedModel(f"{where}: the tokenizer's continuing_subword_prefix is empty; expected one, such as ##")
 
     # A blank line is no word; ids at the end that only such lines have are none.
-    vocab = {token: index for token, index in model["vocab"].items() if token}
-    tokens: list[str | None] = [None] * (max(vocab.values(), default=-1) + 1)
-    for token, index in vocab.items():
-        tokens[index] = token
-    if model["unk_token"] not in vocab:
+    words = {index: word for word, index in model["vocab"].items() if word}
+    if model["unk_token"] not in words.values():
         raise VocabularyError(f"{where}: the vocabulary has no {model['unk_token']}, which BERT needs")
     sides = {part: (state.get(part) or {}).get("direction", "right").lower() for part in ("truncation", "padding")}
     if sides["padding"] == "left" and settings.get("padding_side") is None:
@@ -61,7 +58,7 @@ def parse(backend: Any, settings: Mapping[str, Any], where: Path) -> WordPieceSp
     if names and "token_type_ids" not in names:  # transformers then tells the model nothing of types, which is 0
         template = Template(template.single, tuple(replace(piece, type=0) for piece in template.pair))
     return WordPieceSpec(
-        vocab=tuple(tokens),
+        vocab=tuple(words.get(index) for index in range(max(words, default=-1) + 1)),
         pad_id=pad_id or 0,  # of a tokenizer that names none: padding does not count, whatever its id
         template=template,
         unk_token=model["unk_token"],

@@ -113,8 +113,9 @@ def test_a_busy_hub_is_asked_again(hubs: Hubs, tmp_path: Path):
 
 def test_a_repository_larger_than_any_checkpoint_is_refused(hubs: Hubs, monkeypatch: pytest.MonkeyPatch):
     import huggingface_hub
+    from huggingface_hub.hf_api import RepoSibling
 
-    siblings = [huggingface_hub.hf_api.RepoSibling("model.safetensors", size=17 << 30)]
+    siblings = [RepoSibling("model.safetensors", size=17 << 30)]
     info = huggingface_hub.ModelInfo(id="me/tiny", sha=COMMIT, siblings=[])
     info.siblings = siblings
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *args, **kwargs: info)
