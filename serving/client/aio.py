@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
-from itertools import repeat
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 import grpc
 import numpy.typing as npt
 
 from ..contract import DEFAULT_SIGNATURE
-from ..errors import ServingError
 from ..wire.messages import ModelMetadata, Row, VersionStatus
 from . import channel as channels
 from . import requests
-from .base import Array, BaseClient, Plan, Texts
+from .base import Array, BaseClient, Texts
+from .calls import Plan, Wait
 from .client import Client, Versioned
-from .exchange import Answer, Attempt, Exchange
+from .exchange import Attempt, Exchange
 from .parts import Batcher
 from .results import Prediction, Tokens, TokenSequence
 from .settings import CallKeywords, PairKeywords, TextKeywords
@@ -101,13 +98,13 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
         return_version: bool = False,
         **options: Unpack[TextKeywords],
     ) -> AsyncIterator[Any]:
-        exchange, batcher = self._stream(texts, text_pair, follow_version, return_version, options)
-        exchange.source = _parts(texts, text_pair, batcher)
-        async with contextlib.aclosing(self._run(exchange)) as answers:
-            async for answer in answers:
-                pairs = zip(answer.value, repeat(answer.version), strict=False)
-                for result in batcher.results(pairs if return_version else answer.value):
+        run, batcher = self._stream(texts, text_pair, follow_version, return_version, options, _parts)
+        try:
+            while answer := await self._drive(self._next(run)):
+                for result in batcher.results(answer.value):
                     yield result
+        finally:
+            await self._end(run)
 
     async def predict(
         self,
@@ -131,68 +128,25 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
     async def reload_config(self, config: str, **options: Unpack[CallKeywords]) -> None:
         await self._drive(self._reload(config, options))
 
+    _inbox = asyncio.Queue
+
     async def _drive(self, plan: Plan[T]) -> T:
         """As :meth:`Client._drive`."""
-        answers: list[Any] = []
         try:
             step = next(plan)
             while True:
-                try:
-                    if isinstance(step, float):
-                        await asyncio.sleep(step)
-                    else:
-                        answers = [answer async for answer in self._run(step)]
-                except ServingError as error:
-                    step = plan.throw(error)
-                else:
-                    step = plan.send(answers)
+                step = plan.send(await _came(step))
         except StopIteration as end:
             result: T = end.value
             return result
-
-    async def _run(self, exchange: Exchange[T]) -> AsyncGenerator[Answer[T], None]:
-        """As :meth:`Client._run`."""
-        inbox: asyncio.Queue[Attempt[T]] = asyncio.Queue()
-        flying: dict[Attempt[T], asyncio.Future[bytes]] = {}
-        source = exchange.source
-        try:
-            while not exchange.finished:
-                while exchange.wants:
-                    exchange.feed(next(source, None) if isinstance(source, Iterator) else await anext(source, None))
-                for attempt in exchange.due(time.monotonic()):
-                    flying[attempt] = self._send(exchange, attempt)
-                    flying[attempt].add_done_callback(lambda _, attempt=attempt: inbox.put_nowait(attempt))  # type: ignore[misc]
-                for answer in exchange.ready():
-                    taken = time.monotonic()
-                    yield answer
-                    exchange.held(time.monotonic() - taken)
-                if exchange.wants or exchange.finished:
-                    continue
-                try:
-                    async with asyncio.timeout(exchange.wait(time.monotonic())):
-                        attempt = await inbox.get()
-                except TimeoutError:
-                    for attempt in [each for each in flying if exchange.overdue(each, time.monotonic())]:
-                        self._ended(exchange, attempt, grpc.StatusCode.DEADLINE_EXCEEDED, channels.DEADLINE)
-                    continue
-                call = flying.pop(attempt)
-                attempt.line.give()
-                try:
-                    data = call.result()
-                except grpc.RpcError as error:
-                    self._ended(exchange, attempt, error.code(), error.details() or "", cause=error)
-                except asyncio.CancelledError as error:  # Not by us: the channel was closed.
-                    self._ended(exchange, attempt, grpc.StatusCode.CANCELLED, "the channel was closed", cause=error)
-                else:
-                    self._ended(exchange, attempt, grpc.StatusCode.OK, data=data)
-        except ServingError as error:
-            raise await self._drive(self._explained(error, exchange)) from error.__cause__
         finally:
-            for call in flying.values():
-                call.cancel()
-            await asyncio.gather(*flying.values(), return_exceptions=True)
-            for attempt in flying:
-                attempt.line.give()
+            await self._end(plan)
+
+    async def _end(self, plan: Plan[Any]) -> None:
+        """Leave a plan, and let what it cancels end."""
+        plan.close()
+        if self._ending:
+            await asyncio.wait(self._ending)
 
     def _send(self, exchange: Exchange[Any], attempt: Attempt[Any]) -> asyncio.Future[bytes]:
         method, arguments = self._prepared(exchange, attempt)
@@ -202,6 +156,11 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
             return answer
 
         return asyncio.ensure_future(call())
+
+    def _cancel(self, call: asyncio.Future[bytes]) -> None:
+        call.cancel()
+        self._ending.add(call)
+        call.add_done_callback(self._has_ended)
 
     def _owner(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.get_running_loop()
@@ -217,8 +176,23 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
 
     def _close_channel(self, channel: grpc.aio.Channel) -> None:
         closing = asyncio.ensure_future(channel.close())
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        self._ending.add(closing)
+        closing.add_done_callback(self._has_ended)
+
+    def _has_ended(self, future: asyncio.Future[Any]) -> None:
+        self._ending.discard(future)
+        future.cancelled() or future.exception()  # Seen: asyncio need not tell of it.
+
+
+async def _came(step: Any) -> Any:
+    """What comes of a step of a plan."""
+    if not isinstance(step, Wait):
+        return await anext(step, None)
+    try:
+        async with asyncio.timeout(step.seconds):
+            return await step.inbox.get()
+    except TimeoutError:
+        return None
 
 
 async def _parts(texts: AnyTexts, text_pair: AnyTexts | None, batcher: Batcher[Any]) -> AsyncIterator[list[Row]]:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import repeat
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 import grpc
 import numpy.typing as npt
 
 from ..contract import DEFAULT_SIGNATURE
-from ..errors import ServingError
-from ..wire.messages import ModelMetadata, VersionStatus
+from ..wire.messages import ModelMetadata, Row, VersionStatus
 from . import channel as channels
 from . import requests
-from .base import Array, BaseClient, Plan, Texts
-from .exchange import Answer, Attempt, Exchange
+from .base import Array, BaseClient, Texts
+from .calls import Plan
+from .exchange import Attempt, Exchange
+from .parts import Batcher
 from .results import Prediction, Tokens, TokenSequence
 from .settings import CallKeywords, PairKeywords, TextKeywords
 
@@ -161,11 +161,10 @@ class Client(BaseClient[grpc.Channel]):
             TypeError, ValueError: a text that cannot be sent; one of the two streams is longer than the other.
             ServingError: as :meth:`embed`.
         """
-        exchange, batcher = self._stream(texts, text_pair, follow_version, return_version, options)
-        exchange.source = batcher.parts(requests.streamed(texts, text_pair))
-        for answer in self._run(exchange):
-            pairs = zip(answer.value, repeat(answer.version), strict=False)
-            yield from batcher.results(pairs if return_version else answer.value)
+        run, batcher = self._stream(texts, text_pair, follow_version, return_version, options, _parts)
+        with contextlib.closing(run):
+            while answer := self._drive(self._next(run)):
+                yield from batcher.results(answer.value)
 
     def predict(
         self,
@@ -231,69 +230,30 @@ class Client(BaseClient[grpc.Channel]):
         """
         self._drive(self._reload(config, options))
 
+    _inbox = queue.SimpleQueue
+
     def _drive(self, plan: Plan[T]) -> T:
         """Do what a plan asks for, until it has its result."""
-        answers: list[Any] = []
-        try:
-            step = next(plan)
-            while True:
-                try:
-                    if isinstance(step, float):
-                        time.sleep(step)
-                    else:
-                        answers = list(self._run(step))
-                except ServingError as error:
-                    step = plan.throw(error)
-                else:
-                    step = plan.send(answers)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-
-    def _run(self, exchange: Exchange[T]) -> Iterator[Answer[T]]:
-        """Make the calls of an exchange, and yield its answers in order."""
-        assert isinstance(exchange.source, Iterator)
-        inbox: queue.SimpleQueue[Attempt[T]] = queue.SimpleQueue()
-        flying: dict[Attempt[T], Any] = {}
-        try:
-            while not exchange.finished:
-                while exchange.wants:
-                    exchange.feed(next(exchange.source, None))
-                for attempt in exchange.due(time.monotonic()):
-                    flying[attempt] = self._send(exchange, attempt)
-                    flying[attempt].add_done_callback(lambda _, attempt=attempt: inbox.put(attempt))
-                for answer in exchange.ready():
-                    taken = time.monotonic()
-                    yield answer
-                    exchange.held(time.monotonic() - taken)
-                if exchange.wants or exchange.finished:
-                    continue
-                try:
-                    attempt = inbox.get(timeout=exchange.wait(time.monotonic()))
-                except queue.Empty:
-                    for attempt in [each for each in flying if exchange.overdue(each, time.monotonic())]:
-                        self._ended(exchange, attempt, grpc.StatusCode.DEADLINE_EXCEEDED, channels.DEADLINE)
-                    continue
-                call = flying.pop(attempt)
-                attempt.line.give()
-                try:
-                    data: bytes = call.result()
-                except (grpc.RpcError, grpc.FutureCancelledError) as error:
-                    code = call.code() or grpc.StatusCode.CANCELLED
-                    self._ended(exchange, attempt, code, call.details() or "", cause=error)
-                else:
-                    self._ended(exchange, attempt, grpc.StatusCode.OK, data=data)
-        except ServingError as error:
-            raise self._drive(self._explained(error, exchange)) from error.__cause__
-        finally:
-            for attempt, call in flying.items():
-                call.cancel()
-                attempt.line.give()
+        with contextlib.closing(plan):
+            try:
+                step = next(plan)
+                while True:
+                    try:
+                        came = step.inbox.get(timeout=step.seconds)
+                    except queue.Empty:
+                        came = None
+                    step = plan.send(came)
+            except StopIteration as end:
+                result: T = end.value
+                return result
 
     def _send(self, exchange: Exchange[Any], attempt: Attempt[Any]) -> Any:
         method, arguments = self._prepared(exchange, attempt)
         with channels.uninterrupted():
             return method.future(**arguments)
+
+    def _cancel(self, call: Any) -> None:
+        call.cancel()
 
     def _owner(self) -> int:
         """Channels do not outlive a fork."""
@@ -309,3 +269,7 @@ class Client(BaseClient[grpc.Channel]):
 
     def _close_channel(self, channel: grpc.Channel) -> None:
         channel.close()
+
+
+def _parts(texts: Texts, text_pair: Texts | None, batcher: Batcher[Any]) -> Iterator[list[Row]]:
+    return batcher.parts(requests.streamed(texts, text_pair))

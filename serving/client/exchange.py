@@ -8,7 +8,7 @@ rows and versions; its :class:`Operation` turns them into bytes and back.
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 import grpc
@@ -17,7 +17,7 @@ from ..errors import ModelVersionChanged, ServingError, from_status
 from ..wire.messages import Row
 from . import retry
 from .channel import Balancer
-from .operations import Operation
+from .parts import Limits
 from .settings import CallOptions, RetryPolicy
 
 T = TypeVar("T")
@@ -70,51 +70,95 @@ class Attempt(Generic[T]):
         return self.part.attempts + self.part.refusals
 
 
+@dataclass(frozen=True)
+class Operation(Generic[T]):
+    """A method of the server, and how its requests and answers are written.
+
+    Attributes:
+        path: gRPC's name of the method.
+        encode: rows, and a version in place of the one that the user asked for -> the request.
+        decode: an answer, and the number of rows -> its value, and the version that answered where the server says it.
+    """
+
+    path: str
+    encode: Callable[[Sequence[Row], int | None], bytes]
+    decode: Callable[[bytes, int], tuple[T, int | None]]
+
+    @property
+    def name(self) -> str:
+        """The method without its service."""
+        return self.path.rpartition("/")[2]
+
+
 @dataclass
+class Shared:
+    """What all calls of a client share.
+
+    Attributes:
+        model: its name on the servers.
+        names: addresses of the servers.
+        policy, budget, balancer: of failed calls, and which server is next.
+        limits: of the parts of a call; lowered where a server says that it takes less.
+        timeout: seconds for each part of a call that has none of its own; ``None`` for no deadline.
+        concurrency: parts of a call that are on their way at once.
+        connection: how the servers are connected to, for messages; see :func:`from_status`.
+    """
+
+    model: str
+    names: tuple[str, ...]
+    policy: RetryPolicy
+    budget: retry.Budget
+    balancer: Balancer
+    limits: Limits
+    timeout: float | None
+    concurrency: int
+    connection: frozenset[str]
+
+
 class Exchange(Generic[T]):
     """See the module.
 
     Args:
         operation: what is asked.
         options: what the user asked it with.
-        what: the same for messages: method, model, version, signature.
-        names: addresses of the servers, for messages.
+        shared: what it has in common with other calls.
         source: rows of the parts, which the driver feeds.
-        timeout: seconds for each part, over all its attempts.
         deadline: when the whole call must have ended.
-        concurrency: parts on their way at once.
-        pin: whether all parts must be answered by the version that answered first.
         follow: whether parts that were not answered yet go to another version where the pinned one is gone.
-        server: the one server that is asked, where it is not whichever is next.
-        connection: how the servers are connected to, for messages; see :func:`from_status`.
-        learn: told the server's batch limit as ``texts``, or the bytes that a request had better have as ``size``.
+        server: the one server that is asked, and once, where it is not whichever is next.
     """
 
-    operation: Operation[T]
-    options: CallOptions
-    what: str
-    names: tuple[str, ...]
-    source: Iterator[Sequence[Row]] | AsyncIterator[Sequence[Row]]
-    policy: RetryPolicy
-    budget: retry.Budget
-    balancer: Balancer
-    timeout: float | None
-    deadline: float | None
-    concurrency: int = 1
-    pin: bool = False
-    follow: bool = False
-    server: int | None = None
-    connection: frozenset[str] = frozenset()
-    learn: Callable[..., None] = lambda **limits: None
-    pinned: int | None = None
-    _order: deque[Part[T]] = field(default_factory=deque)
-    _ended: bool = False
+    def __init__(
+        self,
+        operation: Operation[T],
+        options: CallOptions,
+        shared: Shared,
+        source: Iterator[Sequence[Row]] | AsyncIterator[Sequence[Row]],
+        deadline: float | None,
+        follow: bool = False,
+        server: int | None = None,
+    ) -> None:
+        self.operation, self.options, self.source = operation, options, source
+        self.deadline = deadline
+        #: Seconds for each part, over all its attempts.
+        self._timeout = shared.timeout if options.timeout is ... else options.timeout
+        self._shared, self._follow, self._server = shared, follow, server
+        # Unless the user names a version, all parts are for the one that answers first.
+        self._pins = options.version is None
+        self._pinned: int | None = None
+        self._order: deque[Part[T]] = deque()
+        self._ended = False
+        self._where = ",".join(shared.names)
+
+    def __str__(self) -> str:
+        asked = f", signature {self.options.signature_name!r}" if self.options.signature_name else ""
+        return f"{self.operation.name} (model {self._shared.model!r}, version {self.options.which}{asked})"
 
     @property
     def wants(self) -> bool:
         """Whether further rows may be fed: the window bounds what is read ahead."""
-        unanswered = sum(part.answer is None for part in self._order)
-        return not self._ended and len(self._order) < 2 * self.concurrency and unanswered < self.concurrency
+        most, unanswered = self._shared.concurrency, sum(part.answer is None for part in self._order)
+        return not self._ended and len(self._order) < 2 * most and unanswered < most
 
     @property
     def finished(self) -> bool:
@@ -134,14 +178,14 @@ class Exchange(Generic[T]):
         Raises:
             ServingError: a part's time has passed before it could be sent again.
         """
-        room = self.concurrency - sum(part.flying for part in self._order)
+        room = self._shared.concurrency - sum(part.flying for part in self._order)
         waiting = [part for part in self._order if part.answer is None and not part.flying and part.due <= now]
         return [self._send(part, now) for part in waiting[: max(room, 0)]]
 
     def wait(self, now: float) -> float | None:
         """Seconds after which :meth:`due` or :meth:`overdue` has something to say, whatever comes in meanwhile."""
         times = [part.deadline + _GRACE for part in self._order if part.flying and part.deadline is not None]
-        if sum(part.flying for part in self._order) < self.concurrency:
+        if sum(part.flying for part in self._order) < self._shared.concurrency:
             times += [part.due for part in self._order if part.answer is None and not part.flying]
         soonest = min(times, default=math.inf)
         return None if soonest == math.inf else max(soonest - now, 0.0)
@@ -173,12 +217,12 @@ class Exchange(Generic[T]):
         """
         part = attempt.part
         part.flying = False
-        self.balancer.answered(attempt.server)
-        self.budget.refund()
-        if self.pin and answer.version is not None:
-            if self.pinned is None:
-                self.pinned = answer.version
-            elif answer.version != self.pinned:
+        self._shared.balancer.answered(attempt.server)
+        self._shared.budget.refund()
+        if self._pins and answer.version is not None:
+            if self._pinned is None:
+                self._pinned = answer.version
+            elif answer.version != self._pinned:
                 if attempt.version is not None:
                     raise self._changed(f"version {answer.version} answered in its place")
                 return  # It went out before the version was known: again, for that version.
@@ -200,38 +244,37 @@ class Exchange(Generic[T]):
         part.flying = False
         verdict = retry.verdict(code, details)
         if silent or verdict is retry.Verdict.AGAIN:
-            self.balancer.failed(attempt.server, now)
+            self._shared.balancer.failed(attempt.server, now)
         else:
-            self.balancer.answered(attempt.server)
+            self._shared.balancer.answered(attempt.server)
         if attempt.version is not None and code is grpc.StatusCode.NOT_FOUND:
             self._gone(attempt, details)
             return
         size = len(part.rows)
         limit = retry.batch_limit(code, details)
         if limit and size > limit:
-            self.learn(texts=limit)
+            self._shared.limits.lower(self._where, texts=limit)
             self._split(part, limit)
             return
         if verdict is retry.Verdict.SMALLER and size > 1:
             if "CLIENT" not in details:  # That is an answer over our own limit.
-                self.learn(size=attempt.request_bytes // 2)
+                self._shared.limits.lower(self._where, size=attempt.request_bytes // 2)
             self._split(part, (size + 1) // 2)
             return
-        error = from_status(
-            code, details, self.what, self.names[attempt.server], attempts=attempt.number, connection=self.connection
-        )
+        where, connection = self._shared.names[attempt.server], self._shared.connection
+        error = from_status(code, details, str(self), where, attempts=attempt.number, connection=connection)
         part.avoid = frozenset({attempt.server})
         if verdict is retry.Verdict.BUSY:
             part.attempts -= 1
             part.refusals += 1
-            pause = retry.backoff(self.policy, part.refusals, verdict)
+            pause = retry.backoff(self._shared.policy, part.refusals, verdict)
         else:
-            most = self.policy.max_attempts
+            most = self._shared.policy.max_attempts if self._server is None else 1
             if verdict is not retry.Verdict.AGAIN or (most is not None and part.attempts >= most):
                 raise error
-            if not retry.unreached(details) and not self.budget.spend():
+            if not retry.unreached(details) and not self._shared.budget.spend():
                 raise error
-            pause = retry.backoff(self.policy, part.attempts, verdict)
+            pause = retry.backoff(self._shared.policy, part.attempts, verdict)
         if part.deadline is not None and now + pause >= part.deadline:
             raise error
         part.due, part.error = now + pause, error
@@ -240,13 +283,13 @@ class Exchange(Generic[T]):
         """A server does not have the pinned version: another one is asked, or another version where it may be."""
         part = attempt.part
         part.without |= {attempt.server}
-        if len(part.without) < self.balancer.count:
+        if len(part.without) < self._shared.balancer.count:
             return
-        if not self.follow:
+        if not self._follow:
             raise self._changed(f"no server has it any more ({details.strip()})")
         part.without = frozenset()
-        if self.pinned == attempt.version:
-            self.pinned = None
+        if self._pinned == attempt.version:
+            self._pinned = None
 
     def _split(self, part: Part[T], size: int) -> None:
         """Parts of at most so many rows in the place of one."""
@@ -259,18 +302,18 @@ class Exchange(Generic[T]):
     def _send(self, part: Part[T], now: float) -> Attempt[T]:
         if not part.started:
             part.started = True
-            own = None if self.timeout is None else now + self.timeout
+            own = None if self._timeout is None else now + self._timeout
             part.deadline = min((end for end in (self.deadline, own) if end is not None), default=None)
         left = None if part.deadline is None else part.deadline - now
         if left is not None and left <= 0:
-            raise part.error or from_status(grpc.StatusCode.DEADLINE_EXCEEDED, "", self.what, ", ".join(self.names))
-        server = self.balancer.pick(now, part.without or part.avoid) if self.server is None else self.server
+            raise part.error or from_status(grpc.StatusCode.DEADLINE_EXCEEDED, "", str(self), self._where)
+        server = self._shared.balancer.pick(now, part.without or part.avoid) if self._server is None else self._server
         part.flying = True
         part.attempts += 1
-        return Attempt(part, server, self.pinned, left, now)
+        return Attempt(part, server, self._pinned, left, now)
 
     def _changed(self, why: str) -> ServingError:
         return ModelVersionChanged(
-            f"{self.what}: version {self.pinned} answered the first texts, then {why}; ask again, or name a version",
-            address=", ".join(self.names),
+            f"{self}: version {self._pinned} answered the first texts, then {why}; ask again, or name a version",
+            address=self._where,
         )

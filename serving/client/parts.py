@@ -1,31 +1,48 @@
 """Rows into parts of a call, and results back into the order of the rows: pure."""
 
+import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 
 from ..wire.messages import Row
 
+_LOG = logging.getLogger("rawbert.serving")
+
 T = TypeVar("T")
+
+#: Parts do not get smaller than so many bytes, but for a single text.
+_LEAST_BYTES: Final = 1000
 
 #: Most that a sorted stream reads before it sends: texts in parts of full size, bytes in parts of the most bytes.
 _WINDOW_ROWS, _WINDOW_BYTES = 16, 4
+
+
+class Limits:
+    """The most texts and bytes of a part; a row that is larger goes alone."""
+
+    def __init__(self, texts: int, size: int) -> None:
+        self.texts, self.bytes = texts, size
+
+    def lower(self, address: str, *, texts: int | None = None, size: int | None = None) -> None:
+        """A server takes so many texts in a call at most, or so many bytes."""
+        self.texts = min(self.texts, texts or self.texts)
+        self.bytes = min(self.bytes, max(size or self.bytes, _LEAST_BYTES))
+        _LOG.info("%s: at most %d texts and %d bytes a call", address, self.texts, self.bytes)
 
 
 class Batcher(Generic[T]):
     """Parts of a stream of rows, and its results in the order of the rows.
 
     Args:
-        size: most rows in a part; asked anew for each.
-        most_bytes: most bytes in a part, asked likewise; a row that is larger goes alone.
+        limits: of a part; looked at anew for each.
         sort: whether rows of similar length go together, as far as a window of 16 full parts allows.
     """
 
-    def __init__(self, size: Callable[[], int], most_bytes: Callable[[], int], sort: bool = False) -> None:
-        self._size = size
-        self._most_bytes = most_bytes
+    def __init__(self, limits: Limits, sort: bool = False) -> None:
+        self._limits = limits
         self._sort = sort
         self._part: list[Row] = []
         self._part_bytes = 0
@@ -48,10 +65,8 @@ class Batcher(Generic[T]):
             return
         self._window.append(row)
         self._window_bytes += row_bytes(row)
-        if (
-            len(self._window) >= _WINDOW_ROWS * self._size()
-            or self._window_bytes >= _WINDOW_BYTES * self._most_bytes()
-        ):  # fmt: skip
+        full = len(self._window) >= _WINDOW_ROWS * self._limits.texts
+        if full or self._window_bytes >= _WINDOW_BYTES * self._limits.bytes:
             yield from self._sorted()
 
     def end(self) -> Iterator[list[Row]]:
@@ -89,11 +104,11 @@ class Batcher(Generic[T]):
 
     def _put(self, row: Row) -> Iterator[list[Row]]:
         length = row_bytes(row)
-        if self._part and (len(self._part) >= self._size() or self._part_bytes + length > self._most_bytes()):
+        if self._part and (len(self._part) >= self._limits.texts or self._part_bytes + length > self._limits.bytes):
             yield self._cut()
         self._part.append(row)
         self._part_bytes += length
-        if len(self._part) >= self._size():
+        if len(self._part) >= self._limits.texts:
             yield self._cut()
 
     def _cut(self) -> list[Row]:

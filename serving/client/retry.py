@@ -40,6 +40,8 @@ _UNREACHED: Final = re.compile(
     "failed to connect|errors resolving|DNS|No route|unreachable|empty address", re.IGNORECASE
 )
 _CUT: Final = re.compile(r"Stream removed|RST_STREAM|Cancelling all calls")
+#: A call that was cancelled here, and not by a server that drops calls in a rush.
+_OURS: Final = re.compile("locally cancelled|channel (was )?closed", re.IGNORECASE)
 _BATCH: Final = re.compile(r"Task size \d+ is larger than maximum input batch size (\d+)")
 
 
@@ -54,8 +56,10 @@ def verdict(code: grpc.StatusCode, details: str) -> Verdict:
     if code is grpc.StatusCode.UNAVAILABLE:
         # What ran out of time at a proxy may still run at the server: another call would run beside it.
         return Verdict.NEVER if _TLS.search(details) or timed_out_at_proxy(details) else Verdict.AGAIN
-    cut = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED)
-    return Verdict.AGAIN if code in cut and _CUT.search(details) else Verdict.NEVER
+    cancelled = code is grpc.StatusCode.CANCELLED
+    if (cancelled or code in (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)) and _CUT.search(details):
+        return Verdict.AGAIN
+    return Verdict.BUSY if cancelled and not _OURS.search(details) else Verdict.NEVER
 
 
 def unreached(details: str) -> bool:

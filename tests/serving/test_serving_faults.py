@@ -23,6 +23,7 @@ import pytest
 from fake_server import Fake, Refusal
 from rawbert.serving import (
     AsyncClient,
+    CallCancelled,
     CallRecord,
     Client,
     DeadlineExceeded,
@@ -34,6 +35,8 @@ from rawbert.serving import (
 
 BUSY = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
 DOWN = Refusal(grpc.StatusCode.UNAVAILABLE, "Stream removed (Socket closed)")
+#: gRPC itself drops calls so when more of them wait than it looks at.
+DROPPED = Refusal(grpc.StatusCode.CANCELLED, "")
 
 
 def texts(count: int, start: int = 0) -> list[str]:
@@ -101,7 +104,7 @@ def test_the_servers_batch_limit_is_learnt() -> None:
         assert max(server.sizes) == 10
 
 
-@pytest.mark.parametrize("refusal", [BUSY, DOWN], ids=["busy", "down"])
+@pytest.mark.parametrize("refusal", [BUSY, DOWN, DROPPED], ids=["busy", "down", "dropped"])
 def test_a_third_of_all_calls_refused(refusal: Refusal) -> None:
     turn = itertools.count()
 
@@ -127,7 +130,9 @@ def refuse(refusal: Refusal) -> Callable[[Any], None]:
     return before
 
 
-@pytest.mark.parametrize(("refusal", "kind"), [(BUSY, ServerOverloaded), (DOWN, ServerUnavailable)])
+@pytest.mark.parametrize(
+    ("refusal", "kind"), [(BUSY, ServerOverloaded), (DOWN, ServerUnavailable), (DROPPED, CallCancelled)]
+)
 def test_refused_for_good_ends_within_the_deadline(refusal: Refusal, kind: type[Exception]) -> None:
     with Fake(refuse(refusal)) as server:
         begun = time.monotonic()

@@ -126,8 +126,39 @@ def test_wrong_certificates_say_what_is_wrong(authority: Authority, kind: Any) -
 def test_tls_and_plain_text_do_not_meet(authority: Authority, kind: Any) -> None:
     with Fake() as server, pytest.raises(ServerUnavailable, match="speaks no TLS"):
         embed(server.address, TLS(ca=authority.pem), kind)
-    with serving(authority.issue(LOCAL)) as address, pytest.raises(ServerUnavailable):
+    with (
+        serving(authority.issue(LOCAL)) as address,
+        pytest.raises(ServerUnavailable, match=r"is it a TLS port\? then give tls=TLS"),
+    ):
         embed(address, None, kind)
+
+
+@TWINS
+def test_files_that_have_changed_are_read_anew(authority: Authority, tmp_path: Path, kind: Any) -> None:
+    """One object of settings, whose files are replaced while it lives: the CA, and the client's own certificate."""
+    paths = {name: tmp_path / f"{name}.pem" for name in ("ca", "certificate", "key")}
+
+    def written(signs_servers: Authority, signs_clients: Authority) -> None:
+        key, certificate = signs_clients.issue(LOCAL)
+        for name, data in (("ca", signs_servers.pem), ("certificate", certificate), ("key", key)):
+            paths[name].write_bytes(data)
+
+    written(Authority(), authority)
+    tls = TLS(**paths)  # type: ignore[arg-type]
+    with serving(authority.issue(LOCAL), authority.pem) as address:
+        with pytest.raises(ServerUnavailable, match=r"TLS\(ca="):
+            embed(address, tls, kind)
+        written(authority, authority)
+        assert embed(address, tls, kind)[0, 1] == 5
+        written(authority, Authority())
+        with pytest.raises(ServerUnavailable):
+            embed(address, tls, kind)
+        paths["ca"].write_bytes(b"half a file")
+        with pytest.raises(ValueError, match="ca holds no PEM"):
+            embed(address, tls, kind)
+        paths["ca"].unlink()
+        with pytest.raises(ValueError, match=r"ca .* cannot be read"):
+            embed(address, tls, kind)
 
 
 class Token(grpc.AuthMetadataPlugin):  # type: ignore[misc]

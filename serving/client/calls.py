@@ -1,0 +1,289 @@
+"""How the calls of a client are made: its channels, the loop that sends what an :class:`Exchange` has due, and what is
+noted of each call. The sync and the asyncio client share it; they differ in how they wait.
+
+What takes time is a *plan*, a generator: it yields a :class:`Wait`, or a source to read from, is sent what came of it,
+and returns its result. The clients drive it.
+"""
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+import grpc
+
+from ..contract import TensorSpec
+from ..errors import ServingError
+from ..wire.messages import Target
+from . import channel as channels
+from .channel import Balancer
+from .exchange import Answer, Attempt, Exchange, Shared
+from .parts import Limits
+from .results import CallRecord
+from .retry import Budget
+from .settings import DEFAULT_TIMEOUT, TLS, CallOptions, ChannelConfig, RetryPolicy
+
+_LOG = logging.getLogger("rawbert.serving")
+
+T = TypeVar("T")
+#: The kind of channel.
+C = TypeVar("C")
+#: See the module.
+Plan = Generator[Any, Any, T]
+
+#: Bytes of texts in one request: under the 4 MB at which servers and proxies with gRPC's defaults refuse one.
+_REQUEST_BYTES: Final = 3_500_000
+#: The attempt after which a log says that a call is tried again and again: about a third of a second.
+_TOLD: Final = 5
+
+
+class Wait(NamedTuple):
+    """A step of a plan: what comes into the inbox within so many seconds is sent to it, or ``None``."""
+
+    inbox: Any
+    seconds: float | None
+
+
+class Calls(Generic[C]):
+    """Settings, channels and calls of a client. See :class:`rawbert.serving.Client`."""
+
+    def __init__(
+        self,
+        address: str | Sequence[str] = "localhost:8500",
+        *,
+        model: str,
+        version: int | None = None,
+        version_label: str | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        max_batch_size: int = 64,
+        concurrency: int = 4,
+        retry: RetryPolicy | None = None,
+        tls: TLS | None = None,
+        call_credentials: grpc.CallCredentials | None = None,
+        interceptors: Sequence[Any] = (),
+        on_call: Callable[[CallRecord], None] | None = None,
+        channel: C | None = None,
+        config: ChannelConfig | None = None,
+    ) -> None:
+        if not isinstance(model, str):
+            raise TypeError(f"model is {model!r}: give the model's name on the server")
+        if not model:
+            raise ValueError("model is empty: name the model on the server")
+        if max_batch_size < 1:
+            raise ValueError(f"max_batch_size is {max_batch_size}: at least 1 text goes into a call")
+        if concurrency < 1:
+            raise ValueError(f"concurrency is {concurrency}: at least 1 call is on its way")
+        if channel is not None and tls is not None:
+            raise ValueError("give channel or tls, not both: the channel is used as it is")
+        self.addresses = channels.addresses(address)
+        self.model = model
+        self.version = version
+        self.version_label = version_label
+        self._insecure = tls is None and channel is None
+        self._own = CallOptions(version, version_label, timeout, (), call_credentials)
+        self._check_credentials(self._own)
+        self._config = config or ChannelConfig()
+        self._tls = tls
+        self._interceptors = list(interceptors)
+        self._on_call = on_call
+        self._injected = channel
+        self._closed = False
+        self._lock = threading.Lock()
+        #: The channels, and the process or event loop that they belong to.
+        self._lines: tuple[Any, channels.Lines] | None = None
+        #: What is being ended in an event loop, which itself holds it only weakly.
+        self._ending: set[Any] = set()
+        #: What is remembered of signatures: the size of a vector, and the inputs.
+        self._widths: dict[Target, int] = {}
+        self._specs: dict[Target, Mapping[str, TensorSpec]] = {}
+        policy = retry or RetryPolicy()
+        self._shared = Shared(
+            model=model,
+            names=self.addresses,
+            policy=policy,
+            budget=Budget(policy.budget),
+            balancer=Balancer(len(self.addresses)),
+            limits=Limits(max_batch_size, _REQUEST_BYTES),
+            timeout=None if timeout is None else float(timeout),
+            concurrency=concurrency,
+            connection=self._connection(),
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.address!r}, model={self.model!r}, version {self._own.which})"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a client has connections, which cannot be pickled: make a client in each process")
+
+    @property
+    def address(self) -> str:
+        """The address, or several joined by commas."""
+        return ",".join(self.addresses)
+
+    def _check_credentials(self, options: CallOptions) -> None:
+        if options.call_credentials is not None and self._insecure:
+            raise ValueError("call_credentials are sent only over TLS: give tls=TLS(...) too")
+
+    def _connection(self) -> frozenset[str]:
+        """How the servers are connected to, for the hints of errors."""
+        proxies = [name for name in ("grpc_proxy", "https_proxy", "http_proxy") if os.environ.get(name)]
+        holds = {
+            "plain": self._insecure,
+            "anonymous": self._tls is not None and self._tls.certificate is None,
+            "proxy": self._config.http_proxy and proxies,
+        }
+        return frozenset(word for word, true in holds.items() if true)
+
+    # What each client does in its own way: a queue of what is waited for; calls as futures; the process or event loop
+    # that channels belong to; and what is added to an error.
+    _inbox: Any
+    _send: Any
+    _cancel: Any
+    _owner: Any
+    _open_channel: Any
+    _close_channel: Any
+    _explained: Any
+
+    # --- Channels ---
+
+    def _opened(self) -> channels.Lines:
+        """The channels; opened where they are not, or are another process's."""
+        with self._lock:
+            if self._closed:
+                raise ValueError("the client is closed")
+            owner = self._owner()
+            if self._lines is None or self._lines[0] != owner:
+                opened, closed = self._open_channel, self._close_channel
+                if self._injected is not None:
+                    opened, closed = lambda address, fresh: self._injected, lambda channel: None
+                self._lines = (owner, channels.Lines(self.addresses, self._config.lookup_interval, opened, closed))
+            return self._lines[1]
+
+    def _taken(self) -> tuple[Any, list[Any]]:
+        """For the end: whose the channels are, and those that are ours to close."""
+        with self._lock:
+            self._closed = True
+            taken, self._lines = self._lines, None
+        if taken is None or self._injected is not None:
+            return None, []
+        return taken[0], [line.channel for line in taken[1].open if line is not None]
+
+    def _prepared(self, exchange: Exchange[Any], attempt: Attempt[Any]) -> tuple[Any, dict[str, Any]]:
+        """gRPC's method for an attempt, whose channel is taken, and its arguments."""
+        data = exchange.operation.encode(attempt.part.rows, attempt.version)
+        attempt.request_bytes, attempt.line = len(data), self._opened().take(attempt.server, time.monotonic())
+        return attempt.line.methods[exchange.operation.path], {
+            "request": data,
+            "timeout": attempt.timeout,
+            "metadata": exchange.options.metadata or None,
+            "credentials": exchange.options.call_credentials,
+            "wait_for_ready": self._config.wait_for_ready or None,
+        }
+
+    # --- The calls of an exchange ---
+
+    def _answers(self, exchange: Exchange[T]) -> Plan[list[Answer[T]]]:
+        """All answers of an exchange, in order."""
+        answers = []
+        with closing(self._run(exchange)) as run:
+            while answer := (yield from self._next(run)):
+                answers.append(answer)
+        return answers
+
+    def _next(self, run: Plan[None]) -> Plan[Answer[Any] | None]:
+        """The next answer of a :meth:`_run`; ``None`` at its end."""
+        came = None
+        try:
+            while not isinstance(step := run.send(came), Answer):
+                came = yield step
+        except StopIteration:
+            return None
+        return step
+
+    def _run(self, exchange: Exchange[T]) -> Plan[None]:
+        """Make the calls of an exchange. Its answers are steps too, in order, and nothing is sent back for them."""
+        inbox = self._inbox()
+        flying: dict[Attempt[T], Any] = {}
+        try:
+            while not exchange.finished:
+                while exchange.wants:
+                    source = exchange.source
+                    exchange.feed(next(source, None) if isinstance(source, Iterator) else (yield source))
+                for attempt in exchange.due(time.monotonic()):
+                    flying[attempt] = self._send(exchange, attempt)
+                    flying[attempt].add_done_callback(lambda _, attempt=attempt: inbox.put_nowait(attempt))
+                for answer in exchange.ready():
+                    taken = time.monotonic()
+                    yield answer
+                    exchange.held(time.monotonic() - taken)
+                if exchange.wants or exchange.finished:
+                    continue
+                ended = yield Wait(inbox, exchange.wait(time.monotonic()))
+                if ended is not None:
+                    self._came(exchange, ended, flying.pop(ended))
+                    continue
+                for attempt in [each for each in flying if exchange.overdue(each, time.monotonic())]:
+                    self._ended(exchange, attempt, grpc.StatusCode.DEADLINE_EXCEEDED, channels.DEADLINE)
+        except ServingError as error:
+            raise (yield from self._explained(error, exchange)) from error.__cause__
+        finally:
+            for attempt, call in flying.items():
+                self._cancel(call)
+                attempt.line.give()
+
+    def _came(self, exchange: Exchange[T], attempt: Attempt[T], call: Any) -> None:
+        """A call has come to its end."""
+        attempt.line.give()
+        try:
+            data: bytes = call.result()
+        except grpc.RpcError as error:
+            # An interceptor may raise one of its own, which says neither.
+            code = error.code() if hasattr(error, "code") else grpc.StatusCode.UNKNOWN
+            details = error.details() if hasattr(error, "details") else str(error)
+            self._ended(exchange, attempt, code, details or "", cause=error)
+        except (grpc.FutureCancelledError, asyncio.CancelledError) as error:  # Not by us.
+            self._ended(exchange, attempt, grpc.StatusCode.CANCELLED, "the channel was closed", cause=error)
+        else:
+            self._ended(exchange, attempt, grpc.StatusCode.OK, data=data)
+
+    def _ended(
+        self,
+        exchange: Exchange[T],
+        attempt: Attempt[T],
+        code: grpc.StatusCode,
+        details: str = "",
+        data: bytes = b"",
+        cause: BaseException | None = None,
+    ) -> None:
+        """A call has ended: it is noted, and its answer kept; or it is sent again, or raised."""
+        now = time.monotonic()
+        silent = code is grpc.StatusCode.DEADLINE_EXCEEDED and attempt.line.silent(attempt.begun, now)
+        if code not in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE):
+            attempt.line.heard = now
+        self._note(exchange.operation.name, attempt, code, len(data), now)
+        if code is grpc.StatusCode.OK:
+            exchange.answered(attempt, Answer(*exchange.operation.decode(data, len(attempt.part.rows))))
+            return
+        try:
+            exchange.failed(attempt, code, details, now, silent)
+        except ServingError as error:
+            raise error from cause
+        if attempt.number == _TOLD:
+            _LOG.warning("waiting for %s: %s", self.addresses[attempt.server], attempt.part.error)
+
+    def _note(self, name: str, attempt: Attempt[Any], code: grpc.StatusCode, size: int, now: float) -> None:
+        """Tell the hook and the log of a call that has ended."""
+        address, rows = self.addresses[attempt.server], len(attempt.part.rows)
+        if code is not grpc.StatusCode.OK:
+            _LOG.debug("%s at %s: %s in attempt %d", name, address, code.name, attempt.number)
+        if self._on_call is None:
+            return
+        seconds, sent = now - attempt.begun, attempt.request_bytes
+        try:
+            self._on_call(CallRecord(name, address, self.model, code, seconds, rows, attempt.number, sent, size))
+        except Exception:
+            _LOG.exception("the on_call hook failed")
