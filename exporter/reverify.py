@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ..serving.wire.messages import SignatureInfo
 from . import sources
 from .errors import VerificationError
 from .proof import answers, verify
-from .proof.model import Description, Tensors
+from .proof.comparison import Report
 from .publish import manifest
 from .recipe import Recipe
 from .targets import saved_model
@@ -49,7 +50,7 @@ def recipe_of(
     )
 
 
-def verify_folder(folder: Path, recipe: Recipe, source: str | os.PathLike[str] | None = None) -> verify.Report:
+def verify_folder(folder: Path, recipe: Recipe, source: str | os.PathLike[str] | None = None) -> Report:
     """Load the version in a fresh process and compare it with its source, or without one with the answers kept in it.
 
     Raises:
@@ -80,7 +81,7 @@ def _changes(folder: Path) -> list[str]:
     ]
 
 
-def verify_server(folder: Path, recipe: Recipe, client: Any) -> verify.Report:
+def verify_server(folder: Path, recipe: Recipe, client: Any) -> Report:
     """Compare the answers of a server with those kept in a version.
 
     Args:
@@ -108,9 +109,7 @@ class _Server:
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        self.signatures: dict[str, Description] = {
-            name: (_tensors(of.inputs), _tensors(of.outputs)) for name, of in client.metadata().signatures.items()
-        }
+        self.signatures: Mapping[str, SignatureInfo] = client.metadata().signatures
 
     def answer(self, signature: str, texts: Mapping[str, list[bytes]]) -> Mapping[str, np.ndarray]:
         """Outputs of a signature by name, for texts by the input's name."""
@@ -118,7 +117,3 @@ class _Server:
         inputs = {name: np.array(column, object) for name, column in texts.items()}
         answered: dict[str, np.ndarray] = self._client.predict(inputs, signature_name=signature)
         return answered
-
-
-def _tensors(side: Mapping[str, Any]) -> Tensors:
-    return {name: (each.dtype, each.shape) for name, each in side.items()}

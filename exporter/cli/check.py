@@ -6,7 +6,7 @@ Neither loads TensorFlow. Exit codes: 0 no error found, 1 errors found, 2 wrong 
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ...serving.contract import DTYPES, Output
+from ...serving.contract import Output, TensorSpec
+from ...serving.wire.messages import signature_infos
 from ..publish import manifest as manifests
 from ..publish.bundle import size_of, version_folder
 from ..targets import check as rules
 from ..targets import saved_model
 from ..targets.content_hash import content_hash
 from ..targets.graph_hash import Unhashable
-from ..targets.graph_rules import callable_signatures, declared
+from ..targets.graph_rules import declared
 from ..targets.opsets import NEWEST, RELEASES
 from ..targets.tensor_bundle import CorruptIndex
 from .common import print_lines, table
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
-_DTYPES = {dtype.number: dtype.name for dtype in DTYPES}
 #: Ops, and rows of a table, that are shown; the rest is in the JSON.
 _SHOWN, _MOST_ROWS = 15, 200
 
@@ -113,7 +113,7 @@ def _describe(folder: Path, meta_graph: Any) -> dict[str, Any]:
         "tags": list(meta_graph.meta_info_def.tags),
         "signatures": {
             name: {"inputs": _tensors(each.inputs), "outputs": _tensors(each.outputs, declared(meta_graph, name))}
-            for name, each in callable_signatures(meta_graph)
+            for name, each in signature_infos(meta_graph.signature_def).items()
         },
         "ops": dict(ops.most_common()),
         "functions": len(graph.library.function),
@@ -122,16 +122,13 @@ def _describe(folder: Path, meta_graph: Any) -> dict[str, Any]:
     }
 
 
-def _tensors(infos: Any, declared: Sequence[Output] = ()) -> dict[str, Any]:
+def _tensors(specs: Mapping[str, TensorSpec], declared: Sequence[Output] = ()) -> dict[str, Any]:
     """The tensors of one side of a signature: those that the contract declares first, in its order."""
-    known = [output.name for output in declared if output.name in infos]
-    return {name: _tensor(infos[name]) for name in (*known, *sorted(set(infos) - set(known)))}
-
-
-def _tensor(info: Any) -> dict[str, Any]:
-    """Dtype and shape: -1 for a size that depends on the call, ``None`` for a tensor of any rank."""
-    shape = None if info.tensor_shape.unknown_rank else [dim.size for dim in info.tensor_shape.dim]
-    return {"dtype": _DTYPES.get(info.dtype, f"DT_{info.dtype}"), "shape": shape}
+    known = [output.name for output in declared if output.name in specs]
+    return {
+        name: {"dtype": specs[name].dtype, "shape": specs[name].shape}
+        for name in (*known, *sorted(set(specs) - set(known)))
+    }
 
 
 def _show(state: dict[str, Any], meta_graph: Any, console: Console) -> None:
@@ -165,7 +162,7 @@ def _show(state: dict[str, Any], meta_graph: Any, console: Console) -> None:
     print_lines(console, map(_printable, lines))
 
 
-def _dimensions(shape: list[int] | None, output: Output | None) -> str:
+def _dimensions(shape: Sequence[int] | None, output: Output | None) -> str:
     """A shape for people: ``[batch, tokens, 384]``, with the contract's names for what depends on the call."""
     if shape is None:
         return "any rank"

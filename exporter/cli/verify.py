@@ -13,7 +13,7 @@ from rich.console import Console
 
 from .. import reverify
 from ..errors import ConfigError
-from ..proof.verify import Report
+from ..proof.comparison import Report
 from ..publish import manifest
 from ..publish.bundle import version_folder
 from .common import failing, print_lines, table

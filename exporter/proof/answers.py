@@ -1,23 +1,20 @@
 """What an exported model must answer: computed from its checkpoint, or kept in ``assets.extra/verification.npz``.
 
-Every array of the file is plain numpy (no pickles): ``texts`` is a JSON list as UTF-8 bytes, of lists of one text or
-two, those that are no UTF-8 as ``{"hex": ...}``; ``counts`` int32 ``[texts]``, tokens before truncation; ``rows`` int32
-``[texts]``, the token sequence of each (texts that are cut share one); ``lengths`` int32 ``[sequences]``; ``ids`` and
-``types`` int32 ``[tokens of all sequences]``; ``starts`` and ``limits`` int32 ``[tokens of all texts]``; and for each
-output of the reference ``output:NAME`` float32, ``[sequences, dim]`` for one vector a text, ``[tokens of all sequences,
-hidden]`` for one a token.
+The arrays of the file are plain numpy, no pickles. ``answers`` is JSON as UTF-8 bytes: the names of the outputs, and of
+each sample its texts (those that are no UTF-8 as ``{"hex": ...}``), its tokens, and the number of its token sequence,
+which texts that are cut share. ``NAME:NUMBER`` float32 is an output for a sequence, ``[dim]`` or ``[tokens, hidden]``.
 """
 
 import json
 import zipfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...serving.contract import EMBED, Kind, signature
+from ...serving.contract import EMBED, signature
 from ..errors import CorruptSource, OutputError, SourceNotFound, VerificationError
 from ..recipe import Recipe
 from . import samples
@@ -26,10 +23,7 @@ from .tokens import ReferenceTokens
 
 FILE = Path("assets.extra", "verification.npz")
 
-_OUTPUT = "output:"
 _EMBEDDING = EMBED.outputs[0].name
-#: Where the reference has no offsets of its own.
-_NO_OFFSET = -2
 
 
 class Expected(NamedTuple):
@@ -93,32 +87,21 @@ def read(path: Path) -> list[Expected]:
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        texts = [
-            tuple(bytes.fromhex(part["hex"]) if isinstance(part, dict) else part for part in parts)
-            for parts in json.loads(arrays["texts"].tobytes())
+            arrays = dict(stored)
+        kept = json.loads(arrays["answers"].tobytes())
+        return [
+            Expected(
+                tuple(bytes.fromhex(part["hex"]) if isinstance(part, dict) else part for part in texts),
+                ReferenceTokens(**tokens),
+                {name: arrays[f"{name}:{number}"] for name in kept["outputs"]},
+            )
+            for texts, tokens, number in kept["samples"]
         ]
-        lengths, at, expected = arrays["lengths"], 0, []
-        begins = np.concatenate([[0], np.cumsum(lengths)])
-        for text, row, count in zip(texts, arrays["rows"].tolist(), arrays["counts"].tolist(), strict=True):
-            tokens = slice(int(begins[row]), int(begins[row + 1]))
-            spans = slice(at, at := at + int(lengths[row]))
-            ids, types = arrays["ids"][tokens].tolist(), arrays["types"][tokens].tolist()
-            starts, limits = arrays["starts"][spans].tolist(), arrays["limits"][spans].tolist()
-            if _NO_OFFSET in starts:
-                starts = limits = None
-            vectors = {
-                name.removeprefix(_OUTPUT): value[row] if len(value) == len(lengths) else value[tokens]
-                for name, value in arrays.items()
-                if name.startswith(_OUTPUT)
-            }
-            expected.append(Expected(text, ReferenceTokens(ids, starts, limits, count, types), vectors))
-        return expected
     except FileNotFoundError:
         raise SourceNotFound(
             f"{path} is not there: without the answers that were kept, name the checkpoint with --source"
         ) from None
-    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise CorruptSource(f"{path} is no record of a verification: {error}") from error
 
 
@@ -128,27 +111,16 @@ def write(path: Path, expected: Sequence[Expected], signatures: Sequence[str]) -
     Raises:
         OutputError: the file cannot be written.
     """
-    texts = [[part if isinstance(part, str) else {"hex": part.hex()} for part in each.text] for each in expected]
-    first: dict[tuple[int, ...], int] = {}
-    rows = [first.setdefault((*each.tokens.ids, *each.tokens.types), len(first)) for each in expected]
-    different = [expected[rows.index(row)] for row in range(len(first))]
-
-    def joined(name: str, chosen: Sequence[Expected]) -> np.ndarray:
-        values = [getattr(each.tokens, name) or [_NO_OFFSET] * len(each.tokens.ids) for each in chosen]
-        return np.concatenate(values).astype(np.int32)
-
-    arrays: dict[str, Any] = {
-        "texts": np.frombuffer(json.dumps(texts).encode(), np.uint8),
-        "counts": np.array([each.tokens.count for each in expected], np.int32),
-        "rows": np.array(rows, np.int32),
-        "lengths": np.array([len(each.tokens.ids) for each in different], np.int32),
-        **{name: joined(name, different) for name in ("ids", "types")},
-        **{name: joined(name, expected) for name in ("starts", "limits")},
-    }
-    for output in {each for name in signatures for each in signature(name).outputs if not each.kind.exact}:
-        values = [each.vectors[output.name] for each in different]
-        join = np.stack if output.kind is Kind.VECTOR else np.concatenate
-        arrays[_OUTPUT + output.name] = join(values).astype(np.float32)
+    names = sorted({each.name for name in signatures for each in signature(name).outputs if not each.kind.exact})
+    kept: list[Any] = []
+    numbers: dict[tuple[int, ...], int] = {}
+    arrays: dict[str, Any] = {}
+    for each in expected:
+        texts = [part if isinstance(part, str) else {"hex": part.hex()} for part in each.text]
+        number = numbers.setdefault((*each.tokens.ids, *each.tokens.types), len(numbers))
+        kept.append((texts, asdict(each.tokens), number))
+        arrays.update({f"{name}:{number}": each.vectors[name].astype(np.float32) for name in names})
+    arrays["answers"] = np.frombuffer(json.dumps({"outputs": names, "samples": kept}).encode(), np.uint8)
     try:
         path.parent.mkdir(exist_ok=True)
         np.savez_compressed(path, **arrays)

@@ -1,12 +1,14 @@
 """Answers of a model, call by call, against what a reference gives; what they must be is read off the contract."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ...serving.contract import DEFAULT_SIGNATURE, DTYPES, Kind, Output, input_names, signature
+from ...serving.contract import DEFAULT_SIGNATURE, DTYPES, Kind, Output, TensorSpec, input_names, signature
 from ..recipe import Recipe
 from .answers import Expected, quote
 from .model import Model
@@ -28,39 +30,63 @@ class Figures:
     worst_text: str = ""
 
 
-class Comparison:
-    """Calls a model, and compares.
+@dataclass
+class Report:
+    """What was found; ``mismatches`` is empty where everything is equal.
 
     Attributes:
+        texts: different texts or pairs that were compared.
+        tokens: of these texts.
+        calls: of signatures, with one text or several.
+        least_texts, least_tokens: fewer would be no proof.
+        tolerance, min_cosine: what was allowed.
+        outputs: how close each vector came.
         mismatches: a line for each difference.
-        figures: by ``signature.output`` of each vector.
+        float32: of the same graph in float32, where the SavedModel has a lower precision.
     """
+
+    texts: int = 0
+    tokens: int = 0
+    calls: int = 0
+    least_texts: int = 0
+    least_tokens: int = 0
+    tolerance: float = 0.0
+    min_cosine: float = 0.0
+    outputs: dict[str, Figures] = field(default_factory=dict)
+    mismatches: list[str] = field(default_factory=list)
+    float32: Report | None = None
+
+    def figures(self) -> dict[str, Any]:
+        """All but the mismatches, as JSON knows it."""
+        return {key: value for key, value in asdict(self).items() if key != "mismatches"}
+
+
+class Comparison:
+    """Calls a model, and writes what it finds into ``report``."""
 
     def __init__(self, recipe: Recipe, model: Model) -> None:
         self._recipe, self._model = recipe, model
         self._names = (*recipe.signatures, DEFAULT_SIGNATURE)
-        self.mismatches: list[str] = []
-        self.figures: dict[str, Figures] = {}
+        self.report = Report(tolerance=recipe.tolerance, min_cosine=recipe.min_cosine)
         self._differs: set[tuple[str, Texts]] = set()
 
     def declared(self) -> bool:
         """Hold names, dtypes and shapes of the model's signatures to the contract; whether they can be called."""
         found = self._model.signatures
         if set(found) != set(self._names):
-            self.mismatches.append(f"signatures are {sorted(found)}, not {sorted(self._names)}")
+            self.report.mismatches.append(f"signatures are {sorted(found)}, not {sorted(self._names)}")
             return False
         for name in self._names:
-            inputs, outputs = found[name]
             wanted = dict.fromkeys(input_names(self._recipe.pair), ("string", ("batch",)))
-            self._shaped(f"{name} takes", inputs, wanted)
+            self._shaped(f"{name} takes", found[name].inputs, wanted)
             wanted = {each.name: (each.dtype, each.shape) for each in self._outputs(name)}
-            self._shaped(f"{name} gives", outputs, wanted)
-        if not self.mismatches and found[DEFAULT_SIGNATURE] != found[self._recipe.default]:
-            self.mismatches.append(f"{DEFAULT_SIGNATURE} is not declared as {self._recipe.default} is")
-        return not self.mismatches
+            self._shaped(f"{name} gives", found[name].outputs, wanted)
+        if not self.report.mismatches and found[DEFAULT_SIGNATURE] != found[self._recipe.default]:
+            self.report.mismatches.append(f"{DEFAULT_SIGNATURE} is not declared as {self._recipe.default} is")
+        return not self.report.mismatches
 
-    def call(self, expected: Sequence[Expected]) -> int:
-        """Call every signature with some texts, or with none, and compare; the number of calls."""
+    def call(self, expected: Sequence[Expected]) -> None:
+        """Call every signature with some texts, or with none, and compare."""
         texts = [[text if isinstance(text, bytes) else text.encode() for text in each.text] for each in expected]
         fed = {name: [each[at] for each in texts] for at, name in enumerate(input_names(self._recipe.pair))}
         answered = {}
@@ -72,56 +98,59 @@ class Comparison:
         default = answered[DEFAULT_SIGNATURE]  # the same, bit by bit, as what it is an alias of
         for name, value in answered[self._recipe.default].items():
             if name not in default or not self._same(default[name], value):
-                self.mismatches.append(
+                self.report.mismatches.append(
                     f"{DEFAULT_SIGNATURE}.{name} is not that of {self._recipe.default}, for {len(expected)} texts"
                 )
-        return len(self._names)
+        self.report.calls += len(self._names)
 
-    def enough(self, texts: int, tokens: int) -> tuple[int, int]:
-        """A proof on next to nothing is none: hold the number of texts and tokens to the least, which is returned."""
+    def enough(self, expected: Sequence[Expected]) -> None:
+        """A proof on next to nothing is none: hold the number of texts and tokens to the least."""
+        texts, tokens = len(expected), sum(len(each.tokens.ids) for each in expected)
         wanted = _TOKENS * min(self._recipe.max_seq_length, 64)
         if texts < _TEXTS or tokens < wanted:
-            self.mismatches.append(
+            self.report.mismatches.append(
                 f"only {texts} texts of {tokens} tokens were compared: at least {_TEXTS} and {wanted} are needed"
             )
-        return _TEXTS, wanted
+        self.report.texts, self.report.tokens = texts, tokens
+        self.report.least_texts, self.report.least_tokens = _TEXTS, wanted
 
     def _outputs(self, name: str) -> tuple[Output, ...]:
         name = self._recipe.default if name == DEFAULT_SIGNATURE else name
         return signature(name).outputs_for(self._recipe.pair)
 
-    def _shaped(self, what: str, found: Mapping[str, Any], wanted: Mapping[str, tuple[str, tuple[str, ...]]]) -> None:
+    def _shaped(
+        self, what: str, found: Mapping[str, TensorSpec], wanted: Mapping[str, tuple[str, tuple[str, ...]]]
+    ) -> None:
         """Names, dtypes and shapes; ``batch`` and ``tokens`` depend on the call, other dimensions do not."""
         if set(found) != set(wanted):
-            self.mismatches.append(f"{what} {sorted(found)}, not {sorted(wanted)}")
+            self.report.mismatches.append(f"{what} {sorted(found)}, not {sorted(wanted)}")
             return
         for name, (dtype, dimensions) in wanted.items():
-            found_dtype, shape = found[name]
-            is_free = [of in ("batch", "tokens") for of in dimensions]
-            if found_dtype != dtype or shape is None or [size < 0 for size in shape] != is_free:
-                self.mismatches.append(
-                    f"{what} {name} {found_dtype} {_short(shape)}, not {dtype} [{', '.join(dimensions)}]"
+            spec, is_free = found[name], [of in ("batch", "tokens") for of in dimensions]
+            if spec.dtype != dtype or spec.shape is None or [size < 0 for size in spec.shape] != is_free:
+                self.report.mismatches.append(
+                    f"{what} {name} {spec.dtype} {_short(spec.shape)}, not {dtype} [{', '.join(dimensions)}]"
                 )
 
     def _formed(self, name: str, outputs: Mapping[str, np.ndarray], rows: int) -> bool:
         """Hold names, dtypes and dimensions of an answer to the contract."""
-        before = len(self.mismatches)
+        before = len(self.report.mismatches)
         declared = self._outputs(name)
         if set(outputs) != {each.name for each in declared}:
-            self.mismatches.append(f"{name} answers {sorted(outputs)} to {rows} texts")
+            self.report.mismatches.append(f"{name} answers {sorted(outputs)} to {rows} texts")
             return False
         tokens = set()
         for each in declared:
             value = outputs[each.name]
             if value.dtype != _NUMPY[each.dtype] or value.ndim != len(each.shape) or len(value) != rows:
-                self.mismatches.append(
+                self.report.mismatches.append(
                     f"{name}.{each.name} is {value.dtype} {list(value.shape)} for {rows} texts, not {each}"
                 )
             elif "tokens" in each.shape:
                 tokens.add(value.shape[each.shape.index("tokens")])
         if len(tokens) > 1:
-            self.mismatches.append(f"{name} gives outputs of {sorted(tokens)} tokens for the same {rows} texts")
-        return len(self.mismatches) == before
+            self.report.mismatches.append(f"{name} gives outputs of {sorted(tokens)} tokens for the same {rows} texts")
+        return len(self.report.mismatches) == before
 
     def _row(self, name: str, outputs: Mapping[str, np.ndarray], row: int, wanted: Expected, rows: int) -> None:
         """Compare what one text of a call got; of its tokens only the first output that differs is named."""
@@ -149,7 +178,7 @@ class Comparison:
             if line is not None and (key, wanted.text) not in self._differs:
                 self._differs.add((key, wanted.text))
                 among = f" among {rows} texts" if rows > 1 else ""
-                self.mismatches.append(f"{line}, on {quote(wanted.text)}{among}")
+                self.report.mismatches.append(f"{line}, on {quote(wanted.text)}{among}")
 
     def _vectors(self, key: str, got: np.ndarray, wanted: np.ndarray, text: Texts) -> str | None:
         if got.shape != wanted.shape:
@@ -158,7 +187,7 @@ class Comparison:
         largest, off = float(np.abs(wanted).max()), float(np.abs(got - wanted).max())
         lengths = np.linalg.norm(got, axis=-1) * np.linalg.norm(wanted, axis=-1)
         cosine = float(np.min((got * wanted).sum(-1) / np.maximum(lengths, 1e-30)))
-        figures = self.figures.setdefault(key, Figures())
+        figures = self.report.outputs.setdefault(key, Figures())
         if off >= figures.max_abs:
             figures.max_abs, figures.worst_text = off, quote(text)
         figures.min_cosine = min(figures.min_cosine, cosine)

@@ -2,30 +2,23 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from ...serving.contract import DTYPES, INIT_OP
+from ...serving.wire.messages import SignatureInfo, signature_infos
 from ..errors import VerificationError, first_line
-
-#: Of each input or output, by name: dtype, and shape with -1 for what depends on the call (``None``: of any rank).
-Tensors = Mapping[str, tuple[str, tuple[int, ...] | None]]
-#: Inputs and outputs of a signature.
-Description = tuple[Tensors, Tensors]
-
-_DTYPE_NAMES = {each.number: each.name for each in DTYPES}
 
 
 class Model(Protocol):
     """Signatures that can be called.
 
     Attributes:
-        signatures: their descriptions, by name.
+        signatures: inputs and outputs, by name.
         is_shared: whether others may be calling it too.
     """
 
-    signatures: dict[str, Description]
+    signatures: Mapping[str, SignatureInfo]
     is_shared: bool
 
     def answer(self, signature: str, texts: Mapping[str, list[bytes]]) -> Mapping[str, np.ndarray]:
@@ -48,10 +41,8 @@ class SavedModel:
         self._session = tf.compat.v1.Session(graph=tf.Graph())
         with self._session.graph.as_default():
             meta_graph = tf.compat.v1.saved_model.load(self._session, ["serve"], str(folder))
-        self.table = {name: each for name, each in meta_graph.signature_def.items() if name != INIT_OP}
-        self.signatures: dict[str, Description] = {
-            name: (_tensors(each.inputs), _tensors(each.outputs)) for name, each in self.table.items()
-        }
+        self.table = dict(meta_graph.signature_def)
+        self.signatures: Mapping[str, SignatureInfo] = signature_infos(self.table)
 
     def answer(self, signature: str, texts: Mapping[str, list[bytes]]) -> Mapping[str, np.ndarray]:
         """Outputs of a signature by name, for texts by the input's name.
@@ -75,13 +66,3 @@ class SavedModel:
     def close(self) -> None:
         """Give its memory back."""
         self._session.close()
-
-
-def _tensors(side: Any) -> Tensors:
-    return {
-        name: (
-            _DTYPE_NAMES.get(info.dtype, f"dtype {info.dtype}"),
-            None if info.tensor_shape.unknown_rank else tuple(dim.size for dim in info.tensor_shape.dim),
-        )
-        for name, info in side.items()
-    }

@@ -6,23 +6,21 @@ every text is compared: tokens, offsets and counts for equality, vectors within 
 was not found equal here.
 """
 
-from __future__ import annotations
-
 import os
 import pickle
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from .. import scratch
 from ..errors import VerificationError
 from ..recipe import TOLERANCES, Recipe
 from . import answers, precision, samples
 from .answers import Expected
-from .comparison import Comparison, Figures
+from .comparison import Comparison, Report
 from .model import Model, SavedModel
 
 
@@ -45,37 +43,6 @@ class Task:
     record: bool = False
 
 
-@dataclass
-class Report:
-    """Outcome of a comparison; ``mismatches`` is empty where everything is equal.
-
-    Attributes:
-        texts: different texts or pairs that were compared.
-        tokens: of these texts.
-        calls: of signatures, with one text or several.
-        least_texts, least_tokens: fewer would be no proof.
-        tolerance, min_cosine: what was allowed.
-        outputs: how close each vector came.
-        mismatches: a line for each difference.
-        float32: of the same graph in float32, where the SavedModel has a lower precision.
-    """
-
-    texts: int = 0
-    tokens: int = 0
-    calls: int = 0
-    least_texts: int = 0
-    least_tokens: int = 0
-    tolerance: float = 0.0
-    min_cosine: float = 0.0
-    outputs: dict[str, Figures] = field(default_factory=dict)
-    mismatches: list[str] = field(default_factory=list)
-    float32: Report | None = None
-
-    def figures(self) -> dict[str, Any]:
-        """All but the mismatches, as JSON knows it."""
-        return {key: value for key, value in asdict(self).items() if key != "mismatches"}
-
-
 def prove(task: Task) -> Report:
     """Compare in a fresh process.
 
@@ -88,7 +55,7 @@ def prove(task: Task) -> Report:
 
 
 def run(task: Task) -> Report:
-    """As :func:`prove`; what differs is only in the report.
+    """As :func:`prove`, with what differs in the report only.
 
     Raises:
         VerificationError: the comparison could not be made.
@@ -130,10 +97,12 @@ def compare(task: Task) -> Report:
     if task.float32 is not None:
         tolerance, min_cosine = TOLERANCES["float32"]
         exact = replace(task.recipe, precision="float32", tolerance=tolerance, min_cosine=min_cosine)
-        twin = _hold(task.float32, exact, expected)
+        with closing(SavedModel(task.float32)) as model:
+            twin = hold(exact, expected, model)
         if twin.mismatches:
             return replace(twin, mismatches=[f"in float32, {line}" for line in twin.mismatches])
-    report = _hold(task.saved_model, task.recipe, expected)
+    with closing(SavedModel(task.saved_model)) as model:
+        report = hold(task.recipe, expected, model)
     report.float32 = twin
     if task.float32 is not None:
         report.mismatches += precision.differences(task.saved_model, task.float32)
@@ -142,25 +111,13 @@ def compare(task: Task) -> Report:
     return report
 
 
-def _hold(folder: Path, recipe: Recipe, expected: Sequence[Expected]) -> Report:
-    model = SavedModel(folder)
-    try:
-        return hold(recipe, expected, model)
-    finally:
-        model.close()
-
-
 def hold(recipe: Recipe, expected: Sequence[Expected], model: Model) -> Report:
     """Compare a model, wherever it runs, with what a reference gives."""
     comparison = Comparison(recipe, model)
-    report = Report(tolerance=recipe.tolerance, min_cosine=recipe.min_cosine, outputs=comparison.figures)
-    report.mismatches = comparison.mismatches
     if comparison.declared():
         for at in samples.calls([len(each.tokens.ids) for each in expected]):
-            report.calls += comparison.call([expected[row] for row in at])
+            comparison.call([expected[row] for row in at])
         if not model.is_shared:  # TensorFlow Serving has a batch of no texts wait for another; clients send none
-            report.calls += comparison.call([])
-        report.texts = len(expected)
-        report.tokens = sum(len(each.tokens.ids) for each in expected)
-        report.least_texts, report.least_tokens = comparison.enough(report.texts, report.tokens)
-    return report
+            comparison.call([])
+        comparison.enough(expected)
+    return comparison.report

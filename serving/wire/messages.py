@@ -135,12 +135,17 @@ def metadata_answer(data: bytes) -> ModelMetadata:
     return ModelMetadata(
         name=response.model_spec.name,
         version=response.model_spec.version.value,
-        signatures={
-            name: SignatureInfo(_specs(signature.inputs), _specs(signature.outputs))
-            for name, signature in sorted(signatures.items())
-            if name != INIT_OP
-        },
+        signatures=signature_infos(signatures),
     )
+
+
+def signature_infos(signatures: Mapping[str, Any]) -> dict[str, SignatureInfo]:
+    """What ``SignatureDef`` messages say, sorted by name, without the entry that nobody can call."""
+    return {
+        name: SignatureInfo(_specs(each.inputs), _specs(each.outputs))
+        for name, each in sorted(signatures.items())
+        if name != INIT_OP
+    }
 
 
 def _specs(infos: Mapping[str, Any]) -> dict[str, TensorSpec]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from rawbert.exporter import ExportConfig, sources
 from rawbert.exporter.proof import answers, verify
+from rawbert.exporter.proof.comparison import Report
 from rawbert.exporter.recipe import Recipe
 from rawbert.exporter.resolve import resolve
 
@@ -28,7 +29,7 @@ def built(source: Path, folder: Path, **settings: Any) -> Recipe:
     return recipe
 
 
-def compared(folder: Path, recipe: Recipe, source: Path, **changes: Any) -> verify.Report:
+def compared(folder: Path, recipe: Recipe, source: Path, **changes: Any) -> Report:
     """Compare in this process."""
     return verify.compare(verify.Task(folder, dataclasses.replace(recipe, **changes), source))
 
@@ -46,7 +47,7 @@ class Planted:
         self.recipe = built(source, folder, **settings)
         self._expected = answers.compute(self.recipe, source)
 
-    def report(self, fault: Callable[[Any], Any], copy: Path) -> verify.Report:
+    def report(self, fault: Callable[[Any], Any], copy: Path) -> Report:
         """Plant a fault in a copy of saved_model.pb and compare it; ``fault`` gets the MetaGraphDef."""
         from rawbert.exporter.proof.model import SavedModel
         from tensorflow.core.protobuf import saved_model_pb2
@@ -65,7 +66,7 @@ class Planted:
         finally:
             model.close()
 
-    def sound(self) -> verify.Report:
+    def sound(self) -> Report:
         """Compare the sound one."""
         from rawbert.exporter.proof.model import SavedModel
 
@@ -101,7 +102,7 @@ class Loaded:
         read = tf.raw_ops.ReadVariableOp(resource=resource, dtype=dtype)
         return read, value, tf.raw_ops.AssignVariableOp(resource=resource, value=value)
 
-    def report(self, change: Callable[[dict[str, np.ndarray]], Any]) -> verify.Report:
+    def report(self, change: Callable[[dict[str, np.ndarray]], Any]) -> Report:
         """Compare with variables changed; ``change`` gets them by name."""
         sound = self._session.run({name: read for name, (read, _, _) in self._variables.items()})
         weights = {name: value.copy() for name, value in sound.items()}
