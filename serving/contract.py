@@ -14,35 +14,6 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-__all__ = [
-    "BATCHING_FILE",
-    "DEFAULT_SIGNATURE",
-    "DTYPES",
-    "DTYPE_NUMBERS",
-    "EMBED",
-    "INIT_OP",
-    "MANIFEST_FILE",
-    "MOST_WARMUP_RECORDS",
-    "POOLED",
-    "SEQUENCE",
-    "SIGNATURES",
-    "SIGNATURE_NAMES",
-    "TEXT",
-    "TEXT_PAIR",
-    "TOKENIZE",
-    "TOKEN_OUTPUTS",
-    "WARMUP_FILE",
-    "DType",
-    "Kind",
-    "Output",
-    "Signature",
-    "TensorSpec",
-    "default_of",
-    "input_names",
-    "signature",
-    "version_of",
-]
-
 #: Names of the inputs.
 TEXT, TEXT_PAIR = "text", "text_pair"
 

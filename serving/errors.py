@@ -24,26 +24,6 @@ from collections.abc import Collection
 
 import grpc
 
-__all__ = [
-    "CallCancelled",
-    "DeadlineExceeded",
-    "DecodeError",
-    "InvalidRequest",
-    "MessageTooLarge",
-    "ModelNotFound",
-    "ModelVersionChanged",
-    "ServerFault",
-    "ServerOverloaded",
-    "ServerUnavailable",
-    "ServingError",
-    "SignatureNotFound",
-    "Unauthenticated",
-    "from_status",
-    "http_status",
-    "timed_out_at_proxy",
-    "too_large",
-]
-
 
 class ServingError(Exception):
     """Base of everything that the client raises for a call.

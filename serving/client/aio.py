@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from typing import Any, Literal, TypeVar, Unpack, overload
 
@@ -197,15 +198,13 @@ async def _came(step: Any) -> Any:
 
 async def _parts(texts: AnyTexts, text_pair: AnyTexts | None, batcher: Batcher[Any]) -> AsyncIterator[list[Row]]:
     """:meth:`Batcher.parts` of :func:`requests.streamed`, also of what is read asynchronously."""
-    seconds = None if text_pair is None else _read(text_pair)
-    at = 0
-    async for text in _read(texts):
-        row = requests.as_row(at, text, *(() if seconds is None else (await anext(seconds, requests.ENDED),)))
-        for part in batcher.add(row):
+    columns = [_read(each) for each in (texts, text_pair) if each is not None]
+    for at in itertools.count():
+        row = [await anext(column, requests.ENDED) for column in columns]
+        if all(text is requests.ENDED for text in row):
+            break
+        for part in batcher.add(requests.as_row(at, row)):
             yield part
-        at += 1
-    if seconds is not None and await anext(seconds, requests.ENDED) is not requests.ENDED:
-        raise requests.uneven(at, "text_pair", "texts")
     for part in batcher.end():
         yield part
 

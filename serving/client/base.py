@@ -85,8 +85,9 @@ class BaseClient(Calls[C]):
         self, inputs: Mapping[str, npt.ArrayLike], signature: str, wanted: Iterable[str], keywords: Mapping[str, Any]
     ) -> Plan[Prediction]:
         options = self._options(keywords, signature=signature)
-        specs = (yield from self._inputs(options)) if requests.has_python_numbers(inputs) else {}
-        sent = requests.fitted(inputs, specs)
+        numbers = requests.python_numbers(inputs)
+        specs = (yield from self._inputs(options)) if numbers else {}
+        sent = {**inputs, **{name: requests.fitted(array, specs.get(name)) for name, array in numbers.items()}}
         request = messages.predict_request(self._target(options), sent, wanted)
         try:
             answer = yield from self._one(messages.PREDICT, request, options)

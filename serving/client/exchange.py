@@ -173,11 +173,7 @@ class Exchange(Generic[T]):
             self._order.append(Part(rows))
 
     def due(self, now: float) -> list[Attempt[T]]:
-        """Attempts to make now.
-
-        Raises:
-            ServingError: a part's time has passed before it could be sent again.
-        """
+        """Attempts to make now; a ServingError where the time of a part has passed before it could be sent again."""
         room = self._shared.concurrency - sum(part.flying for part in self._order)
         waiting = [part for part in self._order if part.answer is None and not part.flying and part.due <= now]
         return [self._send(part, now) for part in waiting[: max(room, 0)]]
@@ -210,11 +206,7 @@ class Exchange(Generic[T]):
                     part.deadline += seconds
 
     def answered(self, attempt: Attempt[T], answer: Answer[T]) -> None:
-        """An answer came.
-
-        Raises:
-            ModelVersionChanged: another version answered than was asked for.
-        """
+        """An answer came; ModelVersionChanged where it is of another version than was asked for."""
         part = attempt.part
         part.flying = False
         self._shared.balancer.answered(attempt.server)
@@ -229,16 +221,9 @@ class Exchange(Generic[T]):
         part.answer = answer
 
     def failed(self, attempt: Attempt[T], code: grpc.StatusCode, details: str, now: float, silent: bool) -> None:
-        """A call failed: its part is sent again, perhaps split, or the exchange is over.
+        """A call failed: its part is sent again, perhaps split, or the exchange is over, with a ServingError.
 
-        Args:
-            attempt: the call.
-            code, details: how it failed.
-            now: the time.
-            silent: whether it ran out of its time without a sign of life of the server, which is then passed over.
-
-        Raises:
-            ServingError: it cannot be, or need not be, sent again.
+        ``silent``: it ran out of its time without a sign of life of the server, which is then passed over.
         """
         part = attempt.part
         part.flying = False

@@ -1,9 +1,11 @@
 """Arguments to rows, and outputs to results: everything about texts but the sending.
 
-Which outputs a signature has is declared in :mod:`rawbert.serving.contract`; nothing here repeats it.
+Which outputs a signature has is declared in :mod:`rawbert.serving.contract`; nothing here repeats it. An answer that
+differs from it raises a DecodeError.
 """
 
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -18,7 +20,7 @@ from .results import Tokens
 
 Array = npt.NDArray[Any]
 T = TypeVar("T", bound=Tokens)
-#: Marks the end of a stream of pairs.
+#: What a stream of texts or pairs gives after its end.
 ENDED: Final = object()
 
 
@@ -59,36 +61,25 @@ def as_rows(texts: Iterable[str | bytes], text_pair: Iterable[str | bytes] | Non
         ValueError: a str contains lone surrogates, which UTF-8 cannot carry; there are more texts than pairs or fewer.
     """
     check_texts(texts)
-    firsts = [_encoded(text, "texts", at) for at, text in enumerate(texts)]
     if text_pair is None:
-        return [(text,) for text in firsts]
+        return [(_encoded(text, "texts", at),) for at, text in enumerate(texts)]
     check_texts(text_pair, "text_pair")
-    seconds = [_encoded(text, "text_pair", at) for at, text in enumerate(text_pair)]
-    if len(firsts) != len(seconds):
-        raise ValueError(f"texts has {len(firsts)} texts, and text_pair {len(seconds)}: give one pair for each text")
-    return list(zip(firsts, seconds, strict=True))
+    return list(streamed(texts, text_pair))
 
 
 def streamed(texts: Iterable[str | bytes], text_pair: Iterable[str | bytes] | None = None) -> Iterator[Row]:
     """:func:`as_rows` of a stream, read as it is asked for."""
-    seconds = None if text_pair is None else iter(text_pair)
-    at = -1
-    for at, text in enumerate(texts):
-        yield as_row(at, text) if seconds is None else as_row(at, text, next(seconds, ENDED))
-    if seconds is not None and next(seconds, ENDED) is not ENDED:
-        raise uneven(at + 1, "text_pair", "texts")
+    columns = (texts,) if text_pair is None else (texts, text_pair)
+    for at, row in enumerate(zip_longest(*columns, fillvalue=ENDED)):
+        yield as_row(at, row)
 
 
-def as_row(at: int, *texts: Any) -> Row:
+def as_row(at: int, row: Sequence[Any]) -> Row:
     """The text, or the text and its pair, at a place of a stream; raises as :func:`as_rows` does."""
-    if texts[-1] is ENDED:
-        raise uneven(at, "texts", "text_pair")
-    return tuple(_encoded(text, name, at) for text, name in zip(texts, ("texts", "text_pair"), strict=False))
-
-
-def uneven(count: int, longer: str, shorter: str) -> ValueError:
-    """The error of a stream of pairs of which one ends after ``count``, and the other does not."""
-    return ValueError(f"{longer} goes on after {count} texts, where {shorter} ends: give one pair for each text")
+    for text, longer, shorter in zip(row, ("text_pair", "texts"), ("texts", "text_pair"), strict=False):
+        if text is ENDED:
+            raise ValueError(f"{longer} goes on after {at} texts, where {shorter} ends: give one pair for each text")
+    return tuple(_encoded(text, name, at) for text, name in zip(row, ("texts", "text_pair"), strict=False))
 
 
 def vector_output(signature: str) -> str:
@@ -99,11 +90,7 @@ def vector_output(signature: str) -> str:
 
 
 def output(outputs: Mapping[str, Array], name: str, rows: int, rank: int, own: bool = False) -> Array:
-    """The output ``name``, which must have ``rows`` rows and ``rank`` dimensions; ``own``: it may be written to.
-
-    Raises:
-        DecodeError: it is not there, or of another shape.
-    """
+    """The output ``name``, which must have ``rows`` rows and ``rank`` dimensions; ``own``: it may be written to."""
     if name not in outputs:
         found = ", ".join(sorted(outputs)) or "none"
         raise DecodeError(f"the answer has no output {name!r} but {found}; was the model exported by rawbert?")
@@ -116,34 +103,25 @@ def output(outputs: Mapping[str, Array], name: str, rows: int, rank: int, own: b
     return writable(array) if own else array
 
 
-def has_python_numbers(inputs: Mapping[str, npt.ArrayLike]) -> bool:
-    """Whether an input leaves open which dtype its numbers are sent with."""
-    return any(_python_numbers(value) is not None for value in inputs.values())
+def python_numbers(inputs: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
+    """Inputs that leave open which dtype their numbers are sent with, as arrays; without what numpy cannot read."""
+    found = {}
+    for name, value in inputs.items():
+        if not (hasattr(value, "dtype") or hasattr(value, "__array__")):
+            try:
+                array = np.asarray(value)
+            except ValueError:
+                continue
+            if array.dtype.kind in "if":
+                found[name] = array
+    return found
 
 
-def fitted(inputs: Mapping[str, npt.ArrayLike], specs: Mapping[str, TensorSpec]) -> dict[str, npt.ArrayLike]:
-    """Inputs, with Python's numbers as the signature's dtype where it carries them.
+def fitted(array: Array, spec: TensorSpec | None) -> Array:
+    """Python's numbers as the signature's dtype where it carries them.
 
     Otherwise they are float32 and int32, as with ``tf.make_tensor_proto``; int64 where int32 is too small.
     """
-    return {name: _fitted(value, specs.get(name)) for name, value in inputs.items()}
-
-
-def _python_numbers(value: Any) -> Array | None:
-    """Numbers of Python as an array; ``None`` for anything else, and for what numpy makes no array of."""
-    if hasattr(value, "dtype") or hasattr(value, "__array__"):
-        return None
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        return None
-    return array if array.dtype.kind in "if" else None
-
-
-def _fitted(value: Any, spec: TensorSpec | None) -> Any:
-    array = _python_numbers(value)
-    if array is None:
-        return value
     wanted = [] if spec is None or spec.dtype not in _NUMERIC else [_NUMERIC[spec.dtype]]
     for dtype in [*wanted, "<f4" if array.dtype.kind == "f" else "<i4"]:
         with np.errstate(all="ignore"):
@@ -193,9 +171,6 @@ def per_text(kind: type[T], signature: str, outputs: Mapping[str, Array], rows: 
         outputs: arrays by output name, for all texts.
         rows: number of texts.
         version: the version that answered.
-
-    Raises:
-        DecodeError: an output is not there, or its shape is not that of the contract.
     """
     every = contract.signature(signature).outputs
     declared = [each for each in every if not each.pairs_only or each.name in outputs]
@@ -220,11 +195,7 @@ def per_text(kind: type[T], signature: str, outputs: Mapping[str, Array], rows: 
 
 
 def join_vectors(parts: Sequence[Array], name: str) -> Array:
-    """Parts of an output, in order, as one new array, which may be written to.
-
-    Raises:
-        DecodeError: they do not fit together: another version answered in between.
-    """
+    """Parts of an output, in order, as one new array; a DecodeError where two versions have answered."""
     if len({part.shape[1:] for part in parts}) > 1:
         widths = sorted({part.shape[1] for part in parts})
         raise DecodeError(
@@ -235,12 +206,7 @@ def join_vectors(parts: Sequence[Array], name: str) -> Array:
 
 
 def static_width(metadata: ModelMetadata, signature_name: str, name: str) -> int | None:
-    """Size of the last dimension of a vector output, ``None`` if it is known only when it runs.
-
-    Raises:
-        SignatureNotFound: the model has no such signature.
-        DecodeError: the signature has no such output.
-    """
+    """Size of the last dimension of a vector output; ``None`` if it is known only when it runs."""
     signature = metadata.signatures.get(signature_name)
     if signature is None:
         found = ", ".join(metadata.signatures) or "none"

@@ -50,16 +50,7 @@ class PairKeywords(TextKeywords, total=False):
 
 @dataclass(frozen=True)
 class CallOptions:
-    """How one call of a user is made.
-
-    Args:
-        version: version number to ask; the newest available one if neither it nor a label is given.
-        version_label: label of a version to ask.
-        timeout: seconds; ``None`` for no deadline, and the client's own if left out.
-        metadata: gRPC metadata to send along: pairs, or a dict.
-        call_credentials: gRPC call credentials; sent over TLS only.
-        signature_name: the signature to call.
-        sort_by_length: whether texts of similar length are sent together.
+    """How one call of a user is made, see :meth:`Client.embed`; ``...`` is the timeout of the client itself.
 
     Raises:
         TypeError: an option of another type.

@@ -73,11 +73,7 @@ class Batcher:
             thread.start()
 
     def run(self, signature: str, task: Task) -> dict[str, Array]:
-        """Run a call in company; arrays by output name.
-
-        Raises:
-            Failure: the call is too large, the queue is full, nobody wants the answer any more, or the batch failed.
-        """
+        """Run a call in company; arrays by output name."""
         if task.rows > self._batching.max_batch_size:
             raise invalid(
                 f"Task size {task.rows} is larger than maximum input batch size {self._batching.max_batch_size}"

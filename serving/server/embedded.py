@@ -59,15 +59,7 @@ class EmbeddedServer:
         )
         options = self._plan.options
         self._registry: Registry[Model] = Registry()
-        retries = options.max_num_load_retries
-        self._manager = Manager(
-            self._registry,
-            self._load,
-            options.file_system_poll_wait_seconds,
-            retries or 0,
-            options.retry_seconds,
-            max(1, options.num_load_threads or os.cpu_count() or 1),
-        )
+        self._manager = Manager(self._registry, self._load, options)
         self._ended = threading.Event()
         self._reloading = threading.Lock()
         try:
@@ -80,7 +72,8 @@ class EmbeddedServer:
             self._manager.stop()
             what = f"{folders} cannot be loaded: " if folders else ""
             raise StartError(what + one_line(error).replace("model(s)", "servable(s)", 1)) from error
-        self._manager.retries = 5 if retries is None else retries
+        # While somebody waited for the start, no attempt was repeated.
+        self._manager.retries = 5 if options.max_num_load_retries is None else options.max_num_load_retries
         #: ``host:port`` for clients of this machine.
         self.address = joined(_LOOPBACK.get(options.host, options.host), self.port)
         if options.model_config_file and options.model_config_file_poll_wait_seconds > 0:

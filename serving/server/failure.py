@@ -6,6 +6,8 @@ import grpc
 class Failure(Exception):
     """A gRPC status and its message, which are those of TensorFlow Serving wherever it has one for the case.
 
+    Whatever reads files, finds versions or runs models raises it.
+
     Args:
         code: the status.
         message: for the caller.

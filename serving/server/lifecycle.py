@@ -7,6 +7,7 @@ not wait for each other, nor for the calls of a version that goes.
 
 import gc
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ import grpc
 
 from .failure import Failure
 from .model import Model
-from .options import ModelSettings
+from .options import ModelSettings, ServerOptions
 from .registry import Registry, Servable, State, find_versions
 
 _LOG = logging.getLogger(__name__)
@@ -30,25 +31,20 @@ class Manager:
     Args:
         registry: what answers calls.
         load: makes a version of a model from its folder, warmed up.
-        poll_seconds: between two looks at a base path; 0 looks once.
+        options: the server's flags.
+
+    Attributes:
         retries: further attempts to load a version; may be changed at any time.
-        retry_seconds: between two attempts.
-        loads: versions that are loaded at once.
     """
 
     def __init__(
-        self,
-        registry: Registry[Model],
-        load: Callable[[str, int, Path], Model],
-        poll_seconds: float,
-        retries: int,
-        retry_seconds: float,
-        loads: int = 1,
+        self, registry: Registry[Model], load: Callable[[str, int, Path], Model], options: ServerOptions
     ) -> None:
         self.registry, self.load = registry, load
-        self.pause = poll_seconds if poll_seconds > 0 else _NEVER
-        self.retries, self.retry_seconds = retries, retry_seconds
-        self.turns = threading.Semaphore(loads)
+        poll = options.file_system_poll_wait_seconds
+        self.pause = poll if poll > 0 else _NEVER
+        self.retries, self.retry_seconds = options.max_num_load_retries or 0, options.retry_seconds
+        self.turns = threading.Semaphore(max(1, options.num_load_threads or os.cpu_count() or 1))
         self.stopping = False
         self._keepers: dict[str, _Keeper] = {}
 

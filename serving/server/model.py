@@ -20,9 +20,6 @@ class Model:
         folder: the version folder.
         options: the server's flags.
         batching: parameters for all models; ``None`` where calls are not batched.
-
-    Raises:
-        Failure: it cannot be loaded.
     """
 
     def __init__(self, folder: Path, options: ServerOptions, batching: Batching | None = None) -> None:
@@ -40,12 +37,7 @@ class Model:
         self._turns = ThreadPoolExecutor(max(8, 4 * cores), thread_name_prefix="rawbert-run")
 
     def run(self, name: str, inputs: Mapping[str, Array], outputs: Sequence[str], wanted: Wanted) -> dict[str, Array]:
-        """Run a signature, with other callers where they are batched; arrays by output name.
-
-        Raises:
-            Failure: TensorFlow refuses the inputs, the model fails on them, the queue is full, or nobody waits any
-                more.
-        """
+        """Run a signature, with other callers where they are batched; arrays by output name."""
         if self._batcher and inputs:
             return self._batcher.run(name, Task(inputs, outputs, wanted))
 

@@ -122,11 +122,7 @@ class ServerOptions:
 
     @property
     def parallelism(self) -> tuple[int, int]:
-        """Threads within an op, and ops at once; 0 leaves it to TensorFlow.
-
-        Raises:
-            Failure: INVALID_ARGUMENT; all three flags are given, which TensorFlow Serving refuses.
-        """
+        """Threads within an op, and ops at once; 0 leaves it to TensorFlow."""
         own = self.tensorflow_intra_op_parallelism, self.tensorflow_inter_op_parallelism
         if all(own) and self.tensorflow_session_parallelism:
             raise invalid(
@@ -138,11 +134,7 @@ class ServerOptions:
 
 
 def read_file(path: str | Path, parse: Callable[[str], Parsed]) -> Parsed:
-    """What is in a file.
-
-    Raises:
-        Failure: INVALID_ARGUMENT; it cannot be read, or ``parse`` refuses it.
-    """
+    """What ``parse`` makes of a file; INVALID_ARGUMENT where it cannot be read or is refused."""
     try:
         return parse(Path(path).read_text(encoding="utf-8"))
     except (Failure, OSError, ValueError) as error:
@@ -150,11 +142,7 @@ def read_file(path: str | Path, parse: Callable[[str], Parsed]) -> Parsed:
 
 
 def parse_models(config: Any) -> dict[str, ModelSettings]:
-    """The models of a ModelServerConfig message or of its text, by name.
-
-    Raises:
-        Failure: INVALID_ARGUMENT, in TensorFlow Serving's words.
-    """
+    """The models of a ModelServerConfig message or of its text, by name; refused in TensorFlow Serving's words."""
     if isinstance(config, str):
         config = _parsed(config, ModelServerConfig())
     if config.WhichOneof("config") != "model_config_list":
@@ -197,11 +185,7 @@ def _settings(model: Any) -> ModelSettings:
 
 
 def parse_batching(text: str) -> Batching:
-    """The parameters of a BatchingParameters text proto.
-
-    Raises:
-        Failure: INVALID_ARGUMENT; the text cannot be parsed, or its values contradict each other.
-    """
+    """The parameters of a BatchingParameters text proto, whose values must not contradict each other."""
     message = _parsed(text, BatchingParameters())
     given = {field.name: value.value for field, value in message.ListFields() if field.name in _LEAST}
     for name, value in given.items():

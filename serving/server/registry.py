@@ -60,11 +60,7 @@ class Registry(Generic[Runnable]):
 
     @contextmanager
     def use(self, model: str, version: int | None = None, label: str | None = None) -> Iterator[Servable[Runnable]]:
-        """Hold the version of a model that is to answer: the one asked for, or the largest.
-
-        Raises:
-            Failure: there is none: NOT_FOUND, or INVALID_ARGUMENT for no name or a label that points nowhere.
-        """
+        """Hold the version of a model that is to answer: the one asked for, or the largest."""
         with self._changed:
             servable = self._find(model, version, label)
             servable.calls += 1
@@ -124,11 +120,7 @@ class Registry(Generic[Runnable]):
             ]
 
     def status(self, model: str, version: int | None = None) -> list[Status]:
-        """States of a model's versions, the largest first; only that of ``version`` if it is given.
-
-        Raises:
-            Failure: NOT_FOUND; there is none.
-        """
+        """States of a model's versions, the largest first; only that of ``version`` if it is given."""
         with self._changed:
             statuses = dict(self._statuses.get(model, {}))
         if not statuses:
@@ -138,15 +130,10 @@ class Registry(Generic[Runnable]):
         return [statuses[each] for each in sorted(statuses, reverse=True) if version in (None, each)]
 
     def set_labels(self, labels: Mapping[str, Mapping[str, int]], allow_unavailable: bool = False) -> None:
-        """Replace the labels of all models, or none of them.
+        """Replace the labels of all models, or none of them: FAILED_PRECONDITION where a version is not available.
 
-        Args:
-            labels: model -> label -> version.
-            allow_unavailable: take a label that is new for a version that is not there yet; one that exists is never
-                moved to such a version.
-
-        Raises:
-            Failure: FAILED_PRECONDITION; a label would point at a version that is not available.
+        With ``allow_unavailable`` a label that is new may point at a version that is not there yet; one that exists is
+        never moved to such a version.
         """
         with self._changed:
             for model, versions in labels.items():
@@ -165,11 +152,7 @@ def _absent(message: str) -> Failure:
 
 
 def find_versions(base_path: Path) -> dict[int, Path]:
-    """Version folders of a base path by number, the largest first.
-
-    Raises:
-        Failure: FAILED_PRECONDITION; the base path is no folder that can be read.
-    """
+    """Version folders of a base path by number, the largest first."""
     try:
         folders = sorted((entry for entry in base_path.iterdir() if entry.is_dir()), reverse=True)
     except FileNotFoundError:
@@ -182,11 +165,7 @@ def find_versions(base_path: Path) -> dict[int, Path]:
 
 
 def newest_version(base_path: Path) -> tuple[int, Path]:
-    """The largest version of a base path, and its folder.
-
-    Raises:
-        Failure: FAILED_PRECONDITION; there is none.
-    """
+    """The largest version of a base path, and its folder."""
     for found in find_versions(base_path).items():
         return found
     hint = ""

@@ -47,9 +47,6 @@ class SavedModel:
         folder: the version folder, with saved_model.pb in it.
         tags: of the graph to load.
         intra_op, inter_op: threads within an op, and ops at once; 0 leaves it to TensorFlow.
-
-    Raises:
-        Failure: it cannot be loaded.
     """
 
     def __init__(self, folder: Path, tags: Sequence[str] = ("serve",), intra_op: int = 0, inter_op: int = 0) -> None:
@@ -79,18 +76,12 @@ class SavedModel:
         self.signatures: Mapping[str, Any] = dict(meta_graph.signature_def)
 
     def run(self, signature_name: str, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
-        """Run a signature.
+        """Run a signature; arrays by output name, strings as object arrays of bytes.
 
         Args:
             signature_name: one of :attr:`signatures`.
             inputs: arrays by input name, all that the signature has; strings as object arrays of bytes.
             outputs: names of the outputs to compute.
-
-        Returns:
-            Arrays by output name; strings as object arrays of bytes.
-
-        Raises:
-            Failure: TensorFlow refuses the inputs, or the model fails on them.
         """
         signature = self.signatures[signature_name]
         # In one order whatever the caller's: what is prepared costs memory, and six outputs have 1,956 orders.
@@ -110,11 +101,7 @@ class SavedModel:
         return self._session._make_callable_from_options(config_pb2.CallableOptions(feed=feed, fetch=fetch))
 
     def warmup(self) -> Iterator[Any]:
-        """PredictRequests that came with the model, in a TFRecord file of at most 1000 PredictionLogs.
-
-        Raises:
-            Failure: DATA_LOSS or INVALID_ARGUMENT; the file is something else.
-        """
+        """PredictRequests that came with the model, in a TFRecord file of at most 1000 PredictionLogs."""
         path = self._folder / WARMUP_FILE
         if not path.is_file():
             return

@@ -49,12 +49,7 @@ class Plan:
         _check_socket(options.grpc_socket_path)
 
     def configured(self) -> dict[str, ModelSettings]:
-        """What the flags say now is to be served: a ``--model_config_file`` is read anew.
-
-        Raises:
-            Failure: INVALID_ARGUMENT; the file cannot be read, or is no configuration.
-            OSError, ValueError: of a path that it names.
-        """
+        """What the flags say now is to be served: a ``--model_config_file`` is read anew."""
         options = self.options
         if options.model_config_file:
             models = read_file(options.model_config_file, parse_models)
@@ -99,11 +94,7 @@ def _channel_arguments(text: str) -> list[tuple[str, Any]]:
 
 
 def _check_port(host: str, port: int) -> None:
-    """See that a port is free: before a model is loaded for nothing, and with a reason, which gRPC does not give.
-
-    Raises:
-        StartError: it is taken, or the host is not of this machine.
-    """
+    """See that a port is free: before a model is loaded for nothing, and with a reason, which gRPC does not give."""
     try:
         for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             with socket.socket(family, kind, protocol) as probe:
@@ -116,11 +107,7 @@ def _check_port(host: str, port: int) -> None:
 
 
 def _check_socket(path: str) -> None:
-    """See that nobody listens on a Unix socket, whose name gRPC would take from them.
-
-    Raises:
-        StartError: somebody does, or there can be no such socket.
-    """
+    """See that nobody listens on a Unix socket, whose name gRPC would take from them."""
     if not path:
         return
     try:

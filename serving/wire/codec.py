@@ -105,32 +105,29 @@ def decode_response(data: bytes) -> tuple[ModelSpec, dict[str, Array]]:
         standard = None
         outputs: dict[str, Array] = {}
         for name, tensor in fast.outputs.items():
-            with _refusing(name):
-                array = _decode_fixed_width(tensor, name)
-            if array is None and tensor.dtype in (_FLOAT, _DOUBLE):
-                # Not plainly packed. The order of what is packed and what is not is only in the bytes.
+            array = _packed(tensor, name) if tensor.dtype in (_FLOAT, _DOUBLE) else decode_tensor(tensor, name)
+            if array is None:
+                # The order of what is packed and what is not is only in the bytes.
                 standard = standard or PredictResponse.FromString(data)
                 array = decode_tensor(standard.outputs[name], name)
-            outputs[name] = decode_tensor(tensor, name) if array is None else array
+            outputs[name] = array
     except ProtobufError as error:
         raise DecodeError(f"the answer is no PredictResponse: {error}") from error
     return fast.model_spec, outputs
 
 
-def _decode_fixed_width(tensor: Any, name: str) -> Array | None:
+def _packed(tensor: Any, name: str) -> Array | None:
     """A float tensor whose values were packed, in as many as the shape says; ``None`` where it is anything else."""
-    if tensor.dtype not in (_FLOAT, _DOUBLE):
-        return None
-    dtype, field = _TYPES[tensor.dtype].numpy, _TYPES[tensor.dtype].field
-    # Each look at a bytes field copies it.
-    shape = _shape(tensor, name)
-    if content := tensor.tensor_content:
-        return _from_content(tensor, content, shape, name).reshape(shape)
-    chunks = getattr(tensor, field)
-    data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-    if len(data) != math.prod(shape) * np.dtype(dtype).itemsize or len(UnknownFieldSet(tensor)):
-        return None
-    return np.frombuffer(data, dtype).reshape(shape)
+    dtype, shape = np.dtype(_TYPES[tensor.dtype].numpy), _shape(tensor, name)
+    with _refusing(name):
+        # Each look at a bytes field copies it.
+        if content := tensor.tensor_content:
+            return _from_content(tensor, content, shape, name).reshape(shape)
+        chunks = getattr(tensor, _TYPES[tensor.dtype].field)
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if len(data) != math.prod(shape) * dtype.itemsize or len(UnknownFieldSet(tensor)):
+            return None
+        return np.frombuffer(data, dtype).reshape(shape)
 
 
 def decode_tensor(tensor: Any, name: str = "tensor") -> Array:

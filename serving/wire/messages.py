@@ -1,6 +1,7 @@
 """Requests to TensorFlow Serving as bytes, and its answers as plain data.
 
 The client's one place that knows the messages: above it there are texts, arrays and versions, below it there is gRPC.
+What is no answer to its request raises a DecodeError.
 """
 
 from __future__ import annotations
@@ -96,11 +97,7 @@ def text_request(target: Target, rows: Sequence[Row]) -> bytes:
 
 
 def predict_request(target: Target, inputs: Mapping[str, npt.ArrayLike], output_filter: Iterable[str] = ()) -> bytes:
-    """A Predict request over arrays by input name.
-
-    Raises:
-        TypeError, ValueError: an input that cannot be sent.
-    """
+    """A Predict request over arrays by input name; TypeError and ValueError name the input that cannot be sent."""
     request = protos.PredictRequest(model_spec=target._spec(), output_filter=output_filter)
     for name, tensor in codec.encode_inputs(inputs).items():
         request.inputs[name].CopyFrom(tensor)
@@ -108,11 +105,7 @@ def predict_request(target: Target, inputs: Mapping[str, npt.ArrayLike], output_
 
 
 def predict_answer(data: bytes) -> tuple[dict[str, Array], int | None]:
-    """Outputs by name, and the version that answered; ``None`` where the server does not say.
-
-    Raises:
-        DecodeError: it is no answer to a Predict request.
-    """
+    """Outputs by name, and the version that answered; ``None`` where the server does not say."""
     spec, outputs = codec.decode_response(data)
     return outputs, spec.version.value if spec.HasField("version") else None
 
@@ -124,11 +117,7 @@ def metadata_request(target: Target) -> bytes:
 
 
 def metadata_answer(data: bytes) -> ModelMetadata:
-    """The answer to :func:`metadata_request`.
-
-    Raises:
-        DecodeError: it contains no signatures.
-    """
+    """The signatures, and the version that has them."""
     response = _parsed(protos.GetModelMetadataResponse, data)
     # The type inside is known; Any.Unpack would look for it in another descriptor pool.
     signatures = _parsed(protos.SignatureDefMap, response.metadata[_SIGNATURE_DEF].value).signature_def
@@ -165,11 +154,7 @@ def status_request(target: Target) -> bytes:
 
 
 def status_answer(data: bytes) -> list[VersionStatus]:
-    """The answer to :func:`status_request`, newest version first.
-
-    Raises:
-        DecodeError: it is no such answer.
-    """
+    """States of the versions, newest first."""
     statuses = [
         VersionStatus(each.version, _state_name(each), int(each.status.error_code), each.status.error_message)
         for each in _parsed(protos.GetModelStatusResponse, data).model_version_status
@@ -183,11 +168,7 @@ def _state_name(status: Any) -> str:
 
 
 def reload_request(config: str) -> bytes:
-    """A HandleReloadConfigRequest for the text of a ``models.config`` file.
-
-    Raises:
-        ValueError: it is not the text of a ModelServerConfig.
-    """
+    """A HandleReloadConfigRequest for the text of a ``models.config`` file; a ValueError says what is wrong with it."""
     try:
         parsed = text_format.Parse(config, protos.ModelServerConfig())
     except text_format.ParseError as error:
@@ -196,12 +177,7 @@ def reload_request(config: str) -> bytes:
 
 
 def reload_answer(data: bytes, address: str) -> None:
-    """See that a reload was done.
-
-    Raises:
-        InvalidRequest: the server says that it was not.
-        DecodeError: it is no such answer.
-    """
+    """See that a reload was done: an InvalidRequest says why it was not."""
     status = _parsed(protos.ReloadConfigResponse, data).status
     if status.error_code:
         said = status.error_message

@@ -5,7 +5,7 @@ The format: https://protobuf.dev/programming-guides/encoding/#varints
 
 
 def decode(data: bytes, at: int) -> tuple[int, int]:
-    """The number that is written at a position, and the position behind it.
+    """The number that is written at a position, and the position after it.
 
     Raises:
         IndexError: the data ends in it.

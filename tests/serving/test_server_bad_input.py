@@ -125,7 +125,10 @@ class Loader:
 def kept(parts: Any, tmp_path: Path) -> Iterator[Any]:
     """A manager of a model "m" whose version 1 answers calls."""
     loader, registry = Loader(), parts.Registry()
-    manager = parts.Manager(registry, loader, 0.02, 0, 0.05)
+    flags = parts.ServerOptions(
+        file_system_poll_wait_seconds=0.02, load_retry_interval_micros=50_000, num_load_threads=1
+    )
+    manager = parts.Manager(registry, loader, flags)
     (tmp_path / "m" / "1").mkdir(parents=True)
     manager.configure({"m": parts.ModelSettings("m", tmp_path / "m", parts.Policy("all"))})
     assert registry.loaded() == [("m", 1)]

@@ -126,7 +126,7 @@ def test_versions_are_swapped_under_callers(served: tuple[Server, Path], toys: P
 def test_a_model_waits_neither_for_the_load_nor_for_the_calls_of_another(tmp_path: Path) -> None:
     """The manager by itself, on models whose loading and freeing are held up."""
     from rawbert.serving.server.lifecycle import Manager
-    from rawbert.serving.server.options import ModelSettings, Policy
+    from rawbert.serving.server.options import ModelSettings, Policy, ServerOptions
     from rawbert.serving.server.registry import Registry
 
     class Held:
@@ -147,7 +147,7 @@ def test_a_model_waits_neither_for_the_load_nor_for_the_calls_of_another(tmp_pat
         return loads[name]
 
     registry: Registry[Any] = Registry()
-    manager = Manager(registry, load, 0.05, 0, 0, loads=2)
+    manager = Manager(registry, load, ServerOptions(file_system_poll_wait_seconds=0.05, num_load_threads=2))
     for name in "abc":
         (tmp_path / name / "1").mkdir(parents=True)
     settings = {name: ModelSettings(name, tmp_path / name, Policy()) for name in "abc"}

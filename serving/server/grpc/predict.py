@@ -19,16 +19,13 @@ from . import tensors
 def predict(
     servable: Servable[Model], request: Any, wanted: Wanted = lambda: True, as_content: bool = False
 ) -> predict_pb2.PredictResponse:
-    """Answer a PredictRequest by a version.
+    """Answer a PredictRequest, whose model and version are not looked at, by a version.
 
     Args:
         servable: the version.
-        request: the request; its model and version are not looked at.
+        request: the request.
         wanted: whether somebody still waits for the answer; a record of warmup always does.
         as_content: write outputs into tensor_content.
-
-    Raises:
-        Failure: TensorFlow Serving's status for what is wrong with the request, or the model's own.
     """
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = servable.runnable.signatures.get(name)

@@ -37,16 +37,7 @@ _OPTIONS = [
 def listen(
     plan: Plan, registry: Registry[Model], replace: Callable[[dict[str, ModelSettings]], None]
 ) -> tuple[grpc.Server, CallThreads, int]:
-    """A server that listens, and answers calls when it is started; the threads for its calls; its port.
-
-    Args:
-        plan: address, number of threads, and arguments for gRPC itself.
-        registry: the versions that answer calls.
-        replace: serves these models and no others.
-
-    Raises:
-        StartError: it cannot listen there.
-    """
+    """A server that listens, and answers calls when it is started; the threads for its calls; its port."""
     options = plan.options
     most = max(1, options.grpc_max_threads - 1) if options.grpc_max_threads else _MOST_CALLS
     threads = CallThreads(most + _THREADS_FOR_HEALTH)

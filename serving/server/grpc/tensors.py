@@ -27,11 +27,7 @@ _MOST_FILLED = 1 << 16
 
 
 def decode(tensor: Any, name: str) -> Array:
-    """A tensor of a request as an array; strings become an object array of bytes.
-
-    Raises:
-        DecodeError: it contradicts itself, or its dtype is none that a model can take.
-    """
+    """A tensor of a request as an array; strings become an object array of bytes."""
     # A value takes a byte at least.
     if math.prod(dim.size for dim in tensor.tensor_shape.dim) > tensor.ByteSize() + _MOST_FILLED:
         raise DecodeError(f"the tensor {name!r} has far fewer values than its shape calls for")
@@ -41,11 +37,7 @@ def decode(tensor: Any, name: str) -> Array:
 
 
 def encode_into(tensor: Any, value: Any, as_content: bool = False) -> None:
-    """Fill a TensorProto with what a model gave, in the field of its dtype or in ``tensor_content``.
-
-    Raises:
-        TypeError: no field holds its dtype.
-    """
+    """Fill a TensorProto with what a model gave, in the field of its dtype or in ``tensor_content``."""
     array = np.asarray(value, object if isinstance(value, bytes) else None)
     if array.dtype not in DTYPE_OF:
         raise TypeError(f"an output of dtype {array.dtype} cannot be answered")
