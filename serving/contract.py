@@ -13,6 +13,7 @@ import enum
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 #: Names of the inputs.
 TEXT, TEXT_PAIR = "text", "text_pair"
@@ -66,8 +67,7 @@ class Kind(enum.Enum):
 _PADDING = {Kind.TOKEN_VECTOR: 0, Kind.TOKEN_MASK: 0, Kind.TOKEN_TYPE: 0, Kind.START: -1, Kind.LIMIT: -1}
 
 
-@dataclass(frozen=True)
-class Output:
+class Output(NamedTuple):
     """An output of a signature.
 
     Attributes:
@@ -97,8 +97,7 @@ class Output:
         return f"{self.name} {self.dtype} [{', '.join(self.shape)}]"
 
 
-@dataclass(frozen=True)
-class Signature:
+class Signature(NamedTuple):
     """A signature that an exported model may have.
 
     Attributes:
@@ -197,8 +196,7 @@ class TensorSpec:
     shape: tuple[int, ...] | None
 
 
-@dataclass(frozen=True)
-class DType:
+class DType(NamedTuple):
     """An element type of tensors.
 
     Attributes:
@@ -235,7 +233,7 @@ DTYPES = (
 #: Name -> number.
 DTYPE_NUMBERS = {each.name: each.number for each in DTYPES}
 
-_VERSION = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
+_VERSION = r"(?a)\s*[+-]?[0-9]+\s*"
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -245,7 +243,7 @@ def version_of(folder_name: str) -> int | None:
     An optional sign and digits, as ``strings::safe_strto64`` takes them (observed on TensorFlow Serving 2.20.0):
     ``3``, ``001``, ``+4`` and ``-1`` are versions, ``v1`` and ``1.0`` are not.
     """
-    if not _VERSION.fullmatch(folder_name):
+    if not re.fullmatch(_VERSION, folder_name):
         return None
     number = int(folder_name)
     return number if number in _INT64 else None

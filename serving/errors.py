@@ -141,12 +141,12 @@ _TOO_LARGE = (
 )
 _TIMED_OUT = "a proxy ended the call at its own time-out (nginx: grpc_read_timeout); raise it, or send less at a time"
 #: How gRPC reports a status of HTTP, which only a proxy answers.
-_HTTP = re.compile(r"http2? (?:header with )?status(?: code)?:? (\d{3})", re.IGNORECASE)
+_HTTP = r"(?i)http2? (?:header with )?status(?: code)?:? (\d{3})"
 
 
 def http_status(details: str) -> int | None:
     """The HTTP status that a proxy answered in place of gRPC's, from the details of a failure."""
-    found = _HTTP.search(details)
+    found = re.search(_HTTP, details)
     return int(found[1]) if found else None
 
 

@@ -4,7 +4,6 @@ is called next."""
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import re
 import signal
@@ -12,7 +11,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -21,18 +19,18 @@ import grpc
 from ..wire.messages import METHODS
 from .settings import TLS, ChannelConfig
 
-_SCHEME = re.compile(r"(dns|unix|unix-abstract|ipv4|ipv6|xds|passthrough):")
-_HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.%\w]+\]|[^\s:/\[\]]+):(\d{1,5})")
+_SCHEME = r"(dns|unix|unix-abstract|ipv4|ipv6|xds|passthrough):"
+_HOST_PORT = r"(\[[0-9a-fA-F:.%\w]+\]|[^\s:/\[\]]+):(\d{1,5})"
 #: What gRPC says at a deadline, and we too where it does not in time.
 DEADLINE = "Deadline Exceeded"
 #: A name, not a number: one that can move.
-_NAME = re.compile(r"(?:dns:(?:///)?)?((?=[^:]*[a-zA-Z])[^\s:/\[\]]+):(\d{1,5})")
+_NAME = r"(?:dns:(?:///)?)?((?=[^:]*[a-zA-Z])[^\s:/\[\]]+):(\d{1,5})"
 #: gRPC's largest number of milliseconds.
 _NEVER = 2**31 - 1
 #: Seconds that a channel is given before silence speaks against it.
 _YOUNG = 1.0
 #: Every address that a name has, in turn.
-_ROUND_ROBIN = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
+_ROUND_ROBIN = '{"loadBalancingConfig": [{"round_robin": {}}]}'
 #: Seconds for which a server that failed is passed over, while others are there.
 _ASIDE = (0.1, 5.0)
 
@@ -50,10 +48,10 @@ def addresses(address: str | Sequence[str]) -> tuple[str, ...]:
     if not given:
         raise ValueError("address is an empty list: give host:port, such as localhost:8500")
     for each in given:
-        if "://" in each and not _SCHEME.match(each):
+        if "://" in each and not re.match(_SCHEME, each):
             raise ValueError(f"address {each!r}: gRPC takes host:port, such as localhost:8500, without a scheme")
-        found = _HOST_PORT.fullmatch(each)
-        if not _SCHEME.match(each) and (found is None or int(found[2]) > 65535):
+        found = re.fullmatch(_HOST_PORT, each)
+        if not re.match(_SCHEME, each) and (found is None or int(found[2]) > 65535):
             raise ValueError(f"address {each!r}: give host:port, such as localhost:8500, dns:///host:port or unix:path")
     return given
 
@@ -96,44 +94,40 @@ def credentials(tls: TLS) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(tls.read("ca"), tls.read("key"), tls.read("certificate"))
 
 
-@dataclass(eq=False)
 class Line:
     """A channel to one address, and what is known of it.
 
     Attributes:
         channel: gRPC's channel.
         methods: path -> what calls it.
-        opened: when it was opened.
         heard: when something last came by it.
         looked: when its name was last looked up.
         found: the addresses that the name had.
         stale: whether the next call opens a new one: the name has other addresses now, or a call got no sign of life.
         calls: calls that are on their way.
-        lines: where it belongs.
     """
 
-    channel: Any
-    methods: dict[str, Any]
-    opened: float
-    lines: Lines
-    heard: float = 0.0
-    looked: float = -math.inf
-    found: frozenset[str] | None = None
-    stale: bool = False
-    calls: int = 0
+    def __init__(self, channel: Any, opened: float, lines: Lines) -> None:
+        self.channel = channel
+        # Answers stay bytes: the codec decodes them faster than the parser of the standard messages.
+        self.methods = {path: channel.unary_unary(path) for path in METHODS}
+        self.heard, self.looked = 0.0, -math.inf
+        self.found: frozenset[str] | None = None
+        self.stale, self.calls = False, 0
+        self._opened, self._lines = opened, lines
 
     def give(self) -> None:
         """A call by the line has ended."""
-        with self.lines.lock:
+        with self._lines.lock:
             self.calls -= 1
-            if not self.calls and self not in self.lines.open:
-                self.lines.close(self.channel)
+            if not self.calls and self not in self._lines.open:
+                self._lines.close(self.channel)
 
     def silent(self, since: float, now: float) -> bool:
         """A call ran out of its time: was nothing heard since it began? Then the next call opens a new channel."""
         if self.heard >= since:
             return False
-        self.stale = self.stale or now - self.opened >= _YOUNG
+        self.stale = self.stale or now - self._opened >= _YOUNG
         return True
 
 
@@ -161,14 +155,11 @@ class Lines:
             line = self.open[server]
             if line is None or line.stale:
                 old, self._fresh = line, self._fresh + 1
-                # Answers stay bytes: the codec decodes them faster than the parser of the standard messages.
-                channel = self._make(self._addresses[server], self._fresh)
-                line = Line(channel, {path: channel.unary_unary(path) for path in METHODS}, now, self)
-                self.open[server] = line
+                self.open[server] = line = Line(self._make(self._addresses[server], self._fresh), now, self)
                 if old is not None and not old.calls:
                     self.close(old.channel)
             line.calls += 1
-        name = _NAME.fullmatch(self._addresses[server])
+        name = re.fullmatch(_NAME, self._addresses[server])
         if name and self._lookup and now - line.looked >= self._lookup:
             line.looked = now
             threading.Thread(target=_look_up, args=(line, name[1], int(name[2])), daemon=True).start()

@@ -8,8 +8,7 @@ rows and versions; its :class:`Operation` turns them into bytes and back.
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import grpc
 
@@ -27,23 +26,18 @@ T = TypeVar("T")
 _GRACE: Final = 0.02
 
 
-@dataclass
-class Answer(Generic[T]):
+class Answer(NamedTuple, Generic[T]):
     """A decoded answer, and the version that gave it; ``None`` where the server does not say."""
 
     value: T
     version: int | None = None
 
 
-@dataclass(eq=False)
 class Part(Generic[T]):
     """The rows of one request, and what became of them."""
 
-    rows: Sequence[Row]
     answer: Answer[T] | None = None
-    deadline: float | None = None
     due: float = 0.0
-    started: bool = False
     flying: bool = False
     error: ServingError | None = None
     attempts: int = 0
@@ -51,18 +45,18 @@ class Part(Generic[T]):
     avoid: frozenset[int] = frozenset()
     without: frozenset[int] = frozenset()
 
+    def __init__(self, rows: Sequence[Row], started: bool = False, deadline: float | None = None) -> None:
+        self.rows, self.started, self.deadline = rows, started, deadline
 
-@dataclass(eq=False)
+
 class Attempt(Generic[T]):
     """One call to a server that is to be made: ``timeout`` in seconds from now; the driver notes how it is made."""
 
-    part: Part[T]
-    server: int
-    version: int | None
-    timeout: float | None
-    begun: float
     request_bytes: int = 0
     line: Any = None
+
+    def __init__(self, part: Part[T], server: int, version: int | None, timeout: float | None, begun: float) -> None:
+        self.part, self.server, self.version, self.timeout, self.begun = part, server, version, timeout, begun
 
     @property
     def number(self) -> int:
@@ -70,8 +64,7 @@ class Attempt(Generic[T]):
         return self.part.attempts + self.part.refusals
 
 
-@dataclass(frozen=True)
-class Operation(Generic[T]):
+class Operation(NamedTuple, Generic[T]):
     """A method of the server, and how its requests and answers are written.
 
     Attributes:
@@ -90,8 +83,7 @@ class Operation(Generic[T]):
         return self.path.rpartition("/")[2]
 
 
-@dataclass
-class Shared:
+class Shared(NamedTuple):
     """What all calls of a client share.
 
     Attributes:
@@ -281,7 +273,7 @@ class Exchange(Generic[T]):
         at = self._order.index(part)
         del self._order[at]
         for start in reversed(range(0, len(part.rows), size)):
-            piece = Part[T](part.rows[start : start + size], deadline=part.deadline, started=part.started)
+            piece = Part[T](part.rows[start : start + size], part.started, part.deadline)
             self._order.insert(at, piece)
 
     def _send(self, part: Part[T], now: float) -> Attempt[T]:

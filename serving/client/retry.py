@@ -4,7 +4,6 @@ gRPC's configured retries stop at 5 attempts, skip large requests and answers cu
 kinds of RESOURCE_EXHAUSTED apart. Predict computes and changes nothing, so sending it again is safe.
 """
 
-import random
 import re
 import threading
 from enum import Enum
@@ -30,46 +29,42 @@ class Verdict(Enum):
 
 
 #: A server that is alive and has no room: TensorFlow Serving's threads and queue, ``rawbert serve``, grpc's own limit.
-_BUSY: Final = re.compile(
-    "Threadpool Exhausted|batch scheduling queue|the server is busy|Concurrent RPC limit", re.IGNORECASE
-)
+_BUSY: Final = "(?i)Threadpool Exhausted|batch scheduling queue|the server is busy|Concurrent RPC limit"
 #: TLS was refused: no repetition mends a certificate.
-_TLS: Final = re.compile(r"handshake failed|CERTIFICATE_VERIFY_FAILED|Peer name .* is not in|SSL_ERROR", re.IGNORECASE)
+_TLS: Final = "(?i)handshake failed|CERTIFICATE_VERIFY_FAILED|Peer name .* is not in|SSL_ERROR"
 #: No server was reached: sending again is no load.
-_UNREACHED: Final = re.compile(
-    "failed to connect|errors resolving|DNS|No route|unreachable|empty address", re.IGNORECASE
-)
-_CUT: Final = re.compile(r"Stream removed|RST_STREAM|Cancelling all calls")
+_UNREACHED: Final = "(?i)failed to connect|errors resolving|DNS|No route|unreachable|empty address"
+_CUT: Final = "Stream removed|RST_STREAM|Cancelling all calls"
 #: A call that was cancelled here, and not by a server that drops calls in a rush.
-_OURS: Final = re.compile("locally cancelled|channel (was )?closed", re.IGNORECASE)
-_BATCH: Final = re.compile(r"Task size \d+ is larger than maximum input batch size (\d+)")
+_OURS: Final = "(?i)locally cancelled|channel (was )?closed"
+_BATCH: Final = r"Task size \d+ is larger than maximum input batch size (\d+)"
 
 
 def verdict(code: grpc.StatusCode, details: str) -> Verdict:
     """Whether a call that failed so may be sent again."""
     if too_large(details):
         return Verdict.SMALLER
-    if code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE) and _BUSY.search(details):
+    if code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE) and re.search(_BUSY, details):
         return Verdict.BUSY
     if http_status(details) == 429:
         return Verdict.BUSY
     if code is grpc.StatusCode.UNAVAILABLE:
         # What ran out of time at a proxy may still run at the server: another call would run beside it.
-        return Verdict.NEVER if _TLS.search(details) or timed_out_at_proxy(details) else Verdict.AGAIN
+        return Verdict.NEVER if re.search(_TLS, details) or timed_out_at_proxy(details) else Verdict.AGAIN
     cancelled = code is grpc.StatusCode.CANCELLED
-    if (cancelled or code in (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)) and _CUT.search(details):
+    if (cancelled or code in (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)) and re.search(_CUT, details):
         return Verdict.AGAIN
-    return Verdict.BUSY if cancelled and not _OURS.search(details) else Verdict.NEVER
+    return Verdict.BUSY if cancelled and not re.search(_OURS, details) else Verdict.NEVER
 
 
 def unreached(details: str) -> bool:
     """Whether a failure says that no server was reached."""
-    return _UNREACHED.search(details) is not None
+    return re.search(_UNREACHED, details) is not None
 
 
 def batch_limit(code: grpc.StatusCode, details: str) -> int | None:
     """The server's largest batch, where it refused a call for its number of texts."""
-    found = _BATCH.search(details) if code is grpc.StatusCode.INVALID_ARGUMENT else None
+    found = re.search(_BATCH, details) if code is grpc.StatusCode.INVALID_ARGUMENT else None
     return int(found[1]) if found else None
 
 
@@ -78,6 +73,8 @@ def backoff(policy: RetryPolicy, failures: int, verdict: Verdict) -> float:
 
     A busy server refuses cheaply and has room again soon: a quarter of ``max_backoff`` is the most there.
     """
+    import random  # It takes a millisecond, and most programs never come here.
+
     most = policy.max_backoff / 4 if verdict is Verdict.BUSY else policy.max_backoff
     longest = min(most, policy.initial_backoff * 2.0 ** min(failures - 1, 30))
     return longest * random.uniform(0.5, 1.0)

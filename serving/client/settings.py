@@ -21,8 +21,7 @@ DEFAULT_TIMEOUT: Final = 30.0
 _LONGEST: Final = 1e9
 #: gRPC call metadata, an authorization header for instance.
 CallMetadata = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
-_KEY = re.compile(r"[0-9a-z_.-]+")
-_VALUE = re.compile(r"[ -~]*")
+_KEY, _VALUE = "[0-9a-z_.-]+", "[ -~]*"
 
 
 class CallKeywords(TypedDict, total=False):
@@ -117,11 +116,11 @@ def _checked_metadata(metadata: Any) -> tuple[tuple[str, str | bytes], ...]:
         key, value = pair
         if not isinstance(value, (str, bytes)):
             raise TypeError(f"metadata {key!r} has a {type(value).__name__} as its value: give a str or bytes")
-        if not _KEY.fullmatch(key):
-            hint = f"; write {key.lower()!r}" if _KEY.fullmatch(key.lower()) else ""
+        if not re.fullmatch(_KEY, key):
+            hint = f"; write {key.lower()!r}" if re.fullmatch(_KEY, key.lower()) else ""
             raise ValueError(f"metadata key {key!r}: gRPC takes a-z, 0-9, '_', '-' and '.' alone{hint}")
         text = value if isinstance(value, str) else value.decode("latin-1")
-        if not key.endswith("-bin") and not _VALUE.fullmatch(text):
+        if not key.endswith("-bin") and not re.fullmatch(_VALUE, text):
             # The value may be a secret.
             why = "the value has characters other than printable ASCII; a key that ends in -bin takes any bytes"
             raise ValueError(f"metadata {key!r}: {why}")

@@ -7,8 +7,8 @@ What is no answer to its request raises a DecodeError.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
 import numpy.typing as npt
 from google.protobuf import text_format
@@ -32,8 +32,7 @@ M = TypeVar("M")
 Row = tuple[bytes, ...]
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """Which model, version and signature a request means; the newest version if neither it nor a label is given."""
 
     model: str
@@ -43,9 +42,10 @@ class Target:
 
     def at(self, version: int | None) -> Target:
         """The same of another version, where one is given."""
-        return self if version is None else replace(self, version=version, version_label=None)
+        return self if version is None else self._replace(version=version, version_label=None)
 
-    def _spec(self) -> Any:
+    def spec(self) -> Any:
+        """The ModelSpec of a request."""
         spec = protos.ModelSpec(name=self.model, signature_name=self.signature)
         if self.version is not None:
             spec.version.value = self.version
@@ -90,7 +90,7 @@ class VersionStatus:
 
 def text_request(target: Target, rows: Sequence[Row]) -> bytes:
     """A Predict request over texts, or pairs of texts."""
-    request = protos.PredictRequest(model_spec=target._spec())
+    request = protos.PredictRequest(model_spec=target.spec())
     for name, column in zip((TEXT, TEXT_PAIR), zip(*rows, strict=True), strict=False):
         request.inputs[name].CopyFrom(codec.encode_texts(column))
     return _written(request)
@@ -98,7 +98,7 @@ def text_request(target: Target, rows: Sequence[Row]) -> bytes:
 
 def predict_request(target: Target, inputs: Mapping[str, npt.ArrayLike], output_filter: Iterable[str] = ()) -> bytes:
     """A Predict request over arrays by input name; TypeError and ValueError name the input that cannot be sent."""
-    request = protos.PredictRequest(model_spec=target._spec(), output_filter=output_filter)
+    request = protos.PredictRequest(model_spec=target.spec(), output_filter=output_filter)
     for name, tensor in codec.encode_inputs(inputs).items():
         request.inputs[name].CopyFrom(tensor)
     return _written(request)
@@ -112,7 +112,7 @@ def predict_answer(data: bytes) -> tuple[dict[str, Array], int | None]:
 
 def metadata_request(target: Target) -> bytes:
     """A GetModelMetadata request for the signatures."""
-    spec = replace(target, signature="")._spec()
+    spec = target._replace(signature="").spec()
     return _written(protos.GetModelMetadataRequest(model_spec=spec, metadata_field=[_SIGNATURE_DEF]))
 
 
@@ -150,7 +150,7 @@ def _specs(infos: Mapping[str, Any]) -> dict[str, TensorSpec]:
 
 def status_request(target: Target) -> bytes:
     """A GetModelStatus request."""
-    return _written(protos.GetModelStatusRequest(model_spec=replace(target, signature="")._spec()))
+    return _written(protos.GetModelStatusRequest(model_spec=target._replace(signature="").spec()))
 
 
 def status_answer(data: bytes) -> list[VersionStatus]:
