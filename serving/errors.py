@@ -163,11 +163,10 @@ def timed_out_at_proxy(details: str) -> bool:
 def from_status(
     code: grpc.StatusCode, details: str, what: str, address: str, *, attempts: int = 1, connection: Collection[str] = ()
 ) -> ServingError:
-    """The exception for a failed call.
+    """The exception for a failed call, and what can be done about it.
 
     Args:
-        code: gRPC status code.
-        details: what the server, or the gRPC library, said.
+        code, details: what the server, or the gRPC library, said.
         what: the call, for the message: method, model, version, signature.
         address: the server.
         attempts: calls that were made.

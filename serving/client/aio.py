@@ -11,10 +11,11 @@ import grpc
 import numpy.typing as npt
 
 from ..contract import DEFAULT_SIGNATURE
+from ..wire.codec import Array
 from ..wire.messages import ModelMetadata, Row, VersionStatus
 from . import channel as channels
 from . import requests
-from .base import Array, BaseClient, Texts
+from .base import BaseClient, Texts
 from .calls import Plan, Wait
 from .client import Client, Versioned
 from .exchange import Attempt, Exchange
@@ -24,6 +25,13 @@ from .settings import CallKeywords, PairKeywords, TextKeywords
 
 T = TypeVar("T")
 AnyTexts = Texts | AsyncIterable[str | bytes]
+
+
+class AsyncStreamKeywords(TextKeywords, total=False):
+    """As :class:`StreamKeywords`, also of texts that are read asynchronously."""
+
+    text_pair: AnyTexts | None
+    follow_version: bool
 
 
 def _documented(client: type[AsyncClient]) -> type[AsyncClient]:
@@ -83,23 +91,14 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
 
     @overload
     def embed_iter(
-        self, texts: AnyTexts, *, text_pair: AnyTexts | None = None, follow_version: bool = False,
-        return_version: Literal[True], **options: Unpack[TextKeywords],
-    ) -> AsyncIterator[Versioned]: ...  # fmt: skip
+        self, texts: AnyTexts, *, return_version: Literal[True], **options: Unpack[AsyncStreamKeywords]
+    ) -> AsyncIterator[Versioned]: ...
     @overload
-    def embed_iter(
-        self, texts: AnyTexts, *, text_pair: AnyTexts | None = None, **options: Unpack[TextKeywords]
-    ) -> AsyncIterator[Array]: ...
+    def embed_iter(self, texts: AnyTexts, **options: Unpack[AsyncStreamKeywords]) -> AsyncIterator[Array]: ...
     async def embed_iter(
-        self,
-        texts: AnyTexts,
-        *,
-        text_pair: AnyTexts | None = None,
-        follow_version: bool = False,
-        return_version: bool = False,
-        **options: Unpack[TextKeywords],
+        self, texts: AnyTexts, *, return_version: bool = False, **options: Unpack[AsyncStreamKeywords]
     ) -> AsyncIterator[Any]:
-        run, batcher = self._stream(texts, text_pair, follow_version, return_version, options, _parts)
+        run, batcher = self._stream(texts, return_version, options, _parts)
         try:
             while answer := await self._drive(self._next(run)):
                 for result in batcher.results(answer.value):
@@ -165,15 +164,13 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
 
     def _owner(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.get_running_loop()
-        if self._lines is not None and self._lines[0] is not loop:
+        if self._lines is not None and self._lines.owner is not loop:
             raise RuntimeError("this AsyncClient belongs to another event loop: make one in each loop")
         return loop
 
     def _open_channel(self, address: str, fresh: int) -> grpc.aio.Channel:
-        arguments = channels.arguments(self._config, self._tls, address, fresh) | {"interceptors": self._interceptors}
-        if self._tls is None:
-            return grpc.aio.insecure_channel(address, **arguments)
-        return grpc.aio.secure_channel(address, channels.credentials(self._tls), **arguments)
+        more = {"interceptors": self._interceptors}
+        return channels.make(grpc.aio, self._config, self._tls, address, fresh, **more)
 
     def _close_channel(self, channel: grpc.aio.Channel) -> None:
         closing = asyncio.ensure_future(channel.close())

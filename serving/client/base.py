@@ -21,6 +21,7 @@ from ..errors import (
     ServingError,
 )
 from ..wire import messages
+from ..wire.codec import Array
 from ..wire.messages import ModelMetadata, Row, Target, VersionStatus
 from . import requests
 from .calls import C, Calls, Plan, Wait
@@ -31,7 +32,6 @@ from .settings import CallKeywords, CallOptions, TextKeywords
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Tokens)
-Array = npt.NDArray[Any]
 Texts = Iterable[str | bytes]
 
 #: Seconds that finding out which signatures or versions exist may take, for an error's message.
@@ -152,8 +152,6 @@ class BaseClient(Calls[C]):
     def _stream(
         self,
         texts: Any,
-        text_pair: Any,
-        follow: bool,
         return_version: bool,
         keywords: Mapping[str, Any],
         parts: Callable[[Any, Any, Batcher[Any]], Any],
@@ -162,12 +160,14 @@ class BaseClient(Calls[C]):
 
         ``parts`` reads the texts and cuts them, each client in its own way.
         """
+        rest = dict(keywords)
+        text_pair, follow = rest.pop("text_pair", None), rest.pop("follow_version", False)
         requests.check_texts(texts)
         if text_pair is not None:
             requests.check_texts(text_pair, "text_pair")
         if follow and not return_version:
             raise ValueError("follow_version=True needs return_version=True: vectors of two versions do not compare")
-        options = self._options(keywords, TextKeywords, "embed")
+        options = self._options(rest, TextKeywords, "embed")
         name = requests.vector_output("embed")
 
         def decode(outputs: Mapping[str, Array], rows: int, version: int | None) -> list[Any]:

@@ -93,8 +93,7 @@ class Calls(Generic[C]):
         self._injected = channel
         self._closed = False
         self._lock = threading.Lock()
-        #: The channels, and the process or event loop that they belong to.
-        self._lines: tuple[Any, channels.Lines] | None = None
+        self._lines: channels.Lines | None = None
         #: What is being ended in an event loop, which itself holds it only weakly.
         self._ending: set[Any] = set()
         #: What is remembered of signatures: the size of a vector, and the inputs.
@@ -156,21 +155,21 @@ class Calls(Generic[C]):
             if self._closed:
                 raise ValueError("the client is closed")
             owner = self._owner()
-            if self._lines is None or self._lines[0] != owner:
-                opened, closed = self._open_channel, self._close_channel
+            if self._lines is None or self._lines.owner != owner:
+                made, closed = self._open_channel, self._close_channel
                 if self._injected is not None:
-                    opened, closed = lambda address, fresh: self._injected, lambda channel: None
-                self._lines = (owner, channels.Lines(self.addresses, self._config.lookup_interval, opened, closed))
-            return self._lines[1]
+                    made, closed = lambda address, fresh: self._injected, lambda channel: None
+                self._lines = channels.Lines(owner, self.addresses, self._config.lookup_interval, made, closed)
+            return self._lines
 
     def _taken(self) -> tuple[Any, list[Any]]:
         """For the end: whose the channels are, and those that are ours to close."""
         with self._lock:
             self._closed = True
-            taken, self._lines = self._lines, None
-        if taken is None or self._injected is not None:
+            lines, self._lines = self._lines, None
+        if lines is None or self._injected is not None:
             return None, []
-        return taken[0], [line.channel for line in taken[1].open if line is not None]
+        return lines.owner, [line.channel for line in lines.open if line is not None]
 
     def _prepared(self, exchange: Exchange[Any], attempt: Attempt[Any]) -> tuple[Any, dict[str, Any]]:
         """gRPC's method for an attempt, whose channel is taken, and its arguments."""
@@ -224,10 +223,10 @@ class Calls(Generic[C]):
                     continue
                 ended = yield Wait(inbox, exchange.wait(time.monotonic()))
                 if ended is not None:
-                    self._came(exchange, ended, flying.pop(ended))
+                    self._ended(exchange, ended, flying.pop(ended))
                     continue
                 for attempt in [each for each in flying if exchange.overdue(each, time.monotonic())]:
-                    self._ended(exchange, attempt, grpc.StatusCode.DEADLINE_EXCEEDED, channels.DEADLINE)
+                    self._ended(exchange, attempt, None)
         except ServingError as error:
             raise (yield from self._explained(error, exchange)) from error.__cause__
         finally:
@@ -235,31 +234,23 @@ class Calls(Generic[C]):
                 self._cancel(call)
                 attempt.line.give()
 
-    def _came(self, exchange: Exchange[T], attempt: Attempt[T], call: Any) -> None:
-        """A call has come to its end."""
-        attempt.line.give()
+    def _ended(self, exchange: Exchange[T], attempt: Attempt[T], call: Any) -> None:
+        """A call has ended, or is overdue (``None``): it is noted, and its answer kept, sent again or raised."""
+        code, details, data = grpc.StatusCode.OK, "", b""
+        cause: BaseException | None = None
         try:
-            data: bytes = call.result()
+            if call is None:
+                code, details = grpc.StatusCode.DEADLINE_EXCEEDED, channels.DEADLINE
+            else:
+                attempt.line.give()
+                data = call.result()
         except grpc.RpcError as error:
+            cause = error
             # An interceptor may raise one of its own, which says neither.
             code = error.code() if hasattr(error, "code") else grpc.StatusCode.UNKNOWN
-            details = error.details() if hasattr(error, "details") else str(error)
-            self._ended(exchange, attempt, code, details or "", cause=error)
+            details = error.details() or "" if hasattr(error, "details") else str(error)
         except (grpc.FutureCancelledError, asyncio.CancelledError) as error:  # Not by us.
-            self._ended(exchange, attempt, grpc.StatusCode.CANCELLED, "the channel was closed", cause=error)
-        else:
-            self._ended(exchange, attempt, grpc.StatusCode.OK, data=data)
-
-    def _ended(
-        self,
-        exchange: Exchange[T],
-        attempt: Attempt[T],
-        code: grpc.StatusCode,
-        details: str = "",
-        data: bytes = b"",
-        cause: BaseException | None = None,
-    ) -> None:
-        """A call has ended: it is noted, and its answer kept; or it is sent again, or raised."""
+            cause, code, details = error, grpc.StatusCode.CANCELLED, "the channel was closed"
         now = time.monotonic()
         silent = code is grpc.StatusCode.DEADLINE_EXCEEDED and attempt.line.silent(attempt.begun, now)
         if code not in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE):

@@ -59,11 +59,7 @@ def addresses(address: str | Sequence[str]) -> tuple[str, ...]:
 def arguments(config: ChannelConfig, tls: TLS | None, address: str, fresh: int = 0) -> dict[str, Any]:
     """Keyword arguments of gRPC's functions that make channels, both kinds of them.
 
-    Args:
-        config: the settings.
-        tls: TLS, if it is used.
-        address: where the channel goes.
-        fresh: channels of equal arguments share their connections; another number gives another connection.
+    Channels of equal arguments share their connections; another number ``fresh`` gives another connection.
     """
     compression = grpc.Compression.Gzip if config.gzip else None
     made: dict[str, Any] = {
@@ -89,9 +85,13 @@ def arguments(config: ChannelConfig, tls: TLS | None, address: str, fresh: int =
     return {"options": list((made | dict(config.options)).items()), "compression": compression}
 
 
-def credentials(tls: TLS) -> grpc.ChannelCredentials:
-    """Channel credentials of a TLS configuration; files are read now."""
-    return grpc.ssl_channel_credentials(tls.read("ca"), tls.read("key"), tls.read("certificate"))
+def make(library: Any, config: ChannelConfig, tls: TLS | None, address: str, fresh: int, **more: Any) -> Any:
+    """A channel of ``grpc`` or of ``grpc.aio``; files of ``tls`` are read now."""
+    more |= arguments(config, tls, address, fresh)
+    if tls is None:
+        return library.insecure_channel(address, **more)
+    secret = grpc.ssl_channel_credentials(tls.read("ca"), tls.read("key"), tls.read("certificate"))
+    return library.secure_channel(address, secret, **more)
 
 
 class Line:
@@ -135,6 +135,7 @@ class Lines:
     """One :class:`Line` an address, opened by the first call, and anew where it is stale.
 
     Args:
+        owner: the process or event loop that they belong to.
         addresses: of the servers.
         lookup: seconds after which a name is looked up again while calls are made; 0 for never.
         make: address, number of a fresh connection -> a channel.
@@ -142,8 +143,14 @@ class Lines:
     """
 
     def __init__(
-        self, addresses: Sequence[str], lookup: float, make: Callable[[str, int], Any], close: Callable[[Any], Any]
+        self,
+        owner: Any,
+        addresses: Sequence[str],
+        lookup: float,
+        make: Callable[[str, int], Any],
+        close: Callable[[Any], Any],
     ) -> None:
+        self.owner = owner
         self._addresses, self._lookup, self._make, self.close = addresses, lookup, make, close
         self.open: list[Line | None] = [None] * len(addresses)
         self._fresh = 0

@@ -12,15 +12,16 @@ import grpc
 import numpy.typing as npt
 
 from ..contract import DEFAULT_SIGNATURE
+from ..wire.codec import Array
 from ..wire.messages import ModelMetadata, Row, VersionStatus
 from . import channel as channels
 from . import requests
-from .base import Array, BaseClient, Texts
+from .base import BaseClient, Texts
 from .calls import Plan
 from .exchange import Attempt, Exchange
 from .parts import Batcher
 from .results import Prediction, Tokens, TokenSequence
-from .settings import CallKeywords, PairKeywords, TextKeywords
+from .settings import CallKeywords, PairKeywords, StreamKeywords
 
 T = TypeVar("T")
 #: Vectors, and the version of the model that made them; ``None`` where the server does not say.
@@ -127,21 +128,12 @@ class Client(BaseClient[grpc.Channel]):
 
     @overload
     def embed_iter(
-        self, texts: Texts, *, text_pair: Texts | None = None, follow_version: bool = False,
-        return_version: Literal[True], **options: Unpack[TextKeywords],
-    ) -> Iterator[Versioned]: ...  # fmt: skip
+        self, texts: Texts, *, return_version: Literal[True], **options: Unpack[StreamKeywords]
+    ) -> Iterator[Versioned]: ...
     @overload
+    def embed_iter(self, texts: Texts, **options: Unpack[StreamKeywords]) -> Iterator[Array]: ...
     def embed_iter(
-        self, texts: Texts, *, text_pair: Texts | None = None, **options: Unpack[TextKeywords]
-    ) -> Iterator[Array]: ...
-    def embed_iter(
-        self,
-        texts: Texts,
-        *,
-        text_pair: Texts | None = None,
-        follow_version: bool = False,
-        return_version: bool = False,
-        **options: Unpack[TextKeywords],
+        self, texts: Texts, *, return_version: bool = False, **options: Unpack[StreamKeywords]
     ) -> Iterator[Any]:
         """:meth:`embed` for a stream that does not fit in memory: one vector ``[dim]`` a text, in order.
 
@@ -149,19 +141,19 @@ class Client(BaseClient[grpc.Channel]):
 
         Args:
             texts: any number of texts.
-            text_pair: a second text for each, where the model takes pairs; another stream of the same length.
-            follow_version: go on with another version where the one that answered the first texts is unloaded; only
-                together with ``return_version``, because vectors of two versions do not go into one index.
             return_version: yield tuples of a vector and the version of the model that made it.
-            **options: as in :meth:`embed`; ``timeout`` is for each part, and ``sort_by_length`` sends texts of similar
-                length together, out of every 16 parts: it reads ahead by as much.
+            **options: as in :meth:`embed`; ``timeout`` is for each part, ``text_pair`` another stream of the same
+                length, and ``sort_by_length`` sends texts of similar length together, out of every 16 parts: it reads
+                ahead by as much. One more:
+                follow_version (bool): go on with another version where the one that answered the first texts is
+                unloaded; only together with ``return_version``: vectors of two versions do not go into one index.
 
         Raises:
             ModelVersionChanged: the version that answered the first texts was unloaded meanwhile.
             TypeError, ValueError: a text that cannot be sent; one of the two streams is longer than the other.
             ServingError: as :meth:`embed`.
         """
-        run, batcher = self._stream(texts, text_pair, follow_version, return_version, options, _parts)
+        run, batcher = self._stream(texts, return_version, options, _parts)
         with contextlib.closing(run):
             while answer := self._drive(self._next(run)):
                 yield from batcher.results(answer.value)
@@ -260,11 +252,7 @@ class Client(BaseClient[grpc.Channel]):
         return os.getpid()
 
     def _open_channel(self, address: str, fresh: int) -> grpc.Channel:
-        arguments = channels.arguments(self._config, self._tls, address, fresh)
-        if self._tls is None:
-            channel = grpc.insecure_channel(address, **arguments)
-        else:
-            channel = grpc.secure_channel(address, channels.credentials(self._tls), **arguments)
+        channel = channels.make(grpc, self._config, self._tls, address, fresh)
         return grpc.intercept_channel(channel, *self._interceptors) if self._interceptors else channel
 
     def _close_channel(self, channel: grpc.Channel) -> None:

@@ -15,10 +15,10 @@ from .. import contract
 from ..contract import TensorSpec
 from ..errors import DecodeError, SignatureNotFound
 from ..wire import codec
+from ..wire.codec import Array
 from ..wire.messages import ModelMetadata, Row
 from .results import Tokens
 
-Array = npt.NDArray[Any]
 T = TypeVar("T", bound=Tokens)
 #: What a stream of texts or pairs gives after its end.
 ENDED: Final = object()
@@ -165,12 +165,7 @@ def writable(array: Array) -> Array:
 def per_text(kind: type[T], signature: str, outputs: Mapping[str, Array], rows: int, version: int | None) -> list[T]:
     """One result a text: its own values of each output of a signature, without padding.
 
-    Args:
-        kind: the class of the results; its fields are the outputs of the signature.
-        signature: its name in the contract.
-        outputs: arrays by output name, for all texts.
-        rows: number of texts.
-        version: the version that answered.
+    The fields of ``kind`` are the outputs of the signature; ``outputs`` are those for all texts, ``version`` answered.
     """
     every = contract.signature(signature).outputs
     declared = [each for each in every if not each.pairs_only or each.name in outputs]

@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import grpc
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from ..wire.codec import Array
 
 
 @dataclass(frozen=True)

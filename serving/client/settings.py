@@ -47,6 +47,12 @@ class PairKeywords(TextKeywords, total=False):
     text_pair: Iterable[str | bytes] | None
 
 
+class StreamKeywords(PairKeywords, total=False):
+    """Keyword arguments of streams."""
+
+    follow_version: bool
+
+
 @dataclass(frozen=True)
 class CallOptions:
     """How one call of a user is made, see :meth:`Client.embed`; ``...`` is the timeout of the client itself.
@@ -78,7 +84,12 @@ class CallOptions:
         if self.version_label == "":
             raise ValueError("version_label is empty: give a label, such as stable, or leave it out")
         if self.timeout is not None and self.timeout is not ...:
-            object.__setattr__(self, "timeout", _checked_timeout(self.timeout))
+            if isinstance(self.timeout, bool) or not isinstance(self.timeout, (int, float, np.number)):
+                raise TypeError(f"timeout is {self.timeout!r}: give seconds, or None for no deadline")
+            if not 0 < self.timeout <= _LONGEST:
+                why = f"give seconds above 0, at most {_LONGEST:g}, or None for no deadline"
+                raise ValueError(f"timeout is {self.timeout}: {why}")
+            object.__setattr__(self, "timeout", float(self.timeout))
         if self.call_credentials is not None and not isinstance(self.call_credentials, grpc.CallCredentials):
             kind = type(self.call_credentials).__name__
             raise TypeError(f"call_credentials is a {kind}: make grpc.CallCredentials, or send metadata")
@@ -95,14 +106,6 @@ class CallOptions:
     def which(self) -> str:
         """The version, for messages."""
         return self.version_label or ("newest" if self.version is None else str(self.version))
-
-
-def _checked_timeout(timeout: Any) -> float:
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float, np.number)):
-        raise TypeError(f"timeout is {timeout!r}: give seconds, or None for no deadline")
-    if not 0 < timeout <= _LONGEST:
-        raise ValueError(f"timeout is {timeout}: give seconds above 0, at most {_LONGEST:g}, or None for no deadline")
-    return float(timeout)
 
 
 def _checked_metadata(metadata: Any) -> tuple[tuple[str, str | bytes], ...]:

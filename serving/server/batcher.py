@@ -25,10 +25,9 @@ Run = Callable[[str, Mapping[str, Array], Sequence[str]], dict[str, Array]]
 Wanted = Callable[[], bool]
 
 
-def check_wanted(wanted: Wanted) -> None:
-    """Raise a Failure, which nobody receives, for a caller that is gone or whose deadline has passed."""
-    if not wanted():
-        raise Failure(grpc.StatusCode.CANCELLED, "the caller is gone")
+def gone() -> Failure:
+    """For a caller that is gone or whose deadline has passed: nobody receives it."""
+    return Failure(grpc.StatusCode.CANCELLED, "the caller is gone")
 
 
 class Task:
@@ -147,11 +146,10 @@ class Batcher:
     def _run_batch(self, signature: str, batch: _Batch) -> None:
         tasks = []
         for task in batch.tasks:
-            try:
-                check_wanted(task.wanted)
+            if task.wanted():
                 tasks.append(task)
-            except Failure as failure:
-                task.answer.set_exception(failure)
+            else:
+                task.answer.set_exception(gone())
         try:
             if tasks:
                 self._run_together(signature, tasks)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..contract import BATCHING_FILE
 from ..wire.codec import Array
-from .batcher import Batcher, Task, Wanted, check_wanted
+from .batcher import Batcher, Task, Wanted, gone
 from .options import Batching, ServerOptions, parse_batching, read_file
 from .runtime import SavedModel
 
@@ -42,7 +42,8 @@ class Model:
             return self._batcher.run(name, Task(inputs, outputs, wanted))
 
         def run() -> dict[str, Array]:
-            check_wanted(wanted)
+            if not wanted():
+                raise gone()
             return self._saved.run(name, inputs, outputs)
 
         return self._turns.submit(run).result()

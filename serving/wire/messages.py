@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError as ProtobufError
 from ..contract import INIT_OP, TEXT, TEXT_PAIR, TensorSpec
 from ..errors import DecodeError, InvalidRequest
 from . import codec, protos
+from .codec import Array
 
 #: gRPC's names of the methods.
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
@@ -26,7 +27,6 @@ RELOAD_CONFIG = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 METHODS = (PREDICT, GET_MODEL_METADATA, GET_MODEL_STATUS, RELOAD_CONFIG)
 
 _SIGNATURE_DEF = "signature_def"
-Array = npt.NDArray[Any]
 M = TypeVar("M")
 #: A text, or a text and its pair, UTF-8.
 Row = tuple[bytes, ...]
@@ -155,16 +155,12 @@ def status_request(target: Target) -> bytes:
 
 def status_answer(data: bytes) -> list[VersionStatus]:
     """States of the versions, newest first."""
-    statuses = [
-        VersionStatus(each.version, _state_name(each), int(each.status.error_code), each.status.error_message)
-        for each in _parsed(protos.GetModelStatusResponse, data).model_version_status
-    ]
+    statuses = []
+    for each in _parsed(protos.GetModelStatusResponse, data).model_version_status:
+        state = each.DESCRIPTOR.fields_by_name["state"].enum_type.values_by_number.get(each.state)
+        name, status = "UNKNOWN" if state is None else state.name, each.status
+        statuses.append(VersionStatus(each.version, name, int(status.error_code), status.error_message))
     return sorted(statuses, key=lambda status: status.version, reverse=True)
-
-
-def _state_name(status: Any) -> str:
-    value = status.DESCRIPTOR.fields_by_name["state"].enum_type.values_by_number.get(status.state)
-    return value.name if value is not None else "UNKNOWN"
 
 
 def reload_request(config: str) -> bytes:
