@@ -15,8 +15,7 @@ from .. import scratch
 from ..errors import ConfigError, CorruptSource, DownloadError, SourceNotFound, UnsupportedModel
 from . import google, hub, huggingface
 from .checkpoint import Checkpoint, describe_files
-from .remote import archive, download, hf, kaggle, tfhub
-from .remote.location import Location, Say
+from .remote import Location, Say, archive, download, hf, kaggle, tfhub
 
 __all__ = ["Checkpoint", "Location", "fetched", "load"]
 

@@ -90,22 +90,22 @@ def bind(
     prefix = _prefix(tensors, naming, where)
     bound: dict[str, tuple[StoredTensor, tuple[int, ...], bool]] = {}
     for name, shape in canonical_shapes(config).items():
+        transposed = naming.style.transposed and name.endswith("/kernel")
+        stored = shape[::-1] if transposed else shape
         spellings = [prefix + spelling for spelling in naming.spellings(name)]
         found = [key for key in spellings if key in tensors]
         if not found:
             raise CorruptSource(
                 f"{where}: the tensor {' or '.join(spellings)} is missing, which {config_file.name} calls for "
-                f"with shape {_stored(shape, naming, name)}; found are {_listed(tensors)}"
+                f"with shape {list(stored)}; found are {_listed(tensors)}"
             )
         tensor = tensors[found[0]]
-        transposed = naming.style.transposed and name.endswith("/kernel")
         if not tensor.floating:
             raise UnsupportedModel(f"{tensor} is {tensor.dtype}; floating-point weights can be exported")
         fits = np.prod(tensor.shape) == np.prod(shape) if naming.style.split_heads else False
-        if not (tensor.shape == (shape[::-1] if transposed else shape) or fits):
+        if not (tensor.shape == stored or fits):
             raise CorruptSource(
-                f"{tensor} has shape {list(tensor.shape)}, but {config_file.name} calls for "
-                f"{_stored(shape, naming, name)}"
+                f"{tensor} has shape {list(tensor.shape)}, but {config_file.name} calls for {list(stored)}"
             )
         bound[name] = tensor, shape, transposed
     _refuse_surplus(tensors, config, naming, prefix, config_file)
@@ -135,7 +135,8 @@ def require_finite(tensor: StoredTensor) -> None:
 def _prefix(tensors: Mapping[str, StoredTensor], naming: Naming, where: Path) -> str:
     """What stands before the names of the encoder's tensors: nothing, ``bert.``, ``model.bert.`` ..."""
     spellings = naming.spellings("embeddings/word")
-    prefixes = {key[: -len(spelling)] for spelling in spellings for key in tensors if _ends(key, spelling)}
+    ended = {key[: -len(spelling)] for spelling in spellings for key in tensors if key.endswith(spelling)}
+    prefixes = {prefix for prefix in ended if prefix[-1:] in ("", ".", "/")}  # of whole parts
     if not prefixes:
         raise CorruptSource(
             f"{where}: no tensor is named {' or '.join(spellings)}, whatever the prefix; found are {_listed(tensors)}"
@@ -164,15 +165,6 @@ def _refuse_surplus(
         for spelling in naming.spellings(name):
             if prefix + spelling in tensors:
                 raise CorruptSource(f"{tensors[prefix + spelling]} is there, but {config_file.name} calls for {says}")
-
-
-def _ends(key: str, spelling: str) -> bool:
-    """Whether ``key`` is ``spelling`` behind a prefix of whole parts."""
-    return key.endswith(spelling) and (len(key) == len(spelling) or key[-len(spelling) - 1] in "./")
-
-
-def _stored(shape: tuple[int, ...], naming: Naming, name: str) -> list[int]:
-    return list(shape[::-1] if naming.style.transposed and name.endswith("/kernel") else shape)
 
 
 def _listed(tensors: Mapping[str, StoredTensor]) -> str:

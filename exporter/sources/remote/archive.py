@@ -62,22 +62,27 @@ def unpack(path: Path, folder: Path) -> None:
     limit = min(_LARGEST, max(_ALWAYS_ALLOWED, _LARGEST_RATIO * path.stat().st_size))
     links: dict[str, str] = {}
     total = 0
+
+    def add(size: int) -> None:
+        nonlocal total
+        total += size
+        if total > limit:
+            raise UnsupportedModel(
+                f"{path}: it unpacks to more than {limit} bytes, from {path.stat().st_size}; expected a checkpoint"
+            )
+
     try:
         for count, member in enumerate(_members(path, limit)):
             if count >= _MOST_MEMBERS:
                 raise UnsupportedModel(f"{path}: it has more than {_MOST_MEMBERS} members; expected a checkpoint")
             name = _safe(member.name, path)
-            if member.content is None:
-                if member.target is not None:
-                    links[name] = member.target
-                continue
-            total += member.size
-            _require_bounded(total, limit, path)
-            _write(folder / name, member, path)
-        for name, target in links.items():
-            _resolve(folder, name, target, links, path)
-            total += (folder / name).stat().st_size
-            _require_bounded(total, limit, path)
+            if member.target is not None:
+                links[name] = member.target
+            elif member.content is not None:
+                add(member.size)
+                _write(folder / name, member, member.content, path)
+        for name in links:
+            add(_resolve(folder, name, links, path).stat().st_size)
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
         raise CorruptSource(f"{path}: the archive is damaged or cut short: {error or type(error).__name__}") from error
     except OSError as error:
@@ -85,13 +90,6 @@ def unpack(path: Path, folder: Path) -> None:
             raise
         # Without a number it comes from a decompressor, not from the system.
         raise CorruptSource(f"{path}: the archive is damaged: {error}") from error
-
-
-def _require_bounded(total: int, limit: int, path: Path) -> None:
-    if total > limit:
-        raise UnsupportedModel(
-            f"{path}: it unpacks to more than {limit} bytes, from {path.stat().st_size}; expected a checkpoint"
-        )
 
 
 class _Bounded:
@@ -178,13 +176,12 @@ def _safe(name: str, path: Path) -> str:
     return "/".join(parts)
 
 
-def _write(target: Path, member: _Member, path: Path) -> None:
-    assert member.content is not None
+def _write(target: Path, member: _Member, content: IO[bytes], path: Path) -> None:
     written = 0
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as stream:
-            while chunk := member.content.read(_CHUNK):
+            while chunk := content.read(_CHUNK):
                 written += len(chunk)
                 if written > member.size:
                     break
@@ -198,22 +195,16 @@ def _write(target: Path, member: _Member, path: Path) -> None:
         )
 
 
-def _resolve(folder: Path, name: str, target: str, links: dict[str, str], path: Path) -> None:
+def _resolve(folder: Path, name: str, links: dict[str, str], path: Path) -> Path:
     """Put a copy (a second name, where the file system can) in place of a link to a file of the archive."""
-    seen = set()
-    at, to = name, target
-    while True:
-        if to.startswith("/") or at in seen:
-            to = ".."
-        seen.add(at)
-        to = os.path.normpath(os.path.join(os.path.dirname(at), to))
-        if to.startswith("..") or (to not in links and not (folder / to).is_file()):
-            raise UnsupportedModel(
-                f"{path}: the link {name!r} points to {target!r}; expected a file of the archive. Nothing was followed"
-            )
-        if to not in links:
-            break
-        at, to = to, links[to]
+    to, seen = name, set()
+    while to in links and to not in seen:
+        seen.add(to)
+        to = os.path.normpath(os.path.join(os.path.dirname(to), links[to]))
+    if to in links or to.startswith(("/", "..")) or not (folder / to).is_file():
+        raise UnsupportedModel(
+            f"{path}: the link {name!r} points to {links[name]!r}; expected a file of the archive. Nothing was followed"
+        )
     made = folder / name
     made.parent.mkdir(parents=True, exist_ok=True)
     if made.exists():
@@ -222,3 +213,4 @@ def _resolve(folder: Path, name: str, target: str, links: dict[str, str], path: 
         os.link(folder / to, made)
     except OSError:
         shutil.copyfile(folder / to, made)
+    return made

@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from ...errors import DownloadError, SourceNotFound, first_line
-from .location import Say
+from . import Say
 
 if TYPE_CHECKING:
     import requests

@@ -14,8 +14,8 @@ from typing import Any
 from ...errors import DownloadError, SourceNotFound, first_line
 from ..files import WEIGHT_FILES
 from ..sentence_transformers import SETTINGS
+from . import Location, Say
 from .download import LARGEST, TRANSIENT
-from .location import Location, Say
 
 #: Other files that matter: what an export reads, or refuses by name.
 _SMALL = (

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ...errors import ConfigError, DownloadError, SourceNotFound, first_line
-from .location import Location, Say
+from . import Location, Say
 
 #: Parts of a page's address that a handle does not have.
 _DECORATION = {"models", "frameworks", "variations", "versions"}

@@ -10,9 +10,8 @@ from urllib.parse import urlsplit
 
 from ... import scratch
 from ...errors import ConfigError, CorruptSource, DownloadError, UnsupportedModel, first_line
-from . import archive
+from . import Location, Say, archive
 from .download import download
-from .location import Location, Say
 
 
 def fetch(url: str, revision: str | None, say: Say) -> Location:
