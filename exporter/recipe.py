@@ -38,9 +38,23 @@ def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ConfigError(f"{what}: {value!r} is unknown; choose from {', '.join(allowed)}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TokenizerOptions:
-    """What a user chooses about tokenizing; the fields are described at :class:`ExportConfig`."""
+    """What a user chooses about tokenizing.
+
+    Args:
+        tokenizer: ``reference`` gives the tokens of the checkpoint's own tokenizer, ``tf-text`` those of
+            tensorflow-text's BertTokenizer, which the Hub's preprocessing models use.
+        pair: signatures take two texts, ``text`` and ``text_pair``, and give ``input_type_ids``.
+        truncation_side: where texts that are too long are cut, ``right`` or ``left``; ``None`` as the checkpoint
+            says, and that is nearly always right.
+        truncation_strategy: of which text of a pair that is too long: ``longest_first``, ``only_first`` or
+            ``only_second``.
+        plain_text_special_tokens: ``[SEP]`` and the like in a text are ordinary text, not the special tokens.
+
+    Raises:
+        ConfigError: a value that cannot work.
+    """
 
     tokenizer: str = "reference"
     pair: bool = False
@@ -60,9 +74,14 @@ class TokenizerOptions:
 DEFAULT_TOKENIZATION = TokenizerOptions()
 
 
+def in_words(pooling: tuple[str, ...], steps: tuple[str, ...]) -> str:
+    """Pooling modes and what follows them, in words."""
+    return ", then ".join([" and ".join(pooling), *steps])
+
+
 @dataclass(frozen=True)
-class ExportConfig:
-    """What to export, to where, and how.
+class ExportConfig(TokenizerOptions):
+    """What to export, to where, and how: what is here, and all of :class:`TokenizerOptions`.
 
     Args:
         encoder: the checkpoint: a folder or archive, a URL, or a model of a hub (``owner/name`` of the Hugging
@@ -82,14 +101,6 @@ class ExportConfig:
         normalize: scale ``embed``'s vectors to length 1; ``None`` as the recipe says.
         target_serving: TensorFlow Serving release that must be able to run it, one of
             :data:`.opsets.RELEASES`.
-        tokenizer: ``reference`` gives the tokens of the checkpoint's own tokenizer, ``tf-text`` those of
-            tensorflow-text's BertTokenizer, which the Hub's preprocessing models use.
-        pair: signatures take two texts, ``text`` and ``text_pair``, and give ``input_type_ids``.
-        truncation_side: where texts that are too long are cut, ``right`` or ``left``; ``None`` as the checkpoint
-            says, and that is nearly always right.
-        truncation_strategy: of which text of a pair that is too long: ``longest_first``, ``only_first`` or
-            ``only_second``.
-        plain_text_special_tokens: ``[SEP]`` and the like in a text are ordinary text, not the special tokens.
         force: replace ``version`` if it exists.
         models_config: add the model to models.config beside ``output``, if it is not there.
         served_from: the folder above ``output`` as the server sees it, absolute; it goes into models.config.
@@ -114,11 +125,6 @@ class ExportConfig:
     pooling: str | None = None
     normalize: bool | None = None
     target_serving: str = opsets.NEWEST
-    tokenizer: str = "reference"
-    pair: bool = False
-    truncation_side: str | None = None
-    truncation_strategy: str = "longest_first"
-    plain_text_special_tokens: bool = False
     force: bool = False
     models_config: bool = True
     served_from: str = "/models"
@@ -127,6 +133,7 @@ class ExportConfig:
     min_cosine: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not os.fspath(self.encoder):
             raise ConfigError("encoder is empty: name the folder of a checkpoint")
         if not os.fspath(self.output):
@@ -158,7 +165,6 @@ class ExportConfig:
                 raise ConfigError(f"signatures is empty: choose from {', '.join(contract.SIGNATURE_NAMES)}")
             for signature in self.signatures:
                 _one_of("signatures", signature, contract.SIGNATURE_NAMES)
-        self.tokenization  # noqa: B018  its own checks
         if not self.model_name.strip():
             raise ConfigError("name is empty: give the model name that clients will use")
         for what, name in (("name", self.model_name), ("output", self.base_path.name)):
@@ -180,10 +186,9 @@ class ExportConfig:
     def allowed(self) -> tuple[float, float]:
         """``tolerance`` and ``min_cosine``, or what stands for them."""
         tolerance, min_cosine = TOLERANCES[self.precision]
-        return (
-            tolerance if self.tolerance is None else self.tolerance,
-            min_cosine if self.min_cosine is None else self.min_cosine,
-        )
+        if self.tolerance is not None:
+            tolerance = self.tolerance
+        return tolerance, min_cosine if self.min_cosine is None else self.min_cosine
 
     @property
     def base_path(self) -> Path:
@@ -251,7 +256,5 @@ class Recipe:
         Raises:
             KeyError, TypeError: it is not of this release.
         """
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in state.items()
-        }
+        values: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in state.items()}
         return cls(**{**values, "tokenization": TokenizerOptions(**values["tokenization"])})

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from ..serving.contract import EMBED, POOLED, SIGNATURE_NAMES
 from .errors import ConfigError
-from .recipe import SHORTEST_SEQUENCE, TOLERANCES, ExportConfig, Recipe
+from .recipe import SHORTEST_SEQUENCE, TOLERANCES, ExportConfig, Recipe, in_words
 from .sources.checkpoint import Checkpoint, PoolingRecipe
 
 
@@ -82,11 +82,9 @@ def _surprises(config: ExportConfig, checkpoint: Checkpoint, recipe: Recipe) -> 
     notes = []
     own = checkpoint.pooling
     if recipe.pooling and own is not None and (own.modes, own.described) != (recipe.pooling, recipe.steps):
-        made = [" and ".join(recipe.pooling), *recipe.steps]
         notes.append(
-            f"embed is made by {', then '.join(made)}, as asked for; the checkpoint's own recipe is "
-            f"{', then '.join([' and '.join(own.modes), *own.described])}: the vectors differ from those of "
-            "sentence-transformers"
+            f"embed is made by {in_words(recipe.pooling, recipe.steps)}, as asked for; the checkpoint's own recipe is "
+            f"{in_words(own.modes, own.described)}: the vectors differ from those of sentence-transformers"
         )
     if recipe.max_seq_length > checkpoint.max_seq_length:
         notes.append(

@@ -25,7 +25,7 @@ def exported(encoder: Path, scratch: Path, **settings):
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]) -> Any:
     """What ``make(folder)`` returns, made once a run: of several workers the first that needs it makes it for all."""
-    from rawbert.exporter.locks import locked
+    from rawbert.exporter.scratch import locked
 
     root = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:

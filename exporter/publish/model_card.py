@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ...serving.contract import DEFAULT_SIGNATURE, EMBED, Kind, Output, input_names, signature
-from ..recipe import Recipe, TokenizerOptions
+from ..recipe import Recipe, TokenizerOptions, in_words
 
 FILE = Path("assets.extra", "README.md")
 
@@ -72,8 +72,7 @@ def render(manifest: dict[str, Any], licenses: list[str]) -> str:
         _tokenizer(manifest["tokenizer"], recipe.tokenization),
     ]
     if recipe.pooling:
-        steps = [" and ".join(recipe.pooling), *recipe.steps]
-        parts.append(f"`{EMBED.name}` pools its token vectors by: {', then '.join(steps)}.\n")
+        parts.append(f"`{EMBED.name}` pools its token vectors by: {in_words(recipe.pooling, recipe.steps)}.\n")
     parts += ["## Verification\n", verification(manifest["verification"])]
     if manifest["notes"]:
         parts += ["## Notes\n", "".join(f"- {note}\n" for note in manifest["notes"])]

@@ -24,7 +24,7 @@ from typing import Any
 from google.protobuf import text_format
 
 from ...serving.wire.protos import ModelServerConfig
-from .. import locks
+from .. import scratch
 from ..errors import ModelConfigError, os_errors_as
 from ..scratch import replace, unfinished
 from . import labels
@@ -229,7 +229,7 @@ def locked(path: Path) -> Iterator[ModelsConfig]:
     """
     with ExitStack() as stack:
         with os_errors_as(ModelConfigError, f"{path}: cannot be locked"):
-            stack.enter_context(locks.locked(path.with_name(f".{path.name}.lock")))
+            stack.enter_context(scratch.locked(path.with_name(f".{path.name}.lock")))
         for file in (path, labels.file_beside(path)):
             with suppress(OSError):
                 unfinished(file).unlink()  # of a process that was killed

@@ -1,5 +1,6 @@
 """The licence that a checkpoint states: in the front matter of its README.md, else in a LICENSE file."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,18 @@ _LONGEST = 100
 def stated(folder: Path) -> dict[str, str] | None:
     """``{"name": ..., "file": ...}``; ``None`` where the checkpoint states no licence that can be read."""
     readme = folder / "README.md"
-    for name in _front_matter(readme):
-        return {"name": name, "file": readme.name}
+    metadata: Any = None
+    if readme.is_file():
+        from huggingface_hub import metadata_load
+
+        # A README.md is prose for people: whatever is wrong with it is no reason against the model.
+        with contextlib.suppress(Exception):
+            metadata = metadata_load(readme)
+    if isinstance(metadata, dict):
+        names = metadata.get("license_name") or metadata.get("license")
+        names = names if isinstance(names, list) else [names]
+        if any(names):
+            return {"name": ", ".join(map(str, names)), "file": readme.name}
     for path in sorted(folder.glob("LICENSE*")):
         try:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -20,18 +31,3 @@ def stated(folder: Path) -> dict[str, str] | None:
         if first is not None:
             return {"name": first[:_LONGEST], "file": path.name}
     return None
-
-
-def _front_matter(readme: Path) -> list[str]:
-    if not readme.is_file():
-        return []
-    from huggingface_hub import metadata_load
-
-    try:
-        metadata: Any = metadata_load(readme) or {}
-    # A README.md is prose for people: whatever is wrong with it is no reason against the model.
-    except Exception:
-        return []
-    names = metadata.get("license_name") or metadata.get("license") if isinstance(metadata, dict) else None
-    names = names if isinstance(names, list) else [names]
-    return [", ".join(map(str, names))] if any(names) else []

@@ -11,8 +11,8 @@ from unittest.mock import Mock
 
 import pytest
 from rawbert.exporter import OutputError, scratch
-from rawbert.exporter.locks import locked
 from rawbert.exporter.publish.bundle import Staging
+from rawbert.exporter.scratch import locked
 
 
 @pytest.fixture
