@@ -73,7 +73,7 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         say("publishing")
         with os_errors_as(OutputError, f"{config.base_path}: the version cannot be written"):
             batching = batching_params.choose(recipe.max_seq_length, map(contract.signature, recipe.signatures))
-            batching.write(folder)
+            (folder / contract.BATCHING_FILE).write_text(batching.render(), encoding="utf-8")
             made = manifest.make(config.model_name, recipe, location, checkpoint, signatures, report.figures())
             made["batching"] = asdict(batching)
             made["warmup_records"] = warmup.write(folder, config.model_name, recipe, batching.max_execution_batch_size)

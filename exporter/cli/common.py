@@ -18,18 +18,14 @@ from ..errors import ConfigError, ExportError
 from ..recipe import TOKENIZERS, TRUNCATION_SIDES, TRUNCATION_STRATEGIES
 
 
-class UserPath(click.Path):
+def user_path(value: str) -> Path:
     """A path, in which ``~`` is a home folder: a shell leaves it in ``--models=~/models`` as it is."""
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """The path, or a usage error where the user has no home folder."""
-        try:
-            return super().convert(Path(value).expanduser(), param, ctx)  # type: ignore[return-value]
-        except RuntimeError:
-            self.fail(f"{value}: there is no such user; for a folder of that name write ./{value}", param, ctx)
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:
+        raise click.BadParameter(
+            f"{value}: there is no such user; for a folder of that name write ./{value}"
+        ) from error
 
 
 def tokenizer_options(command: Callable[..., Any]) -> Callable[..., Any]:

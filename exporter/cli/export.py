@@ -111,7 +111,16 @@ def export(encoder: str, output: Path, as_json: bool, **settings: Any) -> None:
         listing = bundle.base_path.with_name(models_config.FILE)
         entry = models_config.read(listing).find(bundle.name) if config.models_config else None
         if as_json:
-            click.echo(json.dumps(_as_dict(bundle, listing, entry), indent=2))
+            state = {
+                "path": str(bundle.path),
+                "name": bundle.name,
+                "version": bundle.version,
+                "size": bundle.size,
+                "seconds": round(bundle.seconds, 1),
+                "models_config": None if entry is None else {"file": str(listing), **asdict(entry)},
+                "manifest": bundle.manifest,
+            }
+            click.echo(json.dumps(state, indent=2))
         else:
             _show(bundle, listing, entry, Console())
 
@@ -180,15 +189,3 @@ def _serving(bundle: Bundle, listing: Path, entry: Entry | None) -> list[str]:
     if entry.base_path == f"{models_config.SERVED_FROM}/{bundle.base_path.name}":
         lines.append(f"          RAWBERT_MODELS={models} docker compose up    (with rawbert's docker-compose.yml)")
     return [*lines, *(f"warning   {line}" for line in warnings(listing))]
-
-
-def _as_dict(bundle: Bundle, listing: Path, entry: Entry | None) -> dict[str, Any]:
-    return {
-        "path": str(bundle.path),
-        "name": bundle.name,
-        "version": bundle.version,
-        "size": bundle.size,
-        "seconds": round(bundle.seconds, 1),
-        "models_config": None if entry is None else {"file": str(listing), **asdict(entry)},
-        "manifest": bundle.manifest,
-    }

@@ -15,10 +15,10 @@ from rich.table import Table
 from ..publish import models_config
 from ..publish import versions as published
 from ..publish.models import find, find_all, warnings
-from .common import UserPath, failing, table
+from .common import failing, table, user_path
 
 _models = click.option(
-    "--models", type=UserPath(), default=Path("models"), show_default=True, metavar="FOLDER",
+    "--models", type=user_path, default=Path("models"), show_default=True, metavar="FOLDER",
     help="Folder of the models, for a MODEL that is given by its name.",
 )  # fmt: skip
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -26,7 +26,7 @@ _label = click.option("--label", default="stable", show_default=True, help="The 
 
 
 @click.command(short_help="List versions and their labels.")
-@click.argument("model", type=UserPath(), required=False)
+@click.argument("model", type=user_path, required=False)
 @_models
 @_json
 def versions(model: Path | None, models: Path, as_json: bool) -> None:
@@ -55,7 +55,7 @@ def versions(model: Path | None, models: Path, as_json: bool) -> None:
 
 
 @click.command(short_help="Point a label, such as stable, to a version.")
-@click.argument("model", type=UserPath())
+@click.argument("model", type=user_path)
 @click.argument("version", type=click.IntRange(min=0))
 @_label
 @_models
@@ -80,7 +80,7 @@ def promote(model: Path, version: int, label: str, models: Path, served_from: st
 
 
 @click.command(short_help="Point a label to where it was before.")
-@click.argument("model", type=UserPath())
+@click.argument("model", type=user_path)
 @_label
 @_models
 @_json
@@ -97,7 +97,7 @@ def rollback(model: Path, label: str, models: Path, as_json: bool) -> None:
 
 
 @click.command(short_help="Remove old versions.")
-@click.argument("model", type=UserPath())
+@click.argument("model", type=user_path)
 @click.option("--keep", type=click.IntRange(min=1), required=True, metavar="N", help="How many of the newest stay.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @_models
@@ -129,16 +129,13 @@ def _table(name: str, found: list[published.Version]) -> Table:
     for each in found:
         labels = [*each.labels, *(f"(rollback of {label})" for label in each.rollback_of)]
         made = each.created[:16].replace("T", " ") if each.created else "?"
-        size, source = f"{each.size / 1e6:.1f} MB", escape(_short(each.source or "?"))
+        source, size = each.source or "?", f"{each.size / 1e6:.1f} MB"
+        parts = Path(source).parts
+        if source.startswith("/") and len(parts) > 3:  # --json has the whole
+            source = str(Path("...", *parts[-2:]))
         loaded = "yes" if each.loaded else "no"
-        shown.add_row(str(each.number), " ".join(labels), loaded, made, each.precision or "?", size, source)
+        shown.add_row(str(each.number), " ".join(labels), loaded, made, each.precision or "?", size, escape(source))
     return shown
-
-
-def _short(source: str) -> str:
-    """The end of a long path; ``--json`` has the whole."""
-    parts = Path(source).parts
-    return str(Path("...", *parts[-2:])) if source.startswith("/") and len(parts) > 3 else source
 
 
 def _show(change: published.Change, as_json: bool) -> None:

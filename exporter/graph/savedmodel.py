@@ -85,7 +85,8 @@ def choose_encoder(
     if checkpoint.hub_path is None:
         assert checkpoint.encoder is not None
         return "native", NativeEncoder(checkpoint.encoder, checkpoint.weights, pair, precision)
-    layer = hub.load_layer(checkpoint.hub_path, checkpoint.tokenizer.template.single[0].special or 0)
+    layer = hub.TextLayer(checkpoint.hub_path)
+    layer.find_form(checkpoint.tokenizer.template.single[0].special or 0)
     if impl != "hub":
         if checkpoint.encoder is not None:
             config = _resolved(checkpoint.encoder, checkpoint, layer)

@@ -6,11 +6,10 @@ run batches are the server's, not the model's: ``num_batch_threads`` has no effe
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from google.protobuf import text_format
 
-from ...serving.contract import BATCHING_FILE, Signature
+from ...serving.contract import Signature
 from ...serving.wire.protos import BatchingParameters
 
 #: Tokens that one batch may hold: what a layer keeps of them (4 x hidden each) stays within some 200 MB.
@@ -45,25 +44,17 @@ class Batching:
     batch_timeout_micros: int = 1000
     max_enqueued_batches: int = 1000
 
-    @property
-    def splits(self) -> bool:
-        """Whether a large call is run in parts."""
-        return self.max_execution_batch_size < self.max_batch_size
-
     def render(self) -> str:
         """The file's text: a BatchingParameters text proto."""
+        splits = self.max_execution_batch_size < self.max_batch_size
         message = BatchingParameters()
         message.max_batch_size.value = self.max_batch_size
         message.batch_timeout_micros.value = self.batch_timeout_micros
         message.max_enqueued_batches.value = self.max_enqueued_batches
-        if self.splits:
+        if splits:
             message.enable_large_batch_splitting.value = True
             message.max_execution_batch_size.value = self.max_execution_batch_size
-        return (_HEAD if self.splits else _HEAD + _WHOLE) + text_format.MessageToString(message)
-
-    def write(self, folder: Path) -> None:
-        """Write the file into a version folder."""
-        (folder / BATCHING_FILE).write_text(self.render(), encoding="utf-8")
+        return (_HEAD if splits else _HEAD + _WHOLE) + text_format.MessageToString(message)
 
 
 def choose(max_seq_length: int, signatures: Iterable[Signature]) -> Batching:

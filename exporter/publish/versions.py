@@ -96,10 +96,8 @@ def promote(model: Model, version: int, label: str, served_from: str = models_co
         entry = models.entry(config, model.folder, served_from)
         now = entry.labels.get(label)
         if now != version:
-            _require_loaded(config, entry, present, version)
-            config.label(entry.name, label, version)
             before = () if now is None else (now, *config.history.before(entry.name, label, now))
-            config.history.note(entry.name, label, version, before)
+            _move(config, entry, label, version, before, present)
             config.history.save()
             config.save()
     return Change(entry.name, label, now, version)
@@ -122,9 +120,7 @@ def rollback(model: Model, label: str) -> Change:
         if version is None:
             gone = f"; what it was before ({', '.join(map(str, before))}) is gone" if before else ""
             raise ModelConfigError(f"{label} of {entry.name} is at {now} and was nowhere before{gone}")
-        _require_loaded(config, entry, present, version)
-        config.label(entry.name, label, version)
-        config.history.note(entry.name, label, version, before[before.index(version) + 1 :])
+        _move(config, entry, label, version, before[before.index(version) + 1 :], present)
         config.save()
         config.history.save()
     return Change(entry.name, label, now, version)
@@ -197,20 +193,18 @@ def _target(config: ModelsConfig, entry: Entry, label: str, present: list[int]) 
 
 def _reason(config: ModelsConfig, entries: list[Entry], present: list[int], number: int) -> str | None:
     """Why a version must stay whatever its age."""
+    reasons = [f"it is {label}" for entry in entries for label, at in entry.labels.items() if at == number]
     for entry in entries:
-        for label, at in entry.labels.items():
-            if at == number:
-                return f"it is {label}"
-    for entry in entries:
-        for label in entry.labels:
-            if _target(config, entry, label, present) == number:
-                return f"a rollback of {label} goes there"
-        if number in entry.specific:
-            return f"the version policy of {entry.name} lists it"
-    return None
+        ways = [label for label in entry.labels if _target(config, entry, label, present) == number]
+        reasons += [f"a rollback of {label} goes there" for label in ways]
+        reasons += [f"the version policy of {entry.name} lists it"] if number in entry.specific else []
+    return reasons[0] if reasons else None
 
 
-def _require_loaded(config: ModelsConfig, entry: Entry, present: list[int], version: int) -> None:
+def _move(
+    config: ModelsConfig, entry: Entry, label: str, version: int, before: tuple[int, ...], present: list[int]
+) -> None:
+    """Point a label to a version, and note where it was before; the caller saves both files."""
     # Without a policy of its own the model gets one with its first label.
     if entry.has_policy and version not in entry.loads(present):
         raise ModelConfigError(
@@ -218,3 +212,5 @@ def _require_loaded(config: ModelsConfig, entry: Entry, present: list[int], vers
             "a server refuses a label that moves to a version which is not loaded; have the policy load it (all {} "
             "loads every version here), wait until it is AVAILABLE (rawbert status), and promote it then"
         )
+    config.label(entry.name, label, version)
+    config.history.note(entry.name, label, version, before)

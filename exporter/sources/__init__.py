@@ -46,7 +46,8 @@ def fetched(encoder: str | os.PathLike[str], revision: str | None = None, say: S
     scheme = found[1].lower() if found else ""
     if scheme == "file":
         local, scheme = Path(unquote(urlsplit(named).path)), ""
-    is_local = not scheme and (os.path.exists(local) or not isinstance(encoder, str) or not _is_handle(named))
+    is_handle = isinstance(encoder, str) and (_HUGGING_FACE_ID.fullmatch(named) or kaggle.handle_of(named))
+    is_local = not scheme and (os.path.exists(local) or not is_handle)
     if is_local:
         is_archive = archive.is_archive_name(local.name) and os.path.isfile(local)
     else:
@@ -112,11 +113,6 @@ def _local(path: Path, named: str) -> Location:
             f"{path}: a file, not a folder; name the folder that holds the checkpoint, or an archive (.tar.gz, .zip)"
         )
     raise SourceNotFound(f"{path}: no such folder; name the folder of a checkpoint, or a model of a hub")
-
-
-def _is_handle(named: str) -> bool:
-    """Whether what is no local path may be a hub's name for a model."""
-    return _HUGGING_FACE_ID.fullmatch(named) is not None or kaggle.handle_of(named) is not None
 
 
 def _from_hub(named: str, revision: str | None, say: Say) -> Location:

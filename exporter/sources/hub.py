@@ -30,21 +30,44 @@ _UNUSED = re.compile(r"(^|/)(predictions|masked_lm|cls)(/|$)")
 
 
 class TextLayer:
-    """A Hub text encoder, called in one way whatever its form.
+    """The ``hub.KerasLayer`` over a Hub folder, not trainable: a text encoder, called in one way whatever its form.
+
+    Args:
+        folder: of the SavedModel.
 
     Attributes:
         resolved_object: what TensorFlow restored.
         hidden_size: width of its vectors, once the form is found.
+
+    Raises:
+        CorruptSource: TensorFlow cannot load the folder.
+        UnsupportedModel: it is no TF2 SavedModel that can be called.
     """
 
-    def __init__(self, layer: Any) -> None:
-        self.resolved_object = layer.resolved_object
-        self._call = layer.call
+    def __init__(self, folder: Path) -> None:
+        if (folder / "tfhub_module.pb").is_file():
+            raise UnsupportedModel(
+                f"{folder}: a hub.Module in the format of TensorFlow 1 (found tfhub_module.pb), which TensorFlow 2 "
+                "cannot call; expected a TF2 SavedModel: take version 2 or later of the same handle, or the original "
+                "checkpoint (bert_model.ckpt, bert_config.json and vocab.txt)"
+            )
+        import tensorflow_hub as hub
+        import tensorflow_text  # noqa: F401  registers ops that the encoder may use
+
+        try:
+            layer = hub.KerasLayer(os.fspath(folder), trainable=False)
+        except ValueError as error:
+            raise UnsupportedModel(f"{folder}: hub.KerasLayer cannot use it: {first_line(error)}") from error
+        # TensorFlow raises whatever its loader runs into: missing shards, cut protos, unknown ops.
+        except Exception as error:
+            raise CorruptSource(f"{folder}: TensorFlow cannot load it: {first_line(error)}") from error
+        self._folder, self._call = folder, layer.call
         self._takes_dict = True
+        self.resolved_object = layer.resolved_object
         self.hidden_size = 0
 
-    def find_form(self, token: int, folder: Path) -> None:
-        """Call it once in each form, with a text of two tokens, and keep to the one that works.
+    def find_form(self, token: int) -> None:
+        """Call it once in each form, with a text of two tokens of this id, and keep to the one that works.
 
         Raises:
             UnsupportedModel: neither does.
@@ -57,7 +80,7 @@ class TextLayer:
             try:
                 sequence, pooled = self(ids, tf.ones_like(ids))
             except UnsupportedModel as error:
-                raise UnsupportedModel(f"{folder}: {error}") from None
+                raise UnsupportedModel(f"{self._folder}: {error}") from None
             # Whatever TensorFlow makes of arguments that it was not traced for.
             except Exception as error:
                 reasons.append(first_line(error))
@@ -67,7 +90,7 @@ class TextLayer:
                 return
             reasons.append(f"the outputs have the shapes {sequence.shape} and {pooled.shape}")
         raise UnsupportedModel(
-            f"{folder}: the encoder takes neither a dict of input_word_ids, input_mask and input_type_ids "
+            f"{self._folder}: the encoder takes neither a dict of input_word_ids, input_mask and input_type_ids "
             f"({reasons[0]}) nor a list of the three ({reasons[1]})"
         )
 
@@ -101,41 +124,6 @@ def is_folder(folder: Path) -> bool:
     return (folder / "saved_model.pb").is_file()
 
 
-def load_layer(folder: Path, token: int = 0) -> TextLayer:
-    """The ``hub.KerasLayer`` over a Hub folder, not trainable, as a text encoder.
-
-    Args:
-        folder: of the SavedModel.
-        token: an id that it can be tried with.
-
-    Raises:
-        CorruptSource: TensorFlow cannot load the folder.
-        UnsupportedModel: it is no TF2 SavedModel that can be called as a text encoder.
-    """
-    layer = TextLayer(_load(folder))
-    layer.find_form(token, folder)
-    return layer
-
-
-def _load(folder: Path) -> Any:
-    if (folder / "tfhub_module.pb").is_file():
-        raise UnsupportedModel(
-            f"{folder}: a hub.Module in the format of TensorFlow 1 (found tfhub_module.pb), which TensorFlow 2 cannot "
-            "call; expected a TF2 SavedModel: take version 2 or later of the same handle, or the original checkpoint "
-            "(bert_model.ckpt, bert_config.json and vocab.txt)"
-        )
-    import tensorflow_hub as hub
-    import tensorflow_text  # noqa: F401  registers ops that the encoder may use
-
-    try:
-        return hub.KerasLayer(os.fspath(folder), trainable=False)
-    except ValueError as error:
-        raise UnsupportedModel(f"{folder}: hub.KerasLayer cannot use it: {first_line(error)}") from error
-    # TensorFlow raises whatever its loader runs into: missing shards, cut protos, unknown ops.
-    except Exception as error:
-        raise CorruptSource(f"{folder}: TensorFlow cannot load it: {first_line(error)}") from error
-
-
 def read(folder: Path) -> Checkpoint:
     """Read a Hub text encoder.
 
@@ -144,7 +132,7 @@ def read(folder: Path) -> Checkpoint:
         CorruptSource: it cannot be loaded.
         VocabularyError: its vocabulary does not fit its embedding table.
     """
-    layer = TextLayer(_load(folder))
+    layer = TextLayer(folder)
     encoder = layer.resolved_object
     vocab_file = getattr(encoder, "vocab_file", None)
     if vocab_file is None:
@@ -156,7 +144,7 @@ def read(folder: Path) -> Checkpoint:
     lowercase = getattr(encoder, "do_lower_case", None)
     lowercase = None if lowercase is None else bool(np.asarray(lowercase))
     rules, notes = tokenizer_files.read_vocab_file(vocab_path, lowercase)
-    layer.find_form(rules.template.single[0].special or 0, folder)
+    layer.find_form(rules.template.single[0].special or 0)
 
     variables, _ = tf_checkpoint.read(folder / "variables" / "variables")
     rows = _rows(variables, "embeddings/word")
