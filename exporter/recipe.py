@@ -38,23 +38,9 @@ def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ConfigError(f"{what}: {value!r} is unknown; choose from {', '.join(allowed)}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class TokenizerOptions:
-    """What a user chooses about tokenizing.
-
-    Args:
-        tokenizer: ``reference`` gives the tokens of the checkpoint's own tokenizer, ``tf-text`` those of
-            tensorflow-text's BertTokenizer, which the Hub's preprocessing models use.
-        pair: signatures take two texts, ``text`` and ``text_pair``, and give ``input_type_ids``.
-        truncation_side: where texts that are too long are cut, ``right`` or ``left``; ``None`` as the checkpoint
-            says, and that is nearly always right.
-        truncation_strategy: of which text of a pair that is too long: ``longest_first``, ``only_first`` or
-            ``only_second``.
-        plain_text_special_tokens: ``[SEP]`` and the like in a text are ordinary text, not the special tokens.
-
-    Raises:
-        ConfigError: a value that cannot work.
-    """
+    """What a user chooses about tokenizing; the fields are described at :class:`ExportConfig`."""
 
     tokenizer: str = "reference"
     pair: bool = False
@@ -80,8 +66,8 @@ def in_words(pooling: tuple[str, ...], steps: tuple[str, ...]) -> str:
 
 
 @dataclass(frozen=True)
-class ExportConfig(TokenizerOptions):
-    """What to export, to where, and how: what is here, and all of :class:`TokenizerOptions`.
+class ExportConfig:
+    """What to export, to where, and how.
 
     Args:
         encoder: the checkpoint: a folder or archive, a URL, or a model of a hub (``owner/name`` of the Hugging
@@ -101,6 +87,14 @@ class ExportConfig(TokenizerOptions):
         normalize: scale ``embed``'s vectors to length 1; ``None`` as the recipe says.
         target_serving: TensorFlow Serving release that must be able to run it, one of
             :data:`.opsets.RELEASES`.
+        tokenizer: ``reference`` gives the tokens of the checkpoint's own tokenizer, ``tf-text`` those of
+            tensorflow-text's BertTokenizer, which the Hub's preprocessing models use.
+        pair: signatures take two texts, ``text`` and ``text_pair``, and give ``input_type_ids``.
+        truncation_side: where texts that are too long are cut, ``right`` or ``left``; ``None`` as the checkpoint
+            says, and that is nearly always right.
+        truncation_strategy: of which text of a pair that is too long: ``longest_first``, ``only_first`` or
+            ``only_second``.
+        plain_text_special_tokens: ``[SEP]`` and the like in a text are ordinary text, not the special tokens.
         force: replace ``version`` if it exists.
         models_config: add the model to models.config beside ``output``, if it is not there.
         served_from: the folder above ``output`` as the server sees it, absolute; it goes into models.config.
@@ -125,6 +119,11 @@ class ExportConfig(TokenizerOptions):
     pooling: str | None = None
     normalize: bool | None = None
     target_serving: str = opsets.NEWEST
+    tokenizer: str = "reference"
+    pair: bool = False
+    truncation_side: str | None = None
+    truncation_strategy: str = "longest_first"
+    plain_text_special_tokens: bool = False
     force: bool = False
     models_config: bool = True
     served_from: str = "/models"
@@ -133,7 +132,6 @@ class ExportConfig(TokenizerOptions):
     min_cosine: float | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if not os.fspath(self.encoder):
             raise ConfigError("encoder is empty: name the folder of a checkpoint")
         if not os.fspath(self.output):
@@ -165,6 +163,7 @@ class ExportConfig(TokenizerOptions):
                 raise ConfigError(f"signatures is empty: choose from {', '.join(contract.SIGNATURE_NAMES)}")
             for signature in self.signatures:
                 _one_of("signatures", signature, contract.SIGNATURE_NAMES)
+        self.tokenization  # noqa: B018  its own checks
         if not self.model_name.strip():
             raise ConfigError("name is empty: give the model name that clients will use")
         for what, name in (("name", self.model_name), ("output", self.base_path.name)):
@@ -186,9 +185,10 @@ class ExportConfig(TokenizerOptions):
     def allowed(self) -> tuple[float, float]:
         """``tolerance`` and ``min_cosine``, or what stands for them."""
         tolerance, min_cosine = TOLERANCES[self.precision]
-        if self.tolerance is not None:
-            tolerance = self.tolerance
-        return tolerance, min_cosine if self.min_cosine is None else self.min_cosine
+        return (
+            tolerance if self.tolerance is None else self.tolerance,
+            min_cosine if self.min_cosine is None else self.min_cosine,
+        )
 
     @property
     def base_path(self) -> Path:
