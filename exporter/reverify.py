@@ -40,14 +40,11 @@ def recipe_of(
         CorruptSource: the manifest is missing, or does not say what is needed.
     """
     recipe = manifest.recipe_of(folder)
-    own = (recipe.tolerance, recipe.min_cosine)
-    if tf32:
-        own = (max(own[0], TF32[0]), min(own[1], TF32[1]))
-    return dataclasses.replace(
-        recipe,
-        tolerance=own[0] if tolerance is None else tolerance,
-        min_cosine=own[1] if min_cosine is None else min_cosine,
-    )
+    if tolerance is None:
+        tolerance = max(recipe.tolerance, TF32[0]) if tf32 else recipe.tolerance
+    if min_cosine is None:
+        min_cosine = min(recipe.min_cosine, TF32[1]) if tf32 else recipe.min_cosine
+    return dataclasses.replace(recipe, tolerance=tolerance, min_cosine=min_cosine)
 
 
 def verify_folder(folder: Path, recipe: Recipe, source: str | os.PathLike[str] | None = None) -> Report:

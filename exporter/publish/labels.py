@@ -9,6 +9,7 @@ crash between the writing of the two files does no harm, provided that a promoti
 writes it last: until models.config is written, the label is still found at its old place in the list.
 """
 
+import copy
 import json
 from pathlib import Path
 
@@ -17,8 +18,6 @@ from ..scratch import replace
 
 #: Steps that a rollback can go back.
 _STEPS = 10
-
-_Lists = dict[str, dict[str, list[int]]]
 
 
 def file_beside(config: Path) -> Path:
@@ -38,7 +37,18 @@ class History:
 
     def __init__(self, config: Path) -> None:
         self.path = file_beside(config)
-        self._lists = self._read()
+        try:
+            with os_errors_as(ModelConfigError, f"{self.path}: cannot be read"):
+                text = self.path.read_text(encoding="utf-8") if self.path.exists() else "{}"
+            self._lists: dict[str, dict[str, list[int]]] = json.loads(text)
+            every = [at for labels in self._lists.values() for versions in labels.values() for at in versions]
+            if not all(type(number) is int for number in every):
+                raise TypeError("a version is no whole number")
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise ModelConfigError(
+                f"{self.path} is damaged ({error}); remove it: it only says where `rawbert rollback` goes back to"
+            ) from error
+        self._saved = copy.deepcopy(self._lists)
 
     def before(self, model: str, label: str, now: int) -> tuple[int, ...]:
         """Versions that a label was at before it came to ``now``, the newest first."""
@@ -60,20 +70,6 @@ class History:
         Raises:
             ModelConfigError: it cannot be written.
         """
-        if self._lists != self._read():
+        if self._lists != self._saved:
             with os_errors_as(ModelConfigError, f"{self.path}: cannot be written"):
                 replace(self.path, json.dumps(self._lists, indent=1, ensure_ascii=False) + "\n")
-
-    def _read(self) -> _Lists:
-        try:
-            with os_errors_as(ModelConfigError, f"{self.path}: cannot be read"):
-                text = self.path.read_text(encoding="utf-8") if self.path.exists() else "{}"
-            lists: _Lists = json.loads(text)
-            every = [number for labels in lists.values() for versions in labels.values() for number in versions]
-            if not all(type(number) is int for number in every):
-                raise TypeError("a version is no whole number")
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise ModelConfigError(
-                f"{self.path} is damaged ({error}); remove it: it only says where `rawbert rollback` goes back to"
-            ) from error
-        return lists

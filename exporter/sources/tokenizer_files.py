@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from .. import scratch
 from ..errors import CorruptSource, UnsupportedModel, VocabularyError
@@ -41,16 +41,8 @@ _TWICE = {
 }
 
 
-class Read(NamedTuple):
-    """What the tokenizer's files say: its rules, the length that it cuts texts at, and notes for the user."""
-
-    spec: WordPieceSpec
-    max_length: int | None
-    notes: list[str]
-
-
-def read_folder(folder: Path, family: str | None = "bert") -> Read:
-    """Rules of a folder with a tokenizer.json or a vocab.txt.
+def read_folder(folder: Path, family: str | None = "bert") -> tuple[WordPieceSpec, int | None, list[str]]:
+    """Rules of a folder with a tokenizer.json or a vocab.txt, the length that it cuts texts at, and notes.
 
     Args:
         folder: of the tokenizer's files.
@@ -90,7 +82,7 @@ def read_folder(folder: Path, family: str | None = "bert") -> Read:
     if isinstance(limit, bool) or not isinstance(limit, int | float | None):
         raise CorruptSource(f"{folder / 'tokenizer_config.json'}: model_max_length is {limit!r}, not a number")
     # transformers' stand-in for "no limit" is 1e30.
-    return Read(spec, int(limit) if limit is not None and limit < 1_000_000 else None, notes)
+    return spec, int(limit) if limit is not None and limit < 1_000_000 else None, notes
 
 
 def read_vocab_file(path: Path, lowercase: bool | None) -> tuple[WordPieceSpec, list[str]]:
@@ -184,9 +176,8 @@ def _built(path: Path, words: list[str], settings: dict[str, Any], family: str) 
 
     with scratch.temporary() as folder:
         added = path.parent / "added_tokens.json"
-        states = {"config.json": {"model_type": family}, "tokenizer_config.json": settings}
-        if family == "bert" and "tokenizer_class" not in settings:
-            states["tokenizer_config.json"] = {**settings, "tokenizer_class": "BertTokenizer"}
+        usual = {"tokenizer_class": "BertTokenizer"} if family == "bert" else {}
+        states = {"config.json": {"model_type": family}, "tokenizer_config.json": usual | settings}
         if added.is_file():
             states["added_tokens.json"] = read_object(added)
         for name, state in states.items():

@@ -51,12 +51,10 @@ def fetch(handle: str, revision: str | None, named: str, say: Say) -> Location:
         status = error.response.status_code if error.response is not None else None
         if status == 404:
             raise SourceNotFound(f"{named}: no such model on Kaggle; check the handle {handle}") from error
+        says = first_line(error)
         if status in (401, 403):
-            raise DownloadError(
-                f"{named}: Kaggle says {status}: log in (KAGGLE_API_TOKEN, or kaggle.json), and accept the model's "
-                "terms on its page"
-            ) from error
-        raise DownloadError(f"{named}: Kaggle says {status}: {first_line(error)}") from error
+            says = "log in (KAGGLE_API_TOKEN, or kaggle.json), and accept the model's terms on its page"
+        raise DownloadError(f"{named}: Kaggle says {status}: {says}") from error
     except (CredentialError, UnauthenticatedError) as error:
         raise DownloadError(f"{named}: Kaggle needs credentials: {first_line(error)}") from error
     except (requests.RequestException, BackendError, DataCorruptionError, OSError, ValueError) as error:
