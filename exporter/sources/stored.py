@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import CorruptSource, UnsupportedModel
+from ..errors import CorruptSource, UnsupportedModel, first_line
 from ..families.config import EncoderConfig, canonical_shapes
 from ..families.names import Naming
 
@@ -63,6 +63,12 @@ class Weights(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self._bound)
+
+
+def unreadable(path: Path, what: str, expected: str, error: Exception) -> CorruptSource:
+    """The error of a file that its format's library cannot read."""
+    found = f"{path.stat().st_size} bytes" if path.is_file() else "no file"
+    return CorruptSource(f"{path}: {what} (cut short?): expected {expected}, found {found}: {first_line(error)}")
 
 
 def has(tensors: Mapping[str, StoredTensor], naming: Naming, name: str, where: Path) -> bool:

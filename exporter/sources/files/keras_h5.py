@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import CorruptSource, UnsupportedModel
-from ..stored import StoredTensor
+from ..stored import StoredTensor, unreadable
 
 #: Bytes of a tensor, and how much smaller a larger one may be stored: HDF5 compresses, and stores no zeros.
 _SMALL, _LARGEST_RATIO = 1 << 20, 100
@@ -39,10 +39,7 @@ def read(path: Path) -> dict[str, StoredTensor]:
         with h5py.File(path, "r") as stream:
             stream.visititems(visit)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise CorruptSource(
-            f"{path}: not a readable HDF5 file (cut short?): expected weights of a Keras model, "
-            f"found {path.stat().st_size} bytes: {error}"
-        ) from error
+        raise unreadable(path, "not a readable HDF5 file", "weights of a Keras model", error) from error
     return tensors
 
 

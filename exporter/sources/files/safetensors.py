@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import CorruptSource
-from ..stored import StoredTensor
+from ..stored import StoredTensor, unreadable
 from .raw import view
 
 #: Spelling of the format -> that of :data:`.raw.DTYPES`.
@@ -46,9 +45,5 @@ def read(path: Path) -> dict[str, StoredTensor]:
             get = partial(view, mapped, start, dtype, shape)
             tensors[key] = StoredTensor(path, key, shape, entry["dtype"], "float" in dtype, get)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        found = f"{path.stat().st_size} bytes" if path.is_file() else "no file"
-        raise CorruptSource(
-            f"{path}: not a readable safetensors file (cut short?): expected a header and its tensors, "
-            f"found {found}: {error}"
-        ) from error
+        raise unreadable(path, "not a readable safetensors file", "a header and its tensors", error) from error
     return tensors

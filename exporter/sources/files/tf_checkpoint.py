@@ -13,7 +13,7 @@ import numpy as np
 
 from ...errors import CorruptSource, first_line
 from ...families.names import GOOGLE, OBJECT_BASED, Style
-from ..stored import StoredTensor
+from ..stored import StoredTensor, unreadable
 
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
@@ -75,10 +75,7 @@ def read(prefix: Path) -> tuple[dict[str, StoredTensor], Style]:
             }
     # TensorFlow's own errors, its reader's RuntimeError, a damaged proto.
     except Exception as error:
-        raise CorruptSource(
-            f"{index}: TensorFlow cannot read it (cut short?): expected the index of a checkpoint, found "
-            f"{index.stat().st_size} bytes: {first_line(error)}"
-        ) from error
+        raise unreadable(index, "TensorFlow cannot read it", "the index of a checkpoint", error) from error
     tensors = {}
     for name, key in names.items():
         dtype = dtypes[key]

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from ...errors import CorruptSource, UnsupportedModel
-from ..stored import StoredTensor
+from ..stored import StoredTensor, unreadable
 from .raw import DTYPES, view
 
 _STORAGES = {
@@ -119,10 +119,7 @@ def read(path: Path) -> dict[str, StoredTensor]:
         raise UnsupportedModel(f"{path}: {error}") from None
     # An unpickler raises whatever a damaged stream makes of it.
     except Exception as error:
-        raise CorruptSource(
-            f"{path}: not a readable file of torch.save (cut short?): expected a dict of tensors, "
-            f"found {os.path.getsize(path)} bytes: {str(error) or type(error).__name__}"
-        ) from error
+        raise unreadable(path, "not a readable file of torch.save", "a dict of tensors", error) from error
     return {key: _stored(path, mapped, key, value, spans) for key, value in tensors.items()}
 
 

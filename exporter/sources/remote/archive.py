@@ -177,22 +177,15 @@ def _safe(name: str, path: Path) -> str:
 
 
 def _write(target: Path, member: _Member, content: IO[bytes], path: Path) -> None:
-    written = 0
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as stream:
-            while chunk := content.read(_CHUNK):
-                written += len(chunk)
-                if written > member.size:
-                    break
-                stream.write(chunk)
+            shutil.copyfileobj(content, stream, _CHUNK)  # never more than the member's size: tarfile, zipfile
+            written = stream.tell()
     except (FileExistsError, NotADirectoryError) as error:
         raise CorruptSource(f"{path}: the member {member.name!r} is there twice; expected it once") from error
     if written != member.size:
-        raise CorruptSource(
-            f"{path}: the member {member.name!r} should have {member.size} bytes, and has "
-            f"{'more' if written > member.size else written}"
-        )
+        raise CorruptSource(f"{path}: the member {member.name!r} should have {member.size} bytes, and has {written}")
 
 
 def _resolve(folder: Path, name: str, links: dict[str, str], path: Path) -> Path:
