@@ -57,15 +57,7 @@ def fetch(repo: str, revision: str | None, handle: str, say: Say) -> Location:
         SourceNotFound: no such repository or revision; it may be private.
         DownloadError: credentials are missing, or the network is.
     """
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import HfApi, errors, snapshot_download
 
     unreachable = ""
     try:
@@ -74,7 +66,7 @@ def fetch(repo: str, revision: str | None, handle: str, say: Say) -> Location:
             info = _info(HfApi(), repo, revision, say)
             sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or ()}
             groups = wanted(list(sizes))
-        except (HfHubHTTPError, HFValidationError):
+        except (errors.HfHubHTTPError, errors.HFValidationError):
             raise
         # Offline mode, or whatever the HTTP client of the library's release raises where there is no network.
         except Exception as error:
@@ -97,24 +89,24 @@ def fetch(repo: str, revision: str | None, handle: str, say: Say) -> Location:
                 note = Path(folder).parents[1] / "refs" / (revision or "main")
                 note.parent.mkdir(parents=True, exist_ok=True)
                 note.write_text(info.sha, encoding="utf-8")
-    except GatedRepoError as error:
+    except errors.GatedRepoError as error:
         raise DownloadError(
             f"{handle}: the repository is gated: accept its terms on its page, then log in (hf auth login) or set "
             f"HF_TOKEN: {first_line(error)}"
         ) from error
-    except RevisionNotFoundError as error:
+    except errors.RevisionNotFoundError as error:
         raise SourceNotFound(f"{handle}: the repository has no revision {revision or 'main'!r}") from error
-    except HfHubHTTPError as error:
+    except errors.HfHubHTTPError as error:
         # To the anonymous, the Hub says 401 of whatever they may not see, be it there or not.
-        if isinstance(error, RepositoryNotFoundError) or error.response.status_code == 401:
+        if isinstance(error, errors.RepositoryNotFoundError) or error.response.status_code == 401:
             raise SourceNotFound(
                 f"{handle}: no such folder, and no such model on the Hugging Face Hub; check the name, and for a "
                 f"private model log in (hf auth login) or set HF_TOKEN: {first_line(error)}"
             ) from error
         raise DownloadError(f"{handle}: cannot be downloaded: {first_line(error)}") from error
-    except HFValidationError as error:
+    except errors.HFValidationError as error:
         raise SourceNotFound(f"{handle}: no such folder, and no id of the Hugging Face Hub: {error}") from error
-    except LocalEntryNotFoundError as error:
+    except errors.LocalEntryNotFoundError as error:
         # A release that knows which files the repository has calls a snapshot without all of them incomplete.
         # It need not have all: what an export misses, it says.
         folder = getattr(error, "snapshot_path", "")
