@@ -60,22 +60,19 @@ def verify_folder(folder: Path, recipe: Recipe, source: str | os.PathLike[str] |
     else:
         with sources.fetched(source) as location:
             report = verify.run(verify.Task(folder, recipe, location.folder))
-    report.mismatches += _changes(folder)
-    return report
-
-
-def _changes(folder: Path) -> list[str]:
-    """What of a SavedModel is not what was exported: a small change may be smaller than what is allowed."""
+    # A small change of what was exported may be smaller than what is allowed.
     made = (manifest.read(folder) or {}).get("content_hash") or {}
     try:
         found = content_hash(folder, saved_model.read(folder).meta_graphs[0])
     except (saved_model.Unreadable, Unhashable, CorruptIndex, OSError) as error:
-        return [f"what was exported cannot be told from what is there: {error}"]
-    return [
-        f"{part}: the hash is {value}, and the manifest has {made.get(part)}: it was changed after the export"
-        for part, value in found.items()
-        if part != "content" and made.get(part) != value
-    ]
+        report.mismatches.append(f"what was exported cannot be told from what is there: {error}")
+    else:
+        report.mismatches += [
+            f"{part}: the hash is {value}, and the manifest has {made.get(part)}: it was changed after the export"
+            for part, value in found.items()
+            if part != "content" and made.get(part) != value
+        ]
+    return report
 
 
 def verify_server(folder: Path, recipe: Recipe, client: Any) -> Report:

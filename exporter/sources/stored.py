@@ -114,7 +114,16 @@ def bind(
                 f"{tensor} has shape {list(tensor.shape)}, but {config_file.name} calls for {list(stored)}"
             )
         bound[name] = tensor, shape, transposed
-    _refuse_surplus(tensors, config, naming, prefix, config_file)
+    # Weights that the configuration has no use for: it is another model's.
+    surplus = {f"layer_{config.num_layers}/attention/query/kernel": f"only {config.num_layers} layers"}
+    if not config.projects:
+        surplus["embeddings/project/kernel"] = "embeddings as wide as the layers"
+    if not config.type_vocab_size:
+        surplus["embeddings/type"] = "no token types"
+    for name, says in surplus.items():
+        for spelling in naming.spellings(name):
+            if prefix + spelling in tensors:
+                raise CorruptSource(f"{tensors[prefix + spelling]} is there, but {config_file.name} calls for {says}")
     for tensor, _, _ in bound.values():
         require_finite(tensor)
     return Weights(bound)
@@ -156,21 +165,6 @@ def _prefix(tensors: Mapping[str, StoredTensor], naming: Naming, where: Path) ->
             f"{where}: expected one encoder, found tensors of several, with the prefixes {', '.join(sorted(prefixes))}"
         )
     return prefixes.pop()
-
-
-def _refuse_surplus(
-    tensors: Mapping[str, StoredTensor], config: EncoderConfig, naming: Naming, prefix: str, config_file: Path
-) -> None:
-    """Refuse weights that the configuration has no use for: it is another model's."""
-    surplus = {f"layer_{config.num_layers}/attention/query/kernel": f"only {config.num_layers} layers"}
-    if not config.projects:
-        surplus["embeddings/project/kernel"] = "embeddings as wide as the layers"
-    if not config.type_vocab_size:
-        surplus["embeddings/type"] = "no token types"
-    for name, says in surplus.items():
-        for spelling in naming.spellings(name):
-            if prefix + spelling in tensors:
-                raise CorruptSource(f"{tensors[prefix + spelling]} is there, but {config_file.name} calls for {says}")
 
 
 def _listed(tensors: Mapping[str, StoredTensor]) -> str:

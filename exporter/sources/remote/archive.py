@@ -72,7 +72,8 @@ def unpack(path: Path, folder: Path) -> None:
             )
 
     try:
-        for count, member in enumerate(_members(path, limit)):
+        members = _zip_members(path) if zipfile.is_zipfile(path) else _tar_members(path, limit)
+        for count, member in enumerate(members):
             if count >= _MOST_MEMBERS:
                 raise UnsupportedModel(f"{path}: it has more than {_MOST_MEMBERS} members; expected a checkpoint")
             name = _safe(member.name, path)
@@ -80,7 +81,8 @@ def unpack(path: Path, folder: Path) -> None:
                 links[name] = member.target
             elif member.content is not None:
                 add(member.size)
-                _write(folder / name, member, member.content, path)
+                with member.content as content:
+                    _write(folder / name, member, content, path)
         for name in links:
             add(_resolve(folder, name, links, path).stat().st_size)
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
@@ -115,53 +117,39 @@ class _Bounded:
         return True
 
 
-def _members(path: Path, limit: int) -> Iterator[_Member]:
-    if zipfile.is_zipfile(path):
-        yield from _zip_members(path)
-        return
-    with path.open("rb") as stream:
-        start = stream.read(6)
-    opened = next((opener for magic, opener in _COMPRESSED.items() if start.startswith(magic)), open)
-    with opened(path, "rb") as stream:
-        yield from _tar_members(path, _Bounded(stream, limit, path), limit)
-
-
 def _zip_members(path: Path) -> Iterator[_Member]:
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
-            mode = entry.external_attr >> 16
+            target = content = None
             if entry.flag_bits & 1:
                 raise UnsupportedModel(f"{path}: {entry.filename} is encrypted")
-            if stat.S_ISLNK(mode):
+            if stat.S_ISLNK(entry.external_attr >> 16):
                 if entry.file_size > 4096:
                     raise UnsupportedModel(f"{path}: the link {entry.filename} is too long")
-                yield _Member(entry.filename, 0, archive.read(entry).decode(errors="replace"), None)
-            elif entry.is_dir():
-                yield _Member(entry.filename, 0, None, None)
-            else:
-                with archive.open(entry) as content:
-                    yield _Member(entry.filename, entry.file_size, None, content)
+                target = archive.read(entry).decode(errors="replace")
+            elif not entry.is_dir():
+                content = archive.open(entry)
+            yield _Member(entry.filename, entry.file_size, target, content)
 
 
-def _tar_members(path: Path, stream: _Bounded, limit: int) -> Iterator[_Member]:
-    try:
-        archive = tarfile.TarFile(fileobj=cast(IO[bytes], stream))
-    except tarfile.ReadError as error:
-        raise UnsupportedModel(f"{path}: neither a tar nor a zip archive, or cut short at its beginning") from error
-    with archive:
+def _tar_members(path: Path, limit: int) -> Iterator[_Member]:
+    with path.open("rb") as file:
+        start = file.read(6)
+    opened = next((opener for magic, opener in _COMPRESSED.items() if start.startswith(magic)), open)
+    with opened(path, "rb") as decompressed:
+        stream = _Bounded(decompressed, limit, path)
+        try:
+            archive = tarfile.TarFile(fileobj=cast(IO[bytes], stream))
+        except tarfile.ReadError as error:
+            raise UnsupportedModel(f"{path}: neither a tar nor a zip archive, or cut short at its beginning") from error
         for entry in archive:
-            if entry.isreg():
-                yield _Member(entry.name, entry.size, None, archive.extractfile(entry))
-            elif entry.issym():
-                yield _Member(entry.name, 0, entry.linkname, None)
-            elif entry.islnk():  # named from the root of the archive
+            target = entry.linkname if entry.issym() else None
+            if entry.islnk():  # named from the root of the archive
                 up = "../" * (len(PurePosixPath(entry.name).parts) - 1)
-                absolute = entry.linkname.startswith("/")
-                yield _Member(entry.name, 0, entry.linkname if absolute else up + entry.linkname, None)
-            elif entry.isdir():
-                yield _Member(entry.name, 0, None, None)
-            else:
+                target = entry.linkname if entry.linkname.startswith("/") else up + entry.linkname
+            elif not (entry.isreg() or entry.issym() or entry.isdir()):
                 raise UnsupportedModel(f"{path}: {entry.name} is neither a file, a folder nor a link")
+            yield _Member(entry.name, entry.size, target, archive.extractfile(entry) if entry.isreg() else None)
         # To the end, where the checksum of the compressed stream is.
         for _ in range(limit // _CHUNK + 1):
             if not stream.read(_CHUNK):
