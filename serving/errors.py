@@ -113,21 +113,18 @@ STATUS: dict[grpc.StatusCode, tuple[type[ServingError], str]] = {
 }
 
 
-#: What the gRPC library says, and what a caller can do about it.
+#: What the gRPC library says, as patterns, and what a caller can do about it.
 _HINTS = {
     "Too many pings": "the server allows fewer pings; give a longer ChannelConfig(keepalive_time=...)",
     "Failed parsing HTTP/2": "that port speaks no gRPC; TensorFlow Serving's gRPC port is usually 8500, 8501 is REST",
     "WRONG_VERSION_NUMBER": "the server speaks no TLS there; connect without tls, or to its TLS port",
     "unable to get local issuer": "the certificate of the server is signed by another CA; give TLS(ca=...)",
-    "self signed": "the certificate of the server signs itself; give TLS(ca=...)",
-    "self-signed": "the certificate of the server signs itself; give TLS(ca=...)",
+    "self.signed": "the certificate of the server signs itself; give TLS(ca=...)",
     "certificate has expired": "the certificate of the server has expired",
-    "is not in peer certificate": "the certificate is for another name; give TLS(server_name=...) if that is right",
-    "Hostname Verification": "the certificate is for another name; give TLS(server_name=...) if that is right",
+    "not in peer cert|Hostname Veri": "the certificate is for another name; give TLS(server_name=...) if that is right",
     "CERTIFICATE_REQUIRED": "the server asks for a client certificate; give TLS(certificate=..., key=...)",
     "CERTIFICATE_VERIFY_FAILED": "the certificate of the server is not trusted; see TLS(ca=...)",
-    "resolv": "the name of the server cannot be looked up; is it right?",
-    "Domain name not found": "the name of the server cannot be looked up; is it right?",
+    "resolv|Domain name not found": "the name of the server cannot be looked up; is it right?",
     "handshake failed": "TLS could not be agreed on; check TLS(ca=..., certificate=..., key=...)",
 }
 #: What a connection ends with that the server, or what is before it, did not like from its first bytes on.
@@ -190,7 +187,7 @@ def from_status(
     elif "Connection refused" in details:
         advice = f"nothing listens at {address}: is the server running? rawbert serve starts one; or give its address"
     else:
-        advice = next((hint for words, hint in _HINTS.items() if words in details), advice)
+        advice = next((hint for words, hint in _HINTS.items() if re.search(words, details)), advice)
     said = f": {details.strip()}" if details.strip() else ""
     tries = f" after {attempts} attempts" if attempts > 1 else ""
     message = f"{what} at {address} failed{tries} with {code.name}{said} ({advice})"

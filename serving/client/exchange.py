@@ -220,6 +220,8 @@ class Exchange(Generic[T]):
         part = attempt.part
         part.flying = False
         verdict = retry.verdict(code, details)
+        if self._server is not None and code is grpc.StatusCode.CANCELLED:
+            verdict = retry.Verdict.NEVER  # What is asked of one server changes it, and may have been begun.
         if silent or verdict is retry.Verdict.AGAIN:
             self._shared.balancer.failed(attempt.server, now)
         else:

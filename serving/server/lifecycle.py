@@ -18,7 +18,7 @@ import grpc
 
 from .failure import Failure
 from .model import Model
-from .options import ModelSettings, ServerOptions
+from .options import FOREVER, ModelSettings, ServerOptions
 from .registry import Registry, Servable, State, find_versions
 
 _LOG = logging.getLogger(__name__)
@@ -43,7 +43,8 @@ class Manager:
         self.registry, self.load = registry, load
         poll = options.file_system_poll_wait_seconds
         self.pause = poll if poll > 0 else _NEVER
-        self.retries, self.retry_seconds = options.max_num_load_retries or 0, options.retry_seconds
+        self.retries = options.max_num_load_retries or 0
+        self.retry_seconds = min(max(0.0, options.load_retry_interval_micros / 1e6), FOREVER)
         self.turns = threading.Semaphore(max(1, options.num_load_threads or os.cpu_count() or 1))
         self.stopping = False
         self._keepers: dict[str, _Keeper] = {}

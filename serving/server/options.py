@@ -19,7 +19,7 @@ Parsed = TypeVar("Parsed")
 
 _PLATFORM = "tensorflow"
 #: Seconds that anything waits at most; Python's own limit is higher, and an error beyond it.
-_FOREVER = 1e9
+FOREVER = 1e9
 #: The least that a parameter of batching may be.
 _LEAST = {
     "max_batch_size": 1, "batch_timeout_micros": 0, "max_enqueued_batches": 1, "max_execution_batch_size": 1,
@@ -116,11 +116,6 @@ class ServerOptions:
     tensorflow_inter_op_parallelism: int = 0
 
     @property
-    def retry_seconds(self) -> float:
-        """Seconds between two attempts to load a version."""
-        return min(max(0.0, self.load_retry_interval_micros / 1e6), _FOREVER)
-
-    @property
     def parallelism(self) -> tuple[int, int]:
         """Threads within an op, and ops at once; 0 leaves it to TensorFlow."""
         own = self.tensorflow_intra_op_parallelism, self.tensorflow_inter_op_parallelism
@@ -206,7 +201,7 @@ def parse_batching(text: str) -> Batching:
         raise invalid("allowed_batch_sizes entries must be positive and in increasing order")
     return Batching(
         most,
-        min(given.get("batch_timeout_micros", 0) / 1e6, _FOREVER),
+        min(given.get("batch_timeout_micros", 0) / 1e6, FOREVER),
         given.get("max_enqueued_batches", 10),
         allowed,
         message.pad_variable_length_inputs,

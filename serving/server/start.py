@@ -36,7 +36,12 @@ class Plan:
         self.channel_arguments = _channel_arguments(options.grpc_channel_arguments)
         self._moved: set[Path] = set()
         try:
-            self.batching = _batching(options)
+            self.batching: Batching | None = None
+            if options.enable_batching:
+                path = options.batching_parameters_file
+                self.batching = read_file(path, parse_batching) if path else Batching()
+            elif options.batching_parameters_file:
+                raise StartError("--batching_parameters_file is set without --enable_batching")
             _ = options.parallelism
             self.models = self.configured()
             for settings in self.models.values():
@@ -69,15 +74,6 @@ class Plan:
             self._moved.add(here)
             _LOG.info("%s is not on this machine: %s is read from %s", settings.base_path, settings.name, here)
         return replace(settings, base_path=here)
-
-
-def _batching(options: ServerOptions) -> Batching | None:
-    path = options.batching_parameters_file
-    if options.enable_batching:
-        return read_file(path, parse_batching) if path else Batching()
-    if path:
-        raise StartError("--batching_parameters_file is set without --enable_batching")
-    return None
 
 
 def _channel_arguments(text: str) -> list[tuple[str, Any]]:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -324,6 +325,17 @@ def test_every_status_arrives_as_its_exception(puppet: tuple[Client, Puppet], co
         client.embed(["a"], timeout=1)
     assert type(caught.value) is STATUS[code][0]
     assert (caught.value.code, caught.value.details) == (code, "because")
+
+
+def test_a_reload_that_was_cancelled_is_not_sent_again(puppet: tuple[Client, Puppet]) -> None:
+    client, handler = puppet
+    handler.answer = grpc.StatusCode.CANCELLED
+    begun = time.monotonic()
+    with pytest.raises(CallCancelled, match="because"):
+        client.reload_config("model_config_list {}", timeout=20)
+    assert time.monotonic() - begun < 10
+    with pytest.raises(CallCancelled, match="attempts"):
+        client.status(timeout=0.3)
 
 
 def test_a_dynamic_width_is_learnt_from_one_text(tmp_path: Path) -> None:
