@@ -12,9 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from ..families.config import EncoderConfig, RelativeBias, canonical_shapes
-from .packing import Group, Packing, Single
+from .packing import Group, Packing
 
-_Layout = Single | Packing
 #: By name; a layer's without its number in front.
 _Weights = Mapping[str, tf.Tensor | tf.Variable | np.ndarray]
 
@@ -43,20 +42,17 @@ class NativeEncoder(tf.Module):
     Args:
         config: shape of the encoder; its ``activation`` must be set.
         weights: by canonical name, see :mod:`..families.config`.
-        typed: whether it will be given token types; without, every token is of type 0.
         precision: dtype of the matrix products and of their weights, one of :data:`..recipe.PRECISIONS`. Whatever adds
             up many values (normalisation, softmax, the sums that residual connections make) stays in float32.
     """
 
-    def __init__(
-        self, config: EncoderConfig, weights: Mapping[str, np.ndarray], typed: bool = False, precision: str = "float32"
-    ) -> None:
+    def __init__(self, config: EncoderConfig, weights: Mapping[str, np.ndarray], precision: str = "float32") -> None:
         super().__init__(name="encoder")
         assert config.activation is not None
         self._config = config
         self._activation = activation(config.activation)
         self._dtype = tf.as_dtype(precision)
-        self._weights = {name: self._kept(name, value) for name, value in _prepared(config, weights, typed)}
+        self._weights = {name: self._kept(name, value) for name, value in _prepared(config, weights)}
 
     def _kept(self, name: str, value: np.ndarray) -> tf.Variable | np.ndarray:
         value = np.asarray(value, np.float32)
@@ -73,40 +69,36 @@ class NativeEncoder(tf.Module):
         Args:
             ids: int32 ``[B, T]``; T is at most the number of positions.
             mask: int32 ``[B, T]``, 1 at real tokens.
-            types: int32 ``[B, T]``, of an encoder of pairs; 0 if left out.
+            types: int32 ``[B, T]``; 0 if left out.
 
         Returns:
             ``sequence_output`` float32 ``[B, T, H]`` (padding holds whatever came out), and ``pooled_output``
             float32 ``[B, H]``, ``None`` where the checkpoint has no pooler.
         """
-        if types is None and "embeddings/type" in self._weights:
-            types = tf.zeros_like(ids)
         with tf.device("/CPU:0"):  # where the mask comes from, and where tf.cond asks
             single = tf.logical_and(tf.shape(mask)[0] == 1, tf.reduce_all(mask == 1))
         sequence = tf.cond(
             single,
-            lambda: self._encode(ids, mask, types, Single),
-            lambda: self._encode(ids, mask, types, Packing),
+            lambda: self._encode(ids, mask, types, many=False),
+            lambda: self._encode(ids, mask, types, many=True),
         )
         if not self._config.has_pooler:
             return sequence, None
         pooled = self._dense(sequence[:, 0], self._weights, "pooler")
         return sequence, tf.math.tanh(tf.cast(pooled, tf.float32))
 
-    def _encode(self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor | None, layout: type[_Layout]) -> tf.Tensor:
+    def _encode(self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor | None, many: bool) -> tf.Tensor:
         """``[B, T]`` -> ``[B, T, H]``; padding holds whatever came out."""
         with tf.device("/CPU:0"):  # where the mask comes from: on a GPU each shape and slice would wait for a copy
-            packing = layout(mask, self._config.num_heads)
+            packing = Packing(mask, self._config.num_heads, many)
             positions, padding_idx = packing.columns, self._config.padding_idx
             if padding_idx is not None:
                 counted = tf.cast(ids != padding_idx, tf.int32)
                 positions = packing.pack(tf.cumsum(counted, axis=1) * counted + padding_idx)
         w, ids = self._weights, packing.pack(ids)
         x = tf.gather(w["embeddings/word"], ids) + tf.gather(w["embeddings/position"], positions)  # [N, E]
-        if types is not None and "embeddings/type" in w:
-            x += tf.gather(w["embeddings/type"], packing.pack(types))
-        elif "embeddings/type_0" in w:
-            x += w["embeddings/type_0"]
+        if "embeddings/type" in w:
+            x += w["embeddings/type"][0] if types is None else tf.gather(w["embeddings/type"], packing.pack(types))
         x = self._layer_norm(x, w, "embeddings", packing.many)
         if self._config.projects:
             x = tf.cast(self._dense(x, w, "embeddings/project"), tf.float32)  # [N, H]
@@ -132,7 +124,7 @@ class NativeEncoder(tf.Module):
             biases.append(tf.gather(self._weights["attention/relative_bias"], away, axis=1))  # [A, t, t]
         return biases
 
-    def _layer(self, x: tf.Tensor, weights: _Weights, packing: _Layout, biases: list[list[tf.Tensor]]) -> tf.Tensor:
+    def _layer(self, x: tf.Tensor, weights: _Weights, packing: Packing, biases: list[list[tf.Tensor]]) -> tf.Tensor:
         """``[N, H]`` -> ``[N, H]``."""
         qkv = self._dense(x, weights, "attention/qkv")  # [N, 3H]
         attended = self._dense(self._attend(qkv, packing, biases), weights, "attention/output")
@@ -141,7 +133,7 @@ class NativeEncoder(tf.Module):
         inner = self._dense(inner, weights, "output")
         return self._layer_norm(x + tf.cast(inner, tf.float32), weights, "output", packing.many)
 
-    def _attend(self, qkv: tf.Tensor, packing: _Layout, biases: list[list[tf.Tensor]]) -> tf.Tensor:
+    def _attend(self, qkv: tf.Tensor, packing: Packing, biases: list[list[tf.Tensor]]) -> tf.Tensor:
         """Multi-head self-attention of every text: ``[N, 3H]`` -> ``[N, H]``, before the output projection."""
         heads, hidden = self._config.num_heads, self._config.hidden_size
         rows = tf.reshape(qkv, [-1, hidden // heads])  # [N * 3 * A, D]
@@ -178,14 +170,10 @@ class NativeEncoder(tf.Module):
         return centred * (tf.math.rsqrt(variance + self._config.layer_norm_eps) * gamma) + beta
 
 
-def _prepared(
-    config: EncoderConfig, weights: Mapping[str, np.ndarray], typed: bool
-) -> Iterator[tuple[str, np.ndarray]]:
+def _prepared(config: EncoderConfig, weights: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
     """The weights as the graph takes them, one after the other, by name."""
     for name in canonical_shapes(config):
-        if name == "embeddings/type" and not typed:
-            yield "embeddings/type_0", weights[name][0]  # the other rows are never read
-        elif name == "attention/relative_bias":
+        if name == "attention/relative_bias":
             assert config.relative_bias is not None
             yield name, by_distance(weights[name], config.relative_bias, config.max_positions)
         elif not re.search("attention/(query|key|value)/", name):

@@ -26,7 +26,7 @@ class Group(NamedTuple):
     """Texts that attention treats together.
 
     Attributes:
-        rows: int32 ``[3, g, A, t]``, where query, key and value of every head and token stand among the rows of D
+        rows: int32 ``[3, g, A, t]``, where query, key and value of every head and token are among the rows of D
             numbers ``[N * 3 * A]`` of the packed tokens; padding has the rows of some real token.
         columns: int32 ``[t]``, the tokens' positions in their texts.
         bias: float32 ``[g, 1, 1, t]``, added to every query's scores; ``None`` where there is no padding.
@@ -61,12 +61,49 @@ def _rows(tokens: tf.Tensor, heads: int) -> tf.Tensor:
     return row + tf.range(0, 3 * heads, heads)[:, tf.newaxis, tf.newaxis, tf.newaxis]
 
 
-class _Grouped:
-    """Tokens whose attention is computed in groups of texts of like length."""
+class Packing:
+    """Where every token of a batch is, padded, packed and in its group.
 
-    groups: list[Group]
-    #: int32 ``[N, A]``, where each head of each token stands among the rows of the groups' results, laid end to end.
-    _back: tf.Tensor
+    Args:
+        mask: int32 ``[B, T]``, 1 at real tokens, which come first in every row.
+        heads: A.
+        many: whether there may be several texts; a single one, without padding, is one group.
+
+    Attributes:
+        columns: int32 ``[N]``, the position of each packed token in its text.
+        many: as given.
+    """
+
+    def __init__(self, mask: tf.Tensor, heads: int, many: bool = True) -> None:
+        self.many = many
+        width = tf.shape(mask)[1]
+        lengths = tf.reduce_sum(mask, axis=1)  # [B]
+        rows, self.columns = tf.unstack(tf.cast(tf.where(mask == 1), tf.int32), num=2, axis=1)
+        starts = tf.cumsum(lengths, exclusive=True)  # [B]
+        last = tf.maximum(tf.size(rows) - 1, 0)
+        self._packed = rows * width + self.columns  # [N], of the tokens of all texts with padding
+        self._padded = tf.minimum(starts[:, tf.newaxis] + tf.range(width), last)  # [B, T], of packed tokens
+
+        groups = _GROUPS if many else 1
+        order, bounds = part(lengths, groups)
+        lengths, starts = tf.gather(lengths, order), tf.gather(starts, order)
+        self.groups: list[Group] = []
+        # Of each text: its first row in the groups' results, laid end to end with padding, and rows between its heads.
+        first, stride, size = [], [], tf.constant(0)
+        for number in range(groups):
+            texts = slice(bounds[number], bounds[number + 1])
+            length = lengths[texts]  # [g]
+            columns = tf.range(tf.reduce_max(tf.concat([length, [0]], 0)))  # [t]
+            tokens = tf.minimum(starts[texts][:, tf.newaxis] + columns, last)  # [g, t]
+            bias = tf.where(columns < length[:, tf.newaxis], 0.0, _MASKED)[:, tf.newaxis, tf.newaxis, :]
+            self.groups.append(Group(_rows(tokens, heads), columns, bias if many else None))
+            first.append(size + tf.range(tf.size(length)) * (tf.size(columns) * heads))
+            stride.append(tf.fill([tf.size(length)], tf.size(columns)))
+            size += tf.size(tokens) * heads
+        back = tf.gather(tf.stack([tf.concat(first, 0), tf.concat(stride, 0)], 1), tf.math.invert_permutation(order))
+        first, stride = tf.unstack(tf.gather(back, rows), axis=1)  # [N]
+        # [N, A], where each head of each token is among the rows of the groups' results, laid end to end.
+        self._back = (first + self.columns)[:, tf.newaxis] + stride[:, tf.newaxis] * tf.range(heads)
 
     def split(self, rows: tf.Tensor) -> list[tf.Tensor]:
         """``[N * 3 * A, D]`` -> of each group queries, keys and values ``[3, g, A, t, D]``."""
@@ -76,74 +113,6 @@ class _Grouped:
         """Results of each group ``[g, A, t, D]`` -> ``[N, A, D]``."""
         size = contexts[0].shape[-1]
         return tf.gather(tf.concat([tf.reshape(context, [-1, size]) for context in contexts], 0), self._back)
-
-
-class Single(_Grouped):
-    """One text: a single group, and nothing to pack. Has what :class:`Packing` has.
-
-    Args:
-        mask: int32 ``[1, T]``, 1 throughout.
-        heads: A.
-    """
-
-    many = False
-
-    def __init__(self, mask: tf.Tensor, heads: int) -> None:
-        tokens = tf.shape(mask)[1]
-        self.columns = tf.range(tokens)
-        self.groups = [Group(_rows(self.columns[tf.newaxis], heads), self.columns, None)]
-        self._back = self.columns[:, tf.newaxis] + tf.range(heads) * tokens  # [N, A]
-
-    def pack(self, padded: tf.Tensor) -> tf.Tensor:
-        """``[1, N]`` -> ``[N]``."""
-        return tf.gather(padded[0], self.columns)
-
-    def unpack(self, packed: tf.Tensor) -> tf.Tensor:
-        """``[N, H]`` -> ``[1, N, H]``."""
-        return packed[tf.newaxis]
-
-
-class Packing(_Grouped):
-    """Where every token of a batch stands, padded, packed and in its group.
-
-    Args:
-        mask: int32 ``[B, T]``, 1 at real tokens, which come first in every row.
-        heads: A.
-
-    Attributes:
-        columns: int32 ``[N]``, the position of each packed token in its text.
-        many: whether there may be several texts.
-    """
-
-    many = True
-
-    def __init__(self, mask: tf.Tensor, heads: int) -> None:
-        width = tf.shape(mask)[1]
-        lengths = tf.reduce_sum(mask, axis=1)  # [B]
-        rows, self.columns = tf.unstack(tf.cast(tf.where(mask == 1), tf.int32), num=2, axis=1)
-        starts = tf.cumsum(lengths, exclusive=True)  # [B]
-        last = tf.maximum(tf.size(rows) - 1, 0)
-        self._packed = rows * width + self.columns  # [N], of the tokens of all texts with padding
-        self._padded = tf.minimum(starts[:, tf.newaxis] + tf.range(width), last)  # [B, T], of packed tokens
-
-        order, bounds = part(lengths, _GROUPS)
-        lengths, starts = tf.gather(lengths, order), tf.gather(starts, order)
-        self.groups = []
-        # Of each text: its first row in the groups' results, laid end to end with padding, and rows between its heads.
-        first, stride, size = [], [], tf.constant(0)
-        for number in range(_GROUPS):
-            texts = slice(bounds[number], bounds[number + 1])
-            length = lengths[texts]  # [g]
-            columns = tf.range(tf.reduce_max(tf.concat([length, [0]], 0)))  # [t]
-            tokens = tf.minimum(starts[texts][:, tf.newaxis] + columns, last)  # [g, t]
-            bias = tf.where(columns < length[:, tf.newaxis], 0.0, _MASKED)[:, tf.newaxis, tf.newaxis, :]
-            self.groups.append(Group(_rows(tokens, heads), columns, bias))
-            first.append(size + tf.range(tf.size(length)) * (tf.size(columns) * heads))
-            stride.append(tf.fill([tf.size(length)], tf.size(columns)))
-            size += tf.size(tokens) * heads
-        back = tf.gather(tf.stack([tf.concat(first, 0), tf.concat(stride, 0)], 1), tf.math.invert_permutation(order))
-        first, stride = tf.unstack(tf.gather(back, rows), axis=1)  # [N]
-        self._back = (first + self.columns)[:, tf.newaxis] + stride[:, tf.newaxis] * tf.range(heads)  # [N, A]
 
     def pack(self, padded: tf.Tensor) -> tf.Tensor:
         """``[B, T]`` -> ``[N]``."""

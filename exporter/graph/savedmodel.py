@@ -84,14 +84,14 @@ def choose_encoder(
         )
     if checkpoint.hub_path is None:
         assert checkpoint.encoder is not None
-        return "native", NativeEncoder(checkpoint.encoder, checkpoint.weights, pair, precision)
+        return "native", NativeEncoder(checkpoint.encoder, checkpoint.weights, precision)
     layer = hub.TextLayer(checkpoint.hub_path)
     layer.find_form(checkpoint.tokenizer.template.single[0].special or 0)
     if impl != "hub":
         if checkpoint.encoder is not None:
             config = _resolved(checkpoint.encoder, checkpoint, layer)
             if config is not None:
-                return "native", NativeEncoder(config, checkpoint.weights, pair, precision)
+                return "native", NativeEncoder(config, checkpoint.weights, precision)
         if impl == "native" or precision != "float32":
             raise UnsupportedModel(
                 f"{checkpoint.location}: its weights are not those of a plain BERT, so it cannot be rebuilt; "

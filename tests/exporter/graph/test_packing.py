@@ -91,12 +91,12 @@ def test_every_token_is_in_one_group_and_groups_are_tight():
 @pytest.mark.parametrize("lengths", [[5, 2, 9, 9, 3, 4, 12], [7, 7, 7], [6]])
 def test_every_row_of_every_token_comes_back(lengths):
     import tensorflow as tf
-    from rawbert.exporter.graph.packing import Packing, Single
+    from rawbert.exporter.graph.packing import Packing
 
     heads, size = 3, 2
     ids, mask = padded(lengths)
-    for kind in (Packing, Single)[: 2 if len(lengths) == 1 else 1]:
-        packing = kind(tf.constant(mask), heads)
+    for many in (True, False)[: 2 if len(lengths) == 1 else 1]:
+        packing = Packing(tf.constant(mask), heads, many)
         packed = packing.pack(tf.constant(ids))
         np.testing.assert_array_equal(packed, ids[mask == 1])
         np.testing.assert_array_equal(packing.columns, np.concatenate([np.arange(length) for length in lengths]))
