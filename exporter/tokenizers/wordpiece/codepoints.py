@@ -47,16 +47,14 @@ class CodePointTable:
     Attributes:
         page_index: int32 ``[4352]``.
         pages: int32 ``[pages, PAGE]``.
-        many_starts: int32 ``[rows]``, first entry of a row in ``many``.
-        many_lengths: int32 ``[rows]``; row 0 is empty.
+        many_splits: int32 ``[rows + 1]``, where each row begins in ``many``; row 0 is empty.
         many: int32 ``[entries]``, ``code point << SHIFT | class``.
         marks: for canonical ordering; ``None`` where these settings do not decompose.
     """
 
     page_index: np.ndarray
     pages: np.ndarray
-    many_starts: np.ndarray
-    many_lengths: np.ndarray
+    many_splits: np.ndarray
     many: np.ndarray
     marks: MarkTable | None
 
@@ -71,15 +69,13 @@ class MarkTable:
 
     Attributes:
         codes: int32 ``[n]``, ascending.
-        starts: int32 ``[n]``, first entry of each in ``items``.
-        lengths: int32 ``[n]``.
+        splits: int32 ``[n + 1]``, where each begins in ``items``.
         items: int32 ``[entries]``, code points of the decompositions.
         ranks: int32 ``[entries]``, order of their combining classes; 0 for what is no combining mark.
     """
 
     codes: np.ndarray
-    starts: np.ndarray
-    lengths: np.ndarray
+    splits: np.ndarray
     items: np.ndarray
     ranks: np.ndarray
 
@@ -87,7 +83,8 @@ class MarkTable:
 def build(spec: WordPieceSpec) -> CodePointTable:
     """Ask what is imitated for every code point."""
     behaviour = TfTextBehaviour(spec) if spec.style == "tf-text" else BertBehaviour(spec)
-    codes, starts, lengths, mapped = _each(behaviour.normalize, behaviour.mark)
+    codes, splits, mapped = _each(behaviour.normalize, behaviour.mark)
+    starts, lengths = splits[:-1], np.diff(splits)
     classes = np.full(_CODE_POINTS, WORD, np.int32)
     present = np.unique(mapped)
     classes[present] = behaviour.classify([chr(code) for code in present])
@@ -105,7 +102,7 @@ def build(spec: WordPieceSpec) -> CodePointTable:
     values[codes[padded]] = (middle[spaced] - codes[padded]) << SHIFT | ISOLATED
     rows: dict[tuple[int, ...], int] = {(): 0}
     for at in np.flatnonzero((lengths > 1) & ~padded):
-        parts = mapped[starts[at] : starts[at] + lengths[at]]
+        parts = mapped[splits[at] : splits[at + 1]]
         entry = tuple((parts << SHIFT | classes[parts]).tolist())
         values[codes[at]] = rows.setdefault(entry, len(rows)) << SHIFT | MANY
     marks = None
@@ -114,16 +111,14 @@ def build(spec: WordPieceSpec) -> CodePointTable:
         removed[codes[lengths == 0]] = True
         marks = _marks(behaviour, removed)
         stay = (marks.ranks > 0) & ~removed[marks.items]
-        values[marks.codes[np.add.reduceat(stay, marks.starts) > 0]] |= STAYS
+        values[marks.codes[np.add.reduceat(stay, marks.splits[:-1]) > 0]] |= STAYS
 
     pages: dict[bytes, int] = {}
     page_index = [pages.setdefault(page.tobytes(), len(pages)) for page in values.reshape(-1, PAGE)]
-    row_lengths = np.array([len(entry) for entry in rows], np.int32)
     return CodePointTable(
         page_index=np.array(page_index, np.int32),
         pages=np.frombuffer(b"".join(pages), np.int32).reshape(-1, PAGE),
-        many_starts=(np.cumsum(row_lengths) - row_lengths).astype(np.int32),
-        many_lengths=row_lengths,
+        many_splits=np.cumsum([0, *map(len, rows)], dtype=np.int32),
         many=np.array([value for entry in rows for value in entry] or [0], np.int32),
         marks=marks,
     )
@@ -131,21 +126,20 @@ def build(spec: WordPieceSpec) -> CodePointTable:
 
 def _marks(behaviour: _Behaviour, removed: np.ndarray) -> MarkTable:
     """The table for canonical ordering; ``removed``: bool, by code point, what normalisation removes."""
-    # The last one is the mark between the others, which stands for itself.
-    codes, starts, lengths, items = (each[:-1] for each in _each(behaviour.decompose, behaviour.mark))
+    codes, splits, items = _each(behaviour.decompose, behaviour.mark)
     rank = _ranks(items, behaviour)
+    ranks, lengths = rank[items], np.diff(splits)
     # Of what the first step of normalisation removes nothing is left when marks are put in order.
     here = lengths > 0
     has_mark = np.zeros(len(codes), bool)
-    has_mark[here] = np.add.reduceat(rank[items] > 0, starts[here]) > 0
-    chosen = np.flatnonzero(has_mark | (removed[codes] & here))
-    flat = np.concatenate([items[starts[at] : starts[at] + lengths[at]] for at in chosen])
+    has_mark[here] = np.add.reduceat(ranks > 0, splits[:-1][here]) > 0
+    chosen = has_mark | (removed[codes] & here)
+    of_chosen = np.repeat(chosen, lengths)
     return MarkTable(
         codes=codes[chosen],
-        starts=(np.cumsum(lengths[chosen]) - lengths[chosen]).astype(np.int32),
-        lengths=lengths[chosen].astype(np.int32),
-        items=flat,
-        ranks=rank[flat],
+        splits=np.cumsum([0, *lengths[chosen]], dtype=np.int32),
+        items=items[of_chosen],
+        ranks=ranks[of_chosen],
     )
 
 
@@ -174,24 +168,18 @@ def _ranks(items: np.ndarray, behaviour: _Behaviour) -> np.ndarray:
     return rank
 
 
-def _each(normalize: Callable[[str], str], mark: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _each(normalize: Callable[[str], str], mark: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Normalise every code point by itself.
 
     Returns:
-        Code points ``[n]``; start ``[n]`` and length ``[n]`` of what each becomes, in the last array.
+        Code points ``[n]``; where what each becomes begins in the last array, ``[n + 1]``; what they become.
     """
     # All in one call, parted by a mark that nothing else is turned into, and over which no marks are reordered.
-    # Lone surrogates never get here: the decoder turns them into U+FFFD.
+    # Lone surrogates never get here: the decoder turns them into U+FFFD. The mark stands for itself, and goes last.
     codes = np.arange(_CODE_POINTS, dtype=np.int32)
     codes = codes[((codes < 0xD800) | (codes > 0xDFFF)) & (codes != ord(mark))]
     mapped = np.frombuffer(normalize(mark.join(map(chr, codes.tolist())) + mark).encode("utf-32-le"), np.int32)
     stops = np.flatnonzero(mapped == ord(mark))
     assert len(stops) == len(codes), "a code point is normalised to the mark between them"
-    starts = np.concatenate([[0], stops[:-1] + 1])
-    # The mark, too, stands for itself.
-    return (
-        np.append(codes, ord(mark)).astype(np.int32),
-        np.append(starts, stops[0]),
-        np.append(stops - starts, 1),
-        mapped,
-    )
+    codes, ends = np.append(codes, np.int32(ord(mark))), stops - np.arange(len(stops))
+    return codes, np.concatenate([[0], ends, ends[-1:] + 1]), np.append(np.delete(mapped, stops), np.int32(ord(mark)))

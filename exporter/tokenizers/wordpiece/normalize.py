@@ -15,8 +15,7 @@ class Normalizer:
 
     def __init__(self, table: CodePointTable) -> None:
         self._page_index, self._pages = tf.constant(table.page_index), tf.constant(table.pages.reshape(-1))
-        self._many_starts, self._many_lengths = tf.constant(table.many_starts), tf.constant(table.many_lengths)
-        self._many = tf.constant(table.many)
+        self._many_splits, self._many = tf.constant(table.many_splits), tf.constant(table.many)
         self._order = _Order(table.marks) if table.marks is not None else None
 
     def __call__(self, codes: tf.Tensor, fixed: tf.Tensor, text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -51,11 +50,8 @@ class Normalizer:
     def _replace(self, codes: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         entry, kind = tf.bitwise.right_shift(values, SHIFT), tf.bitwise.bitwise_and(values, 3)
         row = tf.where(kind == MANY, entry, 0)
-        counts = tf.where(kind == MANY, tf.gather(self._many_lengths, row), 1)
-        source, within = spread(counts)  # [E]
+        source, _, is_many, at = _expand(self._many_splits, row, kind == MANY)
         single = tf.bitwise.left_shift(codes + entry, SHIFT) + kind
-        is_many = tf.gather(kind == MANY, source)
-        at = tf.where(is_many, tf.gather(tf.gather(self._many_starts, row), source) + within, 0)
         mapped = tf.where(is_many, tf.gather(self._many, at), tf.gather(single, source))
         return tf.bitwise.right_shift(mapped, SHIFT), tf.bitwise.bitwise_and(mapped, 3), source
 
@@ -69,8 +65,7 @@ class _Order:
     """
 
     def __init__(self, marks: MarkTable) -> None:
-        self._codes, self._starts = tf.constant(marks.codes), tf.constant(marks.starts)
-        self._lengths = tf.constant(marks.lengths)
+        self._codes, self._splits = tf.constant(marks.codes), tf.constant(marks.splits)
         self._items, self._ranks = tf.constant(marks.items), tf.constant(marks.ranks)
 
     def __call__(self, codes: tf.Tensor, values: tf.Tensor, text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -80,14 +75,11 @@ class _Order:
         # The clean-up, which comes first, removes this one.
         present = tf.reshape(tf.where(listed | (tf.bitwise.bitwise_and(values, ~STAYS) != MANY)), [-1])
         codes, row, listed, text = (tf.gather(each, present) for each in (codes, row, listed, text))
-        counts = tf.where(listed, tf.gather(self._lengths, row), 1)
-        source, within = spread(counts)  # [E]
-        is_listed = tf.gather(listed, source)
-        at = tf.where(is_listed, tf.gather(tf.gather(self._starts, row), source) + within, 0)
+        source, within, is_listed, at = _expand(self._splits, row, listed)
         items = tf.where(is_listed, tf.gather(self._items, at), tf.gather(codes, source))
         rank = tf.where(is_listed, tf.gather(self._ranks, at), 0)
 
-        # A run: something that is no mark, and the marks behind it.
+        # A run: something that is no mark, and the marks after it.
         text = tf.gather(text, source)
         is_first_of_text = tf.concat([[True], text[1:] != text[:-1]], 0)[: tf.size(text)]
         run = tf.cumsum(tf.cast((rank == 0) | is_first_of_text, tf.int64))
@@ -95,3 +87,16 @@ class _Order:
         is_first = tf.gather(tf.cast(within == 0, tf.int32), order)
         origin = tf.gather(present, tf.cumsum(is_first) - 1)
         return tf.gather(items, order), tf.cast(origin, tf.int32)
+
+
+def _expand(splits: tf.Tensor, row: tf.Tensor, listed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Code points ``[C]``, of which those that are listed become a row of a table, and the others stay.
+
+    Returns:
+        Of each result ``[E]`` the code point that it comes from, its number among that one's, whether that one is
+        listed, and the entry of the table, 0 if not.
+    """
+    begins = tf.gather(splits, row)
+    source, within = spread(tf.where(listed, tf.gather(splits, row + 1) - begins, 1))
+    is_listed = tf.gather(listed, source)
+    return source, within, is_listed, tf.where(is_listed, tf.gather(begins, source) + within, 0)

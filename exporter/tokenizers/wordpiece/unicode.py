@@ -6,6 +6,8 @@ Shape letters: B texts, L tokens of all texts, C code points, E code points afte
 white space, W words.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -27,6 +29,10 @@ class _Characters(NamedTuple):
     limits: tf.Tensor  # int32 [C], byte after the last
     text: tf.Tensor  # int32 [C], the text that it is of
     added: tf.Tensor  # int32 [C], id of the added token in whose place it is, -1: none
+
+    def at(self, index: tf.Tensor) -> _Characters:
+        """Some of them."""
+        return _Characters(*(tf.gather(each, index) for each in self))
 
 
 class UnicodeTokenizer:
@@ -55,14 +61,14 @@ class UnicodeTokenizer:
             text: string ``[B]``.
             may_hold_added: bool scalar; where it is not set, there is no raw added token in any of them.
         """
-        codes, classes, source, characters = self._normalized_codes(text, may_hold_added)  # each [E]
+        characters, classes = self._normalized_characters(text, may_hold_added)  # [E]
         # Words: a gap, a word of its own, or another text ends one.
-        of = tf.gather(characters.text, source)
-        same = tf.concat([[False], of[1:] == of[:-1]], 0)
+        same = tf.concat([[False], characters.text[1:] == characters.text[:-1]], 0)
         after_word = tf.concat([[False], classes[:-1] == WORD], 0)
         is_start = ~(same & after_word & (classes == WORD))
         kept = tf.reshape(tf.where(classes != SPACE), [-1])
-        codes, source, is_start = tf.gather(codes, kept), tf.gather(source, kept), tf.gather(is_start, kept)  # [K]
+        characters, is_start = characters.at(kept), tf.gather(is_start, kept)  # [K]
+        codes = characters.codes
         first = tf.cast(tf.reshape(tf.where(is_start), [-1]), tf.int32)  # [W]
         word_splits = tf.concat([first, [tf.size(codes)]], 0)  # [W + 1]
         word = tf.cumsum(tf.cast(is_start, tf.int32)) - 1  # [K]
@@ -81,36 +87,30 @@ class UnicodeTokenizer:
         word_position = tf.gather(position, tf.gather(first, word))  # [L]
         first_code = last_at_most(position, word_position + tf.cast(piece_begins.values, tf.int32))
         last_code = last_at_most(position, word_position + tf.cast(piece_limits.values, tf.int32) - 1)
-        first_source, last_source = tf.gather(source, first_code), tf.gather(source, last_code)
-        begins, limits = tf.gather(characters.begins, first_source), tf.gather(characters.limits, last_source)
-        if self._raw is not None or self._normalized is not None:
-            added = tf.gather(characters.added, first_source)
-            ids = tf.where(added >= 0, added, ids)
-        row_splits = tf.searchsorted(tf.gather(characters.text, first_source), tf.range(tf.size(text) + 1))
+        begins, limits = tf.gather(characters.begins, first_code), tf.gather(characters.limits, last_code)
+        added = tf.gather(characters.added, first_code)
+        ids = tf.where(added >= 0, added, ids)
+        row_splits = tf.searchsorted(tf.gather(characters.text, first_code), tf.range(tf.size(text) + 1))
         return Rows(ids, begins, limits, row_splits[:-1], lengths_of(row_splits))
 
-    def _normalized_codes(
-        self, text: tf.Tensor, may_hold_added: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, _Characters]:
-        """Code points after normalisation, their classes, the index of the character that each came from; and the
-        characters, one in place of each added token."""
+    def _normalized_characters(self, text: tf.Tensor, may_hold_added: tf.Tensor) -> tuple[_Characters, tf.Tensor]:
+        """What normalisation leaves, with one in place of each added token, and the classes."""
         characters, splits = _decode(text)
         if (finder := self._raw) is not None:
             characters = tf.cond(
                 may_hold_added, lambda: self._cut_out(finder, characters, splits)[0], lambda: characters
             )
         codes, classes, source = self._normalize(characters.codes, characters.added >= 0, characters.text)
-        if self._normalized is None:
-            return codes, classes, source, characters
-        # Look for added tokens in what normalisation made of the text between those found before.
-        mapped = _Characters(codes, *(tf.gather(each, source) for each in characters[1:]))
-        is_marker = mapped.added >= 0
-        edge = (mapped.text[1:] != mapped.text[:-1]) | is_marker[1:] | is_marker[:-1]
-        edge = tf.concat([[True], edge], 0)[: tf.size(codes)]
-        splits = tf.concat([tf.cast(tf.reshape(tf.where(edge), [-1]), tf.int32), [tf.size(codes)]], 0)
-        characters, kept = self._cut_out(self._normalized, mapped, splits)
-        classes = tf.where(characters.added >= 0, ISOLATED, tf.gather(classes, kept))
-        return characters.codes, classes, tf.range(tf.size(kept)), characters
+        characters = characters.at(source)._replace(codes=codes)
+        if self._normalized is not None:
+            # Look for added tokens in what normalisation made of the text between those found before.
+            is_marker = characters.added >= 0
+            edge = (characters.text[1:] != characters.text[:-1]) | is_marker[1:] | is_marker[:-1]
+            edge = tf.concat([[True], edge], 0)[: tf.size(codes)]
+            splits = tf.concat([tf.cast(tf.reshape(tf.where(edge), [-1]), tf.int32), [tf.size(codes)]], 0)
+            characters, kept = self._cut_out(self._normalized, characters, splits)
+            classes = tf.where(characters.added >= 0, ISOLATED, tf.gather(classes, kept))
+        return characters, classes
 
     def _cut_out(self, finder: Finder, characters: _Characters, splits: tf.Tensor) -> tuple[_Characters, tf.Tensor]:
         """Leave one character of every added token, with the token's place in the text, and drop the white space that
@@ -133,7 +133,7 @@ class UnicodeTokenizer:
             **{name: tf.tensor_scatter_nd_update(getattr(characters, name), at, new) for name, new in changes.items()}
         )
         kept = tf.reshape(tf.where(~covered | (marked.added >= 0)), [-1])
-        return _Characters(*(tf.gather(each, kept) for each in marked)), kept
+        return marked.at(kept), kept
 
 
 def _decode(text: tf.Tensor) -> tuple[_Characters, tf.Tensor]:

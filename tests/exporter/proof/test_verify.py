@@ -182,6 +182,7 @@ WEIGHT_FAULTS = {
     "attention scaled twice": attention_scaled_twice,
     "positions off by one": lambda w: w.update({"embeddings/position": np.roll(w["embeddings/position"], 1, axis=0)}),
     "two words swapped": lambda w: w["embeddings/word"].__setitem__([5, 6], w["embeddings/word"][[6, 5]]),
+    "segment embedding left out": lambda w: w["embeddings/type"].fill(0),
     "NaN": lambda w: w["embeddings/word"].__setitem__(13, np.nan),
     "infinity": lambda w: w["layer_2/output/kernel"].__setitem__((0, 0), np.inf),
 }  # fmt: skip
@@ -199,7 +200,6 @@ def left_out(weight: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
 CONSTANT_FAULTS = {
     "gamma and beta swapped": gamma_and_beta_swapped,
     "a bias left out": lambda w: left_out(w["layer_0/attention/output/bias"]),
-    "segment embedding left out": lambda w: left_out(w["embeddings/type"][0]),
 }
 
 
