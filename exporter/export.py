@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..serving import contract
+from ..serving.wire.messages import signature_infos
 from . import scratch, sources
 from .errors import OutputError, TargetError, os_errors_as
 from .proof import verify
@@ -17,6 +18,7 @@ from .resolve import resolve
 from .targets import op_gate, saved_model
 from .targets.content_hash import content_hash
 from .targets.graph_hash import Unhashable
+from .targets.graph_rules import declared
 from .targets.tensor_bundle import CorruptIndex
 
 #: Called with a line for people whenever a step begins.
@@ -62,10 +64,15 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
             twin = twins / EXACT
             savedmodel.export(replace(recipe, precision=EXACT), checkpoint, twin)
         say("building the graph and writing the SavedModel")
-        recipe, signatures = savedmodel.export(recipe, checkpoint, folder)
+        recipe = savedmodel.export(recipe, checkpoint, folder)
         # The verifying process has weights of its own, and a machine may not hold both.
         checkpoint = replace(checkpoint, weights={})
         meta_graph = _gate(folder, recipe.target_serving)
+        infos = signature_infos(meta_graph.signature_def)
+        signatures = {
+            name: tuple(infos[name].outputs[output.name] for output in declared(meta_graph, name))
+            for name in (contract.DEFAULT_SIGNATURE, *recipe.signatures)
+        }
 
         say("verifying it in a fresh process")
         report = verify.prove(verify.Task(folder, recipe, location.folder, float32=twin, record=True))

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import Error as ProtobufError
 
-from ...serving.contract import DEFAULT_SIGNATURE, TensorSpec, default_of, signature
+from ...serving.contract import DEFAULT_SIGNATURE, default_of
 from .. import scratch
 from ..errors import ConfigError, OutputError, UnsupportedModel, first_line
 from ..families.config import ACTIVATIONS, EncoderConfig
@@ -35,31 +35,19 @@ from .signatures import ServingModule
 _SAME = 1e-2
 
 
-def export(recipe: Recipe, checkpoint: Checkpoint, folder: Path) -> tuple[Recipe, dict[str, tuple[TensorSpec, ...]]]:
-    """Build the SavedModel of a recipe and write it to ``folder``.
-
-    Returns:
-        The recipe with the encoder that it has, and the outputs of each signature.
+def export(recipe: Recipe, checkpoint: Checkpoint, folder: Path) -> Recipe:
+    """Build the SavedModel of a recipe and write it to ``folder``; the recipe with the encoder that it has.
 
     Raises:
         ConfigError, UnsupportedModel: see :func:`choose_encoder`.
         OutputError: see :func:`write`.
     """
     impl, encoder = choose_encoder(checkpoint, recipe.encoder, recipe.pair, recipe.precision)
-    recipe = replace(recipe, encoder=impl)
     tokenizer = Tokenizer(checkpoint.tokenizer, recipe.max_seq_length, recipe.tokenization)
     heads = {name: HEADS[name](checkpoint) for name in recipe.signatures}
     module = ServingModule(tokenizer, encoder, heads, recipe.pair)
-    functions = write(module, recipe.signatures, checkpoint, folder)
-    signatures = {}
-    for name, function in functions.items():
-        declared = signature(recipe.default if name == DEFAULT_SIGNATURE else name)
-        outputs = [(each.name, function.structured_outputs[each.name]) for each in declared.outputs_for(recipe.pair)]
-        signatures[name] = tuple(
-            TensorSpec(output, value.dtype.name, tuple(-1 if size is None else size for size in value.shape))
-            for output, value in outputs
-        )
-    return recipe, signatures
+    write(module, recipe.signatures, checkpoint, folder)
+    return replace(recipe, encoder=impl)
 
 
 def choose_encoder(
@@ -121,11 +109,8 @@ def _resolved(config: EncoderConfig, checkpoint: Checkpoint, layer: hub.TextLaye
     return closest if off < _SAME else None
 
 
-def write(module: ServingModule, names: Sequence[str], checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
+def write(module: ServingModule, names: Sequence[str], checkpoint: Checkpoint, folder: Path) -> None:
     """Write the SavedModel to ``folder``.
-
-    Returns:
-        The concrete functions by signature name.
 
     Raises:
         OutputError: the folder cannot be written, or the graph is larger than a SavedModel can be.
@@ -150,7 +135,6 @@ def write(module: ServingModule, names: Sequence[str], checkpoint: Checkpoint, f
             if isinstance(error, ValueError):
                 raise
             raise OutputError(f"{folder}: the SavedModel cannot be written: {reason}") from error
-    return functions
 
 
 def _tidy(folder: Path, names: Sequence[str]) -> None:

@@ -25,8 +25,7 @@ def built(source: Path, folder: Path, **settings: Any) -> Recipe:
     """Write the SavedModel of an export to a folder, unproven; its recipe."""
     from rawbert.exporter.graph import savedmodel
 
-    recipe, _ = savedmodel.export(*resolved(source, **settings), folder)
-    return recipe
+    return savedmodel.export(*resolved(source, **settings), folder)
 
 
 def compared(folder: Path, recipe: Recipe, source: Path, **changes: Any) -> Report:

@@ -14,9 +14,8 @@ import tensorflow as tf
 from .. import added
 from ..ragged import Rows, lengths_of
 from .behaviour import normalizer
-from .op import wordpiece
 from .spec import WordPieceSpec
-from .unicode import UnicodeTokenizer
+from .unicode import UnicodeTokenizer, wordpiece
 
 #: Printable ASCII and the white space that BERT knows: no other code point is touched by normalisation but A-Z.
 _PLAIN = r"[\t\n\r -~]*"

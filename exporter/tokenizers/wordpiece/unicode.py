@@ -11,13 +11,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import tensorflow as tf
+import tensorflow_text as tf_text
 
 from ..added import Finder, utf8_length
 from ..ragged import Rows, last_at_most, lengths_of, rows_of, starts_of
 from . import codepoints
 from .behaviour import ISOLATED, SPACE, WORD
 from .normalize import Normalizer
-from .op import unknown_char, wordpiece
 from .spec import WordPieceSpec
 
 
@@ -51,7 +51,7 @@ class UnicodeTokenizer:
         self._trims = spec.trim_offsets
         self._counts_bytes = spec.style == "tf-text"
         # Stands for an added token, and for every character of a word that is too long.
-        self._filler = unknown_char(spec)
+        self._filler = _unknown_char(spec)
         self._wordpiece = wordpiece(spec, pretokenized=True)
 
     def __call__(self, text: tf.Tensor, may_hold_added: tf.Tensor) -> Rows:
@@ -145,3 +145,26 @@ def _decode(text: tf.Tensor) -> tuple[_Characters, tf.Tensor]:
     is_last = tf.range(tf.size(codes)) + 1 == tf.gather(splits, row + 1)
     limits = tf.where(is_last, tf.gather(tf.strings.length(text), row), tf.concat([begins[1:], [0]], 0))
     return _Characters(codes, begins, limits, row, tf.fill(tf.shape(codes), -1)), splits
+
+
+def wordpiece(spec: WordPieceSpec, *, pretokenized: bool) -> tf_text.FastWordpieceTokenizer:
+    """The op over the vocabulary; ``pretokenized``: it gets words, not texts."""
+    # An id without a token gets one that no text can have.
+    filler = chr(_unknown_char(spec))
+    vocab = [f"{filler}{index}" if token is None else token for index, token in enumerate(spec.vocab)]
+    return tf_text.FastWordpieceTokenizer(
+        vocab=vocab,
+        suffix_indicator=spec.continuing_subword_prefix,
+        # Words are measured in code points elsewhere; in plain ASCII both are the same.
+        max_bytes_per_word=2**30 if pretokenized else spec.max_input_chars_per_word,
+        token_out_type=tf.int32,
+        unknown_token=spec.unk_token,
+        no_pretokenization=pretokenized,
+    )
+
+
+def _unknown_char(spec: WordPieceSpec) -> int:
+    """A code point that is in no token: a word of it is unknown."""
+    used = {ord(char) for token in spec.vocab if token for char in token}
+    used.update(ord(char) for token in spec.added_tokens for char in token.content)
+    return next(code for code in (0x1, 0x2, 0xFDD0, 0xFDD1, 0xFFFF, 0x10FFFF) if code not in used)

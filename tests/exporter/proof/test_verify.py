@@ -235,6 +235,14 @@ def test_a_fault_in_the_constants_is_refused(sound: Path, checkpoint, data: Path
     assert all(line.startswith("sequence.sequence_output is off by") for line in report.mismatches)
 
 
+def test_a_graph_that_fails_is_refused(sound: Path, checkpoint, data: Path, tmp_path: Path):
+    folder = shutil.copytree(sound, tmp_path / "1")
+    bias = checkpoint.weights["layer_0/attention/output/bias"]
+    plant_constants(folder, (bias, bias[:-1]))
+    with pytest.raises(VerificationError, match=r"sequence fails for \d+ texts"):
+        verify.compare(task(folder, data, "sequence"))
+
+
 def test_weights_written_anew_without_a_fault_are_accepted(sound: Path, data: Path, tmp_path: Path):
     """Or the test above would say nothing."""
     folder = shutil.copytree(sound, tmp_path / "1")
