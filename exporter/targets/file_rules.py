@@ -7,10 +7,10 @@ from typing import Any
 from google.protobuf import text_format
 
 from ...serving.contract import BATCHING_FILE, MOST_WARMUP_RECORDS, WARMUP_FILE
+from ...serving.wire.messages import signature_infos
 from ...serving.wire.protos import BatchingParameters
 from . import tensor_bundle
 from .finding import Finding, error, note, warning
-from .graph_rules import callable_signatures
 from .saved_model import Graph
 from .warmup_file import signatures_of
 
@@ -62,7 +62,7 @@ def variables(folder: Path, graph: Graph) -> Iterator[Finding]:
 
 def warmup_records(folder: Path, meta_graph: Any) -> Iterator[Finding]:
     """Records for every signature, and no others."""
-    names = [name for name, _ in callable_signatures(meta_graph)]
+    names = list(signature_infos(meta_graph.signature_def))
     path = folder / WARMUP_FILE
     why = "a fault that shows only when it runs would not keep this version from replacing a good one"
     if not path.is_file():
@@ -102,10 +102,9 @@ def batching(folder: Path, meta_graph: Any) -> Iterator[Finding]:
         f"{BATCHING_FILE} sets enable_large_batch_splitting: the parts of a large call differ in shape, which ends the "
         "server or mixes up rows; take that setting out"
     )
-    for name, signature in callable_signatures(meta_graph):
-        for output, info in sorted(signature.outputs.items()):
-            inner = [dim.size for dim in info.tensor_shape.dim][1:]
-            if info.tensor_shape.unknown_rank or any(size < 0 for size in inner):
+    for name, info in signature_infos(meta_graph.signature_def).items():
+        for output, spec in info.outputs.items():
+            if spec.shape is None or min(spec.shape[1:], default=0) < 0:
                 yield error("splitting", f"{name}.{output} has an inner dimension that depends on the data, and {why}")
 
 
