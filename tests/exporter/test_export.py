@@ -259,7 +259,7 @@ def test_a_disk_that_is_full_at_the_last_file(data: Path, tmp_path: Path, monkey
     from rawbert.exporter.publish.batching_params import Batching
 
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    monkeypatch.setattr(Batching, "write", Mock(side_effect=full))
+    monkeypatch.setattr(Batching, "render", Mock(side_effect=full))
     with pytest.raises(OutputError, match="m: the version cannot be written: No space left on device"):
         export(ExportConfig(encoder=data / "tiny_bert", output=tmp_path / "m", signatures=("tokenize",)))
     assert os.listdir(tmp_path) == []
