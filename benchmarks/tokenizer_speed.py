@@ -76,9 +76,8 @@ def main() -> None:
     from tokenizers import Tokenizer
 
     checkpoint = sources.load(arguments.folder)
-    _, encoder = savedmodel.choose_encoder(checkpoint, "auto")
     recipe, checkpoint = resolve(ExportConfig(arguments.folder, arguments.folder / "models"), checkpoint)
-    module = savedmodel.build(recipe, checkpoint, encoder)
+    _, module = savedmodel.module(recipe, checkpoint)
     model = "embed" if checkpoint.pooling else "sequence"
     functions = module.functions((model, "tokenize"))
     graph, whole = session_call(functions["tokenize"]), session_call(functions[model])

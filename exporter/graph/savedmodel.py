@@ -42,12 +42,17 @@ def export(recipe: Recipe, checkpoint: Checkpoint, folder: Path) -> Recipe:
         ConfigError, UnsupportedModel: see :func:`choose_encoder`.
         OutputError: see :func:`write`.
     """
+    impl, built = module(recipe, checkpoint)
+    write(built, recipe.signatures, checkpoint, folder)
+    return replace(recipe, encoder=impl)
+
+
+def module(recipe: Recipe, checkpoint: Checkpoint) -> tuple[str, ServingModule]:
+    """Tokenizer, encoder and heads of a recipe, and which encoder it is; raises as :func:`choose_encoder`."""
     impl, encoder = choose_encoder(checkpoint, recipe.encoder, recipe.pair, recipe.precision)
     tokenizer = Tokenizer(checkpoint.tokenizer, recipe.max_seq_length, recipe.tokenization)
     heads = {name: HEADS[name](checkpoint) for name in recipe.signatures}
-    module = ServingModule(tokenizer, encoder, heads, recipe.pair)
-    write(module, recipe.signatures, checkpoint, folder)
-    return replace(recipe, encoder=impl)
+    return impl, ServingModule(tokenizer, encoder, heads, recipe.pair)
 
 
 def choose_encoder(
