@@ -20,7 +20,7 @@ COMMANDS = {
     "rollback": ("exporter.cli.versions", "cli", "Point a label to where it was before."),
     "prune": ("exporter.cli.versions", "cli", "Remove old versions."),
     "serve": ("serving.cli.serve", "server", "Serve a model as TensorFlow Serving does, without Docker."),
-    "embed": ("serving.cli.query", "cli", "Embed texts, from arguments, a file or standard input."),
+    "embed": ("serving.cli.embed", "cli", "Embed texts, from arguments, a file or standard input."),
     "bench": ("serving.cli.bench", "cli", "Measure a server: throughput and latency by callers."),
     "status": ("serving.cli.query", "cli", "Show which versions of a model a server has."),
     "metadata": ("serving.cli.query", "cli", "Show the signatures of a served model."),

@@ -14,7 +14,8 @@ from ..client.client import Client
 from ..errors import ServingError
 from .chart import svg
 from .connection import FILE, NEW_FILE, client_settings, connection_options, one_line
-from .files import Source
+from .files.inputs import Inputs
+from .files.source import Source
 
 #: Texts of several lengths, where none are given.
 _TEXTS = [" ".join(["the quick brown fox jumps over the lazy dog"] * (1 + at % 7)) for at in range(64)]
@@ -81,7 +82,9 @@ def bench(
     settings["address"] = server or settings["address"]
     results = []
     with one_line():
-        texts = list(Source(source, "text").texts()) if source is not None else _TEXTS
+        texts = (
+            list(Source(Inputs((str(source),), "text", source, stream=True)).texts()) if source is not None else _TEXTS
+        )
         if not texts:
             raise click.ClickException(f"{source} holds no texts")
         with Client(**client_settings(settings), max_batch_size=batch_size) as client:

@@ -49,8 +49,8 @@ class BaseClient(Calls[C]):
 
     def _vectors(self, signature: str, texts: Texts, return_version: bool, keywords: Mapping[str, Any]) -> Plan[Any]:
         options, rows = self._asked(signature, texts, keywords)
-        name = requests.vector_output(signature)
-        target, version = self._target(options), None
+        name = options.output_name or requests.vector_output(signature)
+        target, version = (self._target(options), name), None
         if rows:
             answers, places = yield from self._collect(self._vector_parts(options, name), rows, options)
             found, version = requests.join_vectors([each.value for each in answers], name), answers[0].version
@@ -73,6 +73,8 @@ class BaseClient(Calls[C]):
 
     def _objects(self, kind: type[K], signature: str, texts: Texts, keywords: Mapping[str, Any]) -> Plan[list[K]]:
         options, rows = self._asked(signature, texts, keywords)
+        if options.output_name:
+            raise TypeError(f"output_name is for vectors of texts, and {signature!r} answers all of its outputs")
 
         def decode(outputs: Mapping[str, Array], rows: int, version: int | None) -> list[K]:
             return requests.per_text(kind, signature, outputs, rows, version)
@@ -168,7 +170,7 @@ class BaseClient(Calls[C]):
         if follow and not return_version:
             raise ValueError("follow_version=True needs return_version=True: vectors of two versions do not compare")
         options = self._options(rest, TextKeywords, "embed")
-        name = requests.vector_output("embed")
+        name = options.output_name or requests.vector_output("embed")
 
         def decode(outputs: Mapping[str, Array], rows: int, version: int | None) -> list[Any]:
             found = requests.output(outputs, name, rows, 2, own=True)

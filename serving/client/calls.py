@@ -97,7 +97,7 @@ class Calls(Generic[C]):
         #: What is being ended in an event loop, which itself holds it only weakly.
         self._ending: set[Any] = set()
         #: What is remembered of signatures: the size of a vector, and the inputs.
-        self._widths: dict[Target, int] = {}
+        self._widths: dict[tuple[Target, str], int] = {}
         self._specs: dict[Target, Mapping[str, TensorSpec]] = {}
         policy = retry or RetryPolicy()
         self._shared = Shared(

@@ -85,7 +85,8 @@ class Client(BaseClient[grpc.Channel]):
             return_version: also answer the version of the model that made the vectors.
             **options: all optional:
                 text_pair (texts): a second text for each, where the model takes pairs.
-                signature_name (str): another signature with the output ``embedding``.
+                signature_name (str): another signature with the output ``embedding``, or ``output_name``.
+                output_name (str): another output with one vector a text.
                 sort_by_length (bool): send texts of similar length together; the results keep the order of ``texts``.
                 version (int): version number to ask in place of the client's own.
                 version_label (str): label of a version to ask in place of the client's own.

@@ -38,6 +38,7 @@ class TextKeywords(CallKeywords, total=False):
     """Keyword arguments of calls with texts."""
 
     signature_name: str
+    output_name: str
     sort_by_length: bool
 
 
@@ -68,6 +69,7 @@ class CallOptions:
     metadata: CallMetadata | None = ()
     call_credentials: grpc.CallCredentials | None = None
     signature_name: str = ""
+    output_name: str = ""
     sort_by_length: bool = False
 
     def __post_init__(self) -> None:
@@ -78,7 +80,7 @@ class CallOptions:
                 object.__setattr__(self, "version", operator.index(self.version))
             except TypeError:
                 raise TypeError(f"version is {self.version!r}: give a whole number, or version_label") from None
-        for name in ("version_label", "signature_name"):
+        for name in ("version_label", "signature_name", "output_name"):
             if not isinstance(getattr(self, name) or "", str):
                 raise TypeError(f"{name} is {getattr(self, name)!r}: give a str")
         if self.version_label == "":

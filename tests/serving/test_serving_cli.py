@@ -64,7 +64,12 @@ def test_embed_lines_of_standard_input(query: list[str]) -> None:
     assert result.returncode == 0, result.stderr
     assert [text for text, _ in vectors(result.stdout)] == lines
     assert rawbert("embed", *query, input=b"").stdout == b""
-    assert [text for text, _ in vectors(rawbert("embed", *query, input=b"a\r\nb\xff\n").stdout)] == ["a", "b�"]
+    result = rawbert("embed", *query, input=b"a\r\nb\xff\nc")
+    assert (result.returncode, b"standard input, line 2: not UTF-8" in result.stderr) == (1, True)
+    result = rawbert("embed", *query, "--encoding", "latin-1", input=b"a\r\nb\xff\n")
+    assert [text for text, _ in vectors(result.stdout)] == ["a", "bÿ"]
+    result = rawbert("embed", *query, "--on-error", "skip", input=b"a\r\nb\xff\nc")
+    assert [text for text, _ in vectors(result.stdout)] == ["a", "c"]
 
 
 def test_embed_for_people(query: list[str]) -> None:

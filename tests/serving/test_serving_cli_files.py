@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -139,7 +140,7 @@ def test_a_job_from_standard_input_goes_on_with_the_same_input(server: Fake, tmp
     result = embed(server, *arguments, input=lines)
     assert (result.returncode, b"the same command goes on" in result.stderr) == (1, True)
     server.before = lambda request: None
-    result = embed(server, *arguments, input=lines + b'{"text": "3000", "id": 0}\n')
+    result = embed(server, *arguments, input=b'{"text": "7", "id": 0}\n')
     assert (result.returncode, b"with another input" in result.stderr) == (1, True)
     server.sizes.clear()
     result = embed(server, *arguments, input=lines)
@@ -209,7 +210,7 @@ def test_jsonl_of_uneven_rows_becomes_one_table(server: Fake, tmp_path: Path) ->
     result = embed(server, "--keep-all", "-i", tmp_path / "in.jsonl", "-o", tmp_path / "b.parquet")
     assert result.returncode == 1
     assert "'a' holds values of kinds that one column of Parquet cannot" in result.stderr.decode()
-    # Nothing of the work is lost: it can be written in another form.
+    assert "in.jsonl, line 2003" in result.stderr.decode()
     assert embed(server, "-i", tmp_path / "in.jsonl", "-o", tmp_path / "b.parquet").returncode == 0
 
 
@@ -238,20 +239,34 @@ def test_bad_files_are_named(server: Fake, tmp_path: Path, name: str, content: s
     assert says in result.stderr.decode()
     assert b"Traceback" not in result.stderr
     assert not (tmp_path / "out.npy").exists()
-    left = {path.name for path in tmp_path.iterdir()} - {name}
-    assert left in (set(), {"out.npy.partial", "out.npy.partial.json"})  # With what was done before the bad line.
+    assert {path.name for path in tmp_path.iterdir()} == {name}
+    assert server.sizes == []
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["-i", "in.csv", "-o", "nowhere/out.npy"], "there is no folder"),
-        (["-i", "in.csv", "--keep", "id", "-o", "out.npy"], ".npy holds the vectors alone"),
+        (["-i", "in.csv", "--rows", "a.jsonl", "-o", "out.npy"], "--rows is for what --keep carries"),
+        (["-i", "in.csv", "--keep", "id", "--rows", "a.npy", "-o", "out.npy"], "must end in .jsonl"),
+        (["-i", "in.csv", "--rows", "a.jsonl"], "are for an --output"),
+        (["-i", "in.csv", "-o", "in.csv"], "must end in .npy"),
+        (["-i", "in.jsonl", "-o", "in.jsonl"], "in.jsonl exists"),
+        (["-i", "in.jsonl", "-o", "in.jsonl", "--overwrite"], "is in the input"),
+        (["-i", "in.jsonl", "-o", "link.jsonl", "--overwrite"], "is in the input"),
+        (["-i", ".", "-o", "out.jsonl", "--input-format", "text"], "is in the input"),
+        (["-i", "in.csv", "-o", "folder.npy"], "is a directory"),
+        (["-i", "in.csv", "-o", "pipe.npy", "--overwrite"], "is no regular file"),
+        (["-i", "in.csv", "--encoding", "utf-9"], "unknown encoding: utf-9"),
+        (["-i", "in.csv", "--encoding", "base64"], "not a text encoding"),
+        (["-i", "in.csv", "--delimiter", "::"], "give one character"),
+        (["-i", "in.jsonl", "--delimiter", ";"], "are for CSV"),
+        (["-i", "in.csv", "1"], "not both; quote a glob"),
         (["--keep", "id", "1"], "no columns to keep beside lines of text"),
         (["-i", "in.csv", "--keep", "nope"], "has the columns id, text, embedding, not 'nope'; see --keep"),
         (["-i", "in.csv", "--keep-all"], "'embedding' cannot be kept"),
-        (["--input-format", "parquet", "-o", "out.npy"], "standard input has none"),
-        (["--input-format", "parquet"], "standard input has none"),
+        (["--input-format", "parquet", "-o", "out.npy"], "standard input: no Parquet that can be read"),
+        (["--input-format", "parquet"], "standard input: no Parquet that can be read"),
         (["-i", "nowhere.txt"], "does not exist"),
     ],
 )
@@ -259,12 +274,17 @@ def test_what_cannot_be_done_is_said_before_any_work(
     server: Fake, tmp_path: Path, arguments: list[str], says: str
 ) -> None:
     (tmp_path / "in.csv").write_text("id,text,embedding\n1,2,3\n")
+    (tmp_path / "in.jsonl").write_text('{"text": "1"}\n')
+    (tmp_path / "link.jsonl").symlink_to("in.jsonl")
+    (tmp_path / "folder.npy").mkdir()
+    os.mkfifo(tmp_path / "pipe.npy")
+    there = set(tmp_path.iterdir())
     result = embed(server, *arguments, cwd=tmp_path, input=b"")
     assert result.returncode in (1, 2)
     assert says in " ".join(result.stderr.decode().split())
     assert b"Traceback" not in result.stderr
     assert server.sizes == []
-    assert {path.name for path in tmp_path.iterdir()} == {"in.csv"}
+    assert set(tmp_path.iterdir()) == there
 
 
 def test_bench_draws_a_chart(server: Fake, tmp_path: Path) -> None:

@@ -1,0 +1,243 @@
+"""The making of an output file, which an interruption neither spoils nor loses.
+
+While it is made, ``OUTPUT.partial`` has a line of JSON, which says what the vectors are of, and then a record for each
+text: a digest of the text and its vector, and the vector. The digests are what a later run goes on by: it takes the
+records of the texts that its input begins with. OUTPUT itself appears by one rename.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from . import BadFile
+from .inputs import Inputs
+from .source import Block, Source
+
+try:
+    import fcntl
+except ImportError:  # Windows, which has no flock(2): two runs into one output are not told apart.
+    fcntl = None  # type: ignore[assignment]
+
+#: Bytes of a digest, and what the line of JSON begins with.
+_DIGEST, _HEAD = 16, b'{"made_from": '
+#: A file of what was made: its path, and what writes it.
+Product = tuple[Path, Callable[[IO[bytes]], None]]
+
+
+class Job:
+    """An output in the making, locked against other runs; a context manager.
+
+    Args:
+        output: the file that it will be.
+        made_from: what tells the vectors from others: the model, the signature.
+        restart: forget what an earlier run has left.
+
+    Attributes:
+        made_from: as given.
+        done: texts whose vectors are there.
+        matched: texts of the input, from its beginning, whose vectors are there.
+        width: dimensions of a vector; 0 while there is none.
+        version: the version of the model that made them; ``None`` where it is not known.
+
+    Raises:
+        BadFile: another run has it, or an earlier run made it from something else.
+    """
+
+    def __init__(self, output: Path, made_from: dict[str, Any], restart: bool = False) -> None:
+        self.output = output
+        self.partial = self.beside("partial")
+        self.spool = self.beside("partial.input")
+        self.done = self.matched = self.width = 0
+        self.version: int | None = None
+        self.made_from = made_from
+        self._matching = True
+        self._begin = 0
+        with writing(self.partial):
+            self._file = _locked(self.partial)
+        try:
+            if restart:
+                self._file.truncate(0)
+            self._load()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> "Job":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        with contextlib.suppress(OSError):
+            if not self.done:
+                self.partial.unlink(missing_ok=True)  # There is nothing to go on from.
+            self._file.close()
+
+    def beside(self, ending: str) -> Path:
+        """A file beside the output."""
+        return self.output.with_name(f"{self.output.name}.{ending}")
+
+    def match(self, texts: list[str]) -> None:
+        """The next texts of the input: those that were the same before are counted as ``matched``."""
+        records = self.read(self.matched, len(texts)) if self._matching and self.done else ()
+        for text, record in zip(texts, records, strict=False):
+            if _digest(text, record["vector"]) != record["digest"].tobytes():
+                break
+            self.matched += 1
+        else:
+            self._matching = self._matching and len(records) == len(texts)
+            return
+        self._matching = False
+
+    def keep_matched(self) -> None:
+        """Go on after the texts that matched.
+
+        Raises:
+            BadFile: none did: the vectors are of another input.
+        """
+        if self.done and not self.matched:
+            raise BadFile(f"{self.partial} is of an earlier run with another input: begin anew with --restart")
+        self.done = self.matched
+
+    def append(self, pairs: Iterable[tuple[str, Any, int | None]], progress: Callable[[int], None]) -> None:
+        """Put texts, each with its vector and the version that made it, after those that are there."""
+        with writing(self.partial):
+            if self.done:
+                self._file.truncate(self._begin + self.done * self._record.itemsize)
+                self._file.seek(0, os.SEEK_END)
+            for text, vector, version in pairs:
+                made = np.asarray(vector, "<f4")
+                if not self.width:
+                    self._note(len(made), version)
+                if len(made) != self.width:
+                    raise BadFile(f"a vector has {len(made)} dimensions, the ones before it {self.width}")
+                self._file.write(_digest(text, made) + made.tobytes())
+                self.done += 1
+                progress(1)
+            self._file.flush()
+
+    def read(self, at: int, count: int) -> Any:
+        """Records, from the one at ``at``: at most ``count`` of them."""
+        self._file.seek(self._begin + at * self._record.itemsize)
+        return np.frombuffer(self._file.read(min(count, self.done - at) * self._record.itemsize), self._record)
+
+    def rows(self, source: Source) -> Iterator[tuple[Block, Any]]:
+        """The input once more, with the vectors, float32 ``[rows, width]``.
+
+        Raises:
+            BadFile: it is not what the vectors were made from.
+        """
+        at = 0
+        for block in source.blocks():
+            records = self.read(at, len(block.texts))
+            for text, record in zip(block.texts, records, strict=False):
+                if _digest(text, record["vector"]) != record["digest"].tobytes():
+                    raise BadFile(f"{block.where(0)} and after it: not the texts that were embedded")
+            at += len(block.texts)
+            if len(records) < len(block.texts):
+                break
+            yield block, records["vector"]
+        if at != self.done:
+            raise BadFile(f"the input has other rows than the {self.done} that were embedded")
+
+    def publish(self, products: list[Product], stale: list[Path], inputs: Inputs) -> None:
+        """Write files under names of their own and rename them together, the output last.
+
+        Args:
+            products: the files; the output is the last.
+            stale: files of an earlier output, which are removed.
+            inputs: seen to be unchanged before anything appears.
+        """
+        made = [path.with_name(f"{path.name}.writing") for path, _ in products]
+        try:
+            for path, (_, write) in zip(made, products, strict=True):
+                with writing(path), path.open("wb") as file:
+                    write(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+            inputs.check()
+            with writing(self.output):
+                if len(products) > 1 or stale:
+                    self.output.unlink(missing_ok=True)  # It is never there beside files of another run.
+                for path in stale:
+                    path.unlink(missing_ok=True)
+                for path, (name, _) in zip(made, products, strict=True):
+                    path.replace(name)
+        finally:
+            for path in made:
+                path.unlink(missing_ok=True)
+        self.done = 0  # Nothing to go on from is left.
+        self.partial.unlink(missing_ok=True)
+        inputs.discard()
+
+    @property
+    def _record(self) -> np.dtype[Any]:
+        return np.dtype([("digest", "u1", (_DIGEST,)), ("vector", "<f4", (self.width,))])
+
+    def _load(self) -> None:
+        """Take up what an earlier run has left."""
+        line = self._file.readline()
+        if not line.endswith(b"\n") and line[: len(_HEAD)] == _HEAD[: len(line)]:
+            return  # Nothing, or cut before the first vector.
+        try:
+            notes = json.loads(line)
+            made_from, self.width, self.version = notes["made_from"], int(notes["width"]), notes["version"]
+            if self.width < 1:
+                raise ValueError("no width")
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadFile(f"{self.partial} is damaged: begin anew with --restart") from error
+        if made_from != self.made_from:
+            other = ", ".join(key for key, value in self.made_from.items() if made_from.get(key) != value)
+            raise BadFile(f"{self.partial} is of an earlier run with another {other}: begin anew with --restart")
+        self._begin = len(line)
+        self.done = (self._file.seek(0, os.SEEK_END) - self._begin) // self._record.itemsize
+
+    def _note(self, width: int, version: int | None) -> None:
+        self.width, self.version = width, version
+        line = json.dumps({"made_from": self.made_from, "width": width, "version": version}) + "\n"
+        self._file.seek(0)
+        self._file.truncate()
+        self._begin = self._file.write(line.encode())
+
+
+def _digest(text: str, vector: Any) -> bytes:
+    digest = hashlib.blake2b(text.encode(), digest_size=_DIGEST)
+    digest.update(vector.tobytes())
+    return digest.digest()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Errors of the system while a file is written, by its name."""
+    try:
+        yield
+    except OSError as error:
+        raise BadFile(f"{error.filename or path}: {error.strerror or error}") from error
+
+
+def _locked(path: Path) -> IO[bytes]:
+    """The file, made if it is not there, which no other process has locked. The lock ends with the process."""
+    while True:
+        file = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")  # noqa: SIM115
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The run that had it before may have removed it since it was opened here.
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        except BlockingIOError:
+            file.close()
+            raise BadFile(f"{path} is in use: another run writes the same output") from None
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if error.errno in (errno.ENOLCK, errno.ENOTSUP):
+                return file  # A file system without locks.
+            raise
+        file.close()
