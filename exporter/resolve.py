@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..serving.contract import EMBED, POOLED, SIGNATURE_NAMES
+from ..serving.contract import CLASSIFY, EMBED, POOLED, SCORE, SIGNATURE_NAMES, TAG
 from .errors import ConfigError
 from .recipe import SHORTEST_SEQUENCE, TOLERANCES, ExportConfig, Recipe, in_words
 from .sources.checkpoint import Checkpoint, PoolingRecipe
@@ -66,7 +66,7 @@ def _pooling(config: ExportConfig, checkpoint: Checkpoint) -> PoolingRecipe | No
 
 def _signatures(wanted: Sequence[str] | None, checkpoint: Checkpoint, pooling: PoolingRecipe | None) -> tuple[str, ...]:
     """Signatures to export, in the order of the contract."""
-    absent = {}
+    absent = {each.name: "it has no head for it" for each in (CLASSIFY, TAG, SCORE)}
     if pooling is None:
         absent[EMBED.name] = "it has no pooling recipe; choose one with --pooling"
     if not checkpoint.has_pooler:

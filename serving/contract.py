@@ -52,19 +52,49 @@ class Kind(enum.Enum):
     LIMIT = "byte after a token"
     #: A whole number a text. Proven to be equal.
     COUNT = "count of a text"
+    #: One number a text. Its logit is proven within a tolerance.
+    SCORE = "score of a text"
+    #: One number a label, in the order of the labels. Their logits are proven within a tolerance.
+    LABEL_SCORE = "score of a label"
+    #: One number a tag of a token, in the order of the tags; 0 in padding. Proven as ``LABEL_SCORE``.
+    TAG_SCORE = "score of a tag of a token"
+    #: The names of the labels or tags, the same for every text. Proven to be equal.
+    NAME = "name of a label"
+    #: The name with the highest of the scores that are answered with it. Proven to be that.
+    LABEL = "label of a text"
+    #: Likewise of a token; empty at special tokens (where offsets are -1) and in padding.
+    TAG = "tag of a token"
 
     @property
     def exact(self) -> bool:
-        """Whether an answer must be equal to the reference's, and not merely close."""
-        return self not in (Kind.VECTOR, Kind.TOKEN_VECTOR)
+        """Whether an answer has one right value, and is not merely close to one."""
+        return not (self.is_vector or self.is_score)
 
     @property
-    def padding(self) -> int | None:
+    def is_vector(self) -> bool:
+        """Whether it has a direction, of which a cosine says something."""
+        return self in (Kind.VECTOR, Kind.TOKEN_VECTOR)
+
+    @property
+    def is_score(self) -> bool:
+        """Whether it is a logit, or a probability made of logits."""
+        return self in (Kind.SCORE, Kind.LABEL_SCORE, Kind.TAG_SCORE)
+
+    @property
+    def padding(self) -> int | bytes | None:
         """The value in padding; ``None`` where there is no padding, or where its value has no meaning."""
         return _PADDING.get(self)
 
 
-_PADDING = {Kind.TOKEN_VECTOR: 0, Kind.TOKEN_MASK: 0, Kind.TOKEN_TYPE: 0, Kind.START: -1, Kind.LIMIT: -1}
+_PADDING: dict[Kind, int | bytes] = {
+    Kind.TOKEN_VECTOR: 0,
+    Kind.TOKEN_MASK: 0,
+    Kind.TOKEN_TYPE: 0,
+    Kind.START: -1,
+    Kind.LIMIT: -1,
+    Kind.TAG_SCORE: 0,
+    Kind.TAG: b"",
+}
 
 
 class Output(NamedTuple):
@@ -73,7 +103,8 @@ class Output(NamedTuple):
     Attributes:
         name: its name in the SavedModel and in an answer.
         dtype: one of the names in :data:`DTYPES`.
-        shape: symbolic dimensions: ``batch``, ``tokens`` (of the longest text of a batch), ``hidden``, ``dim``.
+        shape: symbolic dimensions: ``batch``, ``tokens`` (of the longest text of a batch), ``hidden``, ``dim``,
+            ``labels``, ``tags``.
         kind: what it contains.
         meaning: a line for people.
         pairs_only: whether only models for pairs have it.
@@ -134,6 +165,36 @@ TOKEN_OUTPUTS = (
     Output("input_type_ids", "int32", _TOKENS, Kind.TOKEN_TYPE, "1 in the pair, or 0", True, attribute="type_ids"),
 )
 
+CLASSIFY = Signature(
+    "classify",
+    (
+        Output("scores", "float32", ("batch", "labels"), Kind.LABEL_SCORE, "a score a label, in the order of labels"),
+        Output("label", "string", ("batch",), Kind.LABEL, "the label with the highest score"),
+        Output("labels", "string", ("batch", "labels"), Kind.NAME, "the names of the labels, in every row"),
+    ),
+    "labels of a text or pair, with a score each",
+)
+TAG = Signature(
+    "tag",
+    (
+        Output(
+            "tag_scores",
+            "float32",
+            (*_TOKENS, "tags"),
+            Kind.TAG_SCORE,
+            "a score a tag, in the order of tags; 0 in padding",
+        ),
+        Output("tag", "string", _TOKENS, Kind.TAG, "the tag with the highest score; empty at special tokens"),
+        Output("tags", "string", ("batch", "tags"), Kind.NAME, "the names of the tags, in every row"),
+        *TOKEN_OUTPUTS,
+    ),
+    "a tag a token, and the tokens",
+)
+SCORE = Signature(
+    "score",
+    (Output("score", "float32", ("batch",), Kind.SCORE, "the score"),),
+    "one score a text or pair",
+)
 EMBED = Signature(
     "embed",
     (Output("embedding", "float32", ("batch", "dim"), Kind.VECTOR, "the checkpoint's own pooling recipe"),),
@@ -161,9 +222,9 @@ SEQUENCE = Signature(
 )
 TOKENIZE = Signature("tokenize", TOKEN_OUTPUTS, "the tokens, without the encoder")
 
-#: All signatures, in the order in which they are listed to people. ``serving_default`` is an alias of the first one
-#: that a model has, see :func:`default_of`.
-SIGNATURES = (EMBED, POOLED, SEQUENCE, TOKENIZE)
+#: All signatures, in the order in which they are listed to people: what a model was trained for comes first.
+#: ``serving_default`` is an alias of the first one that a model has, see :func:`default_of`.
+SIGNATURES = (CLASSIFY, TAG, SCORE, EMBED, POOLED, SEQUENCE, TOKENIZE)
 SIGNATURE_NAMES = tuple(each.name for each in SIGNATURES)
 _BY_NAME = {each.name: each for each in SIGNATURES}
 
