@@ -89,7 +89,9 @@ class ExportConfig:
             :data:`.opsets.RELEASES`.
         tokenizer: ``reference`` gives the tokens of the checkpoint's own tokenizer, ``tf-text`` those of
             tensorflow-text's BertTokenizer, which the Hub's preprocessing models use.
-        pair: signatures take two texts, ``text`` and ``text_pair``, and give ``input_type_ids``.
+        pair: signatures take two texts, ``text`` and ``text_pair``, and give ``input_type_ids``; ``None`` as the
+            checkpoint says, and only cross-encoders do.
+        logits: ``classify``, ``tag`` and ``score`` give logits in place of probabilities.
         truncation_side: where texts that are too long are cut, ``right`` or ``left``; ``None`` as the checkpoint
             says, and that is nearly always right.
         truncation_strategy: of which text of a pair that is too long: ``longest_first``, ``only_first`` or
@@ -120,7 +122,8 @@ class ExportConfig:
     normalize: bool | None = None
     target_serving: str = opsets.NEWEST
     tokenizer: str = "reference"
-    pair: bool = False
+    pair: bool | None = None
+    logits: bool = False
     truncation_side: str | None = None
     truncation_strategy: str = "longest_first"
     plain_text_special_tokens: bool = False
@@ -163,7 +166,7 @@ class ExportConfig:
                 raise ConfigError(f"signatures is empty: choose from {', '.join(contract.SIGNATURE_NAMES)}")
             for signature in self.signatures:
                 _one_of("signatures", signature, contract.SIGNATURE_NAMES)
-        self.tokenization  # noqa: B018  its own checks
+        self.tokenization_of(self.pair is not False)  # its own checks
         if not self.model_name.strip():
             raise ConfigError("name is empty: give the model name that clients will use")
         for what, name in (("name", self.model_name), ("output", self.base_path.name)):
@@ -176,10 +179,10 @@ class ExportConfig:
         if not tolerance > 0 or not 0 < min_cosine <= 1:
             raise ConfigError("tolerance must be above 0, and min_cosine above 0 and at most 1")
 
-    @property
-    def tokenization(self) -> TokenizerOptions:
-        """What is chosen about tokenizing."""
-        return TokenizerOptions(**{each.name: getattr(self, each.name) for each in fields(TokenizerOptions)})
+    def tokenization_of(self, pair: bool) -> TokenizerOptions:
+        """What is chosen about tokenizing, of single texts or of pairs."""
+        chosen = {each.name: getattr(self, each.name) for each in fields(TokenizerOptions)}
+        return TokenizerOptions(**{**chosen, "pair": pair})
 
     @property
     def allowed(self) -> tuple[float, float]:
@@ -221,6 +224,7 @@ class Recipe:
         tolerance: largest difference, times max(1, largest reference value).
         min_cosine: smallest cosine to a reference vector.
         target_serving: TensorFlow Serving release that must be able to run it.
+        logits: whether a head gives logits in place of its scores.
     """
 
     signatures: tuple[str, ...]
@@ -234,6 +238,7 @@ class Recipe:
     tolerance: float
     min_cosine: float
     target_serving: str
+    logits: bool = False
 
     @property
     def default(self) -> str:

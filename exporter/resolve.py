@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..serving.contract import CLASSIFY, EMBED, POOLED, SCORE, SIGNATURE_NAMES, TAG
-from .errors import ConfigError
+from .errors import ConfigError, UnsupportedModel
 from .recipe import SHORTEST_SEQUENCE, TOLERANCES, ExportConfig, Recipe, in_words
 from .sources.checkpoint import Checkpoint, PoolingRecipe
+
+#: Signatures that take a head.
+HEADS = (CLASSIFY.name, TAG.name, SCORE.name)
 
 
 def resolve(config: ExportConfig, checkpoint: Checkpoint) -> tuple[Recipe, Checkpoint]:
@@ -18,13 +21,17 @@ def resolve(config: ExportConfig, checkpoint: Checkpoint) -> tuple[Recipe, Check
     length, pooling = _max_seq_length(config, checkpoint), _pooling(config, checkpoint)
     names = _signatures(config.signatures, checkpoint, pooling)
     pooling = pooling if EMBED.name in names else None
+    head = checkpoint.head if checkpoint.head and checkpoint.head.signature in names else None
+    if config.logits and head is None:
+        raise ConfigError(f"logits are of {', '.join(HEADS)}, and none of them is exported from {checkpoint.location}")
+    pair = config.pair if config.pair is not None else head is not None and head.pair
     side = config.truncation_side or checkpoint.tokenizer.truncation_side
     tolerance, min_cosine = config.allowed
     can_be_chosen = ("max_seq_length", "truncation_side", "pooling", "normalize")
     recipe = Recipe(
         signatures=names,
         max_seq_length=length,
-        tokenization=replace(config.tokenization, truncation_side=side),
+        tokenization=replace(config.tokenization_of(pair), truncation_side=side),
         encoder=config.encoder_impl,
         precision=config.precision,
         pooling=pooling.modes if pooling else (),
@@ -33,9 +40,13 @@ def resolve(config: ExportConfig, checkpoint: Checkpoint) -> tuple[Recipe, Check
         tolerance=tolerance,
         min_cosine=min_cosine,
         target_serving=config.target_serving,
+        logits=config.logits,
     )
     notes = (*checkpoint.notes, *_surprises(config, checkpoint, recipe))
-    return recipe, replace(checkpoint, pooling=pooling, notes=notes)
+    if head is not None:
+        notes += head.notes if config.logits else (*head.notes, *head.activation_notes)
+        head = replace(head, activation="identity") if config.logits else head
+    return recipe, replace(checkpoint, pooling=pooling, head=head, notes=notes)
 
 
 def _max_seq_length(config: ExportConfig, checkpoint: Checkpoint) -> int:
@@ -66,7 +77,9 @@ def _pooling(config: ExportConfig, checkpoint: Checkpoint) -> PoolingRecipe | No
 
 def _signatures(wanted: Sequence[str] | None, checkpoint: Checkpoint, pooling: PoolingRecipe | None) -> tuple[str, ...]:
     """Signatures to export, in the order of the contract."""
-    absent = {each.name: "it has no head for it" for each in (CLASSIFY, TAG, SCORE)}
+    absent = {name: _no_head(name, checkpoint) for name in HEADS}
+    if checkpoint.head is not None:
+        del absent[checkpoint.head.signature]
     if pooling is None:
         absent[EMBED.name] = "it has no pooling recipe; choose one with --pooling"
     if not checkpoint.has_pooler:
@@ -74,12 +87,36 @@ def _signatures(wanted: Sequence[str] | None, checkpoint: Checkpoint, pooling: P
     for name in wanted or ():
         if name in absent:
             raise ConfigError(f"the signature {name} cannot be exported from {checkpoint.location}: {absent[name]}")
-    return tuple(name for name in SIGNATURE_NAMES if name not in absent and (wanted is None or name in wanted))
+    names = tuple(name for name in SIGNATURE_NAMES if name not in absent and (wanted is None or name in wanted))
+    if checkpoint.unknown_head is not None and wanted is None:
+        raise UnsupportedModel(
+            f"{checkpoint.location}: a {checkpoint.unknown_head}, and heads of that task cannot be exported; its "
+            f"encoder alone can: --signatures {','.join(names)}"
+        )
+    return names
+
+
+def _no_head(name: str, checkpoint: Checkpoint) -> str:
+    """Why a checkpoint does not have a signature of a head."""
+    if checkpoint.unknown_head is not None:
+        return f"it is a {checkpoint.unknown_head}"
+    head = checkpoint.head
+    if head is None:
+        return "it is no fine-tuned ForSequenceClassification, ForTokenClassification or cross-encoder"
+    if head.signature == SCORE.name:
+        of = f"{'a regression' if head.problem == 'regression' else 'a head'} of one output"
+    else:
+        of = f"{'a tagger' if head.signature == TAG.name else 'a classifier'} of {len(head.labels)} labels"
+    return f"its head is {of}, which {head.signature} answers"
 
 
 def _surprises(config: ExportConfig, checkpoint: Checkpoint, recipe: Recipe) -> list[str]:
     """What may not be what the user expects of this checkpoint."""
     notes = []
+    if recipe.pair and config.pair is None:
+        notes.append("signatures take pairs, as a cross-encoder does; for single texts export with --no-pair")
+    if recipe.logits:
+        notes.append("scores are logits, as asked for")
     own = checkpoint.pooling
     if recipe.pooling and own is not None and (own.modes, own.described) != (recipe.pooling, recipe.steps):
         notes.append(

@@ -159,6 +159,10 @@ def _show(state: dict[str, Any], meta_graph: Any, console: Console) -> None:
             f"manifest  {manifest.get('name')}, made {manifest.get('created')}, for TensorFlow Serving "
             f"{recipe.get('target_serving')}, {recipe.get('precision')}; --json shows all of it"
         )
+        if isinstance(head := manifest.get("head"), dict):
+            labels = [str(each) for each in head.get("labels") or ()]
+            more = f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
+            lines.append(f"labels    of {head.get('signature')}: {', '.join(labels[:_SHOWN])}{more}")
     print_lines(console, map(_printable, lines))
 
 

@@ -68,7 +68,10 @@ def _split(context: click.Context, parameter: click.Parameter, values: tuple[str
     "--normalize/--no-normalize", default=None, help="Scale embed's vectors to length 1.  [default: as the recipe says]"
 )
 @tokenizer_options
-@click.option("--pair", is_flag=True, help=f"Take two texts, {TEXT} and {TEXT_PAIR}.")
+@click.option(
+    "--pair/--no-pair", default=None, help=f"Take two texts, {TEXT} and {TEXT_PAIR}.  [default: of cross-encoders only]"
+)
+@click.option("--logits", is_flag=True, help="Let classify, tag and score give logits in place of probabilities.")
 @click.option("--name", help="Model name that clients use.  [default: the last part of --output]")
 @click.option(
     "--target-serving", type=click.Choice(RELEASES), default=NEWEST, show_default=True,
@@ -153,11 +156,12 @@ def _show(bundle: Bundle, listing: Path, entry: Entry | None, console: Console) 
     lines = [
         f"verified  {checked['texts']} texts of {checked['tokens']} tokens (at least {checked['least_texts']} of "
         f"{checked['least_tokens']}), alone and in batches: {checked['calls']} calls",
-        "verified  tokens, offsets and counts are equal",
+        "verified  tokens, offsets, counts and labels are equal",
     ]
     for of, figures in (("in float32, ", checked["float32"]), ("", checked)):
         for output, each in figures["outputs"].items() if figures else ():
-            off = f"largest difference {each['max_abs']:.1e}, smallest cosine {each['min_cosine']:.7f}"
+            off = f"largest difference {each['max_abs']:.1e}"
+            off += "" if each["min_cosine"] is None else f", smallest cosine {each['min_cosine']:.7f}"
             lines.append(f"verified  {of}{output}: {off}")
     lines += [f"note      {note}" for note in bundle.manifest["notes"]]
     lines += [

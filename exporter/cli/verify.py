@@ -98,8 +98,12 @@ def _show(report: Report, what: str, source: str | None, console: Console) -> No
     for column in ("output", "off by", "allowed", "cosine", "at least"):
         shown.add_column(column, no_wrap=True)
     for output, each in report.outputs.items():
-        allowed, cosine = report.tolerance * max(1.0, each.largest_reference), f"{each.min_cosine:.7f}"
-        shown.add_row(output, f"{each.max_abs:.2e}", f"{allowed:.2e}", cosine, f"{report.min_cosine:g}")
+        allowed = report.tolerance * max(1.0, each.largest_reference)
+        if each.min_cosine is None:
+            row = (f"{allowed:.2e} in logits", "", "")
+        else:
+            row = (f"{allowed:.2e}", f"{each.min_cosine:.7f}", f"{report.min_cosine:g}")
+        shown.add_row(output, f"{each.max_abs:.2e}", *row)
     if report.outputs:
         console.print(shown)
     lines = [f"worst     {output} is furthest off on {each.worst_text}" for output, each in report.outputs.items()]
@@ -108,6 +112,6 @@ def _show(report: Report, what: str, source: str | None, console: Console) -> No
         lines.append(f"differs   and in {len(report.mismatches) - 20} places more")
     if not report.mismatches:
         proven = f"{report.tokens} tokens of {report.texts} texts, alone and in batches: {report.calls} calls"
-        lines.append(f"equal     tokens, offsets and counts: {proven}")
+        lines.append(f"equal     tokens, offsets, counts and labels: {proven}")
     lines.append(f"reference {'computed from ' + source if source else 'the answers kept at the export'}")
     print_lines(console, lines)

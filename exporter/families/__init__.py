@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from ..errors import UnsupportedModel
 from . import bert, distilbert, electra, mpnet
 from .config import EncoderConfig
+from .heads import TAGGER, HeadLayers
 from .names import OBJECT_BASED, TF_MODELS, Naming, Style
 
 
@@ -21,6 +22,8 @@ class Family(Protocol):
 
     #: Canonical stem -> stem in PyTorch's form, see :mod:`.names`.
     NAMES: dict[str, str]
+    #: Of ``*ForSequenceClassification``.
+    CLASSIFIER: HeadLayers
 
     def read_config(self, config: Mapping[str, Any], path: Path) -> EncoderConfig:
         """As :func:`read_config`; ``has_pooler`` is for the weights to say."""
@@ -55,3 +58,8 @@ def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
 def naming_of(family: str, style: Style) -> Naming:
     """The names of a family's weights in a format."""
     return TF_MODELS if style is OBJECT_BASED else Naming(FAMILIES[family].NAMES, style)
+
+
+def head_of(family: str, task: str) -> HeadLayers:
+    """The layers of a family's ``*ForSequenceClassification`` or ``*ForTokenClassification``, as ``task`` says."""
+    return TAGGER if task == "TokenClassification" else FAMILIES[family].CLASSIFIER

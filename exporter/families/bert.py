@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .config import EncoderConfig, read
+from .heads import HeadLayers
 
 NAMES = {
     "embeddings/word": "embeddings.word_embeddings",
@@ -22,6 +23,7 @@ NAMES = {
     "layer_N/output/layer_norm": "encoder.layer.N.output.LayerNorm",
     "pooler": "pooler.dense",
 }
+CLASSIFIER = HeadLayers("pooled", {"head/output": "classifier"})
 
 
 def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:

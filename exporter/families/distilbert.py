@@ -7,6 +7,7 @@ from typing import Any
 from ..errors import CorruptSource
 from . import bert
 from .config import EncoderConfig, read
+from .heads import HeadLayers
 
 NAMES = {
     **bert.NAMES,
@@ -19,6 +20,7 @@ NAMES = {
     "layer_N/output": "transformer.layer.N.ffn.lin2",
     "layer_N/output/layer_norm": "transformer.layer.N.output_layer_norm",
 }
+CLASSIFIER = HeadLayers("first", {"head/dense": "pre_classifier", "head/output": "classifier"}, "relu")
 #: Keys of BERT -> its own.
 _KEYS = {
     "hidden_size": "dim",

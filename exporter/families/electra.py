@@ -7,8 +7,11 @@ from typing import Any
 
 from . import bert
 from .config import EncoderConfig, read, size
+from .heads import HeadLayers
 
 NAMES = bert.NAMES
+# The exact GELU, whatever hidden_act is.
+CLASSIFIER = HeadLayers("first", {"head/dense": "classifier.dense", "head/output": "classifier.out_proj"}, "gelu")
 
 
 def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:

@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import CorruptSource, UnsupportedModel
 from . import bert
 from .config import EncoderConfig, RelativeBias, read, size
+from .heads import HeadLayers
 
 NAMES = {
     **bert.NAMES,
@@ -18,6 +19,7 @@ NAMES = {
     "layer_N/attention/output": "encoder.layer.N.attention.attn.o",
     "layer_N/attention/layer_norm": "encoder.layer.N.attention.LayerNorm",
 }
+CLASSIFIER = HeadLayers("first", {"head/dense": "classifier.dense", "head/output": "classifier.out_proj"}, "tanh")
 #: Fixed in its code, whatever config.json says.
 _PADDING, _BUCKETS, _FARTHEST = 1, 32, 128
 

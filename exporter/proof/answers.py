@@ -2,7 +2,8 @@
 
 The arrays of the file are plain numpy, no pickles. ``answers`` is JSON as UTF-8 bytes: the names of the outputs, and of
 each sample its texts (those that are no UTF-8 as ``{"hex": ...}``), its tokens, and the number of its token sequence,
-which texts that are cut share. ``NAME:NUMBER`` float32 is an output for a sequence, ``[dim]`` or ``[tokens, hidden]``.
+which texts that are cut share; of a fine-tuned head its :class:`Labels`. ``NAME:NUMBER`` float32 is an output for a
+sequence, ``[dim]`` or ``[tokens, hidden]``; of scores these are the logits.
 """
 
 import json
@@ -18,6 +19,7 @@ from ...serving.contract import EMBED, signature
 from ..errors import CorruptSource, OutputError, SourceNotFound, VerificationError
 from ..recipe import Recipe
 from . import samples
+from .labels import Labels
 from .samples import Texts
 from .tokens import ReferenceTokens
 
@@ -32,12 +34,14 @@ class Expected(NamedTuple):
     Attributes:
         text: the text, or the two.
         tokens: its tokens.
-        vectors: by the name of an output, ``[dim]`` or ``[tokens, hidden]``.
+        vectors: by the name of an output, ``[dim]`` or ``[tokens, hidden]``; of scores the logits.
+        labels: what the scores are of; ``None`` where there are none.
     """
 
     text: Texts
     tokens: ReferenceTokens
     vectors: dict[str, np.ndarray]
+    labels: Labels | None = None
 
 
 def compute(recipe: Recipe, source: Path) -> list[Expected]:
@@ -75,7 +79,16 @@ def compute(recipe: Recipe, source: Path) -> list[Expected]:
         if key not in made:
             made[key] = reference(tokens.ids, tokens.types)
         expected.append(Expected(text, tokens, made[key]))
-    return expected
+    absent = [name for name in _measured(recipe.signatures) if name not in expected[0].vectors]
+    if absent:
+        raise VerificationError(f"by the reference the checkpoint has no output {', '.join(absent)}")
+    labels = reference.labels
+    if labels is None:
+        return expected
+    largest = max(float(np.abs(each.vectors[labels.output]).max()) for each in expected)
+    activation = "identity" if recipe.logits else labels.activation
+    labels = labels._replace(activation=activation, largest=largest)
+    return [each._replace(labels=labels) for each in expected]
 
 
 def read(path: Path) -> list[Expected]:
@@ -89,11 +102,13 @@ def read(path: Path) -> list[Expected]:
         with np.load(path, allow_pickle=False) as stored:
             arrays = dict(stored)
         kept = json.loads(arrays["answers"].tobytes())
+        labels = Labels(**{**state, "names": tuple(state["names"])}) if (state := kept["labels"]) else None
         return [
             Expected(
                 tuple(bytes.fromhex(part["hex"]) if isinstance(part, dict) else part for part in texts),
                 ReferenceTokens(**tokens),
                 {name: arrays[f"{name}:{number}"] for name in kept["outputs"]},
+                labels,
             )
             for texts, tokens, number in kept["samples"]
         ]
@@ -111,7 +126,7 @@ def write(path: Path, expected: Sequence[Expected], signatures: Sequence[str]) -
     Raises:
         OutputError: the file cannot be written.
     """
-    names = sorted({each.name for name in signatures for each in signature(name).outputs if not each.kind.exact})
+    names, labels = _measured(signatures), expected[0].labels
     kept: list[Any] = []
     numbers: dict[tuple[int, ...], int] = {}
     arrays: dict[str, Any] = {}
@@ -120,12 +135,18 @@ def write(path: Path, expected: Sequence[Expected], signatures: Sequence[str]) -
         number = numbers.setdefault((*each.tokens.ids, *each.tokens.types), len(numbers))
         kept.append((texts, asdict(each.tokens), number))
         arrays.update({f"{name}:{number}": each.vectors[name].astype(np.float32) for name in names})
-    arrays["answers"] = np.frombuffer(json.dumps({"outputs": names, "samples": kept}).encode(), np.uint8)
+    state = {"outputs": names, "samples": kept, "labels": labels and labels._asdict()}
+    arrays["answers"] = np.frombuffer(json.dumps(state).encode(), np.uint8)
     try:
         path.parent.mkdir(exist_ok=True)
         np.savez_compressed(path, **arrays)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _measured(signatures: Sequence[str]) -> list[str]:
+    """Names of the outputs that are compared within a tolerance."""
+    return sorted({each.name for name in signatures for each in signature(name).outputs if not each.kind.exact})
 
 
 def quote(texts: Texts) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...serving.contract import DEFAULT_SIGNATURE, DTYPES, Kind, Output, TensorSpec, input_names, signature
 from ..recipe import Recipe
+from . import scores
 from .answers import Expected, quote
 from .model import Model
 from .samples import Texts
@@ -17,15 +18,24 @@ from .samples import Texts
 #: Different texts, and tokens of them up to a length of 64, that a proof must have.
 _TEXTS, _TOKENS = 24, 8
 
+#: Kinds that are held to names, or to the scores beside them.
+_OF_LABELS = (Kind.NAME, Kind.LABEL, Kind.TAG)
 _NUMPY = {each.name: np.dtype(each.numpy) for each in DTYPES}
 
 
 @dataclass
 class Figures:
-    """How close one output came, over all texts in all calls."""
+    """How close one output came, over all texts in all calls.
+
+    Attributes:
+        max_abs: the largest difference.
+        min_cosine: the smallest cosine; ``None`` of scores, which have no direction.
+        largest_reference: the largest absolute value of the reference; of scores the largest logit.
+        worst_text: where ``max_abs`` is from.
+    """
 
     max_abs: float = 0.0
-    min_cosine: float = 1.0
+    min_cosine: float | None = None
     largest_reference: float = 0.0
     worst_text: str = ""
 
@@ -95,12 +105,11 @@ class Comparison:
             if self._formed(name, answered[name], len(expected)) and name != DEFAULT_SIGNATURE:
                 for row, each in enumerate(expected):
                     self._row(name, answered[name], row, each, len(expected))
-        default = answered[DEFAULT_SIGNATURE]  # the same, bit by bit, as what it is an alias of
-        for name, value in answered[self._recipe.default].items():
-            if name not in default or not self._same(default[name], value):
-                self.report.mismatches.append(
-                    f"{DEFAULT_SIGNATURE}.{name} is not that of {self._recipe.default}, for {len(expected)} texts"
-                )
+        default, other = answered[DEFAULT_SIGNATURE], answered[self._recipe.default]
+        for output in self._outputs(DEFAULT_SIGNATURE):  # the same, bit by bit, as what it is an alias of
+            if output.name not in default or not self._same(output, default, other, expected):
+                differs = f"{DEFAULT_SIGNATURE}.{output.name} is not that of {self._recipe.default}"
+                self.report.mismatches.append(f"{differs}, for {len(expected)} texts")
         self.report.calls += len(self._names)
 
     def enough(self, expected: Sequence[Expected]) -> None:
@@ -167,11 +176,15 @@ class Comparison:
         is_equal = True
         for output in self._outputs(name):
             key, got, line = f"{name}.{output.name}", outputs[output.name][row], None
-            if output.kind is Kind.TOKEN_VECTOR:
+            if output.varies and not output.kind.exact:
                 line = f"{key} is not zero in padding" if np.any(got[count:]) else None
                 got = got[:count]
-            if not output.kind.exact:
+            if output.kind.is_vector:
                 line = line or self._vectors(key, got, wanted.vectors[output.name], wanted.text)
+            elif output.kind.is_score:
+                line = line or self._scores(key, got, wanted.vectors[output.name], wanted)
+            elif output.kind in _OF_LABELS:
+                line = self._labelled(name, output, outputs, row, wanted)
             elif is_equal and exact[output.kind] is not None:  # a reference may have no offsets
                 line = _unequal(key, output.kind, got.tolist(), exact[output.kind])
                 is_equal = line is None
@@ -190,7 +203,7 @@ class Comparison:
         figures = self.report.outputs.setdefault(key, Figures())
         if off >= figures.max_abs:
             figures.max_abs, figures.worst_text = off, quote(text)
-        figures.min_cosine = min(figures.min_cosine, cosine)
+        figures.min_cosine = cosine if figures.min_cosine is None else min(figures.min_cosine, cosine)
         figures.largest_reference = max(figures.largest_reference, largest)
         allowed = self._recipe.tolerance * max(1.0, largest)
         # Written so that NaN fails.
@@ -201,14 +214,57 @@ class Comparison:
             f"(at least {self._recipe.min_cosine})"
         )
 
-    def _same(self, one: np.ndarray, other: np.ndarray) -> bool:
+    def _scores(self, key: str, got: np.ndarray, logits: np.ndarray, wanted: Expected) -> str | None:
+        assert wanted.labels is not None
+        if got.shape != logits.shape:
+            return f"{key} has shape {list(got.shape)}, the reference {list(logits.shape)}"
+        off, apart = scores.off(got, logits, wanted.labels.activation)
+        figures = self.report.outputs.setdefault(key, Figures(largest_reference=wanted.labels.largest))
+        if apart >= figures.max_abs:
+            figures.max_abs, figures.worst_text = apart, quote(wanted.text)
+        # A head's logits are all sums of like numbers: a small one is no more exact than the largest.
+        allowed = self._recipe.tolerance * max(1.0, wanted.labels.largest)
+        if off <= allowed:
+            return None
+        return f"{key} is off by {off:.3g} in its logits (allowed {allowed:.3g})"
+
+    def _labelled(
+        self, name: str, output: Output, outputs: Mapping[str, np.ndarray], row: int, wanted: Expected
+    ) -> str | None:
+        """What is wrong with the names of labels, or with the label or tags that go with the scores beside them."""
+        assert wanted.labels is not None
+        key, got, names = f"{name}.{output.name}", outputs[output.name][row], wanted.labels.names
+        if output.kind is Kind.NAME:
+            found, own = got.tolist(), [each.encode() for each in names]
+            return None if found == own else f"{key} is {_short(found)}, the reference says {_short(own)}"
+        of = next(each for each in self._outputs(name) if each.kind.is_score)
+        answered = outputs[of.name][row]
+        if output.kind is Kind.LABEL:
+            return _unlike(key, [got], [scores.highest(answered, names)])
+        of_tokens = zip(wanted.tokens.special, answered, strict=False)
+        right = [{b""} if special else scores.highest(each, names) for special, each in of_tokens]
+        return _unlike(key, got.tolist(), right + [{b""}] * (len(got) - len(right)))
+
+    def _same(
+        self,
+        output: Output,
+        default: Mapping[str, np.ndarray],
+        answered: Mapping[str, np.ndarray],
+        expected: Sequence[Expected],
+    ) -> bool:
+        one, other = default[output.name], answered[output.name]
         if one.dtype != other.dtype or one.shape != other.shape:
             return False
-        if one.dtype.kind != "f":
-            return np.array_equal(one, other)
-        # A server may put other callers' texts beside ours, which moves the last bits.
-        return one.tobytes() == other.tobytes() or (
-            self._model.is_shared and np.allclose(one, other, rtol=0, atol=1e-5 * max(1.0, float(np.abs(other).max())))
+        if one.tobytes() == other.tobytes() if one.dtype.kind == "f" else np.array_equal(one, other):
+            return True
+        # A server may put other callers' texts beside ours, which moves the last bits, and a label of equal scores.
+        if not self._model.is_shared:
+            return False
+        if output.kind in (Kind.LABEL, Kind.TAG):
+            rows = enumerate(expected)
+            return not any(self._labelled(DEFAULT_SIGNATURE, output, default, row, each) for row, each in rows)
+        return one.dtype.kind == "f" and np.allclose(
+            one, other, rtol=0, atol=1e-5 * max(1.0, float(np.abs(other).max()))
         )
 
 
@@ -219,6 +275,15 @@ def _unequal(key: str, kind: Kind, got: Any, wanted: Any) -> str | None:
     elif isinstance(wanted, list):
         wanted = wanted + [kind.padding] * (len(got) - len(wanted))
     return None if got == wanted else f"{key} is {_short(got)}, the reference says {_short(wanted)}"
+
+
+def _unlike(key: str, found: Sequence[bytes], right: Sequence[set[bytes]]) -> str | None:
+    """The first name that is none of those that its scores allow."""
+    for at, (name, allowed) in enumerate(zip(found, right, strict=False)):
+        if name not in allowed:
+            where = f" of token {at}" if len(found) > 1 else ""
+            return f"{key}{where} is {name!r}, where its scores say {' or '.join(map(repr, sorted(allowed)))}"
+    return None
 
 
 def _short(value: Any) -> str:

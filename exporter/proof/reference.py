@@ -14,8 +14,8 @@ import numpy as np
 
 from ...serving.contract import EMBED, POOLED, SEQUENCE
 from ..recipe import DEFAULT_TOKENIZATION, TokenizerOptions
-from . import heads, tokenizer_files, weights
-from .families import twin_of
+from . import heads, labels, tokenizer_files, weights
+from .families import name_of, twin_of
 from .settings import read as read_settings
 from .tokens import reference_tokenizer
 
@@ -30,6 +30,7 @@ class HubReference:
         rows: of its embedding table; ``None`` where they cannot be seen.
         max_seq_length: the limit of its own; ``None`` where it says none.
         settings: of the heads by the names of their outputs: those of ``embed`` are the steps from tokens to a vector.
+        labels: of a fine-tuned head; ``None`` where there is none.
     """
 
     def __init__(self, folder: Path, max_seq_length: int, options: TokenizerOptions = DEFAULT_TOKENIZATION) -> None:
@@ -49,6 +50,7 @@ class HubReference:
             for table in ("word_embeddings/embeddings:0", "position_embedding/embeddings:0")
         )
         self.settings: dict[str, Any] = {}
+        self.labels: labels.Labels | None = None
 
     def __call__(self, ids: list[int], types: list[int] | None = None) -> dict[str, np.ndarray]:
         """Outputs for the tokens of one text or pair, and their types, 0 if left out."""
@@ -74,7 +76,14 @@ class FolderReference:
         self.rows = int(self.config["vocab_size"])
         limits = (settings.max_length, self.config["max_position_embeddings"] - twin_of(self.config).FIRST_ROW)
         self.max_seq_length = min(map(int, limits)) if settings.max_length else None
-        self.settings: dict[str, Any] = {EMBED.outputs[0].name: settings.recipe} if settings.recipe else {}
+        self.settings: dict[str, Any] = {}
+        self.labels: labels.Labels | None = None
+        if settings.recipe:
+            self.settings[EMBED.outputs[0].name] = settings.recipe
+        else:
+            self.labels = labels.read(self.config, self.tensors, settings.cross_encoder)
+        if self.labels is not None:
+            self.settings[self.labels.output] = (name_of(self.config), self.tensors)
 
     def __call__(self, ids: list[int], types: list[int] | None = None) -> dict[str, np.ndarray]:
         """Outputs for the tokens of one text or pair, and their types, 0 if left out."""

@@ -27,6 +27,11 @@ _POOLING = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 _ON_SENTENCES = {"module_input_name": "sentence_embedding", "module_output_name": "sentence_embedding"}
+_ON_LOGITS = {
+    "transformer_task": "sequence-classification",
+    "module_output_name": "scores",
+    "modality_config": {"text": {"method": "forward", "method_output_name": "logits"}},
+}
 _ON_TOKENS = {
     "transformer_task": "feature-extraction",
     "module_output_name": "token_embeddings",
@@ -51,12 +56,14 @@ class Settings:
         lowercase: whether texts are lower-cased before all.
         recipe: a tuple of pooling modes, then ``"normalize"`` or ``(weight, bias, activation)``; empty without pooling.
         max_length: tokens at which texts are cut, as sentence-transformers' settings say, or else the tokenizer's.
+        cross_encoder: config_sentence_transformers.json, where it is that of a cross-encoder.
     """
 
     root: Path
     lowercase: bool = False
     recipe: list[Any] = field(default_factory=list)
     max_length: int | None = None
+    cross_encoder: dict[str, Any] | None = None
 
 
 def read(folder: Path) -> Settings:
@@ -76,11 +83,17 @@ def read(folder: Path) -> Settings:
         kinds = ["bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"]
         paths = [settings.root / f"sentence_{kind}_config.json" for kind in kinds]
         path = next((path for path in paths if read_json(path)), paths[0])
-        transformer = _only(path, {"max_seq_length", "do_lower_case", "unpad_inputs"}, _ON_TOKENS)
+        path_of_model = folder / "config_sentence_transformers.json"
+        is_classifier = read_json(path_of_model).get("model_type") == "CrossEncoder"
+        known = _ON_LOGITS if is_classifier else _ON_TOKENS
+        transformer = _only(path, {"max_seq_length", "do_lower_case", "unpad_inputs"}, known)
         settings.lowercase = bool(transformer.get("do_lower_case"))
         settings.max_length = transformer.get("max_seq_length")
         read = {"__version__", "prompts", "default_prompt_name", "similarity_fn_name"}
-        model = _only(folder / "config_sentence_transformers.json", read, {"model_type": "SentenceTransformer"})
+        if is_classifier:
+            read |= {"model_type", "activation_fn", "keep_in_fp32_modules"}
+        model = _only(path_of_model, read, {"model_type": "SentenceTransformer"})
+        settings.cross_encoder = model if is_classifier else None
         prompts = any((model.get("prompts") or {}).values())
         for module in modules[1:]:
             settings.recipe += _step(module["type"].split(".")[-1], folder / module.get("path", ""), prompts)

@@ -23,6 +23,15 @@ class ReferenceTokens:
     count: int
     types: list[int] = field(default_factory=list)
 
+    @property
+    def special(self) -> list[bool]:
+        """Which tokens are the template's own: ``[CLS]``, ``[SEP]``; a ``[SEP]`` in a text is not one."""
+        if self.starts is not None:
+            return [start < 0 for start in self.starts]
+        # Of tensorflow-text: [CLS] is first, and [SEP] is the last one of either type.
+        after = [*self.types[1:], None]
+        return [at == 0 or each != other for at, (each, other) in enumerate(zip(self.types, after, strict=True))]
+
 
 def reference_tokenizer(tokenizer: Any, max_seq_length: int, options: TokenizerOptions) -> Any:
     """The reference that the options ask for, made from a fast transformers tokenizer."""

@@ -32,6 +32,7 @@ _FROM_TF_MODELS = (
     (r"\boutput_layer_norm", "output.LayerNorm"),
     (r"^pooler_transform", "pooler.dense"),
 )
+_HEAD = re.compile(r"(?:^|\.)((?:pre_)?classifier\.(?:(?:dense|out_proj)\.)?(?:weight|bias))$")
 _TABLE = re.compile(r"(|.*\.)embeddings\.(word|tok)_embeddings\.weight")
 
 
@@ -39,7 +40,8 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Configuration and weights of a transformer's folder, in the words of transformers' PyTorch models.
 
     Returns:
-        What config.json says, and tensors by name without prefix; dense weights are ``[out, in]``.
+        What config.json says, and tensors by name without prefix; dense weights are ``[out, in]``. A head's are those
+        of a classifier, which lie beside the encoder.
     """
     original = not (folder / "config.json").is_file()
     config = json.loads((folder / ("bert_config.json" if original else "config.json")).read_text("utf-8-sig"))
@@ -64,7 +66,12 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     # What comes before the tables' names comes before all: "bert.", "model.bert." or nothing; an optimizer's copies
     # have more.
     prefix = min((found[1] for name in named if (found := _TABLE.match(name))), key=len, default="")
-    return config, {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
+    encoder = {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
+    head = {}
+    for name in sorted(named, key=len, reverse=True):  # the shortest last: copies have more before it
+        if found := _HEAD.search(name):
+            head[found[1]] = named[name]
+    return config, {**encoder, **head}
 
 
 def _joined(name: str, value: np.ndarray) -> np.ndarray:

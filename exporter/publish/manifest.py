@@ -42,7 +42,7 @@ def make(
         signatures: outputs by signature.
         verification: how it was found to be right.
     """
-    tokenizer = checkpoint.tokenizer
+    tokenizer, head = checkpoint.tokenizer, checkpoint.head
     return {
         "format": FORMAT,
         "name": name,
@@ -64,6 +64,9 @@ def make(
             "hidden_size": checkpoint.hidden_size,
             "configuration": asdict(checkpoint.encoder) if checkpoint.encoder and recipe.encoder == "native" else None,
         },
+        "head": None
+        if head is None
+        else {"signature": head.signature, "labels": list(head.labels), "activation": head.activation},
         "tokenizer": {
             "kind": tokenizer.kind,
             **asdict(tokenizer),

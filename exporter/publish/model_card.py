@@ -4,13 +4,20 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ...serving.contract import DEFAULT_SIGNATURE, EMBED, Kind, Output, input_names, signature
+from ...serving.contract import DEFAULT_SIGNATURE, EMBED, SCORE, TAG, Kind, Output, input_names, signature
 from ..recipe import Recipe, TokenizerOptions, in_words
 
 FILE = Path("assets.extra", "README.md")
 
 #: Licence files of a checkpoint, which go where its weights go.
 _LICENSES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "NOTICE", "NOTICE.txt")
+
+#: By the activation of a head.
+_SCORES = {
+    "softmax": "Scores are probabilities by softmax: they add up to 1",
+    "sigmoid": "Scores are probabilities by sigmoid, each between 0 and 1",
+    "identity": "Scores are the head's own values (logits, or those of a regression)",
+}
 
 
 def write(folder: Path, manifest: dict[str, Any], source: Path) -> None:
@@ -59,6 +66,7 @@ def render(manifest: dict[str, Any], licenses: list[str]) -> str:
                 for each, output in outputs
             ],
         ),
+        *([_head(manifest["head"])] if manifest["head"] else []),
         "## How to ask it\n",
         "```python\nfrom rawbert.serving import Client\n\n"
         f'with Client("localhost:8500", model="{name}") as client:\n    {_call(default, recipe.pair)}\n```\n',
@@ -88,9 +96,9 @@ def verification(report: dict[str, Any]) -> str:
     head = (
         f"Loaded from disk by a fresh process and compared with {report['reference']}, alone and in batches: "
         f"{report['texts']} texts of {report['tokens']} tokens (at least {report['least_texts']} of "
-        f"{report['least_tokens']}) in {report['calls']} calls. Tokens, offsets and counts are equal, vectors within "
-        f"{report['tolerance']:g} · max(1, largest reference value) and of a cosine of at least "
-        f"{report['min_cosine']:g}.\n\n"
+        f"{report['least_tokens']}) in {report['calls']} calls. Tokens, offsets, counts and labels are equal, vectors "
+        f"and the logits of scores within {report['tolerance']:g} · max(1, largest reference value), and vectors of a "
+        f"cosine of at least {report['min_cosine']:g}.\n\n"
     )
     if exact := report["float32"]:
         head += (
@@ -102,13 +110,22 @@ def verification(report: dict[str, Any]) -> str:
             f"`{output}`",
             f"{each['max_abs']:.2e}",
             f"{each['largest_reference']:.3g}",
-            f"{each['min_cosine']:.7f}",
+            "" if each["min_cosine"] is None else f"{each['min_cosine']:.7f}",
             f"`{each['worst_text']}`".replace("|", "\\|"),
         )
         for output, each in report["outputs"].items()
     ]
     columns = ("output", "largest difference", "largest reference value", "smallest cosine", "on the text")
     return head + (_table(columns, rows) if rows else "There are no vectors.\n")
+
+
+def _head(head: dict[str, Any]) -> str:
+    """What the scores of a fine-tuned head are, and its labels."""
+    text = f"## {head['signature'].capitalize()}\n\n{_SCORES[head['activation']]}.\n"
+    if head["signature"] == SCORE.name:
+        return text
+    shown = [label.replace("\n", " ").replace("|", "\\|") for label in head["labels"]]
+    return f"{text}\n{_table(('', 'tag' if head['signature'] == TAG.name else 'label'), list(enumerate(shown)))}"
 
 
 def _shape(output: Output, manifest: dict[str, Any]) -> str:
@@ -118,7 +135,7 @@ def _shape(output: Output, manifest: dict[str, Any]) -> str:
 
 
 def _call(default: str, pair: bool) -> str:
-    if pair:
+    if pair or any(each.kind.is_score for each in signature(default).outputs):
         return f'client.predict({_inputs(pair)}, signature_name="{default}")'
     vector = signature(default).vector
     answer = f"{vector.dtype} [{', '.join(('texts', *vector.shape[1:]))}]" if vector else "one object a text"

@@ -13,7 +13,7 @@ from ..tokenizers.spec import TokenizerSpec
 
 @dataclass(frozen=True)
 class Dense:
-    """A dense layer after pooling: ``activation(x @ kernel + bias)``, kernel ``[in, out]``."""
+    """A dense layer of a head: ``activation(x @ kernel + bias)``, kernel ``[in, out]``."""
 
     kernel: np.ndarray
     bias: np.ndarray | None
@@ -40,6 +40,33 @@ class PoolingRecipe:
 
 
 @dataclass(frozen=True)
+class Head:
+    """What a model was fine-tuned for: layers that make logits of an encoder's outputs, and what becomes of them.
+
+    Attributes:
+        signature: ``classify``, ``tag`` or ``score``.
+        takes: what the first layer takes: ``pooled`` (the pooler's output), ``first`` (the vector of the first token)
+            or ``tokens`` (all vectors).
+        layers: one after the other; the last one's outputs are the logits, one a label.
+        labels: their names.
+        activation: what makes scores of logits: ``softmax``, ``sigmoid`` or ``identity``.
+        problem: ``problem_type`` of config.json, where it says one.
+        pair: whether it was trained on pairs, as far as the checkpoint says.
+        notes, activation_notes: what a user should know, and that of the activation.
+    """
+
+    signature: str
+    takes: str
+    layers: tuple[Dense, ...]
+    labels: tuple[str, ...]
+    activation: str
+    problem: str | None = None
+    pair: bool = False
+    notes: tuple[str, ...] = ()
+    activation_notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class SourceFile:
     """A file that the export was made from."""
 
@@ -53,7 +80,8 @@ class Checkpoint:
     """Everything that the exporter knows of a source.
 
     ``encoder`` is ``None`` where the weights are not understood: such an encoder can only be wrapped whole.
-    ``hub_path`` is the SavedModel folder of a Hub encoder.
+    ``hub_path`` is the SavedModel folder of a Hub encoder. ``unknown_head`` is the class of a model that was fine-tuned
+    for something that cannot be exported.
     """
 
     kind: str
@@ -64,6 +92,8 @@ class Checkpoint:
     encoder: EncoderConfig | None = None
     weights: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     pooling: PoolingRecipe | None = None
+    head: Head | None = None
+    unknown_head: str | None = None
     max_positions: int | None = None
     hub_path: Path | None = None
     files: tuple[SourceFile, ...] = ()

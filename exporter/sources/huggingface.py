@@ -4,13 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...serving.contract import TAG
 from ..errors import CorruptSource, UnsupportedModel
 from ..families import naming_of, read_config
-from . import files, keys, tokenizer_files
-from .checkpoint import Checkpoint, Dense, PoolingRecipe, describe_files
+from . import cross_encoder, files, heads, keys, tokenizer_files
+from .checkpoint import Checkpoint, Dense, Head, PoolingRecipe, describe_files
 from .jsonfile import read_object
-from .sentence_transformers import read_recipe
-from .stored import Weights, bind, has
+from .sentence_transformers import MODEL_SETTINGS, read_recipe
+from .stored import bind, has
 
 _ADAPTER = "adapter_config.json"
 
@@ -42,14 +43,25 @@ def read(folder: Path) -> Checkpoint:
     naming = naming_of(config.family, stored.style)
     config = replace(config, has_pooler=has(stored.tensors, naming, "pooler/kernel", stored.where))
     weights = bind(stored.tensors, config, naming, stored.where, config_path)
-    notes += _heads(stored, weights, stated)
+    found = heads.Found()
+    if recipe is None or recipe.pooling is None:  # an embedding model keeps the class of what it was made of
+        model = recipe.model if recipe else None
+        adds = cross_encoder.read(stated, config_path, model, folder / MODEL_SETTINGS)
+        found = heads.read(stated, config_path, config, stored, adds)
+        if recipe and (found.head is None or found.head.signature == TAG.name):
+            raise UnsupportedModel(
+                f"{config_path}: a cross-encoder of sentence-transformers, and architectures is "
+                f"{stated.get('architectures')!r}; one ForSequenceClassification can be exported"
+            )
+    notes += _left(stored, weights.keys_in_files | found.keys, stated, found.head)
 
     rules, length, more = tokenizer_files.read_folder(root, config.family)
     notes += more
     rules, more = tokenizer_files.fit(rules, config.vocab_size, root)
     notes += more
     if recipe:
-        _check_widths(recipe.pooling, config.hidden_size, folder)
+        if recipe.pooling:
+            _check_widths(recipe.pooling, config.hidden_size, folder)
         if recipe.lowercase and not rules.lowercase:
             rules = replace(rules, lowercase=True, strip_accents=bool(rules.strip_accents))
         length = recipe.max_seq_length or length
@@ -65,6 +77,8 @@ def read(folder: Path) -> Checkpoint:
         encoder=config,
         weights=weights,
         pooling=recipe.pooling if recipe else None,
+        head=found.head,
+        unknown_head=found.unknown,
         max_positions=config.max_positions,
         files=describe_files(paths, folder),
         notes=tuple(notes),
@@ -92,19 +106,20 @@ def _refuse_presets(config: dict[str, Any], path: Path) -> None:
         )
 
 
-def _heads(stored: files.WeightFiles, weights: Weights, config: dict[str, Any]) -> list[str]:
-    """A note of weights that are not the encoder's."""
-    used = weights.keys_in_files
+def _left(stored: files.WeightFiles, used: set[str], config: dict[str, Any], head: Head | None) -> list[str]:
+    """A note of weights that are exported neither as the encoder's nor as a head's."""
     others = sorted(key for key, tensor in stored.tensors.items() if tensor.floating and key not in used)
     if not others:
         return []
     classes = config.get("architectures")
     model = f" ({', '.join(map(str, classes))})" if isinstance(classes, list) and classes else ""
     more = f" and {len(others) - 2} more" if len(others) > 2 else ""
-    return [
-        f"only the encoder of the model{model} is exported; tensors of its head or others are left aside: "
-        f"{', '.join(others[:2])}{more}"
-    ]
+    what = (
+        "other tensors than those of the encoder and the head are left aside"
+        if head
+        else f"only the encoder of the model{model} is exported; tensors of its head or others are left aside"
+    )
+    return [f"{what}: {', '.join(others[:2])}{more}"]
 
 
 def _check_widths(pooling: PoolingRecipe, hidden_size: int, folder: Path) -> None:

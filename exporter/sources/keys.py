@@ -16,7 +16,8 @@ from ..errors import UnsupportedModel
 @functools.cache
 def table() -> dict[str, dict[str, Any]]:
     """Section of ``keys.toml`` -> key -> what becomes of it."""
-    return tomllib.loads((resources.files(__package__) / "keys.toml").read_text(encoding="utf-8"))
+    sections = tomllib.loads((resources.files(__package__) / "keys.toml").read_text(encoding="utf-8"))
+    return {kind: {**sections.get(rules.pop("like", None), {}), **rules} for kind, rules in sections.items()}
 
 
 def hold(kind: str, state: Mapping[str, Any], path: Path) -> list[str]:

@@ -1,4 +1,7 @@
-"""The recipe that a sentence-transformers folder adds to its transformer: modules.json and what it names."""
+"""What a sentence-transformers folder adds to its transformer: modules.json and what it names.
+
+An embedding model has a recipe of pooling and layers; a cross-encoder is a classifier with settings of its own.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +32,8 @@ _PACKAGES = (
     "sentence_transformers.sentence_transformer.modules",
     "sentence_transformers.base.modules",
 )
+#: Settings of the whole model, where modules.json is there.
+MODEL_SETTINGS = "config_sentence_transformers.json"
 #: The transformer's settings, by all names that a Transformer is loaded with; the first that says something counts.
 SETTINGS = tuple(
     f"sentence_{family}_config.json"
@@ -52,7 +57,8 @@ class Recipe:
 
     Attributes:
         transformer: folder of the transformer's files.
-        pooling: the steps from token vectors to one embedding.
+        pooling: the steps from token vectors to one embedding; ``None`` of a cross-encoder.
+        model: config_sentence_transformers.json.
         max_seq_length: from the transformer's settings, if it is set there.
         lowercase: whether texts are lower-cased before the tokenizer sees them.
         files: the recipe's own files.
@@ -60,7 +66,8 @@ class Recipe:
     """
 
     transformer: Path
-    pooling: PoolingRecipe
+    pooling: PoolingRecipe | None
+    model: dict[str, Any]
     max_seq_length: int | None
     lowercase: bool
     files: list[Path]
@@ -92,6 +99,47 @@ def read_recipe(folder: Path) -> Recipe | None:
     if len(set(names)) < len(names):
         raise CorruptSource(f"{listing}: the names are {', '.join(names)}; expected each module's once")
     kinds = [_kind(module["type"]) for module in modules]
+    paths = [folder / module.get("path", "") for module in modules]
+    model_path = folder / MODEL_SETTINGS
+    model = read_object(model_path) if model_path.is_file() else {}
+    if model.get("model_type") == "CrossEncoder":
+        if kinds != ["Transformer"]:
+            raise UnsupportedModel(
+                f"{listing}: the modules of the cross-encoder are {', '.join(kinds) or 'none'}; a Transformer with a "
+                "head of its own can be exported"
+            )
+        pooling, used = None, list[Path]()
+        keys.hold("cross-encoder", model, model_path)
+    else:
+        pooling, used = _steps(listing, kinds, paths)
+        keys.hold("model", model, model_path)
+    prompts = model.get("prompts")
+    prompts = {name: text for name, text in prompts.items() if text} if isinstance(prompts, dict) else {}
+    if prompts and pooling and not read_object(paths[1] / "config.json").get("include_prompt", True):
+        raise UnsupportedModel(
+            f"{paths[1] / 'config.json'}: include_prompt is false, so a prompt's tokens are not pooled, and "
+            f"{model_path.name} has the prompts {', '.join(map(str, prompts))}; take them out to export the model for "
+            "texts without a prompt"
+        )
+    states = {path: read_object(path) for name in SETTINGS if (path := paths[0] / name).is_file()}
+    path, settings = next(((path, state) for path, state in states.items() if state), (paths[0], {}))
+    keys.hold("transformer" if pooling else "cross-encoder transformer", settings, path)
+    length = settings.get("max_seq_length")
+    if length is not None and not isinstance(length, int):
+        raise CorruptSource(f"{path}: max_seq_length is {length!r}, not a whole number")
+    return Recipe(
+        transformer=paths[0],
+        pooling=pooling,
+        model=model,
+        max_seq_length=length or None,
+        lowercase=bool(settings.get("do_lower_case")),
+        files=[listing, *used, *states, model_path],
+        notes=_prompts(prompts, model.get("default_prompt_name")),
+    )
+
+
+def _steps(listing: Path, kinds: list[str], paths: list[Path]) -> tuple[PoolingRecipe, list[Path]]:
+    """From token vectors to one embedding, by the modules after the Transformer, and the files that say it."""
     if kinds[:2] != ["Transformer", "Pooling"]:
         raise UnsupportedModel(
             f"{listing}: the modules are {', '.join(kinds) or 'none'}; sentence-transformers' Transformer, Pooling and "
@@ -102,10 +150,8 @@ def read_recipe(folder: Path) -> Recipe | None:
             raise UnsupportedModel(
                 f"{listing}: a {kind} module cannot be exported; Transformer, Pooling, Dense and Normalize can"
             )
-    paths = [folder / module.get("path", "") for module in modules]
     pooling = paths[1] / "config.json"
-    modes, includes_prompt = _pooling(pooling)
-    used = [listing, pooling]
+    modes, used = _pooling(pooling), [pooling]
     steps: list[Dense | str] = []
     for kind, path in zip(kinds[2:], paths[2:], strict=True):
         if kind == "Dense":
@@ -116,21 +162,7 @@ def read_recipe(folder: Path) -> Recipe | None:
         if (path / "config.json").is_file():
             keys.hold(kind.lower(), read_object(path / "config.json"), path / "config.json")
         steps += ["normalize"] if kind == "Normalize" else []  # Dropout does nothing at inference
-    states = {path: read_object(path) for name in SETTINGS if (path := paths[0] / name).is_file()}
-    path, settings = next(((path, state) for path, state in states.items() if state), (paths[0], {}))
-    keys.hold("transformer", settings, path)
-    length = settings.get("max_seq_length")
-    if length is not None and not isinstance(length, int):
-        raise CorruptSource(f"{path}: max_seq_length is {length!r}, not a whole number")
-    model = folder / "config_sentence_transformers.json"
-    return Recipe(
-        transformer=paths[0],
-        pooling=PoolingRecipe(modes, tuple(steps)),
-        max_seq_length=length or None,
-        lowercase=bool(settings.get("do_lower_case")),
-        files=[*used, *states, model],
-        notes=_prompts(model, pooling, includes_prompt) if model.is_file() else [],
-    )
+    return PoolingRecipe(modes, tuple(steps)), used
 
 
 def _kind(path: str) -> str:
@@ -140,8 +172,8 @@ def _kind(path: str) -> str:
     return name if package in homes else path
 
 
-def _pooling(path: Path) -> tuple[tuple[str, ...], bool]:
-    """Pooling modes, and whether a prompt's tokens are pooled too."""
+def _pooling(path: Path) -> tuple[str, ...]:
+    """Pooling modes."""
     config = read_object(path)
     keys.hold("pooling", config, path)
     modes = config.get("pooling_mode")
@@ -153,7 +185,7 @@ def _pooling(path: Path) -> tuple[tuple[str, ...], bool]:
     for mode in modes:
         if mode not in POOLING_MODES:
             raise UnsupportedModel(f"{path}: pooling mode {mode!r} is unknown; known are {', '.join(POOLING_MODES)}")
-    return modes, bool(config.get("include_prompt", True))
+    return modes
 
 
 def _dense(path: Path) -> tuple[Dense, list[Path]]:
@@ -188,29 +220,17 @@ def _dense(path: Path) -> tuple[Dense, list[Path]]:
     return dense, [config_path, *stored.files]
 
 
-def _prompts(path: Path, pooling: Path, includes_prompt: bool) -> list[str]:
+def _prompts(prompts: dict[str, str], by_default: Any) -> list[str]:
     """Notes of the prompts that sentence-transformers puts before texts, and the exported model does not."""
-    config = read_object(path)
-    keys.hold("model", config, path)
-    prompts = config.get("prompts")
-    prompts = {name: text for name, text in prompts.items() if text} if isinstance(prompts, dict) else {}
-    if prompts and not includes_prompt:
-        raise UnsupportedModel(
-            f"{pooling}: include_prompt is false, so a prompt's tokens are not pooled, and {path.name} has the prompts "
-            f"{', '.join(map(str, prompts))}; take them out to export the model for texts without a prompt"
-        )
-    default = prompts.get(config.get("default_prompt_name"))
-    if default:
+    if default := prompts.get(by_default):
         return [
             f"sentence-transformers puts the prompt {default!r} before every text of this model; "
             "the exported model does not: send it as part of the text"
         ]
+    if not prompts:
+        return []
     shown = ", ".join(f"{name} ({text!r})" for name, text in prompts.items())
-    return (
-        [
-            f"the model has prompts, none of them by default: {shown}. Where sentence-transformers is asked to put one "
-            "before a text, send it as part of the text"
-        ]
-        if prompts
-        else []
-    )
+    return [
+        f"the model has prompts, none of them by default: {shown}. Where sentence-transformers is asked to put one "
+        "before a text, send it as part of the text"
+    ]

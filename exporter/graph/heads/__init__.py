@@ -7,13 +7,16 @@ here, a twin there, and a line in each table.
 
 from collections.abc import Callable, Mapping
 
-from ....serving.contract import EMBED, POOLED, SEQUENCE, TOKENIZE
+from ....serving.contract import CLASSIFY, EMBED, POOLED, SCORE, SEQUENCE, TAG, TOKENIZE
 from ...sources.checkpoint import Checkpoint
-from . import embedding, plain
+from . import classify, embedding, plain, score, tag
 from .plain import Head
 
 #: By name of the signature: makes the head that a checkpoint calls for.
 HEADS: Mapping[str, Callable[[Checkpoint], Head]] = {
+    CLASSIFY.name: classify.of,
+    TAG.name: tag.of,
+    SCORE.name: score.of,
     EMBED.name: embedding.of,
     POOLED.name: lambda checkpoint: plain.pooled,
     SEQUENCE.name: lambda checkpoint: plain.sequence,

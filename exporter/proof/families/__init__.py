@@ -43,10 +43,15 @@ class Twin(Protocol):
 TWINS: Mapping[str, Twin] = {"bert": bert, "distilbert": distilbert, "electra": bert, "mpnet": mpnet}
 
 
-def twin_of(config: Mapping[str, Any]) -> Twin:
-    """The forward pass of the family that a config.json names: by ``model_type``, or else by its class."""
+def name_of(config: Mapping[str, Any]) -> str:
+    """The family that a config.json names: by ``model_type``, or else by its class."""
     if (name := config.get("model_type")) is None:
         classes = [each.lower() for each in config.get("architectures") or ["BertModel"]]
         # The longest: every DistilBertModel ends in BertModel.
         name = max((each for each in TWINS if classes[0].startswith(each)), key=len)
-    return TWINS[name]
+    return str(name)
+
+
+def twin_of(config: Mapping[str, Any]) -> Twin:
+    """The forward pass of the family that a config.json names."""
+    return TWINS[name_of(config)]

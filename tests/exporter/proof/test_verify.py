@@ -62,7 +62,8 @@ class Parts:
             def __call__(self, text):
                 return parts.tokens(self.graph(text))
 
-        heads = {name: head(dataclasses.replace(self.checkpoint, pooling=self.recipe)) for name, head in HEADS.items()}
+        checkpoint = dataclasses.replace(self.checkpoint, pooling=self.recipe)
+        heads = {name: HEADS[name](checkpoint) for name in ("embed", "pooled", "sequence", "tokenize")}
         embed = heads["embed"].embed
         heads["embed"] = lambda tokens, encoder: [embed(encoder(tokens)[0], parts.pooling_mask(tokens.input_mask))]
         if not self.zero_padding:

@@ -121,12 +121,14 @@ def test_distilberts_other_names_are_one_setting(tmp_path: Path):
         sources.load(folder)
 
 
-def test_a_head_is_noted(tmp_path: Path):
-    folder = tiny(tmp_path / "model", architectures=["BertForSequenceClassification"])
-    retensor(folder, lambda t: t.update({"classifier.weight": np.ones((2, 32), np.float32)}))
-    (note,) = sources.load(folder).notes
-    assert "only the encoder of the model (BertForSequenceClassification)" in note
-    assert "classifier.weight" in note
+def test_a_head_of_pretraining_is_noted(tmp_path: Path):
+    folder = tiny(tmp_path / "model", architectures=["BertForMaskedLM"])
+    retensor(folder, lambda t: t.update({"cls.predictions.bias": np.ones(99, np.float32)}))
+    loaded = sources.load(folder)
+    (note,) = loaded.notes
+    assert "only the encoder of the model (BertForMaskedLM)" in note
+    assert "cls.predictions.bias" in note
+    assert (loaded.head, loaded.unknown_head) == (None, None)
 
 
 # What a folder is.

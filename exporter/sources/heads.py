@@ -1,0 +1,197 @@
+"""The head of a Hugging Face folder: the task that it was fine-tuned for, the head's layers, labels and activation."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...serving.contract import CLASSIFY, SCORE, TAG
+from ..errors import CorruptSource, UnsupportedModel
+from ..families import head_of
+from ..families.config import EncoderConfig
+from ..families.heads import HeadLayers
+from ..families.names import Naming
+from . import files
+from .checkpoint import Dense, Head
+from .cross_encoder import CrossEncoder
+from .stored import StoredTensor, require_finite
+
+_CLASSIFICATION, _TAGGING = "SequenceClassification", "TokenClassification"
+#: What models were trained for before they were fine-tuned: their encoder is exported.
+_PRETRAINING = ("MaskedLM", "PreTraining", "CausalLM")
+_PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
+
+
+class Found(NamedTuple):
+    """What a folder's class says.
+
+    Attributes:
+        head: the head; ``None`` where there is none that can be exported.
+        unknown: the class, where its task is none that can be exported.
+        keys: of the head's tensors in their files.
+    """
+
+    head: Head | None = None
+    unknown: str | None = None
+    keys: frozenset[str] = frozenset()
+
+
+def read(
+    config: Mapping[str, Any],
+    path: Path,
+    encoder: EncoderConfig,
+    stored: files.WeightFiles,
+    cross_encoder: CrossEncoder | None,
+) -> Found:
+    """The head that config.json names, by its ``architectures``.
+
+    Args:
+        config: config.json.
+        path: its place, for errors.
+        encoder: what it says of the encoder.
+        stored: the weights.
+        cross_encoder: what sentence-transformers adds, where it is one of its cross-encoders.
+
+    Raises:
+        CorruptSource: a weight is missing, or labels do not fit the weights.
+        UnsupportedModel: a problem type or an activation is not known.
+    """
+    classes = config.get("architectures")
+    name = str(classes[0]) if isinstance(classes, list) and classes else ""
+    named = re.fullmatch(r"\w+?For([A-Z]\w*)", name)
+    if named is None or named[1] in _PRETRAINING:
+        return Found()
+    task = named[1]
+    if task not in (_CLASSIFICATION, _TAGGING):
+        return Found(unknown=name)
+    layers = head_of(encoder.family, task)
+    if layers.takes == "pooled" and not encoder.has_pooler:
+        raise CorruptSource(f"{stored.where}: the pooler's tensors are missing, which {name} calls for")
+    dense, keys = _dense(layers, encoder, stored, name)
+    count = dense[-1].kernel.shape[1]
+    labels, notes = _labels(config, path, count)
+    if task == _TAGGING:
+        signature, activation, why = TAG.name, "softmax", list[str]()
+    else:
+        signature = _signature(config, count)
+        activation, why = _activation(config, path, count, cross_encoder)
+    head = Head(
+        signature=signature,
+        takes=layers.takes,
+        layers=dense,
+        labels=labels,
+        activation=activation,
+        problem=config.get("problem_type") if task == _CLASSIFICATION else None,
+        pair=cross_encoder is not None,
+        notes=tuple(notes) if signature != SCORE.name else (),
+        activation_notes=tuple(why),
+    )
+    return Found(head, None, keys)
+
+
+def _signature(config: Mapping[str, Any], count: int) -> str:
+    # One label of several that may be there is a label still.
+    is_score = count == 1 and config.get("problem_type") != "multi_label_classification"
+    return SCORE.name if is_score else CLASSIFY.name
+
+
+def _dense(
+    layers: HeadLayers, encoder: EncoderConfig, stored: files.WeightFiles, name: str
+) -> tuple[tuple[Dense, ...], frozenset[str]]:
+    """The head's layers, and the keys of their tensors."""
+    naming, width, keys = Naming(layers.names, stored.style), encoder.hidden_size, []
+    made = []
+    for stem in layers.names:
+        kernel, bias = (_find(stored, naming.spellings(f"{stem}/{leaf}"), name) for leaf in ("kernel", "bias"))
+        keys += [kernel.key, bias.key]
+        shape = kernel.shape[::-1] if stored.style.transposed else kernel.shape
+        outputs = shape[-1] if stem == "head/output" and len(shape) == 2 else width
+        if shape != (width, outputs) or bias.shape != (outputs,):
+            raise CorruptSource(
+                f"{kernel} has shape {list(kernel.shape)} and its bias {list(bias.shape)}, which do not fit vectors of "
+                f"{width}"
+            )
+        for tensor in (kernel, bias):
+            if not tensor.floating:
+                raise UnsupportedModel(f"{tensor} is {tensor.dtype}; floating-point weights can be exported")
+            require_finite(tensor)
+        values = kernel.read().T if stored.style.transposed else kernel.read()
+        activation = layers.activation if stem == "head/dense" else "identity"
+        made.append(Dense(np.asarray(values, np.float32), np.asarray(bias.read(), np.float32), activation))
+    return tuple(made), frozenset(keys)
+
+
+def _find(stored: files.WeightFiles, spellings: list[str], name: str) -> StoredTensor:
+    """The head's tensor of one of these names, whatever the prefix; copies (an optimizer's) have one more."""
+    found = {
+        key.removesuffix(spelling): key
+        for spelling in spellings
+        for key in stored.tensors
+        if re.search(rf"(^|[./]){re.escape(spelling)}$", key)
+    }
+    own = [key for prefix, key in found.items() if not any(prefix != each and prefix.endswith(each) for each in found)]
+    if not own:
+        raise CorruptSource(f"{stored.where}: the tensor {' or '.join(spellings)} is missing, which {name} calls for")
+    if len(own) > 1:
+        raise UnsupportedModel(f"{stored.where}: expected one head, found {', '.join(sorted(own))}")
+    return stored.tensors[own[0]]
+
+
+def _labels(config: Mapping[str, Any], path: Path, count: int) -> tuple[tuple[str, ...], list[str]]:
+    """The names of the head's outputs, by id2label, and notes."""
+    named = config.get("id2label")
+    if named is None:
+        stated = config.get("num_labels", config.get("_num_labels"))
+        if stated is not None and stated != count:
+            raise CorruptSource(f"{path}: num_labels is {stated!r}, and the head's weights are for {count}")
+        labels = tuple(f"LABEL_{at}" for at in range(count))
+        return labels, [f"config.json names no labels (id2label): they are numbered, {labels[0]} to {labels[-1]}"]
+    if not isinstance(named, dict) or set(named) != {str(at) for at in range(len(named))}:
+        raise CorruptSource(f"{path}: id2label is {named!r:.200}, not an object with the keys 0, 1, 2 and so on")
+    if len(named) != count:
+        raise CorruptSource(f"{path}: id2label names {len(named)} labels, and the head's weights are for {count}")
+    labels = tuple(str(named[str(at)]) for at in range(count))
+    for at, label in enumerate(labels):
+        if not isinstance(named[str(at)], str | int) or not label or not _is_unicode(label):
+            raise CorruptSource(f"{path}: id2label {at} is {named[str(at)]!r}, not the name of a label")
+    notes = []
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+        notes.append(f"config.json gives several labels one name: {', '.join(twice)}")
+    other = config.get("label2id")
+    if isinstance(other, dict) and any(other.get(label, at) != at for at, label in enumerate(labels)):
+        notes.append("label2id of config.json contradicts id2label, which is followed, as transformers follows it")
+    return labels, notes
+
+
+def _is_unicode(text: str) -> bool:
+    return not re.search("[\ud800-\udfff]", text)
+
+
+def _activation(
+    config: Mapping[str, Any], path: Path, count: int, cross_encoder: CrossEncoder | None
+) -> tuple[str, list[str]]:
+    """What makes scores of logits, and notes: as sentence-transformers' predict or transformers' pipeline does it."""
+    problem = config.get("problem_type")
+    if problem not in (None, *_PROBLEMS):
+        raise UnsupportedModel(f"{path}: problem_type is {problem!r}; known are {', '.join(_PROBLEMS)}")
+    if problem == "single_label_classification" and count == 1:
+        raise CorruptSource(f"{path}: problem_type is {problem}, and there is one label; expected regression, or two")
+    if cross_encoder is not None:
+        activation = cross_encoder.activation or ("sigmoid" if count == 1 else "identity")
+        notes = list(cross_encoder.notes)
+        if count > 1 and activation == "identity":
+            notes.append("scores are logits, as CrossEncoder.predict gives them for several labels")
+        return activation, notes
+    if problem == "regression":
+        return "identity", ["the head is a regression: scores are its values"] if count > 1 else []
+    if problem == "multi_label_classification":
+        return "sigmoid", []
+    if count > 1:
+        return "softmax", []
+    return "sigmoid", [
+        "config.json says no problem_type for its one label: the score is the sigmoid of the logit, as transformers' "
+        "text-classification pipeline gives it; for the value itself export with --logits, or set problem_type to "
+        "regression"
+    ]
