@@ -1,10 +1,8 @@
 """``rawbert embed``: texts from arguments, files or standard input to vectors on standard output or in a file."""
 
-import logging
 import os
 import sys
 import tempfile
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +13,6 @@ from typing import Any
 import click
 
 from ..client.client import Client
-from ..contract import TOKENIZE
 from ..errors import ModelNotFound, ModelVersionChanged
 from .connection import NEW_FILE, client_settings, connection_options, one_line
 from .files import BadFile, inputs, jsonl, writing
@@ -25,13 +22,10 @@ from .files.job import Job, Product
 from .files.source import ROWS, Source
 from .files.writing import Format, json_lines
 from .signature import Choice, signatures, vector_output
+from .telling import Truncation, progress, tell_skipped, told_of_waiting
 
 #: Lines of standard input that are sent at once.
 _LINES = 64
-#: Rows that a message names.
-_NAMED = 10
-#: Seconds between two words that a server is being waited for.
-_QUIET = 10.0
 
 
 def _delimiter(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
@@ -125,7 +119,8 @@ def embed(
     if output is not None and str(output) == "-":
         output = None
     asked = {"signature": signature, "output": output_name}
-    with one_line(), _told_of_waiting():
+    with one_line(), told_of_waiting():
+        settings = client_settings(settings)
         columns = Columns(column, tuple(dict.fromkeys(keep)), keep_all)
 
         def source_of(spool: Path, stream: bool = False) -> Source:
@@ -201,9 +196,12 @@ def _to_standard_output(
             click.echo("a text a line; Ctrl-D ends", err=True)
             size = 1
         version = None
-        with Client(**client_settings(settings)) as client:
+        with Client(**settings) as client:
             found = signatures(client)
-            choice, cut = vector_output(found, asked["signature"], asked["output"]), _Cut(client, found, on_truncation)
+            choice, cut = (
+                vector_output(found, asked["signature"], asked["output"]),
+                Truncation(client, found, on_truncation),
+            )
             for block in source.blocks(size):
                 cut.look(block)
                 cut.check()
@@ -214,7 +212,7 @@ def _to_standard_output(
         source.inputs.check()
     finally:
         source.inputs.discard()
-    _tell_skipped(source.skipped)
+    tell_skipped(source.skipped)
 
 
 def _to_files(
@@ -234,18 +232,21 @@ def _to_files(
         click.echo(f"going on after {job.done} texts", err=True)
     if job.version is not None:
         settings = {**settings, "version": job.version, "version_label": None}
-    with Client(**client_settings(settings)) as client:
+    with Client(**settings) as client, _of_version(job):
         found, asked = signatures(client), job.made_from
-        choice, cut = vector_output(found, asked["signature"], asked["output"]), _Cut(client, found, on_truncation)
-        with _unchanged(source), _of_version(job):
+        choice, cut = (
+            vector_output(found, asked["signature"], asked["output"]),
+            Truncation(client, found, on_truncation),
+        )
+        with _unchanged(source):
             if cut.wanted:
-                with _progress("lengths", count) as progress:
+                with progress("lengths", count) as advance:
                     for block in source.blocks():
                         cut.look(block)
-                        progress(len(block.texts))
+                        advance(len(block.texts))
                 cut.check()
-            with _progress("texts", count, job.done) as progress:
-                job.append(_embedded(client, source, job.done, choice), progress)
+            with progress("texts", count, job.done) as advance:
+                job.append(_embedded(client, source, job.done, choice), advance)
             width = job.width or client.embed([], **choice).shape[1]
     with _unchanged(source):
         products: list[Product] = [
@@ -258,7 +259,7 @@ def _to_files(
         job.publish(products, [] if skipped or not listed.exists() else [listed], source.inputs)
     click.echo(f"{job.output}: {count} texts, {width} dimensions", err=True)
     cut.tell()
-    _tell_skipped(skipped, listed)
+    tell_skipped(skipped, listed)
 
 
 def _embedded(client: Client, source: Source, done: int, choice: Choice) -> Iterator[tuple[str, Any, int | None]]:
@@ -305,86 +306,6 @@ def _of_version(job: Job) -> Iterator[None]:
         if job.version is None:
             raise
         raise BadFile(f"{error}; the vectors done are of version {job.version}: --restart begins anew") from error
-
-
-class _Cut:
-    """Texts that are longer than the model takes."""
-
-    def __init__(self, client: Client, found: Mapping[str, Any], mode: str) -> None:
-        self.wanted = mode != "ignore" and TOKENIZE.name in found
-        if mode == "fail" and not self.wanted:
-            raise BadFile(f"the model has no signature {TOKENIZE.name!r}: it does not tell which texts are cut")
-        self._client, self._fails = client, mode == "fail"
-        self._count, self._named = 0, list[str]()
-
-    def look(self, block: Any) -> None:
-        for at, tokens in enumerate(self._client.tokenize(block.texts) if self.wanted else ()):
-            if tokens.truncated:
-                self._count += 1
-                self._named += [block.where(at)] if len(self._named) < _NAMED else []
-
-    def check(self) -> None:
-        if self._count and self._fails:
-            raise BadFile(f"{self._said()}; --on-truncation warn embeds what the model takes of them")
-
-    def tell(self) -> None:
-        if self._count:
-            click.echo(self._said(), err=True)
-
-    def _said(self) -> str:
-        more = f", and {self._count - _NAMED} more" if self._count > _NAMED else ""
-        return f"{self._count} texts are longer than the model takes, and are cut: {'; '.join(self._named)}{more}"
-
-
-def _tell_skipped(skipped: list[dict[str, Any]], listed: Path | None = None) -> None:
-    if not skipped:
-        return
-    click.echo(f"{len(skipped)} rows were skipped{f'; {listed} lists them' if listed else ''}", err=True)
-    for row in skipped[: _NAMED if listed else None]:
-        click.echo(f"  {row['file']}, {row['line']}: {row['reason']}", err=True)
-
-
-class _Waiting(logging.Handler):
-    """Tells now and then that a server is waited for."""
-
-    _told = -_QUIET
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if time.monotonic() - self._told >= _QUIET:
-            self._told = time.monotonic()
-            click.echo(record.getMessage(), err=True)
-
-
-@contextmanager
-def _told_of_waiting() -> Iterator[None]:
-    log, handler = logging.getLogger("rawbert.serving"), _Waiting(logging.WARNING)
-    log.addHandler(handler)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-
-
-@contextmanager
-def _progress(what: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """A bar with a percentage, a rate and the time left at a terminal; nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda count: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    shown = (TextColumn(what), BarColumn(), TaskProgressColumn(show_speed=True), MofNCompleteColumn())
-    with Progress(*shown, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total, completed=done)
-        yield lambda count: bar.advance(task, count)
 
 
 def _short(texts: list[str], vectors: Any) -> Iterator[bytes]:

@@ -115,13 +115,16 @@ def _state(path: Path | None) -> tuple[int, ...]:
 def _expanded(names: Sequence[str]) -> list[Path]:
     paths: list[Path] = []
     for name in names:
-        path, found = Path(name), [Path(name)]
-        if path.is_dir():
+        path, found, fault = Path(name), [Path(name)], "does not exist"
+        if not name:
+            found, fault = [], "a file without a name does not exist"
+        elif path.is_dir():
             found = sorted(each for each in path.rglob("*") if _shown(each.relative_to(path)) and each.is_file())
+            fault = "is a folder without files"
         elif name != STANDARD and not os.path.lexists(path):
             found = sorted(Path(each) for each in glob.glob(name, recursive=True) if not os.path.isdir(each))
         if not found:
-            raise BadFile(f"{name} {'is a folder without files' if path.is_dir() else 'does not exist'}")
+            raise BadFile(f"{name} {fault}".lstrip())
         paths += found
     twice = {str(path) for path in paths if paths.count(path) > 1}
     if twice:

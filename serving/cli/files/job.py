@@ -224,7 +224,7 @@ def writing(path: Path) -> Iterator[None]:
 def _locked(path: Path) -> IO[bytes]:
     """The file, made if it is not there, which no other process has locked. The lock ends with the process."""
     while True:
-        file = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")  # noqa: SIM115
+        file = open(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b")  # noqa: SIM115
         try:
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

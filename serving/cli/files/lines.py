@@ -27,6 +27,13 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }  # fmt: skip
 
+#: What Python's reader of CSV says, and what is wrong.
+_CSV_FAULTS = {
+    "unexpected end of data": "a quote is not closed; with --no-quotes, quotes are plain characters",
+    "expected after": "a quote inside a text must be doubled; with --no-quotes, quotes are plain characters",
+    "new-line character": "a carriage return in a line; a line feed ends lines, alone or after a carriage return",
+}
+
 
 def _undecoded(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeDecodeError):
@@ -150,8 +157,8 @@ def _records(
                 taken.clear()
             return
         except csv.Error as error:
-            why = "a quote is not closed" if "end of data" in str(error) else str(error)
-            yield taken[0][0], [], f"{why}; quotes as plain characters: --no-quotes" if quotes else why
+            why = next((why for words, why in _CSV_FAULTS.items() if words in str(error)), str(error))
+            yield taken[0][0], [], why
             again.extendleft(reversed(taken[1:]))
             taken.clear()
 

@@ -1,5 +1,6 @@
 """The formats of outputs: vectors, texts and what is kept, or what is kept alone."""
 
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -39,6 +40,10 @@ class Format:
             from . import parquet
 
             self.fields = parquet.schema(source)
+            try:
+                self.write(io.BytesIO(), [], 0, 1)
+            except (ValueError, NotImplementedError) as error:
+                raise BadFile(f"what is kept cannot be written as Parquet: {error}") from error
 
     def check(self, block: Block) -> None:
         """See that what is kept can be written.
