@@ -172,7 +172,7 @@ def _formats(output: Path, rows: Path | None, keeps: bool) -> dict[Path, Format]
             raise click.ClickException(f"there is no folder {path.parent}: make it first")
         if path.exists() and not path.is_file():
             raise click.ClickException(f"{path} is no regular file")
-        made[path.resolve() if path.is_symlink() else path] = Format(form, vectors=not made)
+        made[Path(os.path.realpath(path)) if path.is_symlink() else path] = Format(form, vectors=not made)
     return made
 
 

@@ -255,6 +255,7 @@ def test_bad_files_are_named(server: Fake, tmp_path: Path, name: str, content: s
         (["-i", "in.jsonl", "-o", "in.jsonl", "--overwrite"], "is in the input"),
         (["-i", "in.jsonl", "-o", "link.jsonl", "--overwrite"], "is in the input"),
         (["-i", ".", "-o", "out.jsonl", "--input-format", "text"], "is in the input"),
+        (["-i", "loop.jsonl", "-o", "out.npy"], "loop.jsonl: Too many levels"),
         (["-i", "in.csv", "-o", "folder.npy"], "is a directory"),
         (["-i", "in.csv", "-o", "pipe.npy", "--overwrite"], "is no regular file"),
         (["-i", "in.csv", "--encoding", "utf-9"], "unknown encoding: utf-9"),
@@ -276,6 +277,7 @@ def test_what_cannot_be_done_is_said_before_any_work(
     (tmp_path / "in.csv").write_text("id,text,embedding\n1,2,3\n")
     (tmp_path / "in.jsonl").write_text('{"text": "1"}\n')
     (tmp_path / "link.jsonl").symlink_to("in.jsonl")
+    (tmp_path / "loop.jsonl").symlink_to("loop.jsonl")
     (tmp_path / "folder.npy").mkdir()
     os.mkfifo(tmp_path / "pipe.npy")
     there = set(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 import glob
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -73,9 +74,11 @@ class Inputs:
 
     def contain(self, path: Path) -> bool:
         """Whether a file is one of them, or lies in a folder that was named."""
-        real = path.resolve()
-        folders = [Path(name).resolve() for name in self._names if Path(name).is_dir()]
-        return real in [each.resolve() for each in self._paths] or any(folder in real.parents for folder in folders)
+        real = os.path.realpath(path)
+        folders = [os.path.realpath(name) for name in self._names if os.path.isdir(name)]
+        return real in map(os.path.realpath, self._paths) or any(
+            os.path.commonpath([real, folder]) == folder for folder in folders
+        )
 
     def discard(self) -> None:
         """Remove the copies."""
@@ -87,7 +90,7 @@ class Inputs:
         name = "standard input" if standard else str(path)
         try:
             # Files of /proc, among them /dev/stdin and <(...), have a size of 0 or an offset of their own.
-            if not standard and path.is_file() and not path.resolve().is_relative_to("/proc"):
+            if not standard and stat.S_ISREG(path.stat().st_mode) and not path.resolve().is_relative_to("/proc"):
                 return File(path, name, _state(path))
             if self._stream:
                 self.lasting = False
