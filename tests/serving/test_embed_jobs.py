@@ -503,3 +503,23 @@ def test_several_days(tmp_path: Path) -> None:
             value = pa.scalar(second, pa.timestamp("s", zone))
             assert datetime.datetime.fromisoformat(from_arrow(value)) == value.as_py()
             assert from_arrow(value) == value.as_py().isoformat()
+
+
+@pytest.mark.parametrize("texts", [["a", "x", "c"], ["a", "b"], ["a", "b", "c", "d"], [], ["b", "a", "c"]])
+def test_other_rows_than_were_embedded_are_never_published(tmp_path: Path, texts: list[str]) -> None:
+    from rawbert.serving.cli.files import BadFile
+    from rawbert.serving.cli.files.inputs import Inputs
+    from rawbert.serving.cli.files.job import Job
+    from rawbert.serving.cli.files.source import Source
+
+    def rows() -> list[Any]:
+        return list(job.rows(Source(Inputs([str(tmp_path / "in.txt")], None, tmp_path / "spool"))))
+
+    with Job(tmp_path / "out.npy", {"model": "m"}) as job:
+        vectors = np.arange(6, dtype=np.float32).reshape(3, 2)
+        job.append(zip("abc", vectors, [1, 1, 1], strict=True), lambda count: None)
+        write_input(tmp_path / "in.txt", ["a", "b", "c"])
+        np.testing.assert_array_equal(rows()[0][1], vectors)
+        write_input(tmp_path / "in.txt", texts)
+        with pytest.raises(BadFile):
+            rows()
