@@ -10,7 +10,16 @@ The embedded server is :mod:`rawbert.serving.server`; it needs the ``server`` ex
 
 from .client.aio import AsyncClient
 from .client.client import Client
-from .client.results import CallRecord, Prediction, Tokens, TokenSequence
+from .client.results import (
+    CallRecord,
+    Classification,
+    Entity,
+    Prediction,
+    Ranked,
+    TaggedText,
+    Tokens,
+    TokenSequence,
+)
 from .client.settings import TLS, ChannelConfig, RetryPolicy
 from .contract import TensorSpec
 from .errors import (
@@ -36,15 +45,18 @@ __all__ = [
     "CallCancelled",
     "CallRecord",
     "ChannelConfig",
+    "Classification",
     "Client",
     "DeadlineExceeded",
     "DecodeError",
+    "Entity",
     "InvalidRequest",
     "MessageTooLarge",
     "ModelMetadata",
     "ModelNotFound",
     "ModelVersionChanged",
     "Prediction",
+    "Ranked",
     "RetryPolicy",
     "ServerFault",
     "ServerOverloaded",
@@ -52,6 +64,7 @@ __all__ = [
     "ServingError",
     "SignatureInfo",
     "SignatureNotFound",
+    "TaggedText",
     "TensorSpec",
     "TokenSequence",
     "Tokens",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Mapping
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 import grpc
@@ -15,13 +15,15 @@ from ..wire.codec import Array
 from ..wire.messages import ModelMetadata, Row, VersionStatus
 from . import channel as channels
 from . import requests
-from .base import BaseClient, Texts
+from .base import Texts
 from .calls import Plan, Wait
 from .client import Client, Versioned
+from .entities import Aggregation
 from .exchange import Attempt, Exchange
 from .parts import Batcher
-from .results import Prediction, Tokens, TokenSequence
+from .results import Classification, Prediction, Ranked, TaggedText, Tokens, TokenSequence
 from .settings import CallKeywords, PairKeywords, TextKeywords
+from .tasks import Pair, TaskClient
 
 T = TypeVar("T")
 AnyTexts = Texts | AsyncIterable[str | bytes]
@@ -43,7 +45,7 @@ def _documented(client: type[AsyncClient]) -> type[AsyncClient]:
 
 
 @_documented
-class AsyncClient(BaseClient[grpc.aio.Channel]):
+class AsyncClient(TaskClient[grpc.aio.Channel]):
     """:class:`rawbert.serving.Client` for asyncio: the same arguments, methods and errors.
 
     It belongs to the event loop of its first call. ``embed_iter`` also takes an asynchronous iterable.
@@ -88,6 +90,36 @@ class AsyncClient(BaseClient[grpc.aio.Channel]):
 
     async def tokenize(self, texts: Texts, **options: Unpack[PairKeywords]) -> list[Tokens]:
         return await self._drive(self._objects(Tokens, "tokenize", texts, options))
+
+    async def classify(
+        self,
+        texts: Texts,
+        *,
+        top_k: int | None = None,
+        threshold: float | None = None,
+        stride: int | None = None,
+        **options: Unpack[PairKeywords],
+    ) -> list[Classification]:
+        return await self._drive(self._classify(texts, top_k, threshold, stride, options))
+
+    async def tag(
+        self,
+        texts: Texts,
+        *,
+        aggregation: Aggregation = "simple",
+        ignore_labels: Collection[str] = ("O",),
+        stride: int | None = None,
+        **options: Unpack[TextKeywords],
+    ) -> list[TaggedText]:
+        return await self._drive(self._tag(texts, aggregation, ignore_labels, stride, options))
+
+    async def score(self, pairs: Iterable[Pair], **options: Unpack[TextKeywords]) -> Array:
+        return await self._drive(self._score(pairs, options))
+
+    async def rerank(
+        self, query: str | bytes, documents: Texts, *, top_k: int | None = None, **options: Unpack[TextKeywords]
+    ) -> list[Ranked]:
+        return await self._drive(self._rerank(query, documents, top_k, options))
 
     @overload
     def embed_iter(

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain, repeat
 from typing import Any, Final, TypeVar
 
@@ -33,6 +34,8 @@ from .settings import CallKeywords, CallOptions, TextKeywords
 T = TypeVar("T")
 K = TypeVar("K", bound=Tokens)
 Texts = Iterable[str | bytes]
+#: What makes a value of outputs by name, for so many rows, by a version.
+Decode = Callable[[Mapping[str, Array], int, int | None], T]
 
 #: Seconds that finding out which signatures or versions exist may take, for an error's message.
 _EXPLAIN: Final = 2.0
@@ -73,15 +76,7 @@ class BaseClient(Calls[C]):
 
     def _objects(self, kind: type[K], signature: str, texts: Texts, keywords: Mapping[str, Any]) -> Plan[list[K]]:
         options, rows = self._asked(signature, texts, keywords)
-        if options.output_name:
-            raise TypeError(f"output_name is for vectors of texts, and {signature!r} answers all of its outputs")
-
-        def decode(outputs: Mapping[str, Array], rows: int, version: int | None) -> list[K]:
-            return requests.per_text(kind, signature, outputs, rows, version)
-
-        answers, places = yield from self._collect(self._predicted(options, decode), rows, options)
-        values = list(chain.from_iterable(answer.value for answer in answers))
-        return values if places is None else [values[at] for at in places]
+        return (yield from self._each(partial(requests.per_text, kind, signature), rows, options))
 
     def _predict(
         self, inputs: Mapping[str, npt.ArrayLike], signature: str, wanted: Iterable[str], keywords: Mapping[str, Any]
@@ -187,9 +182,7 @@ class BaseClient(Calls[C]):
         """Predict, for the output ``name`` with one vector a text: ``[rows, dim]``, perhaps read-only."""
         return self._predicted(options, lambda outputs, rows, _: requests.output(outputs, name, rows, 2))
 
-    def _predicted(
-        self, options: CallOptions, decode: Callable[[Mapping[str, Array], int, int | None], T]
-    ) -> Operation[T]:
+    def _predicted(self, options: CallOptions, decode: Decode[T]) -> Operation[T]:
         """Predict over texts; ``decode`` makes its value of outputs by name, the number of rows and the version."""
         target = self._target(options)
 
@@ -208,7 +201,7 @@ class BaseClient(Calls[C]):
 
         And the place of each row in the answers, where they were sorted by length.
         """
-        deadline, places = _deadline(options), None
+        deadline, places = deadline_of(options), None
         if options.sort_by_length:
             order = by_length(rows)
             rows, places = [rows[at] for at in order], np.argsort(order)
@@ -222,10 +215,19 @@ class BaseClient(Calls[C]):
                     raise
         raise AssertionError("unreachable")
 
+    def _each(self, decode: Decode[list[T]], rows: Sequence[Row], options: CallOptions) -> Plan[list[T]]:
+        """What ``decode`` makes of each row, in their order."""
+        if options.output_name:
+            signature = options.signature_name
+            raise TypeError(f"output_name is for vectors of texts, and {signature!r} answers all of its outputs")
+        answers, places = yield from self._collect(self._predicted(options, decode), rows, options)
+        values = list(chain.from_iterable(answer.value for answer in answers))
+        return values if places is None else [values[at] for at in places]
+
     def _one(self, path: str, request: bytes, options: CallOptions, server: int | None = None) -> Plan[bytes]:
         """The answer to a request without texts; of one ``server``, it is asked for once."""
         operation = Operation(path, lambda rows, version: request, lambda data, rows: (data, None))
-        exchange = Exchange(operation, options, self._shared, iter([()]), _deadline(options), server=server)
+        exchange = Exchange(operation, options, self._shared, iter([()]), deadline_of(options), server=server)
         (answer,) = yield from self._answers(exchange)
         return answer.value
 
@@ -272,7 +274,7 @@ class BaseClient(Calls[C]):
         return error
 
 
-def _deadline(options: CallOptions) -> float | None:
+def deadline_of(options: CallOptions) -> float | None:
     """When a call must have ended for which the user gave a timeout."""
     return time.monotonic() + options.timeout if isinstance(options.timeout, float) else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 import grpc
@@ -16,19 +16,21 @@ from ..wire.codec import Array
 from ..wire.messages import ModelMetadata, Row, VersionStatus
 from . import channel as channels
 from . import requests
-from .base import BaseClient, Texts
+from .base import Texts
 from .calls import Plan
+from .entities import Aggregation
 from .exchange import Attempt, Exchange
 from .parts import Batcher
-from .results import Prediction, Tokens, TokenSequence
-from .settings import CallKeywords, PairKeywords, StreamKeywords
+from .results import Classification, Prediction, Ranked, TaggedText, Tokens, TokenSequence
+from .settings import CallKeywords, PairKeywords, StreamKeywords, TextKeywords
+from .tasks import Pair, TaskClient
 
 T = TypeVar("T")
 #: Vectors, and the version of the model that made them; ``None`` where the server does not say.
 Versioned = tuple[Array, int | None]
 
 
-class Client(BaseClient[grpc.Channel]):
+class Client(TaskClient[grpc.Channel]):
     """A client of one model on TensorFlow Serving, or on ``rawbert serve``.
 
     Thread-safe: share one among threads. Channels are opened by the first call, in each process anew: make clients
@@ -126,6 +128,99 @@ class Client(BaseClient[grpc.Channel]):
         Arguments and errors as :meth:`embed`.
         """
         return self._drive(self._objects(Tokens, "tokenize", texts, options))
+
+    def classify(
+        self,
+        texts: Texts,
+        *,
+        top_k: int | None = None,
+        threshold: float | None = None,
+        stride: int | None = None,
+        **options: Unpack[PairKeywords],
+    ) -> list[Classification]:
+        """The label of each text or pair, and its scores; all of them by one version of the model.
+
+        Scores are what the model was exported with: probabilities of labels that exclude each other, or of each by
+        itself, or raw numbers.
+
+        Args:
+            texts: any number of texts; none are answered without a call.
+            top_k: most labels in ``scores`` of a result; all if left out.
+            threshold: the least score in them.
+            stride: let the model see texts that are too long for it, in windows: tokens that two neighbouring windows
+                share, 0 or more. Scores are the mean over the windows, each counting by its tokens. Not for pairs.
+            **options: as in :meth:`embed`; ``signature_name`` has the outputs ``scores`` and ``labels``.
+
+        Raises:
+            TypeError, ValueError: arguments that cannot work; a ``stride`` that is no less than what the model takes.
+            ServingError: as :meth:`embed`.
+        """
+        return self._drive(self._classify(texts, top_k, threshold, stride, options))
+
+    def tag(
+        self,
+        texts: Texts,
+        *,
+        aggregation: Aggregation = "simple",
+        ignore_labels: Collection[str] = ("O",),
+        stride: int | None = None,
+        **options: Unpack[TextKeywords],
+    ) -> list[TaggedText]:
+        """The entities of each text, with their places in it, by the rules of transformers' token-classification.
+
+        Args:
+            texts: any number of texts; none are answered without a call. Places in a ``str`` are characters, places in
+                ``bytes`` are bytes.
+            aggregation: ``simple`` joins neighbouring tokens with one label, by their ``B-`` and ``I-`` where they have
+                any; ``first``, ``average`` and ``max`` first give all tokens of a word the tag of its first token, the
+                tag that is best on average, or that of its surest token; ``none`` answers each token by itself.
+            ignore_labels: labels to leave out; with ``none``, tags.
+            stride: let the model see texts that are too long for it, in windows: tokens that two neighbouring windows
+                share, 0 or more. Of entities that overlap the longest is kept, of equal ones that with the best score.
+                Without, only the beginning of such a text is tagged, and its result is ``truncated``.
+            **options: as in :meth:`embed`, without ``text_pair``.
+
+        Raises:
+            TypeError, ValueError: arguments that cannot work; a ``stride`` that is no less than what the model takes.
+            ServingError: as :meth:`embed`.
+        """
+        return self._drive(self._tag(texts, aggregation, ignore_labels, stride, options))
+
+    def score(self, pairs: Iterable[Pair], **options: Unpack[TextKeywords]) -> Array:
+        """The score of each pair of texts, by a cross-encoder; or of each text, by a model of single texts.
+
+        Args:
+            pairs: any number of pairs, each a tuple of two texts; or of texts, where the model takes no pairs. None are
+                answered without a call.
+            **options: as in :meth:`embed`, without ``text_pair``.
+
+        Returns:
+            A new float32 array ``[len(pairs)]``.
+
+        Raises:
+            TypeError, ValueError, ServingError: as :meth:`embed`.
+        """
+        return self._drive(self._score(pairs, options))
+
+    def rerank(
+        self, query: str | bytes, documents: Texts, *, top_k: int | None = None, **options: Unpack[TextKeywords]
+    ) -> list[Ranked]:
+        """Documents by how well they answer a query, best first, by a cross-encoder.
+
+        Args:
+            query: the query. An empty one is a text like others: the model says what it makes of it.
+            documents: any number of documents; none are answered without a call. Many go in parts, in the deadline of
+                the whole call if a ``timeout`` is given.
+            top_k: most documents to answer; all if left out.
+            **options: as in :meth:`embed`, without ``text_pair``.
+
+        Returns:
+            The documents with their scores and their places in ``documents``; of equal scores, the first one first.
+
+        Raises:
+            TypeError, ValueError, ServingError: as :meth:`embed`.
+        """
+        return self._drive(self._rerank(query, documents, top_k, options))
 
     @overload
     def embed_iter(

@@ -41,7 +41,7 @@ def check_texts(texts: Any, name: str = "texts") -> None:
         raise TypeError(f"{name} is {'None' if texts is None else f'a {kind}'}; give a list of texts")
 
 
-def _encoded(text: Any, name: str, at: int) -> bytes:
+def encoded(text: Any, name: str, at: int) -> bytes:
     """One text as UTF-8; the errors name its place."""
     if isinstance(text, bytes):
         return text
@@ -62,7 +62,7 @@ def as_rows(texts: Iterable[str | bytes], text_pair: Iterable[str | bytes] | Non
     """
     check_texts(texts)
     if text_pair is None:
-        return [(_encoded(text, "texts", at),) for at, text in enumerate(texts)]
+        return [(encoded(text, "texts", at),) for at, text in enumerate(texts)]
     check_texts(text_pair, "text_pair")
     return list(streamed(texts, text_pair))
 
@@ -79,7 +79,7 @@ def as_row(at: int, row: Sequence[Any]) -> Row:
     for text, longer, shorter in zip(row, ("text_pair", "texts"), ("texts", "text_pair"), strict=False):
         if text is ENDED:
             raise ValueError(f"{longer} goes on after {at} texts, where {shorter} ends: give one pair for each text")
-    return tuple(_encoded(text, name, at) for text, name in zip(row, ("texts", "text_pair"), strict=False))
+    return tuple(encoded(text, name, at) for text, name in zip(row, ("texts", "text_pair"), strict=False))
 
 
 def vector_output(signature: str) -> str:
@@ -181,7 +181,7 @@ def per_text(kind: type[T], signature: str, outputs: Mapping[str, Array], rows: 
         values: dict[str, Any] = {
             each.attribute or each.name: arrays[each.name][row, :length].copy()
             if each.name in tokens
-            else arrays[each.name][row].item()
+            else arrays[each.name][row].tolist()
             for each in declared
             if each is not mask
         }

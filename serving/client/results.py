@@ -85,3 +85,70 @@ class TokenSequence(Tokens):
     """
 
     vectors: Array = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The labels of one text or pair, see :meth:`Client.classify`. ``dataclasses.asdict`` makes JSON of it.
+
+    Attributes:
+        label: the label with the highest score; the first of equal ones, in the order of the model's labels.
+        score: its score.
+        scores: scores by label, highest first: of all labels, or of those that ``top_k`` and ``threshold`` leave.
+        model_version: the version of the model that answered; ``None`` where the server does not say.
+    """
+
+    label: str
+    score: float
+    scores: dict[str, float]
+    model_version: int | None = None
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A part of a text, with its label.
+
+    Attributes:
+        label: what it is: the tag without its ``B-`` or ``I-``; the whole tag where nothing was aggregated.
+        text: its words, as they are in the text.
+        start, end: ``given[start:end]`` is the entity in the text as it was given: characters of a str, bytes of bytes.
+        score: the mean score of its tokens, or words.
+    """
+
+    label: str
+    text: str
+    start: int
+    end: int
+    score: float
+
+
+@dataclass(frozen=True)
+class TaggedText:
+    """The entities of one text, see :meth:`Client.tag`. ``dataclasses.asdict`` makes JSON of it.
+
+    Attributes:
+        entities: in the order of the text.
+        truncated: whether the model saw only the beginning of the text; ``stride`` lets it see all.
+        model_version: the version of the model that answered; ``None`` where the server does not say.
+    """
+
+    entities: tuple[Entity, ...]
+    truncated: bool = False
+    model_version: int | None = None
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A document with its score, see :meth:`Client.rerank`. ``dataclasses.asdict`` makes JSON of it.
+
+    Attributes:
+        index: its place in the documents that were given.
+        score: how well it answers the query; higher is better.
+        document: the document, as it was given.
+        model_version: the version of the model that answered; ``None`` where the server does not say.
+    """
+
+    index: int
+    score: float
+    document: str | bytes
+    model_version: int | None = None

@@ -39,7 +39,7 @@ def answer(request: Any, version: int) -> bytes:
 
 
 class Fake(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """``before(request)`` may raise :class:`Refusal`, or wait."""
+    """``before(request)`` may raise :class:`Refusal`, or wait; ``answer(request, version)`` makes the answer."""
 
     def __init__(
         self,
@@ -48,8 +48,10 @@ class Fake(grpc.GenericRpcHandler):  # type: ignore[misc]
         credentials: Any = None,
         address: str = "",
         options: Sequence[tuple[str, Any]] = (),
+        answer: Callable[[Any, int], bytes] = answer,
     ) -> None:
         self.before = before
+        self.answer = answer
         self.versions = [1]
         self.sizes: list[int] = []
         self.tokens: list[str] = []
@@ -85,7 +87,7 @@ class Fake(grpc.GenericRpcHandler):  # type: ignore[misc]
             version = spec.version.value if spec.HasField("version") else max(self.versions)
             if version not in self.versions:
                 raise Refusal(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Specific(m, {version})")
-            return answer(request, version)
+            return self.answer(request, version)
         except Refusal as refusal:
             context.abort(refusal.code, refusal.details)
             raise AssertionError from None

@@ -27,11 +27,11 @@ def test_the_docstring_draws_the_tree() -> None:
 
 def test_exported_names() -> None:
     assert set(rawbert.serving.__all__) == {
-        "TLS", "AsyncClient", "CallCancelled", "CallRecord", "ChannelConfig", "Client", "DeadlineExceeded",
-        "DecodeError", "InvalidRequest", "MessageTooLarge", "ModelMetadata", "ModelNotFound", "ModelVersionChanged",
-        "Prediction", "RetryPolicy", "ServerFault", "ServerOverloaded", "ServerUnavailable", "ServingError",
-        "SignatureInfo", "SignatureNotFound", "TensorSpec", "TokenSequence", "Tokens", "Unauthenticated",
-        "VersionStatus",
+        "TLS", "AsyncClient", "CallCancelled", "CallRecord", "ChannelConfig", "Classification", "Client",
+        "DeadlineExceeded", "DecodeError", "Entity", "InvalidRequest", "MessageTooLarge", "ModelMetadata",
+        "ModelNotFound", "ModelVersionChanged", "Prediction", "Ranked", "RetryPolicy", "ServerFault",
+        "ServerOverloaded", "ServerUnavailable", "ServingError", "SignatureInfo", "SignatureNotFound",
+        "TaggedText", "TensorSpec", "TokenSequence", "Tokens", "Unauthenticated", "VersionStatus",
     }  # fmt: skip
     for name in rawbert.serving.__all__:
         assert getattr(rawbert.serving, name).__doc__
