@@ -50,6 +50,9 @@ class Kind(enum.Enum):
     START = "first byte of a token"
     #: The byte after its last; -1 likewise. Proven to be equal.
     LIMIT = "byte after a token"
+    #: Characters of a token as the vocabulary spells it, ``##`` included; 0 at the unknown token and in padding; -1 at
+    #: the others where the vocabulary has no prefix for parts of words. Proven to be equal.
+    TOKEN_LENGTH = "length of a token in the vocabulary"
     #: A whole number a text. Proven to be equal.
     COUNT = "count of a text"
     #: One number a text. Its logit is proven within a tolerance.
@@ -92,6 +95,7 @@ _PADDING: dict[Kind, int | bytes] = {
     Kind.TOKEN_TYPE: 0,
     Kind.START: -1,
     Kind.LIMIT: -1,
+    Kind.TOKEN_LENGTH: 0,
     Kind.TAG_SCORE: 0,
     Kind.TAG: b"",
 }
@@ -186,6 +190,7 @@ TAG = Signature(
         ),
         Output("tag", "string", _TOKENS, Kind.TAG, "the tag with the highest score; empty at special tokens"),
         Output("tags", "string", ("batch", "tags"), Kind.NAME, "the names of the tags, in every row"),
+        Output("token_lengths", "int32", _TOKENS, Kind.TOKEN_LENGTH, "characters of a token in the vocabulary"),
         *TOKEN_OUTPUTS,
     ),
     "a tag a token, and the tokens",

@@ -171,6 +171,7 @@ class Comparison:
             Kind.TOKEN_TYPE: tokens.types,
             Kind.START: tokens.starts,
             Kind.LIMIT: tokens.limits,
+            Kind.TOKEN_LENGTH: tokens.lengths,
             Kind.COUNT: tokens.count,
         }
         is_equal = True

@@ -14,7 +14,7 @@ class ReferenceTokens:
     """Tokens of one text or pair: int lists ``[tokens]``, special tokens included, and the count uncut.
 
     ``types`` is 1 in the second text of a pair, offsets are bytes in the text that it names. Offsets are ``None``
-    where the reference has none.
+    where the reference has none. ``lengths`` are those of ``token_lengths`` in the contract.
     """
 
     ids: list[int]
@@ -22,6 +22,7 @@ class ReferenceTokens:
     limits: list[int] | None
     count: int
     types: list[int] = field(default_factory=list)
+    lengths: list[int] | None = None
 
     @property
     def special(self) -> list[bool]:
@@ -81,7 +82,7 @@ class ReferenceTokenizer:
         ids, types = ([values[at] for at in kept] for values in (cut.ids, cut.type_ids))
         if "token_type_ids" not in self._tokenizer.model_input_names:  # the model is told none, and takes 0
             types = [0] * len(types)
-        return ReferenceTokens(ids, starts, limits, len(whole.ids), types)
+        return ReferenceTokens(ids, starts, limits, len(whole.ids), types, _lengths(self._tokenizer, ids))
 
     def _of_both(self, sequence_ids: list[int | None]) -> list[int]:
         """Which tokens are left of a pair whose one text is too short to be cut alone: some of the other one only.
@@ -107,7 +108,7 @@ class TfTextReferenceTokenizer:
         import tensorflow as tf
         import tensorflow_text as tf_text
 
-        backend = tokenizer.backend_tokenizer
+        self._tokenizer, backend = tokenizer, tokenizer.backend_tokenizer
         vocab, state = backend.get_vocab(), json.loads(backend.to_str())
         unknown = state["model"]["unk_token"]
         table = tf.lookup.StaticHashTable(
@@ -133,8 +134,9 @@ class TfTextReferenceTokenizer:
             types += [which] * (count + 1)
         count = sum(map(len, tokens)) + len(texts) + 1
         if not all(text.isascii() and text.decode().isprintable() for text in texts):
-            return ReferenceTokens(ids, None, None, count, types)
-        return ReferenceTokens(ids, [start for start, _ in spans], [limit for _, limit in spans], count, types)
+            return ReferenceTokens(ids, None, None, count, types, _lengths(self._tokenizer, ids))
+        starts, limits = ([span[at] for span in spans] for at in (0, 1))
+        return ReferenceTokens(ids, starts, limits, count, types, _lengths(self._tokenizer, ids))
 
     def _tokens(self, text: bytes) -> list[tuple[int, tuple[int, int]]]:
         ids, starts, limits = (each.merge_dims(1, 2)[0] for each in self._bert.tokenize_with_offsets([text]))
@@ -152,6 +154,17 @@ class TfTextReferenceTokenizer:
             trimmed = tf_text.RoundRobinTrimmer(room).trim([tf.ragged.constant([[0] * n], tf.int32) for n in lengths])
             return [int(each.row_lengths()[0]) for each in trimmed]
         return _left_of(lengths, room, self._strategy)
+
+
+def _lengths(tokenizer: Any, ids: list[int]) -> list[int]:
+    """What transformers' token-classification pipeline measures: characters of the tokens, as the vocabulary has them.
+
+    0 is the unknown token, of which it takes no length, and -1 any other where it takes none of all.
+    """
+    spelled = tokenizer.convert_ids_to_tokens(ids)
+    model = tokenizer.backend_tokenizer.model
+    takes = bool(getattr(model, "continuing_subword_prefix", None))
+    return [0 if token == model.unk_token else len(token) if takes else -1 for token in spelled]
 
 
 def _left_of(lengths: list[int], room: int, strategy: str) -> list[int]:

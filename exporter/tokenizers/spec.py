@@ -102,3 +102,8 @@ class TokenizerSpec:
     def size(self) -> int:
         """Number of ids: the rows that the embedding table must have."""
         return max(len(self.vocab), *(token.id + 1 for token in self.added_tokens), 0)
+
+    @property
+    def token_lengths(self) -> list[int]:
+        """What ``token_lengths`` of ``tag`` is for each id, see the contract."""
+        raise NotImplementedError

@@ -27,6 +27,14 @@ class WordPieceSpec(TokenizerSpec):
     clean_text: bool = True
     style: str = "reference"
 
+    @property
+    def token_lengths(self) -> list[int]:
+        """As in the base: the unknown token's is 0, and all are -1 where no prefix tells parts of words."""
+        spelled = dict(enumerate(self.vocab)) | {token.id: token.content for token in self.added_tokens}
+        found = [spelled.get(at) or "" for at in range(self.size)]
+        lengths = map(len, found) if self.continuing_subword_prefix else [-1] * len(found)
+        return [0 if token == self.unk_token else length for token, length in zip(found, lengths, strict=True)]
+
     def as_tf_text(self) -> WordPieceSpec:
         """tensorflow-text's tokenizer over this vocabulary: it knows no added tokens, and measures words in bytes."""
         return replace(self, style="tf-text", added_tokens=(), max_input_chars_per_word=100)
