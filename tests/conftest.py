@@ -47,6 +47,15 @@ def minilm_bundle(minilm_folder: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
+def task_models(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of the fine-tuned models of task_models.py; what they were made from is in ../sources."""
+    from task_models import export_all
+
+    found: Path = once(tmp_path_factory, "tasks", lambda scratch: export_all(data / "tiny_bert", scratch))
+    return found
+
+
+@pytest.fixture(scope="session")
 def tiny_bundle(data: Path, tmp_path_factory: pytest.TempPathFactory):
     """tiny_bert with the sentence-transformers head mean_dense_normalize, with all signatures."""
 
