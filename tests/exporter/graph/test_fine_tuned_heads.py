@@ -44,6 +44,7 @@ def test_scores_labels_and_tags(tmp_path: Path, model: str):
     assert head.labels == tuple(name.decode() for name in names)
     encoder = NativeEncoder(checkpoint.encoder, checkpoint.weights, True)
     answer = HEADS[head.signature](checkpoint)
+    vocabulary = (tmp_path / "model" / "vocab.txt").read_text(encoding="utf-8").splitlines()
     for rows in BATCHES:
         tokens = encoding(family, rows)
         scores, *others = (
@@ -66,3 +67,6 @@ def test_scores_labels_and_tags(tmp_path: Path, model: str):
             best = [names[each] for each in scores[at].argmax(-1)]
             assert others[0][at].tolist() == [b"" if no else name for no, name in zip(special, best, strict=True)]
             assert others[1][at].tolist() == names
+            spelled = [vocabulary[token] for token in ids_of(family)[row]]
+            lengths = [0 if token == checkpoint.tokenizer.unk_token else len(token) for token in spelled]
+            assert others[2][at].tolist() == lengths + [0] * (len(special) - length)

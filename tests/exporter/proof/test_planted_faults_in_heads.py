@@ -126,6 +126,12 @@ def scores_moved(meta_graph: Any) -> None:
     rolled(of, nodes(of, "Softmax")[0], 0, 1)
 
 
+def lengths_off(meta_graph: Any) -> None:
+    for node in nodes(function(meta_graph, "tag"), "Const"):
+        if node.attr["dtype"].type == 3:
+            constant(node, lambda x: x + 1 if x.size > 90 else x)
+
+
 def second_token(meta_graph: Any) -> None:
     """Take the second token's vector for the first one's."""
     of = function(meta_graph, "score")
@@ -167,6 +173,7 @@ FAULTS: dict[str, dict[str, Callable[[Any], Any]]] = {
         ],
         "two tags swapped": names_swapped("tag"),
         "no softmax": left_out("tag", "Softmax"),
+        "lengths of tokens off by one": lengths_off,
     },
     "score": {
         "no sigmoid": left_out("score", "Sigmoid"),
