@@ -117,7 +117,7 @@ def disturbed(job: Job, kind: str, server: Server, chance: random.Random) -> str
     wanted = [job.texts]
     part = chance.choice([0.0, chance.random(), chance.random(), 1.0])
     limit = chance.choice([10, chance.randrange(140_000), chance.randrange(2_000_000)]) if kind == "disk" else None
-    new = [text if chance.random() > 0.001 or at < 10 else f"{text} new" for at, text in enumerate(job.texts)]
+    new = [text if chance.random() > 0.02 or at < 10 else f"new {text}" for at, text in enumerate(job.texts)]
     other = job.source.with_name(f"new-{job.source.name}")
     job.write(new, other)
     process = job.run(server, 2 if kind == "move" else 120, limit)
