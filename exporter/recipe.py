@@ -25,6 +25,8 @@ EXACT = "float32"
 
 #: Whose tokens: those of the checkpoint's own tokenizer, or of tensorflow-text's BertTokenizer over its vocabulary.
 TOKENIZERS = ("reference", "tf-text")
+#: What can make scores of logits where a checkpoint does not say it.
+HEAD_ACTIVATIONS = ("sigmoid", "softmax")
 TRUNCATION_SIDES = ("right", "left")
 #: transformers' names for the ways in which two texts share the maximum length.
 TRUNCATION_STRATEGIES = ("longest_first", "only_first", "only_second")
@@ -88,10 +90,13 @@ class ExportConfig:
         target_serving: TensorFlow Serving release that must be able to run it, one of
             :data:`.opsets.RELEASES`.
         tokenizer: ``reference`` gives the tokens of the checkpoint's own tokenizer, ``tf-text`` those of
-            tensorflow-text's BertTokenizer, which the Hub's preprocessing models use.
+            tensorflow-text's BertTokenizer, which the Hub's preprocessing models use; ``None`` takes ``tf-text`` for a
+            Keras model with such a preprocessing layer, else ``reference``.
         pair: signatures take two texts, ``text`` and ``text_pair``, and give ``input_type_ids``; ``None`` as the
             checkpoint says, and only cross-encoders do.
         logits: ``classify``, ``tag`` and ``score`` give logits in place of probabilities.
+        labels: names of the labels, in their order; ``None`` takes the checkpoint's own.
+        activation: what makes scores of the logits of a head that does not say it, one of :data:`HEAD_ACTIVATIONS`.
         truncation_side: where texts that are too long are cut, ``right`` or ``left``; ``None`` as the checkpoint
             says, and that is nearly always right.
         truncation_strategy: of which text of a pair that is too long: ``longest_first``, ``only_first`` or
@@ -121,9 +126,11 @@ class ExportConfig:
     pooling: str | None = None
     normalize: bool | None = None
     target_serving: str = opsets.NEWEST
-    tokenizer: str = "reference"
+    tokenizer: str | None = None
     pair: bool | None = None
     logits: bool = False
+    labels: tuple[str, ...] | None = None
+    activation: str | None = None
     truncation_side: str | None = None
     truncation_strategy: str = "longest_first"
     plain_text_special_tokens: bool = False
@@ -167,6 +174,13 @@ class ExportConfig:
             for signature in self.signatures:
                 _one_of("signatures", signature, contract.SIGNATURE_NAMES)
         self.tokenization_of(self.pair is not False)  # its own checks
+        if self.labels is not None:
+            object.__setattr__(self, "labels", tuple(self.labels))
+            for label in self.labels:
+                if not label.strip() or self.labels.count(label) > 1:
+                    raise ConfigError(f"labels: {label!r} is empty, or there twice; give each label a name of its own")
+        if self.activation is not None:
+            _one_of("activation", self.activation, HEAD_ACTIVATIONS)
         if not self.model_name.strip():
             raise ConfigError("name is empty: give the model name that clients will use")
         for what, name in (("name", self.model_name), ("output", self.base_path.name)):
@@ -182,7 +196,7 @@ class ExportConfig:
     def tokenization_of(self, pair: bool) -> TokenizerOptions:
         """What is chosen about tokenizing, of single texts or of pairs."""
         chosen = {each.name: getattr(self, each.name) for each in fields(TokenizerOptions)}
-        return TokenizerOptions(**{**chosen, "pair": pair})
+        return TokenizerOptions(**{**chosen, "tokenizer": self.tokenizer or "reference", "pair": pair})
 
     @property
     def allowed(self) -> tuple[float, float]:
@@ -219,12 +233,14 @@ class Recipe:
         precision: of the encoder's matrix products.
         pooling: modes of ``embed``; empty where there is no such signature.
         steps: what follows the pooling, in words (``normalize``, ``dense tanh to 16``).
-        chosen: of ``max_seq_length``, ``truncation_side``, ``pooling`` and ``normalize`` those that the user set. The
-            others are the checkpoint's own, and the reference finds them out for itself.
+        chosen: of ``max_seq_length``, ``tokenizer``, ``truncation_side``, ``pooling`` and ``normalize`` those that the
+            user set. The others are the checkpoint's own, and the reference finds them out for itself.
         tolerance: largest difference, times max(1, largest reference value).
         min_cosine: smallest cosine to a reference vector.
         target_serving: TensorFlow Serving release that must be able to run it.
         logits: whether a head gives logits in place of its scores.
+        labels: names of the labels, where the user chose them.
+        activation: what makes scores of logits, where the user chose it.
     """
 
     signatures: tuple[str, ...]
@@ -239,6 +255,8 @@ class Recipe:
     min_cosine: float
     target_serving: str
     logits: bool = False
+    labels: tuple[str, ...] = ()
+    activation: str | None = None
 
     @property
     def default(self) -> str:

@@ -6,7 +6,9 @@ from dataclasses import replace
 from ..serving.contract import CLASSIFY, EMBED, POOLED, SCORE, SIGNATURE_NAMES, TAG
 from .errors import ConfigError, UnsupportedModel
 from .recipe import SHORTEST_SEQUENCE, TOLERANCES, ExportConfig, Recipe, in_words
-from .sources.checkpoint import Checkpoint, PoolingRecipe
+from .sources import keras_head
+from .sources.checkpoint import Checkpoint, Head, PoolingRecipe
+from .sources.keras_head import Stack
 
 #: Signatures that take a head.
 HEADS = (CLASSIFY.name, TAG.name, SCORE.name)
@@ -18,6 +20,7 @@ def resolve(config: ExportConfig, checkpoint: Checkpoint) -> tuple[Recipe, Check
     Raises:
         ConfigError: the checkpoint cannot do what is asked for.
     """
+    checkpoint = replace(checkpoint, head=_head(config, checkpoint))
     length, pooling = _max_seq_length(config, checkpoint), _pooling(config, checkpoint)
     names = _signatures(config.signatures, checkpoint, pooling)
     pooling = pooling if EMBED.name in names else None
@@ -27,11 +30,13 @@ def resolve(config: ExportConfig, checkpoint: Checkpoint) -> tuple[Recipe, Check
     pair = config.pair if config.pair is not None else head is not None and head.pair
     side = config.truncation_side or checkpoint.tokenizer.truncation_side
     tolerance, min_cosine = config.allowed
-    can_be_chosen = ("max_seq_length", "truncation_side", "pooling", "normalize")
+    can_be_chosen = ("max_seq_length", "tokenizer", "truncation_side", "pooling", "normalize")
     recipe = Recipe(
         signatures=names,
         max_seq_length=length,
-        tokenization=replace(config.tokenization_of(pair), truncation_side=side),
+        tokenization=replace(
+            config.tokenization_of(pair), tokenizer=config.tokenizer or checkpoint.own_tokenizer, truncation_side=side
+        ),
         encoder=config.encoder_impl,
         precision=config.precision,
         pooling=pooling.modes if pooling else (),
@@ -41,12 +46,41 @@ def resolve(config: ExportConfig, checkpoint: Checkpoint) -> tuple[Recipe, Check
         min_cosine=min_cosine,
         target_serving=config.target_serving,
         logits=config.logits,
+        labels=config.labels or (),
+        activation=config.activation,
     )
     notes = (*checkpoint.notes, *_surprises(config, checkpoint, recipe))
     if head is not None:
         notes += head.notes if config.logits else (*head.notes, *head.activation_notes)
         head = replace(head, activation="identity") if config.logits else head
     return recipe, replace(checkpoint, pooling=pooling, head=head, notes=notes)
+
+
+def _head(config: ExportConfig, checkpoint: Checkpoint) -> Head | None:
+    """The checkpoint's head, with the labels and the activation that the user chose."""
+    head = checkpoint.head
+    if head is None:
+        if config.labels or config.activation:
+            raise ConfigError(f"labels and activation are of a fine-tuned head, and {checkpoint.location} has none")
+        return None
+    if config.activation is not None:
+        if checkpoint.kind != "keras" or head.activation != "identity" or head.problem is not None:
+            raise ConfigError(
+                f"activation is {config.activation}, but {checkpoint.location} says itself what its scores are; "
+                "leave --activation out, or take its logits with --logits"
+            )
+        try:
+            head = keras_head.head_of(Stack(head.takes, head.layers, None), config.activation, checkpoint.location)
+        except UnsupportedModel as error:
+            raise ConfigError(f"activation is {config.activation}, but {error}") from None
+    if config.labels is None:
+        return head
+    if head.signature == SCORE.name or len(config.labels) != len(head.labels):
+        count = "a score, and no label" if head.signature == SCORE.name else f"{len(head.labels)} labels"
+        raise ConfigError(
+            f"labels names {len(config.labels)} labels, and the head of {checkpoint.location} has {count}"
+        )
+    return replace(head, labels=config.labels, notes=())
 
 
 def _max_seq_length(config: ExportConfig, checkpoint: Checkpoint) -> int:
@@ -131,8 +165,17 @@ def _surprises(config: ExportConfig, checkpoint: Checkpoint, recipe: Recipe) -> 
     side = checkpoint.tokenizer.truncation_side
     if recipe.tokenization.truncation_side != side:
         notes.append(f"long texts are cut on the {recipe.tokenization.truncation_side}, the checkpoint's on the {side}")
-    if recipe.tokenization.tokenizer != "reference":
-        notes.append("tokens are those of tensorflow-text, which differ from the checkpoint's own on some characters")
+    if recipe.tokenization.tokenizer != checkpoint.own_tokenizer:
+        whose = {"tf-text": "those of tensorflow-text", "reference": "those of BERT's own tokenizer"}
+        notes.append(
+            f"tokens are {whose[recipe.tokenization.tokenizer]}, which differ from the checkpoint's own on some "
+            "characters"
+        )
+    elif recipe.tokenization.tokenizer == "tf-text" and config.tokenizer is None:
+        notes.append(
+            "tokens are those of tensorflow-text (--tokenizer tf-text): the model has a Hub preprocessing layer, and "
+            "was trained on them; --tokenizer reference takes those of BERT's own tokenizer"
+        )
     tolerance, min_cosine = TOLERANCES[config.precision]
     if recipe.tolerance > tolerance or recipe.min_cosine < min_cosine:
         notes.append(

@@ -23,48 +23,70 @@ BLOCK = re.compile(
 RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
 
 
-def _run(code: str, namespace: dict[str, object]) -> None:
-    exec(compile(code.replace("path/to/bert_en_uncased", str(HUB)), str(PAGE), "exec"), namespace)
+#: What the page names -> what it is here; folders that it writes are below a temporary one.
+HERE = {"path/to/bert_en_uncased": str(HUB)}
 
 
 def test_every_form_on_the_page_does_what_the_page_says(tmp_path: Path) -> None:
     blocks = list(BLOCK.finditer(PAGE.read_text(encoding="utf-8")))
-    assert sum(bool(block["kind"]) for block in blocks) == 4
+    assert sum(bool(block["kind"]) for block in blocks) == 7
+    here = {**HERE, "path/to/my_classifier": str(tmp_path / "my_classifier"), "models/": f"{tmp_path / 'models'}/"}
     namespace: dict[str, object] = {}
     server: subprocess.Popen[str] | None = None
+
+    def run(code: str) -> None:
+        exec(compile(_replaced(code, here), str(PAGE), "exec"), namespace)
+
     try:
         for block in blocks:
             code = block["code"]
             if block["language"] == "sh":
-                export, serve = (shlex.split(line)[1:] for line in code.strip().splitlines())
-                server, address = _export_and_serve(export, serve, tmp_path)
-                hub_outputs = {name: np.asarray(namespace[name]) for name in ("pooled_output", "sequence_output")}
+                if server is not None:
+                    _stop(server)
+                export, serve = (shlex.split(_replaced(line, here))[1:] for line in code.strip().splitlines())
+                server, here["localhost:8500"] = _export_and_serve(export, serve)
+                of_hub = {name: np.asarray(namespace[name]) for name in ("pooled_output", "sequence_output")}
             elif block["kind"]:
                 expected = {"ValueError": ValueError}[block["kind"]]
                 with pytest.raises(expected, match=re.escape(block["text"])):
-                    _run(code, namespace)
-            elif "localhost:8500" in code:
-                _run(code.replace("localhost:8500", address), namespace)
+                    run(code)
             else:
-                _run(code, namespace)
+                run(code)
+                if "client.pooled" in code:
+                    _require_layers_answers(namespace, of_hub)
     finally:
         if server is not None:
-            server.send_signal(signal.SIGTERM)
-            server.wait()
+            _stop(server)
     assert server is not None
-    np.testing.assert_allclose(namespace["pooled_output"], hub_outputs["pooled_output"], atol=1e-5)
+    np.testing.assert_allclose(namespace["scores"][:, 1], namespace["probabilities"], rtol=0, atol=1e-5)  # type: ignore[index]
+    wanted = [b"positive" if each > 0.5 else b"negative" for each in namespace["probabilities"]]  # type: ignore[attr-defined]
+    assert list(namespace["labels"]) == wanted  # type: ignore[call-overload]
+
+
+def _require_layers_answers(namespace: dict[str, object], of_hub: dict[str, np.ndarray]) -> None:
+    np.testing.assert_allclose(namespace["pooled_output"], of_hub["pooled_output"], atol=1e-5)
     for row, tokens in enumerate(namespace["sequence_output"]):  # type: ignore[arg-type]
-        np.testing.assert_allclose(tokens.vectors, hub_outputs["sequence_output"][row, : len(tokens)], atol=1e-5)
+        np.testing.assert_allclose(tokens.vectors, of_hub["sequence_output"][row, : len(tokens)], atol=1e-5)
 
 
-def _export_and_serve(export: list[str], serve: list[str], folder: Path) -> tuple[subprocess.Popen[str], str]:
-    local = {"path/to/bert_en_uncased": str(HUB), "models/bert": str(folder / "bert"), "8500": "0"}
-    exported = CliRunner().invoke(rawbert, [local.get(word, word) for word in export])
+def _replaced(text: str, here: dict[str, str]) -> str:
+    for named, place in here.items():
+        text = text.replace(named, place)
+    return text
+
+
+def _export_and_serve(export: list[str], serve: list[str]) -> tuple[subprocess.Popen[str], str]:
+    exported = CliRunner().invoke(rawbert, export)
     assert exported.exit_code == 0, exported.output
-    command = [*RAWBERT, *(local.get(word, word) for word in serve), "--host", "127.0.0.1"]
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    serve = ["0" if word == "8500" else word for word in serve]
+    server = subprocess.Popen([*RAWBERT, *serve, "--host", "127.0.0.1"], stderr=subprocess.PIPE, text=True)
     assert server.stderr is not None
     for line in server.stderr:
         if ready := re.search(r"Running gRPC ModelServer at (\S+)", line):
             return server, ready[1]
     raise AssertionError("the server did not start")
+
+
+def _stop(server: subprocess.Popen[str]) -> None:
+    server.send_signal(signal.SIGTERM)
+    server.wait()

@@ -32,9 +32,10 @@ def tokenizer_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of a command that say how texts are tokenized; the fields of ``TokenizerOptions`` but ``pair``."""
     options = (
         click.option(
-            "--tokenizer", type=click.Choice(TOKENIZERS), default="reference", show_default=True,
+            "--tokenizer", type=click.Choice(TOKENIZERS),
             help="reference gives the tokens of the checkpoint's own tokenizer, tf-text those of the Hub's "
-            "preprocessing models, which differ on everyday characters.",
+            "preprocessing models, which differ on everyday characters.  [default: tf-text for a Keras model with such "
+            "a layer, else reference]",
         ),
         click.option(
             "--truncation-side", type=click.Choice(TRUNCATION_SIDES),

@@ -18,7 +18,7 @@ from ..publish import models_config
 from ..publish.bundle import Bundle, folders_by_version
 from ..publish.models import warnings
 from ..publish.models_config import Entry
-from ..recipe import ENCODER_IMPLS, POOLING_MODES, PRECISIONS, ExportConfig, Recipe
+from ..recipe import ENCODER_IMPLS, HEAD_ACTIVATIONS, POOLING_MODES, PRECISIONS, ExportConfig, Recipe
 from ..targets.opsets import NEWEST, RELEASES
 from .common import failing, print_lines, table, tokenizer_options
 
@@ -26,6 +26,18 @@ from .common import failing, print_lines, table, tokenizer_options
 def _split(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...] | None:
     """Signatures may be given one by one or with commas between them."""
     return tuple(name.strip() for value in values for name in value.split(",") if name.strip()) or None
+
+
+def _labels(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """Names with commas between them, or those of a file."""
+    if value is None:
+        return None
+    if not Path(value).is_file():
+        return tuple(name.strip() for name in value.split(","))
+    try:
+        return tuple(line.strip() for line in Path(value).read_text(encoding="utf-8-sig").splitlines() if line.strip())
+    except ValueError as error:
+        raise click.BadParameter(f"{value}: not readable as UTF-8 text: {error}") from error
 
 
 @click.command(short_help="Package a checkpoint as a SavedModel that takes raw strings.")
@@ -72,6 +84,15 @@ def _split(context: click.Context, parameter: click.Parameter, values: tuple[str
     "--pair/--no-pair", default=None, help=f"Take two texts, {TEXT} and {TEXT_PAIR}.  [default: of cross-encoders only]"
 )
 @click.option("--logits", is_flag=True, help="Let classify, tag and score give logits in place of probabilities.")
+@click.option(
+    "--labels", callback=_labels, metavar="NAME,...|FILE",
+    help="Names of a classifier's or tagger's labels, in their order; or a file of them, a line each.  "
+    "[default: the checkpoint's own]",
+)  # fmt: skip
+@click.option(
+    "--activation", type=click.Choice(HEAD_ACTIVATIONS),
+    help="What makes probabilities of the last layer's values, for a Keras model that does not say it.",
+)  # fmt: skip
 @click.option("--name", help="Model name that clients use.  [default: the last part of --output]")
 @click.option(
     "--target-serving", type=click.Choice(RELEASES), default=NEWEST, show_default=True,
@@ -94,9 +115,9 @@ def _split(context: click.Context, parameter: click.Parameter, values: tuple[str
 def export(encoder: str, output: Path, as_json: bool, **settings: Any) -> None:
     """Package ENCODER as a SavedModel that takes raw strings, and verify it.
 
-    ENCODER is a folder or an archive of one (tar, zip; also by URL), a model of the Hugging Face Hub
-    (owner/name), of Kaggle (owner/model/framework/variation), or the URL of a TF Hub module. No code that it
-    brings along is run; a TF Hub SavedModel, which is a program by its nature, is.
+    ENCODER is a folder or an archive of one (tar, zip; also by URL), a fine-tuned model that tf_keras saved, a
+    model of the Hugging Face Hub (owner/name), of Kaggle (owner/model/framework/variation), or the URL of a TF Hub
+    module. No code that it brings along is run; a SavedModel, which is a program by its nature, is.
 
     The version folder appears when the SavedModel, loaded by a fresh process, has given the reference's outputs,
     and not before; on any failure nothing is left behind.
@@ -106,6 +127,7 @@ def export(encoder: str, output: Path, as_json: bool, **settings: Any) -> None:
       rawbert export ./all-MiniLM-L6-v2 --output models/minilm
       rawbert export sentence-transformers/all-MiniLM-L6-v2 --revision main --output models/minilm
       rawbert export ./bert_en_uncased --output models/bert --max-seq-length 128 --signatures pooled
+      rawbert export ./my_classifier --output models/mine --labels negative,positive
     """
     with failing("; nothing was written"):
         config = ExportConfig(encoder=encoder, output=output, **settings)

@@ -64,7 +64,7 @@ def choose_encoder(
         ConfigError: ``hub`` for a source that is no Hub encoder, ``pair`` for one that knows one text only.
         UnsupportedModel: ``native``, or a precision of its own, for weights that are not understood.
     """
-    if impl == "hub" and checkpoint.hub_path is None:
+    if impl == "hub" and checkpoint.hub_layer is None:
         raise ConfigError(
             f"encoder_impl hub wraps a Hub encoder, and {checkpoint.location} is a {checkpoint.kind} folder; "
             "use native or auto"
@@ -75,10 +75,10 @@ def choose_encoder(
             f"{checkpoint.location} has token types for {checkpoint.encoder.type_vocab_size} (type_vocab_size), and "
             f"its tokenizer gives pairs {types}"
         )
-    if checkpoint.hub_path is None:
+    if checkpoint.hub_layer is None:
         assert checkpoint.encoder is not None
         return "native", NativeEncoder(checkpoint.encoder, checkpoint.weights, precision)
-    layer = hub.TextLayer(checkpoint.hub_path)
+    layer = checkpoint.hub_layer()
     layer.find_form(checkpoint.tokenizer.template.single[0].special or 0)
     if impl != "hub":
         if checkpoint.encoder is not None:

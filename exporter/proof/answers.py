@@ -50,13 +50,18 @@ def compute(recipe: Recipe, source: Path) -> list[Expected]:
     Raises:
         VerificationError: it cannot answer one.
     """
+    from . import keras_model
     from .reference import FolderReference, HubReference
 
-    is_hub = (source / "saved_model.pb").is_file()
     # What the user did not set the reference reads for itself.
     side = recipe.tokenization.truncation_side if "truncation_side" in recipe.chosen else None
     options = replace(recipe.tokenization, truncation_side=side)
-    reference = (HubReference if is_hub else FolderReference)(source, recipe.max_seq_length, options)
+    reference: Any
+    if keras_model.is_model(source):
+        reference = keras_model.KerasReference(source, recipe, options)
+    else:
+        is_hub = (source / "saved_model.pb").is_file()
+        reference = (HubReference if is_hub else FolderReference)(source, recipe.max_seq_length, options)
     if recipe.pooling and {"pooling", "normalize"} & set(recipe.chosen):
         # The modes are the checkpoint's own where they were not chosen; its other steps go in any case.
         modes = recipe.pooling if "pooling" in recipe.chosen else reference.settings[_EMBEDDING][0]
@@ -87,7 +92,7 @@ def compute(recipe: Recipe, source: Path) -> list[Expected]:
         return expected
     largest = max(float(np.abs(each.vectors[labels.output]).max()) for each in expected)
     activation = "identity" if recipe.logits else labels.activation
-    labels = labels._replace(activation=activation, largest=largest)
+    labels = labels._replace(activation=activation, largest=largest, names=recipe.labels or labels.names)
     return [each._replace(labels=labels) for each in expected]
 
 

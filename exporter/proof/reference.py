@@ -25,6 +25,11 @@ _POOLED, _SEQUENCE = POOLED.outputs[0].name, SEQUENCE.outputs[0].name
 class HubReference:
     """The Hub layer itself.
 
+    Args:
+        handle: its folder, or what TensorFlow restored of one.
+        max_seq_length: length to cut texts at.
+        options: of the tokenizer.
+
     Attributes:
         tokenize: see :mod:`.tokens`.
         rows: of its embedding table; ``None`` where they cannot be seen.
@@ -33,10 +38,10 @@ class HubReference:
         labels: of a fine-tuned head; ``None`` where there is none.
     """
 
-    def __init__(self, folder: Path, max_seq_length: int, options: TokenizerOptions = DEFAULT_TOKENIZATION) -> None:
+    def __init__(self, handle: Any, max_seq_length: int, options: TokenizerOptions = DEFAULT_TOKENIZATION) -> None:
         import tensorflow_hub as hub
 
-        self._layer = hub.KerasLayer(os.fspath(folder))
+        self._layer = hub.KerasLayer(os.fspath(handle) if isinstance(handle, Path) else handle)
         encoder = self._layer.resolved_object
         stated = getattr(encoder, "do_lower_case", None)
         lowercase = None if stated is None else bool(np.asarray(stated))

@@ -1,7 +1,8 @@
 """Sources of checkpoints: what a user names becomes a local folder, and the folder a :class:`Checkpoint`.
 
 :func:`fetched` brings a folder here, a file in :mod:`.remote` a kind; :func:`load` reads it, a file a kind of
-folder (:mod:`.hub`, :mod:`.google`, :mod:`.huggingface`). A new kind is a new file and one more line here.
+folder (:mod:`.hub`, :mod:`.google`, :mod:`.huggingface`, :mod:`.keras_model`, which reads single files too). A new kind
+is a new file and one more line here.
 """
 
 import contextlib
@@ -13,13 +14,13 @@ from urllib.parse import unquote, urlsplit
 
 from .. import scratch
 from ..errors import ConfigError, CorruptSource, DownloadError, SourceNotFound, UnsupportedModel
-from . import google, hub, huggingface
+from . import google, hub, huggingface, keras_model
 from .checkpoint import Checkpoint, describe_files
 from .remote import Location, Say, archive, download, hf, kaggle, tfhub
 
 __all__ = ["Checkpoint", "Location", "fetched", "load"]
 
-_KINDS = (hub, google, huggingface)
+_KINDS = (keras_model, hub, google, huggingface)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 #: ``owner/name``, or the bare name of one of the oldest models.
 _HUGGING_FACE_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
@@ -106,11 +107,12 @@ def _absolute(named: str) -> Path:
 
 def _local(path: Path, named: str) -> Location:
     # os.path, which says no of what may not be looked at, where Path raises.
-    if os.path.isdir(path):
+    if os.path.isdir(path) or keras_model.is_model_file(path):
         return Location(path, named, "local")
     if os.path.exists(path):
         raise SourceNotFound(
-            f"{path}: a file, not a folder; name the folder that holds the checkpoint, or an archive (.tar.gz, .zip)"
+            f"{path}: a file, not a folder; name the folder that holds the checkpoint, an archive (.tar.gz, .zip), or "
+            "a model of tf_keras (.keras, .h5)"
         )
     raise SourceNotFound(f"{path}: no such folder; name the folder of a checkpoint, or a model of a hub")
 

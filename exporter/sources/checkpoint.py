@@ -1,9 +1,10 @@
 """The neutral description that every kind of source is turned into, and that all later steps read."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,15 @@ class Dense:
     kernel: np.ndarray
     bias: np.ndarray | None
     activation: str
+
+
+@dataclass(frozen=True)
+class LayerNorm:
+    """Normalisation of a head's vectors: mean 0 and variance 1, then ``x * gamma + beta``; both ``[width]``."""
+
+    gamma: np.ndarray
+    beta: np.ndarray
+    epsilon: float
 
 
 @dataclass(frozen=True)
@@ -45,8 +55,8 @@ class Head:
 
     Attributes:
         signature: ``classify``, ``tag`` or ``score``.
-        takes: what the first layer takes: ``pooled`` (the pooler's output), ``first`` (the vector of the first token)
-            or ``tokens`` (all vectors).
+        takes: what the first layer takes: ``pooled`` (the pooler's output), ``first`` (the vector of the first token),
+            ``mean`` (of the vectors of a text's tokens) or ``tokens`` (all vectors).
         layers: one after the other; the last one's outputs are the logits, one a label.
         labels: their names.
         activation: what makes scores of logits: ``softmax``, ``sigmoid`` or ``identity``.
@@ -57,7 +67,7 @@ class Head:
 
     signature: str
     takes: str
-    layers: tuple[Dense, ...]
+    layers: tuple[Dense | LayerNorm, ...]
     labels: tuple[str, ...]
     activation: str
     problem: str | None = None
@@ -80,8 +90,9 @@ class Checkpoint:
     """Everything that the exporter knows of a source.
 
     ``encoder`` is ``None`` where the weights are not understood: such an encoder can only be wrapped whole.
-    ``hub_path`` is the SavedModel folder of a Hub encoder. ``unknown_head`` is the class of a model that was fine-tuned
-    for something that cannot be exported.
+    ``hub_layer`` gives the layer of a Hub encoder, a :class:`.hub.TextLayer`. ``own_tokenizer`` is whose tokens the
+    model was trained on, one of :data:`..recipe.TOKENIZERS`. ``unknown_head`` is the class of a model that was
+    fine-tuned for something that cannot be exported.
     """
 
     kind: str
@@ -95,7 +106,8 @@ class Checkpoint:
     head: Head | None = None
     unknown_head: str | None = None
     max_positions: int | None = None
-    hub_path: Path | None = None
+    hub_layer: Callable[[], Any] | None = field(default=None, repr=False)
+    own_tokenizer: str = "reference"
     files: tuple[SourceFile, ...] = ()
     notes: tuple[str, ...] = ()
 

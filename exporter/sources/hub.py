@@ -9,6 +9,8 @@ Since version 3 (tf-models-official's ``export_tfhub_lib``) the restored object 
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +32,11 @@ _UNUSED = re.compile(r"(^|/)(predictions|masked_lm|cls)(/|$)")
 
 
 class TextLayer:
-    """The ``hub.KerasLayer`` over a Hub folder, not trainable: a text encoder, called in one way whatever its form.
+    """The ``hub.KerasLayer`` over a Hub encoder, not trainable: called in one way whatever its form.
 
     Args:
-        folder: of the SavedModel.
+        handle: folder of its SavedModel, or what TensorFlow restored of one.
+        where: its file, for errors; the folder if left out.
 
     Attributes:
         resolved_object: what TensorFlow restored.
@@ -44,24 +47,25 @@ class TextLayer:
         UnsupportedModel: it is no TF2 SavedModel that can be called.
     """
 
-    def __init__(self, folder: Path) -> None:
-        if (folder / "tfhub_module.pb").is_file():
+    def __init__(self, handle: Any, where: Path | None = None) -> None:
+        self._where = handle if where is None else where
+        if (self._where / "tfhub_module.pb").is_file():
             raise UnsupportedModel(
-                f"{folder}: a hub.Module in the format of TensorFlow 1 (found tfhub_module.pb), which TensorFlow 2 "
-                "cannot call; expected a TF2 SavedModel: take version 2 or later of the same handle, or the original "
+                f"{self._where}: a hub.Module in the format of TensorFlow 1 (found tfhub_module.pb), which TensorFlow "
+                "2 cannot call; expected a TF2 SavedModel: take version 2 or later of the same handle, or the original "
                 "checkpoint (bert_model.ckpt, bert_config.json and vocab.txt)"
             )
         import tensorflow_hub as hub
         import tensorflow_text  # noqa: F401  registers ops that the encoder may use
 
         try:
-            layer = hub.KerasLayer(os.fspath(folder), trainable=False)
+            layer = hub.KerasLayer(os.fspath(handle) if isinstance(handle, Path) else handle, trainable=False)
         except ValueError as error:
-            raise UnsupportedModel(f"{folder}: hub.KerasLayer cannot use it: {first_line(error)}") from error
+            raise UnsupportedModel(f"{self._where}: hub.KerasLayer cannot use it: {first_line(error)}") from error
         # TensorFlow raises whatever its loader runs into: missing shards, cut protos, unknown ops.
         except Exception as error:
-            raise CorruptSource(f"{folder}: TensorFlow cannot load it: {first_line(error)}") from error
-        self._folder, self._call = folder, layer.call
+            raise CorruptSource(f"{self._where}: TensorFlow cannot load it: {first_line(error)}") from error
+        self._call = layer.call
         self._takes_dict = True
         self.resolved_object = layer.resolved_object
         self.hidden_size = 0
@@ -80,7 +84,7 @@ class TextLayer:
             try:
                 sequence, pooled = self(ids, tf.ones_like(ids))
             except UnsupportedModel as error:
-                raise UnsupportedModel(f"{self._folder}: {error}") from None
+                raise UnsupportedModel(f"{self._where}: {error}") from None
             # Whatever TensorFlow makes of arguments that it was not traced for.
             except Exception as error:
                 reasons.append(first_line(error))
@@ -90,7 +94,7 @@ class TextLayer:
                 return
             reasons.append(f"the outputs have the shapes {sequence.shape} and {pooled.shape}")
         raise UnsupportedModel(
-            f"{self._folder}: the encoder takes neither a dict of input_word_ids, input_mask and input_type_ids "
+            f"{self._where}: the encoder takes neither a dict of input_word_ids, input_mask and input_type_ids "
             f"({reasons[0]}) nor a list of the three ({reasons[1]})"
         )
 
@@ -133,12 +137,37 @@ def read(folder: Path) -> Checkpoint:
         VocabularyError: its vocabulary does not fit its embedding table.
     """
     layer = TextLayer(folder)
+    found = layer.resolved_object
+    if hasattr(found, "layer-0") and not hasattr(found, "vocab_file") and not (folder / "keras_metadata.pb").is_file():
+        raise UnsupportedModel(
+            f"{folder}: a Keras model without keras_metadata.pb, which says what its layers are; save it with "
+            "tf_keras: model.save(folder), not with tf.saved_model.save or model.export"
+        )
+    variables, _ = tf_checkpoint.read(folder / "variables" / "variables")
+    return replace(
+        describe(layer, variables, folder),
+        hub_layer=partial(TextLayer, folder),
+        files=describe_files(sorted(folder.rglob("*")), folder),
+    )
+
+
+def describe(layer: TextLayer, variables: dict[str, StoredTensor], location: Path) -> Checkpoint:
+    """A Hub text encoder, without its files.
+
+    Args:
+        layer: the encoder.
+        variables: its variables, by name.
+        location: where it comes from.
+
+    Raises:
+        As :func:`read`.
+    """
     encoder = layer.resolved_object
     vocab_file = getattr(encoder, "vocab_file", None)
     if vocab_file is None:
         found = "a SentencePiece model" if hasattr(encoder, "sp_model_file") else "none"
         raise UnsupportedModel(
-            f"{folder}: a vocab_file (WordPiece) is needed to tokenize for this encoder; found {found}"
+            f"{location}: a vocab_file (WordPiece) is needed to tokenize for this encoder; found {found}"
         )
     vocab_path = Path(vocab_file.asset_path.numpy().decode())
     lowercase = getattr(encoder, "do_lower_case", None)
@@ -146,26 +175,23 @@ def read(folder: Path) -> Checkpoint:
     rules, notes = tokenizer_files.read_vocab_file(vocab_path, lowercase)
     layer.find_form(rules.template.single[0].special or 0)
 
-    variables, _ = tf_checkpoint.read(folder / "variables" / "variables")
     rows = _rows(variables, "embeddings/word")
     if rows is not None:
         rules, more = tokenizer_files.fit(rules, rows, vocab_path)
         notes += more
     max_positions = _rows(variables, "embeddings/position")
-    config, weights = _understand(variables, folder)
+    config, weights = _understand(variables, location)
     if not max_positions:
         notes.append(f"the encoder shows no position table: texts are cut at {_DEFAULT_LENGTH} tokens")
     return Checkpoint(
         kind="hub",
-        location=folder,
+        location=location,
         tokenizer=rules,
         max_seq_length=max_positions or _DEFAULT_LENGTH,
         hidden_size=layer.hidden_size,
         encoder=config,
         weights=weights,
         max_positions=max_positions,
-        hub_path=folder,
-        files=describe_files(sorted(folder.rglob("*")), folder),
         notes=tuple(notes),
     )
 

@@ -49,7 +49,7 @@ class EmbeddingHead(tf.Module):
         Returns:
             float32 ``[batch, dim]``.
         """
-        x = tf.concat([_pool(mode, sequence, mask) for mode in self._modes], axis=-1)
+        x = tf.concat([pool(mode, sequence, mask) for mode in self._modes], axis=-1)
         for step in self._steps:
             if isinstance(step, str):
                 # As torch's normalize: a length below 1e-12 counts as 1e-12.
@@ -62,7 +62,7 @@ class EmbeddingHead(tf.Module):
         return x
 
 
-def _pool(mode: str, sequence: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+def pool(mode: str, sequence: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """One vector a text, ``[batch, hidden]``."""
     if mode == "cls":
         return sequence[:, 0]

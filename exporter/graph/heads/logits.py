@@ -1,15 +1,17 @@
 """From an encoder's outputs to the logits of a fine-tuned head, and from logits to scores.
 
-The layers are those of transformers' ``*ForSequenceClassification`` and ``*ForTokenClassification``, without dropout.
+The layers are those of transformers' ``*ForSequenceClassification`` and ``*ForTokenClassification``, or those that a
+user put after a Hub encoder, without dropout.
 """
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-from ...sources.checkpoint import Checkpoint, Head
+from ...sources.checkpoint import Checkpoint, Dense, Head, LayerNorm
 from ...tokenizers.templates import Encoding
 from ..encoder import activation
+from .embedding import pool
 from .plain import Encoder
 
 _SCORES = {"softmax": tf.nn.softmax, "sigmoid": tf.math.sigmoid, "identity": tf.identity}
@@ -27,22 +29,46 @@ class Scores(tf.Module):
     def __init__(self, head: Head) -> None:
         super().__init__(name="head")
         self._takes, self._activation = head.takes, _SCORES[head.activation]
-        self._layers = [
-            (
-                tf.Variable(layer.kernel, trainable=False, name="kernel", dtype=tf.float32),
-                tf.Variable(layer.bias, trainable=False, name="bias", dtype=tf.float32),
-                layer.activation,
-            )
-            for layer in head.layers
-        ]
+        self._layers = [_Normal(layer) if isinstance(layer, LayerNorm) else _Linear(layer) for layer in head.layers]
 
     def __call__(self, tokens: Encoding, encoder: Encoder) -> tf.Tensor:
         """Scores: float32 ``[batch, labels]``; of a tagger ``[batch, tokens, tags]``, with any values in padding."""
         vectors, pooled = encoder(tokens)
-        x = {"pooled": pooled, "first": vectors[:, 0], "tokens": vectors}[self._takes]
-        for kernel, bias, name in self._layers:
-            x = activation(name)(tf.nn.bias_add(tf.matmul(x, kernel), bias))
+        if self._takes == "mean":
+            x = pool("mean", vectors, tokens.input_mask)
+        else:
+            x = {"pooled": pooled, "first": vectors[:, 0], "tokens": vectors}[self._takes]
+        for layer in self._layers:
+            x = layer(x)
         return self._activation(x)
+
+
+class _Linear(tf.Module):
+    """A dense layer: ``[..., in]`` -> ``[..., out]``."""
+
+    def __init__(self, layer: Dense) -> None:
+        super().__init__(name="dense")
+        self._kernel = tf.Variable(layer.kernel, trainable=False, name="kernel", dtype=tf.float32)
+        self._bias = tf.Variable(layer.bias, trainable=False, name="bias", dtype=tf.float32)
+        self._activation = activation(layer.activation)
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        return self._activation(tf.nn.bias_add(tf.matmul(x, self._kernel), self._bias))
+
+
+class _Normal(tf.Module):
+    """Normalisation of the last axis: ``[..., width]`` -> ``[..., width]``."""
+
+    def __init__(self, layer: LayerNorm) -> None:
+        super().__init__(name="layer_norm")
+        self._gamma = tf.Variable(layer.gamma, trainable=False, name="gamma", dtype=tf.float32)
+        self._beta = tf.Variable(layer.beta, trainable=False, name="beta", dtype=tf.float32)
+        self._epsilon = layer.epsilon
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        x -= tf.reduce_mean(x, axis=-1, keepdims=True)
+        variance = tf.reduce_mean(tf.square(x), axis=-1, keepdims=True)
+        return x / tf.sqrt(variance + self._epsilon) * self._gamma + self._beta
 
 
 def highest(scores: tf.Tensor, names: tf.Tensor) -> tf.Tensor:

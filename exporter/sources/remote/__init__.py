@@ -13,7 +13,7 @@ class Location:
     """A local folder with a checkpoint in it.
 
     Attributes:
-        folder: the folder.
+        folder: the folder, or the file of a model that is one file.
         handle: what the user named; a URL or a handle where it was remote.
         origin: ``local``, ``archive``, ``huggingface``, ``tfhub`` or ``kaggle``.
         revision: what exactly was taken: a commit, a version; ``None`` where there is no such thing.

@@ -22,7 +22,7 @@ def folder(data: Path, tmp_path: Path) -> Path:
 
 
 def test_the_encoder_is_described(data: Path, loaded):
-    assert (loaded.kind, loaded.location, loaded.hub_path) == ("hub", data / "hub_bert", data / "hub_bert")
+    assert (loaded.kind, loaded.location) == ("hub", data / "hub_bert")
     assert (loaded.max_seq_length, loaded.max_positions, loaded.hidden_size) == (64, 64, 32)
     assert loaded.pooling is None
     assert loaded.notes == ()

@@ -1,0 +1,169 @@
+"""Models that a user fine-tuned with tf_keras around a TF Hub encoder, and saved: the SavedModel folder of
+``model.save``, a ``.keras`` or an HDF5 file.
+
+The encoder is a ``hub.KerasLayer`` with the weights that training has left in it. A SavedModel has its functions and
+its vocabulary too; the files have weights only, and name the Hub folder or handle that has the rest. Before the encoder
+are input layers, or a Hub preprocessing layer. After it is the head (:mod:`.keras_head`).
+"""
+
+import os
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..errors import CorruptSource, UnsupportedModel, first_line
+from . import hub, keras_config, keras_head
+from .checkpoint import Checkpoint, Head, describe_files
+from .stored import StoredTensor
+
+_HUB_LAYER = "KerasLayer"
+_KNOWN = ("InputLayer", _HUB_LAYER, *keras_head.LAYERS)
+_INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
+#: What makes probabilities of the logits that Keras' losses take, by a part of their names.
+_LOSSES = {"binary": "sigmoid", "categorical": "softmax"}
+
+
+def is_model_file(path: Path) -> bool:
+    """Whether this is a file of a whole model, by its name."""
+    return path.suffix.lower() in keras_config.SUFFIXES and os.path.isfile(path)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether this is such a file, or the folder of such a model."""
+    if is_model_file(path):
+        return True
+    return (path / keras_config.METADATA).is_file() and _HUB_LAYER in keras_config.read(path).layers.values()
+
+
+def read(path: Path) -> Checkpoint:
+    """Read a fine-tuned model.
+
+    Raises:
+        UnsupportedModel: it has layers that cannot be exported, or no Hub encoder.
+        CorruptSource: it cannot be loaded, or what it refers to is not there.
+        VocabularyError: the encoder's vocabulary does not fit its embedding table.
+    """
+    stated = keras_config.read(path)
+    keras_config.require_known(stated, _KNOWN, path)
+    model = _load(path, stated)
+    if len(model.outputs) != 1:
+        raise UnsupportedModel(f"{path}: the model has {len(model.outputs)} outputs; expected one")
+    encoder = _encoder(model, path)
+    length, preprocessor = _inputs(encoder, path)
+    head = _head(keras_head.read(model.outputs[0], encoder, path), stated.loss, path)
+    variables = {each.key: each for each in (_stored(variable, path) for variable in encoder._func.variables)}
+    described = hub.describe(hub.TextLayer(encoder._func, path), variables, path)
+    limits = [each for each in (length, described.max_positions) if each]
+    return replace(
+        described,
+        kind="keras",
+        hub_layer=partial(hub.TextLayer, encoder._func, path),
+        head=head,
+        own_tokenizer="tf-text" if preprocessor else "reference",
+        max_seq_length=min([*limits, described.max_seq_length]),
+        max_positions=min(limits, default=None),
+        files=describe_files(
+            [path] if path.is_file() else sorted(path.rglob("*")), path.parent if path.is_file() else path
+        ),
+    )
+
+
+def _load(path: Path, stated: keras_config.Stated) -> Any:
+    import tensorflow_hub
+    import tensorflow_text  # noqa: F401  registers ops that a preprocessing layer uses
+    import tf_keras
+
+    # A folder has the layers' functions, so that nothing is looked for elsewhere.
+    objects = {} if path.is_dir() else {_HUB_LAYER: tensorflow_hub.KerasLayer}
+    try:
+        return tf_keras.models.load_model(path, custom_objects=objects, compile=False)
+    # Keras and TensorFlow raise whatever their loaders run into.
+    except Exception as error:
+        handles = [
+            each["config"]["handle"]
+            for each in stated.states[0]["config"]["layers"]
+            if each["class_name"] == _HUB_LAYER and not path.is_dir()
+        ]
+        more = (
+            f"; it has the weights only of what its layers take from {' and '.join(handles)}: these must be there, or "
+            "save the model as a folder, model.save('my_classifier')"
+            if handles
+            else ""
+        )
+        raise CorruptSource(f"{path}: tf_keras cannot load it: {first_line(error)}{more}") from error
+
+
+def _encoder(model: Any, path: Path) -> Any:
+    """The one layer that is a text encoder: that takes the three inputs."""
+    found = [layer for layer in model.layers if type(layer).__name__ == _HUB_LAYER and _given(layer)]
+    if len(found) != 1:
+        raise UnsupportedModel(
+            f"{path}: expected one hub.KerasLayer that takes {', '.join(_INPUTS)}, found {len(found)}"
+        )
+    return found[0]
+
+
+def _given(layer: Any) -> dict[str, Any]:
+    """The tensors that an encoder takes by its names for them; nothing for a layer that is none."""
+    inputs = layer.input
+    if isinstance(inputs, list | tuple):  # before version 3 of the Hub's encoders
+        inputs = dict(zip(_INPUTS, inputs, strict=False))
+    return inputs if isinstance(inputs, dict) and set(inputs) == set(_INPUTS) else {}
+
+
+def _inputs(encoder: Any, path: Path) -> tuple[int | None, str | None]:
+    """The length that texts are padded to, where it is fixed, and the name of the preprocessing layer, if any."""
+    given = _given(encoder)
+    layers = {name: tensor.node.layer for name, tensor in given.items()}
+    kinds = {type(layer).__name__ for layer in layers.values()}
+    length = given["input_word_ids"].shape[1]
+    if kinds == {"InputLayer"}:
+        return length, None
+    before = layers["input_word_ids"]
+    if kinds == {_HUB_LAYER} and len(set(map(id, layers.values()))) == 1:
+        texts = before.input
+        if getattr(texts, "dtype", None) == "string" and type(texts.node.layer).__name__ == "InputLayer":
+            if length is None:
+                raise UnsupportedModel(f"{path}: the layer {before.name} gives rows of no fixed length")
+            return length, before.name
+    raise UnsupportedModel(
+        f"{path}: the encoder {encoder.name} takes what {', '.join(sorted({each.name for each in layers.values()}))} "
+        "make; expected input layers, or one Hub preprocessing layer that takes texts"
+    )
+
+
+def _stored(variable: Any, path: Path) -> StoredTensor:
+    shape, dtype = tuple(variable.shape), variable.dtype
+    return StoredTensor(path, variable.name.removesuffix(":0"), shape, dtype.name, dtype.is_floating, variable.numpy)
+
+
+def _head(stack: keras_head.Stack, loss: Any, path: Path) -> Head:
+    if stack.activation is not None:
+        return keras_head.head_of(stack, stack.activation, path)
+    kind, takes_logits = _loss(loss)
+    activation = next((each for part, each in _LOSSES.items() if part in kind.lower()), None) if takes_logits else None
+    problem = None
+    if activation is not None:
+        note = (
+            f"model.predict gives logits, as the loss {kind}(from_logits=True) takes them: scores are their "
+            f"{activation}; --logits gives them as they are"
+        )
+    elif kind and "crossentropy" not in kind.lower():
+        problem, note = "regression", f"the model was trained with the loss {kind}: scores are its values"
+    else:
+        note = (
+            "the last layer has no activation, and no loss in the file says what its values are: scores are those "
+            "values, as model.predict gives them; --activation sigmoid or softmax makes probabilities of them"
+        )
+    head = keras_head.head_of(stack, activation or "identity", path)
+    return replace(head, problem=problem, activation_notes=(note,))
+
+
+def _loss(loss: Any) -> tuple[str, bool]:
+    """The name of a loss, empty where there is none, and whether it takes logits."""
+    if isinstance(loss, list) and len(loss) == 1:
+        (loss,) = loss
+    if isinstance(loss, dict) and "class_name" in loss:
+        return str(loss["class_name"]), bool((loss.get("config") or {}).get("from_logits"))
+    return (loss, False) if isinstance(loss, str) else ("", False)
