@@ -58,7 +58,7 @@ def test_json(data: Path, tmp_path: Path) -> None:
         (["{tiny}"], 2, "Missing option '--output'"),
         (["{tiny}", "--output", "m", "--max-seq-length", "2"], 2, "at least 3 are needed"),
         (["{tiny}", "--output", "m", "--max-seq-length", "65"], 2, "has only 64 positions"),
-        (["{tiny}", "--output", "m", "--signatures", "nope"], 2, "'nope' is unknown; choose from embed"),
+        (["{tiny}", "--output", "m", "--signatures", "nope"], 2, "'nope' is unknown; choose from classify"),
         (["{tiny}", "--output", "m", "--encoder-impl", "nope"], 2, "'nope' is not one of"),
         (["{tiny}", "--output", "m", "--version", "-1"], 2, "counts from 0 to"),
     ],
