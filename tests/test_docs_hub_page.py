@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,9 +59,10 @@ def test_every_form_on_the_page_does_what_the_page_says(tmp_path: Path) -> None:
         if server is not None:
             _stop(server)
     assert server is not None
-    np.testing.assert_allclose(namespace["scores"][:, 1], namespace["probabilities"], rtol=0, atol=1e-5)  # type: ignore[index]
-    wanted = [b"positive" if each > 0.5 else b"negative" for each in namespace["probabilities"]]  # type: ignore[attr-defined]
-    assert list(namespace["labels"]) == wanted  # type: ignore[call-overload]
+    answers: Any = namespace["answers"]
+    probabilities: Any = namespace["probabilities"]
+    np.testing.assert_allclose([each.scores["positive"] for each in answers], probabilities, rtol=0, atol=1e-5)
+    assert [each.label for each in answers] == ["positive" if each > 0.5 else "negative" for each in probabilities]
 
 
 def _require_layers_answers(namespace: dict[str, object], of_hub: dict[str, np.ndarray]) -> None:
