@@ -97,16 +97,18 @@ def _show(report: Report, what: str, source: str | None, console: Console) -> No
     shown = table(what)
     for column in ("output", "off by", "allowed", "cosine", "at least"):
         shown.add_column(column, no_wrap=True)
+    lines = []
     for output, each in report.outputs.items():
         allowed = report.tolerance * max(1.0, each.largest_reference)
-        if each.min_cosine is None:
-            row = (f"{allowed:.2e} in logits", "", "")
+        if each.min_cosine is None:  # scores: what is allowed is said of their logits
+            lines.append(f"logits    {output} is held to the logits of the reference, within {allowed:.2e}")
+            row = ("", "", "")
         else:
             row = (f"{allowed:.2e}", f"{each.min_cosine:.7f}", f"{report.min_cosine:g}")
         shown.add_row(output, f"{each.max_abs:.2e}", *row)
     if report.outputs:
         console.print(shown)
-    lines = [f"worst     {output} is furthest off on {each.worst_text}" for output, each in report.outputs.items()]
+    lines += [f"worst     {output} is furthest off on {each.worst_text}" for output, each in report.outputs.items()]
     lines += [f"differs   {line}" for line in report.mismatches[:20]]
     if len(report.mismatches) > 20:
         lines.append(f"differs   and in {len(report.mismatches) - 20} places more")

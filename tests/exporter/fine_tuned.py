@@ -15,7 +15,7 @@ PAIRS = [tuple(pair) for pair in GOLDEN["pairs"].tolist()]
 ROWS = [*((text,) for text in TEXTS), *PAIRS]
 #: FAMILY.TASK.COUNT
 MODELS = sorted(name for name in GOLDEN.files if name.count(".") == 2 and "/" not in name and "ipeline" not in name)
-_CLASSES = {"bert": "Bert", "distilbert": "DistilBert", "electra": "Electra", "mpnet": "MPNet"}
+CLASSES = {"bert": "Bert", "distilbert": "DistilBert", "electra": "Electra", "mpnet": "MPNet"}
 
 
 def tensors_of(model: str) -> dict[str, np.ndarray]:
@@ -32,7 +32,7 @@ def folder_of(model: str, target: Path, **config: Any) -> Path:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     if not (target / "vocab.txt").is_file():
         shutil.copy(DATA / "tiny_bert" / "vocab.txt", target)
-    edit(target / "config.json", architectures=[f"{_CLASSES[family]}For{task}Classification"],
+    edit(target / "config.json", architectures=[f"{CLASSES[family]}For{task}Classification"],
          id2label={str(at): f"L{at}" for at in range(int(count))}, **config)  # fmt: skip
     if (target / "tokenizer_config.json").is_file():
         edit(target / "tokenizer_config.json", model_max_length=64)

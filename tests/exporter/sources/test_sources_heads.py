@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fine_tuned import MODELS, folder_of, tensors_of
+from fine_tuned import CLASSES, MODELS, folder_of, tensors_of
 from folders import edit, retensor, tiny
+from formats import unpack
 from proofs import resolved
 from rawbert.exporter import ConfigError, CorruptSource, UnsupportedModel, sources
 from rawbert.exporter.proof.reference import FolderReference
@@ -111,6 +112,29 @@ def test_whatever_the_prefix(tmp_path: Path, prefix: str, model: str):
     wanted = tensors_of(model)["classifier.weight"]
     np.testing.assert_array_equal(sources.load(folder).head.layers[-1].kernel, wanted.T)
     np.testing.assert_array_equal(FolderReference(folder, 64).tensors["classifier.weight"], wanted)
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "electra"])
+def test_heads_of_tensorflow_models_are_read(tmp_path: Path, family: str):
+    import h5py
+
+    folder = unpack(tmp_path) / ("h5" if family == "bert" else f"{family}-h5")
+    model = f"{family}.Sequence.2"
+    edit(
+        folder / "config.json", architectures=[f"{CLASSES[family]}ForSequenceClassification"], id2label=names("a", "b")
+    )
+    with h5py.File(folder / "tf_model.h5", "a") as stream:
+        for name, value in tensors_of(model).items():
+            layer, leaf = name.replace(".", "/").rsplit("/", 1)
+            path = f"{layer.partition('/')[0]}/tf_{family}_for_sequence_classification/{layer}"
+            stream[f"{path}/{'kernel' if leaf == 'weight' else 'bias'}:0"] = value.T
+    head, reference = sources.load(folder).head, FolderReference(folder, 64)
+    assert reference.labels.names == head.labels == ("a", "b")
+    output = "classifier.out_proj" if family == "electra" else "classifier"
+    for leaf, value in (("weight", head.layers[-1].kernel.T), ("bias", head.layers[-1].bias)):
+        np.testing.assert_array_equal(value, tensors_of(model)[f"{output}.{leaf}"])
+        np.testing.assert_array_equal(reference.tensors[f"{output}.{leaf}"], value)
+    assert reference([2, 76, 3])["scores"].shape == (2,)
 
 
 REFUSED: dict[str, tuple[str, Change, type[Exception], str]] = {
