@@ -17,8 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rawbert.serving import Client
-
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MODEL, BASE_PATH = "minilm", Path("models", "minilm")
 
@@ -35,11 +33,13 @@ SENTENCES = [
 
 def main() -> None:
     """Export, serve, ask, show."""
+    from rawbert.serving import Client  # here, where Ctrl-C while it loads is no traceback
+
     weights = find_weights()
     rawbert = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
     export = ["export", str(weights), "--output", str(BASE_PATH), "--version", "1", "--force"]
     say(f"rawbert {shlex.join(export)}")
-    subprocess.run([*rawbert, *export], check=True)
+    run([*rawbert, *export])
 
     serve = ["serve", "--model_name", MODEL, "--model_base_path", str(BASE_PATH.absolute()), "--host", "127.0.0.1"]
     say(f"rawbert {shlex.join(serve)} --port 0")
@@ -71,6 +71,19 @@ def find_weights() -> Path:
     return folder
 
 
+def run(command: list[str]) -> None:
+    """Run a command. After Ctrl-C it may take down what it has begun: ``subprocess.run`` would kill it."""
+    with subprocess.Popen(command) as process:
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGTERM)  # A terminal has told it too; a script that stops us has not.
+            process.wait()
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+
+
 @contextmanager
 def running(command: list[str]) -> Iterator[str]:
     """Run the server; its address, once it is ready. It is stopped at the end, whatever happens."""
@@ -95,6 +108,8 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         main()
     except subprocess.CalledProcessError as failed:

@@ -11,12 +11,14 @@ output has the batch as its dimension 0. Neither TensorFlow nor the exporter is 
 
 import enum
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 #: Names of the inputs.
 TEXT, TEXT_PAIR = "text", "text_pair"
+#: Their shape.
+INPUT_SHAPE = ("batch",)
 
 #: The alias of the signature that a model is for.
 DEFAULT_SIGNATURE = "serving_default"
@@ -246,6 +248,20 @@ def signature(name: str) -> Signature:
 def default_of(names: Collection[str]) -> str:
     """The signature, of those that a model has, that ``serving_default`` is an alias of: the first one listed."""
     return next(name for name in SIGNATURE_NAMES if name in names)
+
+
+def declared_outputs(name: str, inputs: Mapping[str, Collection[str]]) -> tuple[Output, ...]:
+    """What is declared of the outputs of a model's signature; nothing where its name or its inputs are not ours.
+
+    Args:
+        name: the signature; ``serving_default`` is looked up under the name that it is an alias of.
+        inputs: the names of the inputs of every signature of the model.
+    """
+    if name == DEFAULT_SIGNATURE:
+        name = next((each for each in SIGNATURE_NAMES if each in inputs), name)
+    taken = set(inputs.get(name, ()))
+    pair = TEXT_PAIR in taken
+    return signature(name).outputs_for(pair) if name in _BY_NAME and taken == set(input_names(pair)) else ()
 
 
 def input_names(pair: bool) -> tuple[str, ...]:

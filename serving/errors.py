@@ -19,8 +19,10 @@
 Arguments of a wrong type or value raise ``TypeError`` and ``ValueError`` before anything is sent.
 """
 
+import json
 import re
 from collections.abc import Collection
+from typing import Any
 
 import grpc
 
@@ -127,6 +129,11 @@ _HINTS = {
     "resolv|Domain name not found": "the name of the server cannot be looked up; is it right?",
     "handshake failed": "TLS could not be agreed on; check TLS(ca=..., certificate=..., key=...)",
 }
+#: What to do about a label that a server refuses.
+LABEL_HINT = (
+    "a label of a version that is still to be loaded needs --allow_version_labels_for_unavailable_models at the start "
+    "of the server; else wait until the version is AVAILABLE"
+)
 #: What a connection ends with that the server, or what is before it, did not like from its first bytes on.
 _CLOSED = ("Socket closed", "Connection reset", "Broken pipe", "Endpoint closing")
 _ASKS = "the server closed the connection: does it ask for a client certificate? TLS(certificate=..., key=...)"
@@ -157,6 +164,20 @@ def timed_out_at_proxy(details: str) -> bool:
     return http_status(details) in (408, 504, 524) or "upstream request timeout" in details
 
 
+#: Trailing metadata in which `rawbert serve` says which models it has, where it lacks the one that was asked for: a
+#: JSON list. TensorFlow Serving has no call that lists its models.
+MODELS_KEY = "rawbert-models-bin"
+
+
+def served_models(error: ServingError) -> list[str]:
+    """The models that the server has, where it says so with a failure."""
+    trailing: Any = getattr(error.__cause__, "trailing_metadata", tuple)() or ()
+    try:
+        return [str(name) for key, value in trailing if key == MODELS_KEY for name in json.loads(value)]
+    except (ValueError, TypeError):
+        return []
+
+
 def from_status(
     code: grpc.StatusCode, details: str, what: str, address: str, *, attempts: int = 1, connection: Collection[str] = ()
 ) -> ServingError:
@@ -178,6 +199,8 @@ def from_status(
         kind, advice = DeadlineExceeded, _TIMED_OUT
     elif code is grpc.StatusCode.FAILED_PRECONDITION and "signature" in details.lower():
         kind, advice = SignatureNotFound, "metadata() lists the model's signatures"
+    elif "Request to assign label" in details:
+        advice = LABEL_HINT
     elif code is grpc.StatusCode.UNAVAILABLE and "proxy" in connection:
         advice = _PROXY
     elif closed and "anonymous" in connection:

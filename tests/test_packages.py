@@ -13,7 +13,10 @@ SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 def test_every_folder_with_files_is_a_package() -> None:
     folders = {path.parent for top in ("exporter", "serving") for path in files(top)}
-    assert sorted(f"rawbert.{'.'.join(folder.relative_to(ROOT).parts)}" for folder in folders) == SETUPTOOLS["packages"]
+    names = sorted(f"rawbert.{'.'.join(folder.relative_to(ROOT).parts)}" for folder in folders)
+    # rawbert itself, a namespace, has what `python -m rawbert` runs.
+    assert ["rawbert", *names] == SETUPTOOLS["packages"]
+    assert [path.name for path in files("rawbert")] == ["__main__.py"]
 
 
 @pytest.mark.parametrize("top", ["exporter", "serving"])

@@ -3,7 +3,6 @@
 Neither loads TensorFlow. Exit codes: 0 no error found, 1 errors found, 2 wrong usage, 130 interrupted.
 """
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
-from ...serving.contract import Output, TensorSpec
+from ...serving.cli.output import print_json, print_lines, print_table, shape_of
+from ...serving.contract import INPUT_SHAPE, Output, TensorSpec
 from ...serving.wire.messages import signature_infos
 from ..publish import manifest as manifests
-from ..publish.bundle import size_of, version_folder
+from ..publish import models
+from ..publish.bundle import size_of
 from ..targets import check as rules
 from ..targets import saved_model
 from ..targets.content_hash import content_hash
@@ -27,7 +26,7 @@ from ..targets.graph_hash import Unhashable
 from ..targets.graph_rules import declared
 from ..targets.opsets import NEWEST, RELEASES
 from ..targets.tensor_bundle import CorruptIndex
-from .common import print_lines, table
+from .common import failing, json_option
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 #: Ops, and rows of a table, that are shown; the rest is in the JSON.
@@ -40,7 +39,7 @@ _SHOWN, _MOST_ROWS = 15, 200
     "--target-serving", type=click.Choice(RELEASES), default=NEWEST, show_default=True,
     help="TensorFlow Serving release that is to run it.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@json_option
 def check(path: Path, target_serving: str, as_json: bool) -> None:
     """Check the SavedModel at PATH, whoever made it, against a TensorFlow Serving release.
 
@@ -51,28 +50,25 @@ def check(path: Path, target_serving: str, as_json: bool) -> None:
     Example:
       rawbert check models/minilm --target-serving 2.16
     """
-    folder = version_folder(path)
+    with failing():
+        folder = models.saved_model(path)
     findings = rules.check(folder, target_serving)
     errors = sum(finding.level == "error" for finding in findings)
     if as_json:
         state = {"path": str(folder), "target_serving": target_serving, "ok": not errors}
-        click.echo(json.dumps({**state, "findings": [asdict(finding) for finding in findings]}, indent=2))
+        print_json({**state, "findings": [asdict(finding) for finding in findings]})
     else:
-        console = Console()
-        rows = [
-            (f"[{_STYLES[each.level]}]{each.level}[/]", each.kind, escape(_printable(each.message)))
-            for each in findings
-        ]
+        rows = [(Text(each.level, _STYLES[each.level]), each.kind, each.message) for each in findings]
         if rows:
-            _show_rows(console, table(str(folder), "level", "kind", "found"), rows)
+            _show_rows(str(folder), ("level", "kind", "found"), rows, ("kind", "found"))
         verdict = f"{errors} error{'s' * (errors != 1)}" if errors else "no errors"
-        console.print(f"{folder}: {verdict} for TensorFlow Serving {target_serving}", markup=False, soft_wrap=True)
+        print_lines([f"{folder}: {verdict} for TensorFlow Serving {target_serving}"])
     sys.exit(1 if errors else 0)
 
 
 @click.command(short_help="Show what is in a SavedModel.")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@json_option
 def inspect(path: Path, as_json: bool) -> None:
     """Show signatures, ops, size, content hash and manifest of the SavedModel at PATH.
 
@@ -83,19 +79,20 @@ def inspect(path: Path, as_json: bool) -> None:
     Example:
       rawbert inspect models/minilm
     """
-    folder = version_folder(path)
+    with failing():
+        folder = models.saved_model(path)
     try:
         model = saved_model.read(folder)
     except saved_model.Unreadable as error:
-        raise click.ClickException(_printable(str(error))) from error
+        raise click.ClickException(str(error)) from error
     if not model.meta_graphs:
         raise click.ClickException(f"{folder}: no graph in it")
     meta_graph = saved_model.serving(model) or model.meta_graphs[0]
     state = _describe(folder, meta_graph)
     if as_json:
-        click.echo(json.dumps(state, indent=2))
+        print_json(state)
     else:
-        _show(state, meta_graph, Console())
+        _show(state, meta_graph)
 
 
 def _describe(folder: Path, meta_graph: Any) -> dict[str, Any]:
@@ -131,17 +128,18 @@ def _tensors(specs: Mapping[str, TensorSpec], declared: Sequence[Output] = ()) -
     }
 
 
-def _show(state: dict[str, Any], meta_graph: Any, console: Console) -> None:
+def _show(state: dict[str, Any], meta_graph: Any) -> None:
     rows = []
     for name, signature in state["signatures"].items():
-        outputs = {output.name: output for output in declared(meta_graph, name)}
+        outputs = {output.name: output.shape for output in declared(meta_graph, name)}
         label = name
         for side in ("inputs", "outputs"):
             for tensor, spec in signature[side].items():
-                shape = _dimensions(spec["shape"], outputs.get(tensor) if side == "outputs" else None)
-                rows.append([escape(_printable(each)) for each in (label, side[:-1], tensor, spec["dtype"], shape)])
+                names = outputs.get(tensor, ()) if side == "outputs" else INPUT_SHAPE if outputs else ()
+                shape = shape_of(spec["shape"], names)
+                rows.append((label, side[:-1], tensor, spec["dtype"], shape))
                 label = ""
-    _show_rows(console, table(state["path"], "signature", "", "name", "dtype", "shape"), rows)
+    _show_rows(state["path"], ("signature", "side", "name", "dtype", "shape"), rows, ("name",))
     shown = [f"{op} {count}" for op, count in list(state["ops"].items())[:_SHOWN]]
     if len(state["ops"]) > _SHOWN:
         shown[-1] += f" and {len(state['ops']) - _SHOWN} kinds more"
@@ -163,25 +161,10 @@ def _show(state: dict[str, Any], meta_graph: Any, console: Console) -> None:
             labels = [str(each) for each in head.get("labels") or ()]
             more = f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
             lines.append(f"labels    of {head.get('signature')}: {', '.join(labels[:_SHOWN])}{more}")
-    print_lines(console, map(_printable, lines))
+    print_lines(lines)
 
 
-def _dimensions(shape: Sequence[int] | None, output: Output | None) -> str:
-    """A shape for people: ``[batch, tokens, 384]``, with the contract's names for what depends on the call."""
-    if shape is None:
-        return "any rank"
-    names = output.shape if output is not None and len(output.shape) == len(shape) else ("?",) * len(shape)
-    return f"[{', '.join(name if size < 0 else str(size) for size, name in zip(shape, names, strict=True))}]"
-
-
-def _show_rows(console: Console, table: Table, rows: Sequence[Sequence[str]]) -> None:
-    for row in rows[:_MOST_ROWS]:
-        table.add_row(*row)
-    console.print(table)
+def _show_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], fold: Sequence[str]) -> None:
+    print_table(title, columns, rows[:_MOST_ROWS], fold)
     if len(rows) > _MOST_ROWS:
-        console.print(f"and {len(rows) - _MOST_ROWS} more; --json shows all of them", markup=False)
-
-
-def _printable(text: str) -> str:
-    """Names from a damaged file may hold anything; a terminal is to see none of it."""
-    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
+        print_lines([f"and {len(rows) - _MOST_ROWS} more; --json shows all of them"])

@@ -1,21 +1,24 @@
 """What the exporter's sub-commands share: how they start, and how they fail."""
 
 import os
-import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from ...serving.cli import connection
+from ...serving.cli.output import print_error
+from ...serving.extras import how_to_install
 from ..errors import ConfigError, ExportError
 from ..recipe import TOKENIZERS, TRUNCATION_SIDES, TRUNCATION_STRATEGIES
+
+#: Options that the commands which ask servers have as well.
+json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = connection.json_option
+security_options: Callable[[Callable[..., Any]], Callable[..., Any]] = connection.security_options
 
 
 def user_path(value: str) -> Path:
@@ -55,24 +58,12 @@ def tokenizer_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def table(title: str, *columns: str) -> Table:
-    """An empty table; the title is printed as it is."""
-    return Table(*columns, title=escape(title), title_justify="left", title_style="bold")
-
-
-def print_lines(console: Console, lines: Iterable[str]) -> None:
-    """Print lines as they are, whatever they contain and however wide the terminal is."""
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
 @contextmanager
 def failing(state: str = "") -> Iterator[None]:
     """Run what a command does, and end the command where that fails; ``state`` says what an interrupt has left.
 
-    SIGTERM unwinds as Ctrl-C does, and the libraries' start-up chatter is kept away from our own lines.
+    The libraries' start-up chatter is kept away from our own lines.
     """
-    signal.signal(signal.SIGTERM, _terminate)
     # A user's own settings win.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -89,7 +80,7 @@ def failing(state: str = "") -> Iterator[None]:
     except ImportError as error:
         if error.name and error.name.startswith("rawbert"):
             raise
-        _fail(f"{error}; the exporter needs the export extra: pip install 'rawbert[export]'")
+        _fail(f"{error}; the exporter needs the export extra: {how_to_install('export')}")
     except KeyboardInterrupt as interrupt:
         _fail(f"interrupted; {interrupt}" if interrupt.args else f"interrupted{state}", 130)
     except MemoryError:
@@ -97,9 +88,5 @@ def failing(state: str = "") -> Iterator[None]:
 
 
 def _fail(reason: object, code: int = 1) -> NoReturn:
-    Console(stderr=True).print("[bold red]error:[/bold red]", escape(str(reason)), highlight=False, soft_wrap=True)
+    print_error(reason)
     sys.exit(code)
-
-
-def _terminate(number: int, frame: object) -> None:
-    raise KeyboardInterrupt

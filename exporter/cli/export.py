@@ -3,7 +3,6 @@
 Exit codes: 0 published, 1 refused or failed, 2 wrong usage, 130 interrupted.
 """
 
-import json
 import shlex
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from ...serving.cli.output import print_json, print_lines, print_table, shape_of
 from ...serving.contract import DEFAULT_SIGNATURE, SIGNATURE_NAMES, TEXT, TEXT_PAIR, signature
 from ..publish import models_config
 from ..publish.bundle import Bundle, folders_by_version
@@ -20,7 +20,7 @@ from ..publish.models import warnings
 from ..publish.models_config import Entry
 from ..recipe import ENCODER_IMPLS, HEAD_ACTIVATIONS, POOLING_MODES, PRECISIONS, ExportConfig, Recipe
 from ..targets.opsets import NEWEST, RELEASES
-from .common import failing, print_lines, table, tokenizer_options
+from .common import failing, json_option, tokenizer_options
 
 
 def _split(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -111,7 +111,7 @@ def _labels(context: click.Context, parameter: click.Parameter, value: str | Non
     "--served-from", default=models_config.SERVED_FROM, show_default=True, metavar="PATH",
     help="The folder above FOLDER as the server sees it, for models.config.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON instead of a table.")
+@json_option
 def export(encoder: str, output: Path, as_json: bool, **settings: Any) -> None:
     """Package ENCODER as a SavedModel that takes raw strings, and verify it.
 
@@ -145,16 +145,16 @@ def export(encoder: str, output: Path, as_json: bool, **settings: Any) -> None:
                 "models_config": None if entry is None else {"file": str(listing), **asdict(entry)},
                 "manifest": bundle.manifest,
             }
-            click.echo(json.dumps(state, indent=2))
+            print_json(state)
         else:
-            _show(bundle, listing, entry, Console())
+            _show(bundle, listing, entry)
 
 
 def _run(config: ExportConfig, console: Console) -> Bundle:
     from ..export import export as run
 
     if not console.is_terminal:
-        return run(config, lambda line: print_lines(console, [f"- {line}"]))
+        return run(config, lambda line: click.echo(f"- {line}", err=True))
     with console.status("starting") as status:
 
         def progress(line: str) -> None:
@@ -164,16 +164,15 @@ def _run(config: ExportConfig, console: Console) -> Bundle:
         return run(config, progress)
 
 
-def _show(bundle: Bundle, listing: Path, entry: Entry | None, console: Console) -> None:
-    shown = table(f"{bundle.name}, version {bundle.version}", "signature", "output", "dtype", "shape")
+def _show(bundle: Bundle, listing: Path, entry: Entry | None) -> None:
+    rows = []
     recipe = Recipe.from_json(bundle.manifest["recipe"])
     for name in recipe.signatures:
         label = f"{name} ({DEFAULT_SIGNATURE})" if name == recipe.default else name
         for output, tensor in zip(signature(name).outputs_for(recipe.pair), bundle.signatures[name], strict=True):
-            sizes = (of if size < 0 else str(size) for of, size in zip(output.shape, tensor.shape, strict=True))
-            shown.add_row(label, tensor.name, tensor.dtype, escape(f"[{', '.join(sizes)}]"))
+            rows.append((label, tensor.name, tensor.dtype, shape_of(tensor.shape, output.shape)))
             label = ""
-    console.print(shown)
+    print_table(f"{bundle.name}, version {bundle.version}", ("signature", "output", "dtype", "shape"), rows)
     checked = bundle.manifest["verification"]
     lines = [
         f"verified  {checked['texts']} texts of {checked['tokens']} tokens (at least {checked['least_texts']} of "
@@ -191,7 +190,7 @@ def _show(bundle: Bundle, listing: Path, entry: Entry | None, console: Console) 
         f"texts up to {recipe.max_seq_length} tokens)",
         *_serving(bundle, listing, entry),
     ]
-    print_lines(console, lines)
+    print_lines(lines)
 
 
 def _serving(bundle: Bundle, listing: Path, entry: Entry | None) -> list[str]:
@@ -209,7 +208,7 @@ def _serving(bundle: Bundle, listing: Path, entry: Entry | None) -> list[str]:
     if entry.labels:
         lines += [
             f"labels    {', '.join(f'{label} is version {version}' for label, version in entry.labels.items())}",
-            f"promote   rawbert promote {base_path} {bundle.version} --label {next(iter(entry.labels))}",
+            f"promote   rawbert promote {base_path} {bundle.version} --version-label {next(iter(entry.labels))}",
         ]
     lines.append(f"serve     rawbert serve {models} --port 8500")
     if entry.base_path == f"{models_config.SERVED_FROM}/{bundle.base_path.name}":

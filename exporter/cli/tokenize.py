@@ -3,16 +3,13 @@
 Exit codes: 0 shown, 1 refused or failed, 2 wrong usage, 130 interrupted.
 """
 
-import json
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from ...serving.cli.output import print_json, print_table
 from ..recipe import SHORTEST_SEQUENCE, ExportConfig
-from .common import failing, tokenizer_options
+from .common import failing, json_option, tokenizer_options
 
 
 @click.command(short_help="Show the tokens, ids and offsets that an export gives a text.")
@@ -23,7 +20,7 @@ from .common import failing, tokenizer_options
 @click.option("--max-seq-length", type=click.IntRange(min=SHORTEST_SEQUENCE), metavar="N",
               help="Most tokens, special ones included.  [default: the checkpoint's own]")  # fmt: skip
 @tokenizer_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@json_option
 def tokenize(text: str, text_pair: str | None, encoder: str, as_json: bool, **settings: Any) -> None:
     """Show the tokens of TEXT, or of TEXT and TEXT_PAIR, as an export of ENCODER gives them.
 
@@ -41,9 +38,9 @@ def tokenize(text: str, text_pair: str | None, encoder: str, as_json: bool, **se
         texts = [each.encode(errors="surrogateescape") for each in (text, text_pair) if each is not None]
         result = _run(config, texts)
     if as_json:
-        click.echo(json.dumps(result, indent=2))
+        print_json(result)
     else:
-        _show(result, Console())
+        _show(result)
 
 
 def _run(config: ExportConfig, texts: list[bytes]) -> dict[str, Any]:
@@ -74,17 +71,15 @@ def _run(config: ExportConfig, texts: list[bytes]) -> dict[str, Any]:
     return {"tokens": tokens, "token_count": int(encoding.token_count[0]), "max_seq_length": recipe.max_seq_length}
 
 
-def _show(result: dict[str, Any], console: Console) -> None:
-    table = Table()
-    for column in ("", "id", "token", "type", "start", "limit", "text"):
-        table.add_column(column, justify="left" if column in ("token", "text") else "right")
+def _show(result: dict[str, Any]) -> None:
+    rows = []
     for at, token in enumerate(result["tokens"]):
         text, place = token["text"], ("", "", "")
         if text is not None:
             # Controls and marks are shown by name, not drawn.
             place = str(token["start"]), str(token["limit"]), text if text.isprintable() else ascii(text)[1:-1]
-        table.add_row(*map(escape, (str(at), str(token["id"]), token["token"], str(token["type"]), *place)))
-    console.print(table)
+        rows.append((str(at), str(token["id"]), token["token"], str(token["type"]), *place))
     shown, count = len(result["tokens"]), result["token_count"]
     cut = "" if shown == count else f", cut from {count}"
-    console.print(f"{shown} tokens{cut}; most are {result['max_seq_length']}", highlight=False, soft_wrap=True)
+    title = f"{shown} tokens{cut}; most are {result['max_seq_length']}"
+    print_table(title, ("at", "id", "token", "type", "start", "limit", "text"), rows, ("token", "text"))

@@ -3,32 +3,32 @@
 Exit codes: 0 equal, 1 different or not to be compared, 2 wrong usage, 130 interrupted.
 """
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
-from rich.console import Console
 
+from ...serving.cli.connection import OldSpelling, client_settings, one_line
+from ...serving.cli.output import print_json, print_lines, print_table
 from .. import reverify
 from ..errors import ConfigError
 from ..proof.comparison import Report
-from ..publish import manifest
-from ..publish.bundle import version_folder
-from .common import failing, print_lines, table
+from ..publish import manifest, models
+from .common import failing, json_option, security_options
 
 
 @click.command(short_help="Compare a version, or a running server, with the reference of its export.")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--source", help="The checkpoint, to compute the reference anew.  [default: the answers kept in PATH]")
-@click.option("--address", metavar="HOST:PORT", help="Compare the answers of the server there (gRPC).")
-@click.option("--model", help="With --address: the model's name there.  [default: the export's]")
+@click.option("--address", "-a", metavar="HOST:PORT", help="Compare the answers of the server there (gRPC).")
+@click.option("--model", "-m", help="With --address: the model's name there.  [default: the export's]")
 @click.option(
     "--version", type=click.IntRange(min=-1),
     help="With --address: the version to ask; -1 for the newest.  [default: PATH's own]",
 )  # fmt: skip
-@click.option("--label", help="With --address: ask the version of this label.")
+@click.option("--version-label", "--label", cls=OldSpelling, help="With --address: ask the version of this label.")
 @click.option(
     "--tolerance", type=click.FloatRange(min=0, min_open=True),
     help="Largest difference, times max(1, largest reference value).  [default: the export's]",
@@ -45,10 +45,11 @@ from .common import failing, print_lines, table
     "--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True,
     help="With --address: seconds for a call.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@security_options
+@json_option
 def verify(
-    path: Path, source: str | None, address: str | None, model: str | None, version: int | None, label: str | None,
-    tolerance: float | None, min_cosine: float | None, tf32: bool, timeout: float, as_json: bool,
+    path: Path, source: str | None, tolerance: float | None, min_cosine: float | None, tf32: bool, as_json: bool,
+    **connection: Any,
 ) -> None:  # fmt: skip
     """Compare the version in PATH with the reference that it was exported by.
 
@@ -62,13 +63,14 @@ def verify(
       rawbert verify models/minilm --address localhost:8500 --tf32
     """
     with failing():
-        if address is None and (model or label or version is not None):
-            raise ConfigError("--model, --version and --label are about a server: give --address too")
+        address, version = connection["address"], connection["version"]
+        given = [name for name, value in connection.items() if value not in (None, False, ()) and name != "timeout"]
+        if address is None and given:
+            listed = ", ".join(f"--{name.replace('metadata', 'header').replace('_', '-')}" for name in given)
+            raise ConfigError(f"for {listed} of a server give --address too")
         if address is not None and source is not None:
             raise ConfigError("a server is compared with the answers kept at the export: leave --source out")
-        if label and version is not None:
-            raise ConfigError("give --version or --label, not both")
-        folder = version_folder(path).absolute()
+        folder = models.saved_model(path).absolute()
         if not (folder / "saved_model.pb").is_file():
             raise ConfigError(f"{path} is neither a version folder (with saved_model.pb) nor holds any")
         recipe = reverify.recipe_of(folder, tolerance, min_cosine, tf32)
@@ -77,27 +79,23 @@ def verify(
         else:
             from ...serving import Client
 
-            made = manifest.read(folder) or {}
-            if version is None and not label and folder.name.isdigit():
-                version = int(folder.name)
-            with Client(
-                address, model=model or str(made.get("name")), version=None if version == -1 else version,
-                version_label=label, timeout=timeout,
-            ) as client:  # fmt: skip
+            connection["model"] = connection["model"] or str((manifest.read(folder) or {}).get("name"))
+            if version is None and not connection["version_label"] and folder.name.isdigit():
+                connection["version"] = int(folder.name)
+            elif version == -1:
+                connection["version"] = None
+            with one_line(), Client(**client_settings(connection)) as client:
                 report, what = reverify.verify_server(folder, recipe, client), repr(client)
     if as_json:
-        click.echo(json.dumps(asdict(report), indent=2))
+        print_json(asdict(report))
     else:
-        _show(report, what, source, Console())
+        _show(report, what, source)
     if report.mismatches:
         sys.exit(1)
 
 
-def _show(report: Report, what: str, source: str | None, console: Console) -> None:
-    shown = table(what)
-    for column in ("output", "off by", "allowed", "cosine", "at least"):
-        shown.add_column(column, no_wrap=True)
-    lines = []
+def _show(report: Report, what: str, source: str | None) -> None:
+    rows, lines = [], []
     for output, each in report.outputs.items():
         allowed = report.tolerance * max(1.0, each.largest_reference)
         if each.min_cosine is None:  # scores: what is allowed is said of their logits
@@ -105,9 +103,9 @@ def _show(report: Report, what: str, source: str | None, console: Console) -> No
             row = ("", "", "")
         else:
             row = (f"{allowed:.2e}", f"{each.min_cosine:.7f}", f"{report.min_cosine:g}")
-        shown.add_row(output, f"{each.max_abs:.2e}", *row)
-    if report.outputs:
-        console.print(shown)
+        rows.append((output, f"{each.max_abs:.2e}", *row))
+    if rows:
+        print_table(what, ("output", "off by", "allowed", "cosine", "at least"), rows)
     lines += [f"worst     {output} is furthest off on {each.worst_text}" for output, each in report.outputs.items()]
     lines += [f"differs   {line}" for line in report.mismatches[:20]]
     if len(report.mismatches) > 20:
@@ -116,4 +114,4 @@ def _show(report: Report, what: str, source: str | None, console: Console) -> No
         proven = f"{report.tokens} tokens of {report.texts} texts, alone and in batches: {report.calls} calls"
         lines.append(f"equal     tokens, offsets, counts and labels: {proven}")
     lines.append(f"reference {'computed from ' + source if source else 'the answers kept at the export'}")
-    print_lines(console, lines)
+    print_lines(lines)

@@ -3,32 +3,32 @@
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.
 """
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from ...serving.cli.connection import OldSpelling
+from ...serving.cli.output import print_json, print_lines, print_table
 from ..publish import models_config
 from ..publish import versions as published
 from ..publish.models import find, find_all, warnings
-from .common import failing, table, user_path
+from .common import failing, json_option, user_path
 
 _models = click.option(
     "--models", type=user_path, default=Path("models"), show_default=True, metavar="FOLDER",
     help="Folder of the models, for a MODEL that is given by its name.",
 )  # fmt: skip
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_label = click.option("--label", default="stable", show_default=True, help="The label, such as stable or canary.")
+_label = click.option(
+    "--version-label", "--label", "label", cls=OldSpelling, default="stable", show_default=True,
+    help="The label, such as stable or canary.",
+)  # fmt: skip
 
 
 @click.command(short_help="List versions and their labels.")
 @click.argument("model", type=user_path, required=False)
 @_models
-@_json
+@json_option
 def versions(model: Path | None, models: Path, as_json: bool) -> None:
     """List the versions of MODEL (its folder, or its name), the newest first; without MODEL, of all models.
 
@@ -46,12 +46,12 @@ def versions(model: Path | None, models: Path, as_json: bool) -> None:
             click.echo(f"warning: {line}", err=True)
     if as_json:
         made = [{"model": name, "versions": [asdict(each) for each in found]} for name, found in listed]
-        click.echo(json.dumps(made if model is None else made[0], indent=2))
+        print_json(made if model is None else made[0])
         return
     for each, (name, found) in zip(meant, listed, strict=True):
-        Console().print(_table(name, found))
+        _show_versions(name, found)
         if found and not any(version.loaded for version in found):
-            click.echo(f"{each.config} has no server load any of them: rawbert promote lists the model there")
+            print_lines([f"{each.config} has no server load any of them: rawbert promote lists the model there"])
 
 
 @click.command(short_help="Point a label, such as stable, to a version.")
@@ -63,7 +63,7 @@ def versions(model: Path | None, models: Path, as_json: bool) -> None:
     "--served-from", default=models_config.SERVED_FROM, show_default=True, metavar="PATH",
     help="The folder of the models as the server sees it, for a model that models.config lacks.",
 )  # fmt: skip
-@_json
+@json_option
 def promote(model: Path, version: int, label: str, models: Path, served_from: str, as_json: bool) -> None:
     """Point a label of MODEL (its folder, or its name) to VERSION, in models.config beside the model.
 
@@ -72,7 +72,7 @@ def promote(model: Path, version: int, label: str, models: Path, served_from: st
 
     \b
     Example:
-      rawbert promote models/minilm 3 --label stable
+      rawbert promote models/minilm 3 --version-label stable
     """
     with failing():
         change = published.promote(find(model, models), version, label, served_from)
@@ -83,13 +83,13 @@ def promote(model: Path, version: int, label: str, models: Path, served_from: st
 @click.argument("model", type=user_path)
 @_label
 @_models
-@_json
+@json_option
 def rollback(model: Path, label: str, models: Path, as_json: bool) -> None:
     """Point a label of MODEL (its folder, or its name) to the version that it was at before; again, one further back.
 
     \b
     Example:
-      rawbert rollback models/minilm --label stable
+      rawbert rollback models/minilm --version-label stable
     """
     with failing():
         change = published.rollback(find(model, models), label)
@@ -101,7 +101,7 @@ def rollback(model: Path, label: str, models: Path, as_json: bool) -> None:
 @click.option("--keep", type=click.IntRange(min=1), required=True, metavar="N", help="How many of the newest stay.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @_models
-@_json
+@json_option
 def prune(model: Path, keep: int, dry_run: bool, models: Path, as_json: bool) -> None:
     """Remove all but the newest N versions of MODEL (its folder, or its name).
 
@@ -115,17 +115,15 @@ def prune(model: Path, keep: int, dry_run: bool, models: Path, as_json: bool) ->
     with failing():
         pruned = published.prune(find(model, models), keep, dry_run)
     if as_json:
-        click.echo(json.dumps(asdict(pruned), indent=2))
+        print_json(asdict(pruned))
         return
     for number, reason in sorted(pruned.kept.items()):
         click.echo(f"kept     {number}: {reason}")
     click.echo(f"{'would go' if dry_run else 'removed '} {', '.join(map(str, pruned.removed)) or 'nothing'}")
 
 
-def _table(name: str, found: list[published.Version]) -> Table:
-    shown = table(name)
-    for column in ("version", "labels", "loaded", "made", "precision", "size", "source"):
-        shown.add_column(column, overflow="fold", no_wrap=column not in ("labels", "source"))
+def _show_versions(name: str, found: list[published.Version]) -> None:
+    rows = []
     for each in found:
         labels = [*each.labels, *(f"(rollback of {label})" for label in each.rollback_of)]
         made = each.created[:16].replace("T", " ") if each.created else "?"
@@ -134,13 +132,14 @@ def _table(name: str, found: list[published.Version]) -> Table:
         if source.startswith("/") and len(parts) > 3:  # --json has the whole
             source = str(Path("...", *parts[-2:]))
         loaded = "yes" if each.loaded else "no"
-        shown.add_row(str(each.number), " ".join(labels), loaded, made, each.precision or "?", size, escape(source))
-    return shown
+        rows.append((str(each.number), " ".join(labels), loaded, made, each.precision or "?", size, source))
+    columns = ("version", "labels", "loaded", "made", "precision", "size", "source")
+    print_table(name, columns, rows, ("labels", "source"))
 
 
 def _show(change: published.Change, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(asdict(change), indent=2))
+        print_json(asdict(change))
     elif change.before == change.version:
         click.echo(f"{change.model}: {change.label} is at {change.version} already")
     else:

@@ -1,7 +1,9 @@
 """Which model is meant: its folder, and its entry in the models.config beside it."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 from ..errors import ModelConfigError
@@ -22,22 +24,30 @@ def find(model: str | Path, models: Path) -> Model:
     """The model that is meant by its folder, or by its name in the folder ``models``.
 
     Raises:
-        ModelConfigError: there is none.
+        ModelConfigError: there is none; the message says what is there in its place.
     """
     found = [folder for folder in (Path(model), models / model) if folder.is_dir()]
     if not found:
-        named = models_config.read(models / models_config.FILE).find(str(model))
+        config = models_config.read(models / models_config.FILE)
+        named = config.find(str(model))
         if named is not None:
             found = [folder for folder in (models / named.folder_name,) if folder.is_dir()]
-    if not found:
-        raise ModelConfigError(
-            f"there is no model {model}: neither a folder of that path, nor one of that name in {models} "
-            "(--models names another folder)"
-        )
+        elif Path(model).exists():
+            raise ModelConfigError(f"{model} is a file: give the folder of a model, or its name")
+        else:
+            near = did_you_mean(str(model), [*(each.name for each in config.entries()), *_models_in(models)])
+            raise ModelConfigError(
+                f"there is no model {model}: neither a folder of that path, nor one of that name in {models} "
+                f"(--models names another folder){near}"
+            )
     # The checkpoint may have the model's name: what has versions is meant.
     folder = max(found, key=lambda each: bool(folders_by_version(each))).absolute()
     if (folder / "saved_model.pb").is_file():
         raise ModelConfigError(f"{folder} is a version; name the folder of the model, {folder.parent}")
+    if not folders_by_version(folder):
+        inner = _models_in(folder)
+        what = f"is a folder of models: name one of them ({', '.join(inner)})" if inner else "has no versions"
+        raise ModelConfigError(f"{folder} {what}")
     return Model(folder, folder.parent / models_config.FILE)
 
 
@@ -47,11 +57,50 @@ def find_all(models: Path) -> list[Model]:
     Raises:
         ModelConfigError: there is none.
     """
-    folders = sorted(folder for folder in models.absolute().iterdir() if folder.is_dir()) if models.is_dir() else []
-    found = [Model(folder, folder.parent / models_config.FILE) for folder in folders if folders_by_version(folder)]
+    found = [Model(models.absolute() / name, models.absolute() / models_config.FILE) for name in _models_in(models)]
     if not found:
-        raise ModelConfigError(f"there are no models in {models} (--models names another folder)")
+        what = f"{models} is a model itself" if folders_by_version(models) else f"there are no models in {models}"
+        raise ModelConfigError(f"{what} (--models names another folder)")
     return found
+
+
+def saved_model(path: Path) -> Path:
+    """The folder of the SavedModel that is meant: ``path`` itself, or the newest version of the model there.
+
+    It may still lack a saved_model.pb: whoever reads it says so.
+
+    Raises:
+        ModelConfigError: there is no such folder, or it is one of models.
+    """
+    folder = version_folder(path)
+    if path.is_file():
+        raise ModelConfigError(f"{path} is a file: give the folder of a version, or of a model")
+    if not path.is_dir():
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        models = {name: f"models/{name}" for name in _models_in("models")}
+        near = did_you_mean(str(path), [str(path.with_name(each.name)) for each in beside])
+        near = near or did_you_mean(path.name, models).replace(" mean ", " mean models/")
+        listed = f"; there are {', '.join(models.values())}" if models else ""
+        raise ModelConfigError(
+            f"there is no folder {path}{near or listed or '; give that of a version, or of a model'}"
+        )
+    if folder == path and not (path / "saved_model.pb").exists() and (inner := _models_in(path)):
+        raise ModelConfigError(f"{path} is a folder of models: give one of them, such as {path / inner[0]}")
+    return folder
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question about the nearest of the names that are known; nothing where none is near."""
+    near = get_close_matches(name, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _models_in(folder: str | Path) -> list[str]:
+    """Names of the folders in a folder that have versions."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        return []
+    return sorted(each.name for each in folder.iterdir() if each.is_dir() and folders_by_version(each))
 
 
 def entries(config: ModelsConfig, folder: Path) -> list[Entry]:

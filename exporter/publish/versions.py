@@ -114,7 +114,8 @@ def rollback(model: Model, label: str) -> Change:
         entry = models.entry(config, model.folder, None)
         now = entry.labels.get(label)
         if now is None:
-            raise ModelConfigError(f"{config.path}: the model {entry.name} has no label {label}")
+            near = models.did_you_mean(label, entry.labels)
+            raise ModelConfigError(f"{config.path}: the model {entry.name} has no label {label}{near}")
         before = config.history.before(entry.name, label, now)
         version = _target(config, entry, label, present)
         if version is None:

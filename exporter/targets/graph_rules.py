@@ -6,10 +6,7 @@ from typing import Any
 
 from ...serving import contract
 from ...serving.contract import (
-    DEFAULT_SIGNATURE,
     MANIFEST_FILE,
-    SIGNATURE_NAMES,
-    TEXT_PAIR,
     Output,
 )
 from ...serving.wire.messages import signature_infos
@@ -28,13 +25,7 @@ _REST_STRINGS = (
 
 def declared(meta_graph: Any, name: str) -> tuple[Output, ...]:
     """What the contract says of a signature's outputs; nothing where neither name nor inputs are the contract's."""
-    if name == DEFAULT_SIGNATURE:
-        name = next((each for each in SIGNATURE_NAMES if each in meta_graph.signature_def), name)
-    inputs = set(meta_graph.signature_def[name].inputs)
-    pair = TEXT_PAIR in inputs
-    if name not in SIGNATURE_NAMES or inputs != set(contract.input_names(pair)):
-        return ()
-    return contract.signature(name).outputs_for(pair)
+    return contract.declared_outputs(name, {key: set(each.inputs) for key, each in meta_graph.signature_def.items()})
 
 
 def xla(graph: Graph) -> Iterator[Finding]:

@@ -48,7 +48,10 @@ def read(folder: Path) -> Any:
         return SavedModel.FromString(path.read_bytes())
     except FileNotFoundError:
         text = " (saved_model.pbtxt, the text form, cannot be checked)" if path.with_suffix(".pbtxt").exists() else ""
-        raise Unreadable("no-saved-model", f"{folder}: no saved_model.pb in it{text}") from None
+        raise Unreadable(
+            "no-saved-model",
+            f"{folder}: no saved_model.pb in it{text}; give a version folder, or the folder of a model",
+        ) from None
     except NotADirectoryError:
         raise Unreadable("no-saved-model", f"{folder}: a file, not the folder of a SavedModel") from None
     except OSError as error:

@@ -1,18 +1,49 @@
 """The ``rawbert`` command. Sub-commands load when they are called: the help costs no TensorFlow."""
 
+import math
+import signal
 import sys
+import time
+from typing import Any, Final
+
+#: What shells give for a process that SIGINT ended.
+_INTERRUPTED: Final = 130
+#: Seconds for which further signals are not heeded: Ctrl-C is pressed twice, and what the first takes down is whole.
+_AGAIN: Final = 2.0
 
 
 def main() -> None:
     """Entry point of the console script."""
+    _unwind_on_signals()
+    code: Any = _INTERRUPTED
     try:
-        sys.exit(_run())
-    except KeyboardInterrupt:  # while a sub-command was still being imported
-        sys.exit(_INTERRUPTED)
+        code = _run()
+    except KeyboardInterrupt:
+        pass
+    except SystemExit as end:
+        code = end.code
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # It is at its end: no traceback out of the interpreter's own.
+    if code == _INTERRUPTED and sys.stderr.isatty():
+        sys.stderr.write("\x1b[?25h")  # the cursor, where a progress bar was being set up at that moment
+    sys.exit(code)
 
 
-#: What shells give for a process that SIGINT ended.
-_INTERRUPTED = 130
+def _unwind_on_signals() -> None:
+    """SIGTERM, and the end of the terminal, unwind a command as Ctrl-C does: temporary files go."""
+    last = -math.inf
+
+    def interrupt(number: int, frame: object) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > _AGAIN:
+            last = now
+            raise KeyboardInterrupt
+
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # What nohup, or a shell for a job in the background, has switched off stays so.
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
 
 
 def _run() -> int:
@@ -20,14 +51,19 @@ def _run() -> int:
         import click
 
         from .app import rawbert
+        from .output import print_error
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise
         sys.exit("error: the command line needs the cli extra: pip install 'rawbert[cli]'")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # A terminal that is not UTF-8 shows what it can.
     try:
-        return rawbert.main(prog_name="rawbert", standalone_mode=False) or 0
+        return rawbert.main(sys.argv[1:] or ["--help"], prog_name="rawbert", standalone_mode=False) or 0
     except click.ClickException as error:
-        error.show()
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        print_error(error.format_message() + (f" (see {context.command_path} --help)" if context else ""))
         return error.exit_code
     except click.Abort:  # click's own name for Ctrl-C, to which it gives the exit code 1
         return _INTERRUPTED

@@ -1,8 +1,11 @@
 """The command group, and the table of what it can do."""
 
+from difflib import get_close_matches
 from importlib import import_module
 
 import click
+
+from ..extras import how_to_install
 
 #: Sub-command -> (the module that has it, the extra that it needs, a line for the help).
 COMMANDS = {
@@ -43,16 +46,29 @@ class _LazyGroup(click.Group):
             if error.name is None or error.name.startswith("rawbert"):
                 raise
             raise click.ClickException(
-                f"{error}; rawbert {cmd_name} needs the {extra} extra: pip install 'rawbert[{extra}]'"
+                f"{error}; rawbert {cmd_name} needs the {extra} extra: {how_to_install(extra)}"
             ) from error
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = get_close_matches(args[0].lower(), COMMANDS, 1)
+            meant = f" Did you mean '{near[0]}'?" if near else ""
+            ctx.fail(f"No such command '{args[0]}'.{meant}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_line) for name, (_, _, help_line) in COMMANDS.items()])
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.",
+)
 @click.version_option(None, "--version", "-V", package_name="rawbert", message="%(prog)s %(version)s")
 def rawbert() -> None:
     """Export BERT with its tokenizer as one SavedModel that takes raw strings, serve it, and query it over gRPC."""

@@ -1,21 +1,24 @@
 """``rawbert bench``: throughput and latency of a server against the number of callers."""
 
-import json
 import math
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 
 from ..client.client import Client
 from ..errors import ServingError
 from .chart import svg
-from .connection import FILE, NEW_FILE, client_settings, connection_options, one_line
+from .connection import FILE, NEW_FILE, client_settings, connection_options, json_option, one_line
 from .files.inputs import Inputs
 from .files.source import Source
+from .output import print_json, print_table
+from .signature import signatures, vector_output
 
 #: Texts of several lengths, where none are given.
 _TEXTS = [" ".join(["the quick brown fox jumps over the lazy dog"] * (1 + at % 7)) for at in range(64)]
@@ -39,7 +42,8 @@ class Measured:
 @click.command()
 @click.argument("server", metavar="[ADDRESS]", required=False)
 @connection_options
-@click.option("--signature", default="embed", show_default=True, help="Signature that answers an embedding.")
+@click.option("--signature", help="Signature that answers a vector.  [default: embed, else the model's default]")
+@click.option("--output-name", help="Output of it.  [default: the one with a vector a text]")
 @click.option("--callers", default="1,2,4,8,16", show_default=True, help="Numbers of callers at once, each measured.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Texts in each call.")
 @click.option(
@@ -48,10 +52,11 @@ class Measured:
 @click.option("--input", "-i", "source", type=FILE,
               help="File with a text a line to send.  [default: sentences of 9 to 63 words]")  # fmt: skip
 @click.option("--chart", type=NEW_FILE, help="Also draw throughput and latency into this .svg file; it is replaced.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def bench(
     server: str | None,
-    signature: str,
+    signature: str | None,
+    output_name: str | None,
     callers: str,
     batch_size: int,
     seconds: float,
@@ -80,7 +85,7 @@ def bench(
     if chart is not None and not chart.parent.is_dir():
         raise click.ClickException(f"there is no folder {chart.parent}: make it first")
     settings["address"] = server or settings["address"]
-    results = []
+    results: list[Measured] = []
     with one_line():
         texts = (
             list(Source(Inputs((str(source),), "text", source, stream=True)).texts()) if source is not None else _TEXTS
@@ -88,28 +93,30 @@ def bench(
         if not texts:
             raise click.ClickException(f"{source} holds no texts")
         with Client(**client_settings(settings), max_batch_size=batch_size) as client:
-            client.embed(texts[:batch_size], signature_name=signature)
-            if not as_json:
-                click.echo(f"{'callers':>8}{'calls/s':>10}{'texts/s':>10}{'p50 ms':>10}{'p90 ms':>10}"
-                           f"{'p99 ms':>10}{'max ms':>10}{'failed':>8}")  # fmt: skip
-            for number in numbers:
-                result = _measure(client, signature, texts, batch_size, number, seconds)
-                results.append(result)
-                if not as_json:
-                    _, *shown, failed = asdict(result).values()
-                    click.echo(f"{number:>8}{''.join(f'{each:>10.1f}' for each in shown)}{failed:>8}")
+            choice = vector_output(signatures(client), signature, output_name)
+
+            def embed(part: list[str]) -> None:
+                client.embed(part, **choice)
+
+            embed(texts[:batch_size])
+            heading = f"{client.model} at {client.address}, {batch_size} text{'s' * (batch_size > 1)} a call"
+            try:
+                with Console(stderr=True).status("") as status:
+                    for number in numbers:
+                        status.update(f"{number} callers ...")
+                        results.append(_measure(embed, texts, batch_size, number, seconds))
+            finally:
+                if not as_json and results:
+                    _show(heading, results)
     if chart is not None:
-        _draw(chart, f"{settings['model']} at {settings['address']}, {batch_size} texts a call", results)
+        _draw(chart, heading, results)
     if as_json:
-        # JSON has no NaN, which stands where no call was answered.
+        # JSON has no NaN, the value where no call was answered.
         rows = [asdict(result) for result in results]
-        rows = [{name: None if math.isnan(value) else value for name, value in row.items()} for row in rows]
-        click.echo(json.dumps(rows, indent=2))
-    else:
-        click.echo(f"\n{_chart(results)}")
+        print_json([{name: None if math.isnan(value) else value for name, value in row.items()} for row in rows])
 
 
-def _measure(client: Client, signature: str, texts: list[str], size: int, callers: int, seconds: float) -> Measured:
+def _measure(embed: Callable[[list[str]], None], texts: list[str], size: int, callers: int, seconds: float) -> Measured:
     warm = min(1.0, seconds / 4)
     begin = time.monotonic() + warm
     end = begin + seconds
@@ -123,7 +130,7 @@ def _measure(client: Client, signature: str, texts: list[str], size: int, caller
             part = [texts[(at + place) % len(texts)] for place in range(size)]
             at += size * callers
             try:
-                client.embed(part, signature_name=signature)
+                embed(part)
             except ServingError:
                 failed[caller] += 1
                 continue
@@ -131,7 +138,8 @@ def _measure(client: Client, signature: str, texts: list[str], size: int, caller
             if begin <= begun and now <= end:
                 taken[caller].append(now - begun)
 
-    threads = [threading.Thread(target=call, args=(caller,)) for caller in range(callers)]
+    # Daemons: after Ctrl-C nobody waits for a call that a server does not answer.
+    threads = [threading.Thread(target=call, args=(caller,), daemon=True) for caller in range(callers)]
     for thread in threads:
         thread.start()
     try:
@@ -161,14 +169,19 @@ def _percentile(times: list[float], percent: int) -> float:
     return times[max(math.ceil(len(times) * percent / 100) - 1, 0)] if times else math.nan
 
 
-def _chart(results: list[Measured]) -> str:
-    """Bars of texts a second and of the 99th percentile."""
-    lines = []
+def _show(heading: str, results: list[Measured]) -> None:
+    """A table, and bars of texts a second and of the 99th percentile."""
+    columns = ("callers", "calls/s", "texts/s", "p50 ms", "p90 ms", "p99 ms", "max ms", "failed")
+    rows = []
+    for result in results:
+        callers, *shown, failed = asdict(result).values()
+        rows.append([str(callers), *(f"{each:.1f}" for each in shown), str(failed)])
+    print_table(heading, columns, rows)
+    width = min(_WIDTH, Console().width - 20)
     for title, field in (("texts/s", "texts_per_second"), ("p99 ms", "p99")):
         values = [getattr(result, field) for result in results]
         most = max((value for value in values if not math.isnan(value)), default=0.0) or 1.0
-        lines.append(f"{title:>8}")
+        click.echo(f"\n{title:>8}")
         for result, value in zip(results, values, strict=True):
-            bar = "#" * (0 if math.isnan(value) else round(_WIDTH * value / most))
-            lines.append(f"{result.callers:>8} {bar} {value:.1f}")
-    return "\n".join(lines)
+            bar = "#" * (0 if math.isnan(value) else round(width * value / most))
+            click.echo(f"{result.callers:>8} {bar} {value:.1f}")

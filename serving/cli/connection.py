@@ -2,29 +2,70 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
+from google.protobuf import text_format
 
-from ..client.settings import DEFAULT_TIMEOUT, TLS
-from ..errors import ServingError
+from ..client.client import Client
+from ..client.settings import DEFAULT_TIMEOUT, TLS, CallOptions
+from ..errors import ModelNotFound, ServingError, served_models
+from ..wire.protos import ModelServerConfig
 from .files import BadFile
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
-_OPTIONS = [
+#: What `rawbert export` and `rawbert serve models` keep in the working folder.
+_MODELS_CONFIG: Final = Path("models", "models.config")
+#: The name that servers give to a model that is started without one.
+_UNNAMED: Final = "default"
+
+
+class OldSpelling(click.Option):
+    """An option whose last spelling is an old one: it is understood, and not shown."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """As of its base, without the old spelling."""
+        shown, self.opts = self.opts, self.opts[:-1]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = shown
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _headers(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> Any:
+    pairs = []
+    for value in values:
+        name, colon, rest = value.partition(":")
+        if not colon:
+            raise click.BadParameter(f"{name!r}: give NAME:VALUE, such as authorization:'Bearer ...'")
+        pairs.append((name.strip().lower(), rest.strip()))
+    try:
+        return CallOptions(metadata=pairs).metadata
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+_CALL = [
     click.option("--address", "-a", default="localhost:8500", show_default=True, envvar="RAWBERT_ADDRESS",
                  show_envvar=True, help="Host and gRPC port."),
-    click.option("--model", "-m", default="default", show_default=True, envvar="RAWBERT_MODEL", show_envvar=True,
-                 help="Model name on the server."),
+    click.option("--model", "-m", envvar="RAWBERT_MODEL", show_envvar=True,
+                 help="Model name on the server.  [default: its only one, or that of models/models.config]"),
     click.option("--version", type=int, help="Version of the model.  [default: the newest available]"),
     click.option("--version-label", help="Label of a version, such as stable."),
     click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=DEFAULT_TIMEOUT, show_default=True,
                  help="Seconds that one call may take; a server that does not answer is waited for as long."),
+]  # fmt: skip
+_SECURITY = [
+    click.option("--header", "metadata", multiple=True, metavar="NAME:VALUE", callback=_headers,
+                 help="Header of every call, such as authorization:'Bearer ...'; repeatable."),
     click.option("--tls", is_flag=True, help="Connect over TLS; any option below does too."),
     click.option("--tls-ca", type=FILE, help="PEM certificates that sign the server's.  [default: public]"),
     click.option("--tls-cert", type=FILE, help="PEM certificate of this client, where it is asked for one."),
@@ -34,24 +75,68 @@ _OPTIONS = [
 
 
 def connection_options(command: _Command) -> _Command:
-    """The options; :func:`client_settings` reads them."""
-    for option in reversed(_OPTIONS):
+    """All options; :func:`client_settings` reads them."""
+    return _with(_CALL, security_options(command))
+
+
+def security_options(command: _Command) -> _Command:
+    """Those about TLS and headers."""
+    return _with(_SECURITY, command)
+
+
+def _with(options: Sequence[Callable[[_Command], _Command]], command: _Command) -> _Command:
+    for option in reversed(options):
         command = option(command)
     return command
 
 
 def client_settings(options: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a client, with ``tls`` in place of the options.
+    """The settings of a client: with ``tls`` in place of the options, and a model where none was named.
 
     Raises:
+        click.UsageError: there is no one model to take.
+        ServingError: the server, which was to be asked, does not answer.
         ValueError: as :class:`TLS` does.
     """
     rest = dict(options)
+    if rest["version"] is not None and rest["version_label"] is not None:
+        raise click.UsageError("give --version or --version-label, not both")
     wanted = rest.pop("tls")
     files = {name: rest.pop(f"tls_{file}") for file, name in (("ca", "ca"), ("cert", "certificate"), ("key", "key"))}
     name = rest.pop("tls_server_name")
     wanted = wanted or name is not None or any(file is not None for file in files.values())
-    return {**rest, "tls": TLS(**files, server_name=name) if wanted else None}
+    rest["tls"] = TLS(**files, server_name=name) if wanted else None
+    return {**rest, "model": rest["model"] or _only_model(rest)}
+
+
+def _only_model(settings: dict[str, Any]) -> str:
+    """The model that is meant where none is named: that of models.config, or the server's only one."""
+    listed = _listed()
+    name = listed[0] if len(listed) == 1 else _UNNAMED
+    kept = {key: settings[key] for key in ("address", "timeout", "tls", "metadata")}
+    with Client(model=name, **kept) as client:
+        try:
+            client.status()
+            return name
+        except ModelNotFound as error:
+            served = served_models(error)
+    if len(served) == 1:
+        return served[0]
+    if served:
+        known = f"the server at {settings['address']} has the models {', '.join(served)}"
+    else:
+        known = f"the server at {settings['address']} has no model {name!r}, and does not say which it has"
+        known += f"; {_MODELS_CONFIG} lists {', '.join(listed)}" if listed else ""
+    raise click.UsageError(f"give --model NAME, or RAWBERT_MODEL: {known}")
+
+
+def _listed() -> list[str]:
+    """Names of the models in models/models.config; none where it cannot be read."""
+    try:
+        config = text_format.Parse(_MODELS_CONFIG.read_text(encoding="utf-8"), ModelServerConfig())
+    except (OSError, ValueError, text_format.ParseError):
+        return []
+    return [model.name for model in config.model_config_list.config]
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import click
 
 from ..client.client import Client
 from ..errors import ModelNotFound, ModelVersionChanged
-from .connection import NEW_FILE, client_settings, connection_options, one_line
+from .connection import NEW_FILE, OldSpelling, client_settings, connection_options, one_line
 from .files import BadFile, inputs, jsonl, writing
 from .files.columns import Columns
 from .files.inputs import Inputs
@@ -70,7 +70,7 @@ def _encoding(context: click.Context, parameter: click.Parameter, value: str | N
               help="What becomes of rows that cannot be read; skip lists them in OUTPUT.skipped.jsonl.")  # fmt: skip
 @click.option("--on-truncation", type=click.Choice(["fail", "warn", "ignore"]), default="warn", show_default=True,
               help="What happens where texts are longer than the model takes; ignore does not ask it.")  # fmt: skip
-@click.option("--batch-size", "--max-batch-size", "max_batch_size", type=click.IntRange(min=1), default=64,
+@click.option("--batch-size", "--max-batch-size", "max_batch_size", cls=OldSpelling, type=click.IntRange(min=1), default=64,
               show_default=True, help="Texts in a call.")  # fmt: skip
 @click.option("--concurrency", type=click.IntRange(min=1), default=4, show_default=True, help="Calls at once.")
 @click.option("--restart", is_flag=True, help="Begin anew where an earlier run was interrupted.")

@@ -3,7 +3,6 @@
 Exit codes: 0 answered, 1 the call failed, 2 wrong usage, 130 interrupted.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,7 +11,9 @@ from typing import Any
 import click
 
 from ..client.client import Client
-from .connection import client_settings, connection_options, one_line
+from ..contract import INPUT_SHAPE, declared_outputs
+from .connection import client_settings, connection_options, json_option, one_line
+from .output import print_json, print_lines, shape_of
 
 
 @contextmanager
@@ -27,7 +28,7 @@ def _client(**settings: Any) -> Iterator[Client]:
 @click.option(
     "--wait", is_flag=True, help="Wait until a version, or the one asked for, is available; at most --timeout."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def status(wait: bool, as_json: bool, **settings: Any) -> None:
     """Show which versions of a model the server has, and their state.
 
@@ -40,27 +41,29 @@ def status(wait: bool, as_json: bool, **settings: Any) -> None:
     with _client(**settings) as client:
         versions = client.wait_until_ready(timeout=settings["timeout"]) if wait else client.status()
     if as_json:
-        click.echo(json.dumps([asdict(version) for version in versions], indent=2))
+        print_json([asdict(version) for version in versions])
         return
     for version in versions:
         reason = f"  {version.error_message}" if version.error_message else ""
-        click.echo(f"{settings['model']}  version {version.version}  {version.state}{reason}")
+        print_lines([f"{client.model}  version {version.version}  {version.state}{reason}"])
 
 
 @click.command()
 @connection_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def metadata(as_json: bool, **settings: Any) -> None:
     """Show the signatures of a model, with their inputs and outputs."""
     with _client(**settings) as client:
         model = client.metadata()
     if as_json:
-        click.echo(json.dumps(asdict(model), indent=2))
+        print_json(asdict(model))
         return
-    click.echo(f"{model.name}  version {model.version}")
+    print_lines([f"{model.name}  version {model.version}"])
+    inputs = {name: list(signature.inputs) for name, signature in model.signatures.items()}
     for name, signature in model.signatures.items():
-        click.echo(name)
-        for kind, specs in (("input", signature.inputs), ("output", signature.outputs)):
-            for spec in specs.values():
-                shape = "of any rank" if spec.shape is None else list(spec.shape)
-                click.echo(f"  {kind:<6}  {spec.name}  {spec.dtype} {shape}")
+        print_lines([name])
+        shapes = {output.name: output.shape for output in declared_outputs(name, inputs)}
+        for spec in signature.inputs.values():
+            print_lines([f"  input   {spec.name}  {spec.dtype} {shape_of(spec.shape, INPUT_SHAPE if shapes else ())}"])
+        for spec in signature.outputs.values():
+            print_lines([f"  output  {spec.name}  {spec.dtype} {shape_of(spec.shape, shapes.get(spec.name, ()))}"])

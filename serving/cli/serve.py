@@ -19,6 +19,7 @@ import click
 from click.core import ParameterSource
 
 from .flags import model_server_flags
+from .tensorflow_log import drop_chatter
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,16 +38,18 @@ STACK = {
 @click.argument("models", required=False, type=click.Path(file_okay=False, path_type=Path))
 @model_server_flags
 @click.option(
-    "--host", default="0.0.0.0", show_default=True, metavar="ADDRESS",
-    help="Address to listen on: 127.0.0.1 for this machine only. (tensorflow_model_server has no such flag; it "
-    "listens on all, and so does this.)",
+    "--host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
+    help="Address to listen on: 127.0.0.1 for this machine alone, 0.0.0.0 for all. (tensorflow_model_server has no "
+    "such flag, and listens on all.)",
 )  # fmt: skip
+@click.option("-v", "--verbose", is_flag=True, help="Also print the log of TensorFlow's own C++ code.")
 @click.option("--log_format", type=click.Choice(["text", "json"]), default="text", show_default=True,
-              help="How the log is written on standard error; json: one object a line, but for lines of TensorFlow's "
-              "own C++ code.")  # fmt: skip
+              help="How the log is written on standard error; json: one object a line.")  # fmt: skip
 @click.option("--version", is_flag=True, help="Print the version, and that of TensorFlow's, and end.")
 @click.pass_context
-def serve(context: click.Context, /, models: Path | None, log_format: str, version: bool, **flags: Any) -> None:
+def serve(
+    context: click.Context, /, models: Path | None, log_format: str, verbose: bool, version: bool, **flags: Any
+) -> None:
     """Serve models over gRPC as TensorFlow Serving does, without Docker.
 
     MODELS is a folder with a models.config, as `rawbert export` writes it: served as docker-compose.yml does, with
@@ -66,6 +69,10 @@ def serve(context: click.Context, /, models: Path | None, log_format: str, versi
     if models is not None:
         _as_the_stack(context, models, flags)
     stop = _stop_signal()
+    if verbose:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0")
+    else:
+        drop_chatter()
     handler = logging.StreamHandler()
     handler.setFormatter(_Json() if log_format == "json" else _Text("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(handlers=[handler])
@@ -109,10 +116,14 @@ def _as_the_stack(context: click.Context, models: Path, flags: dict[str, Any]) -
         if name in given:
             raise click.UsageError(f"--{name} and MODELS both say what to serve: leave one out")
     file = models / "models.config"
+    if not models.is_dir():
+        raise click.ClickException(
+            f"there is no folder {models}: rawbert export SOURCE --output {models}/NAME makes it"
+        )
     if not file.is_file():
         raise click.ClickException(
             f"{file} is not there: rawbert export SOURCE --output {models / 'NAME'} writes it; a model alone is served "
-            "by --model_base_path"
+            f"by --model_base_path (rawbert serve --model_base_path {models}, if that is one)"
         )
     flags.update({name: value for name, value in STACK.items() if name not in given}, model_config_file=str(file))
 

@@ -20,6 +20,7 @@ from ..errors import (
     ModelVersionChanged,
     ServerUnavailable,
     ServingError,
+    served_models,
 )
 from ..wire import messages
 from ..wire.codec import Array
@@ -269,6 +270,8 @@ class BaseClient(Calls[C]):
                 statuses = yield from self._statuses(replace(options, version=None, version_label=None))
                 found = _listed(f"{each.version} ({each.state})" for each in statuses)
                 return _because(error, f"the model has the versions {found}")
+            if isinstance(error, ModelNotFound) and (models := served_models(error)):
+                return _because(error, f"the server has the models {_listed(models)}")
         except ServingError:
             pass  # The first error says more.
         return error

@@ -25,7 +25,7 @@ from .exchange import Answer, Attempt, Exchange, Shared
 from .parts import Limits
 from .results import CallRecord
 from .retry import Budget
-from .settings import DEFAULT_TIMEOUT, TLS, CallOptions, ChannelConfig, RetryPolicy
+from .settings import DEFAULT_TIMEOUT, TLS, CallMetadata, CallOptions, ChannelConfig, RetryPolicy
 
 _LOG = logging.getLogger("rawbert.serving")
 
@@ -63,6 +63,7 @@ class Calls(Generic[C]):
         concurrency: int = 4,
         retry: RetryPolicy | None = None,
         tls: TLS | None = None,
+        metadata: CallMetadata | None = None,
         call_credentials: grpc.CallCredentials | None = None,
         interceptors: Sequence[Any] = (),
         on_call: Callable[[CallRecord], None] | None = None,
@@ -84,7 +85,7 @@ class Calls(Generic[C]):
         self.version = version
         self.version_label = version_label
         self._insecure = tls is None and channel is None
-        self._own = CallOptions(version, version_label, timeout, (), call_credentials)
+        self._own = CallOptions(version, version_label, timeout, metadata, call_credentials)
         self._check_credentials(self._own)
         self._config = config or ChannelConfig()
         self._tls = tls

@@ -48,6 +48,7 @@ class Client(TaskClient[grpc.Channel]):
         concurrency: parts of one call that are on their way at once.
         retry: what is sent again, and how often.
         tls: TLS; without it the connection is in plain text.
+        metadata: gRPC metadata of calls that have none of their own: a dict, or pairs.
         call_credentials: gRPC call credentials, sent over TLS only.
         interceptors: gRPC client interceptors of our own channels.
         on_call: called after each call to a server with a :class:`CallRecord`, perhaps from several threads.

@@ -102,7 +102,8 @@ class CallOptions:
         options = self
         if self.version is None and self.version_label is None:
             options = replace(options, version=own.version, version_label=own.version_label)
-        return replace(options, call_credentials=self.call_credentials or own.call_credentials)
+        credentials = self.call_credentials or own.call_credentials
+        return replace(options, call_credentials=credentials, metadata=self.metadata or own.metadata)
 
     @property
     def which(self) -> str:

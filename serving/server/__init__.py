@@ -12,6 +12,7 @@ import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from ..extras import how_to_install
 from .start import StartError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 for _name in ("tensorflow", "tensorflow_text", "tensorflow_serving", "grpc_health"):
     if find_spec(_name) is None:
         raise ModuleNotFoundError(
-            f"No module named {_name!r}; the embedded server needs the server extra: pip install 'rawbert[server]'",
+            f"No module named {_name!r}; the embedded server needs the server extra: {how_to_install('server')}",
             name=_name,
         )
 

@@ -102,7 +102,8 @@ class EmbeddedServer:
             raise
         return model
 
-    def _replace(self, models: dict[str, ModelSettings]) -> None:
+    def _replace(self, configured: dict[str, ModelSettings]) -> None:
+        models = self._plan.on_this_machine(configured)
         for name in sorted(models.keys() - self._manager.configured()):
             try:
                 newest_version(models[name].base_path)

@@ -171,4 +171,8 @@ def newest_version(base_path: Path) -> tuple[int, Path]:
     hint = ""
     if (base_path / "saved_model.pb").is_file():
         hint = "; it is a SavedModel itself: give the folder above it, in which this one is named by its version"
+    elif models := [each.name for each in sorted(base_path.iterdir()) if each.is_dir() and find_versions(each)]:
+        hint = (
+            f"; it is a folder of models: give one of them, such as {base_path / models[0]}, or: rawbert serve MODELS"
+        )
     raise unfit(f"the base path {base_path} has no version folder, such as {base_path / '1'}{hint}")

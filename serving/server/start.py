@@ -3,10 +3,12 @@
 import logging
 import re
 import socket
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..errors import LABEL_HINT
 from .failure import Failure
 from .options import Batching, ModelSettings, ServerOptions, parse_batching, parse_models, read_file
 from .registry import find_versions, newest_version
@@ -35,6 +37,7 @@ class Plan:
         self.options = options
         self.channel_arguments = _channel_arguments(options.grpc_channel_arguments)
         self._moved: set[Path] = set()
+        self._here = Path(options.model_config_file or options.model_base_path).absolute().parent
         try:
             self.batching: Batching | None = None
             if options.enable_batching:
@@ -57,17 +60,19 @@ class Plan:
         """What the flags say now is to be served: a ``--model_config_file`` is read anew."""
         options = self.options
         if options.model_config_file:
-            models = read_file(options.model_config_file, parse_models)
-            return {name: self._on_this_machine(settings) for name, settings in models.items()}
+            return self.on_this_machine(read_file(options.model_config_file, parse_models))
         if not options.model_base_path:
             raise StartError("give --model_base_path or --model_config_file: neither says what to serve")
         if not options.model_name:
             raise StartError("the model name is empty")
         return {options.model_name: ModelSettings(options.model_name, Path(options.model_base_path).absolute())}
 
-    def _on_this_machine(self, settings: ModelSettings) -> ModelSettings:
-        """The model as it lies beside models.config, where its base path is that of a container."""
-        here = Path(self.options.model_config_file).absolute().parent / settings.base_path.name
+    def on_this_machine(self, models: Mapping[str, ModelSettings]) -> dict[str, ModelSettings]:
+        """The models of a configuration: where a base path is a container's, from beside what is served here."""
+        return {name: self._found(settings) for name, settings in models.items()}
+
+    def _found(self, settings: ModelSettings) -> ModelSettings:
+        here = self._here / settings.base_path.name
         if settings.base_path.exists() or not here.is_dir():
             return settings
         if here not in self._moved:
@@ -125,5 +130,6 @@ def joined(host: str, port: int) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, without its line breaks."""
-    return " ".join(str(error).split())
+    """What an error says, without its line breaks, and what to do about it."""
+    said = " ".join(str(error).split())
+    return f"{said} ({LABEL_HINT})" if "Request to assign label" in said else said

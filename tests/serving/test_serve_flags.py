@@ -38,9 +38,9 @@ def test_every_flag_of_the_release_is_applied_noted_or_refused_and_no_other_is_t
     assert not set(tables.APPLIED) & set(tables.IGNORED)
     assert set(tables.APPLIED) | set(tables.IGNORED) <= set(RELEASE)
     options = {option.removeprefix("--") for parameter in serve.params for option in parameter.opts}
-    assert options == set(RELEASE) | {"host", "log_format", "models"}
+    assert options == set(RELEASE) | {"host", "log_format", "models", "-v", "verbose"}
     assert {parameter.name for parameter in serve.params if not getattr(parameter, "hidden", False)} == {
-        *tables.APPLIED, "host", "log_format", "models", "version",
+        *tables.APPLIED, "host", "log_format", "models", "verbose", "version",
     }  # fmt: skip
 
 

@@ -87,7 +87,6 @@ def test_embed_another_signature(query: list[str]) -> None:
         (["--model", "nope", "a"], "NOT_FOUND: Servable not found for request: Latest(nope)"),
         (["--signature", "nope", "a"], 'Serving signature key "nope" not found'),
         (["--version", "9", "a"], "Specific(text, 9)"),
-        (["--version", "9", "--version-label", "x", "a"], "not both"),
         (
             ["--address", "127.0.0.1:1", "--timeout", "0.2", "a"],
             "nothing listens at 127.0.0.1:1",
@@ -164,7 +163,8 @@ def test_status_and_metadata(query: list[str]) -> None:
         {"version": 3, "state": "AVAILABLE", "error_code": 0, "error_message": ""}
     ]
     shown = rawbert("metadata", *query).stdout.decode()
-    assert "embedding  float32 [-1, 3]" in shown
+    assert "text  string [batch]" in shown
+    assert "embedding  float32 [batch, 3]" in shown
     assert "__saved_model_init_op" not in shown
     model = json.loads(rawbert("metadata", *query, "--json").stdout)
     assert model["signatures"]["pooled"]["outputs"]["pooled_output"]["shape"] == [-1, 4]
@@ -183,7 +183,7 @@ def test_serve_as_default(model_root: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "says", "code"),
     [
-        (["--model_base_path", "/nowhere/at/all"], "Error: the base path /nowhere/at/all does not exist", 1),
+        (["--model_base_path", "/nowhere/at/all"], "error: the base path /nowhere/at/all does not exist", 1),
         (["--model_base_path", "{text}/3"], "give the folder above it", 1),
         (["--model_base_path", "{text}", "--port", "{taken}"], "Address already in use", 1),
         (["--model_base_path", "{text}", "--host", "nowhere.invalid"], "cannot listen on nowhere.invalid", 1),

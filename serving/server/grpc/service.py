@@ -1,6 +1,7 @@
 """TensorFlow Serving's gRPC services; a failure becomes the status of its call."""
 
 import functools
+import json
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from tensorflow_serving.apis import (
 )
 
 from ...contract import DEFAULT_SIGNATURE
+from ...errors import MODELS_KEY
 from ..failure import Failure, invalid
 from ..model import Model
 from ..options import ModelSettings, parse_models
@@ -22,6 +24,9 @@ from ..registry import Registry
 from .predict import name_version, predict
 
 _LOG = logging.getLogger(__name__)
+
+#: Bytes that the names of the models may take in an answer's metadata, which gRPC bounds.
+_MOST_NAMES = 4096
 
 
 def _answered(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,6 +38,9 @@ def _answered(method: Callable[..., Any]) -> Callable[..., Any]:
             return method(service, request, context)
         except Failure as failure:
             code, message = failure.code, str(failure)
+            models = json.dumps(sorted({name for name, _ in service._registry.loaded()})).encode()
+            if code is grpc.StatusCode.NOT_FOUND and len(models) < _MOST_NAMES:
+                context.set_trailing_metadata(((MODELS_KEY, models),))
         except Exception as error:
             _LOG.exception("a call failed in a way that was not foreseen")
             code, message = grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"

@@ -1,0 +1,15 @@
+"""Extras of the distribution, for messages about those that are missing."""
+
+import sys
+
+#: The newest Python that TensorFlow 2.20 has wheels for.
+_NEWEST = (3, 13)
+
+
+def how_to_install(extra: str) -> str:
+    """The command that installs an extra, and why it fails where it does."""
+    command = f"pip install 'rawbert[{extra}]'"
+    if extra in ("export", "server") and sys.version_info[:2] > _NEWEST:
+        running, newest = (".".join(map(str, version)) for version in (sys.version_info[:2], _NEWEST))
+        return f"{command} in Python 3.11 to {newest}: TensorFlow 2.20 has no wheels for {running}"
+    return command

@@ -1,0 +1,88 @@
+"""A command at a terminal of its own: what it writes there, and Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import struct
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass
+class Ended:
+    """How it ended: the exit code (negative for a signal), what it wrote, seconds that it took after Ctrl-C."""
+
+    code: int
+    written: str
+    seconds: float
+
+    @property
+    def plain(self) -> str:
+        """What it wrote, without colours and movements of the cursor."""
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self.written)
+
+    @property
+    def cursor_is_visible(self) -> bool:
+        """Whether the last that was said about the cursor is that it is shown."""
+        return re.findall(r"\x1b\[\?25[lh]", self.written)[-1:] != ["\x1b[?25l"]
+
+
+def run(
+    command: Sequence[str],
+    *,
+    width: int = 80,
+    environment: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    interrupt: Callable[[str, float], int] = lambda written, seconds: 0,
+    most: float = 120.0,
+) -> Ended:
+    """Run a command at a terminal.
+
+    Args:
+        command: a path and arguments.
+        width: columns.
+        environment: variables in place of this process's; COLUMNS and NO_COLOR are not handed on.
+        cwd: its working folder.
+        interrupt: from what it has written and its age in seconds, how often Ctrl-C is to have been pressed by now.
+        most: seconds after which it is killed, which is an error.
+    """
+    import fcntl
+    import pty
+    import termios
+
+    inherited = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "NO_COLOR", "FORCE_COLOR")}
+    env = {**inherited, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **(environment or {})}
+    pid, descriptor = pty.fork()
+    if pid == 0:
+        try:
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
+            os.chdir(cwd or ".")
+            os.execve(command[0], list(command), env)
+        finally:
+            os._exit(127)
+    begun = time.monotonic()
+    written, pressed, at = b"", 0, 0.0
+    try:
+        while True:
+            if select.select([descriptor], [], [], 0.02)[0]:
+                try:
+                    block = os.read(descriptor, 65536)
+                except OSError:
+                    break
+                if not block:
+                    break
+                written += block
+            if interrupt(written.decode(errors="replace"), time.monotonic() - begun) > pressed:
+                os.write(descriptor, b"\x03")
+                pressed, at = pressed + 1, at or time.monotonic()
+            if time.monotonic() - begun > most:
+                os.kill(pid, 9)
+                raise AssertionError(f"{command} did not end: {written[-2000:]!r}")
+    finally:
+        os.close(descriptor)
+        _, status = os.waitpid(pid, 0)
+    seconds = time.monotonic() - at if at else 0.0
+    return Ended(os.waitstatus_to_exitcode(status), written.decode(errors="replace").replace("\r\n", "\n"), seconds)
