@@ -70,8 +70,8 @@ def _encoding(context: click.Context, parameter: click.Parameter, value: str | N
               help="What becomes of rows that cannot be read; skip lists them in OUTPUT.skipped.jsonl.")  # fmt: skip
 @click.option("--on-truncation", type=click.Choice(["fail", "warn", "ignore"]), default="warn", show_default=True,
               help="What happens where texts are longer than the model takes; ignore does not ask it.")  # fmt: skip
-@click.option("--batch-size", "--max-batch-size", "max_batch_size", cls=OldSpelling, type=click.IntRange(min=1), default=64,
-              show_default=True, help="Texts in a call.")  # fmt: skip
+@click.option("--batch-size", "--max-batch-size", "max_batch_size", cls=OldSpelling, type=click.IntRange(min=1),
+              default=64, show_default=True, help="Texts in a call.")  # fmt: skip
 @click.option("--concurrency", type=click.IntRange(min=1), default=4, show_default=True, help="Calls at once.")
 @click.option("--restart", is_flag=True, help="Begin anew where an earlier run was interrupted.")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT where it exists.")

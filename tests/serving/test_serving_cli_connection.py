@@ -123,7 +123,7 @@ def test_headers_that_cannot_be_sent_are_wrong_usage(header: str) -> None:
         (
             {"a": ("x", (-1, 2)), "b": ("y", (-1, 3))},
             [],
-            "choose one of --signature a --output-name x, --signature b --output-name y",
+            "choose one of --signature a --output-name x, --signature b",
         ),
         ({"a": ("x", (-1, 2)), "b": ("y", (-1, 3))}, ["--signature", "b"], None),
         ({"serving_default": ("tokens", (-1, -1, 3))}, [], "has no output with one float vector a text"),
