@@ -86,7 +86,6 @@ def test_no_color() -> None:
         (["promote", "m", "first"], "'first' is not a valid integer"),
         (["prune", "m"], "Missing option '--keep'"),
         (["--nope"], "No such option"),
-        (["embed", "--input", "/nowhere.txt"], "does not exist"),
         (["bench", "--callers", "x"], "give whole numbers"),
     ],
 )
