@@ -136,7 +136,6 @@ def test_bench_takes_the_vectors_that_a_model_has(signatures: Any, given: list[s
         assert result.returncode == 0, result.stderr
         (measured,) = json.loads(result.stdout)
         assert measured["failed"] == 0
-        assert measured["calls_per_second"] > 0
     else:
         assert (result.returncode, says in result.stderr) == (2, True), result.stderr
 
