@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ...serving.contract import DEFAULT_SIGNATURE, EMBED, SCORE, TAG, Kind, Output, input_names, signature
+from ...serving.contract import CLASSIFY, DEFAULT_SIGNATURE, EMBED, SCORE, TAG, Kind, Output, input_names, signature
 from ..recipe import Recipe, TokenizerOptions, in_words
 
 FILE = Path("assets.extra", "README.md")
@@ -135,10 +135,13 @@ def _shape(output: Output, manifest: dict[str, Any]) -> str:
 
 
 def _call(default: str, pair: bool) -> str:
-    if pair or any(each.kind.is_score for each in signature(default).outputs):
+    if default in (CLASSIFY.name, SCORE.name) and pair:
+        pairs = '[("one", "other")]' if default == SCORE.name else '["one"], text_pair=["other"]'
+        return f"answers = client.{default}({pairs})"
+    if pair:
         return f'client.predict({_inputs(pair)}, signature_name="{default}")'
     vector = signature(default).vector
-    answer = f"{vector.dtype} [{', '.join(('texts', *vector.shape[1:]))}]" if vector else "one object a text"
+    answer = f"{vector.dtype} [{', '.join(('texts', *vector.shape[1:]))}]" if vector else "one a text"
     return f'answers = client.{default}(["plain strings go in"])  # {answer}'
 
 

@@ -20,7 +20,7 @@ from .stored import StoredTensor, require_finite
 
 _CLASSIFICATION, _TAGGING = "SequenceClassification", "TokenClassification"
 #: What models were trained for before they were fine-tuned: their encoder is exported.
-_PRETRAINING = ("MaskedLM", "PreTraining", "CausalLM")
+_PRETRAINING = ("MaskedLM", "PreTraining", "CausalLM", "LMHeadModel")
 _PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
 
 
@@ -31,11 +31,13 @@ class Found(NamedTuple):
         head: the head; ``None`` where there is none that can be exported.
         unknown: the class, where its task is none that can be exported.
         keys: of the head's tensors in their files.
+        pretraining: whether the class is that of a model with its head of pretraining, or of one that makes text.
     """
 
     head: Head | None = None
     unknown: str | None = None
     keys: frozenset[str] = frozenset()
+    pretraining: bool = False
 
 
 def read(
@@ -60,9 +62,9 @@ def read(
     """
     classes = config.get("architectures")
     name = str(classes[0]) if isinstance(classes, list) and classes else ""
-    named = re.fullmatch(r"\w+?For([A-Z]\w*)", name)
+    named = re.fullmatch(r"\w+?(?:For(?=[A-Z])|(?=LMHeadModel))(\w+)", name)
     if named is None or named[1] in _PRETRAINING:
-        return Found()
+        return Found(pretraining=named is not None)
     task = named[1]
     if task not in (_CLASSIFICATION, _TAGGING):
         return Found(unknown=name)

@@ -8,7 +8,7 @@ from ...serving.contract import TAG
 from ..errors import CorruptSource, UnsupportedModel
 from ..families import naming_of, read_config
 from . import cross_encoder, files, heads, keys, tokenizer_files
-from .checkpoint import Checkpoint, Dense, Head, PoolingRecipe, describe_files
+from .checkpoint import Checkpoint, Dense, PoolingRecipe, describe_files
 from .jsonfile import read_object
 from .sentence_transformers import MODEL_SETTINGS, read_recipe
 from .stored import bind, has
@@ -53,7 +53,7 @@ def read(folder: Path) -> Checkpoint:
                 f"{config_path}: a cross-encoder of sentence-transformers, and architectures is "
                 f"{stated.get('architectures')!r}; one ForSequenceClassification can be exported"
             )
-    notes += _left(stored, weights.keys_in_files | found.keys, stated, found.head)
+    notes += _left(stored, weights.keys_in_files | found.keys, stated, found)
 
     rules, length, more = tokenizer_files.read_folder(root, config.family)
     notes += more
@@ -106,20 +106,19 @@ def _refuse_presets(config: dict[str, Any], path: Path) -> None:
         )
 
 
-def _left(stored: files.WeightFiles, used: set[str], config: dict[str, Any], head: Head | None) -> list[str]:
-    """A note of weights that are exported neither as the encoder's nor as a head's."""
+def _left(stored: files.WeightFiles, used: set[str], config: dict[str, Any], found: heads.Found) -> list[str]:
+    """A note of weights that are exported neither as the encoder's nor as a head's, and of a head of pretraining."""
     others = sorted(key for key, tensor in stored.tensors.items() if tensor.floating and key not in used)
-    if not others:
+    more = f" and {len(others) - 2} more" if len(others) > 2 else ""
+    left = f"{', '.join(others[:2])}{more}"
+    if found.head:
+        return [f"other tensors than those of the encoder and the head are left aside: {left}"] if others else []
+    if not others and not found.pretraining:
         return []
     classes = config.get("architectures")
     model = f" ({', '.join(map(str, classes))})" if isinstance(classes, list) and classes else ""
-    more = f" and {len(others) - 2} more" if len(others) > 2 else ""
-    what = (
-        "other tensors than those of the encoder and the head are left aside"
-        if head
-        else f"only the encoder of the model{model} is exported; tensors of its head or others are left aside"
-    )
-    return [f"{what}: {', '.join(others[:2])}{more}"]
+    what = f"only the encoder of the model{model} is exported"
+    return [f"{what}; tensors of its head or others are left aside: {left}" if others else what]
 
 
 def _check_widths(pooling: PoolingRecipe, hidden_size: int, folder: Path) -> None:

@@ -221,6 +221,7 @@ def test_a_head_of_pretraining_leaves_the_encoder(tmp_path: Path, name: str):
     recipe, checkpoint = resolved(tiny(tmp_path / "model", architectures=[name]))
     assert recipe.signatures == ("pooled", "sequence", "tokenize")
     assert checkpoint.head is None
+    assert f"only the encoder of the model ({name}) is exported" in checkpoint.notes
 
 
 def test_an_embedding_model_keeps_the_class_of_what_it_was_made_of(tmp_path: Path):
