@@ -15,8 +15,7 @@ from rawbert.exporter import VerificationError, sources
 from rawbert.exporter.proof import answers, keras_model, samples
 from rawbert.exporter.proof.comparison import Comparison
 from rawbert.exporter.sources.checkpoint import Checkpoint, Dense, LayerNorm
-from rawbert.serving.contract import TensorSpec
-from rawbert.serving.wire.messages import SignatureInfo
+from rawbert.serving import contract
 
 DENSE = ("Dense", {"units": 3, "activation": "softmax"})
 HIDDEN = ("Dense", {"units": 8, "activation": "gelu"})
@@ -34,12 +33,13 @@ MODELS: dict[str, tuple[Head, dict[str, Any]]] = {
 
 
 class Made(NamedTuple):
-    """A model, what is read of it, what the reference says of it, and the graph's encoder."""
+    """A model, what is read of it, what the reference says of it, and the tokenizer and encoder of the graph."""
 
     path: Path
     recipe: Any
     checkpoint: Checkpoint
     expected: list[answers.Expected]
+    tokenizer: Any
     encoder: Any
 
 
@@ -66,7 +66,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], M
             recipe, checkpoint = resolved(path)
             recipe = replace(recipe, signatures=(checkpoint.head.signature,))
             _, encoder = savedmodel.choose_encoder(checkpoint, "auto")
-            known[name] = Made(path, recipe, checkpoint, answers.compute(recipe, path), encoder)
+            parts = tokenizer_of(recipe, checkpoint), traced(encoder)
+            known[name] = Made(path, recipe, checkpoint, answers.compute(recipe, path), *parts)
         return known[name]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -74,47 +75,49 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], M
         yield make
 
 
+def traced(encoder: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.function(encoder, input_signature=[tf.TensorSpec([None, None], tf.int32)] * 2)
+
+
+def tokenizer_of(recipe: Any, checkpoint: Checkpoint) -> Any:
+    import tensorflow as tf
+    from rawbert.exporter.tokenizers.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer(checkpoint.tokenizer, recipe.max_seq_length, recipe.tokenization)
+    return tf.function(tokenizer, input_signature=[tf.TensorSpec([None], tf.string)])
+
+
 class InProcess:
-    """The graph of an export, called without writing it: its head, encoder or tokens may have a fault."""
+    """The graph of an export, called without writing it."""
 
     is_shared = False
+    signatures: Mapping[str, Any] = {}
 
-    def __init__(self, recipe: Any, checkpoint: Checkpoint, encoder: Any) -> None:
+    def __init__(self, signature: str, checkpoint: Checkpoint, tokenizer: Any, encoder: Any) -> None:
         from rawbert.exporter.graph.heads import HEADS
-        from rawbert.exporter.graph.signatures import ServingModule
-        from rawbert.exporter.tokenizers.tokenizer import Tokenizer
 
-        tokenizer = Tokenizer(checkpoint.tokenizer, recipe.max_seq_length, recipe.tokenization)
-        heads = {name: HEADS[name](checkpoint) for name in recipe.signatures}
-        self._functions = ServingModule(tokenizer, encoder, heads, recipe.pair).functions(recipe.signatures)
-
-        def specs(side: Mapping[str, Any]) -> dict[str, TensorSpec]:
-            return {
-                name: TensorSpec(name, each.dtype.name, tuple(-1 if size is None else size for size in each.shape))
-                for name, each in side.items()
-            }
-
-        text = {"text": TensorSpec("text", "string", (-1,))}
-        self.signatures = {
-            name: SignatureInfo(text, specs(function.structured_outputs)) for name, function in self._functions.items()
-        }
+        self._outputs = [each.name for each in contract.signature(signature).outputs_for(False)]
+        self._head, self._tokenizer, self._encoder = HEADS[signature](checkpoint), tokenizer, encoder
 
     def answer(self, signature: str, texts: Mapping[str, list[bytes]]) -> dict[str, np.ndarray]:
         import tensorflow as tf
 
-        fed = {name: tf.constant(column, tf.string, [len(column)]) for name, column in texts.items()}
-        return {name: value.numpy() for name, value in self._functions[signature](**fed).items()}
+        tokens = self._tokenizer(tf.constant(texts["text"]))
+        values = self._head(tokens, lambda each: self._encoder(each.input_word_ids, each.input_mask))
+        return dict(zip(self._outputs, (value.numpy() for value in values), strict=True))
 
 
-def mismatches(of: Made, change: Callable[[Checkpoint], Checkpoint] = lambda c: c, **recipe: Any) -> list[str]:
+def mismatches(of: Made, change: Callable[[Checkpoint], Checkpoint] = lambda c: c, tokenizer: Any = None) -> list[str]:
     """What the proof says of an export with a fault."""
     from rawbert.exporter.graph import savedmodel
 
     changed, encoder = change(of.checkpoint), of.encoder
     if changed.weights is not of.checkpoint.weights:
-        _, encoder = savedmodel.choose_encoder(changed, "auto")
-    comparison = Comparison(of.recipe, InProcess(replace(of.recipe, **recipe), changed, encoder))
-    assert comparison.declared()
+        encoder = traced(savedmodel.choose_encoder(changed, "auto")[1])
+    model = InProcess(of.recipe.default, changed, tokenizer or of.tokenizer, encoder)
+    comparison = Comparison(of.recipe, model)
     for rows in (of.expected, of.expected[:1], of.expected[-2:]):
         comparison.call(rows)
     return comparison.report.mismatches
@@ -223,10 +226,12 @@ def test_tokens_of_another_tokenizer_than_the_preprocessing_layers_are_refused(m
     of = made("preprocessed")
     assert of.recipe.tokenization.tokenizer == "tf-text"
     own = replace(of.recipe.tokenization, tokenizer="reference")
-    assert mismatches(of, tokenization=own)
-    # What the user chose is taken.
     chosen = replace(of.recipe, tokenization=own, chosen=("tokenizer",))
-    assert mismatches(of._replace(recipe=chosen, expected=answers.compute(chosen, of.path))) == []
+    tokenizer = tokenizer_of(chosen, of.checkpoint)
+    assert mismatches(of, tokenizer=tokenizer)
+    # What the user chose is taken.
+    taken = of._replace(recipe=chosen, expected=answers.compute(chosen, of.path))
+    assert mismatches(taken, tokenizer=tokenizer) == []
 
 
 def test_texts_that_are_cut_elsewhere_than_the_model_cuts_them_are_refused(made: Callable[[str], Made]) -> None:
