@@ -96,7 +96,8 @@ class UnicodeTokenizer:
     def _normalized_characters(self, text: tf.Tensor, may_hold_added: tf.Tensor) -> tuple[_Characters, tf.Tensor]:
         """What normalisation leaves, with one in place of each added token, and the classes."""
         characters, splits = _decode(text)
-        if (finder := self._raw) is not None:
+        finder = self._raw  # no walrus: AutoGraph does not know it, and warns
+        if finder is not None:
             characters = tf.cond(
                 may_hold_added, lambda: self._cut_out(finder, characters, splits)[0], lambda: characters
             )
