@@ -1,4 +1,4 @@
-"""docs/client.md and docs/deadlines.md: their Python code is run, in order, against a server."""
+"""docs/client.md, docs/deadlines.md and the pages of the tasks: their Python code is run, in order, against a server."""
 
 from __future__ import annotations
 
@@ -27,6 +27,10 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.parametrize("page", ["client.md", "deadlines.md"])
 def test_code_runs(page: str, address: str) -> None:
+    run(page, address)
+
+
+def run(page: str, address: str) -> None:
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     blocks = list(BLOCK.finditer(text))
     assert any(not block["skip"] for block in blocks)
@@ -35,6 +39,14 @@ def test_code_runs(page: str, address: str) -> None:
         code = compile(block["code"].replace("localhost:8500", address), page, "exec")
         if not block["skip"]:
             exec(code, namespace)
+
+
+@pytest.mark.parametrize(("page", "model"), [("classify", "sentiment"), ("tag", "ner"), ("rerank", "reranker")])
+def test_code_of_tasks_runs(page: str, model: str, task_models: Path) -> None:
+    from rawbert.serving.server import EmbeddedServer
+
+    with EmbeddedServer(model, task_models / model) as server:
+        run(f"{page}.md", server.address)
 
 
 def test_every_method_is_on_the_page() -> None:

@@ -359,17 +359,23 @@ TYPED = """
 from typing import Iterator
 import numpy as np
 from numpy.typing import NDArray
-from rawbert.serving import AsyncClient, Client, Tokens
+from rawbert.serving import AsyncClient, Classification, Client, Ranked, TaggedText, Tokens
 from typing import Any, AsyncIterator, assert_type
 
 def typed(client: Client) -> None:
     assert_type(client.embed(["a"], timeout=3, version=1, sort_by_length=True), NDArray[Any])
     assert_type(client.embed(["a"], return_version=True, metadata=[("a", "b")]), tuple[NDArray[Any], int | None])
     assert_type(client.tokenize(["a"], text_pair=["b"], version_label="stable"), list[Tokens])
+    assert_type(client.classify(["a"], text_pair=["b"], top_k=3, threshold=0.5, stride=8), list[Classification])
+    assert_type(client.tag(["a", b"b"], aggregation="first", ignore_labels=["O"], stride=8)[0], TaggedText)
+    assert_type(client.score([("a", "b"), ("a", b"b")], timeout=3), NDArray[Any])
+    assert_type(client.score(["a"]), NDArray[Any])
+    assert_type(client.rerank("q", ["a"], top_k=3, sort_by_length=True, version_label="stable"), list[Ranked])
     assert_type(client.embed_iter(["a"]), Iterator[NDArray[Any]])
     assert_type(client.embed_iter(["a"], return_version=True), Iterator[tuple[NDArray[Any], int | None]])
 
 async def awaited(client: AsyncClient) -> None:
+    assert_type(await client.rerank("q", ["a"]), list[Ranked])
     assert_type(await client.pooled(["a"], return_version=True), tuple[NDArray[Any], int | None])
     assert_type(client.embed_iter(["a"], timeout=None), AsyncIterator[NDArray[Any]])
 
@@ -377,6 +383,8 @@ def wrong(client: Client) -> None:
     client.embed(["a"], tiemout=3)
     client.status(sort_by_length=True)
     client.embed(["a"], timeout="3")
+    client.tag(["a"], aggregation="best")
+    client.rerank("q", ["a"], text_pair=["b"])
 """
 
 
@@ -392,7 +400,7 @@ def test_the_keyword_arguments_are_typed(tmp_path: Path) -> None:
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     found = {int(line.split(":")[1]) for line in result.stdout.splitlines() if "error" in line and "typed.py:" in line}
     wrong = TYPED.splitlines().index("def wrong(client: Client) -> None:") + 1
-    assert found == {wrong + 1, wrong + 2, wrong + 3}, result.stdout
+    assert found == {wrong + at for at in range(1, 6)}, result.stdout
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
