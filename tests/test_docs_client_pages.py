@@ -1,4 +1,4 @@
-"""docs/client.md, docs/deadlines.md and the pages of the tasks: their Python code is run, in order, against a server."""
+"""docs/client.md, docs/deadlines.md and the pages of the tasks: their Python code is run, in order, by a server."""
 
 from __future__ import annotations
 

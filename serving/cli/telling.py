@@ -12,7 +12,9 @@ import click
 
 from ..client.client import Client
 from ..contract import TOKENIZE
+from ..errors import ModelNotFound, ModelVersionChanged
 from .files import BadFile
+from .files.job import Job
 from .files.source import Block
 
 #: Rows that a message names.
@@ -73,6 +75,17 @@ def tell_skipped(skipped: list[dict[str, Any]], listed: Path | None = None) -> N
     click.echo(f"{len(skipped)} rows were skipped{f'; {listed} lists them' if listed else ''}", err=True)
     for row in skipped[: _NAMED if listed else None]:
         click.echo(f"  {row['file']}, {row['line']}: {row['reason']}", err=True)
+
+
+@contextmanager
+def of_version(job: Job) -> Iterator[None]:
+    """Where the version that an earlier run had is gone, say what can be done."""
+    try:
+        yield
+    except (ModelNotFound, ModelVersionChanged) as error:
+        if job.version is None:
+            raise
+        raise BadFile(f"{error}; what is done is of version {job.version}: --restart begins anew") from error
 
 
 class _Waiting(logging.Handler):

@@ -160,7 +160,8 @@ def commands() -> dict[str, click.Command]:
 
 def test_one_spelling_of_each_option() -> None:
     """Of all commands but serve, whose flags are tensorflow_model_server's."""
-    asking = {"verify", "embed", "bench", "status", "metadata"}
+    answering = {"embed", "classify", "tag", "rerank", "bench"}
+    asking = {*answering, "verify", "status", "metadata"}
     options = {
         name: {param.opts[0]: param for param in command.params if isinstance(param, click.Option)}
         for name, command in commands().items()
@@ -174,7 +175,7 @@ def test_one_spelling_of_each_option() -> None:
                 "--tls-server-name"} <= own.keys()  # fmt: skip
     shown = {option for own in options.values() for option in own}
     assert not shown & {"--label", "--max-batch-size", "--server", "--host"}
-    assert {name for name, own in options.items() if "--batch-size" in own} == {"embed", "bench"}
+    assert {name for name, own in options.items() if "--batch-size" in own} == answering
     for name, own in options.items():
         assert "--json" in own or name == "embed", name
         # An option of one name has one form everywhere.

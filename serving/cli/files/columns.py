@@ -21,11 +21,13 @@ class Columns:
         text: field or column of the text; ``a.b`` is ``b`` in ``a``, where no field has that very name.
         keep: further ones to carry along, likewise; an object of JSONL may lack them.
         keep_all: carry all.
+        taken: names that the output has itself.
     """
 
     text: str = "text"
     keep: tuple[str, ...] = ()
     keep_all: bool = False
+    taken: tuple[str, ...] = TAKEN
     #: Those of the files that were read, where they have a header or a schema.
     header: list[str] = field(default_factory=list)
     #: Asked for, and found in no object yet; with names that were found.
@@ -103,7 +105,7 @@ class Columns:
 
     def _free(self, names: Iterable[str]) -> None:
         for name in names:
-            if name in TAKEN:
+            if name in self.taken:
                 raise BadFile(f"{name!r} cannot be kept: the output has a column {name!r} of its own")
 
 

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import numpy as np
 
@@ -70,7 +70,7 @@ class Job:
             self._file.close()
             raise
 
-    def __enter__(self) -> "Job":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -85,9 +85,9 @@ class Job:
 
     def match(self, texts: list[str]) -> None:
         """The next texts of the input: those that were the same before are counted as ``matched``."""
-        records = self.read(self.matched, len(texts)) if self._matching and self.done else ()
-        for text, record in zip(texts, records, strict=False):
-            if _digest(text, record["vector"]) != record["digest"].tobytes():
+        records = self._read(self.matched, len(texts)) if self._matching and self.done else []
+        for text, (digest, packed) in zip(texts, records, strict=False):
+            if _digest(text, packed) != digest:
                 break
             self.matched += 1
         else:
@@ -108,24 +108,17 @@ class Job:
     def append(self, pairs: Iterable[tuple[str, Any, int | None]], progress: Callable[[int], None]) -> None:
         """Put texts, each with its vector and the version that made it, after those that are there."""
         with writing(self.partial):
-            if self.done:
-                self._file.truncate(self._begin + self.done * self._record.itemsize)
+            if self._begin:
+                self._file.truncate(self._place(self.done))
                 self._file.seek(0, os.SEEK_END)
-            for text, vector, version in pairs:
-                made = np.asarray(vector, "<f4")
-                if not self.width:
-                    self._note(len(made), version)
-                if len(made) != self.width:
-                    raise BadFile(f"a vector has {len(made)} dimensions, the ones before it {self.width}")
-                self._file.write(_digest(text, made) + made.tobytes())
+            for text, answer, version in pairs:
+                packed = self._packed(answer)
+                if not self._begin:
+                    self._note(version)
+                self._write(_digest(text, packed), packed)
                 self.done += 1
                 progress(1)
             self._file.flush()
-
-    def read(self, at: int, count: int) -> Any:
-        """Records, from the one at ``at``: at most ``count`` of them."""
-        self._file.seek(self._begin + at * self._record.itemsize)
-        return np.frombuffer(self._file.read(min(count, self.done - at) * self._record.itemsize), self._record)
 
     def rows(self, source: Source) -> Iterator[tuple[Block, Any]]:
         """The input once more, with the vectors, float32 ``[rows, width]``.
@@ -135,14 +128,14 @@ class Job:
         """
         at = 0
         for block in source.blocks():
-            records = self.read(at, len(block.texts))
-            for text, record in zip(block.texts, records, strict=False):
-                if _digest(text, record["vector"]) != record["digest"].tobytes():
+            records = self._read(at, len(block.texts))
+            for text, (digest, packed) in zip(self.keys(block), records, strict=False):
+                if _digest(text, packed) != digest:
                     raise BadFile(f"{block.where(0)} and after it: not the texts that were embedded")
             at += len(block.texts)
             if len(records) < len(block.texts):
                 break
-            yield block, records["vector"]
+            yield block, self._unpacked([packed for _, packed in records])
         if at != self.done:
             raise BadFile(f"the input has other rows than the {self.done} that were embedded")
 
@@ -176,9 +169,46 @@ class Job:
         self.partial.unlink(missing_ok=True)
         inputs.discard()
 
-    @property
-    def _record(self) -> np.dtype[Any]:
-        return np.dtype([("digest", "u1", (_DIGEST,)), ("vector", "<f4", (self.width,))])
+    # --- What depends on the kind of answers ---
+
+    def keys(self, block: Block) -> list[str]:
+        """What the answers of a block are known by: its texts."""
+        return block.texts
+
+    def _packed(self, answer: Any) -> bytes:
+        made = np.asarray(answer, "<f4")
+        self.width = self.width or len(made)
+        if len(made) != self.width:
+            raise BadFile(f"a vector has {len(made)} dimensions, the ones before it {self.width}")
+        return made.tobytes()
+
+    def _unpacked(self, packed: list[bytes]) -> Any:
+        return np.frombuffer(b"".join(packed), "<f4").reshape(-1, self.width)
+
+    def _write(self, digest: bytes, packed: bytes) -> None:
+        self._file.write(digest + packed)
+
+    def _place(self, at: int) -> int:
+        """Where a record begins."""
+        return self._begin + at * (_DIGEST + 4 * self.width)
+
+    def _read(self, at: int, count: int) -> list[tuple[bytes, bytes]]:
+        """Digests and packed answers from the one at ``at``: at most ``count`` of them."""
+        size = _DIGEST + 4 * self.width
+        self._file.seek(self._place(at))
+        data = self._file.read(min(count, self.done - at) * size)
+        return [
+            (data[place : place + _DIGEST], data[place + _DIGEST : place + size]) for place in range(0, len(data), size)
+        ]
+
+    def _count(self, notes: dict[str, Any]) -> int:
+        """Whole records that an earlier run has left."""
+        self.width = int(notes["width"])
+        if self.width < 1:
+            raise ValueError("no width")
+        return (self._file.seek(0, os.SEEK_END) - self._begin) // (_DIGEST + 4 * self.width)
+
+    # --- What does not ---
 
     def _load(self) -> None:
         """Take up what an earlier run has left."""
@@ -187,28 +217,27 @@ class Job:
             return  # Nothing, or cut before the first vector.
         try:
             notes = json.loads(line)
-            made_from, self.width, self.version = notes["made_from"], int(notes["width"]), notes["version"]
-            if self.width < 1:
-                raise ValueError("no width")
+            made_from, self.version = notes["made_from"], notes["version"]
+            self._begin = len(line)
+            done = self._count(notes)
         except (ValueError, KeyError, TypeError) as error:
             raise BadFile(f"{self.partial} is damaged: begin anew with --restart") from error
         if made_from != self.made_from:
             other = ", ".join(key for key, value in self.made_from.items() if made_from.get(key) != value)
             raise BadFile(f"{self.partial} is of an earlier run with another {other}: begin anew with --restart")
-        self._begin = len(line)
-        self.done = (self._file.seek(0, os.SEEK_END) - self._begin) // self._record.itemsize
+        self.done = done
 
-    def _note(self, width: int, version: int | None) -> None:
-        self.width, self.version = width, version
-        line = json.dumps({"made_from": self.made_from, "width": width, "version": version}) + "\n"
+    def _note(self, version: int | None) -> None:
+        self.version = version
+        line = json.dumps({"made_from": self.made_from, "width": self.width, "version": version}) + "\n"
         self._file.seek(0)
         self._file.truncate()
         self._begin = self._file.write(line.encode())
 
 
-def _digest(text: str, vector: Any) -> bytes:
+def _digest(text: str, packed: bytes) -> bytes:
     digest = hashlib.blake2b(text.encode(), digest_size=_DIGEST)
-    digest.update(vector.tobytes())
+    digest.update(packed)
     return digest.digest()
 
 

@@ -1,0 +1,160 @@
+"""What commands read texts from: arguments, files, standard input; the options for it, and the source they make."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from .files import BadFile, inputs
+from .files.columns import TAKEN, Columns
+from .files.inputs import Inputs
+from .files.source import ROWS, Block, Source
+from .files.writing import Format
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+#: Lines of standard input that are sent at once.
+_LINES = 64
+
+
+def _delimiter(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
+    value = {"tab": "\t", "\\t": "\t", None: ""}.get(value, value)
+    if value and (len(value) != 1 or value in '\r\n"'):
+        raise click.BadParameter(f"{value!r}: give one character, or tab")
+    return value or ""
+
+
+def _encoding(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    try:
+        if value:
+            "a".encode(value)
+    except LookupError as error:
+        raise click.BadParameter(f"{error}; utf-8, utf-16, cp1252 and gb18030 are some that there are") from error
+    return value
+
+
+_OPTIONS = [
+    click.option("--input", "-i", "names", multiple=True, metavar="FILE",
+                 help="File, folder or glob of texts: .txt (a text a line), .jsonl, .csv, .tsv, perhaps with .gz, or "
+                 ".parquet; - is standard input. Repeatable."),
+    click.option("--input-format", type=click.Choice(sorted(set(inputs.FORMS.values()))),
+                 help="[default: by the name of the file; text on standard input]"),
+    click.option("--column", default="text", show_default=True,
+                 help="Field or column that holds the text; a.b is b in a."),
+    click.option("--keep", multiple=True, metavar="COLUMN",
+                 help="Field or column to carry into the output; repeatable."),
+    click.option("--keep-all", is_flag=True, help="Carry all fields or columns into the output."),
+    click.option("--encoding", callback=_encoding,
+                 help="Of text, JSONL, CSV.  [default: UTF-8, or by a byte-order mark]"),
+    click.option("--delimiter", callback=_delimiter,
+                 help="Between columns of CSV.  [default: a comma; a tab in .tsv]"),
+    click.option("--no-quotes", is_flag=True, help="Quotes in CSV are plain characters."),
+    click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
+                 help="What becomes of rows that cannot be read; skip lists them in OUTPUT.skipped.jsonl."),
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the options say."""
+
+    names: tuple[str, ...]
+    input_format: str | None
+    column: str
+    keep: tuple[str, ...]
+    keep_all: bool
+    encoding: str | None
+    delimiter: str
+    no_quotes: bool
+    on_error: str
+
+    def source(
+        self, texts: tuple[str, ...], spool: Path, *, stream: bool = False, also: tuple[str, ...] = (),
+        taken: tuple[str, ...] = TAKEN
+    ) -> Source:  # fmt: skip
+        """The texts.
+
+        Args:
+            texts: those on the command line.
+            spool, stream: see :class:`Inputs`.
+            also: further columns that are read.
+            taken: names that the output has itself.
+
+        Raises:
+            click.UsageError: options that do not go together.
+            BadFile: as :class:`Inputs` and :class:`Columns` do.
+        """
+        if texts and self.names:
+            raise click.UsageError("give TEXTS or --input, not both; quote a glob, or repeat --input")
+        columns = Columns(self.column, tuple(dict.fromkeys([*self.keep, *also])), self.keep_all, taken)
+        found = Inputs(() if texts else self.names or (inputs.STANDARD,), self.input_format, spool, stream)
+        if columns.any_kept and found.form == "text":
+            raise click.UsageError("there are no columns to keep beside lines of text: give JSONL, CSV or Parquet")
+        if self.encoding and found.form == "parquet":
+            raise click.UsageError("--encoding is for text, JSONL and CSV: Parquet is always UTF-8")
+        if (self.delimiter or self.no_quotes) and found.form not in ("csv", "tsv"):
+            raise click.UsageError("--delimiter and --no-quotes are for CSV")
+        return Source(found, texts, columns, self.encoding, self.delimiter, not self.no_quotes, self.on_error == "skip")
+
+
+def reading_options(command: _Command) -> _Command:
+    """The options; the command gets them as one argument, ``reading``."""
+    names = list(Reading.__dataclass_fields__)
+
+    @functools.wraps(command)
+    def packed(*args: Any, **options: Any) -> Any:
+        return command(*args, reading=Reading(**{name: options.pop(name) for name in names}), **options)
+
+    made: Any = packed
+    for option in reversed(_OPTIONS):
+        made = option(made)
+    result: _Command = made
+    return result
+
+
+def block_size(source: Source) -> int:
+    """Texts that are answered at once: what is typed line by line, what is piped in soon, of files several parts."""
+    if sys.stdin.isatty() and any(file.path is None for file in source.inputs.files):
+        click.echo("a text a line; Ctrl-D ends", err=True)
+        return 1
+    return ROWS if source.inputs.lasting else _LINES
+
+
+def look(source: Source, formats: Iterable[Format], match: Callable[[Block], None] = lambda block: None) -> int:
+    """Look the input through before anything is sent: its rows, and what is kept of them; the number of rows."""
+    count = 0
+    with unchanged(source):
+        for block in source.blocks():
+            for each in formats:
+                each.check(block)
+            match(block)
+            count += len(block.texts)
+    source.columns.check()
+    return count
+
+
+@contextmanager
+def unchanged(source: Source) -> Iterator[None]:
+    """Of two things that are wrong, a change of the input is the one to tell."""
+    try:
+        yield
+    except BadFile:
+        source.inputs.check()
+        raise
+
+
+def write_out(lines: Iterable[bytes]) -> None:
+    """Bytes to standard output, whatever the encoding of the locale."""
+    try:
+        sys.stdout.buffer.writelines(lines)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # For the flush at exit.
+        raise BadFile(f"standard output: {error.strerror or error}") from error
