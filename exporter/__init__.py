@@ -11,6 +11,8 @@ from .errors import *  # noqa: F403
 from .export import export
 from .publish.bundle import Bundle
 from .recipe import ExportConfig
+from .training.config import FinetuneConfig
+from .training.finetune import Run, finetune
 
-__all__ = ["Bundle", "ExportConfig", "export"]
+__all__ = ["Bundle", "ExportConfig", "FinetuneConfig", "Run", "export", "finetune"]
 __all__ += errors.__all__

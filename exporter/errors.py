@@ -6,6 +6,7 @@ from contextlib import contextmanager
 __all__ = [
     "ConfigError",
     "CorruptSource",
+    "DataError",
     "DownloadError",
     "ExportError",
     "ModelConfigError",
@@ -13,6 +14,7 @@ __all__ = [
     "SourceError",
     "SourceNotFound",
     "TargetError",
+    "TrainingError",
     "UnsupportedModel",
     "VerificationError",
     "VersionExists",
@@ -50,6 +52,14 @@ class CorruptSource(SourceError):
 
 class VocabularyError(SourceError):
     """The vocabulary does not fit the model."""
+
+
+class DataError(ExportError):
+    """Labelled rows cannot be trained on."""
+
+
+class TrainingError(ExportError):
+    """Training went wrong after it began."""
 
 
 class OutputError(ExportError):

@@ -99,7 +99,7 @@ class NativeEncoder(tf.Module):
         x = tf.gather(w["embeddings/word"], ids) + tf.gather(w["embeddings/position"], positions)  # [N, E]
         if "embeddings/type" in w:
             x += w["embeddings/type"][0] if types is None else tf.gather(w["embeddings/type"], packing.pack(types))
-        x = self._layer_norm(x, w, "embeddings", packing.many)
+        x = self._dropped(self._layer_norm(x, w, "embeddings", packing.many), w, "embeddings")
         if self._config.projects:
             x = tf.cast(self._dense(x, w, "embeddings/project"), tf.float32)  # [N, H]
 
@@ -127,24 +127,30 @@ class NativeEncoder(tf.Module):
     def _layer(self, x: tf.Tensor, weights: _Weights, packing: Packing, biases: list[list[tf.Tensor]]) -> tf.Tensor:
         """``[N, H]`` -> ``[N, H]``."""
         qkv = self._dense(x, weights, "attention/qkv")  # [N, 3H]
-        attended = self._dense(self._attend(qkv, packing, biases), weights, "attention/output")
-        x = self._layer_norm(x + tf.cast(attended, tf.float32), weights, "attention", packing.many)
+        attended = self._dense(self._attend(qkv, weights, packing, biases), weights, "attention/output")
+        attended = self._dropped(tf.cast(attended, tf.float32), weights, "attended")
+        x = self._layer_norm(x + attended, weights, "attention", packing.many)
         inner = self._activation(self._dense(x, weights, "intermediate"))  # [N, I]
-        inner = self._dense(inner, weights, "output")
-        return self._layer_norm(x + tf.cast(inner, tf.float32), weights, "output", packing.many)
+        inner = self._dropped(tf.cast(self._dense(inner, weights, "output"), tf.float32), weights, "output")
+        return self._layer_norm(x + inner, weights, "output", packing.many)
 
-    def _attend(self, qkv: tf.Tensor, packing: Packing, biases: list[list[tf.Tensor]]) -> tf.Tensor:
+    def _attend(self, qkv: tf.Tensor, weights: _Weights, packing: Packing, biases: list[list[tf.Tensor]]) -> tf.Tensor:
         """Multi-head self-attention of every text: ``[N, 3H]`` -> ``[N, H]``, before the output projection."""
         heads, hidden = self._config.num_heads, self._config.hidden_size
         rows = tf.reshape(qkv, [-1, hidden // heads])  # [N * 3 * A, D]
         contexts = []
-        for parts, added in zip(packing.split(rows), biases, strict=True):
+        for number, (parts, added) in enumerate(zip(packing.split(rows), biases, strict=True)):
             query, key, value = tf.unstack(parts)  # each [g, A, t, D]
             scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32)  # [g, A, t, t]
             for bias in added:
                 scores += bias
-            contexts.append(tf.matmul(tf.cast(tf.nn.softmax(scores), self._dtype), value))  # [g, A, t, D]
+            probabilities = self._dropped(tf.nn.softmax(scores), weights, "attention", number)
+            contexts.append(tf.matmul(tf.cast(probabilities, self._dtype), value))  # [g, A, t, D]
         return tf.reshape(packing.join(contexts), [-1, hidden])
+
+    def _dropped(self, x: tf.Tensor, weights: _Weights, place: str, number: int = 0) -> tf.Tensor:
+        """``x``: dropout is for training, which puts it here."""
+        return x
 
     def _dense(self, x: tf.Tensor, weights: _Weights, name: str) -> tf.Tensor:
         """``[N, in]`` -> ``[N, out]``, in the encoder's precision."""
@@ -199,6 +205,11 @@ def by_distance(table: np.ndarray, bias: RelativeBias, positions: int) -> np.nda
     Returns:
         float32 ``[heads, 2 * positions - 1]``: column ``positions - 1 + d`` for a key that is ``d`` after its query.
     """
+    return np.ascontiguousarray(np.asarray(table, np.float32)[buckets(bias, positions)].T)
+
+
+def buckets(bias: RelativeBias, positions: int) -> np.ndarray:
+    """The bucket of each distance, int64 ``[2 * positions - 1]``, in the order of :func:`by_distance`."""
     distance = np.arange(1 - positions, positions)
     half = bias.buckets // 2
     exact = half // 2
@@ -206,5 +217,4 @@ def by_distance(table: np.ndarray, bias: RelativeBias, positions: int) -> np.nda
     # float32, as the models are trained with: a logarithm that is whole must fall on the same side.
     ratio = np.log(np.maximum(away, 1).astype(np.float32) / exact) / np.float32(math.log(bias.max_distance / exact))
     far = exact + (ratio * (half - exact)).astype(np.int64)
-    bucket = np.where(away < exact, away, np.minimum(far, half - 1)) + np.where(distance > 0, half, 0)
-    return np.ascontiguousarray(np.asarray(table, np.float32)[bucket].T)
+    return np.where(away < exact, away, np.minimum(far, half - 1)) + np.where(distance > 0, half, 0)

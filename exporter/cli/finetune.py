@@ -1,0 +1,161 @@
+"""``rawbert finetune``: flags to :class:`FinetuneConfig`, progress and results for people, exit codes.
+
+Exit codes: 0 trained, 1 refused or failed, 2 wrong usage, 130 interrupted.
+"""
+
+import json
+import shlex
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ..training.config import CLASS_WEIGHTS, HEAD_LEARNING_RATE, LEARNING_RATE, TASKS, FinetuneConfig
+from .common import UserPath, failing, print_lines
+
+#: Without a terminal, a line of progress each time this part of the steps is done.
+_PARTS = 20
+
+
+@click.command(short_help="Train a classifier or a scorer on labelled texts.")
+@click.argument("encoder")
+@click.option(
+    "--train", required=True, type=UserPath(), metavar="FILE",
+    help="Labelled rows: .csv and .tsv with a line of column names, .jsonl, .parquet.",
+)  # fmt: skip
+@click.option(
+    "--validation", type=UserPath(), metavar="FILE",
+    help="Labelled rows to measure with, not trained on.  [default: a part of --train]",
+)  # fmt: skip
+@click.option(
+    "--validation-share", type=float, default=0.1, show_default=True, metavar="X",
+    help="The part of --train that is held back, by class.",
+)  # fmt: skip
+@click.option("--output", "-o", required=True, type=UserPath(), metavar="FOLDER", help="Folder of the run.")
+@click.option(
+    "--task", type=click.Choice(TASKS), default="classify", show_default=True,
+    help="classify: two or more classes, or several labels a row. score: a number a row; labels 0 and 1 make it a "
+    "probability.",
+)  # fmt: skip
+@click.option("--text", default="text", show_default=True, metavar="COLUMN", help="Column of the text.")
+@click.option("--text-pair", metavar="COLUMN", help="Column of a second text: rows are pairs.")
+@click.option("--label", default="label", show_default=True, metavar="COLUMN", help="Column of the label.")
+@click.option(
+    "--label-separator", metavar="TEXT",
+    help="A row has any number of labels, with this between them. (Lists in JSONL and Parquet need no option.)",
+)  # fmt: skip
+@click.option("--epochs", type=int, default=4, show_default=True, help="Passes over the rows, at most.")
+@click.option(
+    "--patience", type=int, default=2, show_default=True, metavar="N",
+    help="Stop after N epochs without a better validation metric.",
+)  # fmt: skip
+@click.option("--batch-size", type=int, default=32, show_default=True, help="Rows of a step.")
+@click.option(
+    "--learning-rate", type=float, metavar="X",
+    help=f"The highest.  [default: {LEARNING_RATE:g}; {HEAD_LEARNING_RATE:g} with --freeze-encoder]",
+)  # fmt: skip
+@click.option(
+    "--warmup", type=float, default=0.1, show_default=True, metavar="X",
+    help="Part of the steps in which the learning rate rises; it falls in the rest.",
+)  # fmt: skip
+@click.option("--weight-decay", type=float, default=0.01, show_default=True, metavar="X", help="Of AdamW.")
+@click.option("--clip", type=float, default=1.0, show_default=True, metavar="X", help="Largest norm of the gradient.")
+@click.option(
+    "--layer-decay", type=float, default=1.0, show_default=True, metavar="X",
+    help="Factor of the learning rate from each layer to the one below it; 0.9 spares what the encoder knows.",
+)  # fmt: skip
+@click.option(
+    "--class-weights", type=click.Choice(CLASS_WEIGHTS), default="none", show_default=True,
+    help="balanced: each class counts the same, however many rows it has.",
+)  # fmt: skip
+@click.option("--freeze-encoder", is_flag=True, help="Train the head alone: minutes become seconds, and it knows less.")
+@click.option(
+    "--max-seq-length", type=int, metavar="N", help="Most tokens of a text or pair.  [default: the checkpoint's own]"
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@click.option("--revision", metavar="NAME", help="Branch, tag, commit or version of a hub's model.")
+@click.option("--restart", is_flag=True, help="Begin anew where FOLDER has a run.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def finetune(encoder: str, as_json: bool, **settings: Any) -> None:
+    """Train ENCODER on labelled texts, and write a folder that rawbert export takes.
+
+    ENCODER is a Hugging Face or sentence-transformers folder, an archive of one, or a model of a hub.
+
+    The folder holds the best epoch's model as transformers reads it, with report.html, run.json (settings, hashes of
+    the data, metrics) and logs for TensorBoard. A run that was interrupted or killed goes on when the same command is
+    given again, and comes to the same weights.
+
+    \b
+    Examples:
+      rawbert finetune ./all-MiniLM-L6-v2 --train tickets.csv --output runs/tickets
+      rawbert finetune ./all-MiniLM-L6-v2 --train pairs.jsonl --text-pair answer --task score --output runs/answers
+      rawbert export runs/tickets --output models/tickets
+    """
+    with failing():
+        config = FinetuneConfig(encoder=encoder, **settings)
+        from ..training.finetune import finetune as run
+
+        console = Console(stderr=True)
+        with _Shown(console) as shown:
+            result = run(config, shown.say, shown.step)
+        if as_json:
+            state = {
+                "folder": str(result.folder),
+                "labels": list(result.labels),
+                "best_epoch": result.best_epoch,
+                "metrics": result.metrics,
+                "history": result.history,
+                "notes": list(result.notes),
+                "seconds": round(result.seconds, 1),
+            }
+            click.echo(json.dumps(state, indent=2))
+            return
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items() if isinstance(value, float))
+        folder = shlex.quote(str(result.folder))
+        lines = [
+            f"trained   {len(result.history)} epochs in {result.seconds:.0f} s; the best is epoch {result.best_epoch}",
+            f"metrics   {figures}  (validation rows)",
+            *(f"note      {note}" for note in result.notes),
+            f"written   {result.folder}  (report.html, run.json; tensorboard --logdir {folder}/logs)",
+            f"export    rawbert export {folder} --output models/{shlex.quote(result.folder.name)}",
+        ]
+        print_lines(Console(), lines)
+
+
+class _Shown:
+    """Progress: a bar at a terminal, else some lines."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        columns = (
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+        )
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._task: Any = None
+        self._part = 0
+
+    def __enter__(self) -> "_Shown":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._bar.stop()
+
+    def say(self, line: str) -> None:
+        print_lines(self._console, [f"- {line}"])
+
+    def step(self, at: Any) -> None:
+        best = "" if at.best is None else f", best {at.best[0]} {at.best[1]:.4f}"
+        left = f"{at.seconds_left // 60:.0f} min {at.seconds_left % 60:.0f} s left"
+        line = f"epoch {at.epoch} of {at.epochs}, loss {at.loss:.4f}{best}, {left}"
+        if self._console.is_terminal:
+            if self._task is None:
+                self._task = self._bar.add_task("", total=at.steps)
+            self._bar.update(self._task, completed=at.step, description=line)
+        elif at.step * _PARTS // at.steps > self._part or at.step == 1:
+            self._part = at.step * _PARTS // at.steps
+            self.say(f"step {at.step} of {at.steps}: {line}")

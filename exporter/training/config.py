@@ -1,0 +1,138 @@
+"""What to train: as the user asks for it. Frozen, validated, and free of TensorFlow."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
+from ..recipe import SHORTEST_SEQUENCE
+
+TASKS = ("classify", "score")
+CLASS_WEIGHTS = ("none", "balanced")
+
+#: Peak learning rates; a head alone takes large steps.
+LEARNING_RATE, HEAD_LEARNING_RATE = 5e-5, 1e-3
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """A fine-tuning run.
+
+    Args:
+        encoder: as :class:`..recipe.ExportConfig` takes it: a folder, an archive, or a model of a hub.
+        train: labelled rows: ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet``.
+        output: folder of the run. A run there that was interrupted is continued.
+        task: ``classify`` (classes, or several labels a text) or ``score`` (one number a text or pair).
+        validation: labelled rows that are not trained on; ``None`` holds back a part of ``train``.
+        validation_share: the part, by class.
+        text: column of the text.
+        text_pair: column of the second text; ``None`` for single texts.
+        label: column of the label.
+        label_separator: between the labels of a cell; rows then have any number of labels. Lists of JSONL and Parquet
+            need none.
+        epochs: passes over the rows at most.
+        patience: epochs without a better validation metric after which training ends.
+        batch_size: rows of a step.
+        learning_rate: the highest; ``None`` is 5e-5, and 1e-3 with ``freeze_encoder``.
+        warmup: part of the steps in which the learning rate rises from 0; it falls to 0 in the rest.
+        weight_decay: of AdamW; biases and normalisation have none.
+        clip: largest norm of the gradient of all weights.
+        layer_decay: factor of the learning rate from each layer to the one below it.
+        class_weights: ``balanced`` gives every class the same weight in total, ``none`` every row.
+        freeze_encoder: train the head alone. The encoder runs once over every text.
+        max_seq_length: most tokens of a text or pair; ``None`` as the checkpoint says.
+        seed: of the split, the order of the rows, dropout and the head's first weights.
+        revision: of a hub's model.
+        restart: begin anew where the folder has a run.
+
+    Raises:
+        ConfigError: a value that cannot work.
+    """
+
+    encoder: str | os.PathLike[str]
+    train: str | os.PathLike[str]
+    output: str | os.PathLike[str]
+    task: str = "classify"
+    validation: str | os.PathLike[str] | None = None
+    validation_share: float = 0.1
+    text: str = "text"
+    text_pair: str | None = None
+    label: str = "label"
+    label_separator: str | None = None
+    epochs: int = 4
+    patience: int = 2
+    batch_size: int = 32
+    learning_rate: float | None = None
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    layer_decay: float = 1.0
+    class_weights: str = "none"
+    freeze_encoder: bool = False
+    max_seq_length: int | None = None
+    seed: int = 0
+    revision: str | None = None
+    restart: bool = False
+
+    def __post_init__(self) -> None:
+        for what in ("encoder", "train", "output"):
+            if not os.fspath(getattr(self, what)):
+                raise ConfigError(f"{what} is empty")
+        for what, allowed in (("task", TASKS), ("class_weights", CLASS_WEIGHTS)):
+            if getattr(self, what) not in allowed:
+                raise ConfigError(f"{what}: {getattr(self, what)!r} is unknown; choose from {', '.join(allowed)}")
+        for what, least in (("epochs", 1), ("patience", 1), ("batch_size", 1), ("seed", 0)):
+            if getattr(self, what) < least:
+                raise ConfigError(f"{what} is {getattr(self, what)}: expected {least} or more")
+        if self.seed >= 2**31:
+            raise ConfigError(f"seed is {self.seed}: expected less than 2^31")
+        if self.max_seq_length is not None and self.max_seq_length < SHORTEST_SEQUENCE:
+            raise ConfigError(f"max_seq_length is {self.max_seq_length}: expected {SHORTEST_SEQUENCE} or more")
+        for what in ("validation_share", "layer_decay"):
+            if not 0 < getattr(self, what) <= 1:
+                raise ConfigError(f"{what} is {getattr(self, what)}: expected more than 0, and at most 1")
+        if self.validation_share > 0.5:
+            raise ConfigError(f"validation_share is {self.validation_share}: at most half of the rows can be held back")
+        if not 0 <= self.warmup < 1:
+            raise ConfigError(f"warmup is {self.warmup}: expected a part of the steps, from 0 to below 1")
+        if not 0 < self.rate < 1:
+            raise ConfigError(f"learning_rate is {self.rate}: expected more than 0, and less than 1")
+        if not 0 <= self.weight_decay < 1 or not self.clip > 0:
+            raise ConfigError("weight_decay must be from 0 to below 1, and clip above 0")
+        if self.label_separator == "":
+            raise ConfigError("label_separator is empty")
+        if self.task == "score" and (self.label_separator or self.class_weights != "none"):
+            raise ConfigError("label_separator and class_weights are for task classify")
+        columns = [self.text, self.label, *([self.text_pair] if self.text_pair is not None else [])]
+        if len(set(columns)) < len(columns):
+            raise ConfigError(f"text, text_pair and label must be different columns; they are {', '.join(columns)}")
+
+    @property
+    def rate(self) -> float:
+        """``learning_rate``, or what stands for it."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return HEAD_LEARNING_RATE if self.freeze_encoder else LEARNING_RATE
+
+    @property
+    def folder(self) -> Path:
+        """``output`` as an absolute path, with ``~`` expanded."""
+        try:
+            return Path(os.path.abspath(Path(self.output).expanduser()))
+        except RuntimeError as error:
+            raise ConfigError(f"output is {os.fspath(self.output)!r}: {error}") from error
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of texts."""
+        return (self.text,) if self.text_pair is None else (self.text, self.text_pair)
+
+    def settings(self) -> dict[str, Any]:
+        """What decides about the result, but for the data, as JSON knows it."""
+        state = {**asdict(self), "encoder": os.fspath(self.encoder), "learning_rate": self.rate}
+        for what in ("train", "validation", "output", "restart"):
+            del state[what]
+        return state

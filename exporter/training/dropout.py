@@ -1,0 +1,49 @@
+"""Dropout of each family, as its config.json says and transformers applies it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import CorruptSource
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Parts of values that are dropped in training.
+
+    Attributes:
+        hidden: of embeddings and of what a feed-forward layer gives.
+        attended: of what attention gives.
+        attention: of attention's probabilities.
+        head: before the head's last layer.
+        head_input: of the head's input, where the head has a layer before its last.
+    """
+
+    hidden: float = 0.0
+    attended: float = 0.0
+    attention: float = 0.0
+    head: float = 0.0
+    head_input: float = 0.0
+
+
+def read(config: Mapping[str, Any], family: str, path: Path) -> Dropout:
+    """Dropout of a config.json; transformers' defaults where it says none.
+
+    Raises:
+        CorruptSource: a value is no probability.
+    """
+
+    def rate(key: str, default: float) -> float:
+        value = config.get(key)
+        value = default if value is None else value
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+            raise CorruptSource(f"{path}: {key} is {value!r}, not a probability below 1")
+        return float(value)
+
+    if family == "distilbert":
+        hidden, attention = rate("dropout", 0.1), rate("attention_dropout", 0.1)
+        return Dropout(hidden, 0.0, attention, rate("seq_classif_dropout", 0.2))
+    hidden, attention = rate("hidden_dropout_prob", 0.1), rate("attention_probs_dropout_prob", 0.1)
+    head = hidden if family == "mpnet" else rate("classifier_dropout", hidden)
+    return Dropout(hidden, hidden, attention, head, 0.0 if family == "bert" else head)

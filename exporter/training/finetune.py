@@ -1,0 +1,226 @@
+"""One run from labelled files to a folder that can be exported."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import scratch, sources
+from ..errors import ConfigError, DataError, OutputError, os_errors_as
+from ..recipe import DEFAULT_TOKENIZATION
+from . import data, dropout, labels, memory, metrics, report
+from . import folder as run_folder
+from .config import FinetuneConfig
+
+if TYPE_CHECKING:
+    from .loop import State, Step
+
+#: Of run.json.
+FORMAT = 1
+_TOOLS = ("rawbert", "tensorflow", "tensorflow-text", "transformers", "tokenizers")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is done.
+
+    Attributes:
+        folder: what ``rawbert export`` takes.
+        labels: names of the model's outputs.
+        metrics: of the best epoch, on the validation rows; see :func:`.metrics.measure`.
+        history: figures of each epoch.
+        best_epoch: from 1.
+        notes: what a user should know.
+        seconds: that this call took.
+    """
+
+    folder: Path
+    labels: tuple[str, ...]
+    metrics: dict[str, Any]
+    history: list[dict[str, Any]]
+    best_epoch: int
+    notes: tuple[str, ...]
+    seconds: float
+
+
+def finetune(
+    config: FinetuneConfig,
+    say: Callable[[str], None] | None = None,
+    progress: Callable[["Step"], None] | None = None,
+) -> Run:
+    """Fine-tune an encoder on labelled rows; continue where the folder has a run that was interrupted.
+
+    While it runs, TensorFlow's operations are deterministic: the same rows and settings give the same weights to the
+    bit on the same machine.
+
+    Args:
+        config: what to train.
+        say: called with a line of text at the start of each part.
+        progress: called after each step.
+
+    Returns:
+        The run.
+
+    Raises:
+        ExportError: see :mod:`rawbert.exporter.errors`.
+        KeyboardInterrupt: Ctrl-C; its argument says what is saved.
+    """
+    began = time.monotonic()
+    say = say or (lambda line: None)
+    train, validation, problem, notes = _read(config)
+    folder = config.folder
+    with ExitStack() as stack:
+        with os_errors_as(OutputError, f"{folder}: cannot be written"):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = folder / ".finetune.lock"
+            if not stack.enter_context(scratch.locked(lock, wait=False, temporary=True)):
+                raise OutputError(f"{folder}: another process trains in this folder")
+        if config.restart:
+            run_folder.clear(folder)
+        before = run_folder.read_run(folder)
+        others = sorted(path.name for path in folder.iterdir() if path != lock)
+        if before is None and others:
+            raise OutputError(f"{folder}: not empty, and no run is there ({others[0]}): name a new folder")
+        location = stack.enter_context(sources.fetched(config.encoder, config.revision, say))
+        say(f"reading {location.folder}")
+        checkpoint = sources.load(location)
+        origin = run_folder.origin_of(checkpoint)
+        length = _length(config, checkpoint)
+        run: dict[str, Any] = {
+            "format": FORMAT,
+            "status": "unfinished",
+            "settings": config.settings(),
+            "data": {"train": train.described(), "validation": validation.described(),
+                     "held_back": config.validation is None},
+            "encoder": {"origin": location.origin, "handle": location.handle, "revision": location.revision,
+                        "files": [asdict(file) for file in checkpoint.files]},
+            "problem": {**asdict(problem), "labels": list(problem.labels), "pair": config.text_pair is not None},
+            "max_seq_length": length,
+            "tools": {tool: metadata.version(tool) for tool in _TOOLS},
+        }  # fmt: skip
+        if before is not None:
+            _require_same(before, run, folder)
+            say("continuing the run that is there")
+        else:
+            run_folder.begin(folder, origin, checkpoint, location, length, problem, config.text_pair is not None)
+            run_folder.write_run(folder, run)
+
+        say("loading TensorFlow")
+        from ..tokenizers.tokenizer import Tokenizer
+        from . import batches
+        from .loop import Rows, Trainer, deterministic
+        from .model import Model
+
+        stack.enter_context(deterministic())
+        say("tokenizing")
+        options = replace(
+            DEFAULT_TOKENIZATION,
+            pair=config.text_pair is not None,
+            truncation_side=checkpoint.tokenizer.truncation_side,
+        )
+        tokenizer = Tokenizer(checkpoint.tokenizer, length, options)
+        rows = {}
+        for name, table in (("train", train), ("validation", validation)):
+            tokens = batches.tokenize(tokenizer, [row.texts for row in table.rows])
+            targets = problem.targets(table)
+            balanced = config.class_weights == "balanced" and name == "train"
+            rows[name] = Rows(tokens, targets, labels.weights_of(problem, targets, balanced))
+        if cut := rows["train"].tokens.cut:
+            notes.append(f"{cut} of {len(train.rows)} training texts have more than {length} tokens and are cut")
+        lengths = np.concatenate([each.tokens.lengths for each in rows.values()])
+        assert checkpoint.encoder is not None
+        memory.require(checkpoint.encoder, lengths, config.batch_size, config.freeze_encoder)
+        rates = dropout.read(origin.config, checkpoint.encoder.family, origin.path)
+        model = Model(checkpoint.encoder, checkpoint.weights, rates, len(problem.labels), config.seed)
+        if config.freeze_encoder:
+            say("encoding the texts, once")
+        trainer = Trainer(model, problem, config, rows["train"], rows["validation"], folder)
+
+        def keep(state: "State", scores: np.ndarray) -> None:
+            assert state.best is not None
+            values = {name: value.numpy() for name, value in model.values.items()}
+            run_folder.write_model(folder, model.config, values, problem)
+            measured = metrics.measure(problem, scores, rows["validation"].targets)
+            run.update(metrics=measured, best_epoch=state.best + 1, history=state.history, notes=notes)
+            facts = _facts(config, train, validation, state.history[state.best])
+            title = f"{folder.name}: {config.task}"
+            report.write(folder, title, problem, validation, rows["validation"].targets, scores, measured, facts)
+            run_folder.write_run(folder, run)
+
+        say("training")
+        state = trainer.run(keep, progress or (lambda step: None))
+        assert state.best is not None
+        run = run_folder.read_run(folder) or run
+        run.update(status="finished", history=state.history)
+        run_folder.write_run(folder, run)
+        trainer.forget()
+    return Run(
+        folder=folder,
+        labels=problem.labels,
+        metrics=run["metrics"],
+        history=state.history,
+        best_epoch=state.best + 1,
+        notes=tuple(notes),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _read(config: FinetuneConfig) -> tuple[data.Table, data.Table, labels.Problem, list[str]]:
+    """Rows to train on, rows to measure with, what is learned, and notes."""
+    train = data.read(config.train, config.columns, config.label, config.label_separator)
+    problem, notes = labels.find(train, config.task)
+    if config.validation is None:
+        train, validation = labels.hold_back(train, problem, config.validation_share, config.seed)
+    else:
+        validation = data.read(config.validation, config.columns, config.label, config.label_separator)
+        if validation.sha256 == train.sha256:
+            raise DataError(f"{validation.path}: the same file as the training rows")
+    targets = problem.targets(validation)
+    if problem.kind == labels.RELEVANCE and len(np.unique(targets)) == 1:
+        raise DataError(f"{validation.path}: every validation row has the label {targets[0, 0]:g}: both are needed")
+    return train, validation, problem, notes + labels.overlap(train, validation)
+
+
+def _length(config: FinetuneConfig, checkpoint: sources.Checkpoint) -> int:
+    limit = checkpoint.max_positions
+    if config.max_seq_length is None:
+        return checkpoint.max_seq_length
+    if limit is not None and config.max_seq_length > limit:
+        raise ConfigError(f"max_seq_length is {config.max_seq_length}, but {checkpoint.location} has {limit} positions")
+    return config.max_seq_length
+
+
+def _require_same(before: dict[str, Any], run: dict[str, Any], folder: Path) -> None:
+    """Hold a run to the one that the folder has."""
+    if before.get("format") != FORMAT:
+        raise OutputError(f"{folder}: a run of another release; begin anew with --restart")
+    differing = [key for key in ("settings", "data", "encoder", "max_seq_length") if before.get(key) != run[key]]
+    if differing:
+        old, new = before.get("settings", {}), run["settings"]
+        named = [f"{key} is {new[key]!r}, and was {old.get(key)!r}" for key in new if old.get(key) != new[key]]
+        if "data" in differing:
+            named.append("the rows are others")
+        if "encoder" in differing:
+            named.append("the encoder's files are others")
+        raise OutputError(
+            f"{folder}: the run there is another one ({'; '.join(named)}): begin anew with --restart, or name another "
+            "folder"
+        )
+    if before["status"] == "finished":
+        raise OutputError(f"{folder}: the run there is finished; begin anew with --restart, or export it")
+
+
+def _facts(config: FinetuneConfig, train: data.Table, validation: data.Table, best: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "encoder": str(config.encoder),
+        "task": config.task,
+        "training rows": f"{len(train.rows)} of {train.path.name}, sha256 {train.sha256[:16]}",
+        "validation rows": f"{len(validation.rows)} of {validation.path.name}, sha256 {validation.sha256[:16]}",
+        "best epoch": f"{best['epoch']} of at most {config.epochs}",
+        "validation loss": f"{best['validation_loss']:.4f}",
+    }

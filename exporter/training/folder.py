@@ -1,0 +1,191 @@
+"""The folder of a run: a fine-tuned model as transformers and the exporter read it, and the run's own files.
+
+::
+
+    config.json, tokenizer files, README.md      of the encoder, with the head's labels
+    model.safetensors                            the best epoch so far, in transformers' names
+    run.json                                     settings, data hashes, metrics
+    report.html, report.json, predictions.jsonl  of the best epoch, on the validation rows
+    checkpoints/state.safetensors                what an interrupted run continues from
+    logs/                                        for TensorBoard
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import scratch
+from ..errors import OutputError, UnsupportedModel, os_errors_as
+from ..families import FAMILIES, head_of
+from ..families.config import EncoderConfig
+from ..families.names import TORCH, Naming
+from ..sources import Location, license, tokenizer_files
+from ..sources.checkpoint import Checkpoint
+from ..sources.jsonfile import read_object
+from ..sources.sentence_transformers import read_recipe
+from . import states
+from .labels import REGRESSION, Problem
+
+RUN, STATE, LOGS, REPORT = "run.json", Path("checkpoints", "state.safetensors"), "logs", "report"
+#: Whatever a run writes, for ``--restart``; nothing else in the folder is touched.
+FILES = (
+    RUN, "model.safetensors", "config.json", "README.md", "report.html", "report.json", "predictions.jsonl",
+    *tokenizer_files.TOKENIZER_FILES,
+)  # fmt: skip
+FOLDERS = ("checkpoints", LOGS)
+
+_CLASSES = {"bert": "Bert", "distilbert": "DistilBert", "electra": "Electra", "mpnet": "MPNet"}
+#: Keys of config.json that say what a model was fine-tuned for, or where it came from.
+_REPLACED = (
+    "architectures", "id2label", "label2id", "num_labels", "_num_labels", "problem_type", "sentence_transformers",
+    "sbert_ce_default_activation_function", "finetuning_task", "_name_or_path", "torch_dtype", "dtype",
+)  # fmt: skip
+_LICENSES = ("LICEN[SC]E*", "NOTICE*")
+#: torch's classes of activations, by which a cross-encoder says its own.
+_ACTIVATIONS = {"softmax": "Softmax", "sigmoid": "Sigmoid", "identity": "Identity"}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What an encoder's own files say.
+
+    Attributes:
+        config: config.json, or the same made of what a checkpoint of another format says.
+        path: its place, for errors.
+        tokenizer: the folder of tokenizer files that can be copied; ``None`` where they are to be made.
+    """
+
+    config: Mapping[str, Any]
+    path: Path
+    tokenizer: Path | None
+
+
+def origin_of(checkpoint: Checkpoint) -> Origin:
+    """The files of an encoder.
+
+    Raises:
+        UnsupportedModel: it is of a kind that cannot be trained.
+    """
+    if checkpoint.kind not in ("huggingface", "sentence-transformers"):
+        raise UnsupportedModel(
+            f"{checkpoint.location}: a {checkpoint.kind} checkpoint; Hugging Face and sentence-transformers folders "
+            "can be fine-tuned: take the same model in that format"
+        )
+    recipe = read_recipe(checkpoint.location)
+    root = recipe.transformer if recipe else checkpoint.location
+    return Origin(read_object(root / "config.json"), root / "config.json", root)
+
+
+def begin(
+    folder: Path, origin: Origin, checkpoint: Checkpoint, location: Location, length: int, problem: Problem, pair: bool
+) -> None:
+    """Write what is there from the start: settings, tokenizer, licence.
+
+    Raises:
+        OutputError: it cannot be written.
+        UnsupportedModel: the folder's tokenizer would not be that of the encoder.
+    """
+    assert checkpoint.encoder is not None
+    family = checkpoint.encoder.family
+    config = {key: value for key, value in origin.config.items() if key not in _REPLACED}
+    config |= {
+        "model_type": family,
+        "architectures": [f"{_CLASSES[family]}ForSequenceClassification"],
+        "id2label": {str(at): label for at, label in enumerate(problem.labels)},
+        "label2id": {label: at for at, label in enumerate(problem.labels)},
+        "problem_type": problem.problem_type,
+        "dtype": "float32",
+    }
+    if pair:  # by which sentence-transformers, and an export, know that it takes two texts
+        activation = f"torch.nn.modules.activation.{_ACTIVATIONS[problem.activation]}"
+        if problem.activation == "identity":
+            activation = "torch.nn.modules.linear.Identity"
+        config["sentence_transformers"] = {"activation_fn": activation, "version": "5.0.0"}
+    assert origin.tokenizer is not None
+    with os_errors_as(OutputError, f"{folder}: cannot be written"):
+        for name in tokenizer_files.TOKENIZER_FILES:
+            if (origin.tokenizer / name).is_file():
+                shutil.copyfile(origin.tokenizer / name, folder / name)
+        settings = folder / "tokenizer_config.json"
+        stated = read_object(settings) if settings.is_file() else {}
+        _write(settings, {**stated, "model_max_length": length})
+        _write(folder / "config.json", config)
+        stated_licence = license.stated(location.folder)
+        front = f"---\nlicense: {json.dumps(stated_licence['name'])}\n---\n\n" if stated_licence else ""
+        text = f"{front}# {folder.name}\n\nFine-tuned by `rawbert finetune`; run.json and report.html say how.\n"
+        scratch.replace(folder / "README.md", text)
+        for path in (path for name in _LICENSES for path in location.folder.glob(name) if path.is_file()):
+            shutil.copyfile(path, folder / path.name)
+    spec, found, _ = tokenizer_files.read_folder(folder, family)
+    spec, _ = tokenizer_files.fit(spec, checkpoint.encoder.vocab_size, folder)
+    if spec != checkpoint.tokenizer or found != length:
+        raise UnsupportedModel(
+            f"{checkpoint.location}: its tokenizer has settings outside of its tokenizer files (sentence-transformers' "
+            "do_lower_case is one), which a fine-tuned folder cannot have; save them in tokenizer_config.json first"
+        )
+
+
+def write_model(folder: Path, config: EncoderConfig, values: Mapping[str, np.ndarray], problem: Problem) -> None:
+    """Write weights in transformers' names: the reverse of how :mod:`..sources.huggingface` reads them.
+
+    Args:
+        folder: of the run.
+        config: shape of the encoder.
+        values: by canonical name.
+        problem: a regression's last layer takes its scale.
+    """
+    layers = head_of(config.family, "SequenceClassification")
+    encoder, head = Naming(FAMILIES[config.family].NAMES, TORCH), Naming(layers.names, TORCH)
+    tensors = {}
+    for name, value in values.items():
+        is_head = name.startswith("head/")
+        if name.startswith("head/output/") and problem.kind == REGRESSION:
+            value = value * np.float32(problem.scale)
+            if name.endswith("bias"):
+                value = value + np.float32(problem.mean)
+        key = head.spellings(name)[0] if is_head else f"{config.family}.{encoder.spellings(name)[0]}"
+        tensors[key] = value.T if name.endswith("/kernel") else value
+    states.save(folder / "model.safetensors", tensors, {"format": "pt"})
+
+
+def read_run(folder: Path) -> dict[str, Any] | None:
+    """run.json; ``None`` where there is none.
+
+    Raises:
+        CorruptSource: it is not JSON.
+    """
+    path = folder / RUN
+    return read_object(path) if path.is_file() else None
+
+
+def write_run(folder: Path, run: Mapping[str, Any]) -> None:
+    """Write run.json by one rename.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with os_errors_as(OutputError, f"{folder}: cannot be written"):
+        _write(folder / RUN, run)
+
+
+def clear(folder: Path) -> None:
+    """Remove what a run wrote.
+
+    Raises:
+        OutputError: it cannot be removed.
+    """
+    with os_errors_as(OutputError, f"{folder}: cannot be removed"):
+        for name in FILES:
+            (folder / name).unlink(missing_ok=True)
+        for name in FOLDERS:
+            if (folder / name).is_dir():
+                shutil.rmtree(folder / name)
+
+
+def _write(path: Path, state: Mapping[str, Any]) -> None:
+    scratch.replace(path, json.dumps(state, indent=2, ensure_ascii=False) + "\n")

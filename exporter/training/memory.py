@@ -1,0 +1,68 @@
+"""Whether a batch fits into memory, found out before the first step."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ConfigError
+from ..families.config import EncoderConfig, canonical_shapes
+
+#: Values that a step keeps of a token in a layer: of the layer's width, of the inner width, and, for each head and
+#: other token of the longest text, of attention. Measured (docs/finetune.md), with room to spare.
+_HIDDEN, _INNER, _ATTENTION = 30, 4, 6
+#: Copies of the weights: values, two moments, gradients, and what is made of the weights in a step.
+_COPIES = 5
+#: Of TensorFlow, and of the tokenizer's tables.
+_BASE = 600_000_000
+
+
+def needed(config: EncoderConfig, lengths: np.ndarray, batch_size: int, frozen: bool) -> int:
+    """Bytes that training takes, about: those of a step with the longest rows."""
+    longest = np.sort(lengths)[-batch_size:].astype(np.int64)
+    weights = sum(int(np.prod(shape)) for shape in canonical_shapes(config).values())
+    each = _HIDDEN * config.hidden_size + _INNER * config.intermediate_size
+    each += _ATTENTION * config.num_heads * int(longest.max())
+    layers, copies = (1, 2) if frozen else (config.num_layers, _COPIES)
+    return 4 * (layers * int(longest.sum()) * each + copies * weights)
+
+
+def available() -> int | None:
+    """Bytes that this process may still take; ``None`` where the system does not say."""
+    found = list[int]()
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
+        found.append(int(line.split()[1]) * 1024)
+    with contextlib.suppress(OSError, ValueError):  # of a container
+        group = Path("/sys/fs/cgroup")
+        most = int((group / "memory.max").read_text())
+        found.append(most - int((group / "memory.current").read_text()))
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit != resource.RLIM_INFINITY:
+            taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+            found.append(limit - taken)
+    return min(found) if found else None
+
+
+def require(config: EncoderConfig, lengths: np.ndarray, batch_size: int, frozen: bool) -> None:
+    """Refuse a batch that does not fit, and name the size that does.
+
+    Raises:
+        ConfigError: there is too little memory.
+    """
+    free = available()
+    if free is None or _BASE + needed(config, lengths, batch_size, frozen) <= free:
+        return
+    fits = [size for size in range(1, batch_size) if _BASE + needed(config, lengths, size, frozen) <= free]
+    wanted = (_BASE + needed(config, lengths, batch_size, frozen)) / 1e9
+    what = (
+        f"batches of {batch_size} rows of up to {int(lengths.max())} tokens take about {wanted:.1f} GB, and there are "
+        f"{free / 1e9:.1f}"
+    )
+    if not fits:
+        raise ConfigError(f"{what}: not even one row fits; use a smaller encoder, --max-seq-length or --freeze-encoder")
+    raise ConfigError(f"{what}: --batch-size {max(fits)} fits; a shorter --max-seq-length takes less too")

@@ -1,0 +1,158 @@
+"""The encoder with trainable weights and dropout, and a head: token ids to logits.
+
+Shape letters: B texts, T tokens of the longest, H hidden, L labels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import tensorflow as tf
+
+from ..families import head_of
+from ..families.config import EncoderConfig, canonical_shapes
+from ..graph.encoder import NativeEncoder, activation, buckets
+from .dropout import Dropout
+
+#: Standard deviation of a new layer's weights (``initializer_range`` of transformers).
+_INITIAL = 0.02
+#: Places of dropout, each with random numbers of its own.
+_PLACES = ("embeddings", "attention", "attended", "output", "head_input", "head")
+
+
+class TrainedEncoder(NativeEncoder):
+    """The packed encoder over variables of the canonical names.
+
+    What the exported graph has made of them once (one product for query, key and value; biases by distance) is made of
+    them in every step, so that their gradients are those of the checkpoint's own weights.
+
+    Args:
+        config: shape of the encoder.
+        weights: by canonical name.
+        dropout: of the family.
+    """
+
+    def __init__(self, config: EncoderConfig, weights: Mapping[str, np.ndarray], dropout: Dropout) -> None:
+        super().__init__(replace(config, num_layers=0, has_pooler=False, relative_bias=None), weights)
+        self._config = config
+        self._rates = {
+            "embeddings": dropout.hidden,
+            "output": dropout.hidden,
+            "attended": dropout.attended,
+            "attention": dropout.attention,
+        }
+        self.values = {
+            name: tf.Variable(np.asarray(weights[name], np.float32), name=name) for name in canonical_shapes(config)
+        }
+
+    def sequence(self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        """Vectors of tokens.
+
+        Args:
+            ids: int32 ``[B, T]``.
+            mask: int32 ``[B, T]``, 1 at real tokens.
+            types: int32 ``[B, T]``.
+            seed: int32 ``[2]``, of dropout; ``None`` without.
+
+        Returns:
+            float32 ``[B, T, H]``; padding has any values.
+        """
+        self._weights = self._made(seed)
+        return self._encode(ids, mask, types, many=True)
+
+    def _made(self, seed: tf.Tensor | None) -> dict[str, tf.Tensor]:
+        """The weights as the graph takes them, and a seed for each layer."""
+        config, own = self._config, self.values
+        made = {name: tf.convert_to_tensor(value) for name, value in own.items()}
+        if config.relative_bias is not None:
+            rows = tf.gather(made["attention/relative_bias"], buckets(config.relative_bias, config.max_positions))
+            made["attention/relative_bias"] = tf.transpose(rows)
+        # Attention scores are divided by sqrt(D), as the query is here.
+        scale = math.sqrt(config.hidden_size // config.num_heads)
+        for index in range(config.num_layers):
+            prefix = f"layer_{index}/"
+            for leaf in ("kernel", "bias"):
+                parts = [made.pop(f"{prefix}attention/{part}/{leaf}") for part in ("query", "key", "value")]
+                made[f"{prefix}attention/qkv/{leaf}"] = tf.concat([parts[0] / scale, *parts[1:]], -1)
+            if seed is not None:
+                made[f"{prefix}seed"] = tf.random.experimental.stateless_fold_in(seed, index)
+        if seed is not None:
+            made["seed"] = tf.random.experimental.stateless_fold_in(seed, config.num_layers)
+        return made
+
+    def _dropped(self, x: tf.Tensor, weights: Mapping[str, tf.Tensor], place: str, number: int = 0) -> tf.Tensor:
+        return dropped(x, self._rates[place], weights.get("seed"), place, number)
+
+    def _layer_norm(self, x: tf.Tensor, weights: Mapping[str, tf.Tensor], name: str, many: bool) -> tf.Tensor:
+        # The form that TensorFlow fuses is for constants: here it would only cost more.
+        return super()._layer_norm(x, weights, name, many=False)
+
+
+def dropped(x: tf.Tensor, rate: float, seed: tf.Tensor | None, place: str, number: int = 0) -> tf.Tensor:
+    """Dropout whose random numbers depend on the seed and the place alone: a step that is done again is the same."""
+    if seed is None or not rate:
+        return x
+    own = tf.random.experimental.stateless_fold_in(seed, _PLACES.index(place) + len(_PLACES) * number)
+    return tf.nn.experimental.stateless_dropout(x, rate, seed=own, rng_alg="philox")
+
+
+class Model(tf.Module):
+    """Encoder and head of a classifier or regression.
+
+    Args:
+        config: shape of the encoder.
+        weights: by canonical name.
+        dropout: of the family.
+        labels: L.
+        seed: of the head's first weights.
+    """
+
+    def __init__(
+        self, config: EncoderConfig, weights: Mapping[str, np.ndarray], dropout: Dropout, labels: int, seed: int
+    ) -> None:
+        super().__init__(name="model")
+        rng = np.random.default_rng([seed, 3])
+
+        def dense(inputs: int, outputs: int) -> tuple[np.ndarray, np.ndarray]:
+            kernel = rng.normal(0, _INITIAL, (inputs, outputs))
+            return kernel.astype(np.float32), np.zeros(outputs, np.float32)
+
+        hidden = config.hidden_size
+        self._layers = head_of(config.family, "SequenceClassification")
+        pooled = self._layers.takes == "pooled"
+        if pooled and not config.has_pooler:
+            weights = {**weights, **dict(zip(("pooler/kernel", "pooler/bias"), dense(hidden, hidden), strict=True))}
+        self.config = replace(config, has_pooler=pooled)
+        self.encoder = TrainedEncoder(replace(config, has_pooler=False), weights, dropout)
+        # The pooler is the first layer of BERT's head: it is trained with a frozen encoder too.
+        self._first = "pooler" if pooled else "head/dense"
+        self._activation = activation("tanh" if pooled else self._layers.activation)
+        given = {"pooler": (weights["pooler/kernel"], weights["pooler/bias"])} if pooled else {}
+        made = {self._first: given.get("pooler") or dense(hidden, hidden), "head/output": dense(hidden, labels)}
+        self.head = {
+            f"{stem}/{leaf}": tf.Variable(np.asarray(value, np.float32), name=f"{stem}/{leaf}")
+            for stem, values in made.items()
+            for leaf, value in zip(("kernel", "bias"), values, strict=True)
+        }
+        self._dropout = dropout
+
+    @property
+    def values(self) -> dict[str, tf.Variable]:
+        """All weights, by canonical name."""
+        return {**self.encoder.values, **self.head}
+
+    def first(self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+        """The vector of each text's first token, float32 ``[B, H]``; see :meth:`TrainedEncoder.sequence`."""
+        return self.encoder.sequence(ids, mask, types, seed)[:, 0]
+
+    def logits(self, first: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+        """``[B, H]`` -> ``[B, L]``."""
+        x = dropped(first, self._dropout.head_input, seed, "head_input")
+        x = self._activation(self._dense(x, self._first))
+        return self._dense(dropped(x, self._dropout.head, seed, "head"), "head/output")
+
+    def _dense(self, x: tf.Tensor, stem: str) -> tf.Tensor:
+        return tf.nn.bias_add(tf.matmul(x, self.head[f"{stem}/kernel"]), self.head[f"{stem}/bias"])
