@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..training.config import CLASS_WEIGHTS, HEAD_LEARNING_RATE, LEARNING_RATE, TASKS, FinetuneConfig
-from .common import UserPath, failing, print_lines
+from .common import failing, print_lines, user_path
 
 #: Without a terminal, a line of progress each time this part of the steps is done.
 _PARTS = 20
@@ -21,18 +21,18 @@ _PARTS = 20
 @click.command(short_help="Train a classifier or a scorer on labelled texts.")
 @click.argument("encoder")
 @click.option(
-    "--train", required=True, type=UserPath(), metavar="FILE",
+    "--train", required=True, type=user_path, metavar="FILE",
     help="Labelled rows: .csv and .tsv with a line of column names, .jsonl, .parquet.",
 )  # fmt: skip
 @click.option(
-    "--validation", type=UserPath(), metavar="FILE",
+    "--validation", type=user_path, metavar="FILE",
     help="Labelled rows to measure with, not trained on.  [default: a part of --train]",
 )  # fmt: skip
 @click.option(
     "--validation-share", type=float, default=0.1, show_default=True, metavar="X",
     help="The part of --train that is held back, by class.",
 )  # fmt: skip
-@click.option("--output", "-o", required=True, type=UserPath(), metavar="FOLDER", help="Folder of the run.")
+@click.option("--output", "-o", required=True, type=user_path, metavar="FOLDER", help="Folder of the run.")
 @click.option(
     "--task", type=click.Choice(TASKS), default="classify", show_default=True,
     help="classify: two or more classes, or several labels a row. score: a number a row; labels 0 and 1 make it a "

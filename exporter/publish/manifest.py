@@ -67,6 +67,7 @@ def make(
         "head": None
         if head is None
         else {"signature": head.signature, "labels": list(head.labels), "activation": head.activation},
+        "run": checkpoint.run,
         "tokenizer": {
             "kind": tokenizer.kind,
             **asdict(tokenizer),

@@ -67,6 +67,7 @@ def render(manifest: dict[str, Any], licenses: list[str]) -> str:
             ],
         ),
         *([_head(manifest["head"])] if manifest["head"] else []),
+        *([_run(manifest["run"])] if manifest["run"] else []),
         "## How to ask it\n",
         "```python\nfrom rawbert.serving import Client\n\n"
         f'with Client("localhost:8500", model="{name}") as client:\n    {_call(default, recipe.pair)}\n```\n',
@@ -126,6 +127,25 @@ def _head(head: dict[str, Any]) -> str:
         return text
     shown = [label.replace("\n", " ").replace("|", "\\|") for label in head["labels"]]
     return f"{text}\n{_table(('', 'tag' if head['signature'] == TAG.name else 'label'), list(enumerate(shown)))}"
+
+
+def _run(run: dict[str, Any]) -> str:
+    """How the model was fine-tuned, and what it does on the validation rows."""
+    chosen = ("task", "seed", "learning_rate", "batch_size", "freeze_encoder", "class_weights", "layer_decay")
+    settings = [(name, f"`{run['settings'].get(name)}`") for name in ("encoder", *chosen)]
+    epochs = [("best epoch", f"{run['best_epoch']} of {run['epochs']}")]
+    held = " (held back of the training file)" if run["data"].get("held_back") else ""
+    data = [
+        (of, f"`{Path(each['file']).name}`{held if of == 'validation' else ''}", each["rows"], each["sha256"])
+        for of, each in run["data"].items()
+        if isinstance(each, dict)
+    ]
+    figures = [(name, f"{value:.4f}") for name, value in run["metrics"].items() if isinstance(value, float)]
+    return (
+        f"## Fine-tuning\n\nBy `rawbert finetune`; `rawbert.json` has all settings and metrics.\n\n"
+        f"{_table(('', ''), settings + epochs)}\n{_table(('rows', 'file', 'number', 'sha256'), data)}\n"
+        f"{_table(('on the validation rows', ''), figures)}"
+    )
 
 
 def _shape(output: Output, manifest: dict[str, Any]) -> str:

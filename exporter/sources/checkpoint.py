@@ -92,7 +92,8 @@ class Checkpoint:
     ``encoder`` is ``None`` where the weights are not understood: such an encoder can only be wrapped whole.
     ``hub_layer`` gives the layer of a Hub encoder, a :class:`.hub.TextLayer`. ``own_tokenizer`` is whose tokens the
     model was trained on, one of :data:`..recipe.TOKENIZERS`. ``unknown_head`` is the class of a model that was
-    fine-tuned for something that cannot be exported.
+    fine-tuned for something that cannot be exported. ``run`` is what ``rawbert finetune`` says of the model that it
+    made.
     """
 
     kind: str
@@ -109,6 +110,7 @@ class Checkpoint:
     hub_layer: Callable[[], Any] | None = field(default=None, repr=False)
     own_tokenizer: str = "reference"
     files: tuple[SourceFile, ...] = ()
+    run: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 from ...serving.contract import TAG
 from ..errors import CorruptSource, UnsupportedModel
 from ..families import naming_of, read_config
-from . import cross_encoder, files, heads, keys, tokenizer_files
+from . import cross_encoder, files, heads, keys, run, tokenizer_files
 from .checkpoint import Checkpoint, Dense, PoolingRecipe, describe_files
 from .jsonfile import read_object
 from .sentence_transformers import MODEL_SETTINGS, read_recipe
@@ -68,6 +68,9 @@ def read(folder: Path) -> Checkpoint:
         notes += recipe.notes
     paths = [config_path, *stored.files, *(recipe.files if recipe else ())]
     paths += [root / name for name in tokenizer_files.TOKENIZER_FILES]
+    described = describe_files(paths, folder)
+    made, more = run.read(folder, described)
+    notes += more
     return Checkpoint(
         kind="sentence-transformers" if recipe else "huggingface",
         location=folder,
@@ -80,7 +83,8 @@ def read(folder: Path) -> Checkpoint:
         head=found.head,
         unknown_head=found.unknown,
         max_positions=config.max_positions,
-        files=describe_files(paths, folder),
+        files=described,
+        run=made,
         notes=tuple(notes),
     )
 

@@ -13,6 +13,7 @@ import numpy as np
 from .. import scratch, sources
 from ..errors import ConfigError, DataError, OutputError, os_errors_as
 from ..recipe import DEFAULT_TOKENIZATION
+from ..sources.run import FORMAT
 from . import data, dropout, labels, memory, metrics, report
 from . import folder as run_folder
 from .config import FinetuneConfig
@@ -20,8 +21,6 @@ from .config import FinetuneConfig
 if TYPE_CHECKING:
     from .loop import State, Step
 
-#: Of run.json.
-FORMAT = 1
 _TOOLS = ("rawbert", "tensorflow", "tensorflow-text", "transformers", "tokenizers")
 
 
@@ -144,7 +143,7 @@ def finetune(
         def keep(state: "State", scores: np.ndarray) -> None:
             assert state.best is not None
             values = {name: value.numpy() for name, value in model.values.items()}
-            run_folder.write_model(folder, model.config, values, problem)
+            run["model_sha256"] = run_folder.write_model(folder, model.config, values, problem)
             measured = metrics.measure(problem, scores, rows["validation"].targets)
             run.update(metrics=measured, best_epoch=state.best + 1, history=state.history, notes=notes)
             facts = _facts(config, train, validation, state.history[state.best])

@@ -24,20 +24,19 @@ from ..errors import OutputError, UnsupportedModel, os_errors_as
 from ..families import FAMILIES, head_of
 from ..families.config import EncoderConfig
 from ..families.names import TORCH, Naming
-from ..sources import Location, license, tokenizer_files
-from ..sources.checkpoint import Checkpoint
+from ..sources import Location, license, run, tokenizer_files
+from ..sources.checkpoint import Checkpoint, describe_files
 from ..sources.jsonfile import read_object
 from ..sources.sentence_transformers import read_recipe
 from . import states
 from .labels import REGRESSION, Problem
 
-RUN, STATE, LOGS, REPORT = "run.json", Path("checkpoints", "state.safetensors"), "logs", "report"
 #: Whatever a run writes, for ``--restart``; nothing else in the folder is touched.
 FILES = (
-    RUN, "model.safetensors", "config.json", "README.md", "report.html", "report.json", "predictions.jsonl",
+    run.FILE, run.WEIGHTS, "config.json", "README.md", "report.html", "report.json", "predictions.jsonl",
     *tokenizer_files.TOKENIZER_FILES,
 )  # fmt: skip
-FOLDERS = ("checkpoints", LOGS)
+FOLDERS = ("checkpoints", "logs")
 
 _CLASSES = {"bert": "Bert", "distilbert": "DistilBert", "electra": "Electra", "mpnet": "MPNet"}
 #: Keys of config.json that say what a model was fine-tuned for, or where it came from.
@@ -130,7 +129,7 @@ def begin(
         )
 
 
-def write_model(folder: Path, config: EncoderConfig, values: Mapping[str, np.ndarray], problem: Problem) -> None:
+def write_model(folder: Path, config: EncoderConfig, values: Mapping[str, np.ndarray], problem: Problem) -> str:
     """Write weights in transformers' names: the reverse of how :mod:`..sources.huggingface` reads them.
 
     Args:
@@ -138,6 +137,9 @@ def write_model(folder: Path, config: EncoderConfig, values: Mapping[str, np.nda
         config: shape of the encoder.
         values: by canonical name.
         problem: a regression's last layer takes its scale.
+
+    Returns:
+        The file's sha256.
     """
     layers = head_of(config.family, "SequenceClassification")
     encoder, head = Naming(FAMILIES[config.family].NAMES, TORCH), Naming(layers.names, TORCH)
@@ -150,7 +152,10 @@ def write_model(folder: Path, config: EncoderConfig, values: Mapping[str, np.nda
                 value = value + np.float32(problem.mean)
         key = head.spellings(name)[0] if is_head else f"{config.family}.{encoder.spellings(name)[0]}"
         tensors[key] = value.T if name.endswith("/kernel") else value
-    states.save(folder / "model.safetensors", tensors, {"format": "pt"})
+    path = folder / run.WEIGHTS
+    states.save(path, tensors, {"format": "pt"})
+    (described,) = describe_files([path], folder)
+    return described.sha256
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:
@@ -159,18 +164,18 @@ def read_run(folder: Path) -> dict[str, Any] | None:
     Raises:
         CorruptSource: it is not JSON.
     """
-    path = folder / RUN
+    path = folder / run.FILE
     return read_object(path) if path.is_file() else None
 
 
-def write_run(folder: Path, run: Mapping[str, Any]) -> None:
+def write_run(folder: Path, state: Mapping[str, Any]) -> None:
     """Write run.json by one rename.
 
     Raises:
         OutputError: it cannot be written.
     """
     with os_errors_as(OutputError, f"{folder}: cannot be written"):
-        _write(folder / RUN, run)
+        _write(folder / run.FILE, state)
 
 
 def clear(folder: Path) -> None:

@@ -1,0 +1,44 @@
+"""run.json: how ``rawbert finetune`` made the model of a folder."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ..errors import CorruptSource
+from .checkpoint import SourceFile
+from .jsonfile import read_object
+
+FILE, WEIGHTS = "run.json", "model.safetensors"
+#: Of the file.
+FORMAT = 1
+
+
+def read(folder: Path, files: Iterable[SourceFile]) -> tuple[dict[str, Any] | None, list[str]]:
+    """What a manifest has of a run, and notes; ``None`` where the folder is not of a run.
+
+    Args:
+        folder: of the model.
+        files: what it was read from.
+
+    Raises:
+        CorruptSource: run.json is damaged.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None, []
+    run = read_object(path)
+    if run.get("format") != FORMAT or "model_sha256" not in run:
+        return None, [f"{FILE} is none that this release knows, and is left aside"]
+    if run["model_sha256"] not in [file.sha256 for file in files if file.path == WEIGHTS]:
+        return None, [f"{FILE} is of other weights than {WEIGHTS}, and is left aside"]
+    try:
+        made = {key: run[key] for key in ("settings", "data", "best_epoch", "metrics", "tools")}
+        made["epochs"] = len(run["history"])
+        if not all(isinstance(made[key], dict) for key in ("settings", "data", "metrics")):
+            raise TypeError("a value is of another type")
+    except (KeyError, TypeError) as error:
+        raise CorruptSource(f"{path}: not as rawbert finetune writes it ({error})") from error
+    notes = []
+    if run.get("status") != "finished":
+        notes.append(f"the run is not finished: this is the best of its first {made['epochs']} epochs")
+    return made, notes
