@@ -62,8 +62,9 @@ class Problem:
         """
         if self.kind in (RELEVANCE, REGRESSION):
             values = [_number(row, table) for row in table.rows]
-            if self.kind == RELEVANCE and (other := next((at for at, v in enumerate(values) if v not in (0, 1)), None)):
-                row = table.rows[other]
+            others = [row for row, value in zip(table.rows, values, strict=True) if value not in (0, 1)]
+            if self.kind == RELEVANCE and others:
+                row = others[0]
                 raise DataError(f"{table.path}: {row.at}: the label is {row.label!r}; the training rows have 0 and 1")
             return np.array(values, np.float32)[:, np.newaxis]
         index = {label: at for at, label in enumerate(self.labels)}

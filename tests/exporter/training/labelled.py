@@ -1,0 +1,38 @@
+"""Labelled files and runs for the tests of fine-tuning."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+WORDS = ("the", "cat", "dog", "sat", "on", "mat", "and", "hello", "world", "want", "run")
+#: A word that says the class; the others are noise.
+KEYS = {"animal": "cat", "greeting": "hello", "motion": "run"}
+#: Few steps with a large learning rate: a tiny random encoder learns KEYS by them.
+QUICK = {"epochs": 3, "batch_size": 8, "learning_rate": 3e-3}
+
+
+def texts(count: int, seed: int = 0) -> list[tuple[str, str]]:
+    """Texts of 4 to 14 words, and their classes."""
+    rng, rows = random.Random(seed), []
+    noise = [word for word in WORDS if word not in KEYS.values()]
+    for _ in range(count):
+        label = rng.choice(list(KEYS))
+        words = [KEYS[label]] * 3 + rng.choices(noise, k=rng.randint(1, 11))
+        rng.shuffle(words)
+        rows.append((" ".join(words), label))
+    return rows
+
+
+def write_csv(path: Path, rows: list[tuple[Any, ...]], header: tuple[str, ...] = ("text", "label")) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([header, *rows])
+    return path
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
