@@ -3,7 +3,6 @@
 Exit codes: 0 trained, 1 refused or failed, 2 wrong usage, 130 interrupted.
 """
 
-import json
 import shlex
 from typing import Any
 
@@ -11,8 +10,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ...serving.cli.output import print_json, print_lines, printable
 from ..training.config import CLASS_WEIGHTS, HEAD_LEARNING_RATE, LEARNING_RATE, TASKS, FinetuneConfig
-from .common import failing, print_lines, user_path
+from .common import failing, json_option, user_path
 
 #: Without a terminal, a line of progress each time this part of the steps is done.
 _PARTS = 20
@@ -76,7 +76,7 @@ _PARTS = 20
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
 @click.option("--revision", metavar="NAME", help="Branch, tag, commit or version of a hub's model.")
 @click.option("--restart", is_flag=True, help="Begin anew where FOLDER has a run.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@json_option
 def finetune(encoder: str, as_json: bool, **settings: Any) -> None:
     """Train ENCODER on labelled texts, and write a folder that rawbert export takes.
 
@@ -109,7 +109,7 @@ def finetune(encoder: str, as_json: bool, **settings: Any) -> None:
                 "notes": list(result.notes),
                 "seconds": round(result.seconds, 1),
             }
-            click.echo(json.dumps(state, indent=2))
+            print_json(state)
             return
         figures = ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items() if isinstance(value, float))
         folder = shlex.quote(str(result.folder))
@@ -120,7 +120,7 @@ def finetune(encoder: str, as_json: bool, **settings: Any) -> None:
             f"written   {result.folder}  (report.html, run.json; tensorboard --logdir {folder}/logs)",
             f"export    rawbert export {folder} --output models/{shlex.quote(result.folder.name)}",
         ]
-        print_lines(Console(), lines)
+        print_lines(lines)
 
 
 class _Shown:
@@ -146,7 +146,10 @@ class _Shown:
         self._bar.stop()
 
     def say(self, line: str) -> None:
-        print_lines(self._console, [f"- {line}"])
+        if self._console.is_terminal:  # above the bar
+            self._console.print(f"• {printable(line)}", markup=False, highlight=False, soft_wrap=True)
+        else:
+            click.echo(f"- {printable(line)}", err=True)
 
     def step(self, at: Any) -> None:
         best = "" if at.best is None else f", best {at.best[0]} {at.best[1]:.4f}"

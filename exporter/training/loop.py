@@ -30,6 +30,8 @@ from .model import Model
 
 #: A state is saved when this many times its cost has passed since the last one.
 _COSTS = 20
+#: Seconds for which a further Ctrl-C is not heeded.
+_AGAIN = 2.0
 
 
 class Rows(NamedTuple):
@@ -283,18 +285,24 @@ class Trainer:
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Let Ctrl-C and SIGTERM wait for the end of a step; a second one does not wait."""
-    asked = threading.Event()
+    """Let Ctrl-C and the like wait for the end of a step; another one, after a while, does not wait."""
+    asked: float | None = None
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if asked.is_set():
+        nonlocal asked
+        if asked is not None and time.monotonic() - asked > _AGAIN:
             raise KeyboardInterrupt
-        asked.set()
+        asked = asked or time.monotonic()
 
-    signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, ask) for number in signals}
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            # What nohup, or a shell for a job in the background, has switched off stays so.
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, ask)
     try:
-        yield asked.is_set
+        yield lambda: asked is not None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
