@@ -33,7 +33,9 @@ def is_folder(path: Path) -> bool:
     """Whether this is such a file, or the folder of such a model."""
     if is_model_file(path):
         return True
-    return (path / keras_config.METADATA).is_file() and _HUB_LAYER in keras_config.read(path).layers.values()
+    metadata = path / keras_config.METADATA
+    # Hub encoders have such a file too, and whatever is in theirs is not looked at.
+    return metadata.is_file() and f'"{_HUB_LAYER}"'.encode() in metadata.read_bytes()
 
 
 def read(path: Path) -> Checkpoint:

@@ -157,6 +157,11 @@ def test_a_cut_file_is_refused(folder: Path, file: str, keep: int):
         sources.load(folder)
 
 
+def test_a_file_of_keras_that_a_hub_encoder_has_is_not_looked_at(folder: Path):
+    (folder / "keras_metadata.pb").write_bytes(b"of another release")
+    assert sources.load(folder).kind == "hub"
+
+
 def test_an_empty_file_is_refused(folder: Path):
     (folder / "saved_model.pb").write_bytes(b"")
     with pytest.raises(SourceError, match=str(folder)):

@@ -388,7 +388,8 @@ def test_damaged_files_are_refused(users_model: tuple[Any, Path], tmp_path: Path
 @pytest.mark.parametrize("file", ["keras_metadata.pb", "saved_model.pb", "variables/variables.index"])
 def test_damaged_folders_are_refused(users_model: tuple[Any, Path], tmp_path: Path, file: str) -> None:
     folder = shutil.copytree(users_model[1] / "model", tmp_path / "model")
-    (folder / file).write_bytes((folder / file).read_bytes()[:200])
+    content = (folder / file).read_bytes()
+    (folder / file).write_bytes(content[:-100] if file.startswith("keras") else content[:200])
     with pytest.raises(CorruptSource, match=str(folder)):
         sources.load(folder)
 
