@@ -95,6 +95,7 @@ class Classification:
         label: the label with the highest score; the first of equal ones, in the order of the model's labels.
         score: its score.
         scores: scores by label, highest first: of all labels, or of those that ``top_k`` and ``threshold`` leave.
+            Labels of one name have the highest of their scores.
         model_version: the version of the model that answered; ``None`` where the server does not say.
     """
 

@@ -219,7 +219,9 @@ def _classification(found: _Labelled, top_k: int | None, threshold: float | None
     order = np.argsort(-found.scores, kind="stable").tolist()
     # In float32, so that 0.7 is no less than 0.7.
     kept = [at for at in order if threshold is None or found.scores[at] >= np.float32(threshold)][:top_k]
-    scores = {found.labels[at]: float(found.scores[at]) for at in kept}
+    scores: dict[str, float] = {}
+    for at in kept:
+        scores.setdefault(found.labels[at], float(found.scores[at]))
     return Classification(found.labels[order[0]], float(found.scores[order[0]]), scores, found.version)
 
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from fake_server import Refusal
-from rawbert.serving.cli import tasks
+from rawbert.serving.cli.app import rawbert
 
 RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
 
@@ -33,7 +33,7 @@ def run(address: str) -> Any:
     def run(command: str, *arguments: str, given: str | None = None, **settings: Any) -> Any:
         line = ["--address", address, "--model", "m", *arguments]
         if given is None:
-            return CliRunner().invoke(getattr(tasks, command), line, **settings)
+            return CliRunner().invoke(rawbert, [command, *line], **settings)
         done = subprocess.run([*RAWBERT, command, *line], input=given.encode(), capture_output=True, check=False)
         return SimpleNamespace(exit_code=done.returncode, stdout=done.stdout.decode(), stderr=done.stderr.decode())
 
@@ -169,8 +169,19 @@ def test_an_interrupted_job_goes_on(tmp_path: Path, command: str) -> None:
     with fake_tasks.server(before=before) as server:
 
         def run(output: Path) -> Any:
-            line = ["--address", server.address, "--model", "m", *arguments, "-i", str(source), "-o", str(output)]
-            return CliRunner().invoke(getattr(tasks, command), [*line, "--batch-size", "64", "--concurrency", "1"])
+            line = [
+                command,
+                "--address",
+                server.address,
+                "--model",
+                "m",
+                *arguments,
+                "-i",
+                str(source),
+                "-o",
+                str(output),
+            ]
+            return CliRunner().invoke(rawbert, [*line, "--batch-size", "64", "--concurrency", "1"])
 
         broken = True
         result = run(target)

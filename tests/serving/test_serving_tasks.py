@@ -30,6 +30,7 @@ from rawbert.serving import (
     RetryPolicy,
     TaggedText,
 )
+from rawbert.serving.client import tasks
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +178,11 @@ def test_long_texts_are_classified_in_windows(both: Both) -> None:
     expected = np.average([first, last], axis=0, weights=[14, 7])
     assert found.scores == pytest.approx(dict(zip(LABELS, expected, strict=True)))
     assert plain == both.classify(["bad"])[0]
+
+
+def test_labels_of_one_name_have_the_highest_of_their_scores() -> None:
+    found = tasks._Labelled(("a", "b", "a"), np.array([0.2, 0.3, 0.5], np.float32), 1)
+    assert list(tasks._classification(found, None, None).scores.items()) == [("a", 0.5), ("b", pytest.approx(0.3))]
 
 
 def test_score(both: Both) -> None:

@@ -1,0 +1,186 @@
+"""Answers to texts on standard output or in a file, whatever is asked: what classify, tag and rerank have in common."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from ..client.client import Client
+from .connection import client_settings, one_line
+from .files import BadFile, jsonl
+from .files.answers import Answer, AnswerFormat, AnswerJob, lines_of, numbered
+from .files.inputs import FORMS
+from .files.source import ROWS, Block, Source
+from .output import printable
+from .reading import Reading, block_size, look, unchanged, write_out
+from .telling import of_version, progress, tell_skipped, told_of_waiting
+
+
+class Task(NamedTuple):
+    """What differs between the commands.
+
+    Attributes:
+        made_from: what tells the answers from others.
+        fields: names of an answer's fields.
+        own: pyarrow -> these fields, as Arrow's.
+        answer: a client, a block and a version -> what the client answers to each text.
+        answered: the same for JSON.
+        shown: a text and its answer for JSON, for people.
+        order: see :class:`AnswerFormat`.
+        pair: the column of the second text.
+    """
+
+    made_from: dict[str, Any]
+    fields: tuple[str, ...]
+    own: Callable[[Any], list[Any]]
+    answer: Callable[[Client, Block, int | None], list[Any]]
+    answered: Callable[[Any], Answer]
+    shown: Callable[[str, Answer], str]
+    order: Callable[[list[Answer]], list[int]] | None = None
+    pair: str | None = None
+
+    def pairs(self, block: Block) -> list[str] | None:
+        """The second texts, of models of pairs."""
+        if self.pair is None:
+            return None
+        found = [row[self.pair] for row in jsonl.kept(block)]
+        for at, text in enumerate(found):
+            if not isinstance(text, str):
+                raise BadFile(f"{block.where(at)}: {self.pair!r} is no text")
+        return found
+
+    def keys(self, block: Block) -> list[str]:
+        """What answers are known by: the texts."""
+        pairs = self.pairs(block)
+        return block.texts if pairs is None else [f"{a}\0{b}" for a, b in zip(block.texts, pairs, strict=True)]
+
+
+def run(
+    task: Task,
+    texts: tuple[str, ...],
+    reading: Reading,
+    output: Path | None,
+    restart: bool,
+    overwrite: bool,
+    form: str,
+    settings: dict[str, Any],
+) -> None:
+    """Answer texts on standard output, or in a file."""
+    also = () if task.pair is None else (task.pair,)
+    source_of = partial(reading.source, texts, also=also, taken=("text", *task.fields))
+    with one_line(), told_of_waiting():
+        settings = client_settings(settings)
+        if output is None or str(output) == "-":
+            if restart or overwrite:
+                raise click.UsageError("--restart and --overwrite are for an --output")
+            _to_standard_output(task, source_of, form, settings)
+            return
+        if FORMS.get(output.suffix.lower()) not in ("jsonl", "parquet"):
+            raise click.BadParameter(f"{output.name}: the name must end in .jsonl or .parquet", param_hint="--output")
+        if not output.parent.is_dir():
+            raise click.ClickException(f"there is no folder {output.parent}: make it first")
+        output = Path(os.path.realpath(output))
+        if output.exists() and not (overwrite and output.is_file()):
+            raise click.ClickException(f"{output} exists; replace it with --overwrite")
+        made_from = {**task.made_from, **{key: settings[key] for key in ("model", "version", "version_label")}}
+        with AnswerJob(output, made_from, restart, task.keys) as job:
+            source = source_of(job.spool)
+            try:
+                _to_file(task, source, job, settings)
+            except BaseException:
+                if job.done:
+                    click.echo(f"{job.done} texts are done; the same command goes on from there", err=True)
+                else:
+                    source.inputs.discard()
+                raise
+
+
+def _to_standard_output(task: Task, source_of: Callable[..., Source], form: str, settings: dict[str, Any]) -> None:
+    source = source_of(Path(tempfile.gettempdir(), f"rawbert-{os.getpid()}-input"), stream=True)
+    is_json = form == "json" or (form == "auto" and not sys.stdout.isatty())
+    try:
+        if source.inputs.lasting:
+            look(source, [AnswerFormat("jsonl")])
+        with Client(**settings) as client:
+            # What is put in order is answered as a whole.
+            size = block_size(source) if task.order is None else ROWS
+            rows, order = _answers(task, client, source.blocks(size)), task.order
+            blocks = ((block, [answer for answer, _ in each]) for block, each in rows)
+            if order is not None:
+                every = [(block, at, answer) for block, each in numbered(blocks) for at, answer in enumerate(each)]
+                chosen = [every[at] for at in order([answer for _, _, answer in every])]
+                blocks = ((_row(block, at), [answer]) for block, at, answer in chosen)
+            for block, answers in blocks:
+                if is_json:
+                    write_out(line for _, line in lines_of(block, answers))
+                else:
+                    for text, answer in zip(block.texts, answers, strict=True):
+                        click.echo(task.shown(printable(text), answer))
+        source.inputs.check()
+    finally:
+        source.inputs.discard()
+    tell_skipped(source.skipped)
+
+
+def _to_file(task: Task, source: Source, job: AnswerJob, settings: dict[str, Any]) -> None:
+    """Answer into a file; it goes on where an earlier run with the same texts was."""
+    if source.inputs.contain(job.output):
+        raise click.ClickException(f"{job.output} is in the input: write the output somewhere else")
+    form = AnswerFormat(FORMS[job.output.suffix.lower()], own=task.own, order=task.order)
+    form.prepare(source)
+    count = look(source, [form], lambda block: job.match(task.keys(block)))
+    skipped = source.skipped
+    job.keep_matched()
+    if job.done:
+        click.echo(f"going on after {job.done} texts", err=True)
+    if job.version is not None:
+        settings = {**settings, "version": job.version, "version_label": None}
+    with Client(**settings) as client, of_version(job), unchanged(source):
+        with progress("texts", count, job.done) as advance:
+            rows = _answers(task, client, _after(source.blocks(), job.done), job.version)
+            keyed = (zip(task.keys(block), *zip(*each, strict=True), strict=True) for block, each in rows)
+            job.append(chain.from_iterable(keyed), advance)
+        listed = job.beside("skipped.jsonl")
+        products: list[Any] = [(job.output, lambda file: form.write_answers(file, job.rows(source)))]
+        if skipped:
+            products.insert(0, (listed, lambda file: file.writelines(map(jsonl.line, skipped))))
+        job.publish(products, [] if skipped or not listed.exists() else [listed], source.inputs)
+    click.echo(f"{job.output}: {count} texts", err=True)
+    tell_skipped(skipped, listed)
+
+
+def _answers(
+    task: Task, client: Client, blocks: Iterator[Block], version: int | None = None
+) -> Iterator[tuple[Block, list[tuple[Answer, int | None]]]]:
+    """Each block with its answers and the version that gave them; all are of one version."""
+    cut = 0
+    for block in blocks:
+        found = task.answer(client, block, version)
+        version = found[0].model_version
+        cut += sum(getattr(each, "truncated", False) for each in found)
+        yield block, [(task.answered(each), each.model_version) for each in found]
+    if cut:
+        click.echo(f"{cut} texts are longer than the model takes, and were cut; --stride reads them whole", err=True)
+
+
+def _after(blocks: Iterator[Block], done: int) -> Iterator[Block]:
+    """The rows after those that are done."""
+    for block in blocks:
+        if done < len(block.texts):
+            yield _part(block, done, len(block.texts)) if done else block
+        done = max(done - len(block.texts), 0)
+
+
+def _part(block: Block, start: int, end: int) -> Block:
+    kept = block.kept if block.kept is None else block.kept[start:end]
+    return Block(block.file, block.places[start:end], block.texts[start:end], kept)
+
+
+def _row(block: Block, at: int) -> Block:
+    return _part(block, at, at + 1)
