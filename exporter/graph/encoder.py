@@ -54,6 +54,11 @@ class NativeEncoder(tf.Module):
         self._dtype = tf.as_dtype(precision)
         self._weights = {name: self._kept(name, value) for name, value in _prepared(config, weights)}
 
+    @property
+    def config(self) -> EncoderConfig:
+        """Shape of the encoder."""
+        return self._config
+
     def _kept(self, name: str, value: np.ndarray) -> tf.Variable | np.ndarray:
         value = np.asarray(value, np.float32)
         dtype = self._dtype if name.endswith(("/kernel", "/bias")) else tf.float32

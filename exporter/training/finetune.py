@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import scratch, sources
-from ..errors import ConfigError, DataError, OutputError, os_errors_as
+from ..errors import ConfigError, DataError, OutputError, UnsupportedModel, os_errors_as
 from ..recipe import DEFAULT_TOKENIZATION
 from ..sources.run import FORMAT
 from . import data, dropout, labels, memory, metrics, report
@@ -87,7 +87,7 @@ def finetune(
             raise OutputError(f"{folder}: not empty, and no run is there ({others[0]}): name a new folder")
         location = stack.enter_context(sources.fetched(config.encoder, config.revision, say))
         say(f"reading {location.folder}")
-        checkpoint = sources.load(location)
+        checkpoint = _rebuilt(sources.load(location))
         origin = run_folder.origin_of(checkpoint)
         length = _length(config, checkpoint)
         run: dict[str, Any] = {
@@ -183,6 +183,25 @@ def _read(config: FinetuneConfig) -> tuple[data.Table, data.Table, labels.Proble
     if problem.kind == labels.RELEVANCE and len(np.unique(targets)) == 1:
         raise DataError(f"{validation.path}: every validation row has the label {targets[0, 0]:g}: both are needed")
     return train, validation, problem, notes + labels.overlap(train, validation)
+
+
+def _rebuilt(checkpoint: sources.Checkpoint) -> sources.Checkpoint:
+    """A checkpoint whose encoder is known in full: a Hub layer does not say its activation, but its outputs do.
+
+    Raises:
+        UnsupportedModel: the layer is no plain BERT.
+    """
+    if checkpoint.kind != "hub":
+        return checkpoint
+    from ..graph import savedmodel
+
+    impl, encoder = savedmodel.choose_encoder(checkpoint, "auto")
+    if impl != "native":
+        raise UnsupportedModel(
+            f"{checkpoint.location}: its weights are not those of a plain BERT, and others of TF Hub cannot be "
+            "fine-tuned; take the same model in Hugging Face's format"
+        )
+    return replace(checkpoint, encoder=encoder.config)
 
 
 def _length(config: FinetuneConfig, checkpoint: sources.Checkpoint) -> int:

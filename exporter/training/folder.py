@@ -12,8 +12,8 @@
 
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from ..sources import Location, license, run, tokenizer_files
 from ..sources.checkpoint import Checkpoint, describe_files
 from ..sources.jsonfile import read_object
 from ..sources.sentence_transformers import read_recipe
+from ..tokenizers.wordpiece.spec import WordPieceSpec
 from . import states
 from .labels import REGRESSION, Problem
 
@@ -44,6 +45,24 @@ _REPLACED = (
     "architectures", "id2label", "label2id", "num_labels", "_num_labels", "problem_type", "sentence_transformers",
     "sbert_ce_default_activation_function", "finetuning_task", "_name_or_path", "torch_dtype", "dtype",
 )  # fmt: skip
+#: Fields of :class:`EncoderConfig` -> keys of BERT's config.json; its activations.
+_SIZES = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "intermediate_size": "intermediate_size",
+    "max_positions": "max_position_embeddings",
+    "type_vocab_size": "type_vocab_size",
+    "layer_norm_eps": "layer_norm_eps",
+}
+_HIDDEN_ACT = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu"}
+#: Fields of a WordPiece tokenizer -> keys of tokenizer_config.json.
+_TOKENIZER = {
+    "lowercase": "do_lower_case",
+    "strip_accents": "strip_accents",
+    "handle_chinese_chars": "tokenize_chinese_chars",
+}
 _LICENSES = ("LICEN[SC]E*", "NOTICE*")
 #: torch's classes of activations, by which a cross-encoder says its own.
 _ACTIVATIONS = {"softmax": "Softmax", "sigmoid": "Sigmoid", "identity": "Identity"}
@@ -56,12 +75,16 @@ class Origin:
     Attributes:
         config: config.json, or the same made of what a checkpoint of another format says.
         path: its place, for errors.
-        tokenizer: the folder of tokenizer files that can be copied; ``None`` where they are to be made.
+        tokenizer: the folder of tokenizer files that can be copied; ``None`` where they are made of the next two.
+        settings: tokenizer_config.json.
+        vocab: the tokens in order.
     """
 
     config: Mapping[str, Any]
     path: Path
     tokenizer: Path | None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    vocab: Sequence[str | None] = ()
 
 
 def origin_of(checkpoint: Checkpoint) -> Origin:
@@ -70,10 +93,19 @@ def origin_of(checkpoint: Checkpoint) -> Origin:
     Raises:
         UnsupportedModel: it is of a kind that cannot be trained.
     """
+    encoder, spec = checkpoint.encoder, checkpoint.tokenizer
+    if checkpoint.kind in ("hub", "google", "tf-models") and encoder is not None and isinstance(spec, WordPieceSpec):
+        assert encoder.activation is not None
+        config = {
+            **{key: getattr(encoder, field) for field, key in _SIZES.items()},
+            "hidden_act": _HIDDEN_ACT[encoder.activation],
+        }
+        settings = {key: getattr(spec, field) for field, key in _TOKENIZER.items()}
+        return Origin(config, checkpoint.location, None, {"tokenizer_class": "BertTokenizer", **settings}, spec.vocab)
     if checkpoint.kind not in ("huggingface", "sentence-transformers"):
         raise UnsupportedModel(
-            f"{checkpoint.location}: a {checkpoint.kind} checkpoint; Hugging Face and sentence-transformers folders "
-            "can be fine-tuned: take the same model in that format"
+            f"{checkpoint.location}: a {checkpoint.kind} checkpoint, which cannot be fine-tuned; expected a Hugging "
+            "Face or sentence-transformers folder, a BERT of TF Hub, or Google's"
         )
     recipe = read_recipe(checkpoint.location)
     root = recipe.transformer if recipe else checkpoint.location
@@ -105,13 +137,15 @@ def begin(
         if problem.activation == "identity":
             activation = "torch.nn.modules.linear.Identity"
         config["sentence_transformers"] = {"activation_fn": activation, "version": "5.0.0"}
-    assert origin.tokenizer is not None
     with os_errors_as(OutputError, f"{folder}: cannot be written"):
-        for name in tokenizer_files.TOKENIZER_FILES:
-            if (origin.tokenizer / name).is_file():
-                shutil.copyfile(origin.tokenizer / name, folder / name)
+        copied = [origin.tokenizer / name for name in tokenizer_files.TOKENIZER_FILES] if origin.tokenizer else []
+        for path in copied:
+            if path.is_file():
+                shutil.copyfile(path, folder / path.name)
+        if origin.vocab:
+            scratch.replace(folder / "vocab.txt", "".join(f"{token or ''}\n" for token in origin.vocab))
         settings = folder / "tokenizer_config.json"
-        stated = read_object(settings) if settings.is_file() else {}
+        stated = read_object(settings) if settings.is_file() else origin.settings
         _write(settings, {**stated, "model_max_length": length})
         _write(folder / "config.json", config)
         stated_licence = license.stated(location.folder)

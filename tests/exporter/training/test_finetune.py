@@ -151,6 +151,36 @@ def logits_to(reference: Any, row: dict[str, Any]) -> float:
     return float(reference(tokens.ids, tokens.types)["score"].item())
 
 
+def test_a_hub_encoder(tmp_path: Path):
+    """Its weights are read, its activation (the tanh GELU) is found by its outputs, and a BERT folder is written."""
+    from fine_tuned import probabilities
+    from rawbert.exporter.proof.reference import FolderReference
+
+    run = finetune(config_of(tmp_path, texts(60), encoder=DATA / "hub_bert", freeze_encoder=True, epochs=1))
+    config = json.loads((run.folder / "config.json").read_text())
+    assert (config["hidden_act"], config["num_hidden_layers"], config["hidden_size"]) == ("gelu_new", 3, 32)
+    before, after = tensors_of(DATA / "tiny_bert"), tensors_of(run.folder)  # the same weights, by its README
+    name = "encoder.layer.2.attention.self.query.weight"
+    assert (after[f"bert.{name}"] == before[name]).all()
+    reference = FolderReference(run.folder, 64)
+    for row in predictions(run.folder):
+        tokens = reference.tokenize(*row["texts"])
+        scores = probabilities(reference(tokens.ids, tokens.types)["scores"], "softmax")
+        np.testing.assert_allclose(scores, [row["scores"][label] for label in CLASSES], rtol=0, atol=1e-5)
+
+
+def test_a_checkpoint_of_google(tmp_path: Path):
+    from formats import unpack
+
+    encoder = unpack(tmp_path / "formats") / "google"
+    run = finetune(config_of(tmp_path, texts(60), encoder=encoder, freeze_encoder=True, epochs=1))
+    checkpoint, written = sources.load(encoder), sources.load(run.folder)
+    assert written.tokenizer == checkpoint.tokenizer
+    assert replace(written.encoder, has_pooler=checkpoint.encoder.has_pooler) == checkpoint.encoder
+    for name in ("embeddings/word", "layer_1/attention/query/kernel", "layer_2/output/layer_norm/gamma"):
+        assert (written.weights[name] == checkpoint.weights[name]).all()
+
+
 def test_several_labels_a_text(tmp_path: Path):
     rows = [{"text": text, "label": [label] if label != "motion" else []} for text, label in texts(120)]
     run = finetune(config_of(tmp_path, write_jsonl(tmp_path / "train.jsonl", rows), class_weights="balanced"))
@@ -206,8 +236,6 @@ def test_what_is_refused_before_training(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"max_seq_length is 65, but .* has 64 positions"):
         finetune(replace(config, max_seq_length=65))
     assert list((tmp_path / "run").iterdir()) == []
-    with pytest.raises(UnsupportedModel, match="a hub checkpoint; Hugging Face and sentence-transformers folders"):
-        finetune(replace(config, encoder=DATA / "hub_bert"))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
     with pytest.raises(OutputError, match=r"not empty, and no run is there \(thesis.txt\)"):
