@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import scratch, sources
-from ..errors import ConfigError, DataError, OutputError, UnsupportedModel, os_errors_as
+from ..errors import ConfigError, DataError, ExportError, OutputError, UnsupportedModel, os_errors_as
 from ..recipe import DEFAULT_TOKENIZATION
 from ..sources.run import FORMAT
 from . import data, dropout, labels, memory, metrics, report
@@ -106,8 +106,13 @@ def finetune(
             _require_same(before, run, folder)
             say("continuing the run that is there")
         else:
+            run_folder.write_run(folder, run)  # first: a run that is killed from here on can be continued
+        try:
             run_folder.begin(folder, origin, checkpoint, location, length, problem, config.text_pair is not None)
-            run_folder.write_run(folder, run)
+        except ExportError:
+            if before is None:
+                run_folder.clear(folder)
+            raise
 
         say("loading TensorFlow")
         from ..tokenizers.tokenizer import Tokenizer

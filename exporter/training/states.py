@@ -27,6 +27,9 @@ def save(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, s
         path.parent.mkdir(exist_ok=True)
         try:
             save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, new, dict(metadata))
+            mask = os.umask(0)  # there is no other way to ask for it
+            os.umask(mask)
+            new.chmod(0o666 & ~mask)  # the library's own is for this user alone
             with new.open("rb") as stream:
                 os.fsync(stream.fileno())
             os.replace(new, path)

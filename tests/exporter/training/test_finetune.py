@@ -64,6 +64,7 @@ def test_it_learns_and_its_folder_says_how(classifier: Any):
     assert said["model_sha256"] == hashlib.sha256((run.folder / "model.safetensors").read_bytes()).hexdigest()
     config = json.loads((run.folder / "config.json").read_text())
     assert config["architectures"] == ["BertForSequenceClassification"]
+    assert (run.folder / "model.safetensors").stat().st_mode == (run.folder / "config.json").stat().st_mode
     assert config["id2label"] == dict(zip("012", CLASSES, strict=True))
     assert not (run.folder / "checkpoints").exists()
     assert list((run.folder / "logs").glob("events.*"))
@@ -254,6 +255,7 @@ def test_a_tokenizer_that_a_folder_cannot_have(tmp_path: Path):
     (encoder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 32, "do_lower_case": True}))
     with pytest.raises(UnsupportedModel, match="settings outside of its tokenizer files"):
         finetune(config_of(tmp_path, texts(40), encoder=encoder))
+    assert list((tmp_path / "run").iterdir()) == []
 
 
 def test_too_little_memory_names_the_batch_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -45,6 +45,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path):
     seen: list[int] = []
     with pytest.raises(KeyboardInterrupt, match="2 of 18 steps are saved, and no epoch is complete yet; the same"):
         finetune(config, progress=stop_at(2))
+    (tmp_path / "run" / "config.json").unlink()  # as if it was killed before it wrote it
     with pytest.raises(KeyboardInterrupt, match=r"9 of 18 steps are saved, and the model of epoch 1 \(macro_f1"):
         finetune(config, progress=stop_at(9))
     said: list[str] = []
@@ -52,6 +53,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path):
     assert "continuing the run that is there" in said
     assert seen == list(range(1, 19))
     assert weights(run.folder) == weights(whole.folder)
+    assert (run.folder / "config.json").read_bytes() == (whole.folder / "config.json").read_bytes()
     assert run.history == whole.history
     assert run.metrics == whole.metrics
 
