@@ -69,10 +69,10 @@ def main() -> None:
     served = ["--model_name", MODEL.name, "--model_base_path", str(MODEL.absolute()), "--host", "127.0.0.1"]
     say(f"rawbert serve {shlex.join(served)} --port 0")
     with running([*rawbert, "serve", *served, "--port", "0"]) as address, Client(address, model=MODEL.name) as client:
-        answers = client.predict({"text": NEW}, signature_name="classify")
+        answers = client.classify(NEW)
     print()
-    for text, label, scores in zip(NEW, answers["label"], answers["scores"], strict=True):
-        print(f"  {label.decode():8}  {scores.max():.3f}  {text}")
+    for text, answer in zip(NEW, answers, strict=True):
+        print(f"  {answer.label:8}  {answer.score:.3f}  {text}")
     print(f"\nThe report is {RUN / 'report.html'}; docs/finetune.md says how to train on rows of your own.")
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from keras_models import TEXTS, around, fitted, preprocessor, stacked
 from rawbert.exporter import ExportConfig, export, reverify
 from rawbert.serving import Client
 from rawbert.serving.server import EmbeddedServer
 
 
+@pytest.mark.slow
 def test_the_tutorials_classifier_of_raw_texts(tmp_path: Path) -> None:
     """A Hub preprocessing layer, the encoder, Dropout, and a Dense whose logits the loss takes; a ``.keras`` file."""
     import tensorflow as tf

@@ -11,7 +11,6 @@ import json
 import os
 import random
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 import toy_models
+from test_serving_cli_files import limited
 
 RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
 ROWS = 5000
@@ -74,8 +74,7 @@ class Job:
         command = [*RAWBERT, "embed", "-a", f"127.0.0.1:{server.port}", "-m", "text", "-i", str(self.source)]
         command += ["-o", str(self.output), "--timeout", str(timeout), "--batch-size", "16", "--concurrency", "2"]
         command += ["--on-truncation", "ignore", *(["--keep", "id"] if self.keeps else [])]
-        limits = None if limit is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=limits)
+        return subprocess.Popen(limited(command, limit), stderr=subprocess.PIPE, text=True)
 
     def wait(self, process: subprocess.Popen[str], part: float) -> None:
         """Until a part of the vectors is there, or all of them and some time."""

@@ -7,7 +7,6 @@ import gzip
 import json
 import os
 import pty
-import resource
 import signal
 import subprocess
 import threading
@@ -334,13 +333,6 @@ def test_parquet_of_several_files(server: Fake, tmp_path: Path) -> None:
     assert (result.returncode, b"2.parquet: 'id' holds values of kinds" in result.stderr) == (1, True)
 
 
-def limited(size: int) -> Any:
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-    return limit
-
-
 @pytest.mark.parametrize(
     ("size", "target"),
     [(10, "npy"), (30_000, "npy"), (60_000, "npy"), (100_000, "jsonl"), (100_000, "parquet"), (30_000, "parquet")],
@@ -349,7 +341,7 @@ def test_a_full_disk(server: Fake, tmp_path: Path, size: int, target: str) -> No
     write_input(tmp_path / "in.jsonl", [str(at) for at in range(ROWS)])
     output = tmp_path / f"out.{target}"
     asked = ["-i", tmp_path / "in.jsonl", "-o", output]
-    result = embed(server, *asked, preexec_fn=limited(size))
+    result = embed(server, *asked, limit=size)
     if result.returncode:
         assert (result.returncode, b"File too large" in result.stderr) == (1, True), result.stderr
         assert b"Traceback" not in result.stderr
@@ -363,7 +355,7 @@ def test_a_full_disk(server: Fake, tmp_path: Path, size: int, target: str) -> No
 
 def test_a_full_disk_for_standard_input_and_output(server: Fake, tmp_path: Path) -> None:
     lines = b"".join(b"%d\n" % at for at in range(ROWS))
-    result = embed(server, "-o", tmp_path / "out.npy", input=lines, preexec_fn=limited(1000))
+    result = embed(server, "-o", tmp_path / "out.npy", input=lines, limit=1000)
     assert (result.returncode, b"File too large" in result.stderr) == (1, True)
     assert os.listdir(tmp_path) == []
     with open("/dev/full", "wb") as full:

@@ -28,9 +28,22 @@ def server() -> Iterator[Fake]:
         yield server
 
 
-def embed(server: Fake, *arguments: Any, **settings: Any) -> subprocess.CompletedProcess[bytes]:
+def embed(
+    server: Fake, *arguments: Any, limit: int | None = None, **settings: Any
+) -> subprocess.CompletedProcess[bytes]:
     command = [*RAWBERT, "embed", "--address", server.address, "--model", "m", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, check=False, **settings)
+    return subprocess.run(limited(command, limit), capture_output=True, check=False, **settings)
+
+
+def limited(command: list[str], size: int | None) -> list[str]:
+    """The command, with files of at most so many bytes.
+
+    A process of its own sets the limit: ``preexec_fn`` would fork this one, in which gRPC has threads.
+    """
+    if size is None:
+        return command
+    limit = "import os, resource as r, sys; r.setrlimit(r.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2); "
+    return [sys.executable, "-c", f"{limit}os.execv(sys.argv[2], sys.argv[2:])", str(size), *command]
 
 
 def write_input(path: Path, texts: list[str]) -> None:

@@ -26,6 +26,7 @@ def command(data: Path, train: Path, *more: str) -> list[str]:
     return [*RAWBERT, *words, "--batch-size", "8", "--learning-rate", "0.003", *more]
 
 
+@pytest.mark.slow
 def test_what_it_shows_and_ctrl_c(data: Path, train: Path):
     process = subprocess.Popen(
         command(data, train, "--epochs", "200", "--patience", "200"), stderr=subprocess.PIPE, text=True

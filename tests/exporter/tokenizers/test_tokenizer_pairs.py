@@ -103,9 +103,16 @@ def test_an_empty_batch_of_pairs(checkpoint, tokenizer_of):
     assert all(value.shape[0] == 0 for value in encoding)
 
 
-def test_a_strategy_for_pairs_is_refused_without_pairs():
+def test_a_strategy_for_pairs_is_refused_without_pairs(data: Path):
+    from rawbert.exporter import sources
+    from rawbert.exporter.resolve import resolve
+
     with pytest.raises(ConfigError, match="is for pairs of texts"):
-        ExportConfig(encoder="x", output="y", truncation_strategy="only_first")
+        ExportConfig(encoder="x", output="y", pair=False, truncation_strategy="only_first")
+    # Whether a model is for pairs may be for the checkpoint to say.
+    config = ExportConfig(encoder=data / "tiny_bert", output="y", truncation_strategy="only_first")
+    with pytest.raises(ConfigError, match="is for pairs of texts"):
+        resolve(config, sources.load(config.encoder))
 
 
 @pytest.mark.parametrize(

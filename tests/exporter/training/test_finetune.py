@@ -115,6 +115,7 @@ def test_a_run_of_other_weights_is_left_aside(classifier: Any, tmp_path: Path):
     assert "run.json is of other weights than model.safetensors, and is left aside" in checkpoint.notes
 
 
+@pytest.mark.slow
 def test_the_same_run_again_is_the_same_to_the_bit(classifier: Any, tmp_path: Path):
     run, _ = classifier
     config = config_of(tmp_path, texts(160))
@@ -191,6 +192,7 @@ def test_several_labels_a_text(tmp_path: Path):
     assert (head.signature, head.activation, head.labels) == ("classify", "sigmoid", run.labels)
 
 
+@pytest.mark.slow
 def test_pairs_are_scored_and_exported(tmp_path: Path):
     one, other = texts(160), texts(160, seed=1)
     rows = [{"text": a, "other": b, "label": int(x == y)} for (a, x), (b, y) in zip(one, other, strict=True)]
