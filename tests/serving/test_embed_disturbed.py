@@ -146,7 +146,7 @@ def disturbed(job: Job, kind: str, server: Server, chance: random.Random) -> str
     if how == "refused":
         assert process.returncode == 1, said
         assert not job.output.exists(), said
-        assert re.search(r"Error: .*(changed|File too large|in\.|failed .*after \d+ attempts|nothing listens)", said), (
+        assert re.search(r"error: .*(changed|File too large|in\.|failed .*after \d+ attempts|nothing listens)", said), (
             said
         )
     if how != "done" or not any(job.equals(each) for each in wanted):
