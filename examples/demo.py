@@ -13,7 +13,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -107,7 +107,8 @@ def say(line: str) -> None:
     print(f"\n$ {line}", flush=True)
 
 
-if __name__ == "__main__":
+def ended_well(main: Callable[[], None]) -> None:
+    """Run a demo; a signal or a command that failed ends it with its exit status, and without a traceback."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
@@ -116,3 +117,7 @@ if __name__ == "__main__":
         sys.exit(failed.returncode)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    ended_well(main)

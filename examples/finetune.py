@@ -10,11 +10,10 @@ import csv
 import itertools
 import random
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
-from demo import find_weights, running, say
+from demo import ended_well, find_weights, run, running, say
 from rawbert.serving import Client
 
 ROWS, RUN, MODEL = Path("models", "requests.csv"), Path("models", "requests.run"), Path("models", "requests")
@@ -65,7 +64,7 @@ def main() -> None:
     export = ["export", str(RUN), "--output", str(MODEL), "--version", "1", "--force", "--signatures", "classify"]
     for words in (finetune, export):
         say(f"rawbert {shlex.join(words)}")
-        subprocess.run([*rawbert, *words], check=True)
+        run([*rawbert, *words])
     served = ["--model_name", MODEL.name, "--model_base_path", str(MODEL.absolute()), "--host", "127.0.0.1"]
     say(f"rawbert serve {shlex.join(served)} --port 0")
     with running([*rawbert, "serve", *served, "--port", "0"]) as address, Client(address, model=MODEL.name) as client:
@@ -77,9 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except subprocess.CalledProcessError as failed:
-        sys.exit(failed.returncode)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    ended_well(main)

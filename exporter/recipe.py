@@ -62,6 +62,18 @@ class TokenizerOptions:
 DEFAULT_TOKENIZATION = TokenizerOptions()
 
 
+def absolute(output: str | os.PathLike[str]) -> Path:
+    """A path to write to, absolute, with ``~`` expanded and without ``..``.
+
+    Raises:
+        ConfigError: it names a user who is not there.
+    """
+    try:
+        return Path(os.path.abspath(Path(output).expanduser()))
+    except RuntimeError as error:
+        raise ConfigError(f"output is {os.fspath(output)!r}: {error}") from error
+
+
 def in_words(pooling: tuple[str, ...], steps: tuple[str, ...]) -> str:
     """Pooling modes and what follows them, in words."""
     return ", then ".join([" and ".join(pooling), *steps])
@@ -209,11 +221,8 @@ class ExportConfig:
 
     @property
     def base_path(self) -> Path:
-        """``output`` as an absolute path, with ``~`` expanded and without ``..``."""
-        try:
-            return Path(os.path.abspath(Path(self.output).expanduser()))
-        except RuntimeError as error:
-            raise ConfigError(f"output is {os.fspath(self.output)!r}: {error}") from error
+        """``output`` as :func:`absolute` gives it."""
+        return absolute(self.output)
 
     @property
     def model_name(self) -> str:

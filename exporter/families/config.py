@@ -35,7 +35,7 @@ _ACTIVATIONS = {
     "relu": "relu",
 }
 #: Fields of :class:`EncoderConfig` -> what BERT's config.json calls them.
-_SIZES = {
+SIZES = {
     "vocab_size": "vocab_size",
     "hidden_size": "hidden_size",
     "num_layers": "num_hidden_layers",
@@ -165,8 +165,8 @@ def read(config: Mapping[str, Any], path: Path, keys: Mapping[str, str] | None =
         UnsupportedModel: the activation is unknown.
         CorruptSource: values are missing, or contradict each other.
     """
-    keys = {key: key for key in (*_SIZES.values(), "hidden_act")} | dict(keys or {})
-    fields: dict[str, Any] = {field: size(config, keys[key], path) for field, key in _SIZES.items()}
+    keys = {key: key for key in (*SIZES.values(), "hidden_act")} | dict(keys or {})
+    fields: dict[str, Any] = {field: size(config, keys[key], path) for field, key in SIZES.items()}
     hidden, heads = fields["hidden_size"], fields["num_heads"]
     if hidden % heads:
         width, parts = keys["hidden_size"], keys["num_attention_heads"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..recipe import SHORTEST_SEQUENCE
+from ..recipe import SHORTEST_SEQUENCE, absolute
 
 TASKS = ("classify", "score")
 CLASS_WEIGHTS = ("none", "balanced")
@@ -120,10 +120,7 @@ class FinetuneConfig:
     @property
     def folder(self) -> Path:
         """``output`` as an absolute path, with ``~`` expanded."""
-        try:
-            return Path(os.path.abspath(Path(self.output).expanduser()))
-        except RuntimeError as error:
-            raise ConfigError(f"output is {os.fspath(self.output)!r}: {error}") from error
+        return absolute(self.output)
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ import numpy as np
 from .. import scratch
 from ..errors import OutputError, UnsupportedModel, os_errors_as
 from ..families import FAMILIES, head_of
-from ..families.config import EncoderConfig
+from ..families.config import SIZES, EncoderConfig
 from ..families.names import TORCH, Naming
 from ..sources import Location, license, run, tokenizer_files
 from ..sources.checkpoint import Checkpoint, describe_files
@@ -46,16 +46,7 @@ _REPLACED = (
     "sbert_ce_default_activation_function", "finetuning_task", "_name_or_path", "torch_dtype", "dtype",
 )  # fmt: skip
 #: Fields of :class:`EncoderConfig` -> keys of BERT's config.json; its activations.
-_SIZES = {
-    "vocab_size": "vocab_size",
-    "hidden_size": "hidden_size",
-    "num_layers": "num_hidden_layers",
-    "num_heads": "num_attention_heads",
-    "intermediate_size": "intermediate_size",
-    "max_positions": "max_position_embeddings",
-    "type_vocab_size": "type_vocab_size",
-    "layer_norm_eps": "layer_norm_eps",
-}
+_FIELDS = {**SIZES, "type_vocab_size": "type_vocab_size", "layer_norm_eps": "layer_norm_eps"}
 _HIDDEN_ACT = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu"}
 #: Fields of a WordPiece tokenizer -> keys of tokenizer_config.json.
 _TOKENIZER = {
@@ -97,7 +88,7 @@ def origin_of(checkpoint: Checkpoint) -> Origin:
     if checkpoint.kind in ("hub", "google", "tf-models") and encoder is not None and isinstance(spec, WordPieceSpec):
         assert encoder.activation is not None
         config = {
-            **{key: getattr(encoder, field) for field, key in _SIZES.items()},
+            **{key: getattr(encoder, field) for field, key in _FIELDS.items()},
             "hidden_act": _HIDDEN_ACT[encoder.activation],
         }
         settings = {key: getattr(spec, field) for field, key in _TOKENIZER.items()}

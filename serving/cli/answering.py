@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
@@ -18,8 +17,8 @@ from .files.answers import Answer, AnswerFormat, AnswerJob, lines_of, numbered
 from .files.inputs import FORMS
 from .files.source import ROWS, Block, Source
 from .output import printable
-from .reading import Reading, block_size, look, unchanged, write_out
-from .telling import of_version, progress, tell_skipped, told_of_waiting
+from .reading import Reading, block_size, look, streamed, unchanged, write_out
+from .telling import going_on, of_version, progress, tell_skipped, told_of_the_rest, told_of_waiting
 
 
 class Task(NamedTuple):
@@ -91,20 +90,13 @@ def run(
         made_from = {**task.made_from, **{key: settings[key] for key in ("model", "version", "version_label")}}
         with AnswerJob(output, made_from, restart, task.keys) as job:
             source = source_of(job.spool)
-            try:
+            with told_of_the_rest(job, source):
                 _to_file(task, source, job, settings)
-            except BaseException:
-                if job.done:
-                    click.echo(f"{job.done} texts are done; the same command goes on from there", err=True)
-                else:
-                    source.inputs.discard()
-                raise
 
 
 def _to_standard_output(task: Task, source_of: Callable[..., Source], form: str, settings: dict[str, Any]) -> None:
-    source = source_of(Path(tempfile.gettempdir(), f"rawbert-{os.getpid()}-input"), stream=True)
     is_json = form == "json" or (form == "auto" and not sys.stdout.isatty())
-    try:
+    with streamed(source_of) as source:
         if source.inputs.lasting:
             look(source, [AnswerFormat("jsonl")])
         with Client(**settings) as client:
@@ -122,10 +114,6 @@ def _to_standard_output(task: Task, source_of: Callable[..., Source], form: str,
                 else:
                     for text, answer in zip(block.texts, answers, strict=True):
                         click.echo(task.shown(printable(text), answer))
-        source.inputs.check()
-    finally:
-        source.inputs.discard()
-    tell_skipped(source.skipped)
 
 
 def _to_file(task: Task, source: Source, job: AnswerJob, settings: dict[str, Any]) -> None:
@@ -136,23 +124,15 @@ def _to_file(task: Task, source: Source, job: AnswerJob, settings: dict[str, Any
     form.prepare(source)
     count = look(source, [form], lambda block: job.match(task.keys(block)))
     skipped = source.skipped
-    job.keep_matched()
-    if job.done:
-        click.echo(f"going on after {job.done} texts", err=True)
-    if job.version is not None:
-        settings = {**settings, "version": job.version, "version_label": None}
-    with Client(**settings) as client, of_version(job), unchanged(source):
+    with Client(**going_on(job, settings)) as client, of_version(job), unchanged(source):
         with progress("texts", count, job.done) as advance:
             rows = _answers(task, client, _after(source.blocks(), job.done), job.version)
             keyed = (zip(task.keys(block), *zip(*each, strict=True), strict=True) for block, each in rows)
             job.append(chain.from_iterable(keyed), advance)
-        listed = job.beside("skipped.jsonl")
         products: list[Any] = [(job.output, lambda file: form.write_answers(file, job.rows(source)))]
-        if skipped:
-            products.insert(0, (listed, lambda file: file.writelines(map(jsonl.line, skipped))))
-        job.publish(products, [] if skipped or not listed.exists() else [listed], source.inputs)
+        job.publish(products, skipped, source.inputs)
     click.echo(f"{job.output}: {count} texts", err=True)
-    tell_skipped(skipped, listed)
+    tell_skipped(skipped, job.listed)
 
 
 def _answers(

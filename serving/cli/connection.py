@@ -74,6 +74,21 @@ _SECURITY = [
 ]  # fmt: skip
 
 
+_JOB = [
+    click.option("--concurrency", type=click.IntRange(min=1), default=4, show_default=True, help="Calls at once."),
+    click.option("--restart", is_flag=True, help="Begin anew where an earlier run was interrupted."),
+    click.option("--overwrite", is_flag=True, help="Replace OUTPUT where it exists."),
+    click.option("--format", "form", type=click.Choice(["auto", "json", "text"]), default="auto", show_default=True,
+                 help="json: one object a line; text: a short form for people; auto: text at a terminal, else json."),
+    click.option("--json", "form", flag_value="json", help="The same as --format json."),
+]  # fmt: skip
+
+
+def job_options(command: _Command) -> _Command:
+    """Those of all commands that answer texts, on standard output or in a file."""
+    return _with(_JOB, command)
+
+
 def connection_options(command: _Command) -> _Command:
     """All options; :func:`client_settings` reads them."""
     return _with(_CALL, security_options(command))

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -13,14 +12,22 @@ from typing import Any
 import click
 
 from ..client.client import Client
-from .connection import NEW_FILE, OldSpelling, client_settings, connection_options, one_line
-from .files import jsonl, writing
+from .connection import NEW_FILE, OldSpelling, client_settings, connection_options, job_options, one_line
+from .files import writing
 from .files.job import Job, Product
 from .files.source import Source
 from .files.writing import Format, json_lines
-from .reading import Reading, block_size, look, reading_options, unchanged, write_out
+from .reading import Reading, block_size, look, reading_options, streamed, unchanged, write_out
 from .signature import Choice, signatures, vector_output
-from .telling import Truncation, of_version, progress, tell_skipped, told_of_waiting
+from .telling import (
+    Truncation,
+    going_on,
+    of_version,
+    progress,
+    tell_skipped,
+    told_of_the_rest,
+    told_of_waiting,
+)
 
 
 @click.command()
@@ -38,14 +45,7 @@ from .telling import Truncation, of_version, progress, tell_skipped, told_of_wai
               help="What happens where texts are longer than the model takes; ignore does not ask it.")  # fmt: skip
 @click.option("--batch-size", "--max-batch-size", "max_batch_size", cls=OldSpelling, type=click.IntRange(min=1),
               default=64, show_default=True, help="Texts in a call.")  # fmt: skip
-@click.option("--concurrency", type=click.IntRange(min=1), default=4, show_default=True, help="Calls at once.")
-@click.option("--restart", is_flag=True, help="Begin anew where an earlier run was interrupted.")
-@click.option("--overwrite", is_flag=True, help="Replace OUTPUT where it exists.")
-@click.option(
-    "--format", "form", type=click.Choice(["auto", "json", "text"]), default="auto", show_default=True,
-    help="json: one object a line; text: a short form for people; auto: text at a terminal, else json.",
-)  # fmt: skip
-@click.option("--json", "form", flag_value="json", help="The same as --format json.")
+@job_options
 def embed(
     texts: tuple[str, ...],
     signature: str | None,
@@ -86,14 +86,8 @@ def embed(
             made_from = {**asked, **{key: settings[key] for key in ("model", "version", "version_label")}}
             with Job(next(iter(formats)), made_from, restart) as job:
                 source = reading.source(texts, job.spool)
-                try:
+                with told_of_the_rest(job, source):
                     _to_files(source, job, formats, overwrite, on_truncation, settings)
-                except BaseException:
-                    if job.done:
-                        click.echo(f"{job.done} texts are done; the same command goes on from there", err=True)
-                    else:
-                        source.inputs.discard()
-                    raise
 
 
 def _formats(output: Path, rows: Path | None, keeps: bool) -> dict[Path, Format]:
@@ -126,8 +120,7 @@ def _to_standard_output(
     """Line by line; a file is looked through first."""
     if form == "auto":
         form = "text" if sys.stdout.isatty() else "json"
-    source = source_of(Path(tempfile.gettempdir(), f"rawbert-{os.getpid()}-input"), stream=True)
-    try:
+    with streamed(source_of) as source:
         if source.inputs.lasting:
             look(source, [Format("jsonl")])
         size = block_size(source)
@@ -145,10 +138,6 @@ def _to_standard_output(
                 vectors, version = client.embed(block.texts, return_version=True, version=version, **choice)
                 write_out(json_lines(block, vectors) if form == "json" else _short(block.texts, vectors))
             cut.tell()
-        source.inputs.check()
-    finally:
-        source.inputs.discard()
-    tell_skipped(source.skipped)
 
 
 def _to_files(
@@ -163,12 +152,7 @@ def _to_files(
         each.prepare(source)
     count = look(source, list(formats.values()), lambda block: job.match(block.texts))
     skipped = source.skipped
-    job.keep_matched()
-    if job.done:
-        click.echo(f"going on after {job.done} texts", err=True)
-    if job.version is not None:
-        settings = {**settings, "version": job.version, "version_label": None}
-    with Client(**settings) as client, of_version(job):
+    with Client(**going_on(job, settings)) as client, of_version(job):
         found, asked = signatures(client), job.made_from
         choice, cut = (
             vector_output(found, asked["signature"], asked["output"]),
@@ -189,13 +173,10 @@ def _to_files(
             (path, lambda file, each=each: each.write(file, job.rows(source), count, width))  # type: ignore[misc]
             for path, each in reversed(formats.items())
         ]
-        listed = job.beside("skipped.jsonl")
-        if skipped:
-            products.insert(0, (listed, lambda file: file.writelines(map(jsonl.line, skipped))))
-        job.publish(products, [] if skipped or not listed.exists() else [listed], source.inputs)
+        job.publish(products, skipped, source.inputs)
     click.echo(f"{job.output}: {count} texts, {width} dimensions", err=True)
     cut.tell()
-    tell_skipped(skipped, listed)
+    tell_skipped(skipped, job.listed)
 
 
 def _embedded(client: Client, source: Source, done: int, choice: Choice) -> Iterator[tuple[str, Any, int | None]]:

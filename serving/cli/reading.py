@@ -3,6 +3,7 @@
 import functools
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from .files.columns import TAKEN, Columns
 from .files.inputs import Inputs
 from .files.source import ROWS, Block, Source
 from .files.writing import Format
+from .telling import tell_skipped
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 #: Lines of standard input that are sent at once.
@@ -115,6 +117,22 @@ def reading_options(command: _Command) -> _Command:
         made = option(made)
     result: _Command = made
     return result
+
+
+@contextmanager
+def streamed(source_of: Callable[..., Source]) -> Iterator[Source]:
+    """The source of what goes to standard output; at the end it is seen to be unchanged, and what was skipped is told.
+
+    Raises:
+        BadFile: as :meth:`Reading.source` and :meth:`Inputs.check` do.
+    """
+    source = source_of(Path(tempfile.gettempdir(), f"rawbert-{os.getpid()}-input"), stream=True)
+    try:
+        yield source
+        source.inputs.check()
+    finally:
+        source.inputs.discard()
+    tell_skipped(source.skipped)
 
 
 def block_size(source: Source) -> int:

@@ -14,7 +14,7 @@ from ..client.client import Client
 from ..client.entities import AGGREGATIONS, Aggregation
 from ..client.results import Classification, TaggedText
 from .answering import Task, run
-from .connection import NEW_FILE, connection_options
+from .connection import NEW_FILE, connection_options, job_options
 from .files.answers import Answer
 from .files.source import Block
 from .output import printable
@@ -29,12 +29,6 @@ _OPTIONS = [
                  help="File of answers: .jsonl, .parquet. It appears when it is whole."),
     click.option("--batch-size", "max_batch_size", type=click.IntRange(min=1), default=64, show_default=True,
                  help="Texts in a call."),
-    click.option("--concurrency", type=click.IntRange(min=1), default=4, show_default=True, help="Calls at once."),
-    click.option("--restart", is_flag=True, help="Begin anew where an earlier run was interrupted."),
-    click.option("--overwrite", is_flag=True, help="Replace OUTPUT where it exists."),
-    click.option("--format", "form", type=click.Choice(["auto", "json", "text"]), default="auto", show_default=True,
-                 help="json: one object a line; text: for people; auto: text at a terminal, else json."),
-    click.option("--json", "form", flag_value="json", help="The same as --format json."),
 ]  # fmt: skip
 _STRIDE = click.option(
     "--stride", type=click.IntRange(min=0), metavar="TOKENS",
@@ -44,6 +38,7 @@ _STRIDE = click.option(
 
 def _options(command: _Command) -> _Command:
     """Options of all three, beside those of what is read."""
+    command = job_options(command)
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

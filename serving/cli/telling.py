@@ -1,4 +1,4 @@
-"""What ``rawbert embed`` tells people while it works and at its end, on standard error."""
+"""What a command that answers texts tells people while it works and at its end, on standard error."""
 
 import logging
 import sys
@@ -15,7 +15,7 @@ from ..contract import TOKENIZE
 from ..errors import ModelNotFound, ModelVersionChanged
 from .files import BadFile
 from .files.job import Job
-from .files.source import Block
+from .files.source import Block, Source
 
 #: Rows that a message names.
 _NAMED = 10
@@ -75,6 +75,31 @@ def tell_skipped(skipped: list[dict[str, Any]], listed: Path | None = None) -> N
     click.echo(f"{len(skipped)} rows were skipped{f'; {listed} lists them' if listed else ''}", err=True)
     for row in skipped[: _NAMED if listed else None]:
         click.echo(f"  {row['file']}, {row['line']}: {row['reason']}", err=True)
+
+
+@contextmanager
+def told_of_the_rest(job: Job, source: Source) -> Iterator[None]:
+    """Where a job ends early, say what is there to go on from; without that, copies of the input go."""
+    try:
+        yield
+    except BaseException:
+        if job.done:
+            click.echo(f"{job.done} texts are done; the same command goes on from there", err=True)
+        else:
+            source.inputs.discard()
+        raise
+
+
+def going_on(job: Job, settings: dict[str, Any]) -> dict[str, Any]:
+    """Go on after the texts that matched, and say so: settings of a client for the version that answered them.
+
+    Raises:
+        BadFile: as :meth:`Job.keep_matched` does.
+    """
+    job.keep_matched()
+    if job.done:
+        click.echo(f"going on after {job.done} texts", err=True)
+    return settings if job.version is None else {**settings, "version": job.version, "version_label": None}
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import IO, Any, Self
 
 import numpy as np
 
-from . import BadFile
+from . import BadFile, jsonl
 from .inputs import Inputs
 from .source import Block, Source
 
@@ -44,6 +44,7 @@ class Job:
         made_from: as given.
         done: texts whose vectors are there.
         matched: texts of the input, from its beginning, whose vectors are there.
+        listed: the file in which rows that were left out are listed.
         width: dimensions of a vector; 0 while there is none.
         version: the version of the model that made them; ``None`` where it is not known.
 
@@ -55,6 +56,7 @@ class Job:
         self.output = output
         self.partial = self.beside("partial")
         self.spool = self.beside("partial.input")
+        self.listed = self.beside("skipped.jsonl")
         self.done = self.matched = self.width = 0
         self.version: int | None = None
         self.made_from = made_from
@@ -139,14 +141,17 @@ class Job:
         if at != self.done:
             raise BadFile(f"the input has other rows than the {self.done} that were embedded")
 
-    def publish(self, products: list[Product], stale: list[Path], inputs: Inputs) -> None:
+    def publish(self, products: list[Product], skipped: list[dict[str, Any]], inputs: Inputs) -> None:
         """Write files under names of their own and rename them together, the output last.
 
         Args:
             products: the files; the output is the last.
-            stale: files of an earlier output, which are removed.
+            skipped: rows that were left out: they are listed in a file, and that of an earlier output is removed.
             inputs: seen to be unchanged before anything appears.
         """
+        if skipped:
+            products = [(self.listed, lambda file: file.writelines(map(jsonl.line, skipped))), *products]
+        stale = [] if skipped or not self.listed.exists() else [self.listed]
         made = [path.with_name(f"{path.name}.writing") for path, _ in products]
         try:
             for path, (_, write) in zip(made, products, strict=True):
