@@ -1,38 +1,19 @@
 """Texts of any kind: decoded, normalised code point by code point, parted into words, and only the words tokenized.
 
-Nothing here fails for what a string holds: invalid UTF-8 counts as U+FFFD, each bad sequence once.
-
 Shape letters: B texts, L tokens of all texts, C code points, E code points after normalisation, K the same without
 white space, W words.
 """
-
-from __future__ import annotations
-
-from typing import NamedTuple
 
 import tensorflow as tf
 import tensorflow_text as tf_text
 
 from ..added import Finder, utf8_length
+from ..characters import Characters, cut_out, decode, pieces_between
 from ..ragged import Rows, last_at_most, lengths_of, rows_of, starts_of
 from . import codepoints
 from .behaviour import ISOLATED, SPACE, WORD
 from .normalize import Normalizer
 from .spec import WordPieceSpec
-
-
-class _Characters(NamedTuple):
-    """Code points of all texts, end to end."""
-
-    codes: tf.Tensor  # int32 [C]
-    begins: tf.Tensor  # int32 [C], first byte in the text
-    limits: tf.Tensor  # int32 [C], byte after the last
-    text: tf.Tensor  # int32 [C], the text that it is of
-    added: tf.Tensor  # int32 [C], id of the added token in whose place it is, -1: none
-
-    def at(self, index: tf.Tensor) -> _Characters:
-        """Some of them."""
-        return _Characters(*(tf.gather(each, index) for each in self))
 
 
 class UnicodeTokenizer:
@@ -93,59 +74,24 @@ class UnicodeTokenizer:
         row_splits = tf.searchsorted(tf.gather(characters.text, first_code), tf.range(tf.size(text) + 1))
         return Rows(ids, begins, limits, row_splits[:-1], lengths_of(row_splits))
 
-    def _normalized_characters(self, text: tf.Tensor, may_hold_added: tf.Tensor) -> tuple[_Characters, tf.Tensor]:
+    def _normalized_characters(self, text: tf.Tensor, may_hold_added: tf.Tensor) -> tuple[Characters, tf.Tensor]:
         """What normalisation leaves, with one in place of each added token, and the classes."""
-        characters, splits = _decode(text)
+        characters, splits = decode(text)
         finder = self._raw  # no walrus: AutoGraph does not know it, and warns
         if finder is not None:
             characters = tf.cond(
-                may_hold_added, lambda: self._cut_out(finder, characters, splits)[0], lambda: characters
+                may_hold_added,
+                lambda: cut_out(finder, characters, splits, self._filler, self._trims)[0],
+                lambda: characters,
             )
         codes, classes, source = self._normalize(characters.codes, characters.added >= 0, characters.text)
         characters = characters.at(source)._replace(codes=codes)
         if self._normalized is not None:
             # Look for added tokens in what normalisation made of the text between those found before.
-            is_marker = characters.added >= 0
-            edge = (characters.text[1:] != characters.text[:-1]) | is_marker[1:] | is_marker[:-1]
-            edge = tf.concat([[True], edge], 0)[: tf.size(codes)]
-            splits = tf.concat([tf.cast(tf.reshape(tf.where(edge), [-1]), tf.int32), [tf.size(codes)]], 0)
-            characters, kept = self._cut_out(self._normalized, characters, splits)
+            splits = pieces_between(characters)
+            characters, kept, _ = cut_out(self._normalized, characters, splits, self._filler, self._trims)
             classes = tf.where(characters.added >= 0, ISOLATED, tf.gather(classes, kept))
         return characters, classes
-
-    def _cut_out(self, finder: Finder, characters: _Characters, splits: tf.Tensor) -> tuple[_Characters, tf.Tensor]:
-        """Leave one character of every added token, with the token's place in the text, and drop the white space that
-        it takes; what is left, and its indices."""
-        found = finder(characters.codes, splits, self._filler)
-        count = tf.size(characters.codes) + 1
-        opens, closes = (
-            tf.math.unsorted_segment_sum(tf.ones_like(found.id), at, count) for at in (found.start, found.stop)
-        )
-        covered = tf.cumsum(opens - closes)[:-1] > 0
-        first, after = (found.marker, found.end) if self._trims else (found.start, found.stop)
-        changes = {
-            "codes": tf.fill(tf.shape(found.id), self._filler),
-            "begins": tf.gather(characters.begins, first),
-            "limits": tf.gather(characters.limits, after - 1),
-            "added": found.id,
-        }
-        at = found.marker[:, tf.newaxis]
-        marked = characters._replace(
-            **{name: tf.tensor_scatter_nd_update(getattr(characters, name), at, new) for name, new in changes.items()}
-        )
-        kept = tf.reshape(tf.where(~covered | (marked.added >= 0)), [-1])
-        return marked.at(kept), kept
-
-
-def _decode(text: tf.Tensor) -> tuple[_Characters, tf.Tensor]:
-    """Code points, and where those of each text begin, int32 ``[B + 1]``."""
-    decoded, offsets = tf.strings.unicode_decode_with_offsets(text, "UTF-8")
-    codes, splits = decoded.values, tf.cast(decoded.row_splits, tf.int32)
-    row = rows_of(splits, tf.size(codes))
-    begins = tf.cast(offsets.values, tf.int32)
-    is_last = tf.range(tf.size(codes)) + 1 == tf.gather(splits, row + 1)
-    limits = tf.where(is_last, tf.gather(tf.strings.length(text), row), tf.concat([begins[1:], [0]], 0))
-    return _Characters(codes, begins, limits, row, tf.fill(tf.shape(codes), -1)), splits
 
 
 def wordpiece(spec: WordPieceSpec, *, pretokenized: bool) -> tf_text.FastWordpieceTokenizer:
