@@ -10,15 +10,19 @@ from typing import Any, NoReturn
 
 import click
 
-from ...serving.cli import connection
+from ...serving.cli import connection, reading
 from ...serving.cli.output import print_error
 from ...serving.extras import how_to_install
 from ..errors import ConfigError, ExportError
 from ..recipe import TOKENIZERS, TRUNCATION_SIDES, TRUNCATION_STRATEGIES
 
+_Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 #: Options that the commands which ask servers have as well.
-json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = connection.json_option
-security_options: Callable[[Callable[..., Any]], Callable[..., Any]] = connection.security_options
+json_option: _Option = connection.json_option
+security_options: _Option = connection.security_options
+encoding_option: _Option = reading.encoding_option
+delimiter_option: _Option = reading.delimiter_option
+quotes_option: _Option = reading.quotes_option
 
 
 def user_path(value: str) -> Path:

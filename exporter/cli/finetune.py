@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ...serving.cli.output import print_json, print_lines, printable
 from ..training.config import CLASS_WEIGHTS, HEAD_LEARNING_RATE, LEARNING_RATE, TASKS, FinetuneConfig
-from .common import failing, json_option, user_path
+from ..training.data import FORMATS
+from .common import delimiter_option, encoding_option, failing, json_option, quotes_option, user_path
 
 #: Without a terminal, a line of progress each time this part of the steps is done.
 _PARTS = 20
@@ -22,7 +23,8 @@ _PARTS = 20
 @click.argument("encoder")
 @click.option(
     "--train", required=True, type=user_path, metavar="FILE",
-    help="Labelled rows: .csv and .tsv with a line of column names, .jsonl, .parquet.",
+    help="Labelled rows: .csv and .tsv with a line of column names, .jsonl, perhaps with .gz, or .parquet; a file, a "
+    "folder or glob of them, or - for standard input.",
 )  # fmt: skip
 @click.option(
     "--validation", type=user_path, metavar="FILE",
@@ -32,6 +34,10 @@ _PARTS = 20
     "--validation-share", type=float, default=0.1, show_default=True, metavar="X",
     help="The part of --train that is held back, by class.",
 )  # fmt: skip
+@click.option("--input-format", type=click.Choice(FORMATS), help="Of both.  [default: by the name of the file]")
+@encoding_option
+@delimiter_option
+@quotes_option
 @click.option("--output", "-o", required=True, type=user_path, metavar="FOLDER", help="Folder of the run.")
 @click.option(
     "--task", type=click.Choice(TASKS), default="classify", show_default=True,

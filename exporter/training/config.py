@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..recipe import SHORTEST_SEQUENCE, absolute
+from .data import FORMATS, Form
 
 TASKS = ("classify", "score")
 CLASS_WEIGHTS = ("none", "balanced")
@@ -23,11 +25,13 @@ class FinetuneConfig:
 
     Args:
         encoder: as :class:`..recipe.ExportConfig` takes it: a folder, an archive, or a model of a hub.
-        train: labelled rows: ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet``.
+        train: labelled rows: ``.csv``, ``.tsv``, ``.jsonl`` (perhaps with ``.gz``) or ``.parquet``; a file, a folder or
+            a glob of files of one format, or ``-``.
         output: folder of the run. A run there that was interrupted is continued.
         task: ``classify`` (classes, or several labels a text) or ``score`` (one number a text or pair).
         validation: labelled rows that are not trained on; ``None`` holds back a part of ``train``.
         validation_share: the part, by class.
+        input_format, encoding, delimiter, no_quotes: how both are read; see :class:`.data.Form`.
         text: column of the text.
         text_pair: column of the second text; ``None`` for single texts.
         label: column of the label.
@@ -58,6 +62,10 @@ class FinetuneConfig:
     task: str = "classify"
     validation: str | os.PathLike[str] | None = None
     validation_share: float = 0.1
+    input_format: str | None = None
+    encoding: str | None = None
+    delimiter: str = ""
+    no_quotes: bool = False
     text: str = "text"
     text_pair: str | None = None
     label: str = "label"
@@ -84,6 +92,14 @@ class FinetuneConfig:
         for what, allowed in (("task", TASKS), ("class_weights", CLASS_WEIGHTS)):
             if getattr(self, what) not in allowed:
                 raise ConfigError(f"{what}: {getattr(self, what)!r} is unknown; choose from {', '.join(allowed)}")
+        if self.input_format is not None and self.input_format not in FORMATS:
+            raise ConfigError(f"input_format: {self.input_format!r} is unknown; choose from {', '.join(FORMATS)}")
+        try:
+            codecs.lookup(self.encoding or "utf-8")
+        except LookupError as error:
+            raise ConfigError(f"encoding: {error}") from error
+        if len(self.delimiter) > 1:
+            raise ConfigError(f"delimiter is {self.delimiter!r}: expected one character")
         for what, least in (("epochs", 1), ("patience", 1), ("batch_size", 1), ("seed", 0)):
             if getattr(self, what) < least:
                 raise ConfigError(f"{what} is {getattr(self, what)}: expected {least} or more")
@@ -121,6 +137,11 @@ class FinetuneConfig:
     def folder(self) -> Path:
         """``output`` as an absolute path, with ``~`` expanded."""
         return absolute(self.output)
+
+    @property
+    def form(self) -> Form:
+        """How files of rows are read."""
+        return Form(self.input_format, self.encoding, self.delimiter, self.no_quotes)
 
     @property
     def columns(self) -> tuple[str, ...]:

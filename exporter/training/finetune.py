@@ -176,12 +176,12 @@ def finetune(
 
 def _read(config: FinetuneConfig) -> tuple[data.Table, data.Table, labels.Problem, list[str]]:
     """Rows to train on, rows to measure with, what is learned, and notes."""
-    train = data.read(config.train, config.columns, config.label, config.label_separator)
+    train = data.read(config.train, config.columns, config.label, config.label_separator, config.form)
     problem, notes = labels.find(train, config.task)
     if config.validation is None:
         train, validation = labels.hold_back(train, problem, config.validation_share, config.seed)
     else:
-        validation = data.read(config.validation, config.columns, config.label, config.label_separator)
+        validation = data.read(config.validation, config.columns, config.label, config.label_separator, config.form)
         if validation.sha256 == train.sha256:
             raise DataError(f"{validation.path}: the same file as the training rows")
     targets = problem.targets(validation)

@@ -40,7 +40,16 @@ def _encoding(context: click.Context, parameter: click.Parameter, value: str | N
     return value
 
 
-_OPTIONS = [
+encoding_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
+    "--encoding", callback=_encoding, help="Of text, JSONL, CSV.  [default: UTF-8, or by a byte-order mark]"
+)
+delimiter_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
+    "--delimiter", callback=_delimiter, help="Between columns of CSV.  [default: a comma; a tab in .tsv]"
+)
+quotes_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
+    "--no-quotes", is_flag=True, help="Quotes in CSV are plain characters."
+)
+_OPTIONS: list[Callable[..., Any]] = [
     click.option("--input", "-i", "names", multiple=True, metavar="FILE",
                  help="File, folder or glob of texts: .txt (a text a line), .jsonl, .csv, .tsv, perhaps with .gz, or "
                  ".parquet; - is standard input. Repeatable."),
@@ -51,11 +60,7 @@ _OPTIONS = [
     click.option("--keep", multiple=True, metavar="COLUMN",
                  help="Field or column to carry into the output; repeatable."),
     click.option("--keep-all", is_flag=True, help="Carry all fields or columns into the output."),
-    click.option("--encoding", callback=_encoding,
-                 help="Of text, JSONL, CSV.  [default: UTF-8, or by a byte-order mark]"),
-    click.option("--delimiter", callback=_delimiter,
-                 help="Between columns of CSV.  [default: a comma; a tab in .tsv]"),
-    click.option("--no-quotes", is_flag=True, help="Quotes in CSV are plain characters."),
+    encoding_option, delimiter_option, quotes_option,
     click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
                  help="What becomes of rows that cannot be read; skip lists them in OUTPUT.skipped.jsonl."),
 ]  # fmt: skip

@@ -18,16 +18,20 @@ class Columns:
     """What was asked for, held to what the files have.
 
     Args:
-        text: field or column of the text; ``a.b`` is ``b`` in ``a``, where no field has that very name.
+        text: field or column of the text; ``a.b`` is ``b`` in ``a``, where no field has that very name. ``None`` where
+            all that is read is kept.
         keep: further ones to carry along, likewise; an object of JSONL may lack them.
         keep_all: carry all.
         taken: names that the output has itself.
+        options: the command's options by the names that were given with them, where they are not ``--column`` and
+            ``--keep``.
     """
 
-    text: str = "text"
+    text: str | None = "text"
     keep: tuple[str, ...] = ()
     keep_all: bool = False
     taken: tuple[str, ...] = TAKEN
+    options: Mapping[str, str] = field(default_factory=dict)
     #: Those of the files that were read, where they have a header or a schema.
     header: list[str] = field(default_factory=list)
     #: Asked for, and found in no object yet; with names that were found.
@@ -65,12 +69,12 @@ class Columns:
         twice = [name for name in names if names.count(name) > 1 and (name or self.keep_all)]
         if twice:
             raise BadFile(f"{file}, line 1: the column {twice[0]!r} is named twice")
-        for name in (self.text, *self.keep):
+        for name in self.keep if self.text is None else (self.text, *self.keep):
             if path_of(inside or dict.fromkeys(names), name, children) is None:
-                option = "--column" if name == self.text else "--keep"
                 listed = ", ".join(names)
                 raise BadFile(
-                    f"{file} has the columns {listed}, not {name!r}; see {option}{nearest(name, names)}{hint}"
+                    f"{file} has the columns {listed}, not {name!r}; see {self.option(name)}{nearest(name, names)}"
+                    f"{hint}"
                 )
         kept = [name for name in names if name != self.text] if self.keep_all else list(self.keep)
         self._free(kept)
@@ -101,7 +105,11 @@ class Columns:
             BadFile: one was in none.
         """
         for name in self._unseen if self._names else ():
-            raise BadFile(f"no line has the field {name!r}; see --keep{nearest(name, self._names)}")
+            raise BadFile(f"no line has the field {name!r}; see {self.option(name)}{nearest(name, self._names)}")
+
+    def option(self, name: str) -> str:
+        """The option by which a column was named."""
+        return self.options.get(name, "--column" if name == self.text else "--keep")
 
     def _free(self, names: Iterable[str]) -> None:
         for name in names:

@@ -26,6 +26,8 @@ _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }  # fmt: skip
+#: How files begin that are no text at all.
+_OTHERS = {b"PK\x03\x04": "a zip archive, as spreadsheets are: save it as CSV", b"PAR1": "Parquet: name it .parquet"}
 
 #: What Python's reader of CSV says, and what is wrong.
 _CSV_FAULTS = {
@@ -55,6 +57,8 @@ def lines(file: File, encoding: str | None) -> Iterator[tuple[int, str]]:
             raw: Any = sys.stdin.buffer if file.path is None else stack.enter_context(file.path.open("rb"))
             if raw.peek(2)[:2] == b"\x1f\x8b":
                 raw = gzip.GzipFile(fileobj=raw)
+            if kind := _OTHERS.get(raw.peek(4)[:4]):
+                raise BadFile(f"{file.name}: no text, but {kind}")
             mark = next((name for mark, name in _MARKS.items() if raw.peek(4).startswith(mark)), "utf-8")
             text = io.TextIOWrapper(raw, encoding or mark, errors="rawbert.undecoded", newline="\n")
             stack.callback(text.detach)
@@ -84,15 +88,7 @@ def jsonl_rows(file: File, encoding: str | None, columns: Columns, bad: Bad) -> 
             if fault := _fault(line, encoding):
                 raise ValueError(fault)
             fields = _object(line)
-            text = value_of(fields, columns.text)
-            if text is MISSING:
-                hint = nearest(columns.text, fields)
-                raise ValueError(f"no object with the field {columns.text!r}; see --column{hint}")
-            if not isinstance(text, str):
-                kind = "null" if text is None else f"a {type(text).__name__}"
-                raise ValueError(f"{columns.text!r} is {kind}, not a text")
-            if not text.isascii():
-                text.encode()
+            text = _text(fields, columns)
         except UnicodeEncodeError:
             bad(number, f"{columns.text!r} has a lone surrogate, which UTF-8 cannot carry")
         except ValueError as error:
@@ -124,7 +120,8 @@ def csv_rows(
             else:
                 bad(number, f"{why}: a text with a delimiter in it must be in quotes")
         else:
-            yield number, fields[places[columns.text]], {name: fields[places[name]] for name in kept}
+            text = "" if columns.text is None else fields[places[columns.text]]
+            yield number, text, {name: fields[places[name]] for name in kept}
     if header is None:
         raise BadFile(f"{file.name} is empty: not even a line with the names of its columns")
 
@@ -178,6 +175,23 @@ def _object(line: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise ValueError(f"no JSON: {error}") from None
     return fields if isinstance(fields, dict) else {}
+
+
+def _text(fields: dict[str, Any], columns: Columns) -> str:
+    if columns.text is None:
+        if not fields:
+            raise ValueError("no object with fields")
+        return ""
+    text = value_of(fields, columns.text)
+    if text is MISSING:
+        hint = nearest(columns.text, fields)
+        raise ValueError(f"no object with the field {columns.text!r}; see {columns.option(columns.text)}{hint}")
+    if not isinstance(text, str):
+        kind = "null" if text is None else f"a {type(text).__name__}"
+        raise ValueError(f"{columns.text!r} is {kind}, not a text")
+    if not text.isascii():
+        text.encode()
+    return text
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -49,23 +49,20 @@ def blocks(file: File, columns: Columns, size: int, bad: Bad) -> Iterator[Block]
     with _opened(file) as parquet:
         fields = _fields(parquet.schema_arrow)
         names = columns.of_header(file.name, parquet.schema_arrow.names, "", fields, _children)
-        ways = [_way(fields, name) for name in (columns.text, *names)]
-        kind = _field(fields, ways[0]).type
-        plain = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if str(plain) not in ("string", "large_string", "string_view", "null"):
-            raise BadFile(f"{file.name}: the column {columns.text!r} is {kind}, not text; see --column")
+        ways, text_way = [_way(fields, name) for name in names], _text_way(file, fields, columns)
         place = 0
-        for batch in parquet.iter_batches(size, columns=list(dict.fromkeys(way[0] for way in ways))):
-            text, *kept = (_column(batch, way) for way in ways)
+        for batch in parquet.iter_batches(
+            size, columns=list(dict.fromkeys(way[0] for way in (*ways, text_way) if way))
+        ):
             good, texts = [], []
-            for at, value in enumerate(_texts(text)):
+            for at, value in enumerate([""] * len(batch) if text_way is None else _texts(_column(batch, text_way))):
                 if isinstance(value, str):
                     good.append(at)
                     texts.append(value)
                 else:
                     why = "null, not a text" if value is None else "no UTF-8"
                     bad(place + at + 1, f"{columns.text!r} is {why}")
-            rows = pa.RecordBatch.from_arrays(kept, names) if names else None
+            rows = pa.RecordBatch.from_arrays([_column(batch, way) for way in ways], names) if names else None
             if rows is not None and len(good) < len(batch):
                 rows = rows.take(pa.array(good, pa.int64()))
             if texts:
@@ -226,6 +223,18 @@ def _children(field: Any) -> Any:
 def _way(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
     way = path_of(fields, name, _children)
     assert way is not None
+    return way
+
+
+def _text_way(file: File, fields: Mapping[str, Any], columns: Columns) -> tuple[str, ...] | None:
+    if columns.text is None:
+        return None
+    way = _way(fields, columns.text)
+    kind = _field(fields, way).type
+    plain = kind.value_type if arrow().types.is_dictionary(kind) else kind
+    if str(plain) not in ("string", "large_string", "string_view", "null"):
+        named = f"the column {columns.text!r} is {kind}, not text"
+        raise BadFile(f"{file.name}: {named}; see {columns.option(columns.text)}")
     return way
 
 
