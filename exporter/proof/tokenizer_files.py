@@ -12,7 +12,8 @@ from typing import Any
 
 from .settings import Settings, read_json
 
-_FILES = ("config.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_VOCABULARIES = ("vocab.txt", "sentencepiece.bpe.model", "spiece.model", "spm.model")
+_FILES = ("config.json", *_VOCABULARIES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
 def of_folder(settings: Settings) -> Any:
@@ -38,9 +39,9 @@ def of_folder(settings: Settings) -> Any:
     else:
         contents = {name: (root / name).read_bytes() for name in _FILES if (root / name).is_file()}
         original = "config.json" not in contents
-        if original and "do_lower_case" not in stated:
+        if original and "vocab.txt" in contents and "do_lower_case" not in stated:
             stated["do_lower_case"] = not _has_capitals(root / "vocab.txt")
-        if "model_type" not in read_json(root / "config.json"):
+        if "model_type" not in read_json(root / "config.json") and "vocab.txt" in contents:
             stated.setdefault("tokenizer_class", "BertTokenizer")
         tokenizer = _build(contents, stated)
         backend, side = tokenizer.backend_tokenizer, tokenizer.truncation_side

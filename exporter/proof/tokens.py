@@ -50,7 +50,7 @@ class ReferenceTokenizer:
     """
 
     def __init__(self, tokenizer: Any, max_seq_length: int, options: TokenizerOptions = DEFAULT_TOKENIZATION) -> None:
-        self._tokenizer = tokenizer
+        self._tokenizer, self._unknown = tokenizer, _unknown(tokenizer)
         if options.truncation_side is not None:
             tokenizer.truncation_side = options.truncation_side
         self._always = {"padding": False, "split_special_tokens": options.plain_text_special_tokens}
@@ -82,7 +82,9 @@ class ReferenceTokenizer:
         ids, types = ([values[at] for at in kept] for values in (cut.ids, cut.type_ids))
         if "token_type_ids" not in self._tokenizer.model_input_names:  # the model is told none, and takes 0
             types = [0] * len(types)
-        return ReferenceTokens(ids, starts, limits, len(whole.ids), types, _lengths(self._tokenizer, ids))
+        return ReferenceTokens(
+            ids, starts, limits, len(whole.ids), types, _lengths(self._tokenizer, self._unknown, ids)
+        )
 
     def _of_both(self, sequence_ids: list[int | None]) -> list[int]:
         """Which tokens are left of a pair whose one text is too short to be cut alone: some of the other one only.
@@ -110,7 +112,7 @@ class TfTextReferenceTokenizer:
 
         self._tokenizer, backend = tokenizer, tokenizer.backend_tokenizer
         vocab, state = backend.get_vocab(), json.loads(backend.to_str())
-        unknown = state["model"]["unk_token"]
+        self._unknown = unknown = state["model"]["unk_token"]
         table = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(list(vocab), [int(at) for at in vocab.values()], value_dtype=tf.int64),
             vocab[unknown],
@@ -134,9 +136,9 @@ class TfTextReferenceTokenizer:
             types += [which] * (count + 1)
         count = sum(map(len, tokens)) + len(texts) + 1
         if not all(text.isascii() and text.decode().isprintable() for text in texts):
-            return ReferenceTokens(ids, None, None, count, types, _lengths(self._tokenizer, ids))
+            return ReferenceTokens(ids, None, None, count, types, _lengths(self._tokenizer, self._unknown, ids))
         starts, limits = ([span[at] for span in spans] for at in (0, 1))
-        return ReferenceTokens(ids, starts, limits, count, types, _lengths(self._tokenizer, ids))
+        return ReferenceTokens(ids, starts, limits, count, types, _lengths(self._tokenizer, self._unknown, ids))
 
     def _tokens(self, text: bytes) -> list[tuple[int, tuple[int, int]]]:
         ids, starts, limits = (each.merge_dims(1, 2)[0] for each in self._bert.tokenize_with_offsets([text]))
@@ -156,7 +158,15 @@ class TfTextReferenceTokenizer:
         return _left_of(lengths, room, self._strategy)
 
 
-def _lengths(tokenizer: Any, ids: list[int]) -> list[int]:
+def _unknown(tokenizer: Any) -> str | None:
+    """The unknown token, which a Unigram model has by its id."""
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    if model["type"] != "Unigram":
+        return model.get("unk_token")
+    return None if model["unk_id"] is None else str(model["vocab"][model["unk_id"]][0])
+
+
+def _lengths(tokenizer: Any, unknown: str | None, ids: list[int]) -> list[int]:
     """What transformers' token-classification pipeline measures: characters of the tokens, as the vocabulary has them.
 
     0 is the unknown token, of which it takes no length, and -1 any other where it takes none of all.
@@ -164,7 +174,7 @@ def _lengths(tokenizer: Any, ids: list[int]) -> list[int]:
     spelled = tokenizer.convert_ids_to_tokens(ids)
     model = tokenizer.backend_tokenizer.model
     takes = bool(getattr(model, "continuing_subword_prefix", None))
-    return [0 if token == model.unk_token else len(token) if takes else -1 for token in spelled]
+    return [0 if token == unknown else len(token) if takes else -1 for token in spelled]
 
 
 def _left_of(lengths: list[int], room: int, strategy: str) -> list[int]:

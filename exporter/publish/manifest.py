@@ -3,7 +3,7 @@
 import datetime
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def make(
         "run": checkpoint.run,
         "tokenizer": {
             "kind": tokenizer.kind,
-            **asdict(tokenizer),
+            **{field.name: _plain(getattr(tokenizer, field.name)) for field in fields(tokenizer) if field.repr},
             "vocab": f"assets/vocab.txt, {tokenizer.size} tokens",
         },
         "signatures": {
@@ -84,6 +84,13 @@ def make(
         },
         "notes": list(checkpoint.notes),
     }
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def write(folder: Path, manifest: dict[str, Any]) -> None:

@@ -171,11 +171,18 @@ def _inputs(pair: bool) -> str:
 
 
 def _tokenizer(rules: dict[str, Any], chosen: TokenizerOptions) -> str:
+    lines = _wordpiece(rules, chosen) if rules["kind"] == "wordpiece" else [f"- {rules['kind']} over {rules['vocab']}."]
+    if chosen.plain_text_special_tokens:
+        lines.append("- Special tokens in a text are ordinary text.")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _wordpiece(rules: dict[str, Any], chosen: TokenizerOptions) -> list[str]:
     stripped = rules["lowercase"] if rules["strip_accents"] is None else rules["strip_accents"]
     if chosen.tokenizer == "tf-text":
         case = "lower case and accents stripped" if rules["lowercase"] else "case and accents are kept"
-        return f"- tensorflow-text's BertTokenizer over {rules['vocab']}; {case}.\n"
-    lines = [
+        return [f"- tensorflow-text's BertTokenizer over {rules['vocab']}; {case}."]
+    return [
         f"- WordPiece over {rules['vocab']}; {'lower case' if rules['lowercase'] else 'case is kept'}; "
         f"accents {'stripped' if stripped else 'kept'}; "
         f"Chinese characters {'apart' if rules['handle_chinese_chars'] else 'not apart'}; control characters "
@@ -183,9 +190,6 @@ def _tokenizer(rules: dict[str, Any], chosen: TokenizerOptions) -> str:
         f"- A word of more than {rules['max_input_chars_per_word']} characters, or without pieces, is "
         f"`{rules['unk_token']}`.",
     ]
-    if chosen.plain_text_special_tokens:
-        lines.append("- Special tokens in a text are ordinary text.")
-    return "".join(f"{line}\n" for line in lines)
 
 
 def _table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:

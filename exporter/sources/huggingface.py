@@ -62,8 +62,8 @@ def read(folder: Path) -> Checkpoint:
     if recipe:
         if recipe.pooling:
             _check_widths(recipe.pooling, config.hidden_size, folder)
-        if recipe.lowercase and not rules.lowercase:
-            rules = replace(rules, lowercase=True, strip_accents=bool(rules.strip_accents))
+        if recipe.lowercase:
+            rules = rules.lowercased()
         length = recipe.max_seq_length or length
         notes += recipe.notes
     paths = [config_path, *stored.files, *(recipe.files if recipe else ())]

@@ -14,22 +14,24 @@ from typing import Any
 
 from .. import scratch
 from ..errors import CorruptSource, UnsupportedModel, VocabularyError
-from ..tokenizers.wordpiece.spec import WordPieceSpec
+from ..tokenizers.spec import TokenizerSpec
 from . import keys, vocabulary, wordpiece
 from .jsonfile import read_object
+from .tokenizer_parts import content, parts
 
+#: Models of SentencePiece, of which transformers makes a tokenizer where no tokenizer.json is.
+SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model")
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "vocab.txt",
+    *SENTENCEPIECE,
     "special_tokens_map.json",
     "added_tokens.json",
 )
-#: Parts of a tokenizer.json that can be exported, so that their keys are held to the table.
-_KINDS = (
-    "BertNormalizer", "Lowercase", "BertPreTokenizer", "WordPiece",
-    "TemplateProcessing", "BertProcessing", "RobertaProcessing",
-)  # fmt: skip
+#: Model of a tokenizer.json -> what reads its rules.
+_KINDS: Mapping[str, Any] = {"WordPiece": wordpiece}
+_PROCESSORS = ("TemplateProcessing", "BertProcessing", "RobertaProcessing")
 #: Settings of tokenizer_config.json -> what a tokenizer.json calls them.
 _TWICE = {
     "do_lower_case": "lowercase",
@@ -41,7 +43,7 @@ _TWICE = {
 }
 
 
-def read_folder(folder: Path, family: str | None = "bert") -> tuple[WordPieceSpec, int | None, list[str]]:
+def read_folder(folder: Path, family: str | None = "bert") -> tuple[TokenizerSpec, int | None, list[str]]:
     """Rules of a folder with a tokenizer.json or a vocab.txt, the length that it cuts texts at, and notes.
 
     Args:
@@ -51,8 +53,8 @@ def read_folder(folder: Path, family: str | None = "bert") -> tuple[WordPieceSpe
 
     Raises:
         CorruptSource: the tokenizer's files are missing or damaged.
-        UnsupportedModel: it is no BERT WordPiece tokenizer, or has a setting that cannot be exported.
-        VocabularyError: ``[CLS]``, ``[SEP]``, ``[PAD]`` or ``[UNK]`` is not in the vocabulary.
+        UnsupportedModel: it is of another kind, or has a setting that cannot be exported.
+        VocabularyError: a token that it needs (``[CLS]``, ``[SEP]``, ``[PAD]``, ``[UNK]``) is not in the vocabulary.
     """
     settings, notes = _settings(folder)
     path = folder / "tokenizer.json"
@@ -60,23 +62,27 @@ def read_folder(folder: Path, family: str | None = "bert") -> tuple[WordPieceSpe
         state = vocabulary.require_sound(path)
         backend = _from_file(path, state)
         _require_added(folder, settings, backend, path)
-        spec = wordpiece.parse(backend, settings, path)
+        spec = _parse(backend, settings, path)
         stated = {key: settings[key] for key in _TWICE if settings.get(key) is not None}
         if "unk_token" in stated:
-            stated["unk_token"] = wordpiece.content(stated["unk_token"])
-        own = {key: getattr(spec, _TWICE[key]) for key in stated}
-        others = [f"{key} ({own[key]!r}, not {value!r})" for key, value in stated.items() if value != own[key]]
+            stated["unk_token"] = content(stated["unk_token"])
+        own = {key: getattr(spec, _TWICE[key]) for key in stated if hasattr(spec, _TWICE[key])}
+        others = [
+            f"{key} ({own[key]!r}, not {value!r})" for key, value in stated.items() if value != own.get(key, value)
+        ]
         if others:
             notes.append(f"tokenizer.json is followed where tokenizer_config.json differs: {', '.join(others)}")
+    elif (folder / "vocab.txt").is_file():
+        spec, more = _from_vocabulary(folder / "vocab.txt", settings, family)
+        notes += more
     else:
-        path = folder / "vocab.txt"
-        if not path.is_file():
+        found = [folder / name for name in SENTENCEPIECE if (folder / name).is_file()]
+        if not found:
             raise CorruptSource(
                 f"{folder}: neither tokenizer.json nor vocab.txt is there; the tokenizer's files are needed"
             )
-        spec, more = _from_vocabulary(path, settings, family)
-        notes += more
-    if spec.lowercase and vocabulary.is_cased([word for word in spec.vocab if word]):
+        spec = _from_sentencepiece(found[0], settings, family or "bert")
+    if spec.lowercases and vocabulary.is_cased([word for word in spec.vocab if word]):
         notes.append("texts are lower-cased, and the vocabulary has words with capitals, which no text can then reach")
     limit = settings.get("model_max_length", settings.get("max_len"))
     if isinstance(limit, bool) or not isinstance(limit, int | float | None):
@@ -85,7 +91,16 @@ def read_folder(folder: Path, family: str | None = "bert") -> tuple[WordPieceSpe
     return spec, int(limit) if limit is not None and limit < 1_000_000 else None, notes
 
 
-def read_vocab_file(path: Path, lowercase: bool | None) -> tuple[WordPieceSpec, list[str]]:
+def _parse(backend: Any, settings: Mapping[str, Any], path: Path) -> TokenizerSpec:
+    """The rules of a tokenizer, by the kind of its model."""
+    kind = type(backend.model).__name__
+    if kind not in _KINDS:
+        raise UnsupportedModel(f"{path}: the tokenizer's model is {kind}; {' and '.join(_KINDS)} can be exported")
+    spec: TokenizerSpec = _KINDS[kind].parse(backend, settings, path)
+    return spec
+
+
+def read_vocab_file(path: Path, lowercase: bool | None) -> tuple[TokenizerSpec, list[str]]:
     """Rules of a Hub encoder, and notes, from its ``vocab_file`` and ``do_lower_case``; ``None``: its words tell."""
     if not path.is_file():
         raise CorruptSource(f"{path}: the vocabulary file is missing")
@@ -118,10 +133,11 @@ def _from_file(path: Path, state: dict[str, Any]) -> Any:
     from tokenizers import Tokenizer
 
     keys.hold("tokenizer", state, path)
+    known = {name for kind in _KINDS.values() for name in kind.PARTS} | set(_PROCESSORS)
     for part in ("normalizer", "pre_tokenizer", "model", "post_processor"):
-        for each in wordpiece.parts(state.get(part)):
+        for each in parts(state.get(part)):
             # A part of another kind has other keys, and is refused by its kind.
-            if each.get("type", "WordPiece") in _KINDS:
+            if each.get("type", "WordPiece") in known:
                 keys.hold(f"tokenizer {part}", each, path)
     for token in state.get("added_tokens") or []:
         keys.hold("tokenizer added_token", token, path)
@@ -140,7 +156,7 @@ def _require_added(folder: Path, settings: Mapping[str, Any], backend: Any, path
         named += more.values() if isinstance(more, dict) else more
     if (folder / "added_tokens.json").is_file():
         named += read_object(folder / "added_tokens.json")
-    for token in map(wordpiece.content, named):
+    for token in map(content, named):
         if backend.token_to_id(token) is None:
             raise UnsupportedModel(
                 f"{path}: it does not have the token {token!r}, which the settings beside it add; save the tokenizer "
@@ -148,7 +164,7 @@ def _require_added(folder: Path, settings: Mapping[str, Any], backend: Any, path
             )
 
 
-def _from_vocabulary(path: Path, settings: dict[str, Any], family: str | None) -> tuple[WordPieceSpec, list[str]]:
+def _from_vocabulary(path: Path, settings: dict[str, Any], family: str | None) -> tuple[TokenizerSpec, list[str]]:
     """Rules of a vocab.txt, and notes for the user."""
     keys.hold("vocab_txt", settings, path.parent / "tokenizer_config.json")
     words, notes = vocabulary.read_lines(path)
@@ -162,7 +178,7 @@ def _from_vocabulary(path: Path, settings: dict[str, Any], family: str | None) -
             f"{path.name} has {found} with capitals, so texts {done} lower-cased (do_lower_case in a "
             "tokenizer_config.json can say otherwise)"
         )
-    tokenizer = _built(path, words, settings, family or "bert")
+    tokenizer = _built(path, "".join(f"{word}\n" for word in words).encode(), settings, family or "bert")
     spec = wordpiece.parse(tokenizer.backend_tokenizer, settings, path)
     for role in ("cls_token", "sep_token", "pad_token"):
         if str(getattr(tokenizer, role)) not in words:
@@ -170,24 +186,31 @@ def _from_vocabulary(path: Path, settings: dict[str, Any], family: str | None) -
     return spec, notes
 
 
-def _built(path: Path, words: list[str], settings: dict[str, Any], family: str) -> Any:
-    """What transformers builds of a vocabulary and settings, in a folder of its own: without byte-order marks."""
+def _from_sentencepiece(path: Path, settings: Mapping[str, Any], family: str) -> TokenizerSpec:
+    """Rules of a model of SentencePiece, as transformers makes a fast tokenizer of it."""
+    tokenizer = _built(path, path.read_bytes(), settings, family)
+    return _parse(tokenizer.backend_tokenizer, settings, path)
+
+
+def _built(path: Path, content: bytes, settings: Mapping[str, Any], family: str) -> Any:
+    """What transformers builds of a vocabulary and settings, in a folder of its own."""
     from transformers import AutoTokenizer
 
     with scratch.temporary() as folder:
         added = path.parent / "added_tokens.json"
-        usual = {"tokenizer_class": "BertTokenizer"} if family == "bert" else {}
-        states = {"config.json": {"model_type": family}, "tokenizer_config.json": usual | settings}
+        usual = {"tokenizer_class": "BertTokenizer"} if family == "bert" and path.name == "vocab.txt" else {}
+        states = {"config.json": {"model_type": family}, "tokenizer_config.json": {**usual, **settings}}
         if added.is_file():
             states["added_tokens.json"] = read_object(added)
         for name, state in states.items():
             (folder / name).write_text(json.dumps(state), encoding="utf-8")
-        (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
+        (folder / path.name).write_bytes(content)
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         # It runs several libraries' parsers over the user's files; whatever they raise means the same.
         except Exception as error:
-            raise CorruptSource(f"{path}: transformers cannot load the tokenizer: {error}") from error
+            save = "" if path.name == "vocab.txt" else "; save the tokenizer with transformers, with a tokenizer.json"
+            raise CorruptSource(f"{path}: transformers cannot load the tokenizer: {error}{save}") from error
     if getattr(tokenizer, "backend_tokenizer", None) is None:
         raise UnsupportedModel(f"{path}: {type(tokenizer).__name__} is no fast tokenizer, so its rules cannot be read")
     return tokenizer
@@ -197,7 +220,7 @@ def _built(path: Path, words: list[str], settings: dict[str, Any], family: str) 
 _MOST_UNUSED = 1024
 
 
-def fit(spec: WordPieceSpec, rows: int, where: Path) -> tuple[WordPieceSpec, list[str]]:
+def fit(spec: TokenizerSpec, rows: int, where: Path) -> tuple[TokenizerSpec, list[str]]:
     """Hold the vocabulary to the embedding table's number of rows; the rules, and notes for the user.
 
     transformers adds special tokens that a vocabulary lacks (a ``[MASK]``, say) after its end, where the

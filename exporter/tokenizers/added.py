@@ -17,8 +17,7 @@ from tensorflow_text.python.ops.regex_split_ops import gen_regex_split_ops
 
 from .ragged import rows_of, starts_of
 from .spec import AddedToken
-
-_CODE_POINTS = 0x110000
+from .tables import CODE_POINTS, scalars
 
 
 class Matches(NamedTuple):
@@ -159,8 +158,8 @@ def _spans(flag: str) -> np.ndarray:
 
     tokenizer = Tokenizer(WordLevel({"other": 0}, unk_token="other"))
     tokenizer.add_tokens([Added("<>", normalized=False, **{flag: True})])
-    chars = [chr(code) for code in range(_CODE_POINTS) if not 0xD800 <= code <= 0xDFFF]
-    member = np.zeros(_CODE_POINTS + 1, np.int8)
+    chars = [chr(code) for code in scalars().tolist()]
+    member = np.zeros(CODE_POINTS + 1, np.int8)
     together = 64  # few, because the matcher goes back to the beginning for every token
     for start in range(0, len(chars), together):
         some = chars[start : start + together]

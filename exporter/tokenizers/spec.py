@@ -1,8 +1,8 @@
 """What a tokenizer is, whatever its kind: vocabulary, added tokens, and the template around texts. No TensorFlow."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar, Self
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class TokenizerSpec:
 
     kind: ClassVar[str]
 
-    vocab: tuple[str | None, ...]
+    vocab: tuple[str | None, ...] = field(repr=False)
     pad_id: int
     template: Template
     added_tokens: tuple[AddedToken, ...] = ()
@@ -102,6 +102,15 @@ class TokenizerSpec:
     def size(self) -> int:
         """Number of ids: the rows that the embedding table must have."""
         return max(len(self.vocab), *(token.id + 1 for token in self.added_tokens), 0)
+
+    @property
+    def lowercases(self) -> bool:
+        """Whether texts are lower-cased."""
+        raise NotImplementedError
+
+    def lowercased(self) -> Self:
+        """The tokenizer of texts that something lower-cases before all."""
+        raise NotImplementedError
 
     @property
     def token_lengths(self) -> list[int]:

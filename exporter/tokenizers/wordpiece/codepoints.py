@@ -17,6 +17,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..tables import CODE_POINTS, Pages, paged, scalars
 from .behaviour import ISOLATED, WORD, BertBehaviour, TfTextBehaviour
 from .spec import WordPieceSpec
 
@@ -28,9 +29,7 @@ MANY = 3
 STAYS = 4
 #: Bits below the value of an entry.
 SHIFT = 3
-PAGE = 256
 
-_CODE_POINTS = 0x110000
 _BLANK = ord(" ")
 #: Combining marks of the lowest and of the highest combining class that there is.
 _LOWEST, _HIGHEST = "\u0334", "\u0345"
@@ -38,22 +37,19 @@ _LOWEST, _HIGHEST = "\u0334", "\u0345"
 
 @dataclass(frozen=True)
 class CodePointTable:
-    """A two-level table over all code points.
+    """A table over all code points.
 
-    ``pages[page_index[c // PAGE], c % PAGE]`` is ``value << SHIFT | stays | class``. The value is the distance to
-    the code point that replaces c, so that most pages are alike and are kept once; for ``MANY`` it is the row in
-    ``many``.
+    The value of a code point is ``value << SHIFT | stays | class``. The first is the distance to the code point that
+    replaces it, so that most pages are alike; for ``MANY`` it is the row in ``many``.
 
     Attributes:
-        page_index: int32 ``[4352]``.
-        pages: int32 ``[pages, PAGE]``.
+        values: of every code point.
         many_splits: int32 ``[rows + 1]``, where each row begins in ``many``; row 0 is empty.
         many: int32 ``[entries]``, ``code point << SHIFT | class``.
         marks: for canonical ordering; ``None`` where these settings do not decompose.
     """
 
-    page_index: np.ndarray
-    pages: np.ndarray
+    values: Pages
     many_splits: np.ndarray
     many: np.ndarray
     marks: MarkTable | None
@@ -85,11 +81,11 @@ def build(spec: WordPieceSpec) -> CodePointTable:
     behaviour = TfTextBehaviour(spec) if spec.style == "tf-text" else BertBehaviour(spec)
     codes, splits, mapped = _each(behaviour.normalize, behaviour.mark)
     starts, lengths = splits[:-1], np.diff(splits)
-    classes = np.full(_CODE_POINTS, WORD, np.int32)
+    classes = np.full(CODE_POINTS, WORD, np.int32)
     present = np.unique(mapped)
     classes[present] = behaviour.classify([chr(code) for code in present])
 
-    values = np.full(_CODE_POINTS, MANY, np.int32)  # row 0 of many: removed
+    values = np.full(CODE_POINTS, MANY, np.int32)  # row 0 of many: removed
     single = lengths == 1
     target = mapped[starts[single]]
     values[codes[single]] = (target - codes[single]) << SHIFT | classes[target]
@@ -107,17 +103,14 @@ def build(spec: WordPieceSpec) -> CodePointTable:
         values[codes[at]] = rows.setdefault(entry, len(rows)) << SHIFT | MANY
     marks = None
     if behaviour.orders:
-        removed = np.zeros(_CODE_POINTS, bool)
+        removed = np.zeros(CODE_POINTS, bool)
         removed[codes[lengths == 0]] = True
         marks = _marks(behaviour, removed)
         stay = (marks.ranks > 0) & ~removed[marks.items]
         values[marks.codes[np.add.reduceat(stay, marks.splits[:-1]) > 0]] |= STAYS
 
-    pages: dict[bytes, int] = {}
-    page_index = [pages.setdefault(page.tobytes(), len(pages)) for page in values.reshape(-1, PAGE)]
     return CodePointTable(
-        page_index=np.array(page_index, np.int32),
-        pages=np.frombuffer(b"".join(pages), np.int32).reshape(-1, PAGE),
+        values=paged(values),
         many_splits=np.cumsum([0, *map(len, rows)], dtype=np.int32),
         many=np.array([value for entry in rows for value in entry] or [0], np.int32),
         marks=marks,
@@ -159,7 +152,7 @@ def _ranks(items: np.ndarray, behaviour: _Behaviour) -> np.ndarray:
     moves = swaps(lambda char: _HIGHEST, lambda char: char) | swaps(lambda char: char, lambda char: _LOWEST)
     ordered = order("".join(map(chr, codes[moves])))  # by class, lowest first
     steps = order(mark.join(f"{char}{before}" for before, char in pairwise(ordered))).split(mark)
-    rank = np.zeros(_CODE_POINTS, np.int32)
+    rank = np.zeros(CODE_POINTS, np.int32)
     current = 1
     rank[ord(ordered[0])] = current
     for (before, char), step in zip(pairwise(ordered), steps, strict=True):
@@ -175,9 +168,9 @@ def _each(normalize: Callable[[str], str], mark: str) -> tuple[np.ndarray, np.nd
         Code points ``[n]``; where what each becomes begins in the last array, ``[n + 1]``; what they become.
     """
     # All in one call, parted by a mark that nothing else is turned into, and over which no marks are reordered.
-    # Lone surrogates never get here: the decoder turns them into U+FFFD. The mark stands for itself, and goes last.
-    codes = np.arange(_CODE_POINTS, dtype=np.int32)
-    codes = codes[((codes < 0xD800) | (codes > 0xDFFF)) & (codes != ord(mark))]
+    # The mark stands for itself, and goes last.
+    codes = scalars()
+    codes = codes[codes != ord(mark)]
     mapped = np.frombuffer(normalize(mark.join(map(chr, codes.tolist())) + mark).encode("utf-32-le"), np.int32)
     stops = np.flatnonzero(mapped == ord(mark))
     assert len(stops) == len(codes), "a code point is normalised to the mark between them"

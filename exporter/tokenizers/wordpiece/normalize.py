@@ -6,15 +6,16 @@ Shape letters: C code points before, E after.
 import tensorflow as tf
 
 from ..ragged import spread
+from ..tables import Lookup
 from .behaviour import ISOLATED
-from .codepoints import MANY, PAGE, SHIFT, STAYS, CodePointTable, MarkTable
+from .codepoints import MANY, SHIFT, STAYS, CodePointTable, MarkTable
 
 
 class Normalizer:
     """Replaces code points by what a table says."""
 
     def __init__(self, table: CodePointTable) -> None:
-        self._page_index, self._pages = tf.constant(table.page_index), tf.constant(table.pages.reshape(-1))
+        self._look_up = Lookup(table.values)
         self._many_splits, self._many = tf.constant(table.many_splits), tf.constant(table.many)
         self._order = _Order(table.marks) if table.marks is not None else None
 
@@ -42,10 +43,6 @@ class Normalizer:
 
         stays = tf.reduce_any(tf.bitwise.bitwise_and(values, STAYS) != 0)
         return tf.cond(stays, ordered, lambda: self._replace(codes, values))
-
-    def _look_up(self, codes: tf.Tensor) -> tf.Tensor:
-        page = tf.gather(self._page_index, codes // PAGE)
-        return tf.gather(self._pages, page * PAGE + codes % PAGE)
 
     def _replace(self, codes: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         entry, kind = tf.bitwise.right_shift(values, SHIFT), tf.bitwise.bitwise_and(values, 3)

@@ -28,6 +28,17 @@ class WordPieceSpec(TokenizerSpec):
     style: str = "reference"
 
     @property
+    def lowercases(self) -> bool:
+        """Whether texts are lower-cased."""
+        return self.lowercase
+
+    def lowercased(self) -> WordPieceSpec:
+        """The same, of lower-cased texts."""
+        if self.lowercase:
+            return self
+        return replace(self, lowercase=True, strip_accents=bool(self.strip_accents))
+
+    @property
     def token_lengths(self) -> list[int]:
         """As in the base: the unknown token's is 0, and all are -1 where no prefix tells parts of words."""
         spelled = dict(enumerate(self.vocab)) | {token.id: token.content for token in self.added_tokens}

@@ -6,7 +6,8 @@ import unicodedata
 import pytest
 from rawbert.exporter.tokenizers.wordpiece import codepoints
 from rawbert.exporter.tokenizers.wordpiece.behaviour import ISOLATED, SPACE, WORD
-from rawbert.exporter.tokenizers.wordpiece.codepoints import MANY, PAGE, SHIFT
+from rawbert.exporter.tokenizers.tables import PAGE
+from rawbert.exporter.tokenizers.wordpiece.codepoints import MANY, SHIFT
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def raw(checkpoint):
 
 def look_up(table, char: str) -> list[tuple[str, int]]:
     """What a character becomes: characters and their classes."""
-    value = int(table.pages[table.page_index[ord(char) // PAGE], ord(char) % PAGE])
+    value = int(table.values.pages[table.values.page_index[ord(char) // PAGE], ord(char) % PAGE])
     entry, kind = value >> SHIFT, value & 3
     if kind != MANY:
         return [(chr(ord(char) + entry), kind)]
@@ -67,9 +68,9 @@ def test_with_every_step_switched_off_a_character_stays(raw, char: str):
 
 
 def test_every_scalar_value_has_an_entry(uncased):
-    assert uncased.page_index.size * PAGE == 0x110000
-    assert uncased.page_index.max() == len(uncased.pages) - 1
-    rows = uncased.pages[uncased.pages & 3 == MANY] >> SHIFT
+    assert uncased.values.page_index.size * PAGE == 0x110000
+    assert uncased.values.page_index.max() == len(uncased.values.pages) - 1
+    rows = uncased.values.pages[uncased.values.pages & 3 == MANY] >> SHIFT
     assert rows.min() == 0
     assert rows.max() == len(uncased.many_splits) - 2
     assert uncased.many_splits[:2].tolist() == [0, 0]

@@ -1,0 +1,107 @@
+"""A set of strings as a double-array trie (Aoe, 1989), and the walk through it in the graph, all places at once.
+
+States are slots of the arrays, the root is slot 0. The child of state s by the symbol c is slot ``base[s] + c``, if
+``check`` of that slot is s.
+"""
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Trie:
+    """The arrays; every ``base`` plus any symbol is a slot.
+
+    Attributes:
+        base: int32 ``[slots]``.
+        check: int32 ``[slots]``, the parent, -1: free.
+        value: int32 ``[slots]``, value of the string that ends there, -1: none.
+        depth: symbols of the longest string.
+    """
+
+    base: np.ndarray
+    check: np.ndarray
+    value: np.ndarray
+    depth: int
+
+
+def build(strings: Mapping[Sequence[int], int], symbols: int) -> Trie:
+    """The trie of strings of symbols, 1 to ``symbols``, with a value each.
+
+    States with many children are placed first, each where its children find the first free slots.
+    """
+    children: list[dict[int, int]] = [{}]
+    values = [-1]
+    for string, value in strings.items():
+        node = 0
+        for symbol in string:
+            child = children[node].get(symbol)
+            if child is None:
+                child = children[node][symbol] = len(children)
+                children.append({})
+                values.append(-1)
+            node = child
+        values[node] = value
+
+    size = 2 * len(children) + 2 * symbols + 16
+    base, check = np.zeros(size, np.int32), np.full(size, -1, np.int32)
+    ends = np.full(size, -1, np.int32)
+    used = np.zeros(size, bool)
+    used[0] = True
+    slot = np.zeros(len(children), np.int64)
+    queue = [(-len(children[0]), 0)]
+    free, top = 1, 1
+    while queue:
+        _, node = heapq.heappop(queue)
+        if not children[node]:
+            continue
+        below = np.array(sorted(children[node]))
+        while used[free]:
+            free += 1
+        at, tries = free, 0
+        while used[at] or at < below[0] or used[at - below[0] + below].any():
+            at += 1
+            tries += 1
+            if tries == 1000 and len(below) > 1:  # the first part is nearly full
+                at = max(at, top * 9 // 10)
+        places = at - below[0] + below
+        base[slot[node]], check[places], used[places] = at - below[0], slot[node], True
+        top = max(top, int(places[-1]) + 1)
+        for symbol, each in zip(below.tolist(), places.tolist(), strict=True):
+            child = children[node][symbol]
+            slot[child], ends[each] = each, values[child]
+            heapq.heappush(queue, (-len(children[child]), child))
+    size = top + symbols + 1
+    return Trie(base[:size], check[:size], ends[:size], max(map(len, strings), default=0))
+
+
+class Walk:
+    """Walks through a trie in the graph."""
+
+    def __init__(self, trie: Trie) -> None:
+        self._base, self._check, self._value = (tf.constant(each) for each in (trie.base, trie.check, trie.value))
+        self._depth = trie.depth
+        self._nowhere = len(trie.base) - 1  # the parent of no slot
+
+    def __call__(self, symbols: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
+        """The strings that begin at some places.
+
+        Args:
+            symbols: int32 ``[C]``, 0 where no string can go on; at least ``depth`` of them after the last place are 0.
+            starts: int32 ``[N]``, places among them.
+
+        Returns:
+            int32 ``[depth, N]``: the value of the string of 1, 2 ... symbols that begins at each place, -1: none.
+        """
+        ahead = tf.gather(symbols, tf.range(self._depth)[:, tf.newaxis] + starts[tf.newaxis, :])
+        node, nodes = tf.zeros_like(starts), []
+        for symbol in tf.unstack(ahead, self._depth):
+            child = tf.gather(self._base, node) + symbol
+            # No slot is a child by 0.
+            node = tf.where(tf.gather(self._check, child) == node, child, self._nowhere)
+            nodes.append(node)
+        return tf.gather(self._value, tf.stack(nodes))
