@@ -95,7 +95,7 @@ def _parse(backend: Any, settings: Mapping[str, Any], path: Path) -> TokenizerSp
     """The rules of a tokenizer, by the kind of its model."""
     kind = type(backend.model).__name__
     if kind not in _KINDS:
-        raise UnsupportedModel(f"{path}: the tokenizer's model is {kind}; {' and '.join(_KINDS)} can be exported")
+        raise UnsupportedModel(f"{path}: the tokenizer's model is {kind}, not {' or '.join(_KINDS)}")
     spec: TokenizerSpec = _KINDS[kind].parse(backend, settings, path)
     return spec
 

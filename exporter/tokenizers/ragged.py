@@ -40,3 +40,14 @@ def spread(counts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def last_at_most(ordered: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     """Index of the last element of ``ordered`` that is not above each value."""
     return tf.searchsorted(ordered, values, side="right") - 1
+
+
+def last_true(flags: tf.Tensor) -> tf.Tensor:
+    """Index of the last element at or before each that is set, -1: none."""
+    index = tf.where(flags, tf.range(tf.size(flags)), -1)
+    return tf.gather(tf.concat([[-1], tf.boolean_mask(index, flags)], 0), tf.cumsum(tf.cast(flags, tf.int32)))
+
+
+def shifted(values: tf.Tensor, first: tf.Tensor | int | bool) -> tf.Tensor:
+    """The value before each, ``first`` at the beginning."""
+    return tf.concat([tf.fill([1], first), values[:-1]], 0)[: tf.size(values)]

@@ -1,10 +1,9 @@
-"""Tables over all code points: made with numpy, kept in pages, looked up in the graph."""
+"""Tables over all code points, made with numpy and kept in pages; :mod:`.lookup` looks things up in the graph."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 
 CODE_POINTS = 0x110000
 PAGE = 256
@@ -21,6 +20,26 @@ def flags(codes: Iterable[int]) -> np.ndarray:
     table = np.zeros(CODE_POINTS, bool)
     table[list(codes)] = True
     return table
+
+
+def each(normalize: Callable[[str], str], mark: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Normalise every code point by itself.
+
+    Args:
+        normalize: goes through a text code point by code point, but for marks that it puts in order.
+        mark: a character that stays as it is, that nothing else is turned into, and over which no marks are moved.
+
+    Returns:
+        Code points ``[n]``; where what each becomes begins in the last array, ``[n + 1]``; what they become.
+    """
+    # All in one call, parted by the mark, which goes last.
+    codes = scalars()
+    codes = codes[codes != ord(mark)]
+    mapped = np.frombuffer(normalize(mark.join(map(chr, codes.tolist())) + mark).encode("utf-32-le"), np.int32)
+    stops = np.flatnonzero(mapped == ord(mark))
+    assert len(stops) == len(codes), "a code point is normalised to the mark between them"
+    codes, ends = np.append(codes, np.int32(ord(mark))), stops - np.arange(len(stops))
+    return codes, np.concatenate([[0], ends, ends[-1:] + 1]), np.append(np.delete(mapped, stops), np.int32(ord(mark)))
 
 
 @dataclass(frozen=True)
@@ -41,14 +60,3 @@ def paged(values: np.ndarray) -> Pages:
     found: dict[bytes, int] = {}
     index = [found.setdefault(page.tobytes(), len(found)) for page in values.astype(np.int32).reshape(-1, PAGE)]
     return Pages(np.array(index, np.int32), np.frombuffer(b"".join(found), np.int32).reshape(-1, PAGE))
-
-
-class Lookup:
-    """A paged table in the graph."""
-
-    def __init__(self, table: Pages) -> None:
-        self._page_index, self._pages = tf.constant(table.page_index), tf.constant(table.pages.reshape(-1))
-
-    def __call__(self, codes: tf.Tensor) -> tf.Tensor:
-        """The values of code points, int32, of the same shape."""
-        return tf.gather(self._pages, tf.gather(self._page_index, codes // PAGE) * PAGE + codes % PAGE)

@@ -17,7 +17,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..tables import CODE_POINTS, Pages, paged, scalars
+from ..tables import CODE_POINTS, Pages, each, paged
 from .behaviour import ISOLATED, WORD, BertBehaviour, TfTextBehaviour
 from .spec import WordPieceSpec
 
@@ -79,7 +79,7 @@ class MarkTable:
 def build(spec: WordPieceSpec) -> CodePointTable:
     """Ask what is imitated for every code point."""
     behaviour = TfTextBehaviour(spec) if spec.style == "tf-text" else BertBehaviour(spec)
-    codes, splits, mapped = _each(behaviour.normalize, behaviour.mark)
+    codes, splits, mapped = each(behaviour.normalize, behaviour.mark)
     starts, lengths = splits[:-1], np.diff(splits)
     classes = np.full(CODE_POINTS, WORD, np.int32)
     present = np.unique(mapped)
@@ -119,7 +119,7 @@ def build(spec: WordPieceSpec) -> CodePointTable:
 
 def _marks(behaviour: _Behaviour, removed: np.ndarray) -> MarkTable:
     """The table for canonical ordering; ``removed``: bool, by code point, what normalisation removes."""
-    codes, splits, items = _each(behaviour.decompose, behaviour.mark)
+    codes, splits, items = each(behaviour.decompose, behaviour.mark)
     rank = _ranks(items, behaviour)
     ranks, lengths = rank[items], np.diff(splits)
     # Of what the first step of normalisation removes nothing is left when marks are put in order.
@@ -159,20 +159,3 @@ def _ranks(items: np.ndarray, behaviour: _Behaviour) -> np.ndarray:
         current += step == before + char
         rank[ord(char)] = current
     return rank
-
-
-def _each(normalize: Callable[[str], str], mark: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Normalise every code point by itself.
-
-    Returns:
-        Code points ``[n]``; where what each becomes begins in the last array, ``[n + 1]``; what they become.
-    """
-    # All in one call, parted by a mark that nothing else is turned into, and over which no marks are reordered.
-    # The mark stands for itself, and goes last.
-    codes = scalars()
-    codes = codes[codes != ord(mark)]
-    mapped = np.frombuffer(normalize(mark.join(map(chr, codes.tolist())) + mark).encode("utf-32-le"), np.int32)
-    stops = np.flatnonzero(mapped == ord(mark))
-    assert len(stops) == len(codes), "a code point is normalised to the mark between them"
-    codes, ends = np.append(codes, np.int32(ord(mark))), stops - np.arange(len(stops))
-    return codes, np.concatenate([[0], ends, ends[-1:] + 1]), np.append(np.delete(mapped, stops), np.int32(ord(mark)))

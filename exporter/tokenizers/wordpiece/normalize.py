@@ -5,8 +5,8 @@ Shape letters: C code points before, E after.
 
 import tensorflow as tf
 
+from ..lookup import Lookup
 from ..ragged import spread
-from ..tables import Lookup
 from .behaviour import ISOLATED
 from .codepoints import MANY, SHIFT, STAYS, CodePointTable, MarkTable
 

@@ -4,9 +4,9 @@ import dataclasses
 import unicodedata
 
 import pytest
+from rawbert.exporter.tokenizers.tables import PAGE
 from rawbert.exporter.tokenizers.wordpiece import codepoints
 from rawbert.exporter.tokenizers.wordpiece.behaviour import ISOLATED, SPACE, WORD
-from rawbert.exporter.tokenizers.tables import PAGE
 from rawbert.exporter.tokenizers.wordpiece.codepoints import MANY, SHIFT
 
 
