@@ -28,6 +28,8 @@ def resolve(config: ExportConfig, checkpoint: Checkpoint) -> tuple[Recipe, Check
     if config.logits and head is None:
         raise ConfigError(f"logits are of {', '.join(HEADS)}, and none of them is exported from {checkpoint.location}")
     pair = config.pair if config.pair is not None else head is not None and head.pair
+    if pair:
+        _require_types(checkpoint)
     side = config.truncation_side or checkpoint.tokenizer.truncation_side
     tolerance, min_cosine = config.allowed
     can_be_chosen = ("max_seq_length", "tokenizer", "truncation_side", "pooling", "normalize")
@@ -81,6 +83,18 @@ def _head(config: ExportConfig, checkpoint: Checkpoint) -> Head | None:
             f"labels names {len(config.labels)} labels, and the head of {checkpoint.location} has {count}"
         )
     return replace(head, labels=config.labels, notes=())
+
+
+def _require_types(checkpoint: Checkpoint) -> None:
+    """Refuse pairs whose token types the model has no vectors for."""
+    types = checkpoint.encoder.type_vocab_size if checkpoint.encoder else 0
+    most = max(piece.type for piece in checkpoint.tokenizer.template.pair)
+    if types and most >= types:
+        raise ConfigError(
+            f"signatures cannot take pairs: the tokenizer of {checkpoint.location} gives the second text the token "
+            f"type {most}, and type_vocab_size of its config.json is {types}; if the model was trained without, set "
+            'model_input_names to ["input_ids", "attention_mask"] in its tokenizer_config.json'
+        )
 
 
 def _max_seq_length(config: ExportConfig, checkpoint: Checkpoint) -> int:

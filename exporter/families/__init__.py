@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import UnsupportedModel
-from . import bert, distilbert, electra, mpnet
+from . import albert, bert, camembert, distilbert, electra, mpnet, roberta, xlm_roberta
 from .config import EncoderConfig
 from .heads import TAGGER, HeadLayers
 from .names import OBJECT_BASED, TF_MODELS, Naming, Style
@@ -30,7 +30,16 @@ class Family(Protocol):
 
 
 #: By ``model_type`` of config.json.
-FAMILIES: Mapping[str, Family] = {"bert": bert, "distilbert": distilbert, "electra": electra, "mpnet": mpnet}
+FAMILIES: Mapping[str, Family] = {
+    "bert": bert,
+    "distilbert": distilbert,
+    "electra": electra,
+    "mpnet": mpnet,
+    "roberta": roberta,
+    "xlm-roberta": xlm_roberta,
+    "camembert": camembert,
+    "albert": albert,
+}
 
 
 def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
@@ -45,7 +54,7 @@ def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
     family = config.get("model_type")
     if family is None:  # files of the first releases do not have it
         names = [re.sub(r"(Model|For[A-Z]\w*)$", "", each).lower() for each in classes]  # DistilBertForMaskedLM
-        family = next((name for name in names if name in FAMILIES), None)
+        family = next((name for name in FAMILIES if name.replace("-", "") in names), None)
     if not isinstance(family, str) or family not in FAMILIES:
         named = ", ".join(classes) or "not named"
         raise UnsupportedModel(

@@ -7,9 +7,9 @@ Canonical weight names (float32; ``kernel`` is always ``[in, out]``)::
     embeddings/position                      [positions, embedding], after rows up to padding_idx
     embeddings/type                          [types, embedding], where tokens have types
     embeddings/layer_norm/{gamma,beta}       [embedding]
-    embeddings/project/{kernel,bias}         [embedding, hidden], where the two differ
+    embeddings/project/{kernel,bias}         [embedding, hidden], where the tables have a width of their own
     attention/relative_bias                  [buckets, heads], where the family has one, shared by all layers
-    layer_N/attention/{query,key,value,output}/{kernel,bias}
+    layer_N/attention/{query,key,value,output}/{kernel,bias}      N: the layer, or the group of layers that share it
     layer_N/attention/layer_norm/{gamma,beta}
     layer_N/intermediate/{kernel,bias}       [hidden, intermediate], [intermediate]
     layer_N/output/{kernel,bias}             [intermediate, hidden], [hidden]
@@ -74,10 +74,12 @@ class EncoderConfig:
         layer_norm_eps: added to the variance inside the root.
         has_pooler: whether the checkpoint has the dense layer with tanh over the first token.
         family: ``model_type`` of config.json, a key of :data:`..families.FAMILIES`.
-        embedding_size: width of the embedding tables; ``None`` is ``hidden_size``.
+        embedding_size: width of the embedding tables, which a dense layer projects; ``None``: they are as wide as the
+            layers, and nothing is projected.
         padding_idx: as RoBERTa counts positions: tokens of this id take this row of the position table and are not
             counted, and the first other token takes the next row; ``None``: every token is counted, from row 0.
         relative_bias: of attention scores, shared by all layers; ``None`` where there is none.
+        layer_groups: groups of layers that share their weights, one after the other; ``None``: each has its own.
     """
 
     vocab_size: int
@@ -94,11 +96,22 @@ class EncoderConfig:
     embedding_size: int | None = None
     padding_idx: int | None = None
     relative_bias: RelativeBias | None = None
+    layer_groups: int | None = None
 
     @property
     def projects(self) -> bool:
         """Whether a dense layer lies between the embeddings and the first layer."""
-        return self.embedding_size not in (None, self.hidden_size)
+        return self.embedding_size is not None
+
+    @property
+    def stored_layers(self) -> int:
+        """Layers that have weights of their own."""
+        return self.num_layers if self.layer_groups is None else self.layer_groups
+
+    def stored_layer(self, index: int) -> int:
+        """Whose weights a layer has."""
+        # As transformers computes it, in floating point: where groups are of unequal size, rounding decides.
+        return index if self.layer_groups is None else int(index / (self.num_layers / self.layer_groups))
 
     @property
     def position_rows(self) -> int:
@@ -128,7 +141,7 @@ def canonical_shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
         dense("embeddings/project", embedding, hidden)
     if config.relative_bias is not None:
         shapes["attention/relative_bias"] = (config.relative_bias.buckets, config.num_heads)
-    for index in range(config.num_layers):
+    for index in range(config.stored_layers):
         for part in ("query", "key", "value", "output"):
             dense(f"layer_{index}/attention/{part}", hidden, hidden)
         layer_norm(f"layer_{index}/attention", hidden)
@@ -150,6 +163,20 @@ def size(config: Mapping[str, Any], key: str, path: Path, default: int | None = 
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
         raise CorruptSource(f"{path}: {key} is {found!r}, not a positive whole number")
     return found
+
+
+def positions_from_padding(config: Mapping[str, Any], path: Path, padding_idx: int) -> dict[str, int]:
+    """Fields of positions that are counted from the padding's row on, as RoBERTa counts them.
+
+    Raises:
+        CorruptSource: no row is left for a token.
+    """
+    rows = size(config, "max_position_embeddings", path)
+    if rows <= padding_idx + 1:
+        raise CorruptSource(
+            f"{path}: max_position_embeddings is {rows}, and the first token takes row {padding_idx + 1}"
+        )
+    return {"max_positions": rows - padding_idx - 1, "padding_idx": padding_idx}
 
 
 def read(config: Mapping[str, Any], path: Path, keys: Mapping[str, str] | None = None, **fixed: Any) -> EncoderConfig:

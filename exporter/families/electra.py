@@ -16,5 +16,5 @@ CLASSIFIER = HeadLayers("first", {"head/dense": "classifier.dense", "head/output
 
 def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
     """The configuration that a config.json states; see :class:`.Family`."""
-    embedding_size = size(config, "embedding_size", path)
-    return read(config, path, family="electra", embedding_size=embedding_size)
+    width = size(config, "embedding_size", path)
+    return read(config, path, family="electra", embedding_size=None if width == config.get("hidden_size") else width)

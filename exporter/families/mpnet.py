@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import CorruptSource, UnsupportedModel
+from ..errors import UnsupportedModel
 from . import bert
-from .config import EncoderConfig, RelativeBias, read, size
+from .config import EncoderConfig, RelativeBias, positions_from_padding, read
 from .heads import HeadLayers
 
 NAMES = {
@@ -29,15 +29,11 @@ def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
     for key, fixed in (("relative_attention_num_buckets", _BUCKETS), ("pad_token_id", _PADDING)):
         if (found := config.get(key, fixed)) != fixed:
             raise UnsupportedModel(f"{path}: {key} is {found!r}; MPNet's code takes it to be {fixed}")
-    rows = size(config, "max_position_embeddings", path)
-    if rows <= _PADDING + 1:
-        raise CorruptSource(f"{path}: max_position_embeddings is {rows}, and the first token takes row {_PADDING + 1}")
     return read(
         config,
         path,
         family="mpnet",
-        max_positions=rows - _PADDING - 1,
         type_vocab_size=0,
-        padding_idx=_PADDING,
         relative_bias=RelativeBias(_BUCKETS, _FARTHEST),
+        **positions_from_padding(config, path, _PADDING),
     )

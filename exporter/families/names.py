@@ -1,8 +1,8 @@
 """How file formats spell the weights that a family names.
 
-A family gives a table: canonical stem (see :mod:`.config`), ``layer_N`` for a layer -> the stem in PyTorch's form,
-``layer.N`` for a layer. A :class:`Style` turns that form into a format's own. :data:`TF_MODELS` is a table for itself:
-tf-models-official has names of its own for BERT, in one format.
+A family gives a table: canonical stem (see :mod:`.config`), ``layer_N`` for a layer -> the stem in PyTorch's form, with
+``N`` for the layer's number. A :class:`Style` turns that form into a format's own. :data:`TF_MODELS` is a table for
+itself: tf-models-official has names of its own for BERT, in one format.
 """
 
 import re
@@ -18,14 +18,14 @@ class Style:
 
     Attributes:
         separator: between the parts of a name.
-        layer: a layer's part, with ``{}`` for its number.
+        number: between a part of a name and its number.
         leaves: canonical leaf (none for a table) -> what follows the name of the layer, the usual one first.
         transposed: whether dense weights are ``[out, in]``.
         split_heads: whether attention weights are ``[hidden, heads, head_dim]`` and the like.
     """
 
     separator: str
-    layer: str
+    number: str
     leaves: Mapping[str, tuple[str, ...]]
     transposed: bool = False
     split_heads: bool = False
@@ -38,7 +38,7 @@ def _plain(*tables: str, ends: tuple[str, ...] = ("",)) -> dict[str, tuple[str, 
 
 TORCH = Style(
     ".",
-    "layer.{}",
+    ".",
     {
         "": (".weight",),
         "kernel": (".weight",),
@@ -50,11 +50,11 @@ TORCH = Style(
     transposed=True,
 )
 #: transformers' TensorFlow models, in tf_model.h5 or model.safetensors.
-KERAS = Style("/", "layer_._{}", _plain("/weight", "/embeddings", ends=(":0", "")))
+KERAS = Style("/", "_._", _plain("/weight", "/embeddings", ends=(":0", "")))
 #: Google's own bert_model.ckpt.
-GOOGLE = Style("/", "layer_{}", _plain(""))
+GOOGLE = Style("/", "_", _plain(""))
 #: Object-based checkpoints of tf-models-official.
-OBJECT_BASED = Style("/", "layer_{}", _plain("/embeddings"), split_heads=True)
+OBJECT_BASED = Style("/", "_", _plain("/embeddings"), split_heads=True)
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,15 @@ class Naming:
 
     def spellings(self, name: str) -> list[str]:
         """The keys that the canonical weight ``name`` may have, without a prefix; none where the family has no name."""
-        layer = self.style.layer.format(*(_NUMBER.findall(name) or [""]))
+        layer = "".join(_NUMBER.findall(name))
         pattern = _NUMBER.sub("N", name)
         stem, leaf = (pattern, "") if pattern in self.stems else pattern.rsplit("/", 1)
         if stem not in self.stems:
             return []
-        key = layer.join(part.replace(".", self.style.separator) for part in self.stems[stem].split("layer.N"))
+        key, *parts = self.stems[stem].split(".")
+        for part in parts:
+            number = layer if part == "N" else part
+            key += (self.style.number if number.isdigit() else self.style.separator) + number
         return [key + ending for ending in self.style.leaves[leaf]]
 
 

@@ -116,9 +116,13 @@ class NativeEncoder(tf.Module):
         # In saved_model.pb a layer stands once; TensorFlow puts it in place of each call before it optimizes the graph.
         once = tf.function(layer, autograph=False)
         for index in range(self._config.num_layers):
-            prefix = f"layer_{index}/"
-            x = once(x, {name.removeprefix(prefix): each for name, each in w.items() if name.startswith(prefix)})
+            x = once(x, self._of_layer(index))
         return packing.unpack(x)
+
+    def _of_layer(self, index: int) -> _Weights:
+        """A layer's weights, by name without its number."""
+        prefix = f"layer_{self._config.stored_layer(index)}/"
+        return {name.removeprefix(prefix): each for name, each in self._weights.items() if name.startswith(prefix)}
 
     def _biases(self, group: Group) -> list[tf.Tensor]:
         """What is added to a group's attention scores in every layer; each fits ``[g, A, t, t]``."""
@@ -191,7 +195,7 @@ def _prepared(config: EncoderConfig, weights: Mapping[str, np.ndarray]) -> Itera
             yield name, weights[name]
     # Attention scores are divided by sqrt(D): the weights of the query are, once and for all.
     scale = np.float32(math.sqrt(config.hidden_size // config.num_heads))
-    for index in range(config.num_layers):
+    for index in range(config.stored_layers):
         for leaf in ("kernel", "bias"):
             prefix = f"layer_{index}/attention"
             query, key, value = (weights[f"{prefix}/{part}/{leaf}"] for part in ("query", "key", "value"))

@@ -79,7 +79,10 @@ class FolderReference:
         self._forward = twin_of(self.config).forward
         self.tokenize = reference_tokenizer(tokenizer_files.of_folder(settings), max_seq_length, options)
         self.rows = int(self.config["vocab_size"])
-        limits = (settings.max_length, self.config["max_position_embeddings"] - twin_of(self.config).FIRST_ROW)
+        limits = (
+            settings.max_length,
+            self.config["max_position_embeddings"] - twin_of(self.config).first_row(self.config),
+        )
         self.max_seq_length = min(map(int, limits)) if settings.max_length else None
         self.settings: dict[str, Any] = {}
         self.labels: labels.Labels | None = None

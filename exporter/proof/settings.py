@@ -101,7 +101,7 @@ def read(folder: Path) -> Settings:
         stated = read_json(settings.root / name)
         if found := [key for key in keys.split() if stated.get(key)]:
             raise ValueError(f"{settings.root / name}: {found[0]} is {stated[found[0]]!r}")
-        for key, usual in (("padding_side", "right"), ("position_embedding_type", "absolute")):
+        for key, usual in (("padding_side", "right"), ("position_embedding_type", "absolute"), ("inner_group_num", 1)):
             if (stated.get(key) or usual) != usual:
                 raise ValueError(f"{settings.root / name}: {key} is {stated[key]!r}")
         settings.max_length = settings.max_length or stated.get("model_max_length")

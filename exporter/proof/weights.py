@@ -56,7 +56,7 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         tensors = {name: _joined(name, value) for name, value in tensors.items()}
     named = {}
     for name, value in tensors.items():
-        name = re.sub(r"layer(_\._|_)(?=\d)", "layer.", name.removesuffix(":0")).replace("/", ".")
+        name = re.sub(r"_\._(?=\d)|(?<=layer)_(?=\d)", ".", name.removesuffix(":0")).replace("/", ".")
         if prefixes:
             for pattern, replacement in _FROM_TF_MODELS:
                 name = re.sub(pattern, replacement, name)

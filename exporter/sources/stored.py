@@ -115,7 +115,9 @@ def bind(
             )
         bound[name] = tensor, shape, transposed
     # Weights that the configuration has no use for: it is another model's.
-    surplus = {f"layer_{config.num_layers}/attention/query/kernel": f"only {config.num_layers} layers"}
+    stored = config.stored_layers
+    what = "layers" if config.layer_groups is None else "groups of layers"
+    surplus = {f"layer_{stored}/attention/query/kernel": f"only {stored} {what}"}
     if not config.projects:
         surplus["embeddings/project/kernel"] = "embeddings as wide as the layers"
     if not config.type_vocab_size:

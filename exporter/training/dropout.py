@@ -13,11 +13,12 @@ class Dropout:
     """Parts of values that are dropped in training.
 
     Attributes:
-        hidden: of embeddings and of what a feed-forward layer gives.
+        hidden: of embeddings.
         attended: of what attention gives.
         attention: of attention's probabilities.
         head: before the head's last layer.
         head_input: of the head's input, where the head has a layer before its last.
+        output: of what a feed-forward layer gives; ``None``: as of embeddings.
     """
 
     hidden: float = 0.0
@@ -25,6 +26,7 @@ class Dropout:
     attention: float = 0.0
     head: float = 0.0
     head_input: float = 0.0
+    output: float | None = None
 
 
 def read(config: Mapping[str, Any], family: str, path: Path) -> Dropout:
@@ -44,6 +46,9 @@ def read(config: Mapping[str, Any], family: str, path: Path) -> Dropout:
     if family == "distilbert":
         hidden, attention = rate("dropout", 0.1), rate("attention_dropout", 0.1)
         return Dropout(hidden, 0.0, attention, rate("seq_classif_dropout", 0.2))
+    if family == "albert":
+        hidden, attention = rate("hidden_dropout_prob", 0.0), rate("attention_probs_dropout_prob", 0.0)
+        return Dropout(hidden, hidden, attention, rate("classifier_dropout_prob", 0.1), output=0.0)
     hidden, attention = rate("hidden_dropout_prob", 0.1), rate("attention_probs_dropout_prob", 0.1)
     head = hidden if family == "mpnet" else rate("classifier_dropout", hidden)
     return Dropout(hidden, hidden, attention, head, 0.0 if family == "bert" else head)

@@ -39,7 +39,17 @@ FILES = (
 )  # fmt: skip
 FOLDERS = ("checkpoints", "logs")
 
-_CLASSES = {"bert": "Bert", "distilbert": "DistilBert", "electra": "Electra", "mpnet": "MPNet"}
+#: Family -> its classes in transformers, and the prefix of its weights in them.
+_CLASSES = {
+    "bert": ("Bert", "bert"),
+    "distilbert": ("DistilBert", "distilbert"),
+    "electra": ("Electra", "electra"),
+    "mpnet": ("MPNet", "mpnet"),
+    "roberta": ("Roberta", "roberta"),
+    "xlm-roberta": ("XLMRoberta", "roberta"),
+    "camembert": ("Camembert", "roberta"),
+    "albert": ("Albert", "albert"),
+}
 #: Keys of config.json that say what a model was fine-tuned for, or where it came from.
 _REPLACED = (
     "architectures", "id2label", "label2id", "num_labels", "_num_labels", "problem_type", "sentence_transformers",
@@ -117,7 +127,7 @@ def begin(
     config = {key: value for key, value in origin.config.items() if key not in _REPLACED}
     config |= {
         "model_type": family,
-        "architectures": [f"{_CLASSES[family]}ForSequenceClassification"],
+        "architectures": [f"{_CLASSES[family][0]}ForSequenceClassification"],
         "id2label": {str(at): label for at, label in enumerate(problem.labels)},
         "label2id": {label: at for at, label in enumerate(problem.labels)},
         "problem_type": problem.problem_type,
@@ -168,6 +178,7 @@ def write_model(folder: Path, config: EncoderConfig, values: Mapping[str, np.nda
     """
     layers = head_of(config.family, "SequenceClassification")
     encoder, head = Naming(FAMILIES[config.family].NAMES, TORCH), Naming(layers.names, TORCH)
+    _, prefix = _CLASSES[config.family]
     tensors = {}
     for name, value in values.items():
         is_head = name.startswith("head/")
@@ -175,7 +186,7 @@ def write_model(folder: Path, config: EncoderConfig, values: Mapping[str, np.nda
             value = value * np.float32(problem.scale)
             if name.endswith("bias"):
                 value = value + np.float32(problem.mean)
-        key = head.spellings(name)[0] if is_head else f"{config.family}.{encoder.spellings(name)[0]}"
+        key = head.spellings(name)[0] if is_head else f"{prefix}.{encoder.spellings(name)[0]}"
         tensors[key] = value.T if name.endswith("/kernel") else value
     path = folder / run.WEIGHTS
     states.save(path, tensors, {"format": "pt"})

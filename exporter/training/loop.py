@@ -100,7 +100,7 @@ class Trainer:
         self._state_file, self._logs = folder / "checkpoints" / "state.safetensors", folder / "logs"
         frozen = config.freeze_encoder
         self._values = model.head if frozen else model.values
-        factors = optimizer.factors(list(self._values), model.config.num_layers, config.layer_decay)
+        factors = optimizer.factors(list(self._values), model.config.stored_layers, config.layer_decay)
         self._optimizer = optimizer.AdamW(self._values, config.weight_decay, config.clip, factors)
         table = tf.TensorSpec([None, None], tf.int32)
         vectors = tf.TensorSpec([None, model.config.hidden_size], tf.float32)

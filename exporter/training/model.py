@@ -36,11 +36,13 @@ class TrainedEncoder(NativeEncoder):
     """
 
     def __init__(self, config: EncoderConfig, weights: Mapping[str, np.ndarray], dropout: Dropout) -> None:
-        super().__init__(replace(config, num_layers=0, has_pooler=False, relative_bias=None), weights)
+        super().__init__(
+            replace(config, num_layers=0, layer_groups=None, has_pooler=False, relative_bias=None), weights
+        )
         self._config = config
         self._rates = {
             "embeddings": dropout.hidden,
-            "output": dropout.hidden,
+            "output": dropout.hidden if dropout.output is None else dropout.output,
             "attended": dropout.attended,
             "attention": dropout.attention,
         }
@@ -60,11 +62,11 @@ class TrainedEncoder(NativeEncoder):
         Returns:
             float32 ``[B, T, H]``; padding has any values.
         """
-        self._weights = self._made(seed)
+        self._weights, self._seed = self._made(seed), seed
         return self._encode(ids, mask, types, many=True)
 
     def _made(self, seed: tf.Tensor | None) -> dict[str, tf.Tensor]:
-        """The weights as the graph takes them, and a seed for each layer."""
+        """The weights as the graph takes them, and the seed of what comes before the layers."""
         config, own = self._config, self.values
         made = {name: tf.convert_to_tensor(value) for name, value in own.items()}
         if config.relative_bias is not None:
@@ -72,16 +74,19 @@ class TrainedEncoder(NativeEncoder):
             made["attention/relative_bias"] = tf.transpose(rows)
         # Attention scores are divided by sqrt(D), as the query is here.
         scale = math.sqrt(config.hidden_size // config.num_heads)
-        for index in range(config.num_layers):
+        for index in range(config.stored_layers):
             prefix = f"layer_{index}/"
             for leaf in ("kernel", "bias"):
                 parts = [made.pop(f"{prefix}attention/{part}/{leaf}") for part in ("query", "key", "value")]
                 made[f"{prefix}attention/qkv/{leaf}"] = tf.concat([parts[0] / scale, *parts[1:]], -1)
-            if seed is not None:
-                made[f"{prefix}seed"] = tf.random.experimental.stateless_fold_in(seed, index)
         if seed is not None:
             made["seed"] = tf.random.experimental.stateless_fold_in(seed, config.num_layers)
         return made
+
+    def _of_layer(self, index: int) -> Mapping[str, tf.Tensor]:
+        # Layers that share weights have dropout of their own.
+        seed = {} if self._seed is None else {"seed": tf.random.experimental.stateless_fold_in(self._seed, index)}
+        return {**super()._of_layer(index), **seed}
 
     def _dropped(self, x: tf.Tensor, weights: Mapping[str, tf.Tensor], place: str, number: int = 0) -> tf.Tensor:
         return dropped(x, self._rates[place], weights.get("seed"), place, number)

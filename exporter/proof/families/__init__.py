@@ -9,14 +9,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from . import bert, distilbert, mpnet
+from . import albert, bert, distilbert, mpnet, roberta
 
 
 class Twin(Protocol):
     """What a file here gives."""
 
-    #: Row of the position table that the first token takes.
-    FIRST_ROW: int
+    def first_row(self, config: Mapping[str, Any]) -> int:
+        """Row of the position table that the first token takes."""
 
     def forward(
         self,
@@ -40,7 +40,16 @@ class Twin(Protocol):
 
 
 #: By ``model_type`` of config.json.
-TWINS: Mapping[str, Twin] = {"bert": bert, "distilbert": distilbert, "electra": bert, "mpnet": mpnet}
+TWINS: Mapping[str, Twin] = {
+    "bert": bert,
+    "distilbert": distilbert,
+    "electra": bert,
+    "mpnet": mpnet,
+    "roberta": roberta,
+    "xlm-roberta": roberta,
+    "camembert": roberta,
+    "albert": albert,
+}
 
 
 def name_of(config: Mapping[str, Any]) -> str:
@@ -48,7 +57,7 @@ def name_of(config: Mapping[str, Any]) -> str:
     if (name := config.get("model_type")) is None:
         classes = [each.lower() for each in config.get("architectures") or ["BertModel"]]
         # The longest: every DistilBertModel ends in BertModel.
-        name = max((each for each in TWINS if classes[0].startswith(each)), key=len)
+        name = max((each for each in TWINS if classes[0].startswith(each.replace("-", ""))), key=len)
     return str(name)
 
 

@@ -11,7 +11,10 @@ import numpy as np
 from ..numerics import ACTIVATIONS
 from .layers import Layers
 
-FIRST_ROW = 0
+
+def first_row(config: Mapping[str, Any]) -> int:
+    """See :class:`.Twin`."""
+    return 0
 
 
 def forward(

@@ -9,7 +9,10 @@ import numpy as np
 from ..numerics import ACTIVATIONS
 from .layers import Layers
 
-FIRST_ROW = 2
+
+def first_row(config: Mapping[str, Any]) -> int:
+    """See :class:`.Twin`."""
+    return 2
 
 
 def forward(

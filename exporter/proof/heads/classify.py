@@ -1,7 +1,7 @@
 """The logits of transformers' ``*ForSequenceClassification``, of one text or pair.
 
-Written from transformers' modelling files: BERT classifies its pooler's output, the others have a layer of their own
-over the first token's vector. Dropout does nothing at inference.
+Written from transformers' modelling files: BERT and ALBERT classify their pooler's output, the others have a layer of
+their own over the first token's vector. Dropout does nothing at inference.
 """
 
 from collections.abc import Mapping
@@ -16,6 +16,9 @@ _OWN = {
     "distilbert": ("pre_classifier", "relu", "classifier"),
     "electra": ("classifier.dense", "gelu", "classifier.out_proj"),
     "mpnet": ("classifier.dense", "tanh", "classifier.out_proj"),
+    "roberta": ("classifier.dense", "tanh", "classifier.out_proj"),
+    "xlm-roberta": ("classifier.dense", "tanh", "classifier.out_proj"),
+    "camembert": ("classifier.dense", "tanh", "classifier.out_proj"),
 }
 
 
@@ -28,7 +31,7 @@ def logits(outputs: Mapping[str, np.ndarray], family: str, tensors: Mapping[str,
         tensors: those of the head by their names in PyTorch's form.
     """
     on = Layers(tensors, 0.0)
-    if family == "bert":
+    if family in ("bert", "albert"):
         return on.linear(outputs["pooled_output"], "classifier")
     dense, activation, last = _OWN[family]
     return on.linear(ACTIVATIONS[activation](on.linear(outputs["sequence_output"][0], dense)), last)

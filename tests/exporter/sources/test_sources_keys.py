@@ -36,7 +36,9 @@ def test_every_rule_says_what_becomes_of_its_key():
                 assert rule == "read" or rule.partition(": ")[0] in ("harmless", "unset"), (section, key)
 
 
-@pytest.mark.parametrize("family", ["Bert", "DistilBert", "Electra", "MPNet"])
+@pytest.mark.parametrize(
+    "family", ["Bert", "DistilBert", "Electra", "MPNet", "Roberta", "XLMRoberta", "Camembert", "Albert"]
+)
 def test_what_transformers_writes_into_config_json_is_known(tmp_path: Path, family: str):
     import transformers
 
@@ -114,7 +116,9 @@ def conflicting(rule: Any) -> Any:
     """A value that a rule refuses; ``None`` where it refuses none."""
     if isinstance(rule, dict):
         only = rule["only"][0]
-        return "something else" if isinstance(only, str) else {"other": 1} if isinstance(only, dict) else not only
+        if isinstance(only, bool):
+            return not only
+        return only + 1 if isinstance(only, int) else "something else" if isinstance(only, str) else {"other": 1}
     return {"some": "value"} if rule.startswith("unset: ") else None
 
 
