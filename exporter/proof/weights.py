@@ -63,9 +63,10 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         if name.endswith(".kernel"):
             name, value = name.removesuffix("kernel") + "weight", value.T
         named[re.sub(r"(?<=_embeddings)(\.embeddings)?$", ".weight", name)] = value
-    # What comes before the tables' names comes before all: "bert.", "model.bert." or nothing; an optimizer's copies
-    # have more.
-    prefix = min((found[1] for name in named if (found := _TABLE.match(name))), key=len, default="")
+    # What comes before the tables' names comes before all: "bert.", "model.bert." or nothing. A head may have the
+    # tables too, and an optimizer's copies have longer names.
+    starts = sorted({found[1] for name in named if (found := _TABLE.match(name))}, key=len)
+    prefix = max(starts, key=lambda each: sum(name.startswith(each) for name in named), default="")
     encoder = {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
     head = {}
     for name in sorted(named, key=len, reverse=True):  # the shortest last: copies have more before it

@@ -162,6 +162,9 @@ def _prefix(tensors: Mapping[str, StoredTensor], naming: Naming, where: Path) ->
     prefixes = {
         prefix for prefix in prefixes if not any(prefix != other and prefix.endswith(other) for other in prefixes)
     }
+    # A head of pretraining lists the embeddings, which it shares, among its own in tf_model.h5.
+    layer = naming.spellings("layer_0/output/bias")
+    prefixes = {prefix for prefix in prefixes if any(prefix + each in tensors for each in layer)} or prefixes
     if len(prefixes) > 1:
         raise UnsupportedModel(
             f"{where}: expected one encoder, found tensors of several, with the prefixes {', '.join(sorted(prefixes))}"

@@ -1,4 +1,4 @@
-"""Write the outputs by PyTorch in float64 of tiny random RoBERTas, XLM-RoBERTas, CamemBERTs and ALBERTs of several shapes.
+"""Write the outputs by PyTorch in float64 of tiny random RoBERTas, XLM-RoBERTas, CamemBERTs and ALBERTs.
 
 Environment: transformers and PyTorch (CPU).
 

@@ -27,7 +27,14 @@ ENCODERS = [name for name in MODELS if f"{name}.sequence" in GOLDEN.files]
 HEADS = [name for name in MODELS if f"{name}.logits" in GOLDEN.files]
 #: Letters alone and inside of words, between the special tokens of RoBERTa; :data:`WORDS` are whole.
 WORDS = ("the", ".", ",")
-VOCABULARY = ["<s>", "<pad>", "</s>", "<unk>", *string.ascii_lowercase, *(f"##{each}" for each in string.ascii_lowercase)]
+VOCABULARY = [
+    "<s>",
+    "<pad>",
+    "</s>",
+    "<unk>",
+    *string.ascii_lowercase,
+    *(f"##{each}" for each in string.ascii_lowercase),
+]
 VOCABULARY += [*WORDS, "<mask>"]
 
 
@@ -85,7 +92,7 @@ def write_tokenizer(folder: Path, family: str) -> None:
             single="<s> $A </s>", pair="<s> $A </s> $B:1 </s>:1", special_tokens=[("<s>", 0), ("</s>", 2)]
         )
     else:
-        tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+        tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "model_max_length": 1000}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
