@@ -165,7 +165,7 @@ def size(config: Mapping[str, Any], key: str, path: Path, default: int | None = 
     return found
 
 
-def positions_from_padding(config: Mapping[str, Any], path: Path, padding_idx: int) -> dict[str, int]:
+def positions_from_padding(config: Mapping[str, Any], path: Path, padding_idx: int) -> dict[str, Any]:
     """Fields of positions that are counted from the padding's row on, as RoBERTa counts them.
 
     Raises:

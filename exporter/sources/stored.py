@@ -115,9 +115,8 @@ def bind(
             )
         bound[name] = tensor, shape, transposed
     # Weights that the configuration has no use for: it is another model's.
-    stored = config.stored_layers
-    what = "layers" if config.layer_groups is None else "groups of layers"
-    surplus = {f"layer_{stored}/attention/query/kernel": f"only {stored} {what}"}
+    layers = f"{config.stored_layers} {'layers' if config.layer_groups is None else 'groups of layers'}"
+    surplus = {f"layer_{config.stored_layers}/attention/query/kernel": f"only {layers}"}
     if not config.projects:
         surplus["embeddings/project/kernel"] = "embeddings as wide as the layers"
     if not config.type_vocab_size:
