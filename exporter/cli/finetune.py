@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ...serving.cli.output import print_json, print_lines, printable
-from ..training.config import CLASS_WEIGHTS, HEAD_LEARNING_RATE, LEARNING_RATE, TASKS, FinetuneConfig
+from ..training.config import CLASS_WEIGHTS, HEAD_LEARNING_RATE, PRECISIONS, RATE_BY_WIDTH, TASKS, FinetuneConfig
 from ..training.data import FORMATS
 from .common import delimiter_option, encoding_option, failing, json_option, quotes_option, user_path
 
@@ -51,7 +51,7 @@ _PARTS = 20
     "--label-separator", metavar="TEXT",
     help="A row has any number of labels, with this between them. (Lists in JSONL and Parquet need no option.)",
 )  # fmt: skip
-@click.option("--epochs", type=int, default=4, show_default=True, help="Passes over the rows, at most.")
+@click.option("--epochs", type=int, default=6, show_default=True, help="Passes over the rows, at most.")
 @click.option(
     "--patience", type=int, default=2, show_default=True, metavar="N",
     help="Stop after N epochs without a better validation metric.",
@@ -59,7 +59,8 @@ _PARTS = 20
 @click.option("--batch-size", type=int, default=32, show_default=True, help="Rows of a step.")
 @click.option(
     "--learning-rate", type=float, metavar="X",
-    help=f"The highest.  [default: {LEARNING_RATE:g}; {HEAD_LEARNING_RATE:g} with --freeze-encoder]",
+    help=f"The highest.  [default: {RATE_BY_WIDTH:g} by the encoder's width, such as 1e-4 for 384 values a token; "
+    f"{HEAD_LEARNING_RATE:g} with --freeze-encoder]",
 )  # fmt: skip
 @click.option(
     "--warmup", type=float, default=0.1, show_default=True, metavar="X",
@@ -76,6 +77,10 @@ _PARTS = 20
     help="balanced: each class counts the same, however many rows it has.",
 )  # fmt: skip
 @click.option("--freeze-encoder", is_flag=True, help="Train the head alone: minutes become seconds, and it knows less.")
+@click.option(
+    "--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True,
+    help="Of the encoder's matrix products in training: auto is bfloat16 where the hardware has it, else float32.",
+)  # fmt: skip
 @click.option(
     "--max-seq-length", type=int, metavar="N", help="Most tokens of a text or pair.  [default: the checkpoint's own]"
 )

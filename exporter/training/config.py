@@ -14,9 +14,14 @@ from .data import FORMATS, Form
 
 TASKS = ("classify", "score")
 CLASS_WEIGHTS = ("none", "balanced")
+PRECISIONS = ("auto", "float32", "bfloat16")
 
-#: Peak learning rates; a head alone takes large steps.
-LEARNING_RATE, HEAD_LEARNING_RATE = 5e-5, 1e-3
+#: The default learning rate is this by the encoder's width: with Adam, the best one falls as layers get wider (Yang et
+#: al., 2022, https://arxiv.org/abs/2203.03466, table 3). 1e-4 for 384 values a token was as good as any on the
+#: validation rows of docs/finetune.md; for 768 it is BERT's own 5e-5 (Devlin et al., 2019, appendix A.3).
+RATE_BY_WIDTH = 0.04
+#: A head alone takes large steps.
+HEAD_LEARNING_RATE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -40,13 +45,16 @@ class FinetuneConfig:
         epochs: passes over the rows at most.
         patience: epochs without a better validation metric after which training ends.
         batch_size: rows of a step.
-        learning_rate: the highest; ``None`` is 5e-5, and 1e-3 with ``freeze_encoder``.
+        learning_rate: the highest; ``None`` is 0.04 by the encoder's width (1e-4 for 384 values a token, 5e-5 for 768),
+            and 1e-3 with ``freeze_encoder``.
         warmup: part of the steps in which the learning rate rises from 0; it falls to 0 in the rest.
         weight_decay: of AdamW; biases and normalisation have none.
         clip: largest norm of the gradient of all weights.
         layer_decay: factor of the learning rate from each layer to the one below it.
         class_weights: ``balanced`` gives every class the same weight in total, ``none`` every row.
         freeze_encoder: train the head alone. The encoder runs once over every text.
+        precision: of the encoder's matrix products in training. ``auto`` is bfloat16 on hardware that has it, else
+            float32. Weights, gradients, loss and whatever is measured are float32 with either.
         max_seq_length: most tokens of a text or pair; ``None`` as the checkpoint says.
         seed: of the split, the order of the rows, dropout and the head's first weights.
         revision: of a hub's model.
@@ -70,7 +78,7 @@ class FinetuneConfig:
     text_pair: str | None = None
     label: str = "label"
     label_separator: str | None = None
-    epochs: int = 4
+    epochs: int = 6
     patience: int = 2
     batch_size: int = 32
     learning_rate: float | None = None
@@ -80,6 +88,7 @@ class FinetuneConfig:
     layer_decay: float = 1.0
     class_weights: str = "none"
     freeze_encoder: bool = False
+    precision: str = "auto"
     max_seq_length: int | None = None
     seed: int = 0
     revision: str | None = None
@@ -89,7 +98,8 @@ class FinetuneConfig:
         for what in ("encoder", "train", "output"):
             if not os.fspath(getattr(self, what)):
                 raise ConfigError(f"{what} is empty")
-        for what, allowed in (("task", TASKS), ("class_weights", CLASS_WEIGHTS)):
+        named = (("task", TASKS), ("class_weights", CLASS_WEIGHTS), ("precision", PRECISIONS))
+        for what, allowed in named:
             if getattr(self, what) not in allowed:
                 raise ConfigError(f"{what}: {getattr(self, what)!r} is unknown; choose from {', '.join(allowed)}")
         if self.input_format is not None and self.input_format not in FORMATS:
@@ -114,8 +124,8 @@ class FinetuneConfig:
             raise ConfigError(f"validation_share is {self.validation_share}: at most half of the rows can be held back")
         if not 0 <= self.warmup < 1:
             raise ConfigError(f"warmup is {self.warmup}: expected a part of the steps, from 0 to below 1")
-        if not 0 < self.rate < 1:
-            raise ConfigError(f"learning_rate is {self.rate}: expected more than 0, and less than 1")
+        if self.learning_rate is not None and not 0 < self.learning_rate < 1:
+            raise ConfigError(f"learning_rate is {self.learning_rate}: expected more than 0, and less than 1")
         if not 0 <= self.weight_decay < 1 or not self.clip > 0:
             raise ConfigError("weight_decay must be from 0 to below 1, and clip above 0")
         if self.label_separator == "":
@@ -126,12 +136,11 @@ class FinetuneConfig:
         if len(set(columns)) < len(columns):
             raise ConfigError(f"text, text_pair and label must be different columns; they are {', '.join(columns)}")
 
-    @property
-    def rate(self) -> float:
-        """``learning_rate``, or what stands for it."""
+    def rate(self, width: int) -> float:
+        """``learning_rate``, or the default for an encoder of this width."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return HEAD_LEARNING_RATE if self.freeze_encoder else LEARNING_RATE
+        return HEAD_LEARNING_RATE if self.freeze_encoder else RATE_BY_WIDTH / width
 
     @property
     def folder(self) -> Path:
@@ -148,9 +157,9 @@ class FinetuneConfig:
         """The columns of texts."""
         return (self.text,) if self.text_pair is None else (self.text, self.text_pair)
 
-    def settings(self) -> dict[str, Any]:
-        """What decides about the result, but for the data, as JSON knows it."""
-        state = {**asdict(self), "encoder": os.fspath(self.encoder), "learning_rate": self.rate}
+    def settings(self, width: int) -> dict[str, Any]:
+        """What decides about the result with an encoder of this width, but for the data, as JSON knows it."""
+        state = {**asdict(self), "encoder": os.fspath(self.encoder), "learning_rate": self.rate(width)}
         for what in ("train", "validation", "output", "restart"):
             del state[what]
         return state

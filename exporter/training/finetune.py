@@ -14,7 +14,7 @@ from .. import scratch, sources
 from ..errors import ConfigError, DataError, ExportError, OutputError, UnsupportedModel, os_errors_as
 from ..recipe import DEFAULT_TOKENIZATION
 from ..sources.run import FORMAT
-from . import data, dropout, labels, memory, metrics, report
+from . import data, dropout, labels, memory, metrics, precision, report
 from . import folder as run_folder
 from .config import FinetuneConfig
 
@@ -90,10 +90,12 @@ def finetune(
         checkpoint = _rebuilt(sources.load(location))
         origin = run_folder.origin_of(checkpoint)
         length = _length(config, checkpoint)
+        say("loading TensorFlow")
+        config = replace(config, precision=precision.resolved(config.precision))
         run: dict[str, Any] = {
             "format": FORMAT,
             "status": "unfinished",
-            "settings": config.settings(),
+            "settings": config.settings(checkpoint.hidden_size),
             "data": {"train": train.described(), "validation": validation.described(),
                      "held_back": config.validation is None},
             "encoder": {"origin": location.origin, "handle": location.handle, "revision": location.revision,
@@ -114,7 +116,6 @@ def finetune(
                 run_folder.clear(folder)
             raise
 
-        say("loading TensorFlow")
         from ..tokenizers.tokenizer import Tokenizer
         from . import batches
         from .loop import Rows, Trainer, deterministic
@@ -140,7 +141,7 @@ def finetune(
         assert checkpoint.encoder is not None
         memory.require(checkpoint.encoder, lengths, config.batch_size, config.freeze_encoder)
         rates = dropout.read(origin.config, checkpoint.encoder.family, origin.path)
-        model = Model(checkpoint.encoder, checkpoint.weights, rates, len(problem.labels), config.seed)
+        model = Model(checkpoint.encoder, checkpoint.weights, rates, len(problem.labels), config.seed, config.precision)
         if config.freeze_encoder:
             say("encoding the texts, once")
         trainer = Trainer(model, problem, config, rows["train"], rows["validation"], folder)

@@ -118,6 +118,7 @@ class Trainer:
         )
         self._vectors = {id(rows): self._encoded(rows) for rows in (train, validation)} if frozen else {}
         self._per_epoch = math.ceil(len(train.targets) / config.batch_size)
+        self._rate = config.rate(model.config.hidden_size)
 
     def _encoded(self, rows: Rows) -> np.ndarray:
         """First vectors of a frozen encoder, float32 ``[rows, H]``."""
@@ -208,14 +209,14 @@ class Trainer:
 
     def _do(self, step: int, steps: int, part: np.ndarray) -> tuple[float, float]:
         config, rows = self.config, self._train
-        rate = optimizer.rate_at(step, steps, config.rate, config.warmup)
+        rate = optimizer.rate_at(step, steps, self._rate, config.warmup)
         inputs = self._inputs(rows, part)
         seed = np.array([config.seed, step], np.int32)
         loss, norm = self._step(*inputs, rows.targets[part], rows.weights[part], seed, step, np.float32(rate))
         if not math.isfinite(float(loss)) or not math.isfinite(float(norm)):
             raise TrainingError(
                 f"step {step + 1}: the loss is {float(loss)} and its gradient's norm {float(norm)}: begin anew with a "
-                f"lower learning rate than {config.rate:g} (--learning-rate)"
+                f"lower learning rate than {self._rate:g} (--learning-rate)"
             )
         return float(loss), rate
 

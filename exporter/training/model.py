@@ -33,13 +33,24 @@ class TrainedEncoder(NativeEncoder):
         config: shape of the encoder.
         weights: by canonical name.
         dropout: of the family.
+        precision: dtype of the matrix products in a step of training. The weights and their gradients stay in float32,
+            and what is measured is computed in float32, as it will be served.
     """
 
-    def __init__(self, config: EncoderConfig, weights: Mapping[str, np.ndarray], dropout: Dropout) -> None:
+    def __init__(
+        self,
+        config: EncoderConfig,
+        weights: Mapping[str, np.ndarray],
+        dropout: Dropout,
+        precision: str = "float32",
+    ) -> None:
         super().__init__(
             replace(config, num_layers=0, layer_groups=None, has_pooler=False, relative_bias=None), weights
         )
         self._config = config
+        self._of_steps = tf.as_dtype(precision)
+        activate = self._activation
+        self._activation = lambda x: activate(tf.cast(x, tf.float32))  # on a CPU slow in any other, and less exact
         self._rates = {
             "embeddings": dropout.hidden,
             "output": dropout.hidden if dropout.output is None else dropout.output,
@@ -57,11 +68,12 @@ class TrainedEncoder(NativeEncoder):
             ids: int32 ``[B, T]``.
             mask: int32 ``[B, T]``, 1 at real tokens.
             types: int32 ``[B, T]``.
-            seed: int32 ``[2]``, of dropout; ``None`` without.
+            seed: int32 ``[2]``, of dropout in a step of training; ``None`` without.
 
         Returns:
             float32 ``[B, T, H]``; padding has any values.
         """
+        self._dtype = tf.float32 if seed is None else self._of_steps
         self._weights, self._seed = self._made(seed), seed
         return self._encode(ids, mask, types, many=True)
 
@@ -79,6 +91,9 @@ class TrainedEncoder(NativeEncoder):
             for leaf in ("kernel", "bias"):
                 parts = [made.pop(f"{prefix}attention/{part}/{leaf}") for part in ("query", "key", "value")]
                 made[f"{prefix}attention/qkv/{leaf}"] = tf.concat([parts[0] / scale, *parts[1:]], -1)
+        for name, value in made.items():
+            if name.endswith(("/kernel", "/bias")):
+                made[name] = tf.cast(value, self._dtype)
         if seed is not None:
             made["seed"] = tf.random.experimental.stateless_fold_in(seed, config.num_layers)
         return made
@@ -113,10 +128,17 @@ class Model(tf.Module):
         dropout: of the family.
         labels: L.
         seed: of the head's first weights.
+        precision: see :class:`TrainedEncoder`; the head is computed in float32.
     """
 
     def __init__(
-        self, config: EncoderConfig, weights: Mapping[str, np.ndarray], dropout: Dropout, labels: int, seed: int
+        self,
+        config: EncoderConfig,
+        weights: Mapping[str, np.ndarray],
+        dropout: Dropout,
+        labels: int,
+        seed: int,
+        precision: str = "float32",
     ) -> None:
         super().__init__(name="model")
         rng = np.random.default_rng([seed, 3])
@@ -131,7 +153,7 @@ class Model(tf.Module):
         if pooled and not config.has_pooler:
             weights = {**weights, **dict(zip(("pooler/kernel", "pooler/bias"), dense(hidden, hidden), strict=True))}
         self.config = replace(config, has_pooler=pooled)
-        self.encoder = TrainedEncoder(replace(config, has_pooler=False), weights, dropout)
+        self.encoder = TrainedEncoder(replace(config, has_pooler=False), weights, dropout, precision)
         # The pooler is the first layer of BERT's head: it is trained with a frozen encoder too.
         self._first = "pooler" if pooled else "head/dense"
         self._activation = activation("tanh" if pooled else self._layers.activation)

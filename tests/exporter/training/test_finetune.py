@@ -61,6 +61,7 @@ def test_it_learns_and_its_folder_says_how(classifier: Any):
     assert said["data"]["train"]["sha256"] == hashlib.sha256(train.read_bytes()).hexdigest()
     assert (said["data"]["train"]["rows"], said["data"]["validation"]["rows"]) == (143, 17)
     assert said["settings"]["learning_rate"] == 3e-3
+    assert said["settings"]["precision"] in ("float32", "bfloat16")
     assert said["model_sha256"] == hashlib.sha256((run.folder / "model.safetensors").read_bytes()).hexdigest()
     config = json.loads((run.folder / "config.json").read_text())
     assert config["architectures"] == ["BertForSequenceClassification"]
@@ -273,6 +274,14 @@ def test_too_little_memory_names_the_batch_that_fits(tmp_path: Path, monkeypatch
         memory.require(encoder, lengths, 64, frozen=False)
 
 
+def test_learning_rates_by_width():
+    config = FinetuneConfig(encoder="e", train="t.csv", output="o")
+    assert config.rate(384) == pytest.approx(1e-4, rel=0.05)
+    assert config.rate(768) == pytest.approx(5e-5, rel=0.05)
+    assert replace(config, freeze_encoder=True).rate(768) == 1e-3
+    assert replace(config, learning_rate=3e-5).rate(384) == 3e-5
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -282,6 +291,10 @@ def test_too_little_memory_names_the_batch_that_fits(tmp_path: Path, monkeypatch
         ({"validation_share": 0.9}, "at most half"),
         ({"task": "score", "label_separator": ";"}, "for task classify"),
         ({"text_pair": "text"}, "must be different columns"),
+        ({"precision": "float16"}, "precision: 'float16' is unknown"),
+        ({"input_format": "xml"}, "input_format: 'xml' is unknown"),
+        ({"encoding": "utf-9"}, "encoding: unknown encoding"),
+        ({"delimiter": ";;"}, "delimiter is ';;'"),
         ({"output": ""}, "output is empty"),
     ],
 )

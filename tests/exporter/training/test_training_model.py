@@ -116,6 +116,44 @@ def test_dropout_depends_on_the_seed_alone(tmp_path: Path, family: str):
     assert np.abs(mean - plain).max() < np.abs(first - plain).max()
 
 
+def test_bfloat16_is_for_steps_alone(tmp_path: Path):
+    """What is measured is float32 to the bit; gradients are float32, and close to those of float32."""
+    import tensorflow as tf
+    from rawbert.exporter.training.model import Model
+
+    checkpoint = checkpoint_of("bert", tmp_path)
+    ids, mask, types = map(tf.constant, inputs("bert"))
+    measured, found = [], []
+    for precision in ("float32", "bfloat16"):
+        model = Model(checkpoint.encoder, checkpoint.weights, Dropout(0.1, 0.1, 0.1, 0.1), 3, 0, precision)
+        values = list(model.values.values())
+
+        @tf.function(autograph=False)
+        def step(model: Any = model, values: Any = values) -> list[tf.Tensor]:
+            seed = tf.constant([1, 2])
+            with tf.GradientTape() as tape:
+                logits = model.logits(model.first(ids, mask, types, seed), seed)
+                loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(TARGETS, logits))
+            return [tf.convert_to_tensor(each) for each in tape.gradient(loss, values)]
+
+        found.append([each.numpy() for each in step()])
+        measured.append(tf.function(lambda m=model: m.logits(m.first(ids, mask, types)))().numpy())
+    assert (measured[0] == measured[1]).all()
+    assert {each.dtype for each in found[1]} == {np.dtype(np.float32)}
+    whole, half = (np.concatenate([each.ravel() for each in gradients]) for gradients in found)
+    assert not (whole == half).all()
+    assert np.linalg.norm(whole - half) < 0.05 * np.linalg.norm(whole)
+
+
+def test_precision_of_the_hardware(monkeypatch: pytest.MonkeyPatch):
+    from rawbert.exporter.training import precision
+
+    assert precision.resolved("float32") == "float32"
+    for known, wanted in ({"avx2"}, "float32"), ({"avx2", "avx512_bf16"}, "bfloat16"), ({"amx_bf16"}, "bfloat16"):
+        monkeypatch.setattr(precision, "_instructions", lambda known=known: known)
+        assert precision.resolved("auto") == wanted
+
+
 def test_dropout_of_each_family(tmp_path: Path):
     said = {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.2, "classifier_dropout": 0.4}
     assert read(said, "bert", tmp_path) == Dropout(0.3, 0.3, 0.2, 0.4, 0)
