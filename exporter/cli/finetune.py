@@ -11,7 +11,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ...serving.cli.output import print_json, print_lines, printable
-from ..training.config import CLASS_WEIGHTS, HEAD_LEARNING_RATE, PRECISIONS, RATE_BY_WIDTH, TASKS, FinetuneConfig
+from ..training.config import (
+    CLASS_WEIGHTS,
+    FEWEST_EPOCHS,
+    HEAD_LEARNING_RATE,
+    MOST_EPOCHS,
+    PRECISIONS,
+    RATE_BY_WIDTH,
+    STEPS,
+    TASKS,
+    FinetuneConfig,
+)
 from ..training.data import FORMATS
 from .common import delimiter_option, encoding_option, failing, json_option, quotes_option, user_path
 
@@ -51,10 +61,13 @@ _PARTS = 20
     "--label-separator", metavar="TEXT",
     help="A row has any number of labels, with this between them. (Lists in JSONL and Parquet need no option.)",
 )  # fmt: skip
-@click.option("--epochs", type=int, default=6, show_default=True, help="Passes over the rows, at most.")
 @click.option(
-    "--patience", type=int, default=2, show_default=True, metavar="N",
-    help="Stop after N epochs without a better validation metric.",
+    "--epochs", type=int, metavar="N",
+    help=f"Passes over the rows, at most.  [default: those of {STEPS} steps, from {FEWEST_EPOCHS} to {MOST_EPOCHS}]",
+)  # fmt: skip
+@click.option(
+    "--patience", type=int, metavar="N",
+    help="Stop after N epochs without a better validation metric.  [default: a third of the epochs]",
 )  # fmt: skip
 @click.option("--batch-size", type=int, default=32, show_default=True, help="Rows of a step.")
 @click.option(

@@ -91,11 +91,13 @@ def finetune(
         origin = run_folder.origin_of(checkpoint)
         length = _length(config, checkpoint)
         say("loading TensorFlow")
-        config = replace(config, precision=precision.resolved(config.precision))
+        config = replace(
+            config.filled(len(train.rows), checkpoint.hidden_size), precision=precision.resolved(config.precision)
+        )
         run: dict[str, Any] = {
             "format": FORMAT,
             "status": "unfinished",
-            "settings": config.settings(checkpoint.hidden_size),
+            "settings": config.settings(),
             "data": {"train": train.described(), "validation": validation.described(),
                      "held_back": config.validation is None},
             "encoder": {"origin": location.origin, "handle": location.handle, "revision": location.revision,
