@@ -12,29 +12,30 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ...serving.cli.output import print_json, print_lines, printable
 from ..training.config import (
+    AGGREGATIONS,
     CLASS_WEIGHTS,
-    FEWEST_EPOCHS,
     HEAD_LEARNING_RATE,
-    MOST_EPOCHS,
+    LABEL,
     PRECISIONS,
     RATE_BY_WIDTH,
-    STEPS,
     TASKS,
+    TEXT,
     FinetuneConfig,
 )
-from ..training.data import FORMATS
+from ..training.data import FORMATS, TAGGED
 from .common import delimiter_option, encoding_option, failing, json_option, quotes_option, user_path
 
 #: Without a terminal, a line of progress each time this part of the steps is done.
 _PARTS = 20
 
 
-@click.command(short_help="Train a classifier or a scorer on labelled texts.")
+@click.command(short_help="Train a classifier, tagger or scorer on labelled texts.")
 @click.argument("encoder")
 @click.option(
     "--train", required=True, type=user_path, metavar="FILE",
     help="Labelled rows: .csv and .tsv with a line of column names, .jsonl, perhaps with .gz, or .parquet; a file, a "
-    "folder or glob of them, or - for standard input.",
+    "folder or glob of them, or - for standard input. For tag .jsonl and .parquet of texts with spans or words with "
+    "tags; any other name is CoNLL.",
 )  # fmt: skip
 @click.option(
     "--validation", type=user_path, metavar="FILE",
@@ -44,30 +45,44 @@ _PARTS = 20
     "--validation-share", type=float, default=0.1, show_default=True, metavar="X",
     help="The part of --train that is held back, by class.",
 )  # fmt: skip
-@click.option("--input-format", type=click.Choice(FORMATS), help="Of both.  [default: by the name of the file]")
+@click.option(
+    "--input-format",
+    type=click.Choice(tuple(dict.fromkeys((*FORMATS, *TAGGED)))),
+    help="Of both.  [default: by the name of the file]",
+)
 @encoding_option
 @delimiter_option
 @quotes_option
 @click.option("--output", "-o", required=True, type=user_path, metavar="FOLDER", help="Folder of the run.")
 @click.option(
     "--task", type=click.Choice(TASKS), default="classify", show_default=True,
-    help="classify: two or more classes, or several labels a row. score: a number a row; labels 0 and 1 make it a "
-    "probability.",
+    help="classify: two or more classes, or several labels a row. tag: spans of a text (entities), or a tag a word. "
+    "score: a number a row; labels 0 and 1 make it a probability.",
 )  # fmt: skip
-@click.option("--text", default="text", show_default=True, metavar="COLUMN", help="Column of the text.")
+@click.option("--text", default=TEXT, show_default=True, metavar="COLUMN", help="Column of the text.")
 @click.option("--text-pair", metavar="COLUMN", help="Column of a second text: rows are pairs.")
-@click.option("--label", default="label", show_default=True, metavar="COLUMN", help="Column of the label.")
+@click.option(
+    "--label", default=LABEL, show_default=True, metavar="COLUMN",
+    help="Column of the label. For tag, --text and --label are found where they have their usual names: spans, "
+    "entities, label; tokens and tags, ner_tags.",
+)  # fmt: skip
+@click.option(
+    "--word-column", type=int, default=1, show_default=True, metavar="N",
+    help="Of a CoNLL file, from 1; -1 is the last.",
+)  # fmt: skip
+@click.option("--tag-column", type=int, default=-1, show_default=True, metavar="N", help="Likewise.")
+@click.option(
+    "--tag-names", default="", metavar="A,B,...", callback=lambda context, option, value: _names(value),
+    help="Names of tags that are numbers, from 0.  [default: those of the Parquet file]",
+)  # fmt: skip
 @click.option(
     "--label-separator", metavar="TEXT",
     help="A row has any number of labels, with this between them. (Lists in JSONL and Parquet need no option.)",
 )  # fmt: skip
+@click.option("--epochs", type=int, default=6, show_default=True, help="Passes over the rows, at most.")
 @click.option(
-    "--epochs", type=int, metavar="N",
-    help=f"Passes over the rows, at most.  [default: those of {STEPS} steps, from {FEWEST_EPOCHS} to {MOST_EPOCHS}]",
-)  # fmt: skip
-@click.option(
-    "--patience", type=int, metavar="N",
-    help="Stop after N epochs without a better validation metric.  [default: a third of the epochs]",
+    "--patience", type=int, default=2, show_default=True, metavar="N",
+    help="Stop after N epochs without a better validation metric.",
 )  # fmt: skip
 @click.option("--batch-size", type=int, default=32, show_default=True, help="Rows of a step.")
 @click.option(
@@ -97,6 +112,14 @@ _PARTS = 20
 @click.option(
     "--max-seq-length", type=int, metavar="N", help="Most tokens of a text or pair.  [default: the checkpoint's own]"
 )
+@click.option(
+    "--stride", type=int, metavar="N",
+    help="For tag: texts that are too long become windows that share N tokens.  [default: they are cut]",
+)  # fmt: skip
+@click.option(
+    "--aggregation", type=click.Choice(AGGREGATIONS), default="simple", show_default=True,
+    help="For tag: how spans are made of tags when they are measured; rawbert tag --aggregation does the same.",
+)  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
 @click.option("--revision", metavar="NAME", help="Branch, tag, commit or version of a hub's model.")
 @click.option("--restart", is_flag=True, help="Begin anew where FOLDER has a run.")
@@ -113,6 +136,7 @@ def finetune(encoder: str, as_json: bool, **settings: Any) -> None:
     \b
     Examples:
       rawbert finetune ./all-MiniLM-L6-v2 --train tickets.csv --output runs/tickets
+      rawbert finetune ./all-MiniLM-L6-v2 --train news.conll --task tag --output runs/news
       rawbert finetune ./all-MiniLM-L6-v2 --train pairs.jsonl --text-pair answer --task score --output runs/answers
       rawbert export runs/tickets --output models/tickets
     """
@@ -145,6 +169,10 @@ def finetune(encoder: str, as_json: bool, **settings: Any) -> None:
             f"export    rawbert export {folder} --output models/{shlex.quote(result.folder.name)}",
         ]
         print_lines(lines)
+
+
+def _names(value: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in value.split(",")) if value else ()
 
 
 class _Shown:

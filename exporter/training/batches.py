@@ -19,13 +19,17 @@ class Tokens:
     Attributes:
         ids, types: int32 of each row; ``types`` is ``None`` for single texts.
         lengths: int32 ``[rows]``.
-        cut: rows that were longer than the model takes.
+        cut: bool ``[rows]``, which were longer than the model takes.
+        starts, limits: int32 of each row, the first byte of each token in its text and the byte after its last, -1 at
+            special tokens; ``None`` where nobody asked.
     """
 
     ids: tuple[np.ndarray, ...]
     types: tuple[np.ndarray, ...] | None
     lengths: np.ndarray
-    cut: int
+    cut: np.ndarray
+    starts: tuple[np.ndarray, ...] | None = None
+    limits: tuple[np.ndarray, ...] | None = None
 
     def padded(self, rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Ids, mask and types int32 ``[rows, tokens]`` of some rows, padded to the longest."""
@@ -39,26 +43,45 @@ class Tokens:
         return ids, mask, types
 
 
-def tokenize(tokenizer: Any, texts: Sequence[tuple[str, ...]]) -> Tokens:
-    """Tokenize rows with the tokenizer graph that will be served."""
+def graph_of(tokenizer: Any, columns: int = 1) -> Any:
+    """A tokenizer as a graph of one or two columns of strings ``[rows]``."""
     import tensorflow as tf
 
-    graph = tf.function(
-        lambda *columns: tokenizer(*columns),
-        autograph=False,
-        input_signature=[tf.TensorSpec([None], tf.string)] * len(texts[0]),
-    )
-    ids, types, cut = list[np.ndarray](), list[np.ndarray](), 0
+    signature = [tf.TensorSpec([None], tf.string)] * columns
+    return tf.function(lambda *texts: tokenizer(*texts), autograph=False, input_signature=signature)
+
+
+def tokenize(graph: Any, texts: Sequence[tuple[str | bytes, ...]], offsets: bool = False) -> Tokens:
+    """Tokenize rows with the tokenizer that will be served; ``offsets``: with the places of the tokens."""
+    import tensorflow as tf
+
+    made: dict[str, list[np.ndarray]] = {}
+    all_lengths, cut = list[np.ndarray](), list[np.ndarray]()
     for start in range(0, len(texts), _AT_ONCE):
         part = texts[start : start + _AT_ONCE]
-        found = graph(*(tf.constant([row[column].encode() for row in part]) for column in range(len(part[0]))))
-        lengths = found.input_mask.numpy().sum(1)
-        cut += int((found.token_count.numpy() > lengths).sum())
-        rows = list(zip(found.input_word_ids.numpy(), lengths, strict=True))
-        ids += [row[:length].copy() for row, length in rows]
-        if found.input_type_ids is not None:
-            types += [row[:length].copy() for row, length in zip(found.input_type_ids.numpy(), lengths, strict=True)]
-    return Tokens(tuple(ids), tuple(types) if types else None, np.array([len(row) for row in ids], np.int32), cut)
+        found = graph(*(tf.constant([_encoded(row[column]) for row in part]) for column in range(len(part[0]))))
+        lengths = found.input_mask.numpy().sum(1).astype(np.int32)
+        all_lengths.append(lengths)
+        cut.append(found.token_count.numpy() > lengths)
+        columns = {"ids": found.input_word_ids, "types": found.input_type_ids}
+        if offsets:
+            columns |= {"starts": found.start_offsets, "limits": found.limit_offsets}
+        for name, column in columns.items():
+            if column is not None:
+                rows = zip(column.numpy(), lengths, strict=True)
+                made.setdefault(name, []).extend(row[:length].copy() for row, length in rows)
+    return Tokens(
+        ids=tuple(made["ids"]),
+        types=tuple(made["types"]) if "types" in made else None,
+        lengths=np.concatenate(all_lengths),
+        cut=np.concatenate(cut),
+        starts=tuple(made["starts"]) if offsets else None,
+        limits=tuple(made["limits"]) if offsets else None,
+    )
+
+
+def _encoded(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode()
 
 
 def epoch(lengths: np.ndarray, size: int, seed: int, number: int) -> list[np.ndarray]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import codecs
-import math
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
 from ..recipe import SHORTEST_SEQUENCE, absolute
-from .data import FORMATS, Form
+from .data import FORMATS, TAGGED, Form
 
-TASKS = ("classify", "score")
+TASKS = ("classify", "tag", "score")
 CLASS_WEIGHTS = ("none", "balanced")
 PRECISIONS = ("auto", "float32", "bfloat16")
+#: How spans are made of the tags of tokens, see the client's ``tag``.
+AGGREGATIONS = ("simple", "first", "average", "max")
+#: Columns where the user names none.
+TEXT, LABEL = "text", "label"
 
 #: The default learning rate is this by the encoder's width: with Adam, the best one falls as layers get wider (Yang et
 #: al., 2022, https://arxiv.org/abs/2203.03466, table 3). 1e-4 for 384 values a token was as good as any on the
@@ -23,9 +26,6 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 RATE_BY_WIDTH = 0.04
 #: A head alone takes large steps.
 HEAD_LEARNING_RATE = 1e-3
-#: Few rows are passed over more often (Mosbach et al., 2021, https://arxiv.org/abs/2006.04884): of the data above, 320
-#: rows gave a macro F1 of 0.47 after 6 epochs and 0.55 or more after 20. Epochs for this many steps; least and most.
-STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 400, 6, 20
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,23 @@ class FinetuneConfig:
         train: labelled rows: ``.csv``, ``.tsv``, ``.jsonl`` (perhaps with ``.gz``) or ``.parquet``; a file, a folder or
             a glob of files of one format, or ``-``.
         output: folder of the run. A run there that was interrupted is continued.
-        task: ``classify`` (classes, or several labels a text) or ``score`` (one number a text or pair).
+        task: ``classify`` (classes, or several labels a text), ``tag`` (spans of a text) or ``score`` (one number a
+            text or pair).
         validation: labelled rows that are not trained on; ``None`` holds back a part of ``train``.
         validation_share: the part, by class.
         input_format, encoding, delimiter, no_quotes: how both are read; see :class:`.data.Form`.
         text: column of the text.
         text_pair: column of the second text; ``None`` for single texts.
-        label: column of the label.
+        label: column of the label. For ``tag``, ``text`` and ``label`` are the columns of texts and spans, or of words
+            and tags; as long as they are the defaults, other usual names are looked for too.
+        word_column, tag_column: of a CoNLL file, from 1; negative ones count from the last.
+        tag_names: names of tags that are numbers.
+        stride: texts that are too long become windows that share this number of tokens; ``None`` cuts them.
+        aggregation: how spans are made of the tags of tokens when they are measured; ask the served model the same way.
         label_separator: between the labels of a cell; rows then have any number of labels. Lists of JSONL and Parquet
             need none.
-        epochs: passes over the rows at most; ``None`` for 400 steps, from 6 to 20 epochs.
-        patience: epochs without a better validation metric after which training ends; ``None`` for a third of them.
+        epochs: passes over the rows at most.
+        patience: epochs without a better validation metric after which training ends.
         batch_size: rows of a step.
         learning_rate: the highest; ``None`` is 0.04 by the encoder's width (1e-4 for 384 values a token, 5e-5 for 768),
             and 1e-3 with ``freeze_encoder``.
@@ -78,12 +84,17 @@ class FinetuneConfig:
     encoding: str | None = None
     delimiter: str = ""
     no_quotes: bool = False
-    text: str = "text"
+    text: str = TEXT
     text_pair: str | None = None
-    label: str = "label"
+    label: str = LABEL
+    word_column: int = 1
+    tag_column: int = -1
+    tag_names: tuple[str, ...] = ()
+    stride: int | None = None
+    aggregation: str = "simple"
     label_separator: str | None = None
-    epochs: int | None = None
-    patience: int | None = None
+    epochs: int = 6
+    patience: int = 2
     batch_size: int = 32
     learning_rate: float | None = None
     warmup: float = 0.1
@@ -102,12 +113,18 @@ class FinetuneConfig:
         for what in ("encoder", "train", "output"):
             if not os.fspath(getattr(self, what)):
                 raise ConfigError(f"{what} is empty")
-        named = (("task", TASKS), ("class_weights", CLASS_WEIGHTS), ("precision", PRECISIONS))
+        named = (
+            ("task", TASKS),
+            ("class_weights", CLASS_WEIGHTS),
+            ("precision", PRECISIONS),
+            ("aggregation", AGGREGATIONS),
+        )
         for what, allowed in named:
             if getattr(self, what) not in allowed:
                 raise ConfigError(f"{what}: {getattr(self, what)!r} is unknown; choose from {', '.join(allowed)}")
-        if self.input_format is not None and self.input_format not in FORMATS:
-            raise ConfigError(f"input_format: {self.input_format!r} is unknown; choose from {', '.join(FORMATS)}")
+        formats = TAGGED if self.task == "tag" else FORMATS
+        if self.input_format is not None and self.input_format not in formats:
+            raise ConfigError(f"input_format: {self.input_format!r} is unknown; choose from {', '.join(formats)}")
         try:
             codecs.lookup(self.encoding or "utf-8")
         except LookupError as error:
@@ -115,7 +132,7 @@ class FinetuneConfig:
         if len(self.delimiter) > 1:
             raise ConfigError(f"delimiter is {self.delimiter!r}: expected one character")
         for what, least in (("epochs", 1), ("patience", 1), ("batch_size", 1), ("seed", 0)):
-            if getattr(self, what) is not None and getattr(self, what) < least:
+            if getattr(self, what) < least:
                 raise ConfigError(f"{what} is {getattr(self, what)}: expected {least} or more")
         if self.seed >= 2**31:
             raise ConfigError(f"seed is {self.seed}: expected less than 2^31")
@@ -134,18 +151,35 @@ class FinetuneConfig:
             raise ConfigError("weight_decay must be from 0 to below 1, and clip above 0")
         if self.label_separator == "":
             raise ConfigError("label_separator is empty")
-        if self.task == "score" and (self.label_separator or self.class_weights != "none"):
+        if self.task != "classify" and (self.label_separator or self.class_weights != "none"):
             raise ConfigError("label_separator and class_weights are for task classify")
+        self._check_tagging()
         columns = [self.text, self.label, *([self.text_pair] if self.text_pair is not None else [])]
         if len(set(columns)) < len(columns):
             raise ConfigError(f"text, text_pair and label must be different columns; they are {', '.join(columns)}")
 
-    def filled(self, rows: int, width: int) -> FinetuneConfig:
-        """With epochs, patience and learning rate, for this many rows to train on and an encoder of this width."""
-        enough = math.ceil(STEPS / math.ceil(rows / self.batch_size))
-        epochs = self.epochs or min(max(enough, FEWEST_EPOCHS), MOST_EPOCHS)
-        rate = self.learning_rate or (HEAD_LEARNING_RATE if self.freeze_encoder else RATE_BY_WIDTH / width)
-        return replace(self, epochs=epochs, patience=self.patience or math.ceil(epochs / 3), learning_rate=rate)
+    def _check_tagging(self) -> None:
+        object.__setattr__(self, "tag_names", tuple(self.tag_names))
+        if self.task == "tag" and self.text_pair is not None:
+            raise ConfigError("text_pair is for tasks classify and score")
+        tagging = (self.word_column, self.tag_column, self.tag_names, self.stride, self.aggregation)
+        if self.task != "tag" and tagging != (1, -1, (), None, "simple"):
+            raise ConfigError("word_column, tag_column, tag_names, stride and aggregation are for task tag")
+        if 0 in (self.word_column, self.tag_column) or self.word_column == self.tag_column:
+            raise ConfigError(
+                f"word_column and tag_column are {self.word_column} and {self.tag_column}: expected two columns, "
+                "counted from 1, or from the last with -1"
+            )
+        if len(set(self.tag_names)) < len(self.tag_names) or not all(name.strip() for name in self.tag_names):
+            raise ConfigError(f"tag_names are {', '.join(map(repr, self.tag_names))}: expected different names")
+        if self.stride is not None and self.stride < 0:
+            raise ConfigError(f"stride is {self.stride}: expected 0 or more")
+
+    def rate(self, width: int) -> float:
+        """``learning_rate``, or the default for an encoder of this width."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return HEAD_LEARNING_RATE if self.freeze_encoder else RATE_BY_WIDTH / width
 
     @property
     def folder(self) -> Path:
@@ -162,9 +196,10 @@ class FinetuneConfig:
         """The columns of texts."""
         return (self.text,) if self.text_pair is None else (self.text, self.text_pair)
 
-    def settings(self) -> dict[str, Any]:
-        """What decides about the result, but for the data, as JSON knows it."""
-        state = {**asdict(self), "encoder": os.fspath(self.encoder)}
+    def settings(self, width: int) -> dict[str, Any]:
+        """What decides about the result with an encoder of this width, but for the data, as JSON knows it."""
+        state = {**asdict(self), "encoder": os.fspath(self.encoder), "learning_rate": self.rate(width)}
+        state["tag_names"] = list(self.tag_names)  # as JSON has it
         for what in ("train", "validation", "output", "restart"):
             del state[what]
         return state

@@ -17,6 +17,8 @@ from ..errors import DataError, os_errors_as
 
 #: Formats of rows with labels.
 FORMATS = ("csv", "tsv", "jsonl", "parquet")
+#: Formats of rows with tags, see :mod:`.tagged`.
+TAGGED = ("conll", "jsonl", "parquet")
 #: Problems of one kind that a message names.
 _NAMED = 5
 
@@ -86,7 +88,7 @@ class Files:
     def __init__(self, path: Path, inputs: Inputs, form: Form) -> None:
         self.path, self.inputs, self._form = path, inputs, form
 
-    def records(self, columns: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    def records(self, columns: Mapping[str, str] | None) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every row: its place, and the values of some columns.
 
         A place is ``line 7``, or ``row 7`` of Parquet, with the file's name where there are several files. Values are
@@ -94,7 +96,7 @@ class Files:
 
         Args:
             columns: names of columns, each with the command's option for it, which messages name. ``a.b`` is ``b`` in
-                ``a``.
+                ``a``. ``None`` for all.
 
         Raises:
             BadFile: a file cannot be read, or has no such column.
@@ -106,18 +108,21 @@ class Files:
             raise BadFile(f"{self.path}: Parquet is always UTF-8; --encoding is for CSV and JSONL")
         if (form.delimiter or form.no_quotes) and kind not in ("csv", "tsv"):
             raise BadFile(f"{self.path}: --delimiter and --no-quotes are for CSV")
-        wanted = Columns(None, tuple(columns), taken=(), options=columns)
+        wanted = Columns(None, tuple(columns or ()), columns is None, taken=(), options=columns or {})
         source = Source(self.inputs, (), wanted, form.encoding, form.delimiter, not form.no_quotes)
-        alone = f"{self.inputs.files[0].name}, " if len(self.inputs.files) == 1 else ""
         for block in source.blocks():
             at = 0
             try:
                 for record in jsonl.kept(block):
-                    yield block.where(at).removeprefix(alone), record
+                    yield self.place(block.where(at)), record
                     at += 1
             except UnicodeDecodeError as error:
                 raise BadFile(f"{block.where(at)}: a text that is not UTF-8") from error
         wanted.check()
+
+    def place(self, named: str) -> str:
+        """A place in a file, without the name of the only one."""
+        return named.removeprefix(f"{self.inputs.files[0].name}, ") if len(self.inputs.files) == 1 else named
 
     def hashed(self) -> tuple[str, int]:
         """The sha256 and the size of the files' bytes, those of several files one after the other."""
@@ -174,22 +179,30 @@ def read(
             if label_separator is not None and isinstance(record[label], str | None):
                 parts = (record[label] or "").split(label_separator)
                 record = {**record, label: [part.strip() for part in parts if part.strip()]}
-            found = _row(at, record, texts, label)
+            found = row(at, record, texts, label)
             if isinstance(found, Row):
                 rows.append(found)
             else:
                 faults.append(found)
-        sha256, size = files.hashed()
+        return whole(files, rows, faults)
+
+
+def whole(files: Files, rows: Sequence[Row], faults: Sequence[str]) -> Table:
+    """The rows of files, if nothing is wrong with any.
+
+    Raises:
+        DataError: something is, or there are none.
+    """
     if faults:
         raise DataError(
-            f"{files.path}: {len(faults)} rows cannot be trained on: {_some(faults)}; mend them or take them out"
+            f"{files.path}: {len(faults)} rows cannot be trained on: {some(faults)}; mend them or take them out"
         )
     if not rows:
         raise DataError(f"{files.path}: it has no rows")
-    return Table(files.path, tuple(rows), sha256, size)
+    return Table(files.path, tuple(rows), *files.hashed())
 
 
-def _row(at: str, record: Mapping[str, Any], texts: Sequence[str], label: str) -> Row | str:
+def row(at: str, record: Mapping[str, Any], texts: Sequence[str], label: str) -> Row | str:
     """The row, or what is wrong with it."""
     found = []
     for column in texts:
@@ -209,5 +222,6 @@ def _row(at: str, record: Mapping[str, Any], texts: Sequence[str], label: str) -
     return Row(tuple(found), value, at)
 
 
-def _some(faults: Sequence[str]) -> str:
+def some(faults: Sequence[str]) -> str:
+    """Some of many faults, for a message."""
     return ", ".join(faults[:_NAMED]) + (f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else "")

@@ -29,8 +29,14 @@ class Dropout:
     output: float | None = None
 
 
-def read(config: Mapping[str, Any], family: str, path: Path) -> Dropout:
+def read(config: Mapping[str, Any], family: str, path: Path, tags: bool = False) -> Dropout:
     """Dropout of a config.json; transformers' defaults where it says none.
+
+    Args:
+        config: config.json.
+        family: of the encoder.
+        path: its place, for errors.
+        tags: whether the head is that of a tagger, ``*ForTokenClassification``.
 
     Raises:
         CorruptSource: a value is no probability.
@@ -45,10 +51,10 @@ def read(config: Mapping[str, Any], family: str, path: Path) -> Dropout:
 
     if family == "distilbert":
         hidden, attention = rate("dropout", 0.1), rate("attention_dropout", 0.1)
-        return Dropout(hidden, 0.0, attention, rate("seq_classif_dropout", 0.2))
+        return Dropout(hidden, 0.0, attention, hidden if tags else rate("seq_classif_dropout", 0.2))
     if family == "albert":
         hidden, attention = rate("hidden_dropout_prob", 0.0), rate("attention_probs_dropout_prob", 0.0)
         return Dropout(hidden, hidden, attention, rate("classifier_dropout_prob", 0.1), output=0.0)
     hidden, attention = rate("hidden_dropout_prob", 0.1), rate("attention_probs_dropout_prob", 0.1)
     head = hidden if family == "mpnet" else rate("classifier_dropout", hidden)
-    return Dropout(hidden, hidden, attention, head, 0.0 if family == "bert" else head)
+    return Dropout(hidden, hidden, attention, head, 0.0 if tags or family == "bert" else head)

@@ -30,7 +30,7 @@ from ..sources.jsonfile import read_object
 from ..sources.sentence_transformers import read_recipe
 from ..tokenizers.wordpiece.spec import WordPieceSpec
 from . import states
-from .labels import REGRESSION, Problem
+from .labels import REGRESSION, TAGGING, Problem
 
 #: Whatever a run writes, for ``--restart``; nothing else in the folder is touched.
 FILES = (
@@ -113,6 +113,11 @@ def origin_of(checkpoint: Checkpoint) -> Origin:
     return Origin(read_object(root / "config.json"), root / "config.json", root)
 
 
+def head_task(problem: Problem) -> str:
+    """Transformers' name of a problem's head, after the family's."""
+    return "TokenClassification" if problem.kind == TAGGING else "SequenceClassification"
+
+
 def begin(
     folder: Path, origin: Origin, checkpoint: Checkpoint, location: Location, length: int, problem: Problem, pair: bool
 ) -> None:
@@ -127,12 +132,13 @@ def begin(
     config = {key: value for key, value in origin.config.items() if key not in _REPLACED}
     config |= {
         "model_type": family,
-        "architectures": [f"{_CLASSES[family][0]}ForSequenceClassification"],
+        "architectures": [f"{_CLASSES[family][0]}For{head_task(problem)}"],
         "id2label": {str(at): label for at, label in enumerate(problem.labels)},
         "label2id": {label: at for at, label in enumerate(problem.labels)},
-        "problem_type": problem.problem_type,
         "dtype": "float32",
     }
+    if problem.kind != TAGGING:
+        config["problem_type"] = problem.problem_type
     if pair:  # by which sentence-transformers, and an export, know that it takes two texts
         activation = f"torch.nn.modules.activation.{_ACTIVATIONS[problem.activation]}"
         if problem.activation == "identity":
@@ -176,7 +182,7 @@ def write_model(folder: Path, config: EncoderConfig, values: Mapping[str, np.nda
     Returns:
         The file's sha256.
     """
-    layers = head_of(config.family, "SequenceClassification")
+    layers = head_of(config.family, head_task(problem))
     encoder, head = Naming(FAMILIES[config.family].NAMES, TORCH), Naming(layers.names, TORCH)
     _, prefix = _CLASSES[config.family]
     tensors = {}

@@ -3,8 +3,8 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from .data import Row, Table
 
 #: Kinds of problems.
 SINGLE, MULTI, RELEVANCE, REGRESSION = "single label", "multi-label", "relevance", "regression"
+#: A label for each token; see :mod:`.tags`.
+TAGGING = "tagging"
 
 _FRACTION = re.compile(r"[+-]?(\d+[.,]\d*|[.,]\d+)([eE][+-]?\d+)?")
 #: More classes than this, and fewer than two rows for each, are no classes.
@@ -28,12 +30,14 @@ class Problem:
         kind: one of the constants of this module.
         labels: names of the model's outputs; one name of a number.
         mean, scale: of a regression: the model learns ``(value - mean) / scale``.
+        scheme: of a tagger's labels, see :mod:`.tags`.
     """
 
     kind: str
     labels: tuple[str, ...]
     mean: float = 0.0
     scale: float = 1.0
+    scheme: str | None = None
 
     @property
     def problem_type(self) -> str | None:
@@ -42,13 +46,12 @@ class Problem:
             SINGLE: "single_label_classification",
             MULTI: "multi_label_classification",
             REGRESSION: "regression",
-            RELEVANCE: None,
-        }[self.kind]
+        }.get(self.kind)
 
     @property
     def activation(self) -> str:
         """What makes scores of logits."""
-        return {SINGLE: "softmax", REGRESSION: "identity"}.get(self.kind, "sigmoid")
+        return {SINGLE: "softmax", TAGGING: "softmax", REGRESSION: "identity"}.get(self.kind, "sigmoid")
 
     def targets(self, table: Table) -> np.ndarray:
         """Labels as the loss takes them.
@@ -73,7 +76,7 @@ class Problem:
         if unseen:
             first = next(row.at for row, labels in zip(table.rows, named, strict=True) if set(labels) & set(unseen))
             raise DataError(
-                f"{table.path}: the training rows never have {_listed(unseen)} ({first} does): add such rows to them, "
+                f"{table.path}: the training rows never have {listed(unseen)} ({first} does): add such rows to them, "
                 "or take the label out here"
             )
         if self.kind == SINGLE:
@@ -111,15 +114,21 @@ def find(table: Table, task: str) -> tuple[Problem, list[str]]:
     elif not counts:
         raise DataError(f"{table.path}: no row has a label")
     elif all(count == rows for count in counts.values()):
-        raise DataError(f"{table.path}: every row has the same labels ({_listed(counts)}): there is nothing to learn")
+        raise DataError(f"{table.path}: every row has the same labels ({listed(counts)}): there is nothing to learn")
+    notes = notes_of(counts, "rows")
+    numeric = all(re.fullmatch(r"-?\d+", label) for label in counts)
+    return Problem(kind, tuple(sorted(counts, key=(lambda name: (int(name), name)) if numeric else None))), notes
+
+
+def notes_of(counts: Mapping[str, int], what: str) -> list[str]:
+    """What a user should know of labels with so many rows, or spans."""
     notes = []
     alike = Counter(label.strip().casefold() for label in counts)
     if twins := sorted(label for label in counts if alike[label.strip().casefold()] > 1):
         notes.append(f"labels that differ only in case or space are different ones: {', '.join(map(repr, twins))}")
     if rare := {label: count for label, count in counts.items() if count < 5}:
-        notes.append(f"labels with fewer than 5 rows are hardly learned: {_listed(rare)}")
-    numeric = all(re.fullmatch(r"-?\d+", label) for label in counts)
-    return Problem(kind, tuple(sorted(counts, key=(lambda name: (int(name), name)) if numeric else None))), notes
+        notes.append(f"labels with fewer than 5 {what} are hardly learned: {listed(rare)}")
+    return notes
 
 
 def _score(table: Table) -> tuple[Problem, list[str]]:
@@ -159,7 +168,8 @@ def _labels(row: Row, table: Table, kind: str) -> list[str]:
     return list(dict.fromkeys(str(label).lower() if isinstance(label, bool) else str(label) for label in labels))
 
 
-def _listed(labels: Iterable[str]) -> str:
+def listed(labels: Iterable[str]) -> str:
+    """Names for a message: at most five."""
     names = sorted(labels)
     return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
@@ -188,16 +198,20 @@ def hold_back(table: Table, problem: Problem, share: float, seed: int) -> tuple[
     if not held.any():
         raise DataError(f"{table.path}: {len(targets)} rows are too few to hold some back: give --validation")
 
-    def part(keep: np.ndarray) -> Table:
-        rows = tuple(row for row, kept in zip(table.rows, keep, strict=True) if kept)
-        return Table(table.path, rows, table.sha256, table.size)
-
-    trained = part(~held)
+    trained, validation = parted(table, held)
     if problem.kind == MULTI:  # a label whose only rows were held back
         seen = {label for row in trained.rows for label in _labels(row, table, MULTI)}
         if missing := set(problem.labels) - seen:
-            raise DataError(f"{table.path}: too few rows have {_listed(missing)}: give --validation, or more rows")
-    return trained, part(held)
+            raise DataError(f"{table.path}: too few rows have {listed(missing)}: give --validation, or more rows")
+    return trained, validation
+
+
+def parted(table: Table, held: np.ndarray) -> tuple[Table, Table]:
+    """The rows that are not held back, and those that are: bool ``[rows]``."""
+    kept, back = (
+        tuple(row for row, at in zip(table.rows, held, strict=True) if bool(at) == which) for which in (False, True)
+    )
+    return replace(table, rows=kept), replace(table, rows=back)
 
 
 def overlap(train: Table, validation: Table) -> list[str]:

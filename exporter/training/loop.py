@@ -13,7 +13,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -25,7 +25,7 @@ import tensorflow as tf
 from ..errors import TrainingError
 from . import batches, metrics, optimizer, states
 from .config import FinetuneConfig
-from .labels import MULTI, RELEVANCE, SINGLE, Problem
+from .labels import MULTI, RELEVANCE, SINGLE, TAGGING, Problem
 from .model import Model
 
 #: A state is saved when this many times its cost has passed since the last one.
@@ -35,11 +35,25 @@ _AGAIN = 2.0
 
 
 class Rows(NamedTuple):
-    """Rows as the loop takes them; see :class:`.batches.Tokens`, :meth:`.Problem.targets` and :func:`.weights_of`."""
+    """Rows as the loop takes them.
+
+    Attributes:
+        tokens: see :class:`.batches.Tokens`.
+        targets, weights: of each row, see :meth:`.Problem.targets` and :func:`.weights_of`; of a tagger, of each token,
+            row by row.
+    """
 
     tokens: batches.Tokens
     targets: np.ndarray
     weights: np.ndarray
+
+    def places(self, part: np.ndarray) -> np.ndarray:
+        """Where the targets of some rows are among all targets."""
+        lengths = self.tokens.lengths
+        if len(self.targets) == len(lengths):
+            return part
+        before = np.cumsum(lengths) - lengths
+        return np.concatenate([np.arange(before[row], before[row] + lengths[row]) for row in part])
 
 
 class Step(NamedTuple):
@@ -90,13 +104,22 @@ class Trainer:
         config: how.
         train, validation: rows.
         folder: of the run.
+        measure: figures of the validation rows' scores; ``None`` for those of :func:`.metrics.measure`.
     """
 
     def __init__(
-        self, model: Model, problem: Problem, config: FinetuneConfig, train: Rows, validation: Rows, folder: Path
+        self,
+        model: Model,
+        problem: Problem,
+        config: FinetuneConfig,
+        train: Rows,
+        validation: Rows,
+        folder: Path,
+        measure: Callable[[np.ndarray], Mapping[str, Any]] | None = None,
     ) -> None:
         self.model, self.problem, self.config = model, problem, config
         self._train, self._validation = train, validation
+        self._measure = measure or (lambda scores: metrics.measure(problem, scores, validation.targets))
         self._state_file, self._logs = folder / "checkpoints" / "state.safetensors", folder / "logs"
         frozen = config.freeze_encoder
         self._values = model.head if frozen else model.values
@@ -105,10 +128,11 @@ class Trainer:
         table = tf.TensorSpec([None, None], tf.int32)
         vectors = tf.TensorSpec([None, model.config.hidden_size], tf.float32)
         inputs = [vectors] if frozen else [table] * 3
-        of_row = tf.TensorSpec([None] if problem.kind == SINGLE else [None, len(problem.labels)])
-        targets = tf.TensorSpec(of_row.shape, tf.int32 if problem.kind == SINGLE else tf.float32)
+        one = problem.kind in (SINGLE, TAGGING)  # label of a row or token
+        of_row = tf.TensorSpec([None] if one else [None, len(problem.labels)])
+        targets = tf.TensorSpec(of_row.shape, tf.int32 if one else tf.float32)
         scalars = [tf.TensorSpec([2], tf.int32), tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)]
-        self._first = tf.function(model.first, autograph=False, input_signature=[table] * 3)
+        self._encode = tf.function(model.vectors, autograph=False, input_signature=[table] * 3)
         self._step = tf.function(self._make_step, autograph=False, input_signature=[*inputs, targets, of_row, *scalars])
         self._logits = tf.function(self._make_logits, autograph=False, input_signature=inputs)
         self._loss = tf.function(
@@ -117,41 +141,37 @@ class Trainer:
             input_signature=[tf.TensorSpec([None, len(problem.labels)]), targets, of_row],
         )
         self._vectors = {id(rows): self._encoded(rows) for rows in (train, validation)} if frozen else {}
-        self._per_epoch = math.ceil(len(train.targets) / config.batch_size)
-        config = config.filled(len(train.targets), model.config.hidden_size)
-        assert config.epochs is not None
-        assert config.patience is not None
-        assert config.learning_rate is not None
-        self._epochs, self._patience, self._rate = config.epochs, config.patience, config.learning_rate
+        self._per_epoch = math.ceil(len(train.tokens.lengths) / config.batch_size)
+        self._rate = config.rate(model.config.hidden_size)
 
     def _encoded(self, rows: Rows) -> np.ndarray:
-        """First vectors of a frozen encoder, float32 ``[rows, H]``."""
+        """What the head takes of a frozen encoder, float32 ``[rows or tokens, H]``."""
         found = np.empty((len(rows.targets), self.model.config.hidden_size), np.float32)
         for part in batches.in_order(rows.tokens.lengths, self.config.batch_size):
-            found[part] = self._first(*rows.tokens.padded(part)).numpy()
+            found[rows.places(part)] = self._encode(*rows.tokens.padded(part)).numpy()
         return found
 
     def _inputs(self, rows: Rows, part: np.ndarray) -> tuple[np.ndarray, ...]:
-        return (self._vectors[id(rows)][part],) if self._vectors else rows.tokens.padded(part)
+        return (self._vectors[id(rows)][rows.places(part)],) if self._vectors else rows.tokens.padded(part)
 
     def _forward(self, inputs: tuple[tf.Tensor, ...], seed: tf.Tensor | None) -> tf.Tensor:
         if not self.config.freeze_encoder:
             ids, mask, types = inputs
-            return self.model.logits(self.model.first(ids, mask, types, seed), seed)
+            return self.model.logits(self.model.vectors(ids, mask, types, seed), seed)
         return self.model.logits(inputs[0], seed)
 
     def _make_logits(self, *inputs: tf.Tensor) -> tf.Tensor:
         return self._forward(inputs, None)
 
     def _make_loss(self, logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        """The weighted mean of each row's (and label's) loss."""
-        if self.problem.kind == SINGLE:
+        """The weighted mean of each row's (label's, token's) loss; 0 where no token of a batch counts."""
+        if self.problem.kind in (SINGLE, TAGGING):
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
         elif self.problem.kind in (MULTI, RELEVANCE):
             losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
         else:
             losses = tf.math.squared_difference(logits, (targets - self.problem.mean) / self.problem.scale)
-        return tf.reduce_sum(losses * weights) / tf.reduce_sum(weights)
+        return tf.math.divide_no_nan(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
 
     def _make_step(self, *inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         *features, targets, weights, seed, number, rate = inputs
@@ -163,10 +183,10 @@ class Trainer:
         return loss, self._optimizer.apply(gradients, rate, number)
 
     def predict(self, rows: Rows) -> np.ndarray:
-        """Logits of rows, float32 ``[rows, labels]``."""
+        """Logits of rows, float32 ``[rows or tokens, labels]``."""
         found = np.empty((len(rows.targets), len(self.problem.labels)), np.float32)
         for part in batches.in_order(rows.tokens.lengths, self.config.batch_size):
-            found[part] = self._logits(*self._inputs(rows, part)).numpy()
+            found[rows.places(part)] = self._logits(*self._inputs(rows, part)).numpy()
         return found
 
     def run(self, better: Callable[[State, np.ndarray], None], progress: Callable[[Step], None]) -> State:
@@ -181,13 +201,13 @@ class Trainer:
             TrainingError: the loss is not a number.
         """
         state = self._restore()
-        config, steps = self.config, self._per_epoch * self._epochs
+        config, steps = self.config, self._per_epoch * self.config.epochs
         began, done = time.monotonic(), 0
         saved, cost = began, 0.0
         writer = tf.summary.create_file_writer(os.fspath(self._logs))
         name, _ = metrics.CHOSEN[self.problem.kind]
         with _interrupts() as interrupted:
-            while state.epoch < self._epochs and not self._is_stale(state):
+            while state.epoch < config.epochs and not self._is_stale(state):
                 order = batches.epoch(self._train.tokens.lengths, config.batch_size, config.seed, state.epoch)
                 for part in order[state.position :]:
                     step = state.epoch * self._per_epoch + state.position
@@ -198,7 +218,7 @@ class Trainer:
                         tf.summary.scalar("learning_rate", rate)
                     left = (time.monotonic() - began) / done * (steps - step - 1)
                     best = None if state.best is None else (name, state.history[state.best][name])
-                    progress(Step(state.epoch + 1, self._epochs, step + 1, steps, loss, best, left))
+                    progress(Step(state.epoch + 1, config.epochs, step + 1, steps, loss, best, left))
                     if interrupted() or time.monotonic() - saved >= _COSTS * cost:
                         cost = self._save(state)
                         saved = time.monotonic()
@@ -206,7 +226,7 @@ class Trainer:
                         raise KeyboardInterrupt(self._told(state, step + 1, steps))
                 self._close_epoch(state, writer, better)
                 self._save(state)
-                if interrupted() and state.epoch < self._epochs:
+                if interrupted() and state.epoch < config.epochs:
                     raise KeyboardInterrupt(self._told(state, state.epoch * self._per_epoch, steps))
         writer.close()
         return state
@@ -214,9 +234,9 @@ class Trainer:
     def _do(self, step: int, steps: int, part: np.ndarray) -> tuple[float, float]:
         config, rows = self.config, self._train
         rate = optimizer.rate_at(step, steps, self._rate, config.warmup)
-        inputs = self._inputs(rows, part)
+        inputs, places = self._inputs(rows, part), rows.places(part)
         seed = np.array([config.seed, step], np.int32)
-        loss, norm = self._step(*inputs, rows.targets[part], rows.weights[part], seed, step, np.float32(rate))
+        loss, norm = self._step(*inputs, rows.targets[places], rows.weights[places], seed, step, np.float32(rate))
         if not math.isfinite(float(loss)) or not math.isfinite(float(norm)):
             raise TrainingError(
                 f"step {step + 1}: the loss is {float(loss)} and its gradient's norm {float(norm)}: begin anew with a "
@@ -228,12 +248,12 @@ class Trainer:
         """Measure, and keep the weights if they are the best."""
         logits = self.predict(self._validation)
         scores = metrics.scores_of(self.problem, logits)
-        measured = metrics.measure(self.problem, scores, self._validation.targets)
-        ones = np.ones_like(self._validation.weights)
+        measured = self._measure(scores)
+        weights = self._validation.weights
         entry: dict[str, Any] = {
             "epoch": state.epoch + 1,
             "loss": state.loss / self._per_epoch,
-            "validation_loss": float(self._loss(logits, self._validation.targets, ones)),
+            "validation_loss": float(self._loss(logits, self._validation.targets, weights)),
             **{name: value for name, value in measured.items() if isinstance(value, int | float | None)},
         }
         state.history.append(entry)
@@ -254,7 +274,7 @@ class Trainer:
         return (-math.inf if value is None else value if more else -value, -entry["validation_loss"])
 
     def _is_stale(self, state: State) -> bool:
-        return state.best is not None and len(state.history) - 1 - state.best >= self._patience
+        return state.best is not None and len(state.history) - 1 - state.best >= self.config.patience
 
     def _told(self, state: State, step: int, steps: int) -> str:
         best = "no epoch is complete yet"

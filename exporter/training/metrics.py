@@ -4,16 +4,19 @@ from typing import Any
 
 import numpy as np
 
-from .labels import MULTI, REGRESSION, RELEVANCE, SINGLE, Problem
+from .labels import MULTI, REGRESSION, RELEVANCE, SINGLE, TAGGING, Problem
 
 #: Parts of 0..1 for calibration.
 _BINS = 10
 #: By kind of problem: the figure that decides which epoch is best, and whether more of it is better.
-CHOSEN = {SINGLE: ("macro_f1", True), MULTI: ("macro_f1", True), RELEVANCE: ("auc", True), REGRESSION: ("rmse", False)}
+CHOSEN = {
+    SINGLE: ("macro_f1", True), MULTI: ("macro_f1", True), RELEVANCE: ("auc", True), REGRESSION: ("rmse", False),
+    TAGGING: ("f1", True),
+}  # fmt: skip
 
 
 def scores_of(problem: Problem, logits: np.ndarray) -> np.ndarray:
-    """What the exported model answers, of logits in float64: float64 ``[rows, labels]``."""
+    """What the exported model answers, of logits in float64: float64 ``[rows or tokens, labels]``."""
     logits = logits.astype(np.float64)
     if problem.activation == "softmax":
         e = np.exp(logits - logits.max(1, keepdims=True))

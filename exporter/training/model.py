@@ -1,6 +1,6 @@
 """The encoder with trainable weights and dropout, and a head: token ids to logits.
 
-Shape letters: B texts, T tokens of the longest, H hidden, L labels.
+Shape letters: B texts, T tokens of the longest, N tokens of all texts, H hidden, L labels.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def dropped(x: tf.Tensor, rate: float, seed: tf.Tensor | None, place: str, numbe
 
 
 class Model(tf.Module):
-    """Encoder and head of a classifier or regression.
+    """Encoder and head of a classifier, a regression or a tagger.
 
     Args:
         config: shape of the encoder.
@@ -129,6 +129,7 @@ class Model(tf.Module):
         labels: L.
         seed: of the head's first weights.
         precision: see :class:`TrainedEncoder`; the head is computed in float32.
+        task: transformers' name of the head: ``SequenceClassification`` or ``TokenClassification``.
     """
 
     def __init__(
@@ -139,6 +140,7 @@ class Model(tf.Module):
         labels: int,
         seed: int,
         precision: str = "float32",
+        task: str = "SequenceClassification",
     ) -> None:
         super().__init__(name="model")
         rng = np.random.default_rng([seed, 3])
@@ -148,17 +150,21 @@ class Model(tf.Module):
             return kernel.astype(np.float32), np.zeros(outputs, np.float32)
 
         hidden = config.hidden_size
-        self._layers = head_of(config.family, "SequenceClassification")
-        pooled = self._layers.takes == "pooled"
+        layers = head_of(config.family, task)
+        pooled = layers.takes == "pooled"
         if pooled and not config.has_pooler:
             weights = {**weights, **dict(zip(("pooler/kernel", "pooler/bias"), dense(hidden, hidden), strict=True))}
         self.config = replace(config, has_pooler=pooled)
         self.encoder = TrainedEncoder(replace(config, has_pooler=False), weights, dropout, precision)
         # The pooler is the first layer of BERT's head: it is trained with a frozen encoder too.
-        self._first = "pooler" if pooled else "head/dense"
-        self._activation = activation("tanh" if pooled else self._layers.activation)
-        given = {"pooler": (weights["pooler/kernel"], weights["pooler/bias"])} if pooled else {}
-        made = {self._first: given.get("pooler") or dense(hidden, hidden), "head/output": dense(hidden, labels)}
+        self._tags = layers.takes == "tokens"
+        self._first = None if self._tags else "pooler" if pooled else "head/dense"
+        self._activation = activation("tanh" if pooled else layers.activation)
+        made = {}
+        if self._first is not None:
+            given = (weights["pooler/kernel"], weights["pooler/bias"]) if pooled else dense(hidden, hidden)
+            made[self._first] = given
+        made["head/output"] = dense(hidden, labels)
         self.head = {
             f"{stem}/{leaf}": tf.Variable(np.asarray(value, np.float32), name=f"{stem}/{leaf}")
             for stem, values in made.items()
@@ -171,14 +177,21 @@ class Model(tf.Module):
         """All weights, by canonical name."""
         return {**self.encoder.values, **self.head}
 
-    def first(self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
-        """The vector of each text's first token, float32 ``[B, H]``; see :meth:`TrainedEncoder.sequence`."""
-        return self.encoder.sequence(ids, mask, types, seed)[:, 0]
+    def vectors(self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+        """The vectors that the head takes, float32; see :meth:`TrainedEncoder.sequence` for the arguments.
 
-    def logits(self, first: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
-        """``[B, H]`` -> ``[B, L]``."""
-        x = dropped(first, self._dropout.head_input, seed, "head_input")
-        x = self._activation(self._dense(x, self._first))
+        Returns:
+            That of each text's first token ``[B, H]``; for a tagger those of all tokens ``[N, H]``, text by text.
+        """
+        sequence = self.encoder.sequence(ids, mask, types, seed)
+        return tf.boolean_mask(sequence, mask == 1) if self._tags else sequence[:, 0]
+
+    def logits(self, vectors: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+        """``[B, H]`` -> ``[B, L]``, or ``[N, H]`` -> ``[N, L]``."""
+        x = vectors
+        if self._first is not None:
+            x = dropped(x, self._dropout.head_input, seed, "head_input")
+            x = self._activation(self._dense(x, self._first))
         return self._dense(dropped(x, self._dropout.head, seed, "head"), "head/output")
 
     def _dense(self, x: tf.Tensor, stem: str) -> tf.Tensor:

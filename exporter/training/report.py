@@ -3,6 +3,7 @@
 import html
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,73 +11,48 @@ import numpy as np
 
 from .. import scratch
 from ..errors import OutputError, os_errors_as
-from .data import Table
-from .labels import MULTI, REGRESSION, SINGLE, Problem
+from .answers import Answers
 
 _WORST = 20
+#: Characters of a text that a page shows.
+_LONGEST = 400
 #: Sides of pictures, in pixels; more classes than this are too many for one.
 _SIDE, _MOST_CLASSES = 560, 60
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .7rem;border-bottom:1px solid #ddd;text-align:left}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}svg text{font:11px system-ui,sans-serif}"""
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}svg text{font:11px system-ui,sans-serif}
+.missed{background:#ffe08a}.wrong{outline:2px solid #c0392b}"""
 
 
-def write(folder: Path, title: str, problem: Problem, table: Table, targets: np.ndarray, scores: np.ndarray,
-          measured: Mapping[str, Any], facts: Mapping[str, Any]) -> None:  # fmt: skip
+def write(
+    folder: Path,
+    title: str,
+    answers: Answers,
+    scores: np.ndarray,
+    measured: Mapping[str, Any],
+    facts: Mapping[str, Any],
+) -> None:
     """Write report.json, report.html and predictions.jsonl.
 
     Args:
         folder: of the run.
         title: of the page.
-        problem: what was learned.
-        table, targets: the validation rows.
-        scores: of these rows, float64 ``[rows, labels]``.
-        measured: see :func:`.metrics.measure`.
+        answers: of the validation rows.
+        scores: of these rows, float64 ``[rows or tokens, labels]``.
+        measured: the figures that ``answers`` makes of them.
         facts: of the run, for the page's first table.
 
     Raises:
         OutputError: a file cannot be written.
     """
-    worst = _worst(problem, table, targets, scores)
+    worst = answers.worst(scores, _WORST)
     page = _page(title, facts, measured, worst)
-    lines = [
-        json.dumps({"texts": row.texts, "label": row.label, "scores": _named(problem, each)}, ensure_ascii=False)
-        for row, each in zip(table.rows, scores, strict=True)
-    ]
+    lines = [json.dumps(row, ensure_ascii=False) for row in answers.predictions(scores)]
     with os_errors_as(OutputError, f"{folder}: the report cannot be written"):
         scratch.replace(folder / "predictions.jsonl", "".join(f"{line}\n" for line in lines))
         report = {"facts": facts, "metrics": measured, "worst": worst}
         scratch.replace(folder / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
         scratch.replace(folder / "report.html", page)
-
-
-def _named(problem: Problem, scores: np.ndarray) -> dict[str, float]:
-    return dict(zip(problem.labels, map(float, scores), strict=True))
-
-
-def _worst(problem: Problem, table: Table, targets: np.ndarray, scores: np.ndarray) -> list[dict[str, Any]]:
-    """The rows that the model is most sure and wrong about; of numbers, those that are farthest off."""
-    rows = np.arange(len(table.rows))
-    if problem.kind == SINGLE:
-        off = scores.max(1) - scores[rows, targets]
-        wrong = scores.argmax(1) != targets
-    else:
-        off = np.abs(scores - targets).max(1)
-        wrong = np.ones(len(rows), bool) if problem.kind == REGRESSION else off > 0.5
-    order = [row for row in np.argsort(-off, kind="stable") if wrong[row]][:_WORST]
-
-    def answer(row: int) -> Any:
-        found = {label: round(score, 4) for label, score in _named(problem, scores[row]).items()}
-        if problem.kind == MULTI:
-            return {label: score for label, score in found.items() if score >= 0.5}
-        best = max(found, key=found.__getitem__)
-        return {best: found[best]} if problem.kind == SINGLE else found[best]
-
-    return [
-        {"at": row.at, "texts": list(row.texts), "label": row.label, "answer": answer(at)}
-        for at in order
-        for row in [table.rows[at]]
-    ]
 
 
 def _page(title: str, facts: Mapping[str, Any], measured: Mapping[str, Any], worst: Sequence[Mapping[str, Any]]) -> str:
@@ -93,6 +69,12 @@ def _page(title: str, facts: Mapping[str, Any], measured: Mapping[str, Any], wor
             for label, each in classes.items()
         ]
         parts += ["<h2>Classes</h2>", _table(("class", "precision", "recall", "F1", "rows"), rows)]
+    if entities := measured.get("entities"):
+        rows = [
+            (label, *(f"{each[name]:.3f}" for name in ("precision", "recall", "f1")), each["spans"])
+            for label, each in entities.items()
+        ]
+        parts += ["<h2>Kinds of spans</h2>", _table(("label", "precision", "recall", "F1", "spans"), rows)]
     if "confusion" in measured:
         parts += ["<h2>Confusion matrix</h2>", _confusion(list(measured["classes"]), measured["confusion"])]
     if "calibration" in measured:
@@ -101,12 +83,32 @@ def _page(title: str, facts: Mapping[str, Any], measured: Mapping[str, Any], wor
             "probabilities.</p>",
             _calibration(measured["calibration"]),
         ]
-    rows = [
-        (each["at"], " ⏎ ".join(each["texts"])[:400], _shown(each["label"]), _shown(each["answer"])) for each in worst
-    ]
-    parts += ["<h2>Worst mistakes</h2>", _table(("row", "text", "label", "answer"), rows) if rows else "<p>None.</p>"]
+    rows = [(each["at"], _text(each), _shown(each["label"]), _shown(each["answer"])) for each in worst]
+    heads = ("row", "text", "missed", "found instead") if "entities" in measured else ("row", "text", "label", "answer")
+    parts += ["<h2>Worst mistakes</h2>", _table(heads, rows) if rows else "<p>None.</p>"]
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
     return "\n".join(["<!doctype html>", f'<html lang="en">{head}', *parts, "</html>", ""])
+
+
+class _Html(str):
+    """Text of a cell that is HTML already."""
+
+
+def _text(mistake: Mapping[str, Any]) -> str:
+    """The text of a mistake; spans that were missed or are wrong are marked, and what is far from them is left out."""
+    if "missed" not in mistake:
+        return " ⏎ ".join(mistake["texts"])[:_LONGEST]
+    (text,) = mistake["texts"]
+    begin = max(0, min(start for start, _ in mistake["missed"] + mistake["wrong"]) - _LONGEST // 4)
+    end = min(len(text), begin + _LONGEST)
+    marks = [(kind, *place) for kind in ("missed", "wrong") for place in mistake[kind]]
+    bounds = sorted({begin, end, *(at for _, *place in marks for at in place if begin < at < end)})
+    parts = ["…" if begin else ""]
+    for one, other in pairwise(bounds):
+        kinds = " ".join(sorted({kind for kind, start, limit in marks if start <= one < limit}))
+        inner = html.escape(text[one:other])
+        parts.append(f'<span class="{kinds}">{inner}</span>' if kinds else inner)
+    return _Html("".join([*parts, "…" if end < len(text) else ""]))
 
 
 def _shown(value: Any) -> str:
@@ -117,7 +119,11 @@ def _shown(value: Any) -> str:
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     def line(tag: str, cells: Sequence[Any]) -> str:
-        made = (f"<{tag}{' class=n' if _is_number(cell) else ''}>{html.escape(str(cell))}</{tag}>" for cell in cells)
+        made = (
+            f"<{tag}{' class=n' if _is_number(cell) else ''}>"
+            f"{cell if isinstance(cell, _Html) else html.escape(str(cell))}</{tag}>"
+            for cell in cells
+        )
         return f"<tr>{''.join(made)}</tr>"
 
     head = line("th", columns) if any(columns) else ""

@@ -36,3 +36,30 @@ def write_csv(path: Path, rows: list[tuple[Any, ...]], header: tuple[str, ...] =
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+#: Words of the test vocabulary that are entities here, and what may follow them.
+NAMES = {"ANIMAL": ("cat", "dog", "running"), "PLACE": ("world", "mat", "hello")}
+
+
+def tagged(count: int, seed: int = 0) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Texts of 3 to 18 words, and their spans; ``unwanted`` and ``running`` are several tokens."""
+    rng, rows = random.Random(seed), []
+    for _ in range(count):
+        text, spans = "", list[dict[str, Any]]()
+        for _ in range(rng.randint(3, 9)):
+            text += " " if text else ""
+            kind = rng.choice([*NAMES, None])
+            start = len(text)
+            if kind is None:
+                text += rng.choice(("the", "sat", "on", "and", "unwanted", "ran."))
+                continue
+            *names, tail = NAMES[kind]
+            text += rng.choice(names) + (f" {tail}" if rng.random() < 0.3 else "")
+            spans.append({"start": start, "end": len(text), "label": kind})
+        rows.append((text, spans))
+    return rows
+
+
+def write_spans(path: Path, rows: list[tuple[str, list[dict[str, Any]]]]) -> Path:
+    return write_jsonl(path, [{"text": text, "spans": spans} for text, spans in rows])

@@ -274,19 +274,12 @@ def test_too_little_memory_names_the_batch_that_fits(tmp_path: Path, monkeypatch
         memory.require(encoder, lengths, 64, frozen=False)
 
 
-def test_defaults_by_width_and_rows():
+def test_learning_rates_by_width():
     config = FinetuneConfig(encoder="e", train="t.csv", output="o")
-    small, base = config.filled(4000, 384), config.filled(320, 768)
-    assert small.learning_rate == pytest.approx(1e-4, rel=0.05)
-    assert base.learning_rate == pytest.approx(5e-5, rel=0.05)
-    assert [(each.epochs, each.patience) for each in (small, base, config.filled(1280, 768))] == [
-        (6, 2),
-        (20, 7),
-        (10, 4),
-    ]
-    assert replace(config, freeze_encoder=True).filled(320, 768).learning_rate == 1e-3
-    given = replace(config, epochs=3, patience=3, learning_rate=3e-5)
-    assert given.filled(320, 384) == given
+    assert config.rate(384) == pytest.approx(1e-4, rel=0.05)
+    assert config.rate(768) == pytest.approx(5e-5, rel=0.05)
+    assert replace(config, freeze_encoder=True).rate(768) == 1e-3
+    assert replace(config, learning_rate=3e-5).rate(384) == 3e-5
 
 
 @pytest.mark.parametrize(

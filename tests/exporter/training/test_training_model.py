@@ -74,7 +74,7 @@ def test_logits_and_gradients(tmp_path: Path, family: str):
     @tf.function(autograph=False)
     def step() -> tuple[tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape:
-            logits = model.logits(model.first(*map(tf.constant, inputs(family))))
+            logits = model.logits(model.vectors(*map(tf.constant, inputs(family))))
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(TARGETS, logits))
         return logits, [tf.convert_to_tensor(each) for each in tape.gradient(loss, list(values.values()))]
 
@@ -105,14 +105,14 @@ def test_dropout_depends_on_the_seed_alone(tmp_path: Path, family: str):
 
     @tf.function(autograph=False)
     def logits(seed: tf.Tensor) -> tf.Tensor:
-        return model.logits(model.first(*map(tf.constant, inputs(family)), seed), seed)
+        return model.logits(model.vectors(*map(tf.constant, inputs(family)), seed), seed)
 
     first, again, other = (logits(tf.constant([7, step])).numpy() for step in (3, 3, 4))
     assert (first == again).all()
     assert np.abs(first - other).max() > 1e-3
     # Dropout scales what it keeps: its mean over many seeds comes close to what is without.
     mean = np.mean([logits(tf.constant([7, step])).numpy() for step in range(200)], 0)
-    plain = model.logits(model.first(*map(tf.constant, inputs(family)))).numpy()
+    plain = model.logits(model.vectors(*map(tf.constant, inputs(family)))).numpy()
     assert np.abs(mean - plain).max() < np.abs(first - plain).max()
 
 
@@ -132,12 +132,12 @@ def test_bfloat16_is_for_steps_alone(tmp_path: Path):
         def step(model: Any = model, values: Any = values) -> list[tf.Tensor]:
             seed = tf.constant([1, 2])
             with tf.GradientTape() as tape:
-                logits = model.logits(model.first(ids, mask, types, seed), seed)
+                logits = model.logits(model.vectors(ids, mask, types, seed), seed)
                 loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(TARGETS, logits))
             return [tf.convert_to_tensor(each) for each in tape.gradient(loss, values)]
 
         found.append([each.numpy() for each in step()])
-        measured.append(tf.function(lambda m=model: m.logits(m.first(ids, mask, types)))().numpy())
+        measured.append(tf.function(lambda m=model: m.logits(m.vectors(ids, mask, types)))().numpy())
     assert (measured[0] == measured[1]).all()
     assert {each.dtype for each in found[1]} == {np.dtype(np.float32)}
     whole, half = (np.concatenate([each.ravel() for each in gradients]) for gradients in found)
@@ -211,5 +211,5 @@ def test_a_regression_takes_its_scale_into_the_last_layer(tmp_path: Path):
     write_model(tmp_path / "encoder", model.config, {name: v.numpy() for name, v in model.values.items()}, problem)
 
     tensors = {name: each.astype(np.float64) for name, each in tensors_of(tmp_path / "encoder").items()}
-    logits = model.logits(model.first(*inputs("bert"))).numpy()
+    logits = model.logits(model.vectors(*inputs("bert"))).numpy()
     np.testing.assert_allclose(logits * 5 + 40, reference("bert", tensors), rtol=0, atol=1e-4)
