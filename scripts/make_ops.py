@@ -1,164 +1,116 @@
-"""Make ops.tsv.gz anew: what each TensorFlow Serving release can run, read off released wheels.
+"""Make the files of exporter/targets/data: what a TensorFlow Serving release can run, read off released wheels.
 
-``python scripts/make_ops.py make FOLDER [TARGET]`` builds one virtual environment a TensorFlow release under FOLDER
-(Python 3.11, about 2 GB each), asks each for its registered ops, and writes the file to TARGET, by default
-exporter/targets/data.
-``python scripts/make_ops.py dump FILE [MODULE or LIBRARY ...]`` is the part that runs inside each of them.
+``python scripts/make_ops.py FOLDER`` makes all files anew, each from the wheels that its first line names, and
+``python scripts/make_ops.py FOLDER 2.21 --tensorflow 2.21.0 --text 2.21.1`` one of them. An environment for each
+TensorFlow wheel is built under FOLDER (about 2 GB each; Python 3.11 has wheels of all of them).
+scripts/dump_ops.py is the part that runs inside them. The wheels are those for Linux on x86-64.
 
-TensorFlow Serving R links TensorFlow R, tensorflow-text as :data:`TEXT` says (2.12 to 2.19 link 2.12.1), and the
-inference ops of TensorFlow Decision Forests, which are the same in every release since.
+TensorFlow Serving R links TensorFlow R, a tensorflow-text (its WORKSPACE or workspace.bzl says which; 2.12 to 2.19 link
+2.12.1), and the inference ops of TensorFlow Decision Forests 1.3.0, which are the same in every release.
 """
 
 from __future__ import annotations
 
-import gzip
+import argparse
 import json
-import os
+import lzma
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-#: TensorFlow Serving release -> the TensorFlow wheel of that release.
-TENSORFLOW = {
-    "2.12": "2.12.1",
-    "2.13": "2.13.1",
-    "2.14": "2.14.1",
-    "2.15": "2.15.1",
-    "2.16": "2.16.2",
-    "2.17": "2.17.1",
-    "2.18": "2.18.1",
-    "2.19": "2.19.1",
-    "2.20": "2.20.0",
-}
-#: tensorflow-text -> (the TensorFlow wheel that it loads into, what else it imports, releases that link it).
-TEXT = {
-    "2.12.1": ("2.12.1", ["tensorflow-hub==0.13.0"], list(TENSORFLOW)[:-1]),
-    "2.20.0": ("2.20.0", [], ["2.20"]),
-}
-_TARGET = Path(__file__).parents[1] / "exporter" / "targets" / "data"
-FORESTS = ("1.3.0", "2.12.1", "tensorflow_decision_forests/tensorflow/ops/inference/inference.so")
+sys.path.insert(0, str(Path(__file__).parent))
+import environments
+from environments import line_of
+
+DATA = Path(__file__).parents[1] / "exporter" / "targets" / "data"
+#: Its wheel, the TensorFlow wheel that it loads into, its library, and how its ops begin.
+_FORESTS = ("1.3.0", "2.12.1", "tensorflow_decision_forests/tensorflow/ops/inference/inference.so", "SimpleML")
 
 
-def dump(file: str, extras: list[str]) -> None:
-    """Write the ops that are registered here, or only those that ``extras`` register, as JSON."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow as tf
-    from tensorflow.core.framework import op_def_pb2
-    from tensorflow.python.client import pywrap_tf_session
+def make(folder: Path, release: str, tensorflow: str, text: str, data: Path = DATA) -> Path:
+    """Write the file of a release.
 
-    def registered() -> Any:
-        data = pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList())
-        return op_def_pb2.OpList.FromString(data).op
-
-    known = {op.name for op in registered()} if extras else set()
-    for extra in extras:
-        tf.load_op_library(extra) if extra.endswith(".so") else __import__(extra)
-    state = {
-        "graph_def_version": tf.version.GRAPH_DEF_VERSION,
-        "min_producer": tf.version.GRAPH_DEF_VERSION_MIN_PRODUCER,
-        "ops": {op.name: describe(op) for op in registered() if op.name not in known},
-    }
-    Path(file).write_text(json.dumps(state), encoding="utf-8")
-
-
-def describe(op: Any) -> dict[str, Any]:
-    """Attributes of an op: name -> [type, default as text, or null where there is none]; and its deprecation."""
-    from google.protobuf import text_format
-
-    attributes = {
-        attr.name: [
-            attr.type,
-            text_format.MessageToString(attr.default_value, as_one_line=True).strip()
-            if attr.HasField("default_value")
-            else None,
-        ]
-        for attr in op.attr
-    }
-    described: dict[str, Any] = {"attrs": attributes}
-    if op.HasField("deprecation"):
-        described["deprecated"] = op.deprecation.version
-    return described
-
-
-def merge(releases: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """One table of all releases: op -> the spans of releases in which it looks the same.
-
-    ``[{"since": "2.12", "until": "2.16", "attrs": ...}, ...]``; without ``until`` it is there in the newest.
+    Args:
+        folder: the environments.
+        release: as ``--target-serving`` names it.
+        tensorflow: version of the TensorFlow wheel.
+        text: version of the tensorflow-text wheel.
+        data: where the files lie. The ops of Decision Forests are taken from the oldest of them, where there is one.
     """
-    names = list(releases)
-    table: dict[str, list[dict[str, Any]]] = {}
-    for at, (release, state) in enumerate(releases.items()):
-        for name, described in sorted(state["ops"].items()):
-            spans = table.setdefault(name, [])
-            last = spans[-1] if spans else None
-            if last and last["until"] == names[at - 1] and {**last, "since": 0, "until": 0} == {
-                **described, "since": 0, "until": 0
-            }:  # fmt: skip
-                last["until"] = release
-            else:
-                spans.append({"since": release, "until": release, **described})
-    for spans in table.values():
-        if spans[-1]["until"] == names[-1]:
-            del spans[-1]["until"]
-    versions = {
-        release: {key: state[key] for key in ("graph_def_version", "min_producer")}
-        for release, state in releases.items()
-    }
-    return {"releases": versions, "ops": dict(sorted(table.items()))}
+    state = ask(environments.bare(tensorflow, folder=folder))
+    wheel, into, library, prefix = _FORESTS
+    oldest = min(data.glob("*.tsv.xz"), key=order, default=None)
+    if oldest is not None and order(oldest) < order(data / f"{release}.tsv.xz"):
+        state["ops"].update({name: op for name, op in read(oldest)[1].items() if name.startswith(prefix)})
+    else:
+        python = environments.bare(into, further=[f"tensorflow-decision-forests=={wheel}"], folder=folder)
+        state["ops"].update(ask(python, str(next(python.parents[1].glob(f"lib/*/site-packages/{library}"))))["ops"])
+    base = tensorflow if line_of(text) == line_of(tensorflow) else _wheel_of(line_of(text), data)
+    state["ops"].update(ask(environments.bare(base, text, folder=folder), "tensorflow_text")["ops"])
+    wheels = {"tensorflow": tensorflow, "tensorflow-text": text, "tensorflow-decision-forests": wheel}
+    versions = {key: state[key] for key in ("graph_def_version", "min_producer")}
+    page = data / f"{release}.tsv.xz"
+    write(page, {"release": release, **wheels, **versions}, state["ops"])
+    return page
 
 
-def make(folder: Path, target: Path) -> None:
-    """Build the environments, ask them, write ops.tsv.gz."""
-    releases = {release: _ask(folder, wheel, [], []) for release, wheel in TENSORFLOW.items()}
-    forests, wheel, library = FORESTS
-    _install(folder, wheel, [f"tensorflow-decision-forests=={forests}"])
-    linked = [_ask(folder, wheel, [str(next((folder / wheel).glob(f"lib/*/site-packages/{library}")))], [])]
-    for state in releases.values():
-        state["ops"].update(linked[0]["ops"])
-    for text, (wheel, requirements, serving) in TEXT.items():
-        ops = _ask(folder, wheel, ["tensorflow_text"], [f"tensorflow-text=={text}", *requirements])["ops"]
-        for release in serving:
-            releases[release]["ops"].update(ops)
-    write(merge(releases), target / "ops.tsv.gz")
+def read(page: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The first line of a file, and the ops by name."""
+    head, *lines = lzma.decompress(page.read_bytes()).decode().splitlines()
+    return json.loads(head), {name: json.loads(op) for name, _, op in (each.partition("\t") for each in lines)}
 
 
-def write(table: dict[str, Any], page: Path) -> None:
-    """Write the table: what holds for releases, then a line an op. The same table always gives the same bytes."""
-    releases, spans = table.values()
-    lines = [_json(releases), *(f"{op}\t{_json(each)}" for op, each in spans.items())]
-    page.write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0))
+def write(page: Path, head: dict[str, Any], ops: dict[str, Any]) -> None:
+    """Write a file: the same content always gives the same bytes."""
+    lines = [_json(head), *(f"{name}\t{_json(op)}" for name, op in sorted(ops.items()))]
+    page.write_bytes(lzma.compress("".join(f"{each}\n" for each in lines).encode(), preset=9 | lzma.PRESET_EXTREME))
+
+
+def order(page: Path) -> tuple[int, int, bool]:
+    """Sorts files by release: a candidate comes before its release."""
+    release, candidate, _ = page.name.removesuffix(".tsv.xz").partition("rc")
+    major, minor = map(int, release.split("."))
+    return major, minor, not candidate
+
+
+def ask(python: Path, *extras: str) -> dict[str, Any]:
+    """What the TensorFlow of an environment registers, or only what modules and libraries add."""
+    file = python.parents[1] / "registered.json"
+    words = [python, Path(__file__).with_name("dump_ops.py"), file, *extras]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{python}: {done.stderr}")
+    state: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return state
+
+
+def _wheel_of(release: str, data: Path) -> str:
+    """The TensorFlow wheel that the file of a release names."""
+    wheel: str = read(data / f"{release}.tsv.xz")[0]["tensorflow"]
+    return wheel
 
 
 def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _ask(folder: Path, wheel: str, extras: list[str], requirements: list[str]) -> dict[str, Any]:
-    _install(folder, wheel, requirements)
-    file = folder / f"{wheel}.json"
-    subprocess.run([_python(folder, wheel), __file__, "dump", str(file), *extras], check=True)
-    state: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return state
-
-
-def _install(folder: Path, wheel: str, requirements: list[str]) -> None:
-    if not Path(_python(folder, wheel)).exists():
-        subprocess.run([sys.executable, "-m", "venv", str(folder / wheel)], check=True)
-        pip = [_python(folder, wheel), "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, f"tensorflow=={wheel}", "setuptools<81"], check=True)
-    if requirements:
-        pip = [_python(folder, wheel), "-m", "pip", "install", "--quiet", "--no-deps"]
-        subprocess.run([*pip, *requirements], check=True)
-
-
-def _python(folder: Path, wheel: str) -> str:
-    return str(folder / wheel / "bin" / "python")
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("release", nargs="?")
+    parser.add_argument("--tensorflow")
+    parser.add_argument("--text")
+    arguments = parser.parse_args()
+    if arguments.release:
+        made = [(arguments.release, arguments.tensorflow, arguments.text)]
+    else:
+        heads = [read(page)[0] for page in sorted(DATA.glob("*.tsv.xz"), key=order)]
+        made = [(head["release"], head["tensorflow"], head["tensorflow-text"]) for head in heads]
+    for each in made:
+        print(make(arguments.folder, *each))
 
 
 if __name__ == "__main__":
-    command, target, *rest = sys.argv[1:]
-    if command == "dump":
-        dump(target, rest)
-    else:
-        make(Path(target), Path(rest[0]) if rest else _TARGET)
+    main()

@@ -24,9 +24,9 @@ from ..targets import saved_model
 from ..targets.content_hash import content_hash
 from ..targets.graph_hash import Unhashable
 from ..targets.graph_rules import declared
-from ..targets.opsets import NEWEST, RELEASES
+from ..targets.opsets import NEWEST
 from ..targets.tensor_bundle import CorruptIndex
-from .common import failing, json_option
+from .common import Release, failing, json_option
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 #: Ops, and rows of a table, that are shown; the rest is in the JSON.
@@ -36,8 +36,9 @@ _SHOWN, _MOST_ROWS = 15, 200
 @click.command(short_help="Say what TensorFlow Serving would make of a SavedModel.")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
-    "--target-serving", type=click.Choice(RELEASES), default=NEWEST, show_default=True,
-    help="TensorFlow Serving release that is to run it.",
+    "--target-serving", type=Release(newer=True), default=NEWEST, show_default=True,
+    help="TensorFlow Serving release that is to run it. One that is newer than what is known here is judged by the "
+    "newest that is.",
 )  # fmt: skip
 @json_option
 def check(path: Path, target_serving: str, as_json: bool) -> None:

@@ -15,6 +15,7 @@ from ...serving.cli.output import print_error
 from ...serving.extras import how_to_install
 from ..errors import ConfigError, ExportError
 from ..recipe import TOKENIZERS, TRUNCATION_SIDES, TRUNCATION_STRATEGIES
+from ..targets import opsets
 
 _Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 #: Options that the commands which ask servers have as well.
@@ -23,6 +24,27 @@ security_options: _Option = connection.security_options
 encoding_option: _Option = reading.encoding_option
 delimiter_option: _Option = reading.delimiter_option
 quotes_option: _Option = reading.quotes_option
+
+
+class Release(click.ParamType):  # type: ignore[type-arg]
+    """A TensorFlow Serving release: of 2.20.0, the 2.20 of which there is data; one that is ``newer`` as it is."""
+
+    name = "release"
+
+    def __init__(self, newer: bool = False) -> None:
+        self._newer = newer
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Raises a usage error for what is no release, is too old, or is unknown where that matters."""
+        try:
+            nearest = opsets.nearest(value)
+        except ValueError as error:
+            self.fail(f"{error}; known are {', '.join(opsets.RELEASES)}", param, ctx)
+        if opsets.is_known(value):
+            return nearest
+        if not self._newer:
+            self.fail(f"{value} is not known yet; {nearest} is, and what it runs a newer one runs too", param, ctx)
+        return value
 
 
 def user_path(value: str) -> Path:

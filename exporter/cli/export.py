@@ -19,8 +19,8 @@ from ..publish.bundle import Bundle, folders_by_version
 from ..publish.models import warnings
 from ..publish.models_config import Entry
 from ..recipe import ENCODER_IMPLS, HEAD_ACTIVATIONS, POOLING_MODES, PRECISIONS, ExportConfig, Recipe
-from ..targets.opsets import NEWEST, RELEASES
-from .common import failing, json_option, tokenizer_options
+from ..targets.opsets import NEWEST
+from .common import Release, failing, json_option, tokenizer_options
 
 
 def _split(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -95,7 +95,7 @@ def _labels(context: click.Context, parameter: click.Parameter, value: str | Non
 )  # fmt: skip
 @click.option("--name", help="Model name that clients use.  [default: the last part of --output]")
 @click.option(
-    "--target-serving", type=click.Choice(RELEASES), default=NEWEST, show_default=True,
+    "--target-serving", type=Release(), default=NEWEST, show_default=True,
     help="TensorFlow Serving release that must be able to run it.",
 )  # fmt: skip
 @click.option(

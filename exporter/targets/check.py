@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import file_rules, graph_rules, op_gate, saved_model
-from .finding import LEVELS, Finding, error
+from . import file_rules, graph_rules, op_gate, opsets, saved_model
+from .finding import LEVELS, Finding, error, warning
 from .saved_model import Graph, serving
 
 
@@ -21,7 +21,10 @@ def check(folder: Path, target: str) -> list[Finding]:
 
     Args:
         folder: where saved_model.pb lies.
-        target: one of :data:`.opsets.RELEASES`.
+        target: one of :data:`.opsets.RELEASES`, or a newer release, which is judged by the newest of them.
+
+    Raises:
+        ValueError: the release is older than all of them.
     """
     try:
         model = saved_model.read(folder)
@@ -37,7 +40,11 @@ def _check(folder: Path, model: Any, target: str) -> Iterator[Finding]:
         yield error("no-graph", f"the server asks for a graph with the tag 'serve' alone; found: {tags}")
         return
     graph = Graph(meta_graph)
-    yield from op_gate.check(map(Graph, model.meta_graphs), target)
+    known = opsets.nearest(target)
+    if not opsets.is_known(target):
+        unknown = f"TensorFlow Serving {target} is not known here; what follows is true of {known}, the newest that is"
+        yield warning("release", f"{unknown}. Releases rarely drop ops: an op that {target} alone has is refused here")
+    yield from op_gate.check(map(Graph, model.meta_graphs), known)
     yield from graph_rules.xla(graph)
     yield from file_rules.assets(folder, meta_graph)
     yield from file_rules.variables(folder, graph)

@@ -1,15 +1,16 @@
 """Every op of a SavedModel, its function library included, against what a TensorFlow Serving release can run.
 
 A release refuses a graph for an op that it does not register, for an op that it has deprecated, and for a GraphDef
-version out of its range (tensorflow/core/framework/versions.cc). An attribute that it does not know it ignores, and
-computes something else where that attribute matters (node_def_util.cc; names with an underscore first are notes to
-TensorFlow itself). Ops that call back into Python are registered everywhere, and run nowhere but in that process.
+version out of its range (tensorflow/core/framework/versions.cc); it fails calls of an op without a kernel for the
+node's dtypes. An attribute that it does not know it ignores, and computes something else where that attribute matters
+(node_def_util.cc; names with an underscore first are notes to TensorFlow itself). Ops that call back into Python are
+registered everywhere, and run nowhere but in that process.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from . import opsets
+from . import kernels, opsets
 from .finding import Finding, error, warning
 from .saved_model import MAIN, Graph
 
@@ -33,8 +34,8 @@ _PYTHON = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 def check(graphs: Iterable[Graph], target: str) -> Iterator[Finding]:
     """What keeps TensorFlow Serving ``target`` from running a SavedModel: how often, where first, and what to change.
 
-    An error is what it refuses, a warning an attribute that it leaves out of account. Functions that the main graph
-    does not reach never run, and the loader does not look into them: nor does this.
+    An error is what it refuses; a warning an attribute that it leaves out of account, or an op that only a GPU runs.
+    Functions that the main graph does not reach never run, and the loader does not look into them: nor does this.
 
     Args:
         graphs: those of the SavedModel.
@@ -47,34 +48,43 @@ def check(graphs: Iterable[Graph], target: str) -> Iterator[Finding]:
         if fault := _version_fault(versions, known):
             yield error("op", f"{refused}: {fault}; export with a TensorFlow no newer than the server's")
         callers = graph.reached(graph.nodes)
-        found: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
+        found: dict[tuple[str, str], list[tuple[Any, str]]] = {}
         for body in (MAIN, *callers):
             for node in graph.functions[body].node_def if body else graph.nodes:
                 if node.op not in graph.functions:
-                    for attr, reason in _complaints(node, known, versions.producer):
-                        found.setdefault((node.op, attr, reason), []).append((node.name, body))
-        for (op, attr, reason), places in found.items():
+                    for complaint in _complaints(node, known, versions.producer):
+                        found.setdefault(complaint, []).append((node, body))
+        for complaint, places in found.items():
+            kind, reason = complaint
+            node, body = places[0]
             times = f" ({len(places)} nodes)" if len(places) > 1 else ""
-            problem = f"{reason}{times}: {_place(*places[0], callers)}; {_advice(op, attr, target)}"
-            if attr:
-                yield warning("attribute", f"TensorFlow Serving {target} ignores what it does not know: {problem}")
+            advice = _advice(node, reason, versions.producer, target)
+            problem = f"{reason}{times}: {_place(node.name, body, callers)}; {advice}"
+            if kind == "attribute":
+                yield warning(kind, f"TensorFlow Serving {target} ignores what it does not know: {problem}")
+            elif kind == "gpu":
+                yield warning("kernel", f"TensorFlow Serving {target} runs it on a GPU alone: {problem}")
             else:
-                yield error("op", f"{refused}: {problem}")
+                yield error(kind, f"{refused}: {problem}")
 
 
 def _complaints(node: Any, known: opsets.OpSet, producer: int) -> Iterator[tuple[str, str]]:
-    """What is wrong with a node: the unknown attribute, or '' for the op itself, and the reason."""
+    """What is wrong with a node: the kind, ``op``, ``attribute``, ``kernel`` or ``gpu``, and the reason."""
     op = known.ops.get(node.op)
     if node.op in _PYTHON:
-        yield "", f"the op {node.op} calls Python"
+        yield "op", f"the op {node.op} calls Python"
     elif op is None:
-        yield "", f"the op {node.op} is not registered"
+        yield "op", f"the op {node.op} is not registered"
     else:
         if op.deprecated is not None and producer >= op.deprecated:
-            yield "", f"the op {node.op} is refused in graphs of version {op.deprecated} and later"
-        for attr in node.attr:
+            yield "op", f"the op {node.op} is refused in graphs of version {op.deprecated} and later"
+        for attr in sorted(node.attr):
             if attr not in op.attrs and not attr.startswith("_"):
-                yield attr, f"the op {node.op} has no attribute {attr}"
+                yield "attribute", f"the op {node.op} has no attribute {attr}"
+        devices = kernels.devices(node, op)
+        if "cpu" not in devices:
+            of = f"for {dtypes}" if (dtypes := kernels.dtypes(node, op)) else "at all"
+            yield "gpu" if devices else "kernel", f"the op {node.op} has no CPU kernel {of}"
 
 
 def _version_fault(versions: Any, known: opsets.OpSet) -> str | None:
@@ -86,18 +96,24 @@ def _version_fault(versions: Any, known: opsets.OpSet) -> str | None:
     return None
 
 
-def _advice(op: str, attr: str, target: str) -> str:
-    if op in _PYTHON:
+def _advice(node: Any, reason: str, producer: int, target: str) -> str:
+    """What to do: where there are any, take a release that has the op and does not complain of the same."""
+    if node.op in _PYTHON:
         return _CALLS_PYTHON
-    releases = opsets.releases_with(op, attr)
-    later = [release for release in releases if opsets.RELEASES.index(release) > opsets.RELEASES.index(target)]
+    releases = [
+        release
+        for release in opsets.RELEASES
+        if node.op in (known := opsets.load(release)).ops
+        and reason not in [each for _, each in _complaints(node, known, producer)]
+    ]
+    later = [release for release in releases if opsets.order(release) > opsets.order(target)]
     if later:
         advice = f"TensorFlow Serving {later[0]} is the first that has it"
     elif releases:
         advice = f"TensorFlow Serving {releases[-1]} was the last that had it"
     else:
-        advice = "no TensorFlow Serving release from 2.12 to 2.20 has it"
-    return f"{advice}; {_HINTS[op]}" if op in _HINTS and not attr else advice
+        advice = f"no TensorFlow Serving release from {opsets.RELEASES[0]} to {opsets.RELEASES[-1]} has it"
+    return f"{advice}; {_HINTS[node.op]}" if node.op in _HINTS and "not registered" in reason else advice
 
 
 def _place(node: str, function: str, callers: Mapping[str, tuple[str, str]]) -> str:

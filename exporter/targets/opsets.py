@@ -1,20 +1,20 @@
-"""What each TensorFlow Serving release can run: its registered ops, as data read from released wheels.
+"""What each TensorFlow Serving release can run: its ops and their kernels, as data read from released wheels.
 
-The table is data/ops.tsv.gz: a line with the releases, then for each op what releases say of it, in spans of releases
-that say the same. scripts/make_ops.py makes it, and names its sources.
+One file a release, data/<release>.tsv.xz: a line with the wheels that it was read from, then a line an op.
+scripts/make_ops.py makes them, and names its sources.
 """
 
 import functools
-import gzip
 import json
-from collections.abc import Mapping
+import lzma
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-#: TensorFlow Serving releases, oldest first.
-RELEASES = ("2.12", "2.13", "2.14", "2.15", "2.16", "2.17", "2.18", "2.19", "2.20")
-NEWEST = RELEASES[-1]
+_DATA = Path(__file__).with_name("data")
+_SUFFIX = ".tsv.xz"
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,13 @@ class Op:
     Attributes:
         attrs: attribute name -> its default as protobuf text, ``None`` where it must be given.
         deprecated: GraphDef version from which on it is refused, ``None`` for never.
+        kernels: ``cpu`` or ``gpu`` -> the combinations of dtypes that it has kernels for: attribute name -> numbers of
+            DataType. Empty where it is registered without a kernel, as ops are that TensorFlow replaces.
     """
 
     attrs: Mapping[str, str | None]
     deprecated: int | None
+    kernels: Mapping[str, Sequence[Mapping[str, Sequence[int]]]]
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,45 @@ class OpSet:
     ops: Mapping[str, Op]
 
 
+def order(release: str) -> tuple[int, int, int]:
+    """Sorts releases. A candidate, such as 2.22rc0, comes before its release.
+
+    Args:
+        release: ``2.21``, ``2.21.0``, ``2.22rc0`` or ``2.22.0-rc0``: of the release 2.21, and of the candidate 2.22rc0.
+
+    Raises:
+        ValueError: it is not spelled so.
+    """
+    match = re.fullmatch(r"(?a)(\d{1,3})\.(\d{1,3})(?:\.\d{1,3})?(?:-?rc(\d{1,3}))?", release)
+    if match is None:
+        raise ValueError(f"{release!r} is no TensorFlow Serving release")
+    major, minor, candidate = match.groups()
+    return int(major), int(minor), 1000 if candidate is None else int(candidate)
+
+
+#: TensorFlow Serving releases, oldest first.
+RELEASES = tuple(sorted((page.name.removesuffix(_SUFFIX) for page in _DATA.glob(f"*{_SUFFIX}")), key=order))
+#: The newest that is no candidate.
+NEWEST = [release for release in RELEASES if "rc" not in release][-1]
+
+
+def nearest(release: str) -> str:
+    """The newest of :data:`RELEASES` that is not newer than a release: itself, where it is known.
+
+    Raises:
+        ValueError: it is older than all of them, or not spelled as releases are.
+    """
+    known = [each for each in RELEASES if order(each) <= order(release)]
+    if not known:
+        raise ValueError(f"TensorFlow Serving {release} is too old: {RELEASES[0]} is the oldest that is known here")
+    return known[-1]
+
+
+def is_known(release: str) -> bool:
+    """Whether a release is one of :data:`RELEASES`, however it is spelled."""
+    return order(release) in map(order, RELEASES)
+
+
 @functools.cache
 def load(release: str) -> OpSet:
     """The op set of a release.
@@ -46,31 +88,14 @@ def load(release: str) -> OpSet:
     Raises:
         KeyError: it is none of :data:`RELEASES`.
     """
-    releases, table = _table()
-    versions = releases[release]
-    ops = {
-        name: Op({attr: default for attr, (_, default) in span["attrs"].items()}, span.get("deprecated"))
-        for name, spans in table.items()
-        for span in spans
-        if _covers(span, release)
-    }
-    return OpSet(versions["graph_def_version"], versions["min_producer"], ops)
+    if release not in RELEASES:
+        raise KeyError(release)
+    head, *lines = lzma.decompress((_DATA / f"{release}{_SUFFIX}").read_bytes()).decode().splitlines()
+    versions = json.loads(head)
+    table = {name: json.loads(op) for name, _, op in (line.partition("\t") for line in lines)}
+    return OpSet(versions["graph_def_version"], versions["min_producer"], {name: _op(op) for name, op in table.items()})
 
 
-def releases_with(op: str, attr: str = "") -> tuple[str, ...]:
-    """Releases that know an op, or that op with an attribute."""
-    spans = [span for span in _table()[1].get(op, ()) if not attr or attr in span["attrs"]]
-    return tuple(release for release in RELEASES if any(_covers(span, release) for span in spans))
-
-
-def _covers(span: Mapping[str, Any], release: str) -> bool:
-    at = RELEASES.index(release)
-    return RELEASES.index(span["since"]) <= at <= RELEASES.index(span.get("until", NEWEST))
-
-
-@functools.cache
-def _table() -> tuple[Mapping[str, Any], Mapping[str, list[Any]]]:
-    """What holds for each release as a whole, and the spans of each op, oldest first."""
-    data = Path(__file__).with_name("data").joinpath("ops.tsv.gz").read_bytes()
-    head, *lines = gzip.decompress(data).decode().splitlines()
-    return json.loads(head), {op: json.loads(spans) for op, _, spans in (line.partition("\t") for line in lines)}
+def _op(state: Mapping[str, Any]) -> Op:
+    attrs = {name: default for name, (_, default) in state["attrs"].items()}
+    return Op(attrs, state.get("deprecated"), {device: state[device] for device in ("cpu", "gpu") if device in state})

@@ -216,7 +216,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_at_the_terminal(tiny_bundle: Any, tmp_path: Path) -> None:
     done = run("check", str(tiny_bundle.base_path))
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{tiny_bundle.path}: no errors for TensorFlow Serving 2.20\n"
+    assert done.stdout == f"{tiny_bundle.path}: no errors for TensorFlow Serving {opsets.NEWEST}\n"
     folder = graphs.place("three_functions_deep", tmp_path / "1")
     done = run("check", str(folder), "--target-serving", "2.16", "--json")
     assert done.returncode == 1
@@ -228,7 +228,23 @@ def test_at_the_terminal(tiny_bundle: Any, tmp_path: Path) -> None:
     done = run("check", str(tmp_path / "nowhere"))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert run("check", str(folder), "--target-serving", "2.11").returncode == 2
+    for wrong in ("2.11", "newest"):
+        assert run("check", str(folder), "--target-serving", wrong).returncode == 2
+
+
+def test_a_newer_release_than_is_known_is_judged_by_the_newest_that_is(tiny_bundle: Any, tmp_path: Path) -> None:
+    done = run("check", str(tiny_bundle.path), "--target-serving", "9.9", "--json")
+    state = json.loads(done.stdout)
+    assert (done.returncode, state["ok"], state["target_serving"]) == (0, True, "9.9")
+    (finding,) = state["findings"]
+    assert (finding["level"], finding["kind"]) == ("warning", "release")
+    assert f"9.9 is not known here; what follows is true of {opsets.RELEASES[-1]}" in finding["message"]
+    found = rules.check(graphs.place("py_function", tmp_path), "9.9")
+    assert [each.kind for each in found if each.level != "note"] == ["op", "release"]
+    # An export promises more: it is held to a release that is known.
+    done = run("export", str(tmp_path), "-o", str(tmp_path / "m"), "--target-serving", "9.9")
+    assert done.returncode == 2
+    assert f"9.9 is not known yet; {opsets.RELEASES[-1]} is" in done.stderr
 
 
 def test_inspect(tiny_bundle: Any, tmp_path: Path) -> None:

