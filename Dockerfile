@@ -1,12 +1,12 @@
 # An image with the models in it, for those who roll out images:
 #
 #   docker build -t my-models .
-#   docker build -t my-models --build-arg TF_SERVING_TAG=2.20.0-gpu --build-arg MODELS=models .
+#   docker build -t my-models --build-arg TF_SERVING_TAG=2.21.0-gpu --build-arg MODELS=models .
 #   docker run --init -p 8500:8500 -p 8501:8501 my-models
 #
 # MODELS is the folder that holds models.config. The flags are those of docker-compose.yml, but for the polling: what is
 # in an image does not change.
-ARG TF_SERVING_TAG=2.20.0
+ARG TF_SERVING_TAG=2.21.0
 FROM tensorflow/serving:${TF_SERVING_TAG}
 ARG MODELS=models
 COPY ${MODELS} /models

