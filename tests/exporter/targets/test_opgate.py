@@ -99,8 +99,6 @@ def test_a_kernel_that_later_releases_have_is_announced() -> None:
 
 def test_what_only_a_gpu_runs_is_a_warning_and_pinned_to_a_cpu_an_error() -> None:
     model = graphs.chain("CudnnRNNV3")
-    for node in model.meta_graphs[0].graph_def.node:
-        node.attr["T"].type = 1
     assert [(each.level, each.kind) for each in graphs.judge(model, "2.20")] == [("warning", "kernel")]
     for node in model.meta_graphs[0].graph_def.node:
         node.device = "/device:CPU:0"
