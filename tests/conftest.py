@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,10 @@ os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 # No test asks a real hub; those of the hubs' protocols set the address of a server on loopback.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Shells and nohup switch these off for what runs in the background, and processes inherit it: tests send them.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 
 @pytest.fixture(scope="session")

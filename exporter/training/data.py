@@ -146,7 +146,7 @@ def opened(named: str | os.PathLike[str], form: Form = BY_NAME) -> Iterator[File
     path = Path(named) if os.fspath(named) == inputs.STANDARD else Path(named).expanduser().absolute()
     with scratch.temporary() as folder, os_errors_as(DataError, f"{path}: cannot be read"):
         try:
-            found = Inputs([str(path)], form.format, folder / "rows")
+            found = Inputs([str(path)], form.format).open(folder / "rows")
             yield Files(path, found, form)
             found.check()
         except BadFile as error:

@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,13 +71,13 @@ def run(
 ) -> None:
     """Answer texts on standard output, or in a file."""
     also = () if task.pair is None else (task.pair,)
-    source_of = partial(reading.source, texts, also=also, taken=("text", *task.fields))
     with one_line(), told_of_waiting():
-        settings = client_settings(settings)
+        # What is wrong with the arguments is said before a server is asked for anything.
+        source = reading.source(texts, also=also, taken=("text", *task.fields))
         if output is None or str(output) == "-":
             if restart or overwrite:
                 raise click.UsageError("--restart and --overwrite are for an --output")
-            _to_standard_output(task, source_of, form, settings)
+            _to_standard_output(task, source, form, client_settings(settings))
             return
         if FORMS.get(output.suffix.lower()) not in ("jsonl", "parquet"):
             raise click.BadParameter(f"{output.name}: the name must end in .jsonl or .parquet", param_hint="--output")
@@ -87,16 +86,19 @@ def run(
         output = Path(os.path.realpath(output))
         if output.exists() and not (overwrite and output.is_file()):
             raise click.ClickException(f"{output} exists; replace it with --overwrite")
+        if source.inputs.contain(output):
+            raise click.ClickException(f"{output} is in the input: write the output somewhere else")
+        settings = client_settings(settings)
         made_from = {**task.made_from, **{key: settings[key] for key in ("model", "version", "version_label")}}
         with AnswerJob(output, made_from, restart, task.keys) as job:
-            source = source_of(job.spool)
+            source.inputs.open(job.spool)
             with told_of_the_rest(job, source):
-                _to_file(task, source, job, settings)
+                _to_file(task, source, job, overwrite, settings)
 
 
-def _to_standard_output(task: Task, source_of: Callable[..., Source], form: str, settings: dict[str, Any]) -> None:
+def _to_standard_output(task: Task, source: Source, form: str, settings: dict[str, Any]) -> None:
     is_json = form == "json" or (form == "auto" and not sys.stdout.isatty())
-    with streamed(source_of) as source:
+    with streamed(source):
         if source.inputs.lasting:
             look(source, [AnswerFormat("jsonl")])
         with Client(**settings) as client:
@@ -116,10 +118,8 @@ def _to_standard_output(task: Task, source_of: Callable[..., Source], form: str,
                         click.echo(task.shown(printable(text), answer))
 
 
-def _to_file(task: Task, source: Source, job: AnswerJob, settings: dict[str, Any]) -> None:
+def _to_file(task: Task, source: Source, job: AnswerJob, overwrite: bool, settings: dict[str, Any]) -> None:
     """Answer into a file; it goes on where an earlier run with the same texts was."""
-    if source.inputs.contain(job.output):
-        raise click.ClickException(f"{job.output} is in the input: write the output somewhere else")
     form = AnswerFormat(FORMS[job.output.suffix.lower()], own=task.own, order=task.order)
     form.prepare(source)
     count = look(source, [form], lambda block: job.match(task.keys(block)))
@@ -130,7 +130,7 @@ def _to_file(task: Task, source: Source, job: AnswerJob, settings: dict[str, Any
             keyed = (zip(task.keys(block), *zip(*each, strict=True), strict=True) for block, each in rows)
             job.append(chain.from_iterable(keyed), advance)
         products: list[Any] = [(job.output, lambda file: form.write_answers(file, job.rows(source)))]
-        job.publish(products, skipped, source.inputs)
+        job.publish(products, skipped, source.inputs, overwrite)
     click.echo(f"{job.output}: {count} texts", err=True)
     tell_skipped(skipped, job.listed)
 

@@ -87,9 +87,9 @@ def bench(
     settings["address"] = server or settings["address"]
     results: list[Measured] = []
     with one_line():
-        texts = (
-            list(Source(Inputs((str(source),), "text", source, stream=True)).texts()) if source is not None else _TEXTS
-        )
+        texts = _TEXTS
+        if source is not None:
+            texts = list(Source(Inputs([str(source)], "text").open(source, stream=True)).texts())
         if not texts:
             raise click.ClickException(f"{source} holds no texts")
         with Client(**client_settings(settings), max_batch_size=batch_size) as client:

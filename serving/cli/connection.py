@@ -49,7 +49,7 @@ def _headers(context: click.Context, parameter: click.Parameter, values: tuple[s
         pairs.append((name.strip().lower(), rest.strip()))
     try:
         return CallOptions(metadata=pairs).metadata
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise click.BadParameter(str(error)) from error
 
 
@@ -160,7 +160,8 @@ def one_line() -> Iterator[None]:
     try:
         yield
     except (ServingError, ValueError, BadFile) as error:
-        raise click.ClickException(str(error)) from error
+        # What a server says of a graph has line breaks.
+        raise click.ClickException(" ".join(map(str.strip, str(error).splitlines()))) from error
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

@@ -3,8 +3,7 @@
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -76,24 +75,26 @@ def embed(
         output = None
     asked = {"signature": signature, "output": output_name}
     with one_line(), told_of_waiting():
-        settings = client_settings(settings)
+        # What is wrong with the arguments is said before a server is asked for anything.
+        source = reading.source(texts)
         if output is None:
             if rows is not None or restart or overwrite:
                 raise click.UsageError("--rows, --restart and --overwrite are for an --output")
-            _to_standard_output(partial(reading.source, texts), asked, on_truncation, form, settings)
+            _to_standard_output(source, asked, on_truncation, form, client_settings(settings))
         else:
-            formats = _formats(output, rows, reading.keep_all or bool(reading.keep))
+            formats = _formats(output, rows, source, overwrite)
+            settings = client_settings(settings)
             made_from = {**asked, **{key: settings[key] for key in ("model", "version", "version_label")}}
             with Job(next(iter(formats)), made_from, restart) as job:
-                source = reading.source(texts, job.spool)
+                source.inputs.open(job.spool)
                 with told_of_the_rest(job, source):
                     _to_files(source, job, formats, overwrite, on_truncation, settings)
 
 
-def _formats(output: Path, rows: Path | None, keeps: bool) -> dict[Path, Format]:
+def _formats(output: Path, rows: Path | None, source: Source, overwrite: bool) -> dict[Path, Format]:
     """The files to write, the output first; links are followed."""
     made: dict[Path, Format] = {}
-    beside = keeps and output.suffix.lower() == ".npy"
+    beside = source.columns.any_kept and output.suffix.lower() == ".npy"
     if rows is not None and not beside:
         raise click.UsageError("--rows is for what --keep carries beside .npy: other outputs have it in their rows")
     for path in (output, *([rows or output.with_name(f"{output.name}.rows.jsonl")] if beside else [])):
@@ -106,12 +107,17 @@ def _formats(output: Path, rows: Path | None, keeps: bool) -> dict[Path, Format]
             raise click.ClickException(f"there is no folder {path.parent}: make it first")
         if path.exists() and not path.is_file():
             raise click.ClickException(f"{path} is no regular file")
-        made[Path(os.path.realpath(path)) if path.is_symlink() else path] = Format(form, vectors=not made)
+        path = Path(os.path.realpath(path)) if path.is_symlink() else path
+        if path.exists() and not overwrite:
+            raise click.ClickException(f"{path} exists; replace it with --overwrite")
+        if source.inputs.contain(path):
+            raise click.ClickException(f"{path} is in the input: write the output somewhere else")
+        made[path] = Format(form, vectors=not made)
     return made
 
 
 def _to_standard_output(
-    source_of: Callable[..., Source],
+    source: Source,
     asked: Mapping[str, str | None],
     on_truncation: str,
     form: str,
@@ -120,7 +126,7 @@ def _to_standard_output(
     """Line by line; a file is looked through first."""
     if form == "auto":
         form = "text" if sys.stdout.isatty() else "json"
-    with streamed(source_of) as source:
+    with streamed(source):
         if source.inputs.lasting:
             look(source, [Format("jsonl")])
         size = block_size(source)
@@ -143,11 +149,6 @@ def _to_standard_output(
 def _to_files(
     source: Source, job: Job, formats: dict[Path, Format], overwrite: bool, on_truncation: str, settings: dict[str, Any]
 ) -> None:
-    for path in formats:
-        if path.exists() and not overwrite:
-            raise click.ClickException(f"{path} exists; replace it with --overwrite")
-        if source.inputs.contain(path):
-            raise click.ClickException(f"{path} is in the input: write the output somewhere else")
     for each in formats.values():
         each.prepare(source)
     count = look(source, list(formats.values()), lambda block: job.match(block.texts))
@@ -173,7 +174,7 @@ def _to_files(
             (path, lambda file, each=each: each.write(file, job.rows(source), count, width))  # type: ignore[misc]
             for path, each in reversed(formats.items())
         ]
-        job.publish(products, skipped, source.inputs)
+        job.publish(products, skipped, source.inputs, overwrite)
     click.echo(f"{job.output}: {count} texts, {width} dimensions", err=True)
     cut.tell()
     tell_skipped(skipped, job.listed)

@@ -80,15 +80,11 @@ class Reading:
     no_quotes: bool
     on_error: str
 
-    def source(
-        self, texts: tuple[str, ...], spool: Path, *, stream: bool = False, also: tuple[str, ...] = (),
-        taken: tuple[str, ...] = TAKEN
-    ) -> Source:  # fmt: skip
-        """The texts.
+    def source(self, texts: tuple[str, ...], *, also: tuple[str, ...] = (), taken: tuple[str, ...] = TAKEN) -> Source:
+        """The texts, of files that are yet to be opened.
 
         Args:
             texts: those on the command line.
-            spool, stream: see :class:`Inputs`.
             also: further columns that are read.
             taken: names that the output has itself.
 
@@ -99,7 +95,7 @@ class Reading:
         if texts and self.names:
             raise click.UsageError("give TEXTS or --input, not both; quote a glob, or repeat --input")
         columns = Columns(self.column, tuple(dict.fromkeys([*self.keep, *also])), self.keep_all, taken)
-        found = Inputs(() if texts else self.names or (inputs.STANDARD,), self.input_format, spool, stream)
+        found = Inputs(() if texts else self.names or (inputs.STANDARD,), self.input_format)
         if columns.any_kept and found.form == "text":
             raise click.UsageError("there are no columns to keep beside lines of text: give JSONL, CSV or Parquet")
         if self.encoding and found.form == "parquet":
@@ -125,15 +121,15 @@ def reading_options(command: _Command) -> _Command:
 
 
 @contextmanager
-def streamed(source_of: Callable[..., Source]) -> Iterator[Source]:
-    """The source of what goes to standard output; at the end it is seen to be unchanged, and what was skipped is told.
+def streamed(source: Source) -> Iterator[None]:
+    """Open what goes to standard output; at the end it is seen to be unchanged, and what was skipped is told.
 
     Raises:
-        BadFile: as :meth:`Reading.source` and :meth:`Inputs.check` do.
+        BadFile: as :meth:`Inputs.open` and :meth:`Inputs.check` do.
     """
-    source = source_of(Path(tempfile.gettempdir(), f"rawbert-{os.getpid()}-input"), stream=True)
+    source.inputs.open(Path(tempfile.gettempdir(), f"rawbert-{os.getpid()}-input"), stream=True)
     try:
-        yield source
+        yield
         source.inputs.check()
     finally:
         source.inputs.discard()

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..client.client import Client
 from ..client.entities import AGGREGATIONS, Aggregation
-from ..client.results import Classification, TaggedText
+from ..client.results import Classification, Ranked, TaggedText
 from .answering import Task, run
 from .connection import NEW_FILE, connection_options, job_options
 from .files.answers import Answer
@@ -157,8 +157,10 @@ def rerank(
       rawbert rerank --model reranker --top-k 10 "capital of France" --input found.jsonl --keep id
     """
 
-    def answer(client: Client, block: Block, version: int | None) -> list[Any]:
-        return sorted(client.rerank(query, block.texts, version=version), key=lambda each: each.index)
+    def answer(client: Client, block: Block, version: int | None) -> list[Ranked]:
+        pairs = [(query, text) for text in block.texts]
+        scores, version = client.score(pairs, version=version, return_version=True)
+        return [Ranked(at, score, block.texts[at], version) for at, score in enumerate(scores.tolist())]
 
     def order(answers: list[Answer]) -> list[int]:
         return sorted(range(len(answers)), key=lambda at: -answers[at]["score"])[:top_k]

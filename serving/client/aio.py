@@ -113,8 +113,16 @@ class AsyncClient(TaskClient[grpc.aio.Channel]):
     ) -> list[TaggedText]:
         return await self._drive(self._tag(texts, aggregation, ignore_labels, stride, options))
 
-    async def score(self, pairs: Iterable[Pair], **options: Unpack[TextKeywords]) -> Array:
-        return await self._drive(self._score(pairs, options))
+    @overload
+    async def score(
+        self, pairs: Iterable[Pair], *, return_version: Literal[True], **options: Unpack[TextKeywords]
+    ) -> Versioned: ...
+    @overload
+    async def score(self, pairs: Iterable[Pair], **options: Unpack[TextKeywords]) -> Array: ...
+    async def score(
+        self, pairs: Iterable[Pair], *, return_version: bool = False, **options: Unpack[TextKeywords]
+    ) -> Any:
+        return await self._drive(self._score(pairs, return_version, options))
 
     async def rerank(
         self, query: str | bytes, documents: Texts, *, top_k: int | None = None, **options: Unpack[TextKeywords]

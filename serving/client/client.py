@@ -26,7 +26,7 @@ from .settings import CallKeywords, PairKeywords, StreamKeywords, TextKeywords
 from .tasks import Pair, TaskClient
 
 T = TypeVar("T")
-#: Vectors, and the version of the model that made them; ``None`` where the server does not say.
+#: Vectors or scores, and the version of the model that made them; ``None`` where the server does not say.
 Versioned = tuple[Array, int | None]
 
 
@@ -187,21 +187,28 @@ class Client(TaskClient[grpc.Channel]):
         """
         return self._drive(self._tag(texts, aggregation, ignore_labels, stride, options))
 
-    def score(self, pairs: Iterable[Pair], **options: Unpack[TextKeywords]) -> Array:
+    @overload
+    def score(
+        self, pairs: Iterable[Pair], *, return_version: Literal[True], **options: Unpack[TextKeywords]
+    ) -> Versioned: ...
+    @overload
+    def score(self, pairs: Iterable[Pair], **options: Unpack[TextKeywords]) -> Array: ...
+    def score(self, pairs: Iterable[Pair], *, return_version: bool = False, **options: Unpack[TextKeywords]) -> Any:
         """The score of each pair of texts, by a cross-encoder; or of each text, by a model of single texts.
 
         Args:
             pairs: any number of pairs, each a tuple of two texts; or of texts, where the model takes no pairs. None are
                 answered without a call.
+            return_version: also answer the version of the model, as in :meth:`embed`.
             **options: as in :meth:`embed`, without ``text_pair``.
 
         Returns:
-            A new float32 array ``[len(pairs)]``.
+            A new float32 array ``[len(pairs)]``; with ``return_version`` a tuple of it and the version.
 
         Raises:
             TypeError, ValueError, ServingError: as :meth:`embed`.
         """
-        return self._drive(self._score(pairs, options))
+        return self._drive(self._score(pairs, return_version, options))
 
     def rerank(
         self, query: str | bytes, documents: Texts, *, top_k: int | None = None, **options: Unpack[TextKeywords]

@@ -125,6 +125,8 @@ def _checked_metadata(metadata: Any) -> tuple[tuple[str, str | bytes], ...]:
         if not re.fullmatch(_KEY, key):
             hint = f"; write {key.lower()!r}" if re.fullmatch(_KEY, key.lower()) else ""
             raise ValueError(f"metadata key {key!r}: gRPC takes a-z, 0-9, '_', '-' and '.' alone{hint}")
+        if key.endswith("-bin") and not isinstance(value, bytes):
+            raise TypeError(f"metadata {key!r} has a str as its value: a key that ends in -bin takes bytes")
         text = value if isinstance(value, str) else value.decode("latin-1")
         if not key.endswith("-bin") and not re.fullmatch(_VALUE, text):
             # The value may be a secret.

@@ -118,10 +118,11 @@ class TaskClient(BaseClient[C]):
             made.append(TaggedText(tuple(merged(found) if len(pairs) > 1 else found), cut, pairs[0][1].model_version))
         return made
 
-    def _score(self, pairs: Iterable[Pair], keywords: Mapping[str, Any]) -> Plan[Array]:
+    def _score(self, pairs: Iterable[Pair], return_version: bool, keywords: Mapping[str, Any]) -> Plan[Any]:
         options = self._options(keywords, TextKeywords, contract.SCORE.name)
         scores = yield from self._each(_scored, _pair_rows(pairs), options)
-        return np.array([score for score, _ in scores], np.float32)
+        found = np.array([score for score, _ in scores], np.float32)
+        return (found, scores[0][1] if scores else None) if return_version else found
 
     def _rerank(
         self, query: str | bytes, documents: Texts, top_k: int | None, keywords: Mapping[str, Any]

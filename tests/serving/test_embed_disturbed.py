@@ -22,9 +22,8 @@ from typing import Any
 import numpy as np
 import pytest
 import toy_models
-from test_serving_cli_files import limited
+from command import RAWBERT, limited
 
-RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
 ROWS = 5000
 INPUTS = ("txt", "jsonl", "csv", "tsv", "parquet", "txt.gz", "jsonl.gz", "csv.gz")
 OUTPUTS = ("npy", "jsonl", "parquet")

@@ -23,7 +23,7 @@ TEXTS = ["plain", "naïve café", "日本 𝄞", "a, b; c\td|e", 'say "hi"', "",
 
 def source(*paths: Path | str, column: str = "text", keep: tuple[str, ...] = (), keep_all: bool = False,
            form: str | None = None, **settings: Any) -> Source:  # fmt: skip
-    inputs = Inputs([str(path) for path in paths], form, Path("/nowhere"))
+    inputs = Inputs([str(path) for path in paths], form).open(Path("/nowhere"))
     return Source(inputs, columns=Columns(column, keep, keep_all), **settings)
 
 
@@ -207,8 +207,41 @@ def test_folders_globs_and_their_order(tmp_path: Path) -> None:
     assert read(tmp_path) == ["a/10.csv", "a/2.csv", "b.csv"]
     assert read(tmp_path / "b.csv", tmp_path / "a" / "*.csv") == ["b.csv", "a/10.csv", "a/2.csv"]
     assert read(tmp_path / "**" / "1*.csv") == ["a/10.csv"]
+    assert read(tmp_path / "[ab]") == ["a/10.csv", "a/2.csv"]  # A folder.
     (tmp_path / "[1].csv").write_text("text\nof that very name\n")
     assert read(tmp_path / "[1].csv") == ["of that very name"]
+
+
+def partitioned(root: Path, form: str, *folders: str) -> Path:
+    for at, folder in enumerate(folders):
+        (root / folder).mkdir(parents=True)
+        write(root / folder / f"part.{form}", [f"text {at}"], delimiter="\t" if form == "tsv" else ",")
+    return root
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "tsv", "parquet"])
+def test_folders_that_are_columns(tmp_path: Path, form: str) -> None:
+    names = "year=2023/lang=de", "year=2024/lang=__HIVE_DEFAULT_PARTITION__", "year=2024/lang=fr%3A 1"
+    folder = partitioned(tmp_path / "a=b", form, *names)
+    years: list[Any] = ["2023", "2024", "2024"] if form in ("csv", "tsv") else [2023, 2024, 2024]
+    rows = [{"id": "0", "year": year, "lang": lang} for year, lang in zip(years, ("de", None, "fr: 1"), strict=True)]
+    for given in (folder, folder / "year=*", folder / "*" / "*" / f"*.{form}"):
+        assert kept(given, keep=("id", "year", "lang")) == rows
+        assert [sorted(row) for row in kept(given, keep_all=True)] == [["id", "lang", "year"]] * 3
+    assert kept(folder / "year=*", keep=("lang",), column="text") == [{"lang": row["lang"]} for row in rows]
+    # What is named is not looked at: a partition is below it.
+    named = folder / "year=2023" / "lang=de" / f"part.{form}"
+    assert [list(row) for row in kept(named, keep_all=True)] == [["id"]]
+
+
+def test_folders_of_numbers_that_are_spelled_otherwise(tmp_path: Path) -> None:
+    folder = partitioned(tmp_path / "in", "parquet", "code=007", "code=8")
+    assert [row["code"] for row in kept(folder, keep=("code",))] == ["007", "8"]
+    folder = partitioned(tmp_path / "other", "parquet", "id=7", "text=x", "a=1")
+    assert read(folder) == ["text 2", "text 0", "text 1"]  # A file's own columns come first.
+    assert kept(folder, keep=("id",)) == [{"id": "0"}] * 3
+    with pytest.raises(BadFile, match="has the columns id, text, and a file before it id, a"):
+        kept(folder, keep_all=True)
 
 
 @pytest.mark.parametrize(

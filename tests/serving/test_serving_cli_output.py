@@ -8,13 +8,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import terminal
+from command import RAWBERT, rawbert
 from rawbert.serving.cli import output
 
-RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
 COLUMNS = ("name", "number", "meaning")
 ROWS = [
     ("first", "1", "a meaning of several words, long enough to be folded"),
@@ -90,16 +89,16 @@ def test_no_color() -> None:
     ],
 )
 def test_wrong_usage_is_one_line_and_the_code_2(words: list[str], says: str) -> None:
-    done = run(*RAWBERT, *words)
-    (line,) = done.stderr.decode().splitlines()
+    done = rawbert(*words)
+    (line,) = done.err.splitlines()
     assert (done.returncode, done.stdout) == (2, b"")
     assert line.startswith("error: ")
     assert says in line
 
 
 def test_without_a_command_the_help_is_shown() -> None:
-    assert run(*RAWBERT).stdout == run(*RAWBERT, "--help").stdout
-    assert b"Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted." in run(*RAWBERT).stdout
+    assert rawbert().out == rawbert("--help").out
+    assert "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted." in rawbert().out
 
 
 LOCALES = [
@@ -111,10 +110,7 @@ LOCALES = [
 
 
 @pytest.mark.parametrize("locale", LOCALES, ids=lambda locale: " ".join(locale.values()))
-def test_output_for_machines_is_utf8_in_every_locale(locale: dict[str, str], text_server: Any, tmp_path: Path) -> None:
-    (tmp_path / "texts.txt").write_text("héllo 漢\n", encoding="utf-8")
-    done = run(*RAWBERT, "embed", "-a", text_server.address, "-m", "text", "-i", str(tmp_path / "texts.txt"), **locale)
-    assert json.loads(done.stdout.decode("utf-8"))["text"] == "héllo 漢"
+def test_output_for_machines_is_utf8_in_every_locale(locale: dict[str, str], tmp_path: Path) -> None:
     folder = tmp_path / "modèle 漢" / "1"
     folder.mkdir(parents=True)
     (folder / "saved_model.pb").write_bytes(b"")

@@ -7,41 +7,35 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import fake_tasks
 import grpc
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from fake_server import Refusal
-from rawbert.serving.cli.app import rawbert
-
-RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
+from command import Done, rawbert
+from official_server import task_server
+from rawbert.serving.cli import app
+from watched import Refusal
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with fake_tasks.server() as server:
+    with task_server() as server:
         yield server.address
 
 
 @pytest.fixture
 def run(address: str) -> Any:
-    def run(command: str, *arguments: str, given: str | None = None, **settings: Any) -> Any:
-        line = ["--address", address, "--model", "m", *arguments]
-        if given is None:
-            return CliRunner().invoke(rawbert, [command, *line], **settings)
-        done = subprocess.run([*RAWBERT, command, *line], input=given.encode(), capture_output=True, check=False)
-        return SimpleNamespace(exit_code=done.returncode, stdout=done.stdout.decode(), stderr=done.stderr.decode())
+    def run(command: str, *arguments: str, given: str = "") -> Done:
+        return rawbert(command, "--address", address, "--model", "m", *arguments, input=given.encode())
 
     return run
 
 
-def lines(result: Any) -> list[dict[str, Any]]:
-    assert result.exit_code == 0, result.stderr
+def lines(result: Done) -> list[dict[str, Any]]:
+    assert result.returncode == 0, result.err
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
@@ -56,7 +50,7 @@ def test_classify(run: Any) -> None:
     (found,) = lines(run("classify", "--threshold", "0.6", given="good bad\n"))
     assert (found["label"], found["score"], found["scores"]) == ("good", 0.33333334, {})
     shown = run("classify", "--format", "text", "good good bad")
-    assert shown.stdout == "good good bad\n  good 0.5000  bad 0.2500  neither 0.2500\n"
+    assert shown.out == "good good bad\n  good 0.5000  bad 0.2500  neither 0.2500\n"
 
 
 def test_classify_pairs_of_a_file(run: Any, tmp_path: Path) -> None:
@@ -66,7 +60,7 @@ def test_classify_pairs_of_a_file(run: Any, tmp_path: Path) -> None:
     assert [(each["id"], each["b"], each["label"]) for each in found] == [(at, "bad bad", "bad") for at in range(3)]
 
 
-def test_tag(run: Any) -> None:
+def test_tag(run: Any, address: str) -> None:
     text = "Ana met Bart Smith in Αθήνα 👍🏽"
     (found,) = lines(run("tag", text))
     names = ["Ana", "Bart Smith", "Αθήνα"]
@@ -75,8 +69,10 @@ def test_tag(run: Any) -> None:
         ("NAME", name, pytest.approx(0.9)) for name in names
     ]
     assert found["truncated"] is False
-    assert run("tag", "--format", "text", text).stdout == "Ana [NAME] met Bart Smith [NAME] in Αθήνα [NAME] 👍🏽\n"
-    colored = run("tag", "--format", "text", text, color=True).stdout
+    assert run("tag", "--format", "text", text).out == "Ana [NAME] met Bart Smith [NAME] in Αθήνα [NAME] 👍🏽\n"
+    colored = (
+        CliRunner().invoke(app.rawbert, ["tag", "-a", address, "-m", "m", "--format", "text", text], color=True).stdout
+    )
     assert "\x1b[36m\x1b[1mAna\x1b[0m\x1b[36m [NAME]\x1b[0m met " in colored
     tokens = lines(run("tag", "--aggregation", "none", "Ana Smith"))[0]["entities"]
     assert [each["label"] for each in tokens] == ["B-NAME", "I-NAME", "I-NAME"]
@@ -86,10 +82,10 @@ def test_tag_says_what_was_cut(run: Any) -> None:
     text = "x " * 20 + "Ana"
     result = run("tag", text, "Bo")
     assert [len(each["entities"]) for each in lines(result)] == [0, 1]
-    assert result.stderr == "1 texts are longer than the model takes, and were cut; --stride reads them whole\n"
+    assert result.err == "1 texts are longer than the model takes, and were cut; --stride reads them whole\n"
     result = run("tag", "--stride", "3", text)
     assert [each["text"] for each in lines(result)[0]["entities"]] == ["Ana"]
-    assert not result.stderr
+    assert not result.err
 
 
 def test_rerank(run: Any, tmp_path: Path) -> None:
@@ -101,7 +97,7 @@ def test_rerank(run: Any, tmp_path: Path) -> None:
     path.write_text("id,body\n1,nothing\n2,the capital\n")
     (first,) = lines(run("rerank", "the capital", "-i", str(path), "--column", "body", "--keep-all", "--top-k", "1"))
     assert first == {"text": "the capital", "id": "2", "index": 1, "score": 3.0}
-    assert run("rerank", "a", "--format", "text", given="b\na\n").stdout == " 2.0000  a  [1]\n 0.5000  b  [0]\n"
+    assert run("rerank", "a", "--format", "text", given="b\na\n").out == " 2.0000  a  [1]\n 0.5000  b  [0]\n"
     assert lines(run("rerank", "a", given="")) == []
 
 
@@ -139,16 +135,14 @@ def test_file_to_file_as_to_standard_output(
     source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     wanted = lines(run(command, *arguments, "-i", str(source)))
     result = run(command, *arguments, "-i", str(source), "-o", str(target))
-    assert result.exit_code == 0, result.stderr
-    assert result.stderr == f"{target}: 100 texts\n"
+    assert result.returncode == 0, result.err
+    assert result.err == f"{target}: 100 texts\n"
     assert len(wanted) == (40 if command == "rerank" else 100)
     found = table(target)
     assert [list(row) for row in found] == [list(row) for row in wanted]
     assert single(found) == single(wanted)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["in.jsonl", target.name])
-    assert (
-        "exists; replace it with --overwrite" in run(command, *arguments, "-i", str(source), "-o", str(target)).stderr
-    )
+    assert "exists; replace it with --overwrite" in run(command, *arguments, "-i", str(source), "-o", str(target)).err
 
 
 @pytest.mark.parametrize("command", ["classify", "tag", "rerank"])
@@ -166,36 +160,25 @@ def test_an_interrupted_job_goes_on(tmp_path: Path, command: str) -> None:
         if broken and calls > 20:
             raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "broken")
 
-    with fake_tasks.server(before=before) as server:
+    with task_server(before=before) as server:
 
         def run(output: Path) -> Any:
-            line = [
-                command,
-                "--address",
-                server.address,
-                "--model",
-                "m",
-                *arguments,
-                "-i",
-                str(source),
-                "-o",
-                str(output),
-            ]
-            return CliRunner().invoke(rawbert, [*line, "--batch-size", "64", "--concurrency", "1"])
+            line = [command, "--address", server.address, "--model", "m", *arguments, "-i", source, "-o", output]
+            return rawbert(*line, "--batch-size", 64, "--concurrency", 1)
 
         broken = True
         result = run(target)
-        assert (result.exit_code, target.exists()) == (1, False)
-        assert "1024 texts are done; the same command goes on from there" in result.stderr
+        assert (result.returncode, target.exists()) == (1, False)
+        assert "1024 texts are done; the same command goes on from there" in result.err
         # A record that was cut by the end of the process is made again.
         partial = tmp_path / "out.jsonl.partial"
         partial.write_bytes(partial.read_bytes()[:-5])
         broken, calls = False, 0
         result = run(target)
-        assert result.exit_code == 0, result.stderr
-        assert result.stderr.splitlines()[0] == "going on after 1023 texts"
+        assert result.returncode == 0, result.err
+        assert result.err.splitlines()[0] == "going on after 1023 texts"
         assert calls == 1 + 16 + 15  # of the 1 text left of the first 1024, of the next 1024, of the last 952
-        assert run(whole).exit_code == 0
+        assert run(whole).returncode == 0
         assert target.read_bytes() == whole.read_bytes()
     assert not partial.exists()
 
@@ -206,8 +189,8 @@ def test_another_job_into_the_same_file_is_refused(run: Any, tmp_path: Path) -> 
     head = json.dumps({"made_from": made_from, "width": 0, "version": 1})
     (tmp_path / "out.jsonl.partial").write_text(f"{head}\n{'0' * 32}{{}}\n")
     result = run("tag", "Ana", "-o", str(target))
-    assert "is of an earlier run with another aggregation: begin anew with --restart" in result.stderr
-    assert run("tag", "Ana", "-o", str(target), "--restart").exit_code == 0
+    assert "is of an earlier run with another aggregation: begin anew with --restart" in result.err
+    assert run("tag", "Ana", "-o", str(target), "--restart").returncode == 0
     assert table(target)[0]["entities"][0]["text"] == "Ana"
 
 
@@ -228,9 +211,9 @@ def test_another_job_into_the_same_file_is_refused(run: Any, tmp_path: Path) -> 
 )
 def test_what_cannot_work_is_said_in_one_line(run: Any, command: str, arguments: list[str], says: str) -> None:
     result = run(command, *arguments, given="{}\n")
-    assert result.exit_code in (1, 2)
-    assert says in result.stderr
-    assert "Traceback" not in result.stderr
+    assert result.returncode in (1, 2)
+    assert says in result.err
+    assert "Traceback" not in result.err
 
 
 def test_the_commands_load_no_tensorflow(address: str) -> None:
@@ -240,5 +223,5 @@ def test_the_commands_load_no_tensorflow(address: str) -> None:
     )
     arguments = ["tag", "--address", address, "--model", "m", "Ana"]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.err
     assert json.loads(done.stdout)["entities"][0]["text"] == "Ana"

@@ -369,7 +369,7 @@ def typed(client: Client) -> None:
     assert_type(client.classify(["a"], text_pair=["b"], top_k=3, threshold=0.5, stride=8), list[Classification])
     assert_type(client.tag(["a", b"b"], aggregation="first", ignore_labels=["O"], stride=8)[0], TaggedText)
     assert_type(client.score([("a", "b"), ("a", b"b")], timeout=3), NDArray[Any])
-    assert_type(client.score(["a"]), NDArray[Any])
+    assert_type(client.score(["a"], return_version=True), tuple[NDArray[Any], int | None])
     assert_type(client.rerank("q", ["a"], top_k=3, sort_by_length=True, version_label="stable"), list[Ranked])
     assert_type(client.embed_iter(["a"]), Iterator[NDArray[Any]])
     assert_type(client.embed_iter(["a"], return_version=True), Iterator[tuple[NDArray[Any], int | None]])

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,8 @@ import pytest
 HERE = Path(__file__).parent
 SERVER = """
 import sys, threading
-from fake_server import Fake
-server = Fake(address=sys.argv[1])
-server.versions = [int(sys.argv[2])]
-with server:
+from watched import Gate
+with Gate(sys.argv[2], address=sys.argv[1]):
     print("up", flush=True)
     threading.Event().wait()
 """
@@ -56,9 +55,13 @@ pytestmark = [
 
 
 class Network:
-    """A namespace with a client, one with servers at 10.213.7.2 to .4, and a link between them."""
+    """A namespace with a client, one with servers at 10.213.7.2 to .4, and a link between them.
 
-    def __init__(self) -> None:
+    What answers is outside of both: a server for each number, at a Unix socket, which a network does not divide.
+    """
+
+    def __init__(self, models: dict[int, str]) -> None:
+        self.models = models
         self.near, self.far = f"rawbert-c{os.getpid()}", f"rawbert-s{os.getpid()}"
         self.names = Path("/etc/netns") / self.near / "hosts"  # `ip netns exec` puts it in the place of /etc/hosts.
         self.names.parent.mkdir(parents=True)
@@ -91,7 +94,7 @@ class Network:
         """A server at ``10.213.7.number``, of which the model has that version."""
         address = f"10.213.7.{number}"
         ip("-n", self.far, f"addr replace {address}/24 dev rb1")
-        self.processes[address] = self._start(self.far, SERVER, f"{address}:8500", str(number))
+        self.processes[address] = self._start(self.far, SERVER, f"{address}:8500", self.models[number])
         return address
 
     def vanish(self, address: str) -> None:
@@ -134,10 +137,14 @@ class Network:
 
 
 @pytest.fixture
-def network() -> Iterator[Network]:
-    made = Network()
-    yield made
-    made.close()
+def network(side: Any, tmp_path: Path) -> Iterator[Network]:
+    with ExitStack() as stack:
+        sockets = {number: f"unix:{tmp_path}/{number}" for number in (2, 3, 4)}
+        for number, address in sockets.items():
+            stack.enter_context(side.numbers(address=address, versions=[number]))
+        made = Network(sockets)
+        stack.callback(made.close)
+        yield made
 
 
 def test_a_flow_that_is_dropped_silently(network: Network) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import grpc
 import pytest
-from fake_server import Fake, Refusal
+from official_server import number_server
 from rawbert.serving import AsyncClient, Client, RetryPolicy, ServerUnavailable
+from watched import Refusal
 
 sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="it records the spans")
 export = pytest.importorskip("opentelemetry.sdk.trace.export", reason="it records the spans")
@@ -49,7 +50,7 @@ def test_a_span_for_each_call_to_a_server(spans: Any) -> None:
         async with AsyncClient(address, model="m", max_batch_size=2) as client:
             await client.embed(["1", "2", "3"])
 
-    with Fake() as server:
+    with number_server() as server:
         with Client(server.address, model="m", max_batch_size=2) as client:
             assert client.embed(["1", "2", "3"])[:, 1].tolist() == [1, 2, 3]
         assert [span.name for span in spans.get_finished_spans()] == [METHOD] * 2
@@ -63,7 +64,7 @@ def test_failures_are_seen_as_such(spans: Any) -> None:
         raise Refusal(grpc.StatusCode.UNAVAILABLE, "gone")
 
     with (
-        Fake(refuse) as server,
+        number_server(refuse) as server,
         Client(server.address, model="m", retry=RetryPolicy(max_attempts=3)) as client,
         pytest.raises(ServerUnavailable, match="3 attempts"),
     ):

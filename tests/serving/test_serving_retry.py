@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 import pytest
-from rawbert.serving import RetryPolicy
+from rawbert.serving import CallCancelled, RetryPolicy, ServerOverloaded, ServerUnavailable
 from rawbert.serving.client.channel import Balancer
+from rawbert.serving.client.exchange import Exchange, Operation, Shared
+from rawbert.serving.client.parts import Limits
 from rawbert.serving.client.retry import Budget, Verdict, backoff, batch_limit, verdict
+from rawbert.serving.client.settings import CallOptions
 
 CODE = grpc.StatusCode
 
@@ -86,6 +91,35 @@ def test_servers_in_turn_and_past_those_that_failed() -> None:
     assert balancer.pick(20.01) in (0, 2)  # The first that may be tried again: 1 failed twice.
     balancer.answered(1)
     assert {balancer.pick(20.01) for _ in range(3)} == {1}
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "kind"),
+    [
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted", ServerOverloaded),
+        (grpc.StatusCode.UNAVAILABLE, "Stream removed (Socket closed)", ServerUnavailable),
+        (grpc.StatusCode.CANCELLED, "", CallCancelled),
+    ],
+)
+def test_what_is_refused_for_good_ends_within_the_deadline(
+    code: grpc.StatusCode, details: str, kind: type[Exception]
+) -> None:
+    """On a clock of its own: each attempt is refused at once."""
+    shared = Shared("m", ("h:1",), RetryPolicy(), Budget(1000), Balancer(1), Limits(64, 10_000), None, 1, frozenset())
+    operation = Operation[Any]("/Service/Predict", lambda rows, version: b"", lambda data, rows: (data, None))
+    exchange = Exchange(operation, CallOptions(timeout=1.0), shared, iter([]), None)
+    exchange.feed([(b"1",)])
+    exchange.feed(None)
+    now, attempts = 100.0, 0
+    with pytest.raises(kind, match="attempts"):
+        while attempts < 1000:
+            for attempt in exchange.due(now):
+                attempts += 1
+                assert now + (attempt.timeout or 0) == pytest.approx(101)
+                exchange.failed(attempt, code, details, now, silent=False)
+            now += exchange.wait(now) or 0
+    assert attempts >= 4
+    assert 100.4 < now < 101
 
 
 @pytest.mark.parametrize(

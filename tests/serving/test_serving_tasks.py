@@ -12,12 +12,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-import fake_tasks
 import grpc
 import numpy as np
 import pytest
-from fake_server import Fake, Refusal
-from fake_tasks import LABELS, label_scores, pair_score
+from official_server import task_server
 from rawbert.serving import (
     AsyncClient,
     CallRecord,
@@ -31,11 +29,13 @@ from rawbert.serving import (
     TaggedText,
 )
 from rawbert.serving.client import tasks
+from task_rules import LABELS, label_scores, pair_score
+from watched import Refusal
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Fake]:
-    with fake_tasks.server() as server:
+def server() -> Iterator[Any]:
+    with task_server() as server:
         yield server
 
 
@@ -61,7 +61,7 @@ class Both:
 
 
 @pytest.fixture
-def both(server: Fake) -> Both:
+def both(server: Any) -> Both:
     return Both(server.address)
 
 
@@ -189,6 +189,8 @@ def test_score(both: Both) -> None:
     scores = both.score([("a b", "b c"), ["a", b"a"], ("", "")])
     assert scores.dtype == np.float32
     assert scores.tolist() == [1.5, 2.0, 1.0]
+    assert both.score([("a", "a")], return_version=True) == (pytest.approx([2.0]), 1)
+    assert both.score([], return_version=True)[1] is None
     assert both.score(["a", "b c"]).tolist() == [2.0, 3.0]  # Of single texts.
 
 
@@ -219,7 +221,7 @@ def test_a_thousand_documents_under_failures() -> None:
 
     documents = [" ".join(chance.choices("abcdefghijklmnop", k=chance.randint(0, 12))) for _ in range(1000)]
     scores = np.array([pair_score(b"a c e", each.encode()) for each in documents], np.float32)
-    with fake_tasks.server(before=before) as server:
+    with task_server(before=before) as server:
         found = Both(server.address, max_batch_size=16).rerank("a c e", documents, timeout=60, sort_by_length=True)
         assert max(server.sizes) == 16
     assert [each.index for each in found] == np.argsort(-scores, kind="stable").tolist()
@@ -228,7 +230,7 @@ def test_a_thousand_documents_under_failures() -> None:
 
 def test_one_deadline_for_all_parts() -> None:
     with (
-        fake_tasks.server(before=lambda request: time.sleep(0.1)) as server,
+        task_server(before=lambda request: time.sleep(0.1)) as server,
         Client(server.address, model="m", max_batch_size=1, concurrency=2) as client,
     ):
         for call in (
@@ -249,7 +251,7 @@ def test_what_fails_is_raised() -> None:
 
     sizes: list[int] = []
     with (
-        fake_tasks.server(before=before) as server,
+        task_server(before=before) as server,
         Client(server.address, model="m", max_batch_size=10, retry=RetryPolicy(max_attempts=1)) as client,
         pytest.raises(InvalidRequest, match="no more"),
     ):
@@ -304,6 +306,6 @@ def test_results_are_plain(both: Both) -> None:
         (lambda client: client.rerank("q", ["d"], text_pair=["x"]), TypeError, "text_pair"),
     ],
 )
-def test_arguments_that_cannot_work(server: Fake, call: Any, error: type[Exception], says: str) -> None:
+def test_arguments_that_cannot_work(server: Any, call: Any, error: type[Exception], says: str) -> None:
     with Client(server.address, model="m") as client, pytest.raises(error, match=says):
         call(client)

@@ -6,8 +6,6 @@ import asyncio
 import datetime
 import ipaddress
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +13,8 @@ from typing import Any
 
 import grpc
 import pytest
-from fake_server import Fake
+from command import rawbert
+from official_server import number_server
 from rawbert.serving import TLS, AsyncClient, Client, RetryPolicy, ServerUnavailable, ServingError
 
 pytest.importorskip("cryptography", reason="it makes the certificates")
@@ -70,7 +69,7 @@ def authority() -> Authority:
 @contextmanager
 def serving(pair: tuple[bytes, bytes], clients: bytes | None = None) -> Iterator[str]:
     secret = grpc.ssl_server_credentials([pair], clients, clients is not None)
-    with Fake(credentials=secret) as server:
+    with number_server(credentials=secret) as server:
         yield server.address
 
 
@@ -124,7 +123,7 @@ def test_wrong_certificates_say_what_is_wrong(authority: Authority, kind: Any) -
 
 @TWINS
 def test_tls_and_plain_text_do_not_meet(authority: Authority, kind: Any) -> None:
-    with Fake() as server, pytest.raises(ServerUnavailable, match="speaks no TLS"):
+    with number_server() as server, pytest.raises(ServerUnavailable, match="speaks no TLS"):
         embed(server.address, TLS(ca=authority.pem), kind)
     with (
         serving(authority.issue(LOCAL)) as address,
@@ -185,7 +184,7 @@ def test_call_credentials_of_the_client_and_of_a_call(authority: Authority) -> N
             assert [vector[1] async for vector in client.embed_iter(["1"], call_credentials=mine("stream"))] == [1]
 
     secret = grpc.ssl_server_credentials([authority.issue(LOCAL)])
-    with Fake(credentials=secret) as server:
+    with number_server(credentials=secret) as server:
         with Client(server.address, **settings) as client:
             client.embed(["1"])
             client.embed(["1"])
@@ -211,7 +210,7 @@ def test_call_credentials_that_fail_say_so(authority: Authority, kind: Any) -> N
 
 def test_call_credentials_never_go_out_in_plain_text() -> None:
     token = grpc.access_token_call_credentials("secret")
-    with Fake() as server:
+    with number_server() as server:
         for kind in (Client, AsyncClient):
             with pytest.raises(ValueError, match="only over TLS"):
                 kind(server.address, model="m", call_credentials=token)
@@ -238,11 +237,8 @@ def test_settings_that_cannot_work(authority: Authority) -> None:
 
 def test_at_the_terminal(authority: Authority, tmp_path: Path) -> None:
     def asked(command: str, *options: Any) -> tuple[int, str]:
-        code = "from rawbert.serving.cli import main; main()"
-        given = [command, *(["--address"] if command != "bench" else []), address, "--model", "m", *map(str, options)]
-        result = subprocess.run([sys.executable, "-c", code, *given], capture_output=True, check=False, text=True)
-        assert "Traceback" not in result.stderr
-        return result.returncode, result.stdout + result.stderr
+        result = rawbert(command, "--address", address, "--model", "m", *options)
+        return result.returncode, result.out + result.err
 
     key, certificate = authority.issue(LOCAL)
     for name, data in (("ca", authority.pem), ("cert", certificate), ("key", key), ("text", b"no PEM"), ("5", b"5\n")):

@@ -7,6 +7,7 @@ import gc
 import itertools
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -22,10 +23,12 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from fake_server import Fake, Refusal
+from official_server import number_server
 from rawbert.serving import AsyncClient, Client, DeadlineExceeded, ModelVersionChanged, ServingError
+from watched import Refusal
 
 pytestmark = pytest.mark.slow
+READY = re.compile(r"Running gRPC ModelServer at (\S+) \.\.\.")
 
 
 def resident() -> int:
@@ -36,11 +39,11 @@ def resident() -> int:
 @contextmanager
 def spawned(*arguments: str) -> Iterator[str]:
     """A server in a process of its own, so that its work does not hold up the clock of the client's."""
-    script = Path(__file__).with_name("fake_server.py")
-    with subprocess.Popen([sys.executable, str(script), "0", *arguments], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
+    script = Path(__file__).with_name("official_server.py")
+    with subprocess.Popen([sys.executable, str(script), "0", *arguments], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
         try:
-            yield process.stdout.readline().strip()
+            yield next(filter(None, map(READY.match, process.stderr)))[1]
         finally:
             process.kill()
 
@@ -99,7 +102,7 @@ def test_busy_for_a_third_of_all_calls() -> None:
         if next(turn) % 3 == 0:
             raise Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
 
-    with Fake(third) as server, Client(server.address, model="m") as client, ThreadPoolExecutor(32) as pool:
+    with number_server(third) as server, Client(server.address, model="m") as client, ThreadPoolExecutor(32) as pool:
         begun = time.monotonic()
         for at, vectors in enumerate(pool.map(lambda at: client.embed([str(at)], timeout=30), range(10_000))):
             assert vectors[:, 1].tolist() == [at]
@@ -118,7 +121,7 @@ def test_a_server_with_few_threads_refuses_and_every_call_is_answered() -> None:
         finally:
             room.release()
 
-    with Fake(few) as server, Client(server.address, model="m") as client, ThreadPoolExecutor(32) as pool:
+    with number_server(few) as server, Client(server.address, model="m") as client, ThreadPoolExecutor(32) as pool:
         times = []
 
         def call(at: int) -> None:
@@ -137,7 +140,7 @@ def test_a_server_with_few_threads_refuses_and_every_call_is_answered() -> None:
 def test_thirty_versions_under_large_calls(kind: str) -> None:
     asked, done, outcomes = [str(at) for at in range(2000)], threading.Event(), Counter[str]()
 
-    def swap(server: Fake) -> None:
+    def swap(server: Any) -> None:
         for version in range(2, 32):
             server.versions.append(version)
             time.sleep(random.random() / 5)
@@ -150,7 +153,7 @@ def test_thirty_versions_under_large_calls(kind: str) -> None:
         assert vectors[:, 1].tolist() == list(range(2000))
         outcomes["answered"] += 1
 
-    with Fake(lambda request: time.sleep(0.005)) as server:
+    with number_server(lambda request: time.sleep(0.005)) as server:
         thread = threading.Thread(target=swap, args=(server,))
         thread.start()
         if kind == "threads":
@@ -245,7 +248,7 @@ def test_ten_thousand_calls_that_fail_leak_nothing() -> None:
         raise Refusal(next(codes), "because")
 
     limit, late, outcomes = 0.05, [], Counter[str]()
-    with raw_server(silent) as one, raw_server(garbage) as two, raw_server(cut) as three, Fake(refuse) as four:
+    with raw_server(silent) as one, raw_server(garbage) as two, raw_server(cut) as three, number_server(refuse) as four:
         clients = [Client(address, model="m", timeout=limit) for address in (one, two, three, four.address)]
 
         def call(at: int) -> None:

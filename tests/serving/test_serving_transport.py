@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 import pytest
-from fake_server import Fake, Refusal
+from official_server import number_server
 from rawbert.serving import (
     AsyncClient,
     ChannelConfig,
@@ -25,6 +25,7 @@ from rawbert.serving import (
     ServerUnavailable,
     SignatureNotFound,
 )
+from watched import Refusal
 
 FORK = """
 import os, sys
@@ -46,14 +47,8 @@ assert client.embed(["7"])[0, 1] == 7
 
 @pytest.mark.parametrize("state", ["fresh", "used"])
 def test_a_client_made_before_forks_works_in_each_process(state: str) -> None:
-    script = Path(__file__).with_name("fake_server.py")
-    with subprocess.Popen([sys.executable, str(script), "0"], stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout
-        try:
-            address = server.stdout.readline().strip()
-            subprocess.run([sys.executable, "-c", FORK, address, state], check=True, timeout=60)
-        finally:
-            server.kill()
+    with number_server() as server:
+        subprocess.run([sys.executable, "-c", FORK, server.address, state], check=True, timeout=60)
 
 
 class Header(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
@@ -68,7 +63,7 @@ class Header(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
 def test_interceptors_and_gzip() -> None:
     header = Header()
     config = ChannelConfig(gzip=True)
-    with Fake() as server, Client(server.address, model="m", interceptors=[header], config=config) as client:
+    with number_server() as server, Client(server.address, model="m", interceptors=[header], config=config) as client:
         assert client.embed(["1" + "x" * 10_000])[0, 1] == 1
     assert header.methods == ["/tensorflow.serving.PredictionService/Predict"]
 
@@ -86,7 +81,7 @@ def test_an_interceptor_that_fails_is_heard() -> None:
         async with AsyncClient(address, model="m", interceptors=[AsyncBroken()]) as client:
             await client.embed(["1"])
 
-    with Fake() as server:
+    with number_server() as server:
         with Client(server.address, model="m", interceptors=[Broken()]) as client, pytest.raises(KeyError):
             client.embed(["1"])
         with pytest.raises(KeyError):
@@ -97,7 +92,7 @@ def test_a_hook_that_fails_does_not_fail_the_call(caplog: pytest.LogCaptureFixtu
     def hook(record: Any) -> None:
         raise RuntimeError("the hook")
 
-    with Fake() as server, Client(server.address, model="m", on_call=hook) as client:
+    with number_server() as server, Client(server.address, model="m", on_call=hook) as client:
         assert client.embed(["1"])[0, 1] == 1
     assert "the on_call hook failed" in caplog.text
 
@@ -112,7 +107,7 @@ def test_cancelling_the_task_cancels_the_calls() -> None:
                 await task
             assert len(asyncio.all_tasks()) == 1
 
-    with Fake(lambda request: time.sleep(0.5)) as server:
+    with number_server(lambda request: time.sleep(0.5)) as server:
         asyncio.run(main(server.address))
 
 
@@ -128,7 +123,7 @@ def test_wait_until_ready(text_server: Any) -> None:
 
 
 def test_wait_for_ready_waits_for_a_server_that_starts_late() -> None:
-    server = Fake()
+    server = number_server()
     threading.Timer(0.5, server.__enter__).start()
     with Client(server.address, model="m", config=ChannelConfig(wait_for_ready=True)) as client:
         assert client.embed(["1"], timeout=20)[0, 1] == 1
@@ -200,7 +195,7 @@ def test_reload_config_reaches_every_server() -> None:
 
 def test_unix_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # The path of a socket must be short.
-    server = Fake(address="unix:s")
+    server = number_server(address="unix:s")
     with server, Client("unix:s", model="m", retry=RetryPolicy(max_attempts=2)) as client:
         assert client.embed(["1"])[0, 1] == 1
 
@@ -224,7 +219,7 @@ def test_refusals_carry_what_was_asked() -> None:
         raise Refusal(grpc.StatusCode.INTERNAL, "it broke")
 
     with (
-        Fake(refuse) as server,
+        number_server(refuse) as server,
         Client(server.address, model="m", version_label="stable") as client,
         pytest.raises(ServerFault, match=r"Predict \(model 'm', version stable, signature 'embed'\) at .*: it broke"),
     ):
@@ -241,7 +236,7 @@ def test_ctrl_c_does_not_strike_where_a_call_is_begun() -> None:
             begun.append(continuation(details, request))
             return begun[-1]
 
-    with Fake() as server, Client(server.address, model="m", interceptors=[Interrupting()]) as client:
+    with number_server() as server, Client(server.address, model="m", interceptors=[Interrupting()]) as client:
         client.embed(["1"])
         with pytest.raises(KeyboardInterrupt):
             client.embed(["2"])

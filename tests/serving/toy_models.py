@@ -5,6 +5,8 @@
 
 ``save_arithmetic_model``: what a text model never shows: several inputs, every dtype, scalars, failures.
 
+``save_numbers_model``: texts are numbers, with the letter x at will; an embedding is ``[version, number]``.
+
 TensorFlow is imported by the functions that need it: collecting the tests must not.
 """
 
@@ -145,3 +147,17 @@ def save_arithmetic_model(folder: Path) -> None:
         "slow": tf.function(slow).get_concrete_function(tf.TensorSpec([None], tf.int32, name="steps")),
     }
     tf.saved_model.save(module, str(folder), signatures=dict(module.bodies))
+
+
+def save_numbers_model(folder: Path, version: int) -> None:
+    """Write the model."""
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def embed(text: Any) -> dict[str, Any]:
+        numbers = tf.strings.to_number(tf.strings.regex_replace(text, "x", ""))
+        return {"embedding": tf.stack([tf.ones_like(numbers) * version, numbers], axis=1)}
+
+    module = tf.Module()
+    module.embed = embed
+    tf.saved_model.save(module, str(folder), signatures={"embed": embed, "serving_default": embed})

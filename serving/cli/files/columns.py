@@ -61,7 +61,7 @@ class Columns:
             file: its name.
             names: its columns.
             hint: what may be wrong where one is not there.
-                inside, children: as :func:`path_of` takes them, where columns have fields.
+            inside, children: as :func:`path_of` takes them, where columns have fields.
 
         Raises:
             BadFile: one is not there, or twice; with ``keep_all``, they are not those of the files before it.

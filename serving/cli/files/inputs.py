@@ -2,14 +2,16 @@
 
 import glob
 import os
+import re
 import shutil
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from urllib.parse import unquote
 
 from . import BadFile
 
@@ -19,26 +21,31 @@ FORMS = {
 }  # fmt: skip
 #: The name of standard input.
 STANDARD = "-"
+#: The value of a partition that is null, as Hive and Spark name its folder.
+_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True)
 class File:
-    """A file to read, ``None`` for standard input; its name in messages; and its state when it was found."""
+    """A file to read, ``None`` for standard input; its name in messages; and its state when it was found.
+
+    ``partition`` are the values of its folders' names, such as ``lang=de``.
+    """
 
     path: Path | None
     name: str
     state: tuple[int, ...] = ()
+    partition: Mapping[str, str | int | None] = field(default_factory=dict)
 
 
 class Inputs:
-    """Files of one format.
+    """Files of one format; they are looked for at once, and read after :meth:`open`.
 
     Args:
         names: files, folders, globs, and ``-`` for standard input. The files of a folder, with those of the folders
-            in it, and of a glob are sorted by name; names that begin with a dot or an underscore are left out.
+            in it, and of a glob are sorted by name; names that begin with a dot or an underscore are left out. A glob
+            that matches folders alone means the files in them.
         form: the format; by the names if left out, and text for standard input.
-        spool: where to copy what can be read only once, such as a pipe.
-        stream: read it as it comes instead, which Parquet does not allow.
 
     Attributes:
         lasting: whether everything can be read more than once.
@@ -47,18 +54,31 @@ class Inputs:
         BadFile: there is no such file, or they are not of one known format.
     """
 
-    def __init__(self, names: Sequence[str], form: str | None, spool: Path, stream: bool = False) -> None:
+    def __init__(self, names: Sequence[str], form: str | None = None) -> None:
         self._names = names
-        self._paths = _expanded(names)
+        self._paths, self._partitions = _expanded(names)
         self.form = form or _form(self._paths)
-        self._stream = stream and self.form != "parquet"
         self.lasting = True
+        self.files: list[File] = []
         self._spooled: list[Path] = []
+
+    def open(self, spool: Path, stream: bool = False) -> Self:
+        """Get ready to read.
+
+        Args:
+            spool: where to copy what can be read only once, such as a pipe.
+            stream: read it as it comes instead, which Parquet does not allow.
+
+        Raises:
+            BadFile: one cannot be opened.
+        """
         try:
-            self.files = [self._file(path, spool) for path in self._paths]
+            for path, partition in zip(self._paths, self._partitions, strict=True):
+                self.files.append(self._file(path, partition, spool, stream and self.form != "parquet"))
         except BaseException:
             self.discard()
             raise
+        return self
 
     def check(self) -> None:
         """See that all files are as they were.
@@ -69,7 +89,7 @@ class Inputs:
         for file in self.files:
             if file.state and file.state != _state(file.path):
                 raise BadFile(f"{file.name} changed while it was read: give the same command again")
-        if _expanded(self._names) != self._paths:
+        if _expanded(self._names)[0] != self._paths:
             raise BadFile(f"{', '.join(self._names)}: other files than before: give the same command again")
 
     def contain(self, path: Path) -> bool:
@@ -85,14 +105,14 @@ class Inputs:
         for path in self._spooled:
             path.unlink(missing_ok=True)
 
-    def _file(self, path: Path, spool: Path) -> File:
+    def _file(self, path: Path, partition: Mapping[str, str | int | None], spool: Path, stream: bool) -> File:
         standard = str(path) == STANDARD
         name = "standard input" if standard else str(path)
         try:
             # Files of /proc, among them /dev/stdin and <(...), have a size of 0 or an offset of their own.
             if not standard and stat.S_ISREG(path.stat().st_mode) and not path.resolve().is_relative_to("/proc"):
-                return File(path, name, _state(path))
-            if self._stream:
+                return File(path, name, _state(path), partition)
+            if stream:
                 self.lasting = False
                 return File(None if standard else path, name)
             made = spool.with_name(f"{spool.name}{len(self._spooled) or ''}")
@@ -115,28 +135,53 @@ def _state(path: Path | None) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _expanded(names: Sequence[str]) -> list[Path]:
+def _expanded(names: Sequence[str]) -> tuple[list[Path], list[dict[str, str | int | None]]]:
+    """Files, and the partition of each, by the folders below one that was named, or from a glob's first wildcard on."""
     paths: list[Path] = []
+    partitions: list[dict[str, str | None]] = []
     for name in names:
         path, found, fault = Path(name), [Path(name)], "does not exist"
         if not name:
             found, fault = [], "a file without a name does not exist"
         elif path.is_dir():
-            found = sorted(each for each in path.rglob("*") if _shown(each.relative_to(path)) and each.is_file())
-            fault = "is a folder without files"
+            found, fault = _inside(path), "is a folder without files"
         elif name != STANDARD and not os.path.lexists(path):
-            found = sorted(Path(each) for each in glob.glob(name, recursive=True) if not os.path.isdir(each))
+            matched = sorted(map(Path, glob.glob(name, recursive=True)))
+            found = [each for each in matched if not each.is_dir()]
+            found = found or [file for folder in matched for file in _inside(folder)]
         if not found:
             raise BadFile(f"{name} {fault}".lstrip())
         paths += found
+        known = next((at for at, part in enumerate(path.parts) if glob.has_magic(part)), len(path.parts))
+        partitions += [_partition(each.parts[known:-1]) for each in found]
     twice = {str(path) for path in paths if paths.count(path) > 1}
     if twice:
         raise BadFile(f"{min(twice)} is given twice")
-    return paths
+    return paths, _typed(partitions)
 
 
-def _shown(path: Path) -> bool:
-    return not any(part.startswith((".", "_")) for part in path.parts)
+def _partition(folders: Sequence[str]) -> dict[str, str | None]:
+    pairs = [folder.partition("=") for folder in folders if "=" in folder[1:]]
+    return {unquote(name): None if value == _NULL else unquote(value) for name, _, value in pairs}
+
+
+def _typed(partitions: Sequence[Mapping[str, str | None]]) -> list[dict[str, str | int | None]]:
+    """The same with whole numbers where all values of a name are such, spelled as numbers are: 007 is text."""
+    every = [pair for each in partitions for pair in each.items()]
+    words = {name for name, value in every if value is not None and not re.fullmatch("0|-?[1-9][0-9]{0,17}", value)}
+    return [
+        {name: value if value is None or name in words else int(value) for name, value in each.items()}
+        for each in partitions
+    ]
+
+
+def _inside(folder: Path) -> list[Path]:
+    """The files in a folder and in those below it, but not what is hidden."""
+    return sorted(
+        each
+        for each in folder.rglob("*")
+        if not any(part.startswith((".", "_")) for part in each.relative_to(folder).parts) and each.is_file()
+    )
 
 
 def _form(paths: Sequence[Path]) -> str:

@@ -141,14 +141,19 @@ class Job:
         if at != self.done:
             raise BadFile(f"the input has other rows than the {self.done} that were embedded")
 
-    def publish(self, products: list[Product], skipped: list[dict[str, Any]], inputs: Inputs) -> None:
+    def publish(self, products: list[Product], skipped: list[dict[str, Any]], inputs: Inputs, overwrite: bool) -> None:
         """Write files under names of their own and rename them together, the output last.
 
         Args:
             products: the files; the output is the last.
             skipped: rows that were left out: they are listed in a file, and that of an earlier output is removed.
             inputs: seen to be unchanged before anything appears.
+            overwrite: replace files that are there.
+
+        Raises:
+            BadFile: an input has changed, a file cannot be written, or another program has made it meanwhile.
         """
+        names = [path for path, _ in products]
         if skipped:
             products = [(self.listed, lambda file: file.writelines(map(jsonl.line, skipped))), *products]
         stale = [] if skipped or not self.listed.exists() else [self.listed]
@@ -160,6 +165,8 @@ class Job:
                     file.flush()
                     os.fsync(file.fileno())
             inputs.check()
+            if there := [path for path in names if path.exists() and not overwrite]:
+                raise BadFile(f"{there[0]} has appeared meanwhile; replace it with --overwrite")
             with writing(self.output):
                 if len(products) > 1 or stale:
                     self.output.unlink(missing_ok=True)  # It is never there beside files of another run.

@@ -87,7 +87,7 @@ def jsonl_rows(file: File, encoding: str | None, columns: Columns, bad: Bad) -> 
         try:
             if fault := _fault(line, encoding):
                 raise ValueError(fault)
-            fields = _object(line)
+            fields = {**file.partition, **_object(line)}
             text = _text(fields, columns)
         except UnicodeEncodeError:
             bad(number, f"{columns.text!r} has a lone surrogate, which UTF-8 cannot carry")
@@ -104,13 +104,17 @@ def csv_rows(
     header: list[str] | None = None
     places: dict[str, int] = {}
     kept: list[str] = []
+    added: list[Any] = []
     for number, fields, fault in _records(lines(file, encoding), encoding, delimiter, quotes):
         if header is None:
             if fault:
                 raise BadFile(f"{file.name}, line {number}: {fault}")
             header = fields
-            kept = columns.of_header(file.name, header, _separated(header, delimiter))
-            places = {name: at for at, name in enumerate(header)}
+            partition = {name: value for name, value in file.partition.items() if name not in header}
+            added = [value if value is None else str(value) for value in partition.values()]
+            names = [*header, *partition]
+            kept = columns.of_header(file.name, names, _separated(header, delimiter))
+            places = {name: at for at, name in enumerate(names)}
         elif fault:
             bad(number, fault)
         elif len(fields) != len(header):
@@ -120,6 +124,7 @@ def csv_rows(
             else:
                 bad(number, f"{why}: a text with a delimiter in it must be in quotes")
         else:
+            fields += added
             text = "" if columns.text is None else fields[places[columns.text]]
             yield number, text, {name: fields[places[name]] for name in kept}
     if header is None:

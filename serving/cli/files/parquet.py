@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -47,22 +47,22 @@ def blocks(file: File, columns: Columns, size: int, bad: Bad) -> Iterator[Block]
     """
     pa = arrow()
     with _opened(file) as parquet:
-        fields = _fields(parquet.schema_arrow)
-        names = columns.of_header(file.name, parquet.schema_arrow.names, "", fields, _children)
+        fields, there = _fields(parquet.schema_arrow, file)
+        names = columns.of_header(file.name, there, "", fields, _children)
         ways, text_way = [_way(fields, name) for name in names], _text_way(file, fields, columns)
+        read = dict.fromkeys(way[0] for way in (*ways, text_way) if way and way[0] in parquet.schema_arrow.names)
+        column = partial(_column, partition=file.partition)
         place = 0
-        for batch in parquet.iter_batches(
-            size, columns=list(dict.fromkeys(way[0] for way in (*ways, text_way) if way))
-        ):
+        for batch in parquet.iter_batches(size, columns=list(read)):
             good, texts = [], []
-            for at, value in enumerate([""] * len(batch) if text_way is None else _texts(_column(batch, text_way))):
+            for at, value in enumerate([""] * len(batch) if text_way is None else _texts(column(batch, text_way))):
                 if isinstance(value, str):
                     good.append(at)
                     texts.append(value)
                 else:
                     why = "null, not a text" if value is None else "no UTF-8"
                     bad(place + at + 1, f"{columns.text!r} is {why}")
-            rows = pa.RecordBatch.from_arrays([_column(batch, way) for way in ways], names) if names else None
+            rows = pa.RecordBatch.from_arrays([column(batch, way) for way in ways], names) if names else None
             if rows is not None and len(good) < len(batch):
                 rows = rows.take(pa.array(good, pa.int64()))
             if texts:
@@ -85,8 +85,8 @@ def schema(source: Source) -> list[Any]:
     if source.inputs.form == "parquet":
         for file in source.inputs.files:
             with _opened(file) as parquet:
-                fields = _fields(parquet.schema_arrow)
-                for name in source.columns.of_header(file.name, parquet.schema_arrow.names, "", fields, _children):
+                fields, there = _fields(parquet.schema_arrow, file)
+                for name in source.columns.of_header(file.name, there, "", fields, _children):
                     _unify(found, _field(fields, _way(fields, name)).with_name(name), file.name)
         return list(found.values())
     found = {name: pa.field(name, pa.null()) for name in source.columns.keep}
@@ -212,8 +212,12 @@ def _int96_unit(path: Path, state: tuple[int, ...]) -> str | None:
     return None
 
 
-def _fields(schema: Any) -> dict[str, Any]:
-    return {field.name: field for field in schema}
+def _fields(schema: Any, file: File) -> tuple[dict[str, Any], list[str]]:
+    """The columns of a file, its own and those of its partition; and the names of all."""
+    pa = arrow()
+    added = {name: value for name, value in file.partition.items() if name not in schema.names}
+    fields = [*schema, *(pa.field(name, pa.scalar(value).type) for name, value in added.items())]
+    return {field.name: field for field in fields}, [*schema.names, *added]
 
 
 def _children(field: Any) -> Any:
@@ -245,7 +249,9 @@ def _field(fields: Mapping[str, Any], way: Sequence[str]) -> Any:
     return field
 
 
-def _column(batch: Any, way: Sequence[str]) -> Any:
+def _column(batch: Any, way: Sequence[str], partition: Mapping[str, Any]) -> Any:
+    if way[0] not in batch.schema.names:
+        return arrow().repeat(arrow().scalar(partition[way[0]]), len(batch))
     column = batch.column(way[0])
     for name in way[1:]:
         column = arrow().compute.struct_field(column, [name])

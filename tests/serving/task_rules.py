@@ -11,9 +11,6 @@ import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
-from fake_server import Fake
-from rawbert.serving.wire import codec
-from rawbert.serving.wire.protos import PredictResponse
 
 MOST = 16
 LABELS = ("good", "bad", "neither")
@@ -96,30 +93,12 @@ def tagged(texts: list[bytes]) -> dict[str, Any]:
     return {"tag_scores": scores, "tag": tags, "tags": names, "token_lengths": lengths, **found}
 
 
-def answer(request: Any, version: int) -> bytes:
-    columns = [list(request.inputs[name].string_val) for name in ("text", "text_pair") if name in request.inputs]
-    texts = columns[0]
-    made: dict[str, Any]
-    match request.model_spec.signature_name:
-        case "classify":
-            scores = np.array([label_scores(b" ".join(row)) for row in zip(*columns, strict=True)], np.float32)
-            names = np.array([[label.encode() for label in LABELS]] * len(texts), object)
-            made = {"scores": scores, "labels": names, "label": names[range(len(texts)), scores.argmax(axis=1)]}
-        case "tag":
-            made = tagged(texts)
-        case "score":
-            made = {"score": np.array([pair_score(row[0], row[-1]) for row in zip(*columns, strict=True)], np.float32)}
-        case "tokenize":
-            made = tokens(texts)
-        case name:
-            raise AssertionError(name)
-    response = PredictResponse()
-    response.model_spec.name = request.model_spec.name
-    response.model_spec.version.value = version
-    for name, array in made.items():
-        response.outputs[name].CopyFrom(codec.encode(array))
-    return response.SerializeToString()
+def classified(texts: list[bytes], pairs: list[bytes] | None = None) -> dict[str, Any]:
+    rows = texts if pairs is None else [b" ".join(row) for row in zip(texts, pairs, strict=True)]
+    scores = np.array([label_scores(row) for row in rows], np.float32).reshape(-1, len(LABELS))
+    names = np.array([[label.encode() for label in LABELS]] * len(texts), object)
+    return {"scores": scores, "labels": names, "label": names[range(len(texts)), scores.argmax(axis=1)]}
 
 
-def server(**settings: Any) -> Fake:
-    return Fake(answer=answer, **settings)
+def scored(texts: list[bytes], pairs: list[bytes] | None = None) -> dict[str, Any]:
+    return {"score": np.array([pair_score(*row) for row in zip(texts, pairs or texts, strict=True)], np.float32)}

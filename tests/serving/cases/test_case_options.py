@@ -1,15 +1,17 @@
-"""Arguments are checked before anything is sent, alike in both clients; settings can be pickled."""
+"""Arguments of calls and settings of clients: checked before anything is sent, alike in both clients."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+import multiprocessing
 import pickle
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
-from fake_server import Fake
 from rawbert.serving import TLS, AsyncClient, ChannelConfig, Client, RetryPolicy
 from rawbert.serving.client.settings import CallOptions
 
@@ -28,6 +30,7 @@ KINDS = pytest.mark.parametrize("kind", [Client, AsyncClient])
         ({"metadata": [("key", "é")]}, ValueError, "printable ASCII"),
         ({"metadata": [("key", b"\xff")]}, ValueError, "ends in -bin"),
         ({"metadata": [("key", 5)]}, TypeError, "'key' has a int"),
+        ({"metadata": {"key-bin": "text"}}, TypeError, "'key-bin' has a str as its value"),
         ({"metadata": ["key"]}, TypeError, "pairs"),
         ({"metadata": "key"}, TypeError, "pairs"),
         ({"timeout": math.inf}, ValueError, "None for no deadline"),
@@ -46,23 +49,30 @@ KINDS = pytest.mark.parametrize("kind", [Client, AsyncClient])
         ({"call_credentials": "token"}, TypeError, "call_credentials is a str"),
     ],
 )
-def test_options_that_cannot_be_sent(options: dict[str, Any], error: type[Exception], says: str) -> None:
-    with Fake() as server:
+def test_options_that_cannot_be_sent(server: Any, options: dict[str, Any], error: type[Exception], says: str) -> None:
+    def calls(client: Any) -> list[Callable[[], Any]]:
+        made = [
+            lambda: client.embed(["1"], **options),
+            lambda: anext(client.embed_iter(["1"], **options)) if isinstance(client, AsyncClient) else
+            next(client.embed_iter(["1"], **options)),
+        ]  # fmt: skip
+        if "signature_name" not in options:
+            made += [lambda: client.predict({"text": ["1"]}, **options), lambda: client.metadata(**options)]
+            made += [lambda: client.status(**options), lambda: client.wait_until_ready(**options)]
+        return made
 
-        async def asked() -> None:
-            async with AsyncClient(server.address, model="m") as client:
+    async def asked() -> None:
+        async with AsyncClient(server.address, model="m") as client:
+            for call in calls(client):
                 with pytest.raises(error, match=says):
-                    await client.embed(["1"], **options)
-                with pytest.raises(error, match=says):
-                    await anext(client.embed_iter(["1"], **options))
+                    await call()
 
-        with Client(server.address, model="m") as client:
+    with Client(server.address, model="m") as client:
+        for call in calls(client):
             with pytest.raises(error, match=says):
-                client.embed(["1"], **options)
-            with pytest.raises(error, match=says):
-                next(client.embed_iter(["1"], **options))
-        asyncio.run(asked())
-        assert server.sizes == []
+                call()
+    asyncio.run(asked())
+    assert server.headers == []
 
 
 @pytest.mark.parametrize(
@@ -70,17 +80,18 @@ def test_options_that_cannot_be_sent(options: dict[str, Any], error: type[Except
     [
         {"metadata": None},
         {"metadata": {"authorization": "Bearer x", "trace-bin": b"\xff\0"}},
-        {"metadata": iter([("a.b-c_9", b"plain")])},
+        {"metadata": {"a.b-c_9": b"plain"}.items()},
         {"timeout": 1e9},
         {"timeout": np.float32(3)},
         {"version": np.int64(1)},
     ],
 )
-def test_options_that_can(options: dict[str, Any]) -> None:
-    with Fake() as server, Client(server.address, model="m") as client:
+def test_options_that_can(server: Any, options: dict[str, Any]) -> None:
+    with Client(server.address, model="m") as client:
         assert client.embed(["1"], **options)[0, 1] == 1
-        if "authorization" in (options.get("metadata") or {}):
-            assert server.tokens == ["Bearer x"]
+    if "authorization" in (options.get("metadata") or {}):
+        assert server.tokens == ["Bearer x"]
+        assert server.headers[-1]["trace-bin"] == b"\xff\0"
 
 
 @KINDS
@@ -113,12 +124,25 @@ def test_settings_can_be_pickled() -> None:
         assert pickle.loads(pickle.dumps(settings)) == settings
 
 
-def test_any_channel_option_can_be_passed() -> None:
+def embedded(address: str, settings: dict[str, Any]) -> float:
+    with Client(address, model="m", **settings) as client:
+        return float(client.embed(["7"])[0, 1])
+
+
+@pytest.mark.parametrize("way", ["spawn", "forkserver"])
+def test_a_client_is_made_in_a_worker_of_its_own(server: Any, way: str) -> None:
+    settings = {"config": ChannelConfig(gzip=True), "retry": RetryPolicy(max_attempts=3), "timeout": 20}
+    with ProcessPoolExecutor(1, multiprocessing.get_context(way)) as pool:
+        assert pool.submit(embedded, server.address, settings).result(60) == 7
+
+
+def test_any_channel_option_can_be_passed(server: Any) -> None:
     config = ChannelConfig(options=(("grpc.primary_user_agent", "batch-job"), ("grpc.max_send_message_length", 1000)))
-    with Fake() as server, Client(server.address, model="m", config=config) as client:
+    with Client(server.address, model="m", config=config) as client:
         with pytest.raises(Exception, match="larger than max"):
             client.embed(["1" + "x" * 2000])
         assert client.embed(["1"])[0, 1] == 1
+    assert server.headers[-1]["user-agent"].startswith("batch-job ")
 
 
 def test_a_client_says_how_it_goes_to_another_process() -> None:

@@ -1,0 +1,97 @@
+"""The ``rawbert`` command: in this process, where that is enough, and in one of its own."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from rawbert.serving import cli
+
+#: The command as a process.
+RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
+
+
+class Done:
+    """How a command ended: its exit code, and what it wrote."""
+
+    def __init__(self, returncode: int, stdout: bytes, stderr: bytes) -> None:
+        self.returncode, self.stdout, self.stderr = returncode, stdout, stderr
+
+    @property
+    def out(self) -> str:
+        """Standard output as text."""
+        return self.stdout.decode()
+
+    @property
+    def err(self) -> str:
+        """Standard error as text."""
+        return self.stderr.decode()
+
+    @property
+    def said(self) -> str:
+        """Standard error with its lines joined."""
+        return " ".join(self.err.split())
+
+
+def rawbert(
+    *arguments: Any, input: bytes = b"", cwd: Path | str = ".", env: Mapping[str, str] | None = None
+) -> Done:  # fmt: skip
+    """Run the command in this process, which costs no start of another: all but signals and file descriptors."""
+    streams = [io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2)]
+    given = io.TextIOWrapper(io.BufferedReader(io.BytesIO(input)), "utf-8")  # type: ignore[arg-type]
+    with (
+        mock.patch.object(sys, "argv", ["rawbert", *map(str, arguments)]),
+        mock.patch.object(sys, "stdin", given),
+        mock.patch.dict(os.environ, dict(env or {})),
+        chdir(cwd),
+        redirect_stdout(streams[0]),
+        redirect_stderr(streams[1]),
+    ):
+        try:
+            code: Any = cli._run()
+        except SystemExit as end:
+            code = end.code
+    out, err = (stream.buffer.getvalue() for stream in streams)  # type: ignore[attr-defined]
+    return Done(code, out, err)
+
+
+def process(*arguments: Any, **settings: Any) -> subprocess.CompletedProcess[bytes]:
+    """Run the command in a process of its own."""
+    return subprocess.run([*RAWBERT, *map(os.fspath, arguments)], capture_output=True, check=False, **settings)
+
+
+def limited(command: list[str], size: int | None) -> list[str]:
+    """The command, with files of at most so many bytes.
+
+    A process of its own sets the limit: ``preexec_fn`` would fork this one, in which gRPC has threads.
+    """
+    if size is None:
+        return command
+    limit = "import os, resource as r, sys; r.setrlimit(r.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2); "
+    return [sys.executable, "-c", f"{limit}os.execv(sys.argv[2], sys.argv[2:])", str(size), *command]
+
+
+@contextmanager
+def serving(base_path: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """``rawbert serve`` on a free port, ready: the process and its address."""
+    command = [*RAWBERT, "serve", "--model_base_path", str(base_path), "--host", "127.0.0.1", "--port", "0", *flags]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if ready := re.match(r"Running gRPC ModelServer at (127\.0\.0\.1:\d+) \.\.\.$", line):
+                    yield process, ready.group(1)
+                    break
+            else:
+                pytest.fail("the server did not start")
+        finally:
+            process.kill()
