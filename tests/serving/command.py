@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Mapping
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import pytest
 from rawbert.serving import cli
 
 #: The command as a process.
@@ -78,20 +76,3 @@ def limited(command: list[str], size: int | None) -> list[str]:
         return command
     limit = "import os, resource as r, sys; r.setrlimit(r.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2); "
     return [sys.executable, "-c", f"{limit}os.execv(sys.argv[2], sys.argv[2:])", str(size), *command]
-
-
-@contextmanager
-def serving(base_path: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """``rawbert serve`` on a free port, ready: the process and its address."""
-    command = [*RAWBERT, "serve", "--model_base_path", str(base_path), "--host", "127.0.0.1", "--port", "0", *flags]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            for line in process.stderr:
-                if ready := re.match(r"Running gRPC ModelServer at (127\.0\.0\.1:\d+) \.\.\.$", line):
-                    yield process, ready.group(1)
-                    break
-            else:
-                pytest.fail("the server did not start")
-        finally:
-            process.kill()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from command import RAWBERT, rawbert
 from rawbert.serving.cli import flags as tables
 from rawbert.serving.cli.serve import serve
 
@@ -100,9 +101,10 @@ def test_values_may_stand_apart() -> None:
 
 
 def test_the_log_as_json(model_root: Path) -> None:
+    """And the model name that both sides take when none is given."""
     command = [
-        *(sys.executable, "-c", "from rawbert.serving.cli import main; main()", "serve", "--log_format=json"),
-        *("--host=127.0.0.1", "--port=0", "--model_name=m", f"--model_base_path={model_root / 'arithmetic'}"),
+        *(*RAWBERT, "serve", "--log_format=json"),
+        *("--host=127.0.0.1", "--port=0", f"--model_base_path={model_root / 'm'}"),
         "--num_unload_threads=2",
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -113,6 +115,8 @@ def test_the_log_as_json(model_root: Path) -> None:
                 lines.append(line)
                 if "Running gRPC ModelServer" in line:
                     break
+            (address,) = re.findall(r"ModelServer at (127\.0\.0\.1:\d+) \.\.\.", line)
+            assert json.loads(rawbert("embed", "--address", address, "7").stdout)["embedding"] == [4, 7]
             process.send_signal(signal.SIGTERM)
             rest, errors = process.communicate(timeout=60)
         finally:
@@ -123,7 +127,7 @@ def test_the_log_as_json(model_root: Path) -> None:
     assert all(entry.keys() == {"time", "level", "logger", "message"} for entry in entries)
     messages = {(entry["level"], entry["message"]) for entry in entries}
     assert ("WARNING", "--num_unload_threads has no effect in rawbert serve") in messages
-    assert ("INFO", "Serving m version 1") in messages
+    assert ("INFO", "Serving default version 4") in messages
     assert any(message.startswith("Running gRPC ModelServer at 127.0.0.1:") for _, message in messages)
     assert any(message.startswith("Stopping") for _, message in messages)
 

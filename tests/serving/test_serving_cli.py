@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import RAWBERT, rawbert, serving
+from command import RAWBERT, rawbert
 
 
 @pytest.fixture
@@ -89,16 +89,6 @@ def test_interrupted(query: list[str]) -> None:
         _, said = process.communicate()
         assert process.returncode == 130
         assert b"Traceback" not in said
-
-
-def test_serve_as_default(model_root: Path) -> None:
-    """The model name that both sides take when none is given; and an end without a call."""
-    with serving(model_root / "text") as (process, address):
-        assert rawbert("embed", "--address", address, "a").returncode == 0
-        process.send_signal(signal.SIGTERM)
-        assert process.wait() == 0
-        assert process.stderr
-        assert "Traceback" not in process.stderr.read()
 
 
 @pytest.mark.parametrize(

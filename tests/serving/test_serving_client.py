@@ -388,6 +388,7 @@ def wrong(client: Client) -> None:
 """
 
 
+@pytest.mark.slow
 def test_the_keyword_arguments_are_typed(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     (tmp_path / "typed.py").write_text(TYPED)

@@ -110,16 +110,19 @@ def test_what_is_refused_for_good_ends_within_the_deadline(
     exchange = Exchange(operation, CallOptions(timeout=1.0), shared, iter([]), None)
     exchange.feed([(b"1",)])
     exchange.feed(None)
-    now, attempts = 100.0, 0
+    times = [100.0]
+
+    def run() -> None:
+        while len(times) < 1000:
+            for attempt in exchange.due(times[-1]):
+                assert times[-1] + (attempt.timeout or 0) == pytest.approx(101)
+                exchange.failed(attempt, code, details, times[-1], silent=False)
+            times.append(times[-1] + (exchange.wait(times[-1]) or 0))
+
     with pytest.raises(kind, match="attempts"):
-        while attempts < 1000:
-            for attempt in exchange.due(now):
-                attempts += 1
-                assert now + (attempt.timeout or 0) == pytest.approx(101)
-                exchange.failed(attempt, code, details, now, silent=False)
-            now += exchange.wait(now) or 0
-    assert attempts >= 4
-    assert 100.4 < now < 101
+        run()
+    assert len(times) >= 4
+    assert 100.4 < times[-1] < 101
 
 
 @pytest.mark.parametrize(
