@@ -25,7 +25,7 @@ from .exchange import Answer, Attempt, Exchange, Shared
 from .parts import Limits
 from .results import CallRecord
 from .retry import Budget
-from .settings import DEFAULT_TIMEOUT, TLS, CallMetadata, CallOptions, ChannelConfig, RetryPolicy
+from .settings import DEFAULT_TIMEOUT, TLS, CallMetadata, CallOptions, ChannelConfig, RetryPolicy, whole
 
 _LOG = logging.getLogger("rawbert.serving")
 
@@ -74,10 +74,11 @@ class Calls(Generic[C]):
             raise TypeError(f"model is {model!r}: give the model's name on the server")
         if not model:
             raise ValueError("model is empty: name the model on the server")
-        if max_batch_size < 1:
-            raise ValueError(f"max_batch_size is {max_batch_size}: at least 1 text goes into a call")
-        if concurrency < 1:
-            raise ValueError(f"concurrency is {concurrency}: at least 1 call is on its way")
+        for name, value, kind in (("retry", retry, RetryPolicy), ("tls", tls, TLS), ("config", config, ChannelConfig)):
+            if value is not None and not isinstance(value, kind):
+                raise TypeError(f"{name} is {value!r}: give {kind.__name__}(...), or leave it out")
+        if on_call is not None and not callable(on_call):
+            raise TypeError(f"on_call is {on_call!r}: give a function that takes a CallRecord")
         if channel is not None and tls is not None:
             raise ValueError("give channel or tls, not both: the channel is used as it is")
         self.addresses = channels.addresses(address)
@@ -107,9 +108,9 @@ class Calls(Generic[C]):
             policy=policy,
             budget=Budget(policy.budget),
             balancer=Balancer(len(self.addresses)),
-            limits=Limits(max_batch_size, _REQUEST_BYTES),
+            limits=Limits(whole("max_batch_size", max_batch_size, 1), _REQUEST_BYTES),
             timeout=None if timeout is None else float(timeout),
-            concurrency=concurrency,
+            concurrency=whole("concurrency", concurrency, 1),
             connection=self._connection(),
         )
 

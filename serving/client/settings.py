@@ -19,9 +19,29 @@ import numpy as np
 DEFAULT_TIMEOUT: Final = 30.0
 #: Seconds; gRPC's clock has an end.
 _LONGEST: Final = 1e9
+#: Seconds; gRPC takes settings of channels as milliseconds, in 32 bits.
+_MOST: Final = 2e6
 #: gRPC call metadata, an authorization header for instance.
 CallMetadata = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
 _KEY, _VALUE = "[0-9a-z_.-]+", "[ -~]*"
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """A whole number of at least ``least``; a TypeError or a ValueError where it is none."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}: give a whole number") from None
+    if number < least:
+        raise ValueError(f"{name} is {number}: give {least} or more")
+    return number
+
+
+def _seconds(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{name} is {value!r}: give seconds")
+    if not 0 <= value <= _MOST:
+        raise ValueError(f"{name} is {value}: give seconds from 0 to {_MOST:g}")
 
 
 class CallKeywords(TypedDict, total=False):
@@ -76,10 +96,9 @@ class CallOptions:
         if self.version is not None and self.version_label is not None:
             raise ValueError("give version or version_label, not both")
         if self.version is not None:
-            try:
-                object.__setattr__(self, "version", operator.index(self.version))
-            except TypeError:
-                raise TypeError(f"version is {self.version!r}: give a whole number, or version_label") from None
+            if isinstance(self.version, bool) or not hasattr(self.version, "__index__"):
+                raise TypeError(f"version is {self.version!r}: give a whole number, or version_label")
+            object.__setattr__(self, "version", operator.index(self.version))
         for name in ("version_label", "signature_name", "output_name"):
             if not isinstance(getattr(self, name) or "", str):
                 raise TypeError(f"{name} is {getattr(self, name)!r}: give a str")
@@ -157,11 +176,11 @@ class ChannelConfig:
         wait_for_ready: whether calls wait, up to their deadline, for a server that does not listen yet, instead of
             failing after a few attempts.
         gzip: whether requests are compressed, and answers may be.
-        options: further gRPC channel arguments, such as ``(("grpc.http2.write_buffer_size", 65536),)``; they replace
-            those that the settings above make.
+        options: further gRPC channel arguments, such as ``(("grpc.http2.write_buffer_size", 65536),)``, or a dict of
+            them; they replace those that the settings above make.
 
     Raises:
-        ValueError: a value that cannot work.
+        TypeError, ValueError: a value that cannot work.
     """
 
     max_message_bytes: int = -1
@@ -173,17 +192,21 @@ class ChannelConfig:
     http_proxy: bool = True
     wait_for_ready: bool = False
     gzip: bool = False
-    options: tuple[tuple[str, Any], ...] = ()
+    options: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.max_message_bytes == 0 or self.max_message_bytes < -1:
-            raise ValueError(f"max_message_bytes is {self.max_message_bytes}: give a positive size, or -1 for no limit")
-        if self.keepalive_time < 0 or self.keepalive_timeout <= 0:
-            raise ValueError("keepalive_time must not be negative, and keepalive_timeout must be above 0")
-        if self.connect_timeout <= 0:
-            raise ValueError(f"connect_timeout is {self.connect_timeout}: give seconds above 0")
-        if self.idle_timeout < 0 or self.lookup_interval < 0:
-            raise ValueError("idle_timeout and lookup_interval must not be negative")
+        if whole("max_message_bytes", self.max_message_bytes, -1) == 0:
+            raise ValueError("max_message_bytes is 0: give a positive size, or -1 for no limit")
+        for name in ("keepalive_time", "keepalive_timeout", "connect_timeout", "idle_timeout", "lookup_interval"):
+            _seconds(name, getattr(self, name))
+        for name in ("keepalive_timeout", "connect_timeout"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} is 0: give seconds above 0")
+        pairs = tuple(self.options.items() if isinstance(self.options, Mapping) else self.options)
+        for pair in pairs:
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not isinstance(pair[0], str):
+                raise TypeError(f"options contains {pair!r}: give pairs of a name and a value, or a dict")
+        object.__setattr__(self, "options", tuple((name, value) for name, value in pairs))
 
 
 @dataclass(frozen=True)
@@ -200,7 +223,7 @@ class RetryPolicy:
             calls that were answered. What reached no server does not count.
 
     Raises:
-        ValueError: a value that cannot work.
+        TypeError, ValueError: a value that cannot work.
     """
 
     max_attempts: int | None = None
@@ -209,12 +232,13 @@ class RetryPolicy:
     budget: int = 1000
 
     def __post_init__(self) -> None:
-        if self.max_attempts is not None and self.max_attempts < 1:
-            raise ValueError(f"max_attempts is {self.max_attempts}: the first attempt counts")
+        if self.max_attempts is not None:
+            whole("max_attempts", self.max_attempts, 1)  # The first attempt counts.
+        for name in ("initial_backoff", "max_backoff"):
+            _seconds(name, getattr(self, name))
         if not 0 < self.initial_backoff <= self.max_backoff:
             raise ValueError("initial_backoff must be above 0, and at most max_backoff")
-        if self.budget < 0:
-            raise ValueError(f"budget is {self.budget}: it must not be negative")
+        whole("budget", self.budget, 0)
 
 
 _MARKERS = {"ca": b"CERTIFICATE", "certificate": b"CERTIFICATE", "key": b"PRIVATE KEY"}
@@ -233,6 +257,7 @@ class TLS:
         server_name: name to expect in the server's certificate, where it is not that of the address.
 
     Raises:
+        TypeError: neither bytes nor a path.
         ValueError: a file that is not there or contains no PEM, or a certificate without its key.
     """
 
@@ -252,6 +277,8 @@ class TLS:
         value = getattr(self, name)
         if value is None:
             return None
+        if not isinstance(value, (bytes, str, os.PathLike)):
+            raise TypeError(f"TLS: {name} is a {type(value).__name__}: give PEM as bytes, or the path of a file")
         try:
             data = value if isinstance(value, bytes) else Path(value).read_bytes()
         except OSError as error:

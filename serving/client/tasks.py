@@ -1,6 +1,5 @@
 """``classify``, ``tag``, ``score`` and ``rerank`` of both clients as plans, see :mod:`.calls`."""
 
-import operator
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from .base import BaseClient, Texts, deadline_of
 from .calls import C, Plan
 from .entities import AGGREGATIONS, Aggregation, TokenTags, entities, merged
 from .results import Classification, Ranked, TaggedText, Tokens
-from .settings import CallOptions, TextKeywords
+from .settings import CallOptions, TextKeywords, whole
 
 #: Two texts that are scored together, or one text for models of single texts.
 Pair = tuple[str | bytes, str | bytes] | str | bytes
@@ -66,7 +65,7 @@ class TaskClient(BaseClient[C]):
         keywords: Mapping[str, Any],
     ) -> Plan[list[Classification]]:
         options, rows = self._asked(contract.CLASSIFY.name, texts, keywords)
-        top_k = _checked("top_k", top_k, 1)
+        top_k = None if top_k is None else whole("top_k", top_k, 1)
         if threshold is not None and not isinstance(threshold, (int, float, np.number)):
             raise TypeError(f"threshold is {threshold!r}: give a number")
         if stride is None:
@@ -128,7 +127,7 @@ class TaskClient(BaseClient[C]):
         self, query: str | bytes, documents: Texts, top_k: int | None, keywords: Mapping[str, Any]
     ) -> Plan[list[Ranked]]:
         options = self._options(keywords, TextKeywords, contract.SCORE.name)
-        top_k = _checked("top_k", top_k, 1)
+        top_k = None if top_k is None else whole("top_k", top_k, 1)
         if not isinstance(query, (str, bytes)):
             raise TypeError(f"query is a {type(query).__name__}: give one text")
         requests.check_texts(documents, "documents")
@@ -143,7 +142,7 @@ class TaskClient(BaseClient[C]):
         self, rows: Sequence[Row], stride: int, options: CallOptions, deadline: float | None
     ) -> Plan[list[_Window]]:
         """Windows over the texts, in their order; the whole of a text that the model takes whole."""
-        stride = _checked("stride", stride, 0)
+        stride = whole("stride", stride, 0)
         asked = replace(options, signature_name=_TOKENIZE)
         decode = partial(requests.per_text, Tokens, _TOKENIZE)
         starts: list[dict[int, list[int]]] = [{} for _ in rows]
@@ -177,18 +176,6 @@ class TaskClient(BaseClient[C]):
             every = [start for _, part in sorted(starts[at].items()) for start in part]
             made += [_Window(at, *span, count) for span, count in windows.windows(text, every, most[at], stride)]
         return made
-
-
-def _checked(name: str, value: Any, least: int) -> Any:
-    if value is None:
-        return None
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} is {value!r}: give a whole number") from None
-    if number < least:
-        raise ValueError(f"{name} is {number}: give {least} or more")
-    return number
 
 
 def _within(options: CallOptions, deadline: float | None) -> CallOptions:

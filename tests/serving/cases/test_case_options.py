@@ -106,11 +106,52 @@ def test_options_that_can(server: Any, options: dict[str, Any]) -> None:
         ({"model": ""}, ValueError),
         ({"timeout": math.inf}, ValueError),
         ({"version": "1"}, TypeError),
+        ({"version": True}, TypeError),
+        ({"metadata": {"Authorization": "x"}}, ValueError),
+        ({"max_batch_size": 0}, ValueError),
+        ({"max_batch_size": 1.5}, TypeError),
+        ({"max_batch_size": "64"}, TypeError),
+        ({"concurrency": 0}, ValueError),
+        ({"concurrency": None}, TypeError),
+        ({"tls": True}, TypeError),
+        ({"retry": 3}, TypeError),
+        ({"config": {"gzip": True}}, TypeError),
+        ({"on_call": "print"}, TypeError),
+        ({"call_credentials": "token"}, TypeError),
     ],
 )
 def test_settings_that_cannot_work(kind: Any, settings: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error, match=next(iter(settings))):
         kind(**{"address": "localhost:1", "model": "m", **settings})
+
+
+@pytest.mark.parametrize(
+    ("make", "settings", "error"),
+    [
+        (ChannelConfig, {"max_message_bytes": 0}, ValueError),
+        (ChannelConfig, {"max_message_bytes": "4MB"}, TypeError),
+        (ChannelConfig, {"keepalive_time": -1}, ValueError),
+        (ChannelConfig, {"keepalive_timeout": 0}, ValueError),
+        (ChannelConfig, {"keepalive_timeout": math.nan}, ValueError),
+        (ChannelConfig, {"connect_timeout": None}, TypeError),
+        (ChannelConfig, {"idle_timeout": math.inf}, ValueError),
+        (ChannelConfig, {"lookup_interval": "10"}, TypeError),
+        (ChannelConfig, {"options": (("grpc.x",),)}, TypeError),
+        (RetryPolicy, {"max_attempts": "3"}, TypeError),
+        (RetryPolicy, {"max_attempts": 2.5}, TypeError),
+        (RetryPolicy, {"initial_backoff": math.nan}, ValueError),
+        (RetryPolicy, {"budget": -1}, ValueError),
+        (TLS, {"ca": 3}, TypeError),
+    ],
+)
+def test_settings_of_settings_that_cannot_work(make: Any, settings: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error, match=next(iter(settings))):
+        make(**settings)
+
+
+def test_channel_options_may_be_a_dict() -> None:
+    assert ChannelConfig(options={"grpc.a": 1}) == ChannelConfig(options=(("grpc.a", 1),))
+    assert hash(ChannelConfig(options={"grpc.a": 1})) == hash(ChannelConfig(options=(("grpc.a", 1),)))
 
 
 def test_settings_can_be_pickled() -> None:
