@@ -22,7 +22,6 @@ from watched import Refusal, Watched, chosen
 Arrays = dict[str, Any]
 Spec = tuple[str, tuple[int, ...]]
 TEXT: dict[str, Spec] = {"text": ("string", (-1,))}
-PAIR: dict[str, Spec] = {**TEXT, "text_pair": ("string", (-1,))}
 
 
 class Signature(NamedTuple):
@@ -142,7 +141,7 @@ TASKS = Model({
     "tag": Signature(TEXT, {"tag_scores": ("float32", (-1, -1, 3)), "tag": ("string", (-1, -1)), **TOKENS,
                             "tags": ("string", (-1, 3)), "token_lengths": ("int32", (-1, -1))},
                      lambda given, version: task_rules.tagged(list(given["text"]))),
-    "score": Signature(PAIR, {"score": ("float32", (-1,))},
+    "score": Signature(TEXT, {"score": ("float32", (-1,))},
                        lambda given, version: task_rules.scored(*map(list, given.values()))),
     "tokenize": Signature(TEXT, TOKENS, lambda given, version: task_rules.tokens(list(given["text"]))),
 }, (1,))  # fmt: skip
@@ -189,7 +188,7 @@ def task_server(before: Callable[[Any], None] = lambda request: None, **settings
 
 
 def _checked(request: Any, signature: Signature) -> Arrays:
-    """The inputs, held to the signature as TensorFlow Serving does it."""
+    """The inputs, held to the signature as TensorFlow Serving does it; ``text_pair`` may be there or not."""
     import tensorflow as tf
 
     sent, declared = set(request.inputs), set(signature.inputs)
