@@ -101,7 +101,8 @@ def sides(model_root: Path) -> Iterator[Callable[[str], Side]]:
             if name not in started:
                 server: Any
                 if name == "official stubs":
-                    from official_server import ARITHMETIC, HUB, NUMBERS, TOY, Official
+                    from official_models import ARITHMETIC, HUB, NUMBERS, TOY
+                    from official_server import Official
 
                     server = Official({"text": TOY, "hub": HUB, "arithmetic": ARITHMETIC, "m": NUMBERS})
                 else:

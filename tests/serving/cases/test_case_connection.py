@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 import numpy as np
-import official_server
+import official_models
 import pytest
 import toy_models
 from command import rawbert
@@ -28,7 +28,7 @@ def official(**models: Any) -> Official:
     return Official(models)
 
 
-TEXT = official_server.model(embed=("embedding", (-1, 3)), serving_default=("embedding", (-1, 3)))
+TEXT = official_models.model(embed=("embedding", (-1, 3)), serving_default=("embedding", (-1, 3)))
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_readiness_at_the_terminal(side: Any) -> None:
 
 def test_a_label_that_comes_late_is_waited_for() -> None:
     """On the official stubs alone: test_serve_start moves those of `rawbert serve`."""
-    late = official_server.Model(TEXT.signatures, labels={})
+    late = official_models.Model(TEXT.signatures, labels={})
     with official(text=late) as server:
         timer = threading.Timer(1, lambda: server.models.update(text=TEXT))  # type: ignore[attr-defined]
         timer.start()

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import click
 import numpy as np
-import official_server
+import official_models
 import pytest
 import toy_models
 from command import rawbert
@@ -118,7 +118,7 @@ def test_a_model_without_embed(side: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("words", [BENCH, ["embed", "a"]], ids=lambda words: words[0])
 def test_models_that_others_made(words: list[str], signatures: Any, given: list[str], says: str | None) -> None:
     """On the official stubs alone: the choice is made of metadata, and both servers' have one form."""
-    with Official({"text": official_server.model(**signatures)}) as server:
+    with Official({"text": official_models.model(**signatures)}) as server:
         result = rawbert(*words, "-a", server.address, "-m", "text", *given)
     if says is None:
         assert result.returncode == 0, result.err
@@ -178,7 +178,7 @@ def test_bench(side: Any, tmp_path: Path) -> None:
 
 def test_a_chart_of_a_name_with_signs(tmp_path: Path) -> None:
     """On the official stubs alone, which may call a model anything."""
-    with Official({"a<b": official_server.NUMBERS}) as server:
+    with Official({"a<b": official_models.NUMBERS}) as server:
         (tmp_path / "1").write_text("1\n")
         command = ["bench", server.address, "--model", "a<b", "--input", tmp_path / "1", "--seconds", "0.1"]
         assert rawbert(*command, "--callers", "1", "--chart", tmp_path / "chart.svg").returncode == 0
