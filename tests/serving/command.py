@@ -12,8 +12,13 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pytest
 from rawbert.serving import cli
 
+#: For cases that take seconds, on the second server among the slow tests: both in the end, one by default.
+SLOW_ON_THE_SECOND = pytest.mark.parametrize(
+    "side", ["rawbert serve", pytest.param("official stubs", marks=pytest.mark.slow)], indirect=True
+)
 #: The command as a process.
 RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
 

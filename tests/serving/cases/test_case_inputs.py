@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command import RAWBERT
+from command import RAWBERT, SLOW_ON_THE_SECOND
 from job_files import read_output, write_input
 
 ROWS = 3000
@@ -32,6 +32,7 @@ def in_the_middle(server: Any, act: Callable[[], Any]) -> None:
     server.before = before
 
 
+@SLOW_ON_THE_SECOND
 @pytest.mark.parametrize("target", ["npy", "jsonl", "parquet"])
 def test_pipes_are_read_once(server: Any, tmp_path: Path, target: str) -> None:
     output = tmp_path / f"out.{target}"
@@ -145,6 +146,7 @@ def test_standard_output_of_an_input_that_changes(server: Any, embed: Any, tmp_p
     assert (result.returncode, "changed while it was read" in result.err) == (1, True)
 
 
+@SLOW_ON_THE_SECOND
 def test_two_runs_into_one_output(server: Any, embed: Any, tmp_path: Path) -> None:
     path, output = tmp_path / "in.txt", tmp_path / "out.npy"
     write_input(path, [str(at) for at in range(ROWS)])

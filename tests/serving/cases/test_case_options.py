@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command import SLOW_ON_THE_SECOND
 from rawbert.serving import TLS, AsyncClient, ChannelConfig, Client, RetryPolicy
 from rawbert.serving.client.settings import CallOptions
 
@@ -170,6 +171,7 @@ def embedded(address: str, settings: dict[str, Any]) -> float:
         return float(client.embed(["7"])[0, 1])
 
 
+@SLOW_ON_THE_SECOND
 @pytest.mark.parametrize("way", ["spawn", "forkserver"])
 def test_a_client_is_made_in_a_worker_of_its_own(server: Any, way: str) -> None:
     settings = {"config": ChannelConfig(gzip=True), "retry": RetryPolicy(max_attempts=3), "timeout": 20}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import process
+from command import SLOW_ON_THE_SECOND, process
 from job_files import read_output
 
 ROWS = 3000
@@ -150,6 +150,7 @@ def test_a_folder_that_cannot_be_written_to(server: Any, embed: Any, tmp_path: P
     assert "out.npy.partial: Is a directory" in result.err
 
 
+@SLOW_ON_THE_SECOND
 def test_output_is_utf8_whatever_the_locale(server: Any, tmp_path: Path) -> None:
     text = {"text": "1", "name": "ünï 日本 𝄞 \ud800", "\u00e9": "x"}
     (tmp_path / "in.jsonl").write_text(json.dumps(text) + "\n")

@@ -18,7 +18,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from command import RAWBERT
+from command import RAWBERT, SLOW_ON_THE_SECOND
 from job_files import read_output, write_input
 from watched import Refusal
 
@@ -48,6 +48,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@SLOW_ON_THE_SECOND
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda number: number.name)
 def test_an_interrupted_job_goes_on(server: Any, embed: Any, tmp_path: Path, number: signal.Signals) -> None:
     server.before = lambda request: time.sleep(0.02)
@@ -81,6 +82,7 @@ def test_an_interrupted_job_goes_on(server: Any, embed: Any, tmp_path: Path, num
     assert vectors[:, 1].tolist() == list(range(20_000))
 
 
+@SLOW_ON_THE_SECOND
 def test_interrupted_while_it_publishes(server: Any, embed: Any, tmp_path: Path) -> None:
     """SIGKILL at any moment of a job: what is there is whole, and the next run ends it."""
     write_input(tmp_path / "in.parquet", [str(at) for at in range(ROWS)])
@@ -182,6 +184,7 @@ def test_a_job_goes_on_at_another_address_but_not_with_another_version(
     assert set(np.load(tmp_path / "out.npy")[:, 0]) == {1}
 
 
+@SLOW_ON_THE_SECOND
 def test_a_server_that_restarts_is_waited_for(side: Any, embed: Any, tmp_path: Path) -> None:
     output = tmp_path / "out.npy"
     write_input(tmp_path / "in.txt", [str(at) for at in range(ROWS)])
@@ -225,6 +228,7 @@ def test_a_full_disk(server: Any, embed: Any, tmp_path: Path, size: int, target:
     assert {path.name for path in tmp_path.iterdir()} == {"in.jsonl", output.name}
 
 
+@SLOW_ON_THE_SECOND
 def test_a_full_disk_for_standard_input_and_output(server: Any, embed: Any, tmp_path: Path) -> None:
     lines = b"".join(b"%d\n" % at for at in range(ROWS))
     with files_of_at_most(1000):
@@ -265,6 +269,7 @@ def test_vectors_that_were_damaged_are_made_anew(server: Any, embed: Any, tmp_pa
     assert np.load(tmp_path / "out.npy")[:, 1].tolist() == list(range(ROWS))
 
 
+@SLOW_ON_THE_SECOND
 def test_percent_and_time_left_at_a_terminal(server: Any, tmp_path: Path) -> None:
     server.before = lambda request: time.sleep(0.02)
     write_input(tmp_path / "in.txt", [str(at) for at in range(ROWS)])

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+from command import SLOW_ON_THE_SECOND
 from rawbert.serving import AsyncClient, Client, DeadlineExceeded, RetryPolicy, ServerUnavailable
 from test_serving_faults import free_port
 
@@ -93,6 +94,7 @@ def test_a_server_that_runs_out_of_time_is_passed_over(side: Any, kind: Any) -> 
     assert found[-8:] == [5] * 8
 
 
+@SLOW_ON_THE_SECOND
 @KINDS
 def test_a_single_server_that_restarts(side: Any, kind: Any, caplog: pytest.LogCaptureFixture) -> None:
     port, servers = free_port(), []
@@ -107,6 +109,7 @@ def test_a_single_server_that_restarts(side: Any, kind: Any, caplog: pytest.LogC
     assert f"waiting for 127.0.0.1:{port}" in said
 
 
+@SLOW_ON_THE_SECOND
 @KINDS
 def test_a_server_that_goes_and_comes_under_calls(side: Any, kind: Any) -> None:
     port, stop = free_port(), threading.Event()
@@ -129,7 +132,7 @@ def test_a_server_that_goes_and_comes_under_calls(side: Any, kind: Any) -> None:
     assert set(found) == {5}
 
 
-def test_attempts_end_where_they_are_limited(side: Any) -> None:
+def test_attempts_end_where_they_are_limited() -> None:
     """Without a server: it is never there."""
     begun = time.monotonic()
     with (
