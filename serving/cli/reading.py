@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from .files import BadFile, inputs
+from .files import BadFile, inputs, lines
 from .files.columns import TAKEN, Columns
 from .files.inputs import Inputs
 from .files.source import ROWS, Block, Source
@@ -34,8 +34,8 @@ def _delimiter(context: click.Context, parameter: click.Parameter, value: str | 
 def _encoding(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     try:
         if value:
-            "a".encode(value)
-    except LookupError as error:
+            b"a\n".decode(value, lines.UNDECODED)
+    except (LookupError, UnicodeError) as error:
         raise click.BadParameter(f"{error}; utf-8, utf-16, cp1252 and gb18030 are some that there are") from error
     return value
 

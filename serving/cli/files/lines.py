@@ -43,7 +43,9 @@ def _undecoded(error: UnicodeError) -> tuple[str, int]:
     return _UNDECODED, error.end
 
 
-codecs.register_error("rawbert.undecoded", _undecoded)
+#: The name of the handler of what cannot be decoded.
+UNDECODED = "rawbert.undecoded"
+codecs.register_error(UNDECODED, _undecoded)
 
 
 def lines(file: File, encoding: str | None) -> Iterator[tuple[int, str]]:
@@ -60,7 +62,7 @@ def lines(file: File, encoding: str | None) -> Iterator[tuple[int, str]]:
             if kind := _OTHERS.get(raw.peek(4)[:4]):
                 raise BadFile(f"{file.name}: no text, but {kind}")
             mark = next((name for mark, name in _MARKS.items() if raw.peek(4).startswith(mark)), "utf-8")
-            text = io.TextIOWrapper(raw, encoding or mark, errors="rawbert.undecoded", newline="\n")
+            text = io.TextIOWrapper(raw, encoding or mark, errors=UNDECODED, newline="\n")
             stack.callback(text.detach)
             for number, line in enumerate(text, 1):
                 yield number, line.removeprefix("\ufeff") if number == 1 else line

@@ -94,6 +94,8 @@ def test_bad_files_are_named(
         (["-i", "in.csv", "-o", "pipe.npy", "--overwrite"], "is no regular file"),
         (["-i", "in.csv", "--encoding", "utf-9"], "unknown encoding: utf-9"),
         (["-i", "in.csv", "--encoding", "base64"], "not a text encoding"),
+        (["-i", "in.csv", "--encoding", "idna"], "Invalid value for '--encoding'"),
+        (["-i", "in.csv", "--encoding", "undefined"], "Invalid value for '--encoding'"),
         (["-i", "in.csv", "--delimiter", "::"], "give one character"),
         (["-i", "in.jsonl", "--delimiter", ";"], "are for CSV"),
         (["-i", "in.csv", "1"], "not both; quote a glob"),
