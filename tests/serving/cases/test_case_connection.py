@@ -103,6 +103,7 @@ def test_headers_go_with_every_call(server: Any, words: list[str], tmp_path: Pat
     assert {(each.get("authorization"), each.get("x-team")) for each in server.headers} == {("Bearer a:b", "one")}
 
 
+@pytest.mark.slow
 def test_verify_connects_as_the_others(tiny_bundle: Any) -> None:
     """On `rawbert serve` alone: what is compared are the answers of an export."""
     from rawbert.serving.server import EmbeddedServer
