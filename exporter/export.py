@@ -8,7 +8,7 @@ from typing import Any
 
 from ..serving import contract
 from ..serving.wire.messages import signature_infos
-from . import scratch, sources
+from . import memory, scratch, sources
 from .errors import OutputError, TargetError, os_errors_as
 from .proof import verify
 from .publish import batching_params, bundle, manifest, model_card, models, models_config, versions, warmup
@@ -54,6 +54,8 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
         folder = staging.folder
         say(f"reading {location.folder}")
         recipe, checkpoint = resolve(config, sources.load(location))
+        if checkpoint.encoder is not None:
+            memory.require(checkpoint.encoder, recipe.max_seq_length, recipe.pair)
 
         say("loading TensorFlow")
         from .graph import savedmodel

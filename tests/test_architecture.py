@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 #: From top to bottom: each imports only what is listed after it.
 EXPORTER = (
     "cli", "__init__", "export", "reverify", "training", "publish", "proof", "graph", "resolve", "sources",
-    "tokenizers", "families", "recipe", "targets", "protos", "scratch", "errors",
+    "tokenizers", "memory", "families", "recipe", "targets", "protos", "scratch", "errors",
 )  # fmt: skip
 SERVING = ("cli", "server", "__init__", "client", "wire", "errors", "contract", "extras", "data")
 

@@ -8,10 +8,23 @@ with it. A new family is a file here, a twin there, and a line in each table.
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from ..errors import UnsupportedModel
-from . import albert, bert, camembert, distilbert, electra, mpnet, roberta, xlm_roberta
+from . import (
+    albert,
+    bert,
+    camembert,
+    deberta_v2,
+    distilbert,
+    electra,
+    modernbert,
+    mpnet,
+    nomic_bert,
+    roberta,
+    xlm_roberta,
+)
 from .config import EncoderConfig
 from .heads import TAGGER, HeadLayers
 from .names import OBJECT_BASED, TF_MODELS, Naming, Style
@@ -39,7 +52,12 @@ FAMILIES: Mapping[str, Family] = {
     "xlm-roberta": xlm_roberta,
     "camembert": camembert,
     "albert": albert,
+    "modernbert": modernbert,
+    "deberta-v2": deberta_v2,
+    "nomic_bert": nomic_bert,
 }
+#: Families whose heads depend on their settings: read them.
+_HEADS = {"deberta-v2": deberta_v2.read_head, "modernbert": modernbert.read_head}
 
 
 def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
@@ -64,11 +82,33 @@ def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
     return FAMILIES[family].read_config(config, path)
 
 
+def needs_code(config: Mapping[str, Any]) -> bool:
+    """Whether a config.json names code (``auto_map``) of which nothing is known here."""
+    named = config.get("auto_map")
+    if not named or config.get("model_type") != "nomic_bert" or not isinstance(named, dict):
+        return bool(named)
+    return not all(isinstance(each, str) and each.startswith(nomic_bert.CODE) for each in named.values())
+
+
 def naming_of(family: str, style: Style) -> Naming:
     """The names of a family's weights in a format."""
     return TF_MODELS if style is OBJECT_BASED else Naming(FAMILIES[family].NAMES, style)
 
 
-def head_of(family: str, task: str) -> HeadLayers:
-    """The layers of a family's ``*ForSequenceClassification`` or ``*ForTokenClassification``, as ``task`` says."""
+def head_of(
+    family: str, task: str, config: Mapping[str, Any] = MappingProxyType({}), path: Path = Path("config.json")
+) -> HeadLayers:
+    """The layers of a family's ``*ForSequenceClassification`` or ``*ForTokenClassification``.
+
+    Args:
+        family: a key of :data:`FAMILIES`.
+        task: the end of the class's name.
+        config: what config.json states.
+        path: its place, for errors.
+
+    Raises:
+        UnsupportedModel, CorruptSource: a setting of the head.
+    """
+    if family in _HEADS:
+        return _HEADS[family](task, config, path)
     return TAGGER if task == "TokenClassification" else FAMILIES[family].CLASSIFIER

@@ -7,8 +7,9 @@ from typing import Any
 
 from ..errors import CorruptSource
 from . import bert
-from .config import EncoderConfig, read, size
+from .config import EncoderConfig
 from .heads import HeadLayers
+from .reading import read, size
 
 #: The layer of a group; a group of several is refused (``sources/keys.toml``).
 _LAYER = "encoder.albert_layer_groups.N.albert_layers.0"

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .config import EncoderConfig, read
+from .config import EncoderConfig
 from .heads import HeadLayers
+from .reading import read
 
 NAMES = {
     "embeddings/word": "embeddings.word_embeddings",

@@ -1,48 +1,33 @@
-"""What an encoder is, whatever its family: :class:`EncoderConfig`, the names and shapes of its weights, and how values
-of config.json are read. (Settings that make another graph are refused before, by ``sources/keys.toml``.)
+"""What an encoder is, whatever its family: :class:`EncoderConfig`, and the names and shapes of its weights.
 
 Canonical weight names (float32; ``kernel`` is always ``[in, out]``)::
 
     embeddings/word                          [vocabulary, embedding]
-    embeddings/position                      [positions, embedding], after rows up to padding_idx
+    embeddings/position                      [positions, embedding], after rows up to padding_idx, where there is one
     embeddings/type                          [types, embedding], where tokens have types
     embeddings/layer_norm/{gamma,beta}       [embedding]
     embeddings/project/{kernel,bias}         [embedding, hidden], where the tables have a width of their own
     attention/relative_bias                  [buckets, heads], where the family has one, shared by all layers
+    attention/distances                      [2 * span, hidden], where attention is disentangled
+    attention/distances/layer_norm/{gamma,beta}                      where they are normalised
+    layer_N/attention/distance_{query,key}/{kernel,bias}             where they are not query and key
     layer_N/attention/{query,key,value,output}/{kernel,bias}      N: the layer, or the group of layers that share it
+    layer_N/attention/qkv/{kernel,bias}      [hidden, 3 * hidden], [3 * hidden], in place of query, key and value
     layer_N/attention/layer_norm/{gamma,beta}
-    layer_N/intermediate/{kernel,bias}       [hidden, intermediate], [intermediate]
+    layer_N/intermediate/{kernel,bias}       [hidden, inner], [inner]: inner is intermediate, or twice that if gated
+    layer_N/gate/{kernel,bias}               [hidden, intermediate], [intermediate], where it is not the second half
     layer_N/output/{kernel,bias}             [intermediate, hidden], [hidden]
-    layer_N/output/layer_norm/{gamma,beta}
+    layer_N/output/layer_norm/{gamma,beta}   of what the feed-forward layer gives, or takes if normalised before
+    final/layer_norm/{gamma,beta}            where layers normalise before
+    convolution/{kernel,bias}                [width, hidden, hidden], [hidden], where there is one
+    convolution/layer_norm/{gamma,beta}
     pooler/{kernel,bias}                     where the checkpoint has a pooler
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-from ..errors import CorruptSource, UnsupportedModel
 
 #: Activations of the feed-forward layer, by their usual names: the exact (erf) GELU, its tanh approximation, ReLU.
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu")
-#: Names in config.json -> :data:`ACTIVATIONS`.
-_ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "relu": "relu",
-}
-#: Fields of :class:`EncoderConfig` -> what BERT's config.json calls them.
-SIZES = {
-    "vocab_size": "vocab_size",
-    "hidden_size": "hidden_size",
-    "num_layers": "num_hidden_layers",
-    "num_heads": "num_attention_heads",
-    "intermediate_size": "intermediate_size",
-    "max_positions": "max_position_embeddings",
-}
 
 
 @dataclass(frozen=True)
@@ -59,8 +44,67 @@ class RelativeBias:
 
 
 @dataclass(frozen=True)
+class Local:
+    """Layers whose tokens attend to those near them only.
+
+    Attributes:
+        layers: their numbers, from 0.
+        window: the farthest token that is attended to, on either side.
+        theta: of rotary positions in these layers.
+    """
+
+    layers: tuple[int, ...]
+    window: int
+    theta: float
+
+
+@dataclass(frozen=True)
+class Disentangled:
+    """Attention by content and by distance (He et al., 2021, https://arxiv.org/abs/2006.03654, 3.1).
+
+    Each distance from key to query has a vector, of which every layer makes a key and a query. To the product of query
+    and key that of the query and the distance's key is added, and that of the distance's query and the key; the sum is
+    divided by ``sqrt(D * terms)``.
+
+    Attributes:
+        span: distances on either side that have a vector; larger ones have that of the largest.
+        farthest: where distances share vectors beyond half of the span, in ranges that grow logarithmically: the
+            distance that has the last one; ``None``: each has its own.
+        has_keys: whether there are keys of distances.
+        has_queries: whether there are queries of distances.
+        shares_projections: whether they are made by the layers that make those of tokens.
+        is_normalised: whether the vectors are normalised before all layers.
+    """
+
+    span: int
+    farthest: int | None
+    has_keys: bool
+    has_queries: bool
+    shares_projections: bool
+    is_normalised: bool
+
+    @property
+    def terms(self) -> int:
+        """Products that are added up for a score."""
+        return 1 + self.has_keys + self.has_queries
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution of the embeddings, whose activation is added to what the first layer gives; the sum is normalised.
+
+    Attributes:
+        width: tokens that are seen, an odd number; there is nothing beyond a text.
+        activation: of what it gives.
+    """
+
+    width: int
+    activation: str
+
+
+@dataclass(frozen=True)
 class EncoderConfig:
-    """Shape of a transformer encoder that normalises after each residual sum.
+    """Shape of a transformer encoder.
 
     Attributes:
         vocab_size: rows of the word table.
@@ -80,6 +124,20 @@ class EncoderConfig:
             counted, and the first other token takes the next row; ``None``: every token is counted, from row 0.
         relative_bias: of attention scores, shared by all layers; ``None`` where there is none.
         layer_groups: groups of layers that share their weights, one after the other; ``None``: each has its own.
+        has_position_table: whether tokens get a vector by their position.
+        rotary_theta: of rotary positions (Su et al., 2021, https://arxiv.org/abs/2104.09864): numbers i and i + D / 2
+            of a head's D are turned by ``position * rotary_theta ** (-2 * i / D)``; ``None`` where there are none.
+        local: layers with a window, which have a theta of their own; ``None`` where all attend to whole texts.
+        is_gated: whether half of what the first feed-forward layer gives multiplies the activation of the other half
+            (Shazeer, 2020, https://arxiv.org/abs/2002.05202).
+        normalises_first: whether attention and feed-forward layer take normalised vectors, and the sums are normalised
+            at the very end only; the first attention takes the embeddings, which are normalised already. Otherwise each
+            residual sum is normalised.
+        disentangled: attention by content and by distance; ``None``: by content alone.
+        convolution: beside the first layer; ``None`` where there is none.
+        has_qkv: whether the checkpoint has one dense layer for query, key and value.
+        has_gate_layer: whether it has a dense layer for the half that multiplies.
+        attention_bias, feed_forward_bias, norm_bias: whether the layers add a vector.
     """
 
     vocab_size: int
@@ -97,6 +155,29 @@ class EncoderConfig:
     padding_idx: int | None = None
     relative_bias: RelativeBias | None = None
     layer_groups: int | None = None
+    has_position_table: bool = True
+    rotary_theta: float | None = None
+    local: Local | None = None
+    is_gated: bool = False
+    normalises_first: bool = False
+    disentangled: Disentangled | None = None
+    convolution: Convolution | None = None
+    has_qkv: bool = False
+    has_gate_layer: bool = False
+    attention_bias: bool = True
+    feed_forward_bias: bool = True
+    norm_bias: bool = True
+
+    @property
+    def head_size(self) -> int:
+        """Numbers of a token that an attention head reads: D."""
+        return self.hidden_size // self.num_heads
+
+    @property
+    def thetas(self) -> tuple[float, ...]:
+        """Those of rotary positions, each once."""
+        found = (self.rotary_theta, self.local.theta if self.local else None)
+        return tuple(dict.fromkeys(theta for theta in found if theta is not None))
 
     @property
     def projects(self) -> bool:
@@ -124,16 +205,19 @@ def canonical_shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
     hidden, intermediate = config.hidden_size, config.intermediate_size
     embedding = config.embedding_size or hidden
 
-    def layer_norm(name: str, width: int) -> None:
-        shapes.update({f"{name}/layer_norm/gamma": (width,), f"{name}/layer_norm/beta": (width,)})
+    def layer_norm(name: str, width: int = hidden) -> None:
+        shapes[f"{name}/layer_norm/gamma"] = (width,)
+        if config.norm_bias:
+            shapes[f"{name}/layer_norm/beta"] = (width,)
 
-    def dense(name: str, inputs: int, outputs: int) -> None:
-        shapes.update({f"{name}/kernel": (inputs, outputs), f"{name}/bias": (outputs,)})
+    def dense(name: str, inputs: int, outputs: int, bias: bool = True) -> None:
+        shapes[f"{name}/kernel"] = (inputs, outputs)
+        if bias:
+            shapes[f"{name}/bias"] = (outputs,)
 
-    shapes: dict[str, tuple[int, ...]] = {
-        "embeddings/word": (config.vocab_size, embedding),
-        "embeddings/position": (config.position_rows, embedding),
-    }
+    shapes: dict[str, tuple[int, ...]] = {"embeddings/word": (config.vocab_size, embedding)}
+    if config.has_position_table:
+        shapes["embeddings/position"] = (config.position_rows, embedding)
     if config.type_vocab_size:
         shapes["embeddings/type"] = (config.type_vocab_size, embedding)
     layer_norm("embeddings", embedding)
@@ -141,73 +225,36 @@ def canonical_shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
         dense("embeddings/project", embedding, hidden)
     if config.relative_bias is not None:
         shapes["attention/relative_bias"] = (config.relative_bias.buckets, config.num_heads)
+    if (distances := config.disentangled) is not None:
+        shapes["attention/distances"] = (2 * distances.span, hidden)
+        if distances.is_normalised:
+            layer_norm("attention/distances")
     for index in range(config.stored_layers):
-        for part in ("query", "key", "value", "output"):
-            dense(f"layer_{index}/attention/{part}", hidden, hidden)
-        layer_norm(f"layer_{index}/attention", hidden)
-        dense(f"layer_{index}/intermediate", hidden, intermediate)
-        dense(f"layer_{index}/output", intermediate, hidden)
-        layer_norm(f"layer_{index}/output", hidden)
+        layer = f"layer_{index}"
+        if config.has_qkv:
+            dense(f"{layer}/attention/qkv", hidden, 3 * hidden, config.attention_bias)
+        else:
+            for part in ("query", "key", "value"):
+                dense(f"{layer}/attention/{part}", hidden, hidden, config.attention_bias)
+        if distances is not None and not distances.shares_projections:
+            for part, is_there in (("distance_key", distances.has_keys), ("distance_query", distances.has_queries)):
+                if is_there:
+                    dense(f"{layer}/attention/{part}", hidden, hidden)
+        dense(f"{layer}/attention/output", hidden, hidden, config.attention_bias)
+        if index or not config.normalises_first:
+            layer_norm(f"{layer}/attention")
+        inner = 2 * intermediate if config.is_gated and not config.has_gate_layer else intermediate
+        dense(f"{layer}/intermediate", hidden, inner, config.feed_forward_bias)
+        if config.has_gate_layer:
+            dense(f"{layer}/gate", hidden, intermediate, config.feed_forward_bias)
+        dense(f"{layer}/output", intermediate, hidden, config.feed_forward_bias)
+        layer_norm(f"{layer}/output")
+    if config.normalises_first:
+        layer_norm("final")
+    if config.convolution is not None:
+        shapes["convolution/kernel"] = (config.convolution.width, hidden, hidden)
+        shapes["convolution/bias"] = (hidden,)
+        layer_norm("convolution")
     if config.has_pooler:
         dense("pooler", hidden, hidden)
     return shapes
-
-
-def size(config: Mapping[str, Any], key: str, path: Path, default: int | None = None) -> int:
-    """A positive whole number.
-
-    Raises:
-        CorruptSource: it is something else, or missing without a default.
-    """
-    found = config.get(key, default)
-    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
-        raise CorruptSource(f"{path}: {key} is {found!r}, not a positive whole number")
-    return found
-
-
-def positions_from_padding(config: Mapping[str, Any], path: Path, padding_idx: int) -> dict[str, Any]:
-    """Fields of positions that are counted from the padding's row on, as RoBERTa counts them.
-
-    Raises:
-        CorruptSource: no row is left for a token.
-    """
-    rows = size(config, "max_position_embeddings", path)
-    if rows <= padding_idx + 1:
-        raise CorruptSource(
-            f"{path}: max_position_embeddings is {rows}, and the first token takes row {padding_idx + 1}"
-        )
-    return {"max_positions": rows - padding_idx - 1, "padding_idx": padding_idx}
-
-
-def read(config: Mapping[str, Any], path: Path, keys: Mapping[str, str] | None = None, **fixed: Any) -> EncoderConfig:
-    """What a config.json states.
-
-    Args:
-        config: its content.
-        path: where it is, for errors.
-        keys: keys of BERT -> those of the family, where they differ.
-        fixed: fields that are not read; ``family`` is one of them.
-
-    Raises:
-        UnsupportedModel: the activation is unknown.
-        CorruptSource: values are missing, or contradict each other.
-    """
-    keys = {key: key for key in (*SIZES.values(), "hidden_act")} | dict(keys or {})
-    fields: dict[str, Any] = {field: size(config, keys[key], path) for field, key in SIZES.items()}
-    hidden, heads = fields["hidden_size"], fields["num_heads"]
-    if hidden % heads:
-        width, parts = keys["hidden_size"], keys["num_attention_heads"]
-        raise CorruptSource(f"{path}: {width} {hidden} is no multiple of {parts} {heads}")
-    act = keys["hidden_act"]
-    activation = config.get(act, "gelu")
-    if not isinstance(activation, str) or activation not in _ACTIVATIONS:
-        raise UnsupportedModel(f"{path}: {act} is {activation!r}; known are {', '.join(sorted(_ACTIVATIONS))}")
-    fields["activation"] = _ACTIVATIONS[activation]
-    if "type_vocab_size" not in fixed:
-        fields["type_vocab_size"] = size(config, "type_vocab_size", path, default=2)
-    if "layer_norm_eps" not in fixed:
-        epsilon = config.get("layer_norm_eps", 1e-12)
-        if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not epsilon > 0:
-            raise CorruptSource(f"{path}: layer_norm_eps is {epsilon!r}, not a positive number")
-        fields["layer_norm_eps"] = float(epsilon)
-    return EncoderConfig(**{**fields, **fixed})

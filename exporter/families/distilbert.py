@@ -6,8 +6,9 @@ from typing import Any
 
 from ..errors import CorruptSource
 from . import bert
-from .config import EncoderConfig, read
+from .config import EncoderConfig
 from .heads import HeadLayers
+from .reading import read
 
 NAMES = {
     **bert.NAMES,

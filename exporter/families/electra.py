@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from . import bert
-from .config import EncoderConfig, read, size
+from .config import EncoderConfig
 from .heads import HeadLayers
+from .reading import read, size
 
 NAMES = bert.NAMES
 # The exact GELU, whatever hidden_act is.

@@ -7,8 +7,9 @@ from typing import Any
 
 from ..errors import UnsupportedModel
 from . import bert
-from .config import EncoderConfig, RelativeBias, positions_from_padding, read
+from .config import EncoderConfig, RelativeBias
 from .heads import HeadLayers
+from .reading import positions_from_padding, read
 
 NAMES = {
     **bert.NAMES,

@@ -6,8 +6,9 @@ from typing import Any
 
 from ..errors import CorruptSource
 from . import bert
-from .config import EncoderConfig, positions_from_padding, read
+from .config import EncoderConfig
 from .heads import HeadLayers
+from .reading import positions_from_padding, read
 
 NAMES = bert.NAMES
 CLASSIFIER = HeadLayers("first", {"head/dense": "classifier.dense", "head/output": "classifier.out_proj"}, "tanh")

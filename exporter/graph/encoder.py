@@ -4,18 +4,20 @@ Shape letters: B texts, T tokens of the longest text, N tokens of all, E width o
 and projected), H hidden, A heads, D = H / A, I intermediate; g texts and t tokens of the longest of a group.
 """
 
+import functools
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
 
-from ..families.config import EncoderConfig, RelativeBias, canonical_shapes
-from .packing import Group, Packing
+from ..families.config import EncoderConfig
+from .attention import Attention
+from .packing import Packing
+from .prepared import Array, prepared
 
 #: By name; a layer's without its number in front.
-_Weights = Mapping[str, tf.Tensor | tf.Variable | np.ndarray]
+_Weights = Mapping[str, Array]
 
 #: The epsilon of the operation that TensorFlow's remapper puts in place of a normalisation on a CPU, whatever epsilon
 #: the graph says (from 2.15 to 2.21 at least). So the graph says this one too, and what it normalises is multiplied to
@@ -52,7 +54,7 @@ class NativeEncoder(tf.Module):
         self._config = config
         self._activation = activation(config.activation)
         self._dtype = tf.as_dtype(precision)
-        self._weights = {name: self._kept(name, value) for name, value in _prepared(config, weights)}
+        self._weights = {name: self._kept(name, value) for name, value in prepared(config, weights)}
 
     @property
     def config(self) -> EncoderConfig:
@@ -61,7 +63,7 @@ class NativeEncoder(tf.Module):
 
     def _kept(self, name: str, value: np.ndarray) -> tf.Variable | np.ndarray:
         value = np.asarray(value, np.float32)
-        dtype = self._dtype if name.endswith(("/kernel", "/bias")) else tf.float32
+        dtype = self._dtype if name.endswith(("/kernel", "/bias", "/rows")) else tf.float32
         if value.ndim == 1:  # small: a constant, which costs no reading; normalisation is fused only with such
             return value.astype(dtype.as_numpy_dtype)
         return tf.Variable(tf.cast(value, dtype), trainable=False, name=name)
@@ -100,62 +102,75 @@ class NativeEncoder(tf.Module):
             if padding_idx is not None:
                 counted = tf.cast(ids != padding_idx, tf.int32)
                 positions = packing.pack(tf.cumsum(counted, axis=1) * counted + padding_idx)
-        w, ids = self._weights, packing.pack(ids)
-        x = tf.gather(w["embeddings/word"], ids) + tf.gather(w["embeddings/position"], positions)  # [N, E]
+        w, ids, config = self._weights, packing.pack(ids), self._config
+        x = tf.gather(w["embeddings/word"], ids)  # [N, E]
+        if config.has_position_table:
+            x += tf.gather(w["embeddings/position"], positions)
         if "embeddings/type" in w:
             x += w["embeddings/type"][0] if types is None else tf.gather(w["embeddings/type"], packing.pack(types))
-        x = self._dropped(self._layer_norm(x, w, "embeddings", packing.many), w, "embeddings")
-        if self._config.projects:
+        x = self._dropped(self._layer_norm(x, w, "embeddings", many), w, "embeddings")
+        if config.projects:
             x = tf.cast(self._dense(x, w, "embeddings/project"), tf.float32)  # [N, H]
 
-        biases = [self._biases(group) for group in packing.groups]
-
-        def layer(x: tf.Tensor, weights: _Weights) -> tf.Tensor:
-            return self._layer(x, weights, packing, biases)
-
-        # In saved_model.pb a layer stands once; TensorFlow puts it in place of each call before it optimizes the graph.
-        once = tf.function(layer, autograph=False)
-        for index in range(self._config.num_layers):
-            x = once(x, self._of_layer(index))
+        embedded = x
+        # In saved_model.pb a layer of each kind stands once; TensorFlow puts it in place of each call before it
+        # optimizes the graph.
+        local = config.local.layers if config.local else ()
+        layers = {}
+        for is_local in {index in local for index in range(config.num_layers)}:
+            attention = Attention(config, packing, w, is_local)
+            layer = functools.partial(self._layer, attention=attention, many=many)
+            layers[is_local] = tf.function(layer, autograph=False)
+        for index in range(config.num_layers):
+            x = layers[index in local](x, self._of_layer(index))
+            if index == 0 and config.convolution is not None:
+                x = self._layer_norm(x + self._convolved(embedded, packing), w, "convolution", many)
+        if config.normalises_first:
+            x = self._layer_norm(x, w, "final", many)
         return packing.unpack(x)
+
+    def _convolved(self, x: tf.Tensor, packing: Packing) -> tf.Tensor:
+        """The convolution of the embeddings with its activation: ``[N, H]`` -> float32 ``[N, H]``."""
+        assert self._config.convolution is not None
+        near = packing.neighbours(x, self._config.convolution.width)  # [N, width * H]
+        convolved = tf.cast(self._dense(near, self._weights, "convolution"), tf.float32)
+        convolved = self._dropped(convolved, self._weights, "convolved")
+        return activation(self._config.convolution.activation)(convolved)
 
     def _of_layer(self, index: int) -> _Weights:
         """A layer's weights, by name without its number."""
         prefix = f"layer_{self._config.stored_layer(index)}/"
         return {name.removeprefix(prefix): each for name, each in self._weights.items() if name.startswith(prefix)}
 
-    def _biases(self, group: Group) -> list[tf.Tensor]:
-        """What is added to a group's attention scores in every layer; each fits ``[g, A, t, t]``."""
-        biases = [] if group.bias is None else [group.bias]
-        if self._config.relative_bias is not None:
-            with tf.device("/CPU:0"):
-                away = group.columns[tf.newaxis, :] - group.columns[:, tf.newaxis] + self._config.max_positions - 1
-            biases.append(tf.gather(self._weights["attention/relative_bias"], away, axis=1))  # [A, t, t]
-        return biases
-
-    def _layer(self, x: tf.Tensor, weights: _Weights, packing: Packing, biases: list[list[tf.Tensor]]) -> tf.Tensor:
+    def _layer(self, x: tf.Tensor, weights: _Weights, attention: Attention, many: bool) -> tf.Tensor:
         """``[N, H]`` -> ``[N, H]``."""
-        qkv = self._dense(x, weights, "attention/qkv")  # [N, 3H]
-        attended = self._dense(self._attend(qkv, weights, packing, biases), weights, "attention/output")
-        attended = self._dropped(tf.cast(attended, tf.float32), weights, "attended")
-        x = self._layer_norm(x + attended, weights, "attention", packing.many)
-        inner = self._activation(self._dense(x, weights, "intermediate"))  # [N, I]
-        inner = self._dropped(tf.cast(self._dense(inner, weights, "output"), tf.float32), weights, "output")
-        return self._layer_norm(x + inner, weights, "output", packing.many)
+        if self._config.normalises_first:
+            # The first layer has no normalisation here: the embeddings are normalised.
+            is_first = "attention/layer_norm/gamma" not in weights
+            taken = x if is_first else self._layer_norm(x, weights, "attention", many)
+            x += self._attended(taken, weights, attention)
+            return x + self._fed(self._layer_norm(x, weights, "output", many), weights)
+        x = self._layer_norm(x + self._attended(x, weights, attention), weights, "attention", many)
+        return self._layer_norm(x + self._fed(x, weights), weights, "output", many)
 
-    def _attend(self, qkv: tf.Tensor, weights: _Weights, packing: Packing, biases: list[list[tf.Tensor]]) -> tf.Tensor:
-        """Multi-head self-attention of every text: ``[N, 3H]`` -> ``[N, H]``, before the output projection."""
-        heads, hidden = self._config.num_heads, self._config.hidden_size
-        rows = tf.reshape(qkv, [-1, hidden // heads])  # [N * 3 * A, D]
-        contexts = []
-        for number, (parts, added) in enumerate(zip(packing.split(rows), biases, strict=True)):
-            query, key, value = tf.unstack(parts)  # each [g, A, t, D]
-            scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32)  # [g, A, t, t]
-            for bias in added:
-                scores += bias
-            probabilities = self._dropped(tf.nn.softmax(scores), weights, "attention", number)
-            contexts.append(tf.matmul(tf.cast(probabilities, self._dtype), value))  # [g, A, t, D]
-        return tf.reshape(packing.join(contexts), [-1, hidden])
+    def _attended(self, x: tf.Tensor, weights: _Weights, attention: Attention) -> tf.Tensor:
+        """Attention with its dense layers: ``[N, H]`` -> float32 ``[N, H]``."""
+        qkv = self._dense(x, weights, "attention/qkv")  # [N, 3H]
+        contexts = attention(qkv, weights, lambda each, group: self._dropped(each, weights, "attention", group))
+        attended = self._dense(contexts, weights, "attention/output")
+        return self._dropped(tf.cast(attended, tf.float32), weights, "attended")
+
+    def _fed(self, x: tf.Tensor, weights: _Weights) -> tf.Tensor:
+        """The feed-forward layer: ``[N, H]`` -> float32 ``[N, H]``."""
+        inner = self._dense(x, weights, "intermediate")  # [N, I], or [N, 2I]
+        if self._config.is_gated:
+            inner, gate = tf.split(inner, 2, axis=-1)
+            inner = self._activation(inner)
+            inner *= tf.cast(gate, inner.dtype)
+        else:
+            inner = self._activation(inner)
+        inner = self._dropped(inner, weights, "inner")
+        return self._dropped(tf.cast(self._dense(inner, weights, "output"), tf.float32), weights, "output")
 
     def _dropped(self, x: tf.Tensor, weights: _Weights, place: str, number: int = 0) -> tf.Tensor:
         """``x``: dropout is for training, which puts it here."""
@@ -163,8 +178,8 @@ class NativeEncoder(tf.Module):
 
     def _dense(self, x: tf.Tensor, weights: _Weights, name: str) -> tf.Tensor:
         """``[N, in]`` -> ``[N, out]``, in the encoder's precision."""
-        x = tf.cast(x, self._dtype)
-        return tf.nn.bias_add(tf.matmul(x, weights[f"{name}/kernel"]), weights[f"{name}/bias"])
+        x = tf.matmul(tf.cast(x, self._dtype), weights[f"{name}/kernel"])
+        return tf.nn.bias_add(x, weights[f"{name}/bias"]) if f"{name}/bias" in weights else x
 
     def _layer_norm(self, x: tf.Tensor, weights: _Weights, name: str, many: bool) -> tf.Tensor:
         """Normalise the last axis; population variance, epsilon inside the root.
@@ -172,7 +187,8 @@ class NativeEncoder(tf.Module):
         ``many``: write it as TensorFlow fuses it on a CPU. The fused operation goes over ``x`` once instead of seven
         times, and costs more than that to begin with, which a single text does not bring in again.
         """
-        gamma, beta = (weights[f"{name}/layer_norm/{leaf}"] for leaf in ("gamma", "beta"))
+        gamma = weights[f"{name}/layer_norm/gamma"]
+        beta = weights.get(f"{name}/layer_norm/beta", np.zeros(gamma.shape, np.float32))
         if many:
             x *= math.sqrt(_FUSED_EPSILON / self._config.layer_norm_eps)
         mean = tf.reduce_mean(x, axis=1, keepdims=True)
@@ -183,47 +199,3 @@ class NativeEncoder(tf.Module):
         centred = x - mean
         variance = tf.reduce_mean(tf.square(centred), axis=1, keepdims=True)
         return centred * (tf.math.rsqrt(variance + self._config.layer_norm_eps) * gamma) + beta
-
-
-def _prepared(config: EncoderConfig, weights: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
-    """The weights as the graph takes them, one after the other, by name."""
-    for name in canonical_shapes(config):
-        if name == "attention/relative_bias":
-            assert config.relative_bias is not None
-            yield name, by_distance(weights[name], config.relative_bias, config.max_positions)
-        elif not re.search("attention/(query|key|value)/", name):
-            yield name, weights[name]
-    # Attention scores are divided by sqrt(D): the weights of the query are, once and for all.
-    scale = np.float32(math.sqrt(config.hidden_size // config.num_heads))
-    for index in range(config.stored_layers):
-        for leaf in ("kernel", "bias"):
-            prefix = f"layer_{index}/attention"
-            query, key, value = (weights[f"{prefix}/{part}/{leaf}"] for part in ("query", "key", "value"))
-            # One product in place of three: query, key and value side by side, [H, 3H].
-            yield f"{prefix}/qkv/{leaf}", np.concatenate([query / scale, key, value], axis=-1)
-
-
-def by_distance(table: np.ndarray, bias: RelativeBias, positions: int) -> np.ndarray:
-    """Relative attention bias (see :class:`RelativeBias`) by head and distance, so that the graph need only look it up.
-
-    Args:
-        table: ``[buckets, heads]``, as it was learned.
-        bias: which bucket a distance belongs to.
-        positions: most tokens of a text.
-
-    Returns:
-        float32 ``[heads, 2 * positions - 1]``: column ``positions - 1 + d`` for a key that is ``d`` after its query.
-    """
-    return np.ascontiguousarray(np.asarray(table, np.float32)[buckets(bias, positions)].T)
-
-
-def buckets(bias: RelativeBias, positions: int) -> np.ndarray:
-    """The bucket of each distance, int64 ``[2 * positions - 1]``, in the order of :func:`by_distance`."""
-    distance = np.arange(1 - positions, positions)
-    half = bias.buckets // 2
-    exact = half // 2
-    away = np.abs(distance)
-    # float32, as the models are trained with: a logarithm that is whole must fall on the same side.
-    ratio = np.log(np.maximum(away, 1).astype(np.float32) / exact) / np.float32(math.log(bias.max_distance / exact))
-    far = exact + (ratio * (half - exact)).astype(np.int64)
-    return np.where(away < exact, away, np.minimum(far, half - 1)) + np.where(distance > 0, half, 0)

@@ -19,7 +19,7 @@ import tensorflow as tf
 _GROUPS = 4
 
 #: Added to the scores of padding, so that exp() gives exactly 0 in float32 and no row is ever all -inf.
-_MASKED = -1e9
+MASKED = -1e9
 
 
 class Group(NamedTuple):
@@ -79,6 +79,7 @@ class Packing:
         width = tf.shape(mask)[1]
         lengths = tf.reduce_sum(mask, axis=1)  # [B]
         rows, self.columns = tf.unstack(tf.cast(tf.where(mask == 1), tf.int32), num=2, axis=1)
+        self._texts, self._lengths = rows, lengths
         starts = tf.cumsum(lengths, exclusive=True)  # [B]
         last = tf.maximum(tf.size(rows) - 1, 0)
         self._packed = rows * width + self.columns  # [N], of the tokens of all texts with padding
@@ -95,7 +96,7 @@ class Packing:
             length = lengths[texts]  # [g]
             columns = tf.range(tf.reduce_max(tf.concat([length, [0]], 0)))  # [t]
             tokens = tf.minimum(starts[texts][:, tf.newaxis] + columns, last)  # [g, t]
-            bias = tf.where(columns < length[:, tf.newaxis], 0.0, _MASKED)[:, tf.newaxis, tf.newaxis, :]
+            bias = tf.where(columns < length[:, tf.newaxis], 0.0, MASKED)[:, tf.newaxis, tf.newaxis, :]
             self.groups.append(Group(_rows(tokens, heads), columns, bias if many else None))
             first.append(size + tf.range(tf.size(length)) * (tf.size(columns) * heads))
             stride.append(tf.fill([tf.size(length)], tf.size(columns)))
@@ -113,6 +114,16 @@ class Packing:
         """Results of each group ``[g, A, t, D]`` -> ``[N, A, D]``."""
         size = contexts[0].shape[-1]
         return tf.gather(tf.concat([tf.reshape(context, [-1, size]) for context in contexts], 0), self._back)
+
+    def neighbours(self, packed: tf.Tensor, width: int) -> tf.Tensor:
+        """Each token's vector between those around it: ``[N, H]`` -> ``[N, width * H]``, zeros beyond its text."""
+        with tf.device("/CPU:0"):
+            away = tf.range(width) - width // 2
+            columns = self.columns[:, tf.newaxis] + away  # [N, width]
+            inside = (columns >= 0) & (columns < tf.gather(self._lengths, self._texts)[:, tf.newaxis])
+            rows = tf.where(inside, tf.range(tf.size(self.columns))[:, tf.newaxis] + away, 0)
+        near = tf.where(inside[:, :, tf.newaxis], tf.gather(packed, rows), 0.0)
+        return tf.reshape(near, [-1, width * packed.shape[-1]])
 
     def pack(self, padded: tf.Tensor) -> tf.Tensor:
         """``[B, T]`` -> ``[N]``."""

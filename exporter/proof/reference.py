@@ -15,7 +15,7 @@ import numpy as np
 from ...serving.contract import EMBED, POOLED, SEQUENCE
 from ..recipe import DEFAULT_TOKENIZATION, TokenizerOptions
 from . import heads, labels, tokenizer_files, weights
-from .families import name_of, twin_of
+from .families import twin_of
 from .settings import read as read_settings
 from .tokens import reference_tokenizer
 
@@ -91,7 +91,7 @@ class FolderReference:
         else:
             self.labels = labels.read(self.config, self.tensors, settings.cross_encoder)
         if self.labels is not None:
-            self.settings[self.labels.output] = (name_of(self.config), self.tensors)
+            self.settings[self.labels.output] = (self.config, self.tensors)
 
     def __call__(self, ids: list[int], types: list[int] | None = None) -> dict[str, np.ndarray]:
         """Outputs for the tokens of one text or pair, and their types, 0 if left out."""

@@ -41,7 +41,7 @@ _ON_TOKENS = {
 _ELSEWHERE = {
     "config.json": (
         "adapters add_cross_attention auto_map compression_config configuration_files is_decoder is_encoder_decoder "
-        "per_layer_config pruned_heads quantization_config transformers_weights"
+        "per_layer_config pruned_heads quantization_config rope_scaling sliding_window transformers_weights"
     ),
     "tokenizer_config.json": "add_bos_token add_eos_token auto_map fast_tokenizer_files split_special_tokens",
 }
@@ -99,6 +99,9 @@ def read(folder: Path) -> Settings:
             settings.recipe += _step(module["type"].split(".")[-1], folder / module.get("path", ""), prompts)
     for name, keys in _ELSEWHERE.items():
         stated = read_json(settings.root / name)
+        if stated.get("model_type") == "nomic_bert":  # transformers has the model of this code as its own
+            mine = re.compile(r"nomic-ai/nomic-bert-2048--\w+\.\w+")
+            stated["auto_map"] = [each for each in (stated.get("auto_map") or {}).values() if not mine.fullmatch(each)]
         if found := [key for key in keys.split() if stated.get(key)]:
             raise ValueError(f"{settings.root / name}: {found[0]} is {stated[found[0]]!r}")
         for key, usual in (("padding_side", "right"), ("position_embedding_type", "absolute"), ("inner_group_num", 1)):

@@ -32,7 +32,9 @@ _FROM_TF_MODELS = (
     (r"\boutput_layer_norm", "output.LayerNorm"),
     (r"^pooler_transform", "pooler.dense"),
 )
-_HEAD = re.compile(r"(?:^|\.)((?:pre_)?classifier\.(?:(?:dense|out_proj)\.)?(?:weight|bias))$")
+_HEAD = re.compile(
+    r"(?:^|\.)((?:(?:pre_)?classifier(?:\.dense|\.out_proj)?|pooler\.dense|head\.(?:dense|norm))\.(?:weight|bias))$"
+)
 _TABLE = re.compile(r"(|.*\.)embeddings\.(word|tok)_embeddings\.weight")
 
 

@@ -14,7 +14,7 @@ from ..families.config import EncoderConfig
 from ..families.heads import HeadLayers
 from ..families.names import Naming
 from . import files
-from .checkpoint import Dense, Head
+from .checkpoint import Dense, Head, LayerNorm
 from .cross_encoder import CrossEncoder
 from .stored import StoredTensor, require_finite
 
@@ -68,11 +68,10 @@ def read(
     task = named[1]
     if task not in (_CLASSIFICATION, _TAGGING):
         return Found(unknown=name)
-    layers = head_of(encoder.family, task)
+    layers = head_of(encoder.family, task, config, path)
     if layers.takes == "pooled" and not encoder.has_pooler:
         raise CorruptSource(f"{stored.where}: the pooler's tensors are missing, which {name} calls for")
-    dense, keys = _dense(layers, encoder, stored, name)
-    count = dense[-1].kernel.shape[1]
+    made, count, keys = _read_layers(layers, encoder, stored, name)
     labels, notes = _labels(config, path, count)
     if task == _TAGGING:
         signature, activation, why = TAG.name, "softmax", list[str]()
@@ -82,7 +81,7 @@ def read(
     head = Head(
         signature=signature,
         takes=layers.takes,
-        layers=dense,
+        layers=made,
         labels=labels,
         activation=activation,
         problem=config.get("problem_type") if task == _CLASSIFICATION else None,
@@ -99,30 +98,45 @@ def _signature(config: Mapping[str, Any], count: int) -> str:
     return SCORE.name if is_score else CLASSIFY.name
 
 
-def _dense(
+def _read_layers(
     layers: HeadLayers, encoder: EncoderConfig, stored: files.WeightFiles, name: str
-) -> tuple[tuple[Dense, ...], frozenset[str]]:
-    """The head's layers, and the keys of their tensors."""
-    naming, width, keys = Naming(layers.names, stored.style), encoder.hidden_size, []
-    made = []
+) -> tuple[tuple[Dense | LayerNorm, ...], int, frozenset[str]]:
+    """The head's layers, how many outputs the last one has, and the keys of their tensors."""
+    naming, width, keys = Naming(layers.names, stored.style), encoder.hidden_size, list[str]()
+    made: list[Dense | LayerNorm] = []
+    count = 0
     for stem in layers.names:
-        kernel, bias = (_find(stored, naming.spellings(f"{stem}/{leaf}"), name) for leaf in ("kernel", "bias"))
-        keys += [kernel.key, bias.key]
-        shape = kernel.shape[::-1] if stored.style.transposed else kernel.shape
-        outputs = shape[-1] if stem == "head/output" and len(shape) == 2 else width
-        if shape != (width, outputs) or bias.shape != (outputs,):
+        spelled = {leaf: naming.spellings(f"{stem}/{leaf}") for leaf in layers.leaves(stem)}
+        tensors = {leaf: _find(stored, spellings, name) for leaf, spellings in spelled.items()}
+        keys += [tensor.key for tensor in tensors.values()]
+        if stem == "head/output":
+            count = int(np.prod(tensors["bias"].shape))
+        outputs = count if stem == "head/output" else width
+        shapes = {"kernel": (width, outputs), "bias": (outputs,), "gamma": (width,), "beta": (width,)}
+        if stored.style.transposed:
+            shapes["kernel"] = (outputs, width)
+        if any(tensor.shape != shapes[leaf] for leaf, tensor in tensors.items()):
+            first, *others = tensors.items()
+            more = "".join(f" and its {leaf} {list(tensor.shape)}" for leaf, tensor in others)
             raise CorruptSource(
-                f"{kernel} has shape {list(kernel.shape)} and its bias {list(bias.shape)}, which do not fit vectors of "
-                f"{width}"
+                f"{first[1]} has shape {list(first[1].shape)}{more}, which do not fit vectors of {width}"
             )
-        for tensor in (kernel, bias):
-            if not tensor.floating:
-                raise UnsupportedModel(f"{tensor} is {tensor.dtype}; floating-point weights can be exported")
-            require_finite(tensor)
-        values = kernel.read().T if stored.style.transposed else kernel.read()
-        activation = layers.activation if stem == "head/dense" else "identity"
-        made.append(Dense(np.asarray(values, np.float32), np.asarray(bias.read(), np.float32), activation))
-    return tuple(made), frozenset(keys)
+        values = {leaf: _value(tensor, stored, leaf) for leaf, tensor in tensors.items()}
+        if stem.endswith("layer_norm"):
+            beta = values.get("beta", np.zeros(width, np.float32))
+            made.append(LayerNorm(values["gamma"], beta, layers.epsilon))
+        else:
+            activation = layers.activation if stem == "head/dense" else "identity"
+            made.append(Dense(values["kernel"], values.get("bias"), activation))
+    return tuple(made), count, frozenset(keys)
+
+
+def _value(tensor: StoredTensor, stored: files.WeightFiles, leaf: str) -> np.ndarray:
+    if not tensor.floating:
+        raise UnsupportedModel(f"{tensor} is {tensor.dtype}; floating-point weights can be exported")
+    require_finite(tensor)
+    value = tensor.read()
+    return np.asarray(value.T if leaf == "kernel" and stored.style.transposed else value, np.float32)
 
 
 def _find(stored: files.WeightFiles, spellings: list[str], name: str) -> StoredTensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...serving.contract import TAG
 from ..errors import CorruptSource, UnsupportedModel
-from ..families import naming_of, read_config
+from ..families import naming_of, needs_code, read_config
 from . import cross_encoder, files, heads, keys, run, tokenizer_files
 from .checkpoint import Checkpoint, Dense, PoolingRecipe, describe_files
 from .jsonfile import read_object
@@ -37,7 +37,8 @@ def read(folder: Path) -> Checkpoint:
         raise CorruptSource(f"{config_path}: missing; a Hugging Face folder has one")
     stated = read_object(config_path)
     _refuse_presets(stated, config_path)
-    notes = keys.hold("config", stated, config_path)
+    known = stated if needs_code(stated) else {key: value for key, value in stated.items() if key != "auto_map"}
+    notes = keys.hold("config", known, config_path)
     config = read_config(stated, config_path)
     stored = files.read_folder(root)
     naming = naming_of(config.family, stored.style)

@@ -116,11 +116,17 @@ def bind(
         bound[name] = tensor, shape, transposed
     # Weights that the configuration has no use for: it is another model's.
     layers = f"{config.stored_layers} {'layers' if config.layer_groups is None else 'groups of layers'}"
-    surplus = {f"layer_{config.stored_layers}/attention/query/kernel": f"only {layers}"}
+    surplus = {f"layer_{config.stored_layers}/attention/output/kernel": f"only {layers}"}
+    if config.normalises_first:
+        surplus["layer_0/attention/layer_norm/gamma"] = "no normalisation before the first layer"
     if not config.projects:
         surplus["embeddings/project/kernel"] = "embeddings as wide as the layers"
     if not config.type_vocab_size:
         surplus["embeddings/type"] = "no token types"
+    for name in bound:
+        for leaf, other in (("/kernel", "/bias"), ("/gamma", "/beta")):
+            if name.endswith(leaf) and name.removesuffix(leaf) + other not in bound:
+                surplus[name.removesuffix(leaf) + other] = "layers that add no vector"
     for name, says in surplus.items():
         for spelling in naming.spellings(name):
             if prefix + spelling in tensors:

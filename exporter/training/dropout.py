@@ -19,6 +19,7 @@ class Dropout:
         head: before the head's last layer.
         head_input: of the head's input, where the head has a layer before its last.
         output: of what a feed-forward layer gives; ``None``: as of embeddings.
+        inner: of what the second part of a feed-forward layer takes.
     """
 
     hidden: float = 0.0
@@ -27,6 +28,7 @@ class Dropout:
     head: float = 0.0
     head_input: float = 0.0
     output: float | None = None
+    inner: float = 0.0
 
 
 def read(config: Mapping[str, Any], family: str, path: Path, tags: bool = False) -> Dropout:
@@ -55,6 +57,14 @@ def read(config: Mapping[str, Any], family: str, path: Path, tags: bool = False)
     if family == "albert":
         hidden, attention = rate("hidden_dropout_prob", 0.0), rate("attention_probs_dropout_prob", 0.0)
         return Dropout(hidden, hidden, attention, rate("classifier_dropout_prob", 0.1), output=0.0)
-    hidden, attention = rate("hidden_dropout_prob", 0.1), rate("attention_probs_dropout_prob", 0.1)
+    if family == "modernbert":
+        attention, head = rate("attention_dropout", 0.0), rate("classifier_dropout", 0.0)
+        embeddings, inner = rate("embedding_dropout", 0.0), rate("mlp_dropout", 0.0)
+        return Dropout(embeddings, attention, attention, head, output=0.0, inner=inner)
+    usual = 0.0 if family == "nomic_bert" else 0.1
+    hidden, attention = rate("hidden_dropout_prob", usual), rate("attention_probs_dropout_prob", usual)
+    if family == "deberta-v2":
+        head = hidden if tags else rate("cls_dropout", hidden)
+        return Dropout(hidden, hidden, attention, head, 0.0 if tags else rate("pooler_dropout", 0.0))
     head = hidden if family == "mpnet" else rate("classifier_dropout", hidden)
-    return Dropout(hidden, hidden, attention, head, 0.0 if tags or family == "bert" else head)
+    return Dropout(hidden, hidden, attention, head, 0.0 if tags or family in ("bert", "nomic_bert") else head)

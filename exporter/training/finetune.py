@@ -132,8 +132,9 @@ def finetune(
         task = run_folder.head_task(problem)
         rates = dropout.read(origin.config, checkpoint.encoder.family, origin.path, problem.kind == labels.TAGGING)
         model = Model(
-            checkpoint.encoder, checkpoint.weights, rates, len(problem.labels), config.seed, config.precision, task
-        )
+            checkpoint.encoder, checkpoint.weights, rates, len(problem.labels), config.seed, config.precision, task,
+            origin.config,
+        )  # fmt: skip
         if config.freeze_encoder:
             say("encoding the texts, once")
         trainer = Trainer(model, problem, config, rows, held, folder, answers.measure)

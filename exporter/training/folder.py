@@ -22,8 +22,9 @@ import numpy as np
 from .. import scratch
 from ..errors import OutputError, UnsupportedModel, os_errors_as
 from ..families import FAMILIES, head_of
-from ..families.config import SIZES, EncoderConfig
+from ..families.config import EncoderConfig
 from ..families.names import TORCH, Naming
+from ..families.reading import SIZES
 from ..sources import Location, license, run, tokenizer_files
 from ..sources.checkpoint import Checkpoint, describe_files
 from ..sources.jsonfile import read_object
@@ -49,6 +50,9 @@ _CLASSES = {
     "xlm-roberta": ("XLMRoberta", "roberta"),
     "camembert": ("Camembert", "roberta"),
     "albert": ("Albert", "albert"),
+    "modernbert": ("ModernBert", "model"),
+    "deberta-v2": ("DebertaV2", "deberta"),
+    "nomic_bert": ("NomicBert", "nomic_bert"),
 }
 #: Keys of config.json that say what a model was fine-tuned for, or where it came from.
 _REPLACED = (
@@ -57,7 +61,7 @@ _REPLACED = (
 )  # fmt: skip
 #: Fields of :class:`EncoderConfig` -> keys of BERT's config.json; its activations.
 _FIELDS = {**SIZES, "type_vocab_size": "type_vocab_size", "layer_norm_eps": "layer_norm_eps"}
-_HIDDEN_ACT = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu"}
+_HIDDEN_ACT = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "tanh": "tanh", "silu": "silu"}
 #: Fields of a WordPiece tokenizer -> keys of tokenizer_config.json.
 _TOKENIZER = {
     "lowercase": "do_lower_case",

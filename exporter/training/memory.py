@@ -1,13 +1,10 @@
 """Whether a batch fits into memory, found out before the first step."""
 
-import contextlib
-import os
-from pathlib import Path
-
 import numpy as np
 
 from ..errors import ConfigError
 from ..families.config import EncoderConfig, canonical_shapes
+from ..memory import available
 
 #: Values that a step keeps of a token in a layer: of the layer's width, of the inner width, and, for each head and
 #: other token of the longest text, of attention. With these, MiniLM is estimated at 3.0 GB for 32 rows of 128 tokens
@@ -27,26 +24,6 @@ def needed(config: EncoderConfig, lengths: np.ndarray, batch_size: int, frozen: 
     each += _ATTENTION * config.num_heads * int(longest.max())
     layers, copies = (1, 2) if frozen else (config.num_layers, _COPIES)
     return 4 * (layers * int(longest.sum()) * each + copies * weights)
-
-
-def available() -> int | None:
-    """Bytes that this process may still take; ``None`` where the system does not say."""
-    found = list[int]()
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
-        found.append(int(line.split()[1]) * 1024)
-    with contextlib.suppress(OSError, ValueError):  # of a container
-        group = Path("/sys/fs/cgroup")
-        most = int((group / "memory.max").read_text())
-        found.append(most - int((group / "memory.current").read_text()))
-    with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource
-
-        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-        if limit != resource.RLIM_INFINITY:
-            taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-            found.append(limit - taken)
-    return min(found) if found else None
 
 
 def require(config: EncoderConfig, lengths: np.ndarray, batch_size: int, frozen: bool) -> None:

@@ -5,22 +5,25 @@ Shape letters: B texts, T tokens of the longest, N tokens of all texts, H hidden
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from ..families import head_of
 from ..families.config import EncoderConfig, canonical_shapes
-from ..graph.encoder import NativeEncoder, activation, buckets
+from ..graph.encoder import NativeEncoder, activation
+from ..graph.heads.embedding import pool
+from ..graph.prepared import prepared
 from .dropout import Dropout
 
 #: Standard deviation of a new layer's weights (``initializer_range`` of transformers).
 _INITIAL = 0.02
 #: Places of dropout, each with random numbers of its own.
-_PLACES = ("embeddings", "attention", "attended", "output", "head_input", "head")
+_PLACES = ("embeddings", "attention", "attended", "output", "head_input", "head", "inner", "convolved")
 
 
 class TrainedEncoder(NativeEncoder):
@@ -56,6 +59,8 @@ class TrainedEncoder(NativeEncoder):
             "output": dropout.hidden if dropout.output is None else dropout.output,
             "attended": dropout.attended,
             "attention": dropout.attention,
+            "inner": dropout.inner,
+            "convolved": dropout.hidden,
         }
         self.values = {
             name: tf.Variable(np.asarray(weights[name], np.float32), name=name) for name in canonical_shapes(config)
@@ -79,23 +84,13 @@ class TrainedEncoder(NativeEncoder):
 
     def _made(self, seed: tf.Tensor | None) -> dict[str, tf.Tensor]:
         """The weights as the graph takes them, and the seed of what comes before the layers."""
-        config, own = self._config, self.values
-        made = {name: tf.convert_to_tensor(value) for name, value in own.items()}
-        if config.relative_bias is not None:
-            rows = tf.gather(made["attention/relative_bias"], buckets(config.relative_bias, config.max_positions))
-            made["attention/relative_bias"] = tf.transpose(rows)
-        # Attention scores are divided by sqrt(D), as the query is here.
-        scale = math.sqrt(config.hidden_size // config.num_heads)
-        for index in range(config.stored_layers):
-            prefix = f"layer_{index}/"
-            for leaf in ("kernel", "bias"):
-                parts = [made.pop(f"{prefix}attention/{part}/{leaf}") for part in ("query", "key", "value")]
-                made[f"{prefix}attention/qkv/{leaf}"] = tf.concat([parts[0] / scale, *parts[1:]], -1)
+        own = {name: tf.convert_to_tensor(value) for name, value in self.values.items()}
+        made = dict(prepared(self._config, own))
         for name, value in made.items():
-            if name.endswith(("/kernel", "/bias")):
+            if name.endswith(("/kernel", "/bias", "/rows")):
                 made[name] = tf.cast(value, self._dtype)
         if seed is not None:
-            made["seed"] = tf.random.experimental.stateless_fold_in(seed, config.num_layers)
+            made["seed"] = tf.random.experimental.stateless_fold_in(seed, self._config.num_layers)
         return made
 
     def _of_layer(self, index: int) -> Mapping[str, tf.Tensor]:
@@ -130,6 +125,7 @@ class Model(tf.Module):
         seed: of the head's first weights.
         precision: see :class:`TrainedEncoder`; the head is computed in float32.
         task: transformers' name of the head: ``SequenceClassification`` or ``TokenClassification``.
+        stated: config.json of the encoder, which says of some families' heads how they are made.
     """
 
     def __init__(
@@ -141,6 +137,7 @@ class Model(tf.Module):
         seed: int,
         precision: str = "float32",
         task: str = "SequenceClassification",
+        stated: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         super().__init__(name="model")
         rng = np.random.default_rng([seed, 3])
@@ -150,25 +147,25 @@ class Model(tf.Module):
             return kernel.astype(np.float32), np.zeros(outputs, np.float32)
 
         hidden = config.hidden_size
-        layers = head_of(config.family, task)
-        pooled = layers.takes == "pooled"
+        self._layers = head_of(config.family, task, stated)
+        pooled = self._layers.takes == "pooled"
         if pooled and not config.has_pooler:
             weights = {**weights, **dict(zip(("pooler/kernel", "pooler/bias"), dense(hidden, hidden), strict=True))}
         self.config = replace(config, has_pooler=pooled)
         self.encoder = TrainedEncoder(replace(config, has_pooler=False), weights, dropout, precision)
         # The pooler is the first layer of BERT's head: it is trained with a frozen encoder too.
-        self._tags = layers.takes == "tokens"
-        self._first = None if self._tags else "pooler" if pooled else "head/dense"
-        self._activation = activation("tanh" if pooled else layers.activation)
-        made = {}
-        if self._first is not None:
-            given = (weights["pooler/kernel"], weights["pooler/bias"]) if pooled else dense(hidden, hidden)
-            made[self._first] = given
-        made["head/output"] = dense(hidden, labels)
+        self._activation = activation("tanh" if pooled else self._layers.activation)
+        made = {"pooler": (weights["pooler/kernel"], weights["pooler/bias"])} if pooled else {}
+        for stem in self._layers.names:
+            if stem.endswith("layer_norm"):
+                made[stem] = np.ones(hidden), np.zeros(hidden)
+            else:
+                made[stem] = dense(hidden, labels if stem == "head/output" else hidden)
+        self._stems = list(made)
         self.head = {
             f"{stem}/{leaf}": tf.Variable(np.asarray(value, np.float32), name=f"{stem}/{leaf}")
             for stem, values in made.items()
-            for leaf, value in zip(("kernel", "bias"), values, strict=True)
+            for leaf, value in zip(self._layers.leaves(stem), values, strict=False)  # some layers have no second
         }
         self._dropout = dropout
 
@@ -181,18 +178,31 @@ class Model(tf.Module):
         """The vectors that the head takes, float32; see :meth:`TrainedEncoder.sequence` for the arguments.
 
         Returns:
-            That of each text's first token ``[B, H]``; for a tagger those of all tokens ``[N, H]``, text by text.
+            That of each text's first token, or the mean of all, ``[B, H]``; for a tagger those of all tokens
+            ``[N, H]``, text by text.
         """
         sequence = self.encoder.sequence(ids, mask, types, seed)
-        return tf.boolean_mask(sequence, mask == 1) if self._tags else sequence[:, 0]
+        if self._layers.takes == "tokens":
+            return tf.boolean_mask(sequence, mask == 1)
+        return pool("mean" if self._layers.takes == "mean" else "cls", sequence, mask)
 
     def logits(self, vectors: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
         """``[B, H]`` -> ``[B, L]``, or ``[N, H]`` -> ``[N, L]``."""
-        x = vectors
-        if self._first is not None:
-            x = dropped(x, self._dropout.head_input, seed, "head_input")
-            x = self._activation(self._dense(x, self._first))
-        return self._dense(dropped(x, self._dropout.head, seed, "head"), "head/output")
+        x = dropped(vectors, self._dropout.head_input, seed, "head_input")
+        for stem in self._stems:
+            if stem.endswith("layer_norm"):
+                x = self._normalised(x, stem)
+                continue
+            if stem == "head/output":
+                x = dropped(x, self._dropout.head, seed, "head")
+            x = tf.matmul(x, self.head[f"{stem}/kernel"])
+            if (bias := self.head.get(f"{stem}/bias")) is not None:
+                x = tf.nn.bias_add(x, bias)
+            x = x if stem == "head/output" else self._activation(x)
+        return x
 
-    def _dense(self, x: tf.Tensor, stem: str) -> tf.Tensor:
-        return tf.nn.bias_add(tf.matmul(x, self.head[f"{stem}/kernel"]), self.head[f"{stem}/bias"])
+    def _normalised(self, x: tf.Tensor, stem: str) -> tf.Tensor:
+        x -= tf.reduce_mean(x, axis=-1, keepdims=True)
+        x *= tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=-1, keepdims=True) + self._layers.epsilon)
+        x *= self.head[f"{stem}/gamma"]
+        return x + self.head[f"{stem}/beta"] if f"{stem}/beta" in self.head else x

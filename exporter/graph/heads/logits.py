@@ -49,11 +49,13 @@ class _Linear(tf.Module):
     def __init__(self, layer: Dense) -> None:
         super().__init__(name="dense")
         self._kernel = tf.Variable(layer.kernel, trainable=False, name="kernel", dtype=tf.float32)
-        self._bias = tf.Variable(layer.bias, trainable=False, name="bias", dtype=tf.float32)
+        bias = layer.bias
+        self._bias = None if bias is None else tf.Variable(bias, trainable=False, name="bias", dtype=tf.float32)
         self._activation = activation(layer.activation)
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        return self._activation(tf.nn.bias_add(tf.matmul(x, self._kernel), self._bias))
+        x = tf.matmul(x, self._kernel)
+        return self._activation(x if self._bias is None else tf.nn.bias_add(x, self._bias))
 
 
 class _Normal(tf.Module):

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from . import albert, bert, distilbert, mpnet, roberta
+from . import albert, bert, deberta_v2, distilbert, modernbert, mpnet, nomic_bert, roberta
 
 
 class Twin(Protocol):
@@ -49,6 +49,9 @@ TWINS: Mapping[str, Twin] = {
     "xlm-roberta": roberta,
     "camembert": roberta,
     "albert": albert,
+    "modernbert": modernbert,
+    "deberta-v2": deberta_v2,
+    "nomic_bert": nomic_bert,
 }
 
 

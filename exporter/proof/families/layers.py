@@ -24,11 +24,12 @@ class Layers:
         """Rows of an embedding table: ``[tokens]`` -> ``[tokens, width]``."""
         return self._tensors[f"{name}.weight"][at].astype(np.float64)
 
-    def linear(self, x: np.ndarray, name: str) -> np.ndarray:
-        """A dense layer: ``[..., in]`` -> ``[..., out]``."""
-        return x @ self._float64(f"{name}.weight").T + self._float64(f"{name}.bias")
+    def linear(self, x: np.ndarray, name: str, bias: bool = True) -> np.ndarray:
+        """A dense layer, with or without a bias: ``[..., in]`` -> ``[..., out]``."""
+        x = x @ self._float64(f"{name}.weight").T
+        return x + self._float64(f"{name}.bias") if bias else x
 
-    def norm(self, x: np.ndarray, name: str) -> np.ndarray:
+    def norm(self, x: np.ndarray, name: str, bias: bool = True) -> np.ndarray:
         """Layer normalisation of the last axis (Ba et al., 2016, https://arxiv.org/abs/1607.06450).
 
         Checkpoints that were converted from TensorFlow call its weights gamma and beta.
@@ -36,8 +37,9 @@ class Layers:
         x = x - x.mean(-1, keepdims=True)
         x = x / np.sqrt((x * x).mean(-1, keepdims=True) + self._epsilon)
         old = f"{name}.gamma" in self._tensors
-        gamma, beta = (self._float64(f"{name}.{leaf}") for leaf in (("gamma", "beta") if old else ("weight", "bias")))
-        return x * gamma + beta
+        gamma, beta = ("gamma", "beta") if old else ("weight", "bias")
+        x = x * self._float64(f"{name}.{gamma}")
+        return x + self._float64(f"{name}.{beta}") if bias else x
 
     def attention(
         self, x: np.ndarray, query_key_value: Sequence[str], heads: int, bias: np.ndarray | float = 0.0
@@ -53,10 +55,37 @@ class Layers:
         Returns:
             ``[tokens, hidden]``.
         """
-        q, k, v = (np.stack(np.split(self.linear(x, name), heads, axis=-1)) for name in query_key_value)
-        scores = np.einsum("hqd,hkd->hqk", q, k) / math.sqrt(q.shape[-1]) + bias
-        scores = np.exp(scores - scores.max(-1, keepdims=True))
-        return np.concatenate(list(scores / scores.sum(-1, keepdims=True) @ v), axis=-1)
+        query, key, value = (self.linear(x, name) for name in query_key_value)
+        return self.attend(query, key, value, heads, bias)
+
+    @staticmethod
+    def attend(
+        query: np.ndarray, key: np.ndarray, value: np.ndarray, heads: int, bias: np.ndarray | float = 0.0
+    ) -> np.ndarray:
+        """As :meth:`attention`, of query, key and value ``[tokens, hidden]``."""
+        q, k, v = (np.stack(np.split(each, heads, axis=-1)) for each in (query, key, value))
+        biases = np.broadcast_to(bias, (heads, len(query), len(key)))
+        contexts = []
+        for head in range(heads):  # one by one: of a long text all of them take gigabytes
+            scores = q[head] @ k[head].T / math.sqrt(q.shape[-1]) + biases[head]
+            scores = np.exp(scores - scores.max(-1, keepdims=True))
+            contexts.append(scores / scores.sum(-1, keepdims=True) @ v[head])
+        return np.concatenate(contexts, axis=-1)
+
+    @staticmethod
+    def turned(x: np.ndarray, heads: int, theta: float) -> np.ndarray:
+        """Rotary positions (Su et al., 2021, https://arxiv.org/abs/2104.09864) of queries or keys ``[tokens, hidden]``.
+
+        As complex numbers: of a head's D numbers those of the first half are real parts and those of the second
+        imaginary ones, and number i of position p is multiplied by ``exp(1j * p * theta ** (-2 * i / D))``. Powers,
+        their inverses and the angles are float32 in the code that trains such models, and so they are here.
+        """
+        size = x.shape[-1] // heads
+        powers = [np.float32(theta ** float(np.float32(2 * i) / np.float32(size))) for i in range(size // 2)]
+        angles = np.outer(np.arange(len(x), dtype=np.float32), [np.float32(1) / power for power in powers])
+        real, imaginary = np.split(x.reshape(len(x), heads, size), 2, axis=-1)
+        z = (real + 1j * imaginary) * np.exp(1j * angles.astype(np.float64))[:, None, :]
+        return np.concatenate([z.real, z.imag], axis=-1).reshape(x.shape)
 
     def outputs(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """What an encoder answers by its last layer's ``[tokens, hidden]``: see :class:`.Twin`."""

@@ -5,9 +5,11 @@ their own over the first token's vector. Dropout does nothing at inference.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from ..families import name_of
 from ..families.layers import Layers
 from ..numerics import ACTIVATIONS
 
@@ -22,16 +24,32 @@ _OWN = {
 }
 
 
-def logits(outputs: Mapping[str, np.ndarray], family: str, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+def logits(
+    outputs: Mapping[str, np.ndarray], config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
+) -> np.ndarray:
     """Logits, float64 ``[labels]``.
 
     Args:
         outputs: of the encoder, see :class:`..families.Twin`.
-        family: a key of :data:`..families.TWINS`.
+        config: what config.json says.
         tensors: those of the head by their names in PyTorch's form.
     """
-    on = Layers(tensors, 0.0)
-    if family in ("bert", "albert"):
+    on, family = Layers(tensors, config.get("norm_eps", 1e-5)), name_of(config)
+    if family in ("albert", "bert", "nomic_bert"):
         return on.linear(outputs["pooled_output"], "classifier")
+    vectors = outputs["sequence_output"]
+    if family == "modernbert":
+        pooled = vectors.mean(0) if config.get("classifier_pooling") == "mean" else vectors[0]
+        return on.linear(prediction_head(on, config, pooled), "classifier")
+    if family == "deberta-v2":
+        activated = ACTIVATIONS[config.get("pooler_hidden_act", "gelu")]
+        return on.linear(activated(on.linear(vectors[0], "pooler.dense")), "classifier")
     dense, activation, last = _OWN[family]
-    return on.linear(ACTIVATIONS[activation](on.linear(outputs["sequence_output"][0], dense)), last)
+    return on.linear(ACTIVATIONS[activation](on.linear(vectors[0], dense)), last)
+
+
+def prediction_head(on: Layers, config: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
+    """What ModernBERT's heads put before their last layer: ``[..., hidden]`` -> ``[..., hidden]``."""
+    activated = ACTIVATIONS[config.get("classifier_activation", "gelu")]
+    x = activated(on.linear(x, "head.dense", config.get("classifier_bias", False)))
+    return on.norm(x, "head.norm", config.get("norm_bias", False))

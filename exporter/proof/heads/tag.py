@@ -1,12 +1,21 @@
-"""The logits of transformers' ``*ForTokenClassification``: in every family one dense layer over each token's vector."""
+"""The logits of transformers' ``*ForTokenClassification``: one dense layer over each token's vector, before which
+ModernBERT has others."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from ..families import name_of
 from ..families.layers import Layers
+from .classify import prediction_head
 
 
-def logits(outputs: Mapping[str, np.ndarray], family: str, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+def logits(
+    outputs: Mapping[str, np.ndarray], config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
+) -> np.ndarray:
     """Logits, float64 ``[tokens, tags]``; arguments as those of :func:`.classify.logits`."""
-    return Layers(tensors, 0.0).linear(outputs["sequence_output"], "classifier")
+    on, x = Layers(tensors, config.get("norm_eps", 1e-5)), outputs["sequence_output"]
+    if name_of(config) == "modernbert":
+        x = prediction_head(on, config, x)
+    return on.linear(x, "classifier")

@@ -77,10 +77,9 @@ def test_texts_are_cut_where_the_positions_end_which_is_before_the_tables_rows_d
 
 
 def test_every_relative_distance_has_a_bucket_of_its_own_or_of_its_range(loaded):
-    from rawbert.exporter.graph.encoder import by_distance
+    from rawbert.exporter.graph import positions
 
-    table = np.arange(32, dtype=np.float32)[:, np.newaxis]
-    (buckets,) = by_distance(table, loaded.encoder.relative_bias, 512)
+    buckets = positions.buckets(loaded.encoder.relative_bias, 512)
     by_hand = {-511: 15, -128: 15, -91: 15, -90: 14, -64: 14, -16: 10, -12: 9, -11: 8, -8: 8, -7: 7, -1: 1, 0: 0}
     by_hand |= {1: 17, 7: 23, 8: 24, 11: 24, 12: 25, 16: 26, 64: 30, 90: 30, 91: 31, 511: 31}
     assert {distance: int(buckets[511 + distance]) for distance in by_hand} == by_hand
@@ -169,10 +168,10 @@ def test_lower_precisions_are_verified(tmp_path: Path, precision: str, cosine: f
 
 
 def turned_around(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rawbert.exporter.graph import encoder
+    from rawbert.exporter.graph import prepared
 
-    by_distance = encoder.by_distance
-    monkeypatch.setattr(encoder, "by_distance", lambda *arguments: by_distance(*arguments)[:, ::-1])
+    buckets = prepared.buckets
+    monkeypatch.setattr(prepared, "buckets", lambda *arguments: buckets(*arguments)[::-1])
 
 
 def counting_pad(monkeypatch: pytest.MonkeyPatch) -> None:

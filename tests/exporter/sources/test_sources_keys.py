@@ -37,8 +37,10 @@ def test_every_rule_says_what_becomes_of_its_key():
 
 
 @pytest.mark.parametrize(
-    "family", ["Bert", "DistilBert", "Electra", "MPNet", "Roberta", "XLMRoberta", "Camembert", "Albert"]
-)
+    "family",
+    ["Bert", "DistilBert", "Electra", "MPNet", "Roberta", "XLMRoberta", "Camembert", "Albert", "ModernBert",
+     "DebertaV2", "NomicBert"],
+)  # fmt: skip
 def test_what_transformers_writes_into_config_json_is_known(tmp_path: Path, family: str):
     import transformers
 

@@ -44,7 +44,7 @@ def reference(family: str, tensors: dict[str, np.ndarray]) -> np.ndarray:
     logits = []
     for row in ROWS:
         outputs = TWINS[family].forward(own, config, np.array(ids_of(family)[row]))
-        logits.append(classify.logits(outputs, family, own))
+        logits.append(classify.logits(outputs, config, own))
     return np.stack(logits)
 
 

@@ -1,0 +1,35 @@
+"""Random weights and token ids by a seed, in numpy alone: the tests make again what PyTorch was given."""
+
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+#: Tokens of the texts of every model, up to its positions.
+LENGTHS = (1, 2, 3, 4, 5, 7, 9, 11, 14, 17, 23, 31, 40, 64)
+
+
+def tensors(shapes: Mapping[str, Sequence[int]], seed: int) -> dict[str, np.ndarray]:
+    """A float32 tensor for each name: none is zero, none is the identity, and attention is not even."""
+    made = {}
+    for name, shape in shapes.items():
+        noise = np.random.default_rng([seed, zlib.crc32(name.encode())]).normal(size=shape)
+        if re.search(r"norm\w*\.weight$", name, re.IGNORECASE):
+            noise = 1 + 0.2 * noise
+        elif len(shape) == 1:
+            noise *= 0.1
+        elif "embeddings" in name:
+            noise *= 0.5
+        elif re.search("query|key|qkv|q_proj|k_proj", name, re.IGNORECASE):
+            noise *= 1.5 / np.sqrt(shape[1])
+        else:
+            noise /= np.sqrt(np.prod(shape[1:]))
+        made[name] = noise.astype(np.float32)
+    return made
+
+
+def texts(vocab_size: int, positions: int, seed: int) -> list[np.ndarray]:
+    """Token ids, int32 ``[tokens]``, of a text of each length."""
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, vocab_size, length, dtype=np.int32) for length in LENGTHS if length <= positions]
