@@ -17,7 +17,12 @@ from rawbert.exporter.targets import check, opsets
 HEADS = {"classify": "SequenceClassification", "tag": "TokenClassification"}
 
 
-@pytest.fixture(scope="module", params=MODELS)
+#: The others differ less from one of these.
+USUAL = ("modernbert.base", "modernbert.biases", "deberta-v2.v3_small", "deberta-v2.v2_xlarge", "nomic_bert.base")
+PARAMETERS = [name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
+
+
+@pytest.fixture(scope="module", params=PARAMETERS)
 def model(request: pytest.FixtureRequest) -> RandomModel:
     return RandomModel(request.param)
 

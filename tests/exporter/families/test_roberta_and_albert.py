@@ -58,7 +58,7 @@ def test_heads_give_pytorchs_logits(tmp_path: Path, name: str):
     from rawbert.exporter.graph.encoder import NativeEncoder
     from rawbert.exporter.graph.heads.logits import Scores
     from rawbert.exporter.proof import heads
-    from rawbert.exporter.proof.families import name_of, twin_of
+    from rawbert.exporter.proof.families import twin_of
     from rawbert.exporter.tokenizers.templates import Encoding
 
     checkpoint = sources.load(folder_of(name, tmp_path / "model"))
@@ -78,5 +78,5 @@ def test_heads_give_pytorchs_logits(tmp_path: Path, name: str):
         np.testing.assert_allclose(got[row] if logits.ndim == 1 else got[row, :length], logits, rtol=0, atol=1e-5)
         outputs = twin_of(config).forward(tensors, config, ids[row, :length], types[row, :length])
         reference = heads.HEADS[{"tag": "tag_scores", "score": "score"}.get(head.signature, "scores")]
-        found = reference(outputs, (name_of(config), tensors))
+        found = reference(outputs, (config, tensors))
         np.testing.assert_allclose(found.reshape(logits.shape), logits, rtol=0, atol=5e-7)

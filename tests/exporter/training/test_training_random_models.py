@@ -20,7 +20,7 @@ TARGETS = [0, 2, 1, 1]
     [
         "modernbert.biases",
         pytest.param("modernbert.base", marks=pytest.mark.slow),
-        "deberta-v2.v2_xlarge",
+        pytest.param("deberta-v2.v2_xlarge", marks=pytest.mark.slow),
         pytest.param("deberta-v2.own_projections", marks=pytest.mark.slow),
         pytest.param("nomic_bert.base", marks=pytest.mark.slow),
     ],
