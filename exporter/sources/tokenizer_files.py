@@ -15,7 +15,7 @@ from typing import Any
 from .. import scratch
 from ..errors import CorruptSource, UnsupportedModel, VocabularyError
 from ..tokenizers.spec import TokenizerSpec
-from . import keys, vocabulary, wordpiece
+from . import keys, unigram, vocabulary, wordpiece
 from .jsonfile import read_object
 from .tokenizer_parts import content, parts
 
@@ -30,7 +30,7 @@ TOKENIZER_FILES = (
     "added_tokens.json",
 )
 #: Model of a tokenizer.json -> what reads its rules.
-_KINDS: Mapping[str, Any] = {"WordPiece": wordpiece}
+_KINDS: Mapping[str, Any] = {"WordPiece": wordpiece, "Unigram": unigram}
 _PROCESSORS = ("TemplateProcessing", "BertProcessing", "RobertaProcessing")
 #: Settings of tokenizer_config.json -> what a tokenizer.json calls them.
 _TWICE = {

@@ -112,6 +112,12 @@ def utf8_length(codes: tf.Tensor) -> tf.Tensor:
     return 1 + sum(tf.cast(codes >= limit, tf.int32) for limit in (0x80, 0x800, 0x10000))
 
 
+def utf8_byte(codes: tf.Tensor, lengths: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
+    """A byte of each code point, of which ``lengths`` says how many there are."""
+    bits = tf.bitwise.right_shift(codes, 6 * (lengths - 1 - at))
+    return tf.where(at == 0, tf.gather([0, 0, 0xC0, 0xE0, 0xF0], lengths) + bits, 0x80 + bits % 64)
+
+
 def finder(tokens: Sequence[AddedToken], ignored: frozenset[str], normalize: Callable[[str], str]) -> Finder | None:
     """What looks for these tokens; ``None`` where all of them are ignored."""
     if all(token.content in ignored for token in tokens):

@@ -16,13 +16,17 @@ from . import templates
 from .ragged import Rows
 from .spec import TokenizerSpec, bert_template
 from .templates import Encoding
+from .unigram.tokenizer import Unigram
 from .wordpiece.spec import WordPieceSpec
 from .wordpiece.tokenizer import WordPiece
 
 #: Tokenizes strings ``[B]``, each by itself, without special tokens.
 TextTokenizer = Callable[[tf.Tensor], Rows]
 #: Kind of tokenizer -> its graph, made of its spec and the added tokens that count as plain text.
-TOKENIZERS: Mapping[str, Callable[[Any, frozenset[str]], TextTokenizer]] = {"wordpiece": WordPiece}
+TOKENIZERS: Mapping[str, Callable[[Any, frozenset[str]], TextTokenizer]] = {
+    "wordpiece": WordPiece,
+    "unigram": Unigram,
+}
 
 
 class Tokenizer(tf.Module):

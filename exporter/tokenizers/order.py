@@ -1,0 +1,64 @@
+"""Canonical ordering of combining marks, in the graph.
+
+Shape letters: C code points before, E after.
+"""
+
+import tensorflow as tf
+
+from .marks import MarkTable
+from .ragged import spread
+
+
+class Order:
+    """Canonical decomposition and ordering of combining marks (The Unicode Standard, 3.11, D108 to D109).
+
+    The reference goes through the ordered text and takes the next code point of the text before as the origin of
+    each that is the first of its decomposition; the others belong to the one before. So where marks change
+    places their origins do not go with them.
+    """
+
+    def __init__(self, marks: MarkTable) -> None:
+        self._codes, self._splits = tf.constant(marks.codes), tf.constant(marks.splits)
+        self._items, self._ranks = tf.constant(marks.items), tf.constant(marks.ranks)
+
+    def __call__(self, codes: tf.Tensor, gone: tf.Tensor, text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Decompose what has marks, and put them in order.
+
+        Args:
+            codes: int32 ``[C]``.
+            gone: bool ``[C]``, which are removed before, unless the table lists them.
+            text: int32 ``[C]``, ascending; marks of one text do not mix with those of another.
+
+        Returns:
+            Code points, the index of the one that each comes from, and which are the first of their decomposition,
+            ``[E]``.
+        """
+        row = tf.minimum(tf.searchsorted(self._codes, codes), tf.size(self._codes) - 1)
+        listed = tf.gather(self._codes, row) == codes  # never one that is fixed: it is in no text
+        present = tf.reshape(tf.where(listed | ~gone), [-1])
+        codes, row, listed, text = (tf.gather(each, present) for each in (codes, row, listed, text))
+        source, within, is_listed, at = expand(self._splits, row, listed)
+        items = tf.where(is_listed, tf.gather(self._items, at), tf.gather(codes, source))
+        rank = tf.where(is_listed, tf.gather(self._ranks, at), 0)
+
+        # A run: something that is no mark, and the marks after it.
+        text = tf.gather(text, source)
+        is_first_of_text = tf.concat([[True], text[1:] != text[:-1]], 0)[: tf.size(text)]
+        run = tf.cumsum(tf.cast((rank == 0) | is_first_of_text, tf.int64))
+        order = tf.argsort(run * 256 + tf.cast(rank, tf.int64), stable=True)
+        is_first = tf.gather(tf.cast(within == 0, tf.int32), order)
+        origin = tf.gather(present, tf.cumsum(is_first) - 1)
+        return tf.gather(items, order), tf.cast(origin, tf.int32), is_first > 0
+
+
+def expand(splits: tf.Tensor, row: tf.Tensor, listed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Code points ``[C]``, of which those that are listed become a row of a table, and the others stay.
+
+    Returns:
+        Of each result ``[E]`` the code point that it comes from, its number among that one's, whether that one is
+        listed, and the entry of the table, 0 if not.
+    """
+    begins = tf.gather(splits, row)
+    source, within = spread(tf.where(listed, tf.gather(splits, row + 1) - begins, 1))
+    is_listed = tf.gather(listed, source)
+    return source, within, is_listed, tf.where(is_listed, tf.gather(begins, source) + within, 0)

@@ -1,0 +1,134 @@
+"""The ``Precompiled`` normaliser: a map of texts, as SentencePiece writes it and the tokenizers library applies it.
+
+Where a grapheme cluster of at most five bytes begins with a key of the map, what the shortest such key becomes replaces
+the whole cluster. All other code points are replaced one by one. (SentencePiece itself takes the longest key, and knows
+no clusters.)
+"""
+
+import base64
+
+import numpy as np
+import tensorflow as tf
+
+from ..added import utf8_length
+from ..lookup import Lookup
+from ..ragged import last_true, lengths_of, shifted, starts_of
+from ..tables import paged
+from . import charsmap, graphemes
+from .replacements import Replacements
+from .spec import Step
+
+#: Beside the classes of :mod:`.graphemes`: some key begins with it; it is a key.
+_BEGINS, _KEY = 1 << graphemes.BITS, 1 << (graphemes.BITS + 1)
+_BASE = 1 << 21  # more than any code point
+
+
+class Precompiled:
+    """Replaces code points and short grapheme clusters."""
+
+    def __init__(self, step: Step) -> None:
+        texts = charsmap.reachable(charsmap.entries(base64.b64decode(step["precompiled_charsmap"])))
+        several = {key: text for key, text in texts.items() if len(key) > 1}
+        self._replacements = Replacements(
+            {ord(key): [*map(ord, text)] for key, text in texts.items() if len(key) == 1},
+            [[], *([*map(ord, text)] for text in several.values())],
+        )
+        self._nothing = int(self._replacements.others[0])
+        keys = np.array([-1, *(_packed(key) for key in several)], np.int64)
+        order = np.argsort(keys)
+        self._keys, self._entries = tf.constant(keys[order]), tf.constant(self._replacements.others[order])
+        kinds = graphemes.classes().copy()
+        for key in texts:
+            kinds[ord(key[0])] |= _BEGINS | (_KEY if len(key) == 1 else 0)
+        self._kinds = Lookup(paged(kinds))
+
+    def __call__(self, codes: tf.Tensor, piece: tf.Tensor, fixed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Replace."""
+        entries = self._replacements.look_up(codes)
+        kinds = self._kinds(codes)
+        extends = tf.bitwise.bitwise_and(kinds, graphemes.EXTENDS) != 0
+        can_be_first = tf.bitwise.bitwise_and(kinds, _BEGINS | graphemes.EXTENDS) != 0
+        # Clusters matter only where something joins the beginning of a key, or what has joined it already.
+        clusters = tf.reduce_any(extends & shifted(can_be_first, False) | (codes == 10) & (shifted(codes, 0) == 13))
+        units = tf.ones_like(codes)
+        entries, units = tf.cond(
+            clusters, lambda: self._clusters(codes, kinds, entries, piece), lambda: (entries, units)
+        )
+        unchanged = tf.logical_not(tf.reduce_any(entries != 0) | tf.reduce_any(units != 1))
+        return tf.cond(
+            unchanged,
+            lambda: (codes, tf.range(tf.size(codes))),
+            lambda: self._replaced(codes, entries, units, piece),
+        )
+
+    def _clusters(
+        self, codes: tf.Tensor, kinds: tf.Tensor, entries: tf.Tensor, piece: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Entries of code points ``[C]``, where a cluster that is replaced as a whole has its own at its first one; how
+        many each stands for: those of the cluster, and 0 at its others."""
+        count = tf.size(codes)
+        starts = graphemes.starts(codes, kinds, piece)
+        at = tf.cast(tf.reshape(tf.where(starts), [-1]), tf.int32)
+        splits = tf.concat([at, [count]], 0)
+        size = lengths_of(splits)
+        length = lengths_of(tf.gather(starts_of(utf8_length(codes)), splits))
+        first = tf.gather(kinds, at)
+        may = (size > 1) & (length <= charsmap.LONGEST) & (tf.bitwise.bitwise_and(first, _BEGINS) != 0)
+        at, size, first = (tf.boolean_mask(each, may) for each in (at, size, first))
+        # Of keys of one, two and three code points the shortest.
+        ahead = tf.cast(tf.gather(tf.concat([codes, [0, 0]], 0), at[:, tf.newaxis] + tf.range(3)), tf.int64)
+        first_two = (ahead[:, 0] * _BASE + ahead[:, 1]) * _BASE
+        of_two, of_three = self._find(first_two), self._find(first_two + tf.where(size > 2, ahead[:, 2], 0))
+        one = tf.where(tf.bitwise.bitwise_and(first, _KEY) != 0, tf.gather(entries, at), 0)
+        entry = tf.where(one != 0, one, tf.where(of_two != 0, of_two, of_three))
+        hit = entry != 0
+        at, size, entry = (tf.boolean_mask(each, hit) for each in (at, size, entry))
+        entries = tf.tensor_scatter_nd_update(entries, at[:, tf.newaxis], entry)
+        units = tf.tensor_scatter_nd_update(tf.ones_like(codes), at[:, tf.newaxis], size)
+        opens, closes = (
+            tf.math.unsorted_segment_sum(tf.ones_like(at), place, count + 1) for place in (at + 1, at + size)
+        )
+        return entries, tf.where(tf.cumsum(opens - closes)[:-1] > 0, 0, units)
+
+    def _replaced(
+        self, codes: tf.Tensor, entries: tf.Tensor, units: tf.Tensor, piece: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """What the entries make of it, and where each result comes from by the rules of the reference.
+
+        The first results take the places of what is replaced, further ones the place of the last. What is replaced by
+        fewer code points than it has adds the difference to those that the last result before it takes, and is not
+        counted where there is none: the places of the whole piece are then off by that.
+        """
+        entries = tf.where(units == 0, self._nothing, entries)
+        made, source, within = self._replacements(codes, entries)
+        count, mine = tf.size(made), tf.gather(piece, source)
+        first_of_piece = last_true(piece != shifted(piece, -1))  # [C]
+        first_made = last_true(mine != shifted(mine, -1))  # [E]
+        stands_for, results = tf.gather(units, source), tf.gather(self._results(entries), source)
+        # The reference's "changes" of each result: 1 for one that is added, -n for one that takes n others too.
+        changes = tf.where(
+            within >= stands_for, 1, tf.where(within == results - 1, tf.minimum(results - stands_for, 0), 0)
+        )
+        gone = tf.cast(tf.reshape(tf.where((self._results(entries) == 0) & (units > 0)), [-1]), tf.int32)
+        before = tf.searchsorted(source, gone) - 1
+        inside = (before >= 0) & (
+            tf.gather(tf.concat([mine, [-1]], 0), tf.maximum(before, 0)) == tf.gather(piece, gone)
+        )
+        changes -= tf.math.unsorted_segment_sum(tf.gather(units, gone), tf.where(inside, before, -1), count)
+        index = tf.cumsum(tf.where(changes > 0, 0, 1 - changes), exclusive=True)
+        index += tf.gather(first_of_piece, source) - tf.gather(index, first_made)
+        return made, tf.where(changes > 0, index - 1, index)
+
+    def _results(self, entries: tf.Tensor) -> tf.Tensor:
+        return tf.where(entries == 0, 1, self._replacements.lengths(entries))
+
+    def _find(self, keys: tf.Tensor) -> tf.Tensor:
+        """Entries of keys of several code points, 0: none."""
+        at = tf.minimum(tf.searchsorted(self._keys, keys), tf.size(self._keys) - 1)
+        return tf.where(tf.gather(self._keys, at) == keys, tf.gather(self._entries, at), 0)
+
+
+def _packed(key: str) -> int:
+    """A key of two or three code points as a number."""
+    one, two, three = map(ord, (key + "\0")[:3])
+    return (one * _BASE + two) * _BASE + three

@@ -1,0 +1,62 @@
+"""A Unigram tokenizer as data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+from ..spec import TokenizerSpec
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a normaliser or pre-tokeniser.
+
+    Attributes:
+        type: its name in tokenizer.json.
+        state: it as JSON, as the tokenizers library writes it.
+    """
+
+    type: str
+    state: str = field(repr=False)
+
+    def __getitem__(self, name: str) -> Any:
+        """A setting."""
+        return json.loads(self.state)[name]
+
+
+@dataclass(frozen=True)
+class UnigramSpec(TokenizerSpec):
+    """Normaliser, pre-tokeniser and Unigram model of a tokenizer.json.
+
+    Attributes:
+        scores: of every id of the vocabulary, log probabilities.
+        unk_id: id of what has no piece.
+        byte_fallback: what has no piece becomes a token a byte.
+        normalizer: its steps.
+        pre_tokenizer: its steps.
+    """
+
+    kind: ClassVar[str] = "unigram"
+
+    scores: tuple[float, ...] = field(default=(), repr=False)
+    unk_id: int = 0
+    byte_fallback: bool = False
+    normalizer: tuple[Step, ...] = ()
+    pre_tokenizer: tuple[Step, ...] = ()
+
+    @property
+    def lowercases(self) -> bool:
+        """Whether texts are lower-cased."""
+        return any(step.type == "Lowercase" for step in self.normalizer)
+
+    def lowercased(self) -> UnigramSpec:
+        """The same, of lower-cased texts."""
+        lower = Step("Lowercase", '{"type":"Lowercase"}')
+        return self if self.lowercases else replace(self, normalizer=(lower, *self.normalizer))
+
+    @property
+    def token_lengths(self) -> list[int]:
+        """As in the base: no prefix tells parts of words, so all but the unknown token's are -1."""
+        return [0 if at == self.unk_id else -1 for at in range(self.size)]
