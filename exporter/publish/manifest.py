@@ -70,7 +70,7 @@ def make(
         "run": checkpoint.run,
         "tokenizer": {
             "kind": tokenizer.kind,
-            **{field.name: _plain(getattr(tokenizer, field.name)) for field in fields(tokenizer) if field.repr},
+            **_plain(tokenizer),
             "vocab": f"assets/vocab.txt, {tokenizer.size} tokens",
         },
         "signatures": {
@@ -87,10 +87,12 @@ def make(
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it."""
+    """A value as JSON has it, but for large fields, which a dataclass does not show."""
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value) if field.repr}
+    return value
 
 
 def write(folder: Path, manifest: dict[str, Any]) -> None:

@@ -171,10 +171,23 @@ def _inputs(pair: bool) -> str:
 
 
 def _tokenizer(rules: dict[str, Any], chosen: TokenizerOptions) -> str:
-    lines = _wordpiece(rules, chosen) if rules["kind"] == "wordpiece" else [f"- {rules['kind']} over {rules['vocab']}."]
+    if rules["kind"] == "wordpiece":
+        lines = _wordpiece(rules, chosen)
+    elif rules["kind"] == "unigram":
+        lines = _unigram(rules)
+    else:
+        lines = [f"- {rules['kind']} over {rules['vocab']}."]
     if chosen.plain_text_special_tokens:
         lines.append("- Special tokens in a text are ordinary text.")
     return "".join(f"{line}\n" for line in lines)
+
+
+def _unigram(rules: dict[str, Any]) -> list[str]:
+    steps = ", ".join(step["type"] for part in ("normalizer", "pre_tokenizer") for step in rules[part])
+    unknown = "bytes" if rules["byte_fallback"] else "one unknown token in a word"
+    return [
+        f"- Unigram over {rules['vocab']}; {steps or 'no normalisation'}; characters without a piece are {unknown}."
+    ]
 
 
 def _wordpiece(rules: dict[str, Any], chosen: TokenizerOptions) -> list[str]:

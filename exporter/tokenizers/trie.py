@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+#: Slots that are looked at together.
+_AT_ONCE = 512
+
 
 @dataclass(frozen=True)
 class Trie:
@@ -32,7 +35,8 @@ class Trie:
 def build(strings: Mapping[Sequence[int], int], symbols: int) -> Trie:
     """The trie of strings of symbols, 1 to ``symbols``, with a value each.
 
-    States with many children are placed first, each where its children find the first free slots.
+    States with many children are placed first, each where its children find the first free slots: give frequent symbols
+    low numbers.
     """
     children: list[dict[int, int]] = [{}]
     values = [-1]
@@ -47,7 +51,7 @@ def build(strings: Mapping[Sequence[int], int], symbols: int) -> Trie:
             node = child
         values[node] = value
 
-    size = 2 * len(children) + 2 * symbols + 16
+    size = 4 * (len(children) + symbols + _AT_ONCE)
     base, check = np.zeros(size, np.int32), np.full(size, -1, np.int32)
     ends = np.full(size, -1, np.int32)
     used = np.zeros(size, bool)
@@ -62,14 +66,11 @@ def build(strings: Mapping[Sequence[int], int], symbols: int) -> Trie:
         below = np.array(sorted(children[node]))
         while used[free]:
             free += 1
-        at, tries = free, 0
-        while used[at] or at < below[0] or used[at - below[0] + below].any():
-            at += 1
-            tries += 1
-            if tries == 1000 and len(below) > 1:  # the first part is nearly full
-                at = max(at, top * 9 // 10)
-        places = at - below[0] + below
-        base[slot[node]], check[places], used[places] = at - below[0], slot[node], True
+        if len(below) == 1:
+            places = np.array([free if free >= below[0] else below[0] + np.argmin(used[below[0] :])])
+        else:
+            places = _fitting(used, below, free, top)
+        base[slot[node]], check[places], used[places] = places[0] - below[0], slot[node], True
         top = max(top, int(places[-1]) + 1)
         for symbol, each in zip(below.tolist(), places.tolist(), strict=True):
             child = children[node][symbol]
@@ -77,6 +78,19 @@ def build(strings: Mapping[Sequence[int], int], symbols: int) -> Trie:
             heapq.heappush(queue, (-len(children[child]), child))
     size = top + symbols + 1
     return Trie(base[:size], check[:size], ends[:size], max(map(len, strings), default=0))
+
+
+def _fitting(used: np.ndarray, below: np.ndarray, free: int, top: int) -> np.ndarray:
+    """Free slots for some symbols: the first ones, or in the last part that is used, so as not to look for long."""
+    last_part = max(free, top - int(below[-1] - below[0]) - 4 * _AT_ONCE)
+    for start in (free, *range(last_part, len(used), _AT_ONCE)):
+        first = start + np.flatnonzero(~used[start : start + _AT_ONCE])
+        first = first[(first >= below[0]) & (first < len(used) - below[-1] + below[0])]
+        fits = ~used[(first - below[0])[:, np.newaxis] + below].any(1)
+        if fits.any():
+            found: np.ndarray = first[fits.argmax()] - below[0] + below
+            return found
+    raise AssertionError("the array has room for every state after the last one that is used")
 
 
 class Walk:

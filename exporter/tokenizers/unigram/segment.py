@@ -11,6 +11,7 @@ Shape letters: K code points of all words, W words, N code points of the words t
 longest piece, T tokens.
 """
 
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +44,7 @@ class Segmenter:
 
     def __init__(self, spec: UnigramSpec) -> None:
         pieces = {token: at for at, token in enumerate(spec.vocab) if token}
-        alphabet = sorted({ord(char) for token in pieces for char in token})
+        alphabet = [ord(char) for char, _ in Counter(char for token in pieces for char in token).most_common()]
         symbols = np.zeros(CODE_POINTS, np.int32)
         symbols[alphabet] = np.arange(1, len(alphabet) + 1)
         self._symbols = Lookup(paged(symbols))
@@ -123,9 +124,10 @@ class Segmenter:
 
         def step(at: tf.Tensor, sums: tf.Tensor, chosen: tf.TensorArray) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
             rows = offset[at + 1] - offset[at]
-            sums = sums[:rows] + scores[offset[at] : offset[at + 1]]
-            chosen = chosen.write(at, tf.argmax(sums, 1, tf.int32))
-            return at + 1, tf.concat([sums[:, 1:], tf.reduce_max(sums, 1, keepdims=True)], 1), chosen
+            sums = sums[:rows]
+            with_piece = sums + scores[offset[at] : offset[at + 1]]
+            chosen = chosen.write(at, tf.argmax(with_piece, 1, tf.int32))
+            return at + 1, tf.concat([sums[:, 1:], tf.reduce_max(with_piece, 1, keepdims=True)], 1), chosen
 
         # Of the D places before each: the sum of the best path that ends there.
         nothing = tf.fill([tf.size(begin), depth - 1], tf.constant(-np.inf, tf.float64))
