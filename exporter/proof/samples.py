@@ -76,8 +76,14 @@ def chosen(tokenize: Tokenize, max_seq_length: int, pair: bool, rows: int | None
         return text
 
     literal = [each for each in SPECIALS if rows is None or max(tokenize(each, *nothing[1:]).ids) < rows]
-    specials = " ".join(f"{each} literal {each.lower()} x{each}y" for each in literal)
-    texts: tuple[str | bytes, ...] = (*TEXTS, specials, *BYTES)
+    own = [each for each in literal if tokenize(each, *nothing[1:]).count == special + 1]
+    others = [each for each in literal if each not in own]
+    # Both ways round: where texts are cut early, the last of the tokenizer's own would be in none.
+    specials = (
+        " ".join(f"{each} literal {each.lower()} x{each}y" for each in (*ordered, *others))
+        for ordered in (own, own[::-1])
+    )
+    texts: tuple[str | bytes, ...] = (*TEXTS, *specials, *BYTES)
     room = max_seq_length - special
     most = of_length(room)
     if not pair:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from rawbert.exporter import sources
 from tiny_families import ENCODERS, GOLDEN, HEADS, batch_of, config_of, folder_of, make, rows_of, tensors_of
 
+#: What differs most; the others are slow tests, for they are many.
+QUICK = ("roberta", "roberta.padding", "xlm-roberta.one", "albert.groups", "albert.uneven")
+QUICK_HEADS = ("roberta.Sequence.1", "camembert.Token.5", "albert.Sequence.3")
+
+
+def some(names: list[str], quick: tuple[str, ...]) -> list[Any]:
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
 
 def unprefixed(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name.removeprefix("roberta.").removeprefix("albert."): value for name, value in tensors.items()}
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", some(ENCODERS, QUICK))
 def test_the_encoder_gives_pytorchs_vectors_alone_and_in_batches(tmp_path: Path, name: str):
     import tensorflow as tf
     from rawbert.exporter.graph.encoder import NativeEncoder
@@ -53,7 +62,7 @@ def test_the_reference_gives_pytorchs_vectors(name: str):
             np.testing.assert_allclose(got["pooled_output"], pooled[row], rtol=0, atol=5e-7)
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", some(HEADS, QUICK_HEADS))
 def test_heads_give_pytorchs_logits(tmp_path: Path, name: str):
     from rawbert.exporter.graph.encoder import NativeEncoder
     from rawbert.exporter.graph.heads.logits import Scores

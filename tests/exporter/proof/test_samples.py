@@ -48,6 +48,15 @@ def test_samples_are_as_long_as_can_be_one_token_longer_and_much_longer(data: Pa
     assert len(expected) == len({each.text for each in expected})
 
 
+@pytest.mark.parametrize("length", [12, 64])
+def test_special_tokens_are_found_in_short_texts_too(data: Path, length: int):
+    recipe, _ = resolved(data / "tiny_bert", max_seq_length=length, signatures=("tokenize",))
+    vocabulary = folders.vocabulary(data / "tiny_bert")
+    expected = answers.compute(recipe, data / "tiny_bert")
+    for token in ("[CLS]", "[PAD]"):  # the first and the last of those that this vocabulary has
+        assert any(vocabulary.index(token) in each.tokens.ids[1:-1] for each in expected)
+
+
 def test_a_special_token_without_a_row_is_in_no_sample_and_an_error_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
