@@ -79,17 +79,39 @@ def folder_of(name: str, target: Path, **config: Any) -> Path:
     return target
 
 
-def write_tokenizer(folder: Path, family: str) -> None:
-    """A tokenizer.json with the template of RoBERTa, or with ALBERT's."""
+def write_tokenizer(folder: Path, family: str, kind: str = "WordPiece") -> None:
+    """A tokenizer.json with the template of RoBERTa, or with ALBERT's; 60 tokens of any kind."""
     from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    words = {word: at for at, word in enumerate(VOCABULARY)}
-    tokenizer = Tokenizer(models.WordPiece(words, unk_token="<unk>"))
-    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    letters = string.ascii_lowercase
+    if kind == "WordPiece":
+        tokenizer = Tokenizer(models.WordPiece({word: at for at, word in enumerate(VOCABULARY)}, unk_token="<unk>"))
+        tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    elif kind == "Unigram":
+        pieces = [
+            *VOCABULARY[:4],
+            *letters,
+            *(f"\u2581{letter}" for letter in letters),
+            "\u2581",
+            "\u2581the",
+            ".",
+            "<mask>",
+        ]
+        tokenizer = Tokenizer(models.Unigram([(piece, -1.0 - at / 7) for at, piece in enumerate(pieces)], 3))
+        tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.NFKC(), pre_tokenizers.Metaspace()
+    else:
+        words = [*VOCABULARY[:4], *letters, "\u0120", ".", "th", "the", "\u0120the", "<mask>"]
+        merges = [("t", "h"), ("th", "e"), ("\u0120", "the")]
+        tokenizer = Tokenizer(models.BPE({word: at for at, word in enumerate(words)}, merges, unk_token="<unk>"))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>", AddedToken("<mask>", lstrip=True)])
     if family == "albert":
         tokenizer.post_processor = processors.TemplateProcessing(
             single="<s> $A </s>", pair="<s> $A </s> $B:1 </s>:1", special_tokens=[("<s>", 0), ("</s>", 2)]
+        )
+    elif kind == "Unigram":
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
         )
     else:
         tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)

@@ -76,4 +76,26 @@ def test_the_encoder_gives_pytorchs_vectors_at_every_batch_size(folder: Path):
                 found = off(row, vectors[at])
                 worst = max(worst, found)
                 assert found <= allowed(row), (row, size)
-    print(f"largest difference from PyTorch's vectors: {worst:.1e}; PyTorch's own float32: {GOLDEN['float32'].max():.1e}")
+    print(
+        f"largest difference from PyTorch's vectors: {worst:.1e}; PyTorch's own float32: {GOLDEN['float32'].max():.1e}"
+    )
+
+
+def test_an_export_gives_sentence_transformers_embeddings(folder: Path, tmp_path: Path):
+    from rawbert.exporter import ExportConfig, export
+    from rawbert.exporter.proof.model import SavedModel
+
+    bundle = export(ExportConfig(folder, tmp_path / "models" / "e5"))
+    stored = sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file())
+    weights = (folder / "model.safetensors").stat().st_size
+    print(f"a bundle of {stored / 1e6:.0f} MB, {(stored - weights) / 1e6:.0f} MB more than the weights")
+    assert stored < 1.1 * weights  # the table of words, 384 MB, is in it once
+    model = SavedModel(bundle.path)
+    for rows in (*([row] for row in range(len(TEXTS))), range(len(TEXTS))):
+        fed = {"text": [TEXTS[row].encode() for row in rows]}
+        tokens, vectors = model.answer("tokenize", fed), model.answer("embed", fed)["embedding"]
+        for at, row in enumerate(rows):
+            count = tokens["input_mask"][at].sum()
+            assert tokens["input_word_ids"][at, :count].tolist() == IDS[row].tolist()
+            np.testing.assert_allclose(vectors[at], GOLDEN["embeddings"][row], rtol=0, atol=1e-5)
+    model.close()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from proofs import built
 from rawbert.exporter import ExportConfig, export
-from tiny_families import VOCABULARY, config_of, folder_of, tensors_of
+from tiny_families import VOCABULARY, config_of, folder_of, tensors_of, write_tokenizer
 
 #: Texts by their tokens: of letters, and of literal special tokens.
 TEXTS = ["the a b , c", "<pad> the <pad> q", "abc <mask> z </s> .", "", "z " * 40]
@@ -90,3 +90,20 @@ def test_low_precisions_for_the_oldest_release(tmp_path: Path, name: str, precis
         )
     )
     assert made.manifest["verification"]["float32"]["calls"] > 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("xlm-roberta.Sequence.1", "Unigram"),
+        ("camembert.Token.5", "Unigram"),
+        ("albert.Sequence.3", "Unigram"),
+        ("roberta.Sequence.3", "BPE"),
+    ],
+)
+def test_families_with_the_tokenizers_that_they_usually_have(tmp_path: Path, name: str, kind: str):
+    folder = folder_of(name, tmp_path / "source")
+    write_tokenizer(folder, name.partition(".")[0], kind)
+    made = export(ExportConfig(folder, tmp_path / "models" / "m", pair=".Sequence" in name))
+    assert made.manifest["verification"]["calls"] > 20

@@ -56,7 +56,7 @@ def test_logits_and_gradients(tmp_path: Path, name: str):
     @tf.function(autograph=False)
     def step() -> tuple[tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape:
-            logits = model.logits(model.first(*map(tf.constant, (ids, mask, np.zeros_like(ids)))))
+            logits = model.logits(model.vectors(*map(tf.constant, (ids, mask, np.zeros_like(ids)))))
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(TARGETS, logits))
         return logits, [tf.convert_to_tensor(each) for each in tape.gradient(loss, list(values.values()))]
 
