@@ -6,13 +6,19 @@ import tensorflow as tf
 
 
 class Rows(NamedTuple):
-    """Tokens of several texts, end to end: text b has ``length[b]`` of them from ``start[b]`` on."""
+    """Tokens of several texts, end to end: text b has ``length[b]`` of them from ``start[b]`` on.
+
+    ``begins_first`` and ``limits_first`` are those of a token that is the first one left after cutting, where that
+    makes a difference.
+    """
 
     ids: tf.Tensor  # int32 [L]
     begins: tf.Tensor  # int32 [L], first byte in the caller's text
     limits: tf.Tensor  # int32 [L], byte after the last
     start: tf.Tensor  # int32 [B]
     length: tf.Tensor  # int32 [B]
+    begins_first: tf.Tensor | None = None  # int32 [L]
+    limits_first: tf.Tensor | None = None  # int32 [L]
 
 
 def lengths_of(splits: tf.Tensor) -> tf.Tensor:

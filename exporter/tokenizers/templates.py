@@ -60,6 +60,11 @@ def encode(rows: Rows, spec: TokenizerSpec, max_length: int, side: str, strategy
     first = rows.start if side == "right" else rows.start + rows.length - tf.reshape(kept, [-1])
     first = tf.reshape(first, tf.shape(kept))  # of each text the first token that is kept
 
+    begins, limits = (
+        plain if leading is None else _replaced(plain, leading, first, kept)
+        for plain, leading in ((rows.begins, rows.begins_first), (rows.limits, rows.limits_first))
+    )
+
     total = tf.reduce_sum(kept, 0)[:, tf.newaxis] + specials  # [B, 1]
     column = tf.range(tf.reduce_max(tf.concat([total, [[specials]]], 0)))[tf.newaxis, :]  # [1, T]
     # One gather does it all: padding and special tokens are entries after the last token.
@@ -82,11 +87,17 @@ def encode(rows: Rows, spec: TokenizerSpec, max_length: int, side: str, strategy
     return Encoding(
         input_word_ids=tf.gather(tf.concat([rows.ids, after], 0), index),
         input_mask=tf.cast(column < total, tf.int32),
-        start_offsets=tf.gather(tf.concat([rows.begins, [-1] * len(after)], 0), index),
-        limit_offsets=tf.gather(tf.concat([rows.limits, [-1] * len(after)], 0), index),
+        start_offsets=tf.gather(tf.concat([begins, [-1] * len(after)], 0), index),
+        limit_offsets=tf.gather(tf.concat([limits, [-1] * len(after)], 0), index),
         token_count=tf.reduce_sum(lengths, 0) + specials,
         input_type_ids=None if strategy is None else types,
     )
+
+
+def _replaced(plain: tf.Tensor, leading: tf.Tensor, first: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
+    """The values of tokens ``[L]``, other ones at the first token that is left of each text."""
+    at = tf.boolean_mask(first, kept > 0)
+    return tf.tensor_scatter_nd_update(plain, at[:, tf.newaxis], tf.gather(leading, at))
 
 
 def _kept(first: tf.Tensor, second: tf.Tensor, room: int, strategy: str) -> tuple[tf.Tensor, tf.Tensor]:

@@ -13,6 +13,7 @@ import tensorflow as tf
 from ..errors import ConfigError
 from ..recipe import DEFAULT_TOKENIZATION, TokenizerOptions
 from . import templates
+from .bpe.tokenizer import Bpe
 from .ragged import Rows
 from .spec import TokenizerSpec, bert_template
 from .templates import Encoding
@@ -26,6 +27,7 @@ TextTokenizer = Callable[[tf.Tensor], Rows]
 TOKENIZERS: Mapping[str, Callable[[Any, frozenset[str]], TextTokenizer]] = {
     "wordpiece": WordPiece,
     "unigram": Unigram,
+    "bpe": Bpe,
 }
 
 

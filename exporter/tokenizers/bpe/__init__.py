@@ -1,0 +1,1 @@
+"""Byte-level byte-pair encoding: GPT-2's, RoBERTa's, ModernBERT's."""

@@ -1,0 +1,98 @@
+"""What the graph imitates, to be asked: GPT-2's pattern, merging, and normal form C of the tokenizers library.
+
+Unicode's versions differ between libraries and the expressions in them; so no property of a character is written down
+here, and each is asked for.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from tokenizers import Regex, models, normalizers
+
+from .spec import BpeSpec
+
+CODE_POINTS = 0x110000
+#: Classes of a code point in GPT-2's pattern: ``\p{L}``, ``\p{N}``, ``\s``, and all others.
+LETTER, NUMBER, OTHER, SPACE = range(4)
+
+
+def _letters() -> tuple[str, ...]:
+    """The letter by which vocabularies spell each byte: what can be seen stands for itself (Radford et al., GPT-2)."""
+    seen = {*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(0x100, 0x200))
+    return tuple(chr(byte if byte in seen else next(others)) for byte in range(256))
+
+
+#: ``LETTERS[b]`` is the letter of byte b.
+LETTERS = _letters()
+_BYTES = {letter: byte for byte, letter in enumerate(LETTERS)}
+
+
+def spelled(token: str) -> bytes | None:
+    """The bytes that a token of the vocabulary stands for; ``None`` where it is no spelling of bytes."""
+    return bytes(_BYTES[letter] for letter in token) if all(letter in _BYTES for letter in token) else None
+
+
+@functools.cache
+def classes() -> np.ndarray:
+    """The class of each code point, int32 ``[CODE_POINTS]``."""
+    found = np.full(CODE_POINTS, OTHER, np.int32)
+    every = "".join(map(chr, codes()))
+    for pattern, kind in ((r"[^\p{L}]", LETTER), (r"[^\p{N}]", NUMBER), (r"[^\s]", SPACE)):
+        left = normalizers.Replace(Regex(f"{pattern}+"), "").normalize_str(every)
+        found[np.frombuffer(left.encode("utf-32-le"), np.int32)] = kind
+    return found
+
+
+def codes() -> list[int]:
+    """Unicode's scalar values."""
+    return [*range(0xD800), *range(0xE000, CODE_POINTS)]
+
+
+def model(spec: BpeSpec) -> Any:
+    """The library's BPE model."""
+    vocab = {token: at for at, token in enumerate(spec.vocab) if token is not None}
+    return models.BPE(vocab, list(spec.merges), unk_token=spec.unk_token, ignore_merges=spec.ignore_merges)
+
+
+def normalizer(spec: BpeSpec) -> Callable[[str], str]:
+    """Normalises a text."""
+    normalize: Callable[[str], str] = normalizers.NFC().normalize_str if spec.nfc else str
+    return normalize
+
+
+def whole_words(spec: BpeSpec) -> dict[bytes, int]:
+    """The words that are one token, UTF-8, and its id.
+
+    A token need not be what merging makes of its own spelling.
+    """
+    ask, words = model(spec), {}
+    for at, token in enumerate(spec.vocab):
+        word = None if token is None else spelled(token)
+        if word and _is_utf8(word) and [made.id for made in ask.tokenize(token)] == [at]:
+            words[word] = at
+    return words
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def white_space_around(text: str) -> tuple[int, int]:
+    """Characters at the start and at the end of a token that ``trim_offsets`` leaves out."""
+    blank = LETTERS[ord(" ")]
+    found = [is_space(letter) or letter == blank for letter in text]
+    lead = next((at for at, each in enumerate(found) if not each), len(found))
+    trail = next((at for at, each in enumerate(reversed(found)) if not each), len(found))
+    return lead, trail
+
+
+def is_space(char: str) -> bool:
+    """White space, as the library's offsets know it."""
+    return classes()[ord(char)] == SPACE

@@ -1,0 +1,162 @@
+"""A byte-level BPE tokenizer as a graph: strings in, token ids and byte offsets out, without special tokens.
+
+Texts are decoded, added tokens cut out, and the rest normalised and parted into words (:mod:`.words`). Each distinct
+word of a batch is looked up among those that are one token; the others are merged (:mod:`.merges`). Core TensorFlow
+ops only, but for the search for added tokens.
+
+Shape letters: B texts, C code points, W words, U distinct words, L tokens.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from .. import added
+from ..characters import Characters, cut_out, decode, pieces_between
+from ..ragged import Rows, last_at_most, lengths_of, spread, starts_of
+from . import behaviour
+from .merges import Merges, Tokens
+from .nfc import Nfc
+from .offsets import Trim
+from .spec import BpeSpec
+from .words import WordStarts, with_blanks
+
+_BUCKETS = 2**63 - 1
+
+
+class Bpe:
+    """A byte-level BPE tokenizer; see :class:`..tokenizer.TextTokenizer`."""
+
+    def __init__(self, spec: BpeSpec, ignored: frozenset[str]) -> None:
+        normalize = behaviour.normalizer(spec)
+        self._raw, self._normalized = (
+            added.finder([token for token in spec.added_tokens if token.normalized == each], ignored, normalize)
+            for each in (False, True)
+        )
+        # Stands for an added token: a character that none has.
+        used = "".join(token.content for token in spec.added_tokens)
+        self._filler = next(code for code in range(1, 0x80) if chr(code) not in used)
+        self._adds_blanks = spec.add_prefix_space
+        self._nfc = Nfc() if spec.nfc else None
+        self._starts = WordStarts() if spec.splits else None
+        self._trim = Trim(spec, normalize) if spec.trim_offsets else None
+        self._words = _Words(spec)
+
+    def __call__(self, text: tf.Tensor) -> Rows:
+        """Tokenize strings ``[B]``."""
+        source, text_splits = decode(text)
+        # Places are counted in characters of all texts end to end, as the reference counts them.
+        index = tf.range(tf.size(source.codes))
+        characters = source._replace(begins=index, limits=index + 1)
+        around = tf.zeros([tf.size(index), 2], tf.int32)  # of added tokens, see Trim
+        if self._raw is not None:
+            characters, around = self._cut_out(self._raw, characters, around, text_splits)
+        if self._nfc is not None:
+            codes, kept = self._nfc(characters.codes, _flags(pieces_between(characters), characters.codes))
+            characters, around = characters.at(kept)._replace(codes=codes), tf.gather(around, kept)
+        if self._normalized is not None:
+            splits = pieces_between(characters)
+            characters, around = self._cut_out(self._normalized, characters, around, splits)
+
+        splits = pieces_between(characters)
+        if self._adds_blanks:
+            characters, splits, kept = with_blanks(characters, splits)
+            around = tf.gather(around, kept)
+        is_start = _flags(splits, characters.codes)
+        if self._starts is not None:
+            is_start = self._starts(characters.codes, is_start)
+        first = tf.cast(tf.reshape(tf.where(is_start), [-1]), tf.int32)  # [W]
+        word_splits = tf.concat([first, tf.shape(characters.codes)], 0)
+        tokens = self._words(
+            tf.strings.unicode_encode(
+                tf.RaggedTensor.from_row_splits(characters.codes, word_splits, validate=False), "UTF-8"
+            )
+        )
+
+        # From bytes in the word to characters, of which a token may have a part only.
+        word, _ = spread(tokens.counts)
+        position = starts_of(added.utf8_length(characters.codes))  # [C + 1], in bytes of all words end to end
+        begin = tf.gather(position, tf.gather(first, word))
+        first_code = last_at_most(position, begin + tokens.begins)
+        last_code = last_at_most(position, begin + tokens.limits - 1)
+        token_added, row = (tf.gather(each, first_code) for each in (characters.added, characters.text))
+        start, stop = tf.gather(characters.begins, first_code), tf.gather(characters.limits, last_code)
+        row_splits = tf.searchsorted(row, tf.range(tf.size(text) + 1))
+        places = [(start, stop)]
+        if self._trim is not None:
+            around = tf.where(
+                token_added[:, tf.newaxis] >= 0, tf.gather(around, first_code), self._trim.of_tokens(tokens.ids)
+            )
+            zero = tf.gather(text_splits, row)
+            is_first = _flags(row_splits, tokens.ids)
+            places = [self._trim(start, stop, around, each, zero) for each in (is_first, tf.ones_like(is_first))]
+
+        byte_at = tf.concat([[0], source.limits], 0)
+
+        def in_bytes(place: tf.Tensor) -> tf.Tensor:
+            return tf.where(place == tf.gather(text_splits, row), 0, tf.gather(byte_at, place))
+
+        offsets = [(in_bytes(start), in_bytes(stop)) for start, stop in places]
+        return Rows(
+            tf.where(token_added >= 0, token_added, tokens.ids),
+            *offsets[0],
+            row_splits[:-1],
+            lengths_of(row_splits),
+            *(offsets[1] if len(offsets) > 1 else ()),
+        )
+
+    def _cut_out(
+        self, finder: added.Finder, characters: Characters, around: tf.Tensor, splits: tf.Tensor
+    ) -> tuple[Characters, tf.Tensor]:
+        """Leave one character of every added token, and the white space around it."""
+        left, kept, found = cut_out(finder, characters, splits, self._filler)
+        if self._trim is not None:
+            around = tf.tensor_scatter_nd_update(around, found.marker[:, tf.newaxis], self._trim.of_added(found))
+        return left, tf.gather(around, kept)
+
+
+class _Words:
+    """Tokens of words: those that are one token are looked up, and the others merged."""
+
+    def __init__(self, spec: BpeSpec) -> None:
+        words = behaviour.whole_words(spec)
+        hashes = self._hash(tf.constant(list(words), tf.string, [len(words)])).numpy()
+        order = np.argsort(hashes)
+        assert np.all(np.diff(hashes[order])), "two tokens have one hash"
+        self._hashes = tf.constant(hashes[order])
+        self._spelled = tf.constant(np.array([*words, b""], object)[[*order, -1]], tf.string)
+        self._ids = tf.constant(np.array([*words.values(), 0], np.int32)[[*order, -1]])
+        self._merges = Merges(spec)
+
+    def __call__(self, words: tf.Tensor) -> Tokens:
+        """Tokens of words, UTF-8 ``[W]``, none of them empty."""
+        words, which = tf.unique(words)  # [U]
+        row = tf.searchsorted(self._hashes, self._hash(words))
+        known = tf.gather(self._spelled, row) == words
+        merged = self._merges(tf.boolean_mask(words, ~known))
+        # Of each word a token by itself, and after all of those the tokens of words that were merged.
+        ids, begins, limits = (
+            tf.concat(pair, 0)
+            for pair in (
+                (tf.gather(self._ids, row), merged.ids),
+                (tf.zeros_like(row), merged.begins),
+                (tf.strings.length(words), merged.limits),
+            )
+        )
+        number = tf.cumsum(tf.cast(~known, tf.int32)) - 1  # among the merged ones
+        number = tf.where(known, tf.size(merged.counts), number)
+        counts = tf.gather(tf.concat([merged.counts, [1]], 0), number)
+        start = tf.where(known, tf.range(tf.size(words)), tf.size(words) + tf.gather(starts_of(merged.counts), number))
+        counts = tf.gather(counts, which)
+        word, within = spread(counts)
+        at = tf.gather(tf.gather(start, which), word) + within
+        return Tokens(tf.gather(ids, at), tf.gather(begins, at), tf.gather(limits, at), counts)
+
+    @staticmethod
+    def _hash(words: tf.Tensor) -> tf.Tensor:
+        return tf.strings.to_hash_bucket_fast(words, _BUCKETS)
+
+
+def _flags(splits: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """Which values are the first of a row, bool."""
+    counts = tf.math.unsorted_segment_sum(tf.ones_like(splits), splits, tf.size(values) + 1)
+    return counts[:-1] > 0
