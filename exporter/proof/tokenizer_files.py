@@ -12,7 +12,7 @@ from typing import Any
 
 from .settings import Settings, read_json
 
-_VOCABULARIES = ("vocab.txt", "sentencepiece.bpe.model", "spiece.model", "spm.model")
+_VOCABULARIES = ("vocab.txt", "sentencepiece.bpe.model", "spiece.model", "spm.model", "vocab.json", "merges.txt")
 _FILES = ("config.json", *_VOCABULARIES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 

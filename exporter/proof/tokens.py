@@ -8,6 +8,9 @@ from typing import Any
 from ..recipe import DEFAULT_TOKENIZATION, TokenizerOptions
 from .tokenizer_files import lowercases
 
+#: By which one text of a pair is cut, the first or the second.
+_STRATEGIES = ("only_first", "only_second")
+
 
 @dataclass(frozen=True)
 class ReferenceTokens:
@@ -72,32 +75,23 @@ class ReferenceTokenizer:
         except Exception as error:
             if "too short to respect" not in str(error):
                 raise
-            cut, kept = whole, self._of_both(whole.sequence_ids)
-        else:
-            kept = list(range(len(cut.ids)))
+            # It refuses a pair of which the one text that may be cut is too short for that. A server cannot refuse one
+            # text of a batch, so exports cut that text away, and then the other one.
+            which = _STRATEGIES.index(self._cut["truncation"])
+            batch[which] = [""]
+            cut = self._tokenizer(
+                *batch, **{**self._cut, "truncation": _STRATEGIES[1 - which]}, **self._always
+            ).encodings[0]
         starts, limits = [], []
-        for of, (start, stop) in ((cut.sequence_ids[at], cut.offsets[at]) for at in kept):
+        for of, (start, stop) in zip(cut.sequence_ids, cut.offsets, strict=True):
             starts.append(-1 if of is None else byte_at[of][start])
             limits.append(-1 if of is None else byte_at[of][stop])
-        ids, types = ([values[at] for at in kept] for values in (cut.ids, cut.type_ids))
+        ids, types = list(cut.ids), list(cut.type_ids)
         if "token_type_ids" not in self._tokenizer.model_input_names:  # the model is told none, and takes 0
             types = [0] * len(types)
         return ReferenceTokens(
             ids, starts, limits, len(whole.ids), types, _lengths(self._tokenizer, self._unknown, ids)
         )
-
-    def _of_both(self, sequence_ids: list[int | None]) -> list[int]:
-        """Which tokens are left of a pair whose one text is too short to be cut alone: some of the other one only.
-
-        The tokenizer refuses such a pair. A server cannot refuse one text of a batch, so this is what exports do.
-        """
-        room = self._max_length - sequence_ids.count(None)
-        counts = _left_of([sequence_ids.count(0), sequence_ids.count(1)], room, self._cut["truncation"])
-        kept = [at for at, of in enumerate(sequence_ids) if of is None]
-        for which, count in enumerate(counts):
-            places = [at for at, of in enumerate(sequence_ids) if of == which]
-            kept += places[len(places) - count :] if self._tokenizer.truncation_side == "left" else places[:count]
-        return sorted(kept)
 
 
 class TfTextReferenceTokenizer:
@@ -179,7 +173,7 @@ def _lengths(tokenizer: Any, unknown: str | None, ids: list[int]) -> list[int]:
 
 def _left_of(lengths: list[int], room: int, strategy: str) -> list[int]:
     """How many tokens are left of each text of a pair of which one is cut first, and the other where it must be."""
-    at = ("only_first", "only_second").index(strategy)
+    at = _STRATEGIES.index(strategy)
     other = min(lengths[1 - at], room)
     one = min(lengths[at], room - other)
     return [one, other] if at == 0 else [other, one]

@@ -15,22 +15,25 @@ from typing import Any
 from .. import scratch
 from ..errors import CorruptSource, UnsupportedModel, VocabularyError
 from ..tokenizers.spec import TokenizerSpec
-from . import keys, unigram, vocabulary, wordpiece
+from . import bpe, keys, unigram, vocabulary, wordpiece
 from .jsonfile import read_object
 from .tokenizer_parts import content, parts
 
 #: Models of SentencePiece, of which transformers makes a tokenizer where no tokenizer.json is.
 SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model")
+#: GPT-2's vocabulary and merges, likewise.
+_GPT2 = ("vocab.json", "merges.txt")
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "vocab.txt",
     *SENTENCEPIECE,
+    *_GPT2,
     "special_tokens_map.json",
     "added_tokens.json",
 )
 #: Model of a tokenizer.json -> what reads its rules.
-_KINDS: Mapping[str, Any] = {"WordPiece": wordpiece, "Unigram": unigram}
+_KINDS: Mapping[str, Any] = {"WordPiece": wordpiece, "Unigram": unigram, "BPE": bpe}
 _PROCESSORS = ("TemplateProcessing", "BertProcessing", "RobertaProcessing")
 #: Settings of tokenizer_config.json -> what a tokenizer.json calls them.
 _TWICE = {
@@ -40,6 +43,8 @@ _TWICE = {
     "clean_text": "clean_text",
     "wordpieces_prefix": "continuing_subword_prefix",
     "unk_token": "unk_token",
+    "add_prefix_space": "add_prefix_space",
+    "trim_offsets": "trim_offsets",
 }
 
 
@@ -76,12 +81,14 @@ def read_folder(folder: Path, family: str | None = "bert") -> tuple[TokenizerSpe
         spec, more = _from_vocabulary(folder / "vocab.txt", settings, family)
         notes += more
     else:
-        found = [folder / name for name in SENTENCEPIECE if (folder / name).is_file()]
-        if not found:
+        found = [[folder / name] for name in SENTENCEPIECE] + [[folder / name for name in _GPT2]]
+        sets = [paths for paths in found if all(path.is_file() for path in paths)]
+        if not sets:
             raise CorruptSource(
                 f"{folder}: neither tokenizer.json nor vocab.txt is there; the tokenizer's files are needed"
             )
-        spec = _from_sentencepiece(found[0], settings, family or "bert")
+        tokenizer = _built({path: path.read_bytes() for path in sets[0]}, settings, family or "bert")
+        spec = _parse(tokenizer.backend_tokenizer, settings, sets[0][0])
     if spec.lowercases and vocabulary.is_cased([word for word in spec.vocab if word]):
         notes.append("texts are lower-cased, and the vocabulary has words with capitals, which no text can then reach")
     limit = settings.get("model_max_length", settings.get("max_len"))
@@ -178,7 +185,7 @@ def _from_vocabulary(path: Path, settings: dict[str, Any], family: str | None) -
             f"{path.name} has {found} with capitals, so texts {done} lower-cased (do_lower_case in a "
             "tokenizer_config.json can say otherwise)"
         )
-    tokenizer = _built(path, "".join(f"{word}\n" for word in words).encode(), settings, family or "bert")
+    tokenizer = _built({path: "".join(f"{word}\n" for word in words).encode()}, settings, family or "bert")
     spec = wordpiece.parse(tokenizer.backend_tokenizer, settings, path)
     for role in ("cls_token", "sep_token", "pad_token"):
         if str(getattr(tokenizer, role)) not in words:
@@ -186,15 +193,11 @@ def _from_vocabulary(path: Path, settings: dict[str, Any], family: str | None) -
     return spec, notes
 
 
-def _from_sentencepiece(path: Path, settings: Mapping[str, Any], family: str) -> TokenizerSpec:
-    """Rules of a model of SentencePiece, as transformers makes a fast tokenizer of it."""
-    tokenizer = _built(path, path.read_bytes(), settings, family)
-    return _parse(tokenizer.backend_tokenizer, settings, path)
-
-
-def _built(path: Path, content: bytes, settings: Mapping[str, Any], family: str) -> Any:
-    """What transformers builds of a vocabulary and settings, in a folder of its own."""
+def _built(contents: Mapping[Path, bytes], settings: Mapping[str, Any], family: str) -> Any:
+    """What transformers builds of a vocabulary's files and settings, in a folder of its own."""
     from transformers import AutoTokenizer
+
+    path = next(iter(contents))
 
     with scratch.temporary() as folder:
         added = path.parent / "added_tokens.json"
@@ -204,7 +207,8 @@ def _built(path: Path, content: bytes, settings: Mapping[str, Any], family: str)
             states["added_tokens.json"] = read_object(added)
         for name, state in states.items():
             (folder / name).write_text(json.dumps(state), encoding="utf-8")
-        (folder / path.name).write_bytes(content)
+        for each, content in contents.items():
+            (folder / each.name).write_bytes(content)
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         # It runs several libraries' parsers over the user's files; whatever they raise means the same.

@@ -20,7 +20,8 @@ from .download import LARGEST, TRANSIENT
 #: Other files that matter: what an export reads, or refuses by name.
 _SMALL = (
     "config.json", "modules.json", "config_sentence_transformers.json", "tokenizer.json", "tokenizer_config.json",
-    "vocab.txt", "sentencepiece.bpe.model", "spiece.model", "spm.model", "special_tokens_map.json", "added_tokens.json",
+    "vocab.txt", "sentencepiece.bpe.model", "spiece.model", "spm.model", "vocab.json", "merges.txt",
+    "special_tokens_map.json", "added_tokens.json",
     "bert_config.json", "adapter_config.json",
     *SETTINGS, "README.md", "LICENSE", "LICENSE.txt", "LICENSE.md",
 )  # fmt: skip

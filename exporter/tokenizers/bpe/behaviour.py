@@ -11,22 +11,11 @@ from typing import Any
 import numpy as np
 from tokenizers import Regex, models, normalizers
 
-from .spec import BpeSpec
+from ..tables import CODE_POINTS, scalars
+from .spec import LETTERS, BpeSpec
 
-CODE_POINTS = 0x110000
 #: Classes of a code point in GPT-2's pattern: ``\p{L}``, ``\p{N}``, ``\s``, and all others.
 LETTER, NUMBER, OTHER, SPACE = range(4)
-
-
-def _letters() -> tuple[str, ...]:
-    """The letter by which vocabularies spell each byte: what can be seen stands for itself (Radford et al., GPT-2)."""
-    seen = {*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = iter(range(0x100, 0x200))
-    return tuple(chr(byte if byte in seen else next(others)) for byte in range(256))
-
-
-#: ``LETTERS[b]`` is the letter of byte b.
-LETTERS = _letters()
 _BYTES = {letter: byte for byte, letter in enumerate(LETTERS)}
 
 
@@ -39,22 +28,17 @@ def spelled(token: str) -> bytes | None:
 def classes() -> np.ndarray:
     """The class of each code point, int32 ``[CODE_POINTS]``."""
     found = np.full(CODE_POINTS, OTHER, np.int32)
-    every = "".join(map(chr, codes()))
+    every = "".join(map(chr, scalars()))
     for pattern, kind in ((r"[^\p{L}]", LETTER), (r"[^\p{N}]", NUMBER), (r"[^\s]", SPACE)):
         left = normalizers.Replace(Regex(f"{pattern}+"), "").normalize_str(every)
         found[np.frombuffer(left.encode("utf-32-le"), np.int32)] = kind
     return found
 
 
-def codes() -> list[int]:
-    """Unicode's scalar values."""
-    return [*range(0xD800), *range(0xE000, CODE_POINTS)]
-
-
 def model(spec: BpeSpec) -> Any:
     """The library's BPE model."""
     vocab = {token: at for at, token in enumerate(spec.vocab) if token is not None}
-    return models.BPE(vocab, list(spec.merges), unk_token=spec.unk_token, ignore_merges=spec.ignore_merges)
+    return models.BPE(vocab, list(spec.merges), unk_token=spec.unknown_byte, ignore_merges=spec.ignore_merges)
 
 
 def normalizer(spec: BpeSpec) -> Callable[[str], str]:

@@ -7,8 +7,8 @@ longer than w and ends with it. That needs a W in the table, and w must be lost 
 
     lost(x) >= min(rank(w x), max(lowest rank of such a W x, lost(w)))
 
-and likewise to the right. Where neither x nor y can be lost before the rank of ``x y``, the two wait for each other, and
-merge now. (Made early, ``xy`` takes part in merges of higher ranks only: :func:`table` makes sure of that.) The pair of
+and likewise to the right. Where neither x nor y can be lost before the rank of ``x y``, the two wait for each other,
+and merge now. (Made early, ``xy`` takes part in merges of higher ranks only, see :func:`.out_of_order`.) The pair of
 the lowest rank in its word may merge anyway, so that each round gets on. In a run ``x x x`` pairs overlap: every second
 one merges, from the left. Three or four rounds do for words of any length.
 
@@ -21,9 +21,8 @@ import numpy as np
 import tensorflow as tf
 
 from ..ragged import lengths_of, rows_of, starts_of
-from .behaviour import LETTERS
-from .spec import BpeSpec
-from .table import PairTable
+from .pairs import PairTable
+from .spec import LETTERS, BpeSpec
 
 _NONE = np.iinfo(np.int32).max
 #: How many neighbours away the bounds look.
@@ -56,14 +55,9 @@ class MergeTable(NamedTuple):
 
 
 def table(spec: BpeSpec) -> MergeTable:
-    """What merging knows of neighbours.
-
-    Raises:
-        ValueError: a token is made of others only after it was merged itself.
-    """
+    """What merging knows of neighbours."""
     ids = {token: at for at, token in enumerate(spec.vocab) if token is not None}
     ranks = {pair: rank for rank, pair in enumerate(spec.merges)}  # of equal pairs the last counts
-    last = {one + other: rank for (one, other), rank in ranks.items()}
     found: dict[tuple[int, int], list[int]] = {}
 
     def lower(pair: tuple[int, int], column: int, rank: int) -> None:
@@ -71,9 +65,6 @@ def table(spec: BpeSpec) -> MergeTable:
         entry[column] = min(entry[column], rank)
 
     for (one, other), rank in ranks.items():
-        late = next((part for part in (one, other) if last.get(part, -1) >= rank), None)
-        if late is not None:
-            raise ValueError(f"merge {rank} is of {one!r} and {other!r}, and merge {last[late]} makes {late!r}")
         first, second = ids[one], ids[other]
         lower((first, second), 0, rank)
         for at in range(1, len(one)):
@@ -95,7 +86,7 @@ class Merges:
     def __init__(self, spec: BpeSpec) -> None:
         ids = {token: at for at, token in enumerate(spec.vocab)}
         # A byte without a token is unknown, or is in no UTF-8.
-        unknown = ids.get(spec.unk_token, 0)
+        unknown = ids.get(spec.unknown_byte, 0)
         self._of_byte = tf.constant([ids.get(letter, unknown) for letter in LETTERS], tf.int32)
         known = table(spec)
         self._find = PairTable(known.pairs, len(spec.vocab))

@@ -19,9 +19,10 @@ import numpy as np
 import tensorflow as tf
 from tokenizers import normalizers
 
+from ..lookup import Lookup
 from ..ragged import spread
-from .behaviour import CODE_POINTS, codes
-from .table import CodePointTable, PairTable
+from ..tables import CODE_POINTS, flags, paged, scalars
+from .pairs import PairTable
 
 _MARK = "#"  # parts everything: it composes with nothing, and nothing is made of it
 #: Unicode's combining classes of the lowest and the highest mark that there is.
@@ -54,7 +55,7 @@ class Tables(NamedTuple):
 def tables() -> Tables:
     """Ask the reference."""
     nfc, nfd = normalizers.NFC().normalize_str, normalizers.NFD().normalize_str
-    each = [chr(code) for code in codes()]
+    each = [chr(code) for code in scalars()]
 
     def ask(normalize, texts: list[str]) -> list[str]:  # type: ignore[no-untyped-def]
         joined = [text for text in texts if text != _MARK]
@@ -90,14 +91,12 @@ def tables() -> Tables:
     listed = [char for char, parts in apart.items() if parts != char]
     row = np.full(CODE_POINTS, -1, np.int32)
     row[[ord(char) for char in listed]] = np.arange(len(listed))
-    changes = np.zeros(CODE_POINTS, bool)
-    changes[[ord(char) for char in each if again[char] != char or char in seconds]] = True
     return Tables(
         splits=np.cumsum([0, *(len(apart[char]) for char in listed)], dtype=np.int32),
         items=np.array([ord(part) for char in listed for part in apart[char]], np.int32),
         row=row,
         rank=rank,
-        changes=changes,
+        changes=flags(ord(char) for char in each if again[char] != char or char in seconds),
         pairs=np.array([(ord(one), ord(other)) for one, other in pairs], np.int32),
         made=np.array([ord(char) for char in pairs.values()], np.int32),
     )
@@ -108,8 +107,8 @@ class Nfc:
 
     def __init__(self) -> None:
         known = tables()
-        self._rank, self._row = CodePointTable(known.rank), CodePointTable(known.row)
-        self._changes = CodePointTable(known.changes)
+        self._rank, self._row = Lookup(paged(known.rank)), Lookup(paged(known.row))
+        self._changes = Lookup(paged(known.changes))
         self._splits, self._items = tf.constant(known.splits), tf.constant(known.items)
         self._find = PairTable(known.pairs, CODE_POINTS)
         self._made = tf.constant(np.append(known.made[self._find.order], np.int32(-1)))

@@ -1,9 +1,24 @@
 """A byte-level BPE tokenizer as data."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
+from ...errors import UnsupportedModel
 from ..spec import TokenizerSpec
+
+
+def _letters() -> tuple[str, ...]:
+    """The letter by which vocabularies spell each byte: what can be seen stands for itself (Radford et al., GPT-2)."""
+    seen = {*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(0x100, 0x200))
+    return tuple(chr(byte if byte in seen else next(others)) for byte in range(256))
+
+
+#: ``LETTERS[b]`` is the letter of byte b.
+LETTERS = _letters()
 
 
 @dataclass(frozen=True)
@@ -12,7 +27,7 @@ class BpeSpec(TokenizerSpec):
 
     Attributes:
         merges: pairs of tokens, the first to be merged first.
-        unk_token: token of bytes that the vocabulary does not have; ``None``: it has all of them.
+        unknown_byte: token of bytes that the vocabulary does not have.
         ignore_merges: whether a word that is a token is that token, whatever the merges say.
         add_prefix_space: whether a text that does not begin with a blank gets one, and so does a text after an added
             token.
@@ -23,8 +38,8 @@ class BpeSpec(TokenizerSpec):
 
     kind: ClassVar[str] = "bpe"
 
-    merges: tuple[tuple[str, str], ...] = ()
-    unk_token: str | None = None
+    merges: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    unknown_byte: str | None = None
     ignore_merges: bool = False
     add_prefix_space: bool = False
     splits: bool = True
@@ -32,8 +47,26 @@ class BpeSpec(TokenizerSpec):
     keeps_prefix_space: bool = False
 
     @property
+    def lowercases(self) -> bool:
+        """No."""
+        return False
+
+    def lowercased(self) -> BpeSpec:
+        """Not for this kind."""
+        raise UnsupportedModel("texts are lower-cased (do_lower_case) before a BPE tokenizer; take that out")
+
+    @property
     def token_lengths(self) -> list[int]:
         """As in the base: no prefix tells parts of words, so only that of the unknown token is known."""
-        spelled = dict(enumerate(self.vocab)) | {token.id: token.content for token in self.added_tokens}
-        unknown = self.unk_token
-        return [0 if unknown is not None and spelled.get(at) == unknown else -1 for at in range(self.size)]
+        lengths = [-1] * self.size
+        if self.unknown_byte in self.vocab:
+            lengths[self.vocab.index(self.unknown_byte)] = 0
+        return lengths
+
+
+def out_of_order(merges: Sequence[tuple[str, str]]) -> str | None:
+    """A token that a merge uses before the last merge that makes it; ``None`` where there is none."""
+    ranks = {pair: rank for rank, pair in enumerate(merges)}  # of equal pairs the last counts
+    last = {one + other: rank for (one, other), rank in ranks.items()}
+    late = (part for pair, rank in ranks.items() for part in pair if last.get(part, -1) >= rank)
+    return next(late, None)

@@ -16,9 +16,10 @@ Shape letters: C code points, P pieces of text.
 import tensorflow as tf
 
 from ..characters import Characters
+from ..lookup import Lookup
 from ..ragged import spread
+from ..tables import paged
 from .behaviour import SPACE, classes
-from .table import CodePointTable
 
 _BLANK, _APOSTROPHE = ord(" "), ord("'")
 
@@ -49,7 +50,7 @@ class WordStarts:
     """Finds where GPT-2's words begin."""
 
     def __init__(self) -> None:
-        self._classes = CodePointTable(classes())
+        self._classes = Lookup(paged(classes()))
 
     def __call__(self, codes: tf.Tensor, is_first: tf.Tensor) -> tf.Tensor:
         """Which code points begin a word.

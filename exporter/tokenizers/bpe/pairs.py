@@ -1,27 +1,7 @@
-"""Tables in the graph: by code point, and by pair of numbers."""
+"""A table by pairs of numbers, in the graph."""
 
 import numpy as np
 import tensorflow as tf
-
-_PAGE = 256
-
-
-class CodePointTable:
-    """A value for each code point, in pages, of which equal ones are kept once.
-
-    Args:
-        values: int32 ``[0x110000]``.
-    """
-
-    def __init__(self, values: np.ndarray) -> None:
-        pages: dict[bytes, int] = {}
-        index = [pages.setdefault(page.tobytes(), len(pages)) for page in values.astype(np.int32).reshape(-1, _PAGE)]
-        self._index = tf.constant(np.array(index, np.int32) * _PAGE)
-        self._pages = tf.constant(np.frombuffer(b"".join(pages), np.int32))
-
-    def __call__(self, codes: tf.Tensor) -> tf.Tensor:
-        """The value of each."""
-        return tf.gather(self._pages, tf.gather(self._index, codes // _PAGE) + codes % _PAGE)
 
 
 class PairTable:

@@ -1,0 +1,44 @@
+"""Pairs and truncation of byte-level BPE tokenizers, held to transformers' tokenizer over the same folder."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+from bpe import rules_of
+from test_bpe import variant
+
+TEXTS = ("", "the cat", " sat's", "a <mask>  中 é", "  aaaa bb <mask>", "\xe9")
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("name", ["plain", "blank", "nfc"])
+def test_every_length_and_pair(tokenizer_of, tmp_path: Path, name: str, side: str):
+    import tensorflow as tf
+    from rawbert.exporter.proof.settings import Settings
+    from rawbert.exporter.proof.tokenizer_files import of_folder
+    from rawbert.exporter.proof.tokens import ReferenceTokenizer
+    from rawbert.exporter.recipe import TRUNCATION_STRATEGIES, TokenizerOptions
+
+    rules = rules_of(variant(name), tmp_path)
+    pairs = list(itertools.product(TEXTS, TEXTS))
+    for strategy, length in ((None, 2), (None, 3), (None, 5), *itertools.product(TRUNCATION_STRATEGIES, (5, 8, 30))):
+        options = TokenizerOptions(
+            pair=strategy is not None, truncation_side=side, **({"truncation_strategy": strategy} if strategy else {})
+        )
+        wanted = ReferenceTokenizer(of_folder(Settings(tmp_path)), length, options)
+        tokenizer = tokenizer_of(rules, length, options)
+        batch = pairs if strategy else [(text,) for text in TEXTS]
+        out = [
+            None if each is None else each.numpy() for each in tokenizer(*map(tf.constant, zip(*batch, strict=True)))
+        ]
+        for row, texts in enumerate(batch):
+            made = wanted(*texts)
+            count = len(made.ids)
+            assert out[0][row, :count].tolist() == made.ids, (name, strategy, length, texts)
+            assert out[1][row].sum() == count
+            assert out[2][row, :count].tolist() == made.starts, (name, strategy, length, texts)
+            assert out[3][row, :count].tolist() == made.limits, (name, strategy, length, texts)
+            assert out[4][row] == made.count
+            assert out[5] is None or out[5][row, :count].tolist() == made.types
