@@ -1,14 +1,13 @@
 """How good a fine-tuned encoder is, beside TF-IDF and logistic regression, and whether it is served as it was measured.
 
     python -m benchmarks.finetuning.make_sections build/sections
-    python -m benchmarks.finetuning.quality ENCODER build/sections
+    python -m benchmarks.finetuning.quality ENCODER build/sections [--run run] [OPTIONS]
 
-trains with ``rawbert finetune``, exports with ``rawbert export``, serves with ``rawbert serve``, and asks over gRPC for
-every row of the validation and the test part. Needs scikit-learn.
+trains with ``rawbert finetune`` (its defaults, but for OPTIONS), exports with ``rawbert export``, serves with ``rawbert
+serve``, and asks over gRPC for every row of the validation and the test part. Needs scikit-learn.
 
 TF-IDF's settings (words alone or with pairs of words, and the weight of the penalty) are those with the best macro F1
-on the validation rows. The same rows choose the encoder's epoch and learning rate (of 5e-5 and 1.5e-4). Test rows
-choose nothing.
+on the validation rows. The same rows choose the encoder's epoch. Test rows choose nothing.
 """
 
 import argparse
@@ -81,16 +80,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("encoder")
     parser.add_argument("folder", type=Path, help="with train.csv, validation.csv and test.csv")
-    parser.add_argument("--epochs", default="6")
-    parser.add_argument("--learning-rate", default="1.5e-4")
-    arguments = parser.parse_args()
+    parser.add_argument("--run", default="run", help="name of the run's folder")
+    arguments, options = parser.parse_known_args()
     folder = arguments.folder.absolute()
-    run, models = folder / "run", folder / "models" / "model"
+    run, models = folder / arguments.run, folder / f"{arguments.run}.models" / "model"
     if not (run / "report.json").is_file():
         rows = ["--train", str(folder / "train.csv"), "--validation", str(folder / "validation.csv")]
-        words = [*RAWBERT, "finetune", arguments.encoder, *rows, "--output", str(run), "--epochs", arguments.epochs]
-        words += ["--learning-rate", arguments.learning_rate]
-        subprocess.run(words, check=True)
+        subprocess.run([*RAWBERT, "finetune", arguments.encoder, *rows, "--output", str(run), *options], check=True)
     subprocess.run([*RAWBERT, "export", str(run), "--output", str(models), "--version", "1", "--force"], check=True)
     measured = [json.loads(line) for line in (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
     texts, true = read(folder / "test.csv")

@@ -14,10 +14,13 @@ from ...serving.cli.output import print_json, print_lines, printable
 from ..training.config import (
     AGGREGATIONS,
     CLASS_WEIGHTS,
+    FEWEST_EPOCHS,
     HEAD_LEARNING_RATE,
     LABEL,
+    MOST_EPOCHS,
     PRECISIONS,
     RATE_BY_WIDTH,
+    STEPS,
     TASKS,
     TEXT,
     FinetuneConfig,
@@ -79,10 +82,13 @@ _PARTS = 20
     "--label-separator", metavar="TEXT",
     help="A row has any number of labels, with this between them. (Lists in JSONL and Parquet need no option.)",
 )  # fmt: skip
-@click.option("--epochs", type=int, default=6, show_default=True, help="Passes over the rows, at most.")
 @click.option(
-    "--patience", type=int, default=2, show_default=True, metavar="N",
-    help="Stop after N epochs without a better validation metric.",
+    "--epochs", type=int, metavar="N",
+    help=f"Passes over the rows, at most.  [default: those of {STEPS} steps, from {FEWEST_EPOCHS} to {MOST_EPOCHS}]",
+)  # fmt: skip
+@click.option(
+    "--patience", type=int, metavar="N",
+    help="Stop after N epochs without a better validation metric.  [default: a third of the epochs]",
 )  # fmt: skip
 @click.option("--batch-size", type=int, default=32, show_default=True, help="Rows of a step.")
 @click.option(
@@ -205,8 +211,8 @@ class _Shown:
 
     def step(self, at: Any) -> None:
         best = "" if at.best is None else f", best {at.best[0]} {at.best[1]:.4f}"
-        left = f"{at.seconds_left // 60:.0f} min {at.seconds_left % 60:.0f} s left"
-        line = f"epoch {at.epoch} of {at.epochs}, loss {at.loss:.4f}{best}, {left}"
+        left = "" if at.seconds_left is None else f", {at.seconds_left // 60:.0f} min {at.seconds_left % 60:.0f} s left"
+        line = f"epoch {at.epoch} of {at.epochs}, loss {at.loss:.4f}{best}{left}"
         if self._console.is_terminal:
             if self._task is None:
                 self._task = self._bar.add_task("", total=at.steps)

@@ -4,6 +4,7 @@ Keras loads the model and answers as the user's own code would have it. Beside t
 float64 (:mod:`.heads.keras`), of what the encoder gives for a text without padding; the two must agree.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -74,6 +75,8 @@ class KerasReference(HubReference):
             self.tokenize = _Preprocessed(self.tokenize, before._func, self._length, recipe.max_seq_length)
         self._activation = _last_of(self._head, loss) or recipe.activation or "linear"
         self.labels = _labels(model.output.shape, self._activation)
+        if names := _names(source):
+            self.labels = self.labels._replace(names=names)
 
     def __call__(self, ids: list[int], types: list[int] | None = None) -> dict[str, np.ndarray]:
         """Outputs for the tokens of one text or pair, and their types, 0 if left out."""
@@ -149,6 +152,16 @@ def _labels(shape: Any, activation: str) -> Labels:
     names = tuple(f"LABEL_{at}" for at in range(2 if two else shape[-1]))
     output = _TAGS if len(shape) == 3 else _LABELS if len(names) > 1 else _SCORE
     return Labels(output, names, "softmax" if two else {"linear": "identity"}.get(activation, activation))
+
+
+def _names(source: Path) -> tuple[str, ...]:
+    """The labels of a model that ``rawbert finetune`` trained, by the run.json beside these very weights."""
+    run, weights = source / "run.json", source / "variables" / "variables.data-00000-of-00001"
+    if not run.is_file():
+        return ()
+    said = json.loads(run.read_text(encoding="utf-8"))
+    is_of_it = hashlib.sha256(weights.read_bytes()).hexdigest() == said.get("model_sha256")
+    return tuple(said["problem"]["labels"]) if is_of_it else ()
 
 
 def _loss_of(source: Path) -> Any:

@@ -41,6 +41,7 @@ class TextLayer:
     Attributes:
         resolved_object: what TensorFlow restored.
         hidden_size: width of its vectors, once the form is found.
+        takes_dict: its form, once found: a dict of the three inputs, or a list.
 
     Raises:
         CorruptSource: TensorFlow cannot load the folder.
@@ -66,7 +67,7 @@ class TextLayer:
         except Exception as error:
             raise CorruptSource(f"{self._where}: TensorFlow cannot load it: {first_line(error)}") from error
         self._call = layer.call
-        self._takes_dict = True
+        self.takes_dict = True
         self.resolved_object = layer.resolved_object
         self.hidden_size = 0
 
@@ -80,7 +81,7 @@ class TextLayer:
 
         ids = tf.constant([[token, token]], tf.int32)
         reasons = []
-        for self._takes_dict in (True, False):
+        for self.takes_dict in (True, False):
             try:
                 sequence, pooled = self(ids, tf.ones_like(ids))
             except UnsupportedModel as error:
@@ -113,7 +114,7 @@ class TextLayer:
 
         names = ("input_word_ids", "input_mask", "input_type_ids")
         inputs = [ids, mask, tf.zeros_like(ids) if types is None else types]
-        if not self._takes_dict:
+        if not self.takes_dict:
             pooled, sequence = self._call(inputs)
             return sequence, pooled
         outputs = self._call(dict(zip(names, inputs, strict=True)))

@@ -12,13 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...serving.contract import CLASSIFY
 from ..errors import CorruptSource, UnsupportedModel, first_line
-from . import hub, keras_config, keras_head
+from . import hub, keras_config, keras_head, run
 from .checkpoint import Checkpoint, Head, describe_files
 from .stored import StoredTensor
 
 _HUB_LAYER = "KerasLayer"
 _KNOWN = ("InputLayer", _HUB_LAYER, *keras_head.LAYERS)
+#: What ``model.save`` writes into a folder.
+PARTS = ("saved_model.pb", "keras_metadata.pb", "fingerprint.pb", "variables", "assets")
 _INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
 #: What makes probabilities of the logits that Keras' losses take, by a part of their names.
 _LOSSES = {"binary": "sigmoid", "categorical": "softmax"}
@@ -54,9 +57,23 @@ def read(path: Path) -> Checkpoint:
     encoder = _encoder(model, path)
     length, preprocessor = _inputs(encoder, path)
     head = _head(keras_head.read(model.outputs[0], encoder, path), stated.loss, path)
-    variables = {each.key: each for each in (_stored(variable, path) for variable in encoder._func.variables)}
+    variables = {
+        each.key: each for each in (_stored(variable, path) for variable in getattr(encoder._func, "variables", ()))
+    }
     described = hub.describe(hub.TextLayer(encoder._func, path), variables, path)
     limits = [each for each in (length, described.max_positions) if each]
+    made, notes = None, list[str]()
+    if path.is_file():
+        files = describe_files([path], path.parent)
+    else:
+        parts = [path / name for name in PARTS]
+        files = describe_files([*parts, *sorted(each for part in parts for each in part.rglob("*"))], path)
+        made, notes = run.read(path, files, run.VARIABLES)
+    if made is not None and head.signature == CLASSIFY.name:
+        labels = run.labels(path)
+        if len(labels) != len(head.labels):
+            raise CorruptSource(f"{path / run.FILE}: {len(labels)} labels, and the model has {len(head.labels)}")
+        head = replace(head, labels=labels, notes=())
     return replace(
         described,
         kind="keras",
@@ -65,9 +82,9 @@ def read(path: Path) -> Checkpoint:
         own_tokenizer="tf-text" if preprocessor else "reference",
         max_seq_length=min([*limits, described.max_seq_length]),
         max_positions=min(limits, default=None),
-        files=describe_files(
-            [path] if path.is_file() else sorted(path.rglob("*")), path.parent if path.is_file() else path
-        ),
+        files=files,
+        run=made,
+        notes=(*described.notes, *notes),
     )
 
 

@@ -9,16 +9,19 @@ from .checkpoint import SourceFile
 from .jsonfile import read_object
 
 FILE, WEIGHTS = "run.json", "model.safetensors"
+#: The weights of a run over a Hub encoder that was not rebuilt.
+VARIABLES = "variables/variables.data-00000-of-00001"
 #: Of the file.
 FORMAT = 1
 
 
-def read(folder: Path, files: Iterable[SourceFile]) -> tuple[dict[str, Any] | None, list[str]]:
+def read(folder: Path, files: Iterable[SourceFile], weights: str = WEIGHTS) -> tuple[dict[str, Any] | None, list[str]]:
     """What a manifest has of a run, and notes; ``None`` where the folder is not of a run.
 
     Args:
         folder: of the model.
         files: what it was read from.
+        weights: the one that has the weights.
 
     Raises:
         CorruptSource: run.json is damaged.
@@ -29,8 +32,8 @@ def read(folder: Path, files: Iterable[SourceFile]) -> tuple[dict[str, Any] | No
     run = read_object(path)
     if run.get("format") != FORMAT or "model_sha256" not in run:
         return None, [f"{FILE} is none that this release knows, and is left aside"]
-    if run["model_sha256"] not in [file.sha256 for file in files if file.path == WEIGHTS]:
-        return None, [f"{FILE} is of other weights than {WEIGHTS}, and is left aside"]
+    if run["model_sha256"] not in [file.sha256 for file in files if file.path == weights]:
+        return None, [f"{FILE} is of other weights than {weights}, and is left aside"]
     try:
         made = {key: run[key] for key in ("settings", "data", "best_epoch", "metrics", "tools")}
         made["epochs"] = len(run["history"])
@@ -42,3 +45,15 @@ def read(folder: Path, files: Iterable[SourceFile]) -> tuple[dict[str, Any] | No
     if run.get("status") != "finished":
         notes.append(f"the run is not finished: this is the best of its first {made['epochs']} epochs")
     return made, notes
+
+
+def labels(folder: Path) -> tuple[str, ...]:
+    """The labels of a run that :func:`read` knows, for a model that has no names of its own.
+
+    Raises:
+        CorruptSource: run.json is damaged.
+    """
+    found = (read_object(folder / FILE).get("problem") or {}).get("labels")
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise CorruptSource(f"{folder / FILE}: not as rawbert finetune writes it (problem has no labels)")
+    return tuple(found)

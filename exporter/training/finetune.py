@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import scratch, sources
-from ..errors import ConfigError, DataError, ExportError, OutputError, UnsupportedModel, os_errors_as
+from ..errors import ConfigError, DataError, ExportError, OutputError, os_errors_as
 from ..recipe import DEFAULT_TOKENIZATION
 from ..sources.run import FORMAT
 from . import data, dropout, labels, memory, precision, report, tagged, tags
@@ -91,14 +91,22 @@ def finetune(
         location = stack.enter_context(sources.fetched(config.encoder, config.revision, say))
         say(f"reading {location.folder}")
         checkpoint = _rebuilt(sources.load(location))
-        origin = run_folder.origin_of(checkpoint)
+        if checkpoint.encoder is None:
+            from . import hub_model
+
+            hub_model.require_trainable(checkpoint, config, problem)
+            config = replace(config, precision="float32")
+            notes.append("a Hub encoder as it is: its texts are padded, and its own dropout is not used")
+        origin = None if checkpoint.encoder is None else run_folder.origin_of(checkpoint)
         length = _length(config, checkpoint)
         say("loading TensorFlow")
-        config = replace(config, precision=precision.resolved(config.precision))
+        config = replace(
+            config.filled(len(train.rows), checkpoint.hidden_size), precision=precision.resolved(config.precision)
+        )
         run: dict[str, Any] = {
             "format": FORMAT,
             "status": "unfinished",
-            "settings": config.settings(checkpoint.hidden_size),
+            "settings": config.settings(),
             "data": {"train": train.described(), "validation": validation.described(),
                      "held_back": config.validation is None},
             "encoder": {"origin": location.origin, "handle": location.handle, "revision": location.revision,
@@ -113,7 +121,10 @@ def finetune(
         else:
             run_folder.write_run(folder, run)  # first: a run that is killed from here on can be continued
         try:
-            run_folder.begin(folder, origin, checkpoint, location, length, problem, config.text_pair is not None)
+            if origin is None:
+                run_folder.write_about(folder, location)
+            else:
+                run_folder.begin(folder, origin, checkpoint, location, length, problem, config.text_pair is not None)
             from .loop import Trainer, deterministic
             from .model import Model
 
@@ -122,27 +133,33 @@ def finetune(
             prepare = _tagged_rows if problem.kind == labels.TAGGING else _labelled_rows
             rows, held, answers, more = prepare(config, checkpoint, length, problem, train, validation)
             notes += more
-            lengths = np.concatenate([each.tokens.lengths for each in (rows, held)])
-            assert checkpoint.encoder is not None
-            memory.require(checkpoint.encoder, lengths, config.batch_size, config.freeze_encoder)
+            if checkpoint.encoder is not None:  # what any other takes is not known
+                lengths = np.concatenate([each.tokens.lengths for each in (rows, held)])
+                memory.require(checkpoint.encoder, lengths, config.batch_size, config.freeze_encoder)
         except ExportError:
             if before is None:  # nothing was trained: the next try is not held to this one
                 run_folder.clear(folder)
             raise
-        task = run_folder.head_task(problem)
-        rates = dropout.read(origin.config, checkpoint.encoder.family, origin.path, problem.kind == labels.TAGGING)
-        model = Model(
-            checkpoint.encoder, checkpoint.weights, rates, len(problem.labels), config.seed, config.precision, task,
-            origin.config,
-        )  # fmt: skip
+        if origin is None or checkpoint.encoder is None:
+            model: Any = hub_model.HubModel(checkpoint, problem, length, config.seed)
+        else:
+            task = run_folder.head_task(problem)
+            rates = dropout.read(origin.config, checkpoint.encoder.family, origin.path, problem.kind == labels.TAGGING)
+            model = Model(
+                checkpoint.encoder, checkpoint.weights, rates, len(problem.labels), config.seed, config.precision, task,
+                origin.config,
+            )  # fmt: skip
         if config.freeze_encoder:
             say("encoding the texts, once")
         trainer = Trainer(model, problem, config, rows, held, folder, answers.measure)
 
         def keep(state: "State", scores: np.ndarray) -> None:
             assert state.best is not None
-            values = {name: value.numpy() for name, value in model.values.items()}
-            run["model_sha256"] = run_folder.write_model(folder, model.config, values, problem)
+            if origin is None:
+                run["model_sha256"] = model.write(folder)
+            else:
+                values = {name: value.numpy() for name, value in model.values.items()}
+                run["model_sha256"] = run_folder.write_model(folder, model.config, values, problem)
             measured = answers.measure(scores)
             run.update(metrics=measured, best_epoch=state.best + 1, history=state.history, notes=notes)
             facts = _facts(config, train, validation, state.history[state.best])
@@ -275,20 +292,14 @@ def _tokenizer(config: FinetuneConfig, checkpoint: sources.Checkpoint, length: i
 def _rebuilt(checkpoint: sources.Checkpoint) -> sources.Checkpoint:
     """A checkpoint whose encoder is known in full: a Hub layer does not say its activation, but its outputs do.
 
-    Raises:
-        UnsupportedModel: the layer is no plain BERT.
+    ``encoder`` is ``None`` where the layer is no plain BERT.
     """
     if checkpoint.kind != "hub":
         return checkpoint
     from ..graph import savedmodel
 
     impl, encoder = savedmodel.choose_encoder(checkpoint, "auto")
-    if impl != "native":
-        raise UnsupportedModel(
-            f"{checkpoint.location}: its weights are not those of a plain BERT, and others of TF Hub cannot be "
-            "fine-tuned; take the same model in Hugging Face's format"
-        )
-    return replace(checkpoint, encoder=encoder.config)
+    return replace(checkpoint, encoder=encoder.config if impl == "native" else None)
 
 
 def _length(config: FinetuneConfig, checkpoint: sources.Checkpoint) -> int:

@@ -36,9 +36,9 @@ from .labels import REGRESSION, TAGGING, Problem
 #: Whatever a run writes, for ``--restart``; nothing else in the folder is touched.
 FILES = (
     run.FILE, run.WEIGHTS, "config.json", "README.md", "report.html", "report.json", "predictions.jsonl",
-    *tokenizer_files.TOKENIZER_FILES,
+    *tokenizer_files.TOKENIZER_FILES, "saved_model.pb", "keras_metadata.pb", "fingerprint.pb",
 )  # fmt: skip
-FOLDERS = ("checkpoints", "logs")
+FOLDERS = ("checkpoints", "logs", "variables", "assets")
 
 #: Family -> its classes in transformers, and the prefix of its weights in them.
 _CLASSES = {
@@ -159,12 +159,7 @@ def begin(
         stated = read_object(settings) if settings.is_file() else origin.settings
         _write(settings, {**stated, "model_max_length": length})
         _write(folder / "config.json", config)
-        stated_licence = license.stated(location.folder)
-        front = f"---\nlicense: {json.dumps(stated_licence['name'])}\n---\n\n" if stated_licence else ""
-        text = f"{front}# {folder.name}\n\nFine-tuned by `rawbert finetune`; run.json and report.html say how.\n"
-        scratch.replace(folder / "README.md", text)
-        for path in (path for name in _LICENSES for path in location.folder.glob(name) if path.is_file()):
-            shutil.copyfile(path, folder / path.name)
+    write_about(folder, location)
     spec, found, _ = tokenizer_files.read_folder(folder, family)
     spec, _ = tokenizer_files.fit(spec, checkpoint.encoder.vocab_size, folder)
     if spec != checkpoint.tokenizer or found != length:
@@ -172,6 +167,21 @@ def begin(
             f"{checkpoint.location}: its tokenizer has settings outside of its tokenizer files (sentence-transformers' "
             "do_lower_case is one), which a fine-tuned folder cannot have; save them in tokenizer_config.json first"
         )
+
+
+def write_about(folder: Path, location: Location) -> None:
+    """Write README.md, and copy licences.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    stated_licence = license.stated(location.folder)
+    front = f"---\nlicense: {json.dumps(stated_licence['name'])}\n---\n\n" if stated_licence else ""
+    text = f"{front}# {folder.name}\n\nFine-tuned by `rawbert finetune`; run.json and report.html say how.\n"
+    with os_errors_as(OutputError, f"{folder}: cannot be written"):
+        scratch.replace(folder / "README.md", text)
+        for path in (path for name in _LICENSES for path in location.folder.glob(name) if path.is_file()):
+            shutil.copyfile(path, folder / path.name)
 
 
 def write_model(folder: Path, config: EncoderConfig, values: Mapping[str, np.ndarray], problem: Problem) -> str:

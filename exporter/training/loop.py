@@ -64,7 +64,7 @@ class Step(NamedTuple):
         step, steps: done, and in all.
         loss: of the step.
         best: the best validation metric so far, by name.
-        seconds_left: about; training may end earlier.
+        seconds_left: about; training may end earlier. ``None`` after the first step, which builds the graph.
     """
 
     epoch: int
@@ -73,7 +73,7 @@ class Step(NamedTuple):
     steps: int
     loss: float
     best: tuple[str, float] | None
-    seconds_left: float
+    seconds_left: float | None
 
 
 @dataclass
@@ -142,7 +142,11 @@ class Trainer:
         )
         self._vectors = {id(rows): self._encoded(rows) for rows in (train, validation)} if frozen else {}
         self._per_epoch = math.ceil(len(train.tokens.lengths) / config.batch_size)
-        self._rate = config.rate(model.config.hidden_size)
+        config = config.filled(len(train.tokens.lengths), model.config.hidden_size)
+        assert config.epochs is not None
+        assert config.patience is not None
+        assert config.learning_rate is not None
+        self._epochs, self._patience, self._rate = config.epochs, config.patience, config.learning_rate
 
     def _encoded(self, rows: Rows) -> np.ndarray:
         """What the head takes of a frozen encoder, float32 ``[rows or tokens, H]``."""
@@ -201,13 +205,13 @@ class Trainer:
             TrainingError: the loss is not a number.
         """
         state = self._restore()
-        config, steps = self.config, self._per_epoch * self.config.epochs
-        began, done = time.monotonic(), 0
-        saved, cost = began, 0.0
+        config, steps = self.config, self._per_epoch * self._epochs
+        begun, done = 0.0, 0
+        saved, cost = time.monotonic(), 0.0
         writer = tf.summary.create_file_writer(os.fspath(self._logs))
         name, _ = metrics.CHOSEN[self.problem.kind]
         with _interrupts() as interrupted:
-            while state.epoch < config.epochs and not self._is_stale(state):
+            while state.epoch < self._epochs and not self._is_stale(state):
                 order = batches.epoch(self._train.tokens.lengths, config.batch_size, config.seed, state.epoch)
                 for part in order[state.position :]:
                     step = state.epoch * self._per_epoch + state.position
@@ -216,9 +220,10 @@ class Trainer:
                     with writer.as_default(step):
                         tf.summary.scalar("loss", loss)
                         tf.summary.scalar("learning_rate", rate)
-                    left = (time.monotonic() - began) / done * (steps - step - 1)
+                    begun = begun or time.monotonic()
+                    left = None if done == 1 else (time.monotonic() - begun) / (done - 1) * (steps - step - 1)
                     best = None if state.best is None else (name, state.history[state.best][name])
-                    progress(Step(state.epoch + 1, config.epochs, step + 1, steps, loss, best, left))
+                    progress(Step(state.epoch + 1, self._epochs, step + 1, steps, loss, best, left))
                     if interrupted() or time.monotonic() - saved >= _COSTS * cost:
                         cost = self._save(state)
                         saved = time.monotonic()
@@ -226,7 +231,7 @@ class Trainer:
                         raise KeyboardInterrupt(self._told(state, step + 1, steps))
                 self._close_epoch(state, writer, better)
                 self._save(state)
-                if interrupted() and state.epoch < config.epochs:
+                if interrupted() and state.epoch < self._epochs:
                     raise KeyboardInterrupt(self._told(state, state.epoch * self._per_epoch, steps))
         writer.close()
         return state
@@ -274,7 +279,7 @@ class Trainer:
         return (-math.inf if value is None else value if more else -value, -entry["validation_loss"])
 
     def _is_stale(self, state: State) -> bool:
-        return state.best is not None and len(state.history) - 1 - state.best >= self.config.patience
+        return state.best is not None and len(state.history) - 1 - state.best >= self._patience
 
     def _told(self, state: State, step: int, steps: int) -> str:
         best = "no epoch is complete yet"

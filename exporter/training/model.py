@@ -21,7 +21,7 @@ from ..graph.prepared import prepared
 from .dropout import Dropout
 
 #: Standard deviation of a new layer's weights (``initializer_range`` of transformers).
-_INITIAL = 0.02
+INITIAL = 0.02
 #: Places of dropout, each with random numbers of its own.
 _PLACES = ("embeddings", "attention", "attended", "output", "head_input", "head", "inner", "convolved")
 
@@ -143,7 +143,7 @@ class Model(tf.Module):
         rng = np.random.default_rng([seed, 3])
 
         def dense(inputs: int, outputs: int) -> tuple[np.ndarray, np.ndarray]:
-            kernel = rng.normal(0, _INITIAL, (inputs, outputs))
+            kernel = rng.normal(0, INITIAL, (inputs, outputs))
             return kernel.astype(np.float32), np.zeros(outputs, np.float32)
 
         hidden = config.hidden_size

@@ -33,8 +33,10 @@ def save(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, s
             with new.open("rb") as stream:
                 os.fsync(stream.fileno())
             os.replace(new, path)
-        except SafetensorError as error:
-            raise OutputError(f"{path}: cannot be written: {error}") from error
+        except SafetensorError as error:  # in which the library puts what the system says
+            raise OutputError(
+                f"{path}: cannot be written: {error}; with room for it, the same command goes on"
+            ) from error
         finally:
             new.unlink(missing_ok=True)
 

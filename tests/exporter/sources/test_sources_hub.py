@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from folders import use_vocabulary, vocabulary
+from hub_folders import averaging, write_encoder
 from rawbert.exporter import CorruptSource, SourceError, UnsupportedModel, VocabularyError, sources
 
 
@@ -51,38 +52,6 @@ def test_auto_and_native_rebuild_it_with_the_activation_that_gives_its_outputs(l
         assert name == "native"
         assert encoder._config.activation == "gelu_tanh"
     assert savedmodel.choose_encoder(loaded, "hub")[0] == "hub"
-
-
-def write_encoder(folder: Path, call=None, vocab: Path | None = None, **variables) -> Path:
-    """A SavedModel with the given call; ``table`` makes it a lookup of token vectors that no BERT is."""
-    import tensorflow as tf
-
-    class Encoder(tf.Module):
-        pass
-
-    module = Encoder()
-    for name, value in variables.items():
-        setattr(module, name, tf.Variable(value, name=name))
-    if vocab is not None:
-        module.vocab_file = tf.saved_model.Asset(str(vocab))
-        module.do_lower_case = tf.Variable(True, trainable=False, name="do_lower_case")
-    if call is not None:
-        spec = tf.TensorSpec([None, None], tf.int32)
-        names = ("input_word_ids", "input_mask", "input_type_ids")
-        module.__call__ = tf.function(call(module), input_signature=[dict.fromkeys(names, spec)])
-    tf.saved_model.save(module, str(folder))
-    return folder
-
-
-def averaging(module):
-    """A text encoder with the Hub's common API that is no BERT."""
-    import tensorflow as tf
-
-    def call(inputs):
-        sequence = tf.gather(module.table, inputs["input_word_ids"])
-        return {"sequence_output": sequence, "pooled_output": tf.reduce_mean(sequence, 1), "default": sequence[:, 0]}
-
-    return call
 
 
 def test_an_encoder_that_is_no_bert_is_taken_as_a_black_box_only(data: Path, tmp_path: Path):

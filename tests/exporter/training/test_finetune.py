@@ -172,6 +172,69 @@ def test_a_hub_encoder(tmp_path: Path):
         np.testing.assert_allclose(scores, [row["scores"][label] for label in CLASSES], rtol=0, atol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def over_a_black_box(tmp_path_factory: pytest.TempPathFactory):
+    """A run over a Hub encoder that is no BERT."""
+    from hub_folders import masked, write_encoder
+
+    def make(scratch: Path):
+        table = np.random.default_rng(0).normal(size=(99, 8)).astype(np.float32)
+        encoder = write_encoder(scratch / "encoder", masked, DATA / "tiny_bert" / "vocab.txt", table=table)
+        return finetune(
+            config_of(scratch, texts(120), encoder=encoder, learning_rate=0.05, max_seq_length=16, epochs=4)
+        )
+
+    return once(tmp_path_factory, "black_box", make)
+
+
+@pytest.mark.slow
+def test_a_hub_encoder_that_cannot_be_rebuilt(over_a_black_box: Any):
+    """Its run is a model of tf_keras, whose own answers are those that were measured."""
+    import tf_keras
+
+    run = over_a_black_box
+    assert run.metrics["macro_f1"] > 0.9
+    checkpoint = sources.load(run.folder)
+    assert (checkpoint.kind, checkpoint.head.labels, checkpoint.max_seq_length) == ("keras", CLASSES, 16)
+    assert checkpoint.run["metrics"] == run.metrics
+    model = tf_keras.models.load_model(run.folder, compile=False)
+    table = model.get_layer("encoder").trainable_weights[0].numpy()
+    assert np.abs(table - np.random.default_rng(0).normal(size=(99, 8))).max() > 0.01
+    ids = {token: at for at, token in enumerate((DATA / "tiny_bert" / "vocab.txt").read_text().split())}
+    kernel, bias = model.get_layer("head").get_weights()
+    for row in predictions(run.folder):
+        tokens = [ids[word] for word in ["[CLS]", *row["texts"][0].split()[:14], "[SEP]"]]
+        scores = np.exp(table[tokens].mean(0) @ kernel + bias)
+        wanted = [row["scores"][label] for label in CLASSES]
+        np.testing.assert_allclose(scores / scores.sum(), wanted, rtol=0, atol=1e-5)
+
+
+def test_what_is_refused_over_a_hub_encoder(tmp_path: Path):
+    from hub_folders import masked, write_encoder
+
+    encoder = write_encoder(tmp_path / "encoder", masked, DATA / "tiny_bert" / "vocab.txt", table=np.eye(99, dtype="f"))
+    numbers = write_csv(tmp_path / "numbers.csv", [(text, at % 2) for at, (text, _) in enumerate(texts(40))])
+    for rows, settings, error, message in (
+        (texts(40), {"layer_decay": 0.9}, ConfigError, "layer_decay: the layers of .* are not known"),
+        (numbers, {"task": "score"}, UnsupportedModel, "for classes and numbers of single texts alone"),
+    ):
+        with pytest.raises(error, match=message):
+            finetune(config_of(tmp_path, rows, encoder=encoder, **settings))
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_hub_encoder_that_cannot_be_rebuilt_is_served_as_it_was_measured(over_a_black_box: Any, tmp_path: Path):
+    run = over_a_black_box
+    bundle = exported(run.folder, tmp_path)
+    rows = predictions(run.folder)
+    answers = served(bundle, "classify", {"text": [row["texts"][0] for row in rows]})
+    assert answers["labels"][0].tolist() == [label.encode() for label in CLASSES]
+    wanted = [[row["scores"][label] for label in CLASSES] for row in rows]
+    np.testing.assert_allclose(answers["scores"], wanted, rtol=0, atol=1e-5)
+    assert bundle.manifest["run"]["metrics"] == run.metrics
+
+
 def test_a_checkpoint_of_google(tmp_path: Path):
     from formats import unpack
 
@@ -274,12 +337,19 @@ def test_too_little_memory_names_the_batch_that_fits(tmp_path: Path, monkeypatch
         memory.require(encoder, lengths, 64, frozen=False)
 
 
-def test_learning_rates_by_width():
+def test_defaults_by_width_and_rows():
     config = FinetuneConfig(encoder="e", train="t.csv", output="o")
-    assert config.rate(384) == pytest.approx(1e-4, rel=0.05)
-    assert config.rate(768) == pytest.approx(5e-5, rel=0.05)
-    assert replace(config, freeze_encoder=True).rate(768) == 1e-3
-    assert replace(config, learning_rate=3e-5).rate(384) == 3e-5
+    small, base = config.filled(4000, 384), config.filled(320, 768)
+    assert small.learning_rate == pytest.approx(1e-4, rel=0.05)
+    assert base.learning_rate == pytest.approx(5e-5, rel=0.05)
+    assert [(each.epochs, each.patience) for each in (small, base, config.filled(1280, 768))] == [
+        (6, 2),
+        (20, 7),
+        (10, 4),
+    ]
+    assert replace(config, freeze_encoder=True).filled(320, 768).learning_rate == 1e-3
+    given = replace(config, epochs=3, patience=3, learning_rate=3e-5)
+    assert given.filled(320, 384) == given
 
 
 @pytest.mark.parametrize(
