@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_text.python.ops.regex_split_ops import gen_regex_split_ops
 
+from .lookup import Strings
 from .ragged import rows_of, starts_of
 from .spec import AddedToken
 from .tables import CODE_POINTS, scalars
@@ -43,7 +44,7 @@ class Finder:
         # RE2 takes the first alternative that matches: with the longest first, that is the longest match.
         texts = sorted(first, key=len, reverse=True)
         self._pattern = f"({'|'.join(map(re.escape, texts))})"  # the op asks for a group
-        self._texts = tf.constant(list(first))
+        self._texts = Strings(list(first))
         self._ids = tf.constant([token.id for token in first.values()], tf.int32)
         self._ignored = _flags(token.content in ignored for token in first.values())
         self._single_word, self._lstrip, self._rstrip = (
@@ -68,9 +69,9 @@ class Finder:
         parts, begins, _, part_splits = gen_regex_split_ops.regex_split_with_offsets(
             pieces, self._pattern, self._pattern
         )
-        equal = parts[:, tf.newaxis] == self._texts[tf.newaxis, :]  # [parts, tokens]
-        at = tf.reshape(tf.where(tf.reduce_any(equal, 1)), [-1])  # [M]
-        token = tf.argmax(tf.cast(tf.gather(equal, at), tf.int32), 1, tf.int32)
+        token = self._texts(parts)
+        at = tf.reshape(tf.where(token < self._texts.count), [-1])  # [M]
+        token = tf.gather(token, at)
         piece = tf.gather(rows_of(tf.cast(part_splits, tf.int32), tf.size(parts)), at)
         # Bytes of all pieces end to end, and back to code points.
         position = starts_of(utf8_length(visible))  # [C + 1]

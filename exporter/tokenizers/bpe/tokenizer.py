@@ -7,11 +7,11 @@ ops only, but for the search for added tokens.
 Shape letters: B texts, C code points, W words, U distinct words, L tokens.
 """
 
-import numpy as np
 import tensorflow as tf
 
 from .. import added
 from ..characters import Characters, cut_out, decode, pieces_between
+from ..lookup import Strings
 from ..ragged import Rows, last_at_most, lengths_of, spread, starts_of
 from . import behaviour
 from .merges import Merges, Tokens
@@ -19,8 +19,6 @@ from .nfc import Nfc
 from .offsets import Trim
 from .spec import BpeSpec
 from .words import WordStarts, with_blanks
-
-_BUCKETS = 2**63 - 1
 
 
 class Bpe:
@@ -119,19 +117,15 @@ class _Words:
 
     def __init__(self, spec: BpeSpec) -> None:
         words = behaviour.whole_words(spec)
-        hashes = self._hash(tf.constant(list(words), tf.string, [len(words)])).numpy()
-        order = np.argsort(hashes)
-        assert np.all(np.diff(hashes[order])), "two tokens have one hash"
-        self._hashes = tf.constant(hashes[order])
-        self._spelled = tf.constant(np.array([*words, b""], object)[[*order, -1]], tf.string)
-        self._ids = tf.constant(np.array([*words.values(), 0], np.int32)[[*order, -1]])
+        self._whole = Strings(list(words))
+        self._ids = tf.constant([*words.values(), 0], tf.int32)
         self._merges = Merges(spec)
 
     def __call__(self, words: tf.Tensor) -> Tokens:
         """Tokens of words, UTF-8 ``[W]``, none of them empty."""
         words, which = tf.unique(words)  # [U]
-        row = tf.searchsorted(self._hashes, self._hash(words))
-        known = tf.gather(self._spelled, row) == words
+        row = self._whole(words)
+        known = row < self._whole.count
         merged = self._merges(tf.boolean_mask(words, ~known))
         # Of each word a token by itself, and after all of those the tokens of words that were merged.
         ids, begins, limits = (
@@ -150,10 +144,6 @@ class _Words:
         word, within = spread(counts)
         at = tf.gather(tf.gather(start, which), word) + within
         return Tokens(tf.gather(ids, at), tf.gather(begins, at), tf.gather(limits, at), counts)
-
-    @staticmethod
-    def _hash(words: tf.Tensor) -> tf.Tensor:
-        return tf.strings.to_hash_bucket_fast(words, _BUCKETS)
 
 
 def _flags(splits: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
