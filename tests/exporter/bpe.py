@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import io
 import json
@@ -85,6 +86,47 @@ def modernbert_form(state: dict[str, Any], **ids: int) -> dict[str, Any]:
 def _added(at: int, content: str, **flags: bool) -> dict[str, Any]:
     usual = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     return {"id": at, "content": content, **usual, **flags}
+
+
+def variant(name: str) -> dict[str, Any]:
+    """The small tokenizer with other settings."""
+    state = copy.deepcopy(small())
+    pre, post, model = state["pre_tokenizer"], state["post_processor"], state["model"]
+    if "nfc" in name:
+        state = modernbert_form(state, CLS=287, SEP=288, MASK=289)
+        state["added_tokens"] += [_added(290, "  ", normalized=True), _added(291, "e\u0301", normalized=True)]
+    if "blank" in name:
+        pre["add_prefix_space"] = post["add_prefix_space"] = True
+    if "post" in name:
+        post["add_prefix_space"] = True
+    if "one word" in name:
+        pre["use_regex"] = False
+    if "split" in name:
+        pattern = {"Regex": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"}
+        steps = [
+            {"type": "Split", "pattern": pattern, "behavior": "Removed", "invert": True},
+            {**pre, "use_regex": False},
+        ]
+        state["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": steps}
+    if "whole" in name:
+        model["ignore_merges"] = True
+        model["vocab"]["Ġxyz"] = len(model["vocab"])
+    if "unknown" in name:
+        model["unk_token"] = "<unk>"
+        model["vocab"] = {
+            token: at for token, at in model["vocab"].items() if token not in ("ä", "x", "ð", "ä¸", "ä¸Ń")
+        }
+        model["merges"] = [merge for merge in model["merges"] if "ä" not in merge[0]]
+    if "flags" in name:
+        flags = {"normalized": False, "special": False}
+        state["added_tokens"] += [
+            _added(300, "word", single_word=True, **flags),
+            _added(301, "<r>", rstrip=True, **flags),
+            _added(302, " <lr> ", lstrip=True, rstrip=True, **flags),
+            _added(303, "   ", normalized=True, lstrip=True, special=False),
+            _added(304, "Ġ中", **flags),
+        ]
+    return state
 
 
 @functools.cache

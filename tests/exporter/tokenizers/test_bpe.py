@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import random
 from pathlib import Path
 
 import pytest
-from bpe import letters, modernbert_form, pair_of, rules_of, small
+from bpe import letters, pair_of, rules_of, small, variant
 from mixtures import mixture
 
 #: What every setting is tried with.
@@ -90,52 +89,6 @@ def run_ids(tokenizer, text: str) -> list[int]:
 def test_offsets_by_hand_are_bytes_of_the_callers_text(tokenizer, text: str, spans: list[tuple[int, int]]):
     _, starts, limits, _ = run(tokenizer, [text])[0]
     assert list(zip(starts, limits, strict=True)) == [(-1, -1), *spans, (-1, -1)]
-
-
-def variant(name: str) -> dict:
-    """The small tokenizer with other settings."""
-    state = copy.deepcopy(small())
-    pre, post, model = state["pre_tokenizer"], state["post_processor"], state["model"]
-    if "nfc" in name:
-        state = modernbert_form(state, CLS=287, SEP=288, MASK=289)
-        state["added_tokens"] += [added(290, "  ", normalized=True), added(291, "e\u0301", normalized=True)]
-    if "blank" in name:
-        pre["add_prefix_space"] = post["add_prefix_space"] = True
-    if "post" in name:
-        post["add_prefix_space"] = True
-    if "one word" in name:
-        pre["use_regex"] = False
-    if "split" in name:
-        pattern = {"Regex": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"}
-        steps = [
-            {"type": "Split", "pattern": pattern, "behavior": "Removed", "invert": True},
-            {**pre, "use_regex": False},
-        ]
-        state["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": steps}
-    if "whole" in name:
-        model["ignore_merges"] = True
-        model["vocab"]["Ġxyz"] = len(model["vocab"])
-    if "unknown" in name:
-        model["unk_token"] = "<unk>"
-        model["vocab"] = {
-            token: at for token, at in model["vocab"].items() if token not in ("ä", "x", "ð", "ä¸", "ä¸Ń")
-        }
-        model["merges"] = [merge for merge in model["merges"] if "ä" not in merge[0]]
-    if "flags" in name:
-        flags = {"normalized": False, "special": False}
-        state["added_tokens"] += [
-            added(300, "word", single_word=True, **flags),
-            added(301, "<r>", rstrip=True, **flags),
-            added(302, " <lr> ", lstrip=True, rstrip=True, **flags),
-            added(303, "   ", normalized=True, lstrip=True, special=False),
-            added(304, "Ġ中", **flags),
-        ]
-    return state
-
-
-def added(at: int, content: str, **flags: bool) -> dict:
-    usual = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-    return {"id": at, "content": content, **usual, **flags}
 
 
 VARIANTS = ("plain", "nfc", "blank", "flags and blank", "post", "one word", "split whole", "unknown", "flags")

@@ -6,8 +6,7 @@ import itertools
 from pathlib import Path
 
 import pytest
-from bpe import rules_of
-from test_bpe import variant
+from bpe import rules_of, variant
 
 TEXTS = ("", "the cat", " sat's", "a <mask>  中 é", "  aaaa bb <mask>", "\xe9")
 
