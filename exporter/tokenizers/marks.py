@@ -45,7 +45,7 @@ def build(decompose: _Text, order: _Text, mark: str, removed: np.ndarray) -> Mar
         removed: bool, by code point, what normalisation removes later.
     """
     codes, splits, items = each(decompose, mark)
-    rank = _ranks(items, order, mark)
+    rank = ranks_of(items, order, mark)
     ranks, lengths = rank[items], np.diff(splits)
     # Of what the first step of normalisation removes nothing is left when marks are put in order.
     here = lengths > 0
@@ -61,7 +61,7 @@ def build(decompose: _Text, order: _Text, mark: str, removed: np.ndarray) -> Mar
     )
 
 
-def _ranks(items: np.ndarray, order: _Text, mark: str) -> np.ndarray:
+def ranks_of(items: np.ndarray, order: _Text, mark: str) -> np.ndarray:
     """Order of the combining class of every code point in ``items``; int32, indexed by code point."""
     codes = np.unique(items)
     codes = codes[codes != ord(mark)]

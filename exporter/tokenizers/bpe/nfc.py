@@ -12,7 +12,6 @@ Shape letters: C code points before, E code points on the way and after.
 """
 
 import functools
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -20,13 +19,12 @@ import tensorflow as tf
 from tokenizers import normalizers
 
 from ..lookup import Lookup
+from ..marks import ranks_of
 from ..ragged import spread
 from ..tables import CODE_POINTS, flags, paged, scalars
 from .pairs import PairTable
 
 _MARK = "#"  # parts everything: it composes with nothing, and nothing is made of it
-#: Unicode's combining classes of the lowest and the highest mark that there is.
-_LOWEST, _HIGHEST = "\u0334", "\u0345"
 
 
 class Tables(NamedTuple):
@@ -74,19 +72,7 @@ def tables() -> Tables:
     # Which of two neighbours composes first is clear where no character does so on both sides.
     assert not seconds & {one for one, _ in pairs}
 
-    rank = np.zeros(CODE_POINTS, np.int32)
-    whole = [char for char in each if apart[char] == char and char != _MARK]
-    # Only marks change places with those of a lower or a higher class.
-    swapped = [ask(nfd, [_HIGHEST + char for char in whole]), ask(nfd, [char + _LOWEST for char in whole])]
-    marks = [
-        char
-        for char, one, other in zip(whole, *swapped, strict=True)
-        if one == char + _HIGHEST or other == _LOWEST + char
-    ]
-    ordered = nfd("".join(marks))  # by class
-    same = ask(nfd, [after + before for before, after in pairwise(ordered)])
-    steps = [pair[0] == before for pair, before in zip(same, ordered, strict=False)]
-    rank[[ord(char) for char in ordered]] = np.cumsum([1, *steps])
+    rank = ranks_of(np.array([ord(char) for char in each if apart[char] == char]), nfd, _MARK)
 
     listed = [char for char, parts in apart.items() if parts != char]
     row = np.full(CODE_POINTS, -1, np.int32)
