@@ -1,4 +1,5 @@
-"""Dropout of each family, as its config.json says and transformers applies it."""
+"""Dropout of each family, as its config.json says and transformers applies it. (That of the vectors that DeBERTa has
+for distances is left out.)"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from random_models import tensors, texts
+from random_models import tensors, texts, types
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -144,6 +144,8 @@ def main() -> None:
                 for ids in texts(config.vocab_size, config.max_position_embeddings, seed):
                     batch = {"input_ids": torch.tensor(ids[np.newaxis]).long()}
                     batch["attention_mask"] = torch.ones_like(batch["input_ids"])
+                    if own.get("type_vocab_size", getattr(config, "type_vocab_size", 0)) > 1:
+                        batch["token_type_ids"] = torch.tensor(types(ids, 2)[np.newaxis]).long()
                     with torch.no_grad():
                         found[output].append(model(**batch).logits[0].numpy().reshape(-1, LABELS))
                         if output == "classify":

@@ -33,3 +33,8 @@ def texts(vocab_size: int, positions: int, seed: int) -> list[np.ndarray]:
     """Token ids, int32 ``[tokens]``, of a text of each length."""
     rng = np.random.default_rng(seed)
     return [rng.integers(0, vocab_size, length, dtype=np.int32) for length in LENGTHS if length <= positions]
+
+
+def types(ids: np.ndarray, type_vocab_size: int) -> np.ndarray:
+    """Token types of a text, int32 ``[tokens]``: its second half is a second text, where the model tells them apart."""
+    return (np.arange(len(ids)) >= (len(ids) + 1) // 2).astype(np.int32) * (type_vocab_size > 1)

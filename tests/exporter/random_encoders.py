@@ -26,6 +26,7 @@ class RandomModel:
         config: config.json.
         tensors: by PyTorch's name.
         texts: token ids of each text.
+        types: token types of each text.
     """
 
     def __init__(self, model: str) -> None:
@@ -36,6 +37,7 @@ class RandomModel:
         self.tensors = made.tensors(state["shapes"], state["seed"])
         positions = self.config["max_position_embeddings"]
         self.texts = made.texts(self.config["vocab_size"], positions, state["seed"])
+        self.types = [made.types(ids, self.config.get("type_vocab_size", 0)) for ids in self.texts]
 
     def _parts(self, output: str) -> list[np.ndarray]:
         return np.split(self._golden[f"{self.name}.{output}"], np.cumsum([len(ids) for ids in self.texts])[:-1])

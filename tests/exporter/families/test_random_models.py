@@ -40,19 +40,20 @@ def test_the_encoder_gives_pytorchs_vectors_alone_and_in_batches(model: RandomMo
     checkpoint = sources.load(folder)
     encode = tf.function(
         NativeEncoder(checkpoint.encoder, checkpoint.weights).__call__,
-        input_signature=[tf.TensorSpec([None, None], tf.int32)] * 2,
+        input_signature=[tf.TensorSpec([None, None], tf.int32)] * 3,
         autograph=False,
     )
     count = len(model.texts)
     batches = [[row] for row in range(count)] + [[(3 * at + size) % count for at in range(size)] for size in (2, 7, 32)]
     for rows in batches:
         ids, mask = padded([model.texts[row] for row in rows])
-        sequence, _ = encode(tf.constant(ids), tf.constant(mask))
+        types, _ = padded([model.types[row] for row in rows])
+        sequence, _ = encode(tf.constant(ids), tf.constant(mask), tf.constant(types))
         for at, row in enumerate(rows):
             wanted = model.sequence[row]
             np.testing.assert_allclose(sequence[at, : len(wanted)], wanted, rtol=0, atol=1e-5)
     empty = np.zeros((0, 2), np.int32)
-    assert encode(empty, empty)[0].shape[0] == 0
+    assert encode(empty, empty, empty)[0].shape[0] == 0
 
 
 def test_the_reference_gives_pytorchs_vectors_and_logits(model: RandomModel, folder: Path):
@@ -60,8 +61,8 @@ def test_the_reference_gives_pytorchs_vectors_and_logits(model: RandomModel, fol
     from rawbert.exporter.proof.reference import FolderReference
 
     reference = FolderReference(folder, 64)
-    for row, ids in enumerate(model.texts):
-        outputs = reference(ids.tolist())
+    for row, (ids, types) in enumerate(zip(model.texts, model.types, strict=True)):
+        outputs = reference(ids.tolist(), types.tolist())
         np.testing.assert_allclose(outputs["sequence_output"], model.sequence[row], rtol=0, atol=3e-6)
         np.testing.assert_allclose(outputs["scores"], model.classify[row], rtol=0, atol=3e-6)
         tags = tag.logits(outputs, reference.config, reference.tensors)

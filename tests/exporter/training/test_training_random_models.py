@@ -38,6 +38,7 @@ def test_logits_gradients_and_the_written_folder(tmp_path: Path, name: str):
     checkpoint = sources.load(folder)
     rows = [2, 9, 5, 11][: len(TARGETS)]
     ids, mask = padded([random.texts[row % len(random.texts)] for row in rows])
+    types, _ = padded([random.types[row % len(random.texts)] for row in rows])
     model = Model(checkpoint.encoder, checkpoint.weights, Dropout(), 3, seed=0, stated=random.config)
     head = {"head/dense": "pooler.dense" if "deberta" in name else "head.dense", "head/layer_norm": "head.norm"}
     head |= {"head/output": "classifier"}
@@ -52,7 +53,7 @@ def test_logits_gradients_and_the_written_folder(tmp_path: Path, name: str):
     @tf.function(autograph=False)
     def step() -> tuple[tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape:
-            logits = model.logits(model.vectors(tf.constant(ids), tf.constant(mask), tf.zeros_like(ids)))
+            logits = model.logits(model.vectors(tf.constant(ids), tf.constant(mask), tf.constant(types)))
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(TARGETS, logits))
         return logits, [tf.convert_to_tensor(each) for each in tape.gradient(loss, list(values.values()))]
 
@@ -72,7 +73,8 @@ def test_logits_gradients_and_the_written_folder(tmp_path: Path, name: str):
     def loss_of(of: dict[str, np.ndarray]) -> float:
         own, losses = {key.removeprefix(prefix): value for key, value in of.items()}, []
         for row, target in zip(rows, TARGETS, strict=True):
-            outputs = twin_of(random.config).forward(own, random.config, random.texts[row % len(random.texts)])
+            at = row % len(random.texts)
+            outputs = twin_of(random.config).forward(own, random.config, random.texts[at], random.types[at])
             found = classify.logits(outputs, random.config, own)
             losses.append(np.log(np.exp(found - found.max()).sum()) - found[target] + found.max())
         return float(np.mean(losses))
