@@ -150,8 +150,10 @@ def _from_file(path: Path, state: dict[str, Any]) -> Any:
         keys.hold("tokenizer added_token", token, path)
     try:
         return Tokenizer.from_str(json.dumps(state))
-    # The library raises nothing finer.
-    except Exception as error:
+    # The library raises nothing finer, and panics of its own that are no Exception.
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise CorruptSource(f"{path}: not readable as a tokenizer: {error}") from error
 
 

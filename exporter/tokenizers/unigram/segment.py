@@ -27,7 +27,7 @@ from .spec import UnigramSpec
 
 #: How much worse than the worst piece an unknown character is (K_UNK_PENALTY of the reference).
 _PENALTY = 10.0
-#: Sums of multiples of 2 ** -27 are exact in float64 for words of a million characters and scores down to -32.
+#: Sums of multiples of 2 ** -27 are exact in float64 for words of half a million characters and scores down to -128.
 _EXACT = 2.0**27
 
 
@@ -55,11 +55,17 @@ class Segmenter:
         self._unk, self._unk_score = spec.unk_id, float(scores.min()) - _PENALTY
         self._scores = tf.constant(np.append(scores, -np.inf))
         scaled = scores * _EXACT
-        self._chunks = bool((scaled == np.rint(scaled)).all() and self._unk_score > -32)
+        self._chunks = bool((scaled == np.rint(scaled)).all() and self._unk_score > -128)
         self._bytes = _byte_ids(spec) if spec.byte_fallback else None
 
-    def __call__(self, codes: tf.Tensor, splits: tf.Tensor) -> Tokens:
-        """Part words ``splits`` int32 ``[W + 1]`` of code points ``[K]``, end to end."""
+    def __call__(self, codes: tf.Tensor, splits: tf.Tensor, added: tf.Tensor) -> Tokens:
+        """Part words.
+
+        Args:
+            codes: int32 ``[K]``, words end to end.
+            splits: int32 ``[W + 1]``, where each begins.
+            added: int32 ``[K]``, id of the added token in whose place a word of one code point is, -1: none.
+        """
         count, lengths = tf.size(codes), lengths_of(splits)
         places = tf.range(count)
         symbols = tf.concat([self._symbols(codes), [0] * self._depth], 0)
@@ -73,7 +79,11 @@ class Segmenter:
         done = (lengths <= self._depth) & tf.gather(self._whole, _or_last(piece, self._whole))
         at = tf.cast(tf.reshape(tf.where(~tf.repeat(done, lengths)), [-1]), tf.int32)  # [N]
         starts = tf.scatter_nd(splits[:-1, tf.newaxis], tf.ones_like(first), tf.shape(codes)) > 0
-        ids, begins, ends = self._best(tf.gather(found, at, axis=1), tf.gather(starts, at))
+        ids, begins, ends = tf.cond(
+            tf.size(at) > 0,
+            lambda: self._best(tf.gather(found, at, axis=1), tf.gather(starts, at)),
+            lambda: (at, at, at),
+        )
 
         # Both, in the order of the text.
         own = tf.boolean_mask(tf.stack([last, piece, first]), done, axis=1)
@@ -81,6 +91,8 @@ class Segmenter:
         last, ids, first = tf.unstack(tf.concat([own, others], 1))
         order = tf.argsort(last)
         tokens = self._fused(Tokens(*(tf.gather(each, order) for each in (ids, first, last))), starts, found)
+        added = tf.gather(added, tokens.first)
+        tokens = tokens._replace(ids=tf.where(added < 0, tokens.ids, added))
         return tokens if self._bytes is None else self._as_bytes(tokens, codes)
 
     def _best(self, found: tf.Tensor, starts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

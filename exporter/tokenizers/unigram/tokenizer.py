@@ -59,11 +59,10 @@ class Unigram:
 
     def _rows(self, characters: Characters, starts: tf.Tensor, texts: tf.Tensor) -> Rows:
         splits = tf.concat([tf.cast(tf.reshape(tf.where(starts), [-1]), tf.int32), tf.shape(starts)], 0)
-        tokens = self._segment(characters.codes, splits)
-        token = tf.gather(characters.added, tokens.first)
+        tokens = self._segment(characters.codes, splits, characters.added)
         row_splits = tf.searchsorted(tf.gather(characters.text, tokens.first), tf.range(texts + 1))
         return Rows(
-            tf.where(token < 0, tokens.ids, token),
+            tokens.ids,
             tf.gather(characters.begins, tokens.first),
             tf.gather(characters.limits, tokens.last),
             row_splits[:-1],
