@@ -117,6 +117,8 @@ class FinetuneConfig:
         for what in ("encoder", "train", "output"):
             if not os.fspath(getattr(self, what)):
                 raise ConfigError(f"{what} is empty")
+        if self.validation is not None and os.fspath(self.train) == os.fspath(self.validation) == "-":
+            raise ConfigError("train and validation are both standard input: give one of them as a file")
         named = (
             ("task", TASKS),
             ("class_weights", CLASS_WEIGHTS),

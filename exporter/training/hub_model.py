@@ -43,8 +43,9 @@ def require_trainable(checkpoint: Checkpoint, config: FinetuneConfig, problem: P
             f"{checkpoint.location}: its weights are not those of a plain BERT; such an encoder of TF Hub can be "
             f"trained for classes and numbers of single texts alone: {other}"
         )
-    if config.layer_decay != 1:
-        raise ConfigError(f"layer_decay: the layers of {checkpoint.location} are not known; leave it out, or {other}")
+    if config.layer_decay != 1 or config.precision == "bfloat16":
+        what = "layer_decay" if config.layer_decay != 1 else "precision bfloat16"
+        raise ConfigError(f"{what}: the layers of {checkpoint.location} are not known; leave it out, or {other}")
 
 
 class HubModel(tf.Module):

@@ -216,6 +216,7 @@ def test_what_is_refused_over_a_hub_encoder(tmp_path: Path):
     numbers = write_csv(tmp_path / "numbers.csv", [(text, at % 2) for at, (text, _) in enumerate(texts(40))])
     for rows, settings, error, message in (
         (texts(40), {"layer_decay": 0.9}, ConfigError, "layer_decay: the layers of .* are not known"),
+        (texts(40), {"precision": "bfloat16"}, ConfigError, "precision bfloat16: the layers of .* are not known"),
         (numbers, {"task": "score"}, UnsupportedModel, "for classes and numbers of single texts alone"),
     ):
         with pytest.raises(error, match=message):
@@ -365,6 +366,7 @@ def test_defaults_by_width_and_rows():
         ({"input_format": "xml"}, "input_format: 'xml' is unknown"),
         ({"encoding": "utf-9"}, "encoding: unknown encoding"),
         ({"delimiter": ";;"}, "delimiter is ';;'"),
+        ({"train": "-", "validation": "-"}, "both standard input"),
         ({"output": ""}, "output is empty"),
     ],
 )
