@@ -33,29 +33,6 @@ def test_a_single_text_is_refused(single: Any) -> None:
         requests.as_rows(single)
 
 
-class Frame:
-    """As a data frame of pandas or polars: iteration gives the names of its columns."""
-
-    columns, shape = ("text", "id"), (2, 2)
-
-    def __iter__(self) -> Any:
-        return iter(self.columns)
-
-
-@pytest.mark.parametrize(
-    ("texts", "says"),
-    [
-        ({"a": "b"}, "texts is a dict, of which the keys would be sent; give list"),
-        (Frame(), "texts is a Frame, of which the names of the columns would be sent; give one column"),
-        (None, "texts is None; give a list of texts"),
-        (7, "texts is a int; give a list of texts"),
-    ],
-)
-def test_what_is_no_collection_of_texts_is_refused(texts: Any, says: str) -> None:
-    with pytest.raises(TypeError, match=says):
-        requests.as_rows(texts)
-
-
 def test_what_is_no_text_is_refused_by_its_place() -> None:
     with pytest.raises(TypeError, match=r"texts\[1\] is a NoneType"):
         requests.as_rows(["a", None])  # type: ignore[list-item]
