@@ -253,8 +253,7 @@ def test_folders_of_numbers_that_are_spelled_otherwise(tmp_path: Path) -> None:
         (["empty"], "a folder without files"),
         (["a.csv", "a.csv"], "given twice"),
         (["a.csv", "*.csv"], "given twice"),
-        (["a.csv", "same.csv"], "a.csv is given twice, as same.csv too"),
-        (["empty/../a.csv", "./a.csv"], "given twice"),
+        (["a.csv", str(Path("empty", "..", "a.csv"))], "a.csv is given twice, as empty/../a.csv too"),
         (["a.csv", "b.txt"], "of several formats"),
         (["c.doc"], "the name must end in .txt"),
         (["a.csv", "d.csv"], "has the columns text, x, and a file before it id"),
@@ -265,7 +264,6 @@ def test_files_that_do_not_go_together(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    (tmp_path / "same.csv").symlink_to("a.csv")
     for name in ("a.csv", "b.txt", "c.doc"):
         (tmp_path / name).write_text("id,text\n1,2\n")
     (tmp_path / "d.csv").write_text("text,x\n1,2\n")

@@ -154,8 +154,8 @@ def _expanded(names: Sequence[str]) -> tuple[list[Path], list[dict[str, str | in
         paths += found
         known = next((at for at, part in enumerate(path.parts) if glob.has_magic(part)), len(path.parts))
         partitions += [_partition(each.parts[known:-1]) for each in found]
-    real = [os.path.realpath(path) for path in paths]
-    twice = sorted(str(path) for path, name in zip(paths, real, strict=True) if real.count(name) > 1)
+    whole = [os.path.abspath(path) for path in paths]
+    twice = sorted(str(path) for path, name in zip(paths, whole, strict=True) if whole.count(name) > 1)
     if twice:
         raise BadFile(f"{twice[0]} is given twice{f', as {twice[-1]} too' if twice[-1] != twice[0] else ''}")
     return paths, _typed(partitions)
