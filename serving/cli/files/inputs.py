@@ -6,6 +6,7 @@ import re
 import shutil
 import stat
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -154,8 +155,8 @@ def _expanded(names: Sequence[str]) -> tuple[list[Path], list[dict[str, str | in
         paths += found
         known = next((at for at, part in enumerate(path.parts) if glob.has_magic(part)), len(path.parts))
         partitions += [_partition(each.parts[known:-1]) for each in found]
-    whole = [os.path.abspath(path) for path in paths]
-    twice = sorted(str(path) for path, name in zip(paths, whole, strict=True) if whole.count(name) > 1)
+    times = Counter(map(os.path.abspath, paths))
+    twice = sorted(str(path) for path in paths if times[os.path.abspath(path)] > 1)
     if twice:
         raise BadFile(f"{twice[0]} is given twice{f', as {twice[-1]} too' if twice[-1] != twice[0] else ''}")
     return paths, _typed(partitions)
