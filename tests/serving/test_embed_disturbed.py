@@ -119,7 +119,8 @@ def disturbed(job: Job, kind: str, server: Server, chance: random.Random) -> str
     other = job.source.with_name(f"new-{job.source.name}")
     job.write(new, other)
     process = job.run(server, 2 if kind == "move" else 120, limit)
-    job.wait(process, part)
+    # A text file that is cut before the job begins is another input, and a whole one.
+    job.wait(process, max(part, 0.001) if kind == "cut" else part)
     if part == 1.0:
         time.sleep(chance.random() * 0.2)
     if kind == "kill":
