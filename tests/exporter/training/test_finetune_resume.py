@@ -81,6 +81,7 @@ def test_a_loss_that_is_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # eleven processes, each of which loads TensorFlow
 def test_ten_kills_at_random(tmp_path: Path):
     config = config_of(tmp_path, epochs=12, batch_size=4, learning_rate=1e-3, patience=12)
     whole = finetune(replace(config, output=tmp_path / "whole"))
