@@ -59,8 +59,9 @@ def read(page: Path) -> list[dict[str, Any]]:
 
 
 def order(page: Path) -> tuple[int, ...]:
-    """Sorts files by version."""
-    return tuple(map(int, re.findall(r"\d+", page.name)))
+    """Sorts files by version: a candidate comes before its release."""
+    version, _, candidate = page.name.removesuffix("_flags.json").rpartition("_")[2].partition("rc")
+    return *map(int, version.split(".")), int(candidate or 1000)
 
 
 def flags(repository: Path, ref: str) -> list[dict[str, Any]]:

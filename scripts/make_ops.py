@@ -67,11 +67,10 @@ def write(page: Path, head: dict[str, Any], ops: dict[str, Any]) -> None:
     page.write_bytes(lzma.compress("".join(f"{each}\n" for each in lines).encode(), preset=9 | lzma.PRESET_EXTREME))
 
 
-def order(page: Path) -> tuple[int, int, bool]:
+def order(page: Path) -> tuple[int, ...]:
     """Sorts files by release: a candidate comes before its release."""
-    release, candidate, _ = page.name.removesuffix(".tsv.xz").partition("rc")
-    major, minor = map(int, release.split("."))
-    return major, minor, not candidate
+    release, _, candidate = page.name.removesuffix(".tsv.xz").partition("rc")
+    return *map(int, release.split(".")), int(candidate or 1000)
 
 
 def ask(python: Path, *extras: str) -> dict[str, Any]:

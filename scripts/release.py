@@ -58,12 +58,17 @@ def main(version: str, text: str | None, serving: Path | None, ref: str | None, 
     text = text or _text(repository, tag, line)
 
     console.rule(f"TensorFlow {version}: data")
-    before = max((each for each in make_ops.DATA.glob("*.tsv.xz") if _older(each, release)), key=make_ops.order)
-    with console.status(f"reading the ops of tensorflow {version} and tensorflow-text {text}"):
-        page = make_ops.make(FOLDER, release, version, text)
+    released = [each for each in make_ops.DATA.glob("*.tsv.xz") if "rc" not in each.name and _older(each, release)]
+    before = max(released, key=make_ops.order)
+    try:
+        with console.status(f"reading the ops of tensorflow {version} and tensorflow-text {text}"):
+            page = make_ops.make(FOLDER, release, version, text)
+    except subprocess.CalledProcessError as error:
+        raise click.ClickException(f"no wheels to read: {' '.join(map(str, error.cmd))} failed") from error
     console.print(f"{_shown(page)}: {len(make_ops.read(page)[1])} ops, with tensorflow-text {text}")
-    for superseded in make_ops.DATA.glob(f"{line}rc*.tsv.xz") if not candidate else []:
-        console.print(f"{_shown(superseded)}: removed, its release is out")
+    candidates = [*make_ops.DATA.glob(f"{line}rc*.tsv.xz"), *make_flags.DATA.glob(f"*_{line}.*rc*_flags.json")]
+    for superseded in set(candidates) - {page, make_flags.page(version)}:
+        console.print(f"{_shown(superseded)}: removed, superseded")
         superseded.unlink()
     show_ops(make_ops.read(before), make_ops.read(page))
     if repository is not None:

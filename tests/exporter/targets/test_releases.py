@@ -38,9 +38,11 @@ WHEELS = {
 FOLDER = Path(os.environ.get("RAWBERT_ENVIRONMENTS") or environments.FOLDER)
 OWN = environments.line_of(version("tensorflow"))
 HERE = Path(__file__).parent
-#: The answer of a release to what another release answers: times max(1, the largest value), as in verification. Two
-#: releases add up float32 in different orders; of bfloat16, which has 8 bits, a product may round another way.
-APART = {"bfloat16": TOLERANCES["bfloat16"][0]}
+#: How far the answers of two releases may lie apart, times max(1, the largest value): what verification allows.
+#: Releases add up float32 in different orders; of bfloat16, which has 8 bits, a product may round another way.
+APART = {precision: atol for precision, (atol, *_) in TOLERANCES.items()}
+#: The same, of the lines that this project runs on.
+LINES_APART = 1e-6
 
 
 @cache
@@ -116,8 +118,7 @@ def test_bundles_answer_the_same_wherever_check_says_that_they_run(made: Made, b
         assert [each for each in check.check(folder / name, release) if each.level == "error"] == []
     assert theirs.keys() == ours.keys(), {key: value for key, value in theirs.items() if "/" not in key}
     for key, value in ours.items():
-        apart = APART["bfloat16"] if "bfloat16" in key else 2e-6
-        _close(theirs[key], value, apart, key)
+        _close(theirs[key], value, APART["bfloat16" if "bfloat16" in key else "float32"], key)
 
 
 def _close(theirs: Any, ours: Any, apart: float, what: str) -> None:
@@ -157,7 +158,7 @@ def test_the_lines_export_the_same(made: Made, by: str) -> None:
         assert content_hash(theirs / name) == content_hash(ours / name), name
     for release in (by, newest):
         for key, value in made.answers(ours, newest).items():
-            apart = APART["bfloat16"] if "bfloat16" in key else 1e-6
+            apart = APART["bfloat16"] if "bfloat16" in key else LINES_APART
             _close(made.answers(theirs, release)[key], value, apart, f"{key} of {by} on {release}")
 
 
