@@ -16,7 +16,7 @@ from .proof.comparison import Report
 from .publish import manifest
 from .recipe import Recipe
 from .targets import saved_model
-from .targets.content_hash import content_hash
+from .targets.content_hash import content_hash, scheme_of
 from .targets.graph_hash import Unhashable
 from .targets.tensor_bundle import CorruptIndex
 
@@ -70,7 +70,7 @@ def verify_folder(folder: Path, recipe: Recipe, source: str | os.PathLike[str] |
         report.mismatches += [
             f"{part}: the hash is {value}, and the manifest has {made.get(part)}: it was changed after the export"
             for part, value in found.items()
-            if part != "content" and made.get(part) != value
+            if part != "content" and made.get(part) != value and scheme_of(made.get(part, value)) == scheme_of(value)
         ]
     return report
 

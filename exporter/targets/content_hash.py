@@ -13,8 +13,9 @@ from .graph_hash import graph_hash
 from .saved_model import Graph
 
 #: Begins the values that depend on how a graph is hashed: those of other schemes are not to be compared with them. The
-#: first one had no prefix; it counted ops and constants and knew nothing of how they are connected.
-_SCHEME = "v2:"
+#: first one had no prefix; it counted ops and constants and knew nothing of how they are connected. The second counted
+#: the TensorFlow release that wrote a graph.
+_SCHEME = "v3:"
 _CHUNK = 1 << 20
 #: An entry that is TensorFlow's bookkeeping.
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -34,6 +35,11 @@ def content_hash(folder: Path, meta_graph: Any) -> dict[str, str]:
         "assets": _digest(_assets(folder)),
     }
     return {**parts, "content": _SCHEME + _digest(sorted(parts.items()))}
+
+
+def scheme_of(value: str) -> str:
+    """The scheme of a hash: only hashes of one scheme can be compared."""
+    return value.rpartition(":")[0]
 
 
 def _weights(folder: Path) -> list[tuple[str, str]]:

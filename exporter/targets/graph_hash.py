@@ -48,9 +48,11 @@ def graph_hash(graph: Graph) -> str:
         functions[name] = _hash_function(graph.functions[name], functions)
     nodes = _hash_nodes(graph.nodes, {}, functions)
     saver = meta_graph.saver_def
+    # What it asks of its readers; the producer is only the release that wrote it.
+    versions = meta_graph.graph_def.versions
     return _hash(
         _hash(*sorted(meta_graph.meta_info_def.tags)),
-        _bytes(meta_graph.graph_def.versions),
+        _hash(str(versions.min_consumer), *map(str, versions.bad_consumers)),
         _hash(*sorted(nodes.values())),
         _hash(*sorted(functions.values())),
         *(_value(nodes, name) for name in (saver.filename_tensor_name, saver.save_tensor_name, saver.restore_op_name)),

@@ -63,6 +63,9 @@ def test_an_edit_that_is_smaller_than_the_tolerance_is_found(tiny_bundle: Any, t
     import tensorflow as tf
 
     shutil.copytree(tiny_bundle.path, tmp_path / "1")
+    # Written by an older rawbert, whose hash of a graph says nothing about today's.
+    manifest = tmp_path / "1" / "assets.extra" / "rawbert.json"
+    manifest.write_text(manifest.read_text(encoding="utf-8").replace('"v3:', '"v2:0'), encoding="utf-8")
     assert run(tmp_path / "1").exit_code == 0
     prefix = str(tmp_path / "1" / "variables" / "variables")
     reader = tf.train.load_checkpoint(prefix)

@@ -286,11 +286,18 @@ CHANGES: dict[str, Callable[[Any], object]] = {
     "a method": lambda model: setattr(model.meta_graphs[0].signature_def["embed"], "method_name", "other"),
     "an asset's file": lambda model: setattr(model.meta_graphs[0].asset_file_def[0], "filename", "other.txt"),
     "a tag": lambda model: model.meta_graphs[0].meta_info_def.tags.append("gpu"),
-    "the graph's version": lambda model: setattr(model.meta_graphs[0].graph_def.versions, "producer", 1),
+    "the version that it asks for": lambda model: setattr(model.meta_graphs[0].graph_def.versions, "min_consumer", 13),
+    "a version that it refuses": lambda model: model.meta_graphs[0].graph_def.versions.bad_consumers.append(1),
     "another op that restores": restore_other,
     "a node more": lambda model: model.meta_graphs[0].graph_def.node.add(name="more", op="NoOp"),
     "a function more": lambda model: model.meta_graphs[0].graph_def.library.function.add(signature={"name": "more"}),
 }
+
+
+def test_the_release_that_wrote_it_does_not_count(tiny_model: Any) -> None:
+    model = copy(tiny_model)
+    model.meta_graphs[0].graph_def.versions.producer += 186
+    assert graph_hash(Graph(model.meta_graphs[0])) == graph_hash(Graph(tiny_model.meta_graphs[0]))
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -331,7 +338,7 @@ def test_a_byte_of_a_weight_or_of_an_asset_counts(tiny_bundle: Any, tmp_path: Pa
 
 
 def test_the_scheme_is_named(tiny_bundle: Any) -> None:
-    assert tiny_bundle.manifest["content_hash"]["content"].startswith("v2:")
+    assert tiny_bundle.manifest["content_hash"]["content"].startswith("v3:")
 
 
 def nested(op: str, name: str) -> Any:
