@@ -1,7 +1,8 @@
 """Fine-tuning: from labelled text to a Hugging Face folder that :func:`..export.export` takes.
 
-:mod:`.finetune` runs the steps in order. Rows are read and checked (:mod:`.data`, :mod:`.labels`), tokenized by the
-graph that will be served, and batched (:mod:`.batches`). The packed encoder is trained with a head (:mod:`.model`,
-:mod:`.optimizer`, :mod:`.loop`). Every state that counts is on disk (:mod:`.states`), and the best epoch is the
-folder's model (:mod:`.folder`). :mod:`.metrics` and :mod:`.report` say how good it is.
+:mod:`.finetune` runs the steps in order. :mod:`.preparation` reads and checks rows (:mod:`.data` and :mod:`.labels`;
+with tags :mod:`.tagged` and :mod:`.tags`), and tokenizes them with the graph that will be served (:mod:`.batches`,
+:mod:`.spans`). The packed encoder is trained with a head (:mod:`.model`, :mod:`.optimizer`, :mod:`.loop`). Every state
+that counts is on disk (:mod:`.states`), and the best epoch is the folder's model (:mod:`.folder`). :mod:`.answers`,
+:mod:`.metrics` and :mod:`.report` say how good it is.
 """

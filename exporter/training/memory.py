@@ -26,13 +26,22 @@ def needed(config: EncoderConfig, lengths: np.ndarray, batch_size: int, frozen: 
     return 4 * (layers * int(longest.sum()) * each + copies * weights)
 
 
-def require(config: EncoderConfig, lengths: np.ndarray, batch_size: int, frozen: bool) -> None:
+def require(config: EncoderConfig, lengths: np.ndarray, batch_size: int, frozen: bool, vectors: int = 0) -> None:
     """Refuse a batch that does not fit, and name the size that does.
+
+    Args:
+        config: of the encoder.
+        lengths: tokens of each row.
+        batch_size: rows of a step.
+        frozen: whether the head alone is trained.
+        vectors: those of a frozen encoder that are kept.
 
     Raises:
         ConfigError: there is too little memory.
     """
     free = available()
+    if free is not None:
+        free -= 4 * vectors * config.hidden_size
     if free is None or _BASE + needed(config, lengths, batch_size, frozen) <= free:
         return
     fits = [size for size in range(1, batch_size) if _BASE + needed(config, lengths, size, frozen) <= free]

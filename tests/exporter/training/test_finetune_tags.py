@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from folders import DATA, tensors_of
 from labelled import QUICK, tagged, write_jsonl, write_spans
 from rawbert.exporter import DataError, FinetuneConfig, finetune, sources
 
+ROOT = Path(__file__).parents[3]
 TAGS = ("O", "B-ANIMAL", "I-ANIMAL", "B-PLACE", "I-PLACE")
 
 
@@ -107,30 +109,32 @@ def test_served_spans_are_those_that_were_measured(tagger: Any):
     assert "f1 | 0." in card or "f1 | 1.0" in card
 
 
-def logits_of(reference: Any, text: str) -> np.ndarray:
-    tokens = reference.tokenize(text)
-    return reference(tokens.ids, tokens.types)["tag_scores"]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["distilbert", "electra", "mpnet"])
 def test_other_families(tmp_path: Path, family: str):
-    """The folder is the model that was trained: the proof's numpy gives the tags that were measured."""
-    from fine_tuned import folder_of
+    """The folder is the model that was trained: the scores of its spans are those of the proof's numpy."""
+    from fine_tuned import folder_of, probabilities
     from rawbert.exporter.proof.reference import FolderReference
 
-    encoder = folder_of(f"{family}.Token.3", tmp_path / "encoder")
-    rows = [(text.replace("hello", "the mat"[:5]), []) for text, _ in tagged(40)]
-    rows = [(text, [{"start": 0, "end": len(text.split()[0].strip(",.")), "label": "A"}]) for text, _ in rows]
-    run = finetune(config_of(tmp_path, train=write_spans(tmp_path / "t.jsonl", rows), encoder=encoder, epochs=1))
+    rows = []
+    for text, _ in tagged(60):
+        text = text.replace("hello", "mat")
+        words = re.finditer(r"\w+", text)
+        rows.append((text, [{"start": each.start(), "end": each.end(), "label": "WORD"} for each in words]))
+    train = write_spans(tmp_path / "train.jsonl", rows)
+    run = finetune(config_of(tmp_path, train=train, encoder=folder_of(f"{family}.Token.9", tmp_path / "encoder")))
     reference = FolderReference(run.folder, 64)
+    compared = 0
     for row in predictions(run.folder):
         tokens = reference.tokenize(row["text"])
-        best = logits_of(reference, row["text"]).argmax(1)
-        begins = sum(
-            run.labels[at].startswith("B-") for at, start in zip(best, tokens.starts, strict=True) if start >= 0
-        )
-        assert len(row["entities"]) >= min(begins, 1)
+        scores = probabilities(reference(tokens.ids, tokens.types)["tag_scores"], "softmax")
+        starts = {start: at for at, start in enumerate(tokens.starts) if start >= 0}
+        for entity in row["entities"]:
+            if entity["end"] == tokens.limits[starts[entity["start"]]]:  # of one token
+                score = scores[starts[entity["start"]]].max()
+                assert entity["score"] == pytest.approx(score, abs=1e-5)
+                compared += 1
+    assert compared
 
 
 @pytest.mark.slow
@@ -189,3 +193,34 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path):
     run = finetune(config)
     assert (run.folder / "model.safetensors").read_bytes() == (whole.folder / "model.safetensors").read_bytes()
     assert (run.history, run.metrics) == (whole.history, whole.metrics)
+
+
+@pytest.mark.slow
+def test_the_example_of_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    page = (ROOT / "docs" / "finetune.md").read_text(encoding="utf-8").split("## Tags")[1]
+    rows, code = (re.search(rf"```{form}\n(.*?)```", page, re.DOTALL)[1] for form in ("text", "python"))
+    (tmp_path / "news.conll").write_text("\n".join([rows] * 10), encoding="utf-8")
+    shutil.copytree(DATA / "tiny_bert", tmp_path / "all-MiniLM-L6-v2")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert set(names["run"].metrics["entities"]) == {"LOC", "PER"}
+    assert (tmp_path / "models" / "news" / "1" / "saved_model.pb").is_file()
+
+
+@pytest.mark.slow
+def test_from_the_command(tmp_path: Path):
+    from click.testing import CliRunner
+    from rawbert.serving.cli.app import rawbert
+
+    (tmp_path / "rows").write_text("the DET\ncat NOUN\nsat VERB\n\n" * 20)
+    words = ["finetune", str(DATA / "tiny_bert"), "--train", str(tmp_path / "rows"), "--output", str(tmp_path / "run")]
+    more = ["--task", "tag", "--epochs", "1", "--batch-size", "4", "--word-column", "1", "--stride", "2", "--json"]
+    done = CliRunner().invoke(rawbert, [*words, *more])
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert said["labels"] == ["DET", "NOUN", "VERB"]
+    assert {"f1", "precision", "recall", "macro_f1", "entities", "token_accuracy"} <= set(said["metrics"])
+    words[-1] += "2"
+    done = CliRunner().invoke(rawbert, [*words, "--task", "tag", "--tag-column", "3"])
+    assert (done.exit_code, "line 1 has 2 columns ('the DET'); expected 3 at least" in done.output) == (1, True)
