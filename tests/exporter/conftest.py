@@ -47,6 +47,19 @@ def _tables_are_made_once():
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _proofs_in_this_process(request: pytest.FixtureRequest):
+    """A process of its own costs seconds of imports. proof/, cli/ and the shared bundles are proven as users' are."""
+    if request.path.parent.name in ("proof", "cli"):
+        yield
+        return
+    from rawbert.exporter.proof import verify
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verify, "run", verify.compare)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tokenizer_of() -> Callable[..., Any]:
     """(rules, max_seq_length) -> the graph's tokenizer, one for all that share the rules."""
