@@ -26,7 +26,7 @@ def reference(name: str, tensors: dict[str, np.ndarray]) -> np.ndarray:
     own = {key.removeprefix("roberta.").removeprefix("albert."): value for key, value in tensors.items()}
     ids = make.ids_of(config)
     outputs = [twin_of(config).forward(own, config, ids[row]) for row in ROWS]
-    return np.stack([classify.logits(each, config["model_type"], own) for each in outputs])
+    return np.stack([classify.logits(each, config, own) for each in outputs])
 
 
 def loss_of(logits: np.ndarray) -> float:
