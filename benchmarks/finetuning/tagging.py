@@ -69,16 +69,17 @@ def main() -> None:
         words = ["finetune", arguments.encoder, "--task", "tag", *rows, "--output", str(run), *arguments.options]
         subprocess.run([*RAWBERT, *words], check=True)
     subprocess.run([*RAWBERT, "export", str(run), "--output", str(models), "--version", "1", "--force"], check=True)
+    aggregation = json.loads((run / "run.json").read_text(encoding="utf-8"))["settings"]["aggregation"]
     measured = [json.loads(line) for line in (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
     with serving(models) as address, Client(address, model="model", timeout=120) as client:
 
-        def ask(texts: list[str], aggregation: Any = "simple") -> list[list[Span]]:
-            answers = client.tag(texts, aggregation=aggregation)
+        def ask(texts: list[str], by: Any = aggregation) -> list[list[Span]]:
+            answers = client.tag(texts, aggregation=by)
             return [[Span(each.start, each.end, each.label) for each in answer.entities] for answer in answers]
 
         served = ask([row["text"] for row in measured])
         wanted = [[Span(each["start"], each["end"], each["label"]) for each in row["entities"]] for row in measured]
-        others = ("first", "average", "max")
+        others = [each for each in ("simple", "first", "average", "max") if each != aggregation]
         result = {
             "rows": {"train": len(train), "validation": len(validation), "test": len(test)},
             "perceptron": baseline(train, validation, test),
