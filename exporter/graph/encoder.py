@@ -20,7 +20,7 @@ from .prepared import Array, prepared
 _Weights = Mapping[str, Array]
 
 #: The epsilon of the operation that TensorFlow's remapper puts in place of a normalisation on a CPU, whatever epsilon
-#: the graph says (2.15 to 2.22rc0 do). So the graph says this one too, and what it normalises is multiplied to
+#: the graph says (2.15 to 2.21 do). So the graph says this one too, and what it normalises is multiplied to
 #: suit: LN(k x; epsilon) = LN(x; epsilon / k^2).
 _FUSED_EPSILON = 1e-3
 

@@ -207,7 +207,9 @@ def _require_same(before: dict[str, Any], run: dict[str, Any], folder: Path) -> 
     """Hold a run to the one that the folder has."""
     if before.get("format") != FORMAT:
         raise OutputError(f"{folder}: a run of another release; begin anew with --restart")
-    differing = [key for key in ("settings", "data", "encoder", "max_seq_length") if before.get(key) != run[key]]
+    differing = [key for key in ("settings", "encoder", "max_seq_length") if before.get(key) != run[key]]
+    if _rows(before) != _rows(run):
+        differing.append("data")
     if differing:
         old, new = before.get("settings", {}), run["settings"]
         named = [f"{key} is {new[key]!r}, and was {old.get(key)!r}" for key in new if old.get(key) != new[key]]
@@ -221,6 +223,13 @@ def _require_same(before: dict[str, Any], run: dict[str, Any], folder: Path) -> 
         )
     if before["status"] == "finished":
         raise OutputError(f"{folder}: the run there is finished; begin anew with --restart, or export it")
+
+
+def _rows(run: dict[str, Any]) -> Any:
+    """What run.json says of the data, but for where the files are: they may be moved."""
+    return [
+        {key: value for key, value in run["data"][part].items() if key != "file"} for part in ("train", "validation")
+    ] + [run["data"]["held_back"]]
 
 
 def _facts(config: FinetuneConfig, train: data.Table, validation: data.Table, best: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from .files import BadFile, jsonl
 from .files.answers import Answer, AnswerFormat, AnswerJob, lines_of, numbered
 from .files.inputs import FORMS
 from .files.source import ROWS, Block, Source
-from .output import printable
+from .output import counted, printable
 from .reading import Reading, block_size, look, streamed, unchanged, write_out
 from .telling import going_on, of_version, progress, tell_skipped, told_of_the_rest, told_of_waiting
 
@@ -131,7 +131,7 @@ def _to_file(task: Task, source: Source, job: AnswerJob, overwrite: bool, settin
             job.append(chain.from_iterable(keyed), advance)
         products: list[Any] = [(job.output, lambda file: form.write_answers(file, job.rows(source)))]
         job.publish(products, skipped, source.inputs, overwrite)
-    click.echo(f"{job.output}: {count} texts", err=True)
+    click.echo(f"{job.output}: {counted(count, 'text')}", err=True)
     tell_skipped(skipped, job.listed)
 
 
@@ -146,7 +146,7 @@ def _answers(
         cut += sum(getattr(each, "truncated", False) for each in found)
         yield block, [(task.answered(each), each.model_version) for each in found]
     if cut:
-        click.echo(f"{cut} texts are longer than the model takes, and were cut; --stride reads them whole", err=True)
+        click.echo(f"cut {counted(cut, 'text')} to what the model takes; --stride reads them whole", err=True)
 
 
 def _after(blocks: Iterator[Block], done: int) -> Iterator[Block]:

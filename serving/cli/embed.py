@@ -16,6 +16,7 @@ from .files import writing
 from .files.job import Job, Product
 from .files.source import Source
 from .files.writing import Format, json_lines
+from .output import counted
 from .reading import Reading, block_size, look, reading_options, streamed, unchanged, write_out
 from .signature import Choice, signatures, vector_output
 from .telling import (
@@ -175,7 +176,7 @@ def _to_files(
             for path, each in reversed(formats.items())
         ]
         job.publish(products, skipped, source.inputs, overwrite)
-    click.echo(f"{job.output}: {count} texts, {width} dimensions", err=True)
+    click.echo(f"{job.output}: {counted(count, 'text')}, {counted(width, 'dimension')}", err=True)
     cut.tell()
     tell_skipped(skipped, job.listed)
 

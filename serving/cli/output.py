@@ -91,6 +91,11 @@ def shape_of(shape: Sequence[int] | None, names: Sequence[str] = ()) -> str:
     return f"[{', '.join(name if size < 0 else str(size) for size, name in zip(shape, names, strict=True))}]"
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 row``, ``2 rows``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def printable(text: str) -> str:
     """Text without control characters: names in a damaged file, or a server's words, may contain any."""
     return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)

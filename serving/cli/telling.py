@@ -16,6 +16,7 @@ from ..errors import ModelNotFound, ModelVersionChanged
 from .files import BadFile
 from .files.job import Job
 from .files.source import Block, Source
+from .output import counted
 
 #: Rows that a message names.
 _NAMED = 10
@@ -65,14 +66,14 @@ class Truncation:
 
     def _said(self) -> str:
         more = f", and {self._count - _NAMED} more" if self._count > _NAMED else ""
-        return f"{self._count} texts are longer than the model takes, and are cut: {'; '.join(self._named)}{more}"
+        return f"{counted(self._count, 'text')} longer than the model takes, and cut: {'; '.join(self._named)}{more}"
 
 
 def tell_skipped(skipped: list[dict[str, Any]], listed: Path | None = None) -> None:
     """Say what was left out, all of it if no file lists it."""
     if not skipped:
         return
-    click.echo(f"{len(skipped)} rows were skipped{f'; {listed} lists them' if listed else ''}", err=True)
+    click.echo(f"skipped {counted(len(skipped), 'row')}{f'; listed in {listed}' if listed else ''}", err=True)
     for row in skipped[: _NAMED if listed else None]:
         click.echo(f"  {row['file']}, {row['line']}: {row['reason']}", err=True)
 

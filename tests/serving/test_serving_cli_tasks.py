@@ -82,7 +82,7 @@ def test_tag_says_what_was_cut(run: Any) -> None:
     text = "x " * 20 + "Ana"
     result = run("tag", text, "Bo")
     assert [len(each["entities"]) for each in lines(result)] == [0, 1]
-    assert result.err == "1 texts are longer than the model takes, and were cut; --stride reads them whole\n"
+    assert result.err == "cut 1 text to what the model takes; --stride reads them whole\n"
     result = run("tag", "--stride", "3", text)
     assert [each["text"] for each in lines(result)[0]["entities"]] == ["Ana"]
     assert not result.err

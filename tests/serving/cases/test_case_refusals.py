@@ -131,7 +131,7 @@ def test_what_is_skipped_is_counted_and_listed(server: Any, embed: Any, tmp_path
     for output in ("out.npy", "out.jsonl", "out.parquet"):
         result = embed("-i", path, "-o", tmp_path / output, "--on-error", "skip")
         assert result.returncode == 0, result.err
-        assert "30 rows were skipped" in result.err
+        assert "skipped 30 rows" in result.err
         skipped = [json.loads(line) for line in (tmp_path / f"{output}.skipped.jsonl").read_text().splitlines()]
         assert [row["line"] for row in skipped] == [at + 1 for at in range(0, ROWS, 100)]
         assert read_output(tmp_path / output)[1][:, 1].tolist() == [at for at in range(ROWS) if at % 100]
@@ -141,7 +141,7 @@ def test_what_is_skipped_is_counted_and_listed(server: Any, embed: Any, tmp_path
     path.write_text('{"text": "1"}\n{\n{"text": "2"}\n')
     result = embed("-i", path, "--on-error", "skip")
     assert len(result.stdout.splitlines()) == 2
-    assert "1 rows were skipped" in result.err
+    assert "skipped 1 row" in result.err
     assert "in.jsonl, 2: no JSON" in result.err
 
 

@@ -133,7 +133,7 @@ def test_texts_that_are_cut(side: Any, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in ("a", LONG, "b", LONG)))
     files = ["--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.npy"]
     result = rawbert(*asked, *files, "--on-truncation", "fail")
-    said = "2 texts are longer than the model takes, and are cut: "
+    said = "2 texts longer than the model takes, and cut: "
     assert (result.returncode, said in result.err) == (1, True)
     assert "in.jsonl, line 2; " in result.err
     assert "in.jsonl, line 4" in result.err
@@ -144,7 +144,7 @@ def test_texts_that_are_cut(side: Any, tmp_path: Path) -> None:
     assert (result.returncode, "longer" in result.err) == (0, False)
     result = rawbert(*asked, "a", LONG)
     assert (result.returncode, len(result.stdout.splitlines())) == (0, 2)
-    assert "1 texts are longer than the model takes, and are cut: text 2" in result.err
+    assert "1 text longer than the model takes, and cut: text 2" in result.err
     result = rawbert(*asked, "a", LONG, "--on-truncation", "fail")
     assert (result.returncode, result.stdout) == (1, b"")
     (tmp_path / "many.txt").write_text(f"{LONG}\n" * 30)
