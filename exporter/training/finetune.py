@@ -5,11 +5,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...serving.extras import how_to_install
 from .. import scratch, sources
 from ..errors import ConfigError, ExportError, OutputError, os_errors_as
 from ..sources.run import FORMAT
@@ -69,6 +71,8 @@ def finetune(
         KeyboardInterrupt: Ctrl-C; its argument says what is saved.
     """
     began = time.monotonic()
+    if find_spec("tensorboard") is None:
+        raise ConfigError(f"training writes logs for TensorBoard, which is not installed: {how_to_install('train')}")
     say = say or (lambda line: None)
     train, validation, problem, notes = preparation.read(config)
     folder = config.folder

@@ -1,6 +1,7 @@
 """The ``rawbert`` command. Sub-commands load when they are called: the help costs no TensorFlow."""
 
 import math
+import os
 import signal
 import sys
 import time
@@ -10,6 +11,8 @@ from typing import Any, Final
 _INTERRUPTED: Final = 130
 #: Seconds for which further signals are not heeded: Ctrl-C is pressed twice, and what the first takes down is whole.
 _AGAIN: Final = 2.0
+#: Sub-commands that load TensorFlow, whose log is not what a user of theirs asked for. ``serve`` sees to its own.
+_TENSORFLOW: Final = ("export", "finetune", "tokenize", "verify")
 
 
 def main() -> None:
@@ -52,6 +55,7 @@ def _run() -> int:
 
         from .app import rawbert
         from .output import print_error
+        from .tensorflow_log import drop_chatter
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise
@@ -59,6 +63,8 @@ def _run() -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # A terminal that is not UTF-8 shows what it can.
+    if sys.argv[1:2] and sys.argv[1] in _TENSORFLOW and os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "0":
+        drop_chatter()
     try:
         return rawbert.main(sys.argv[1:] or ["--help"], prog_name="rawbert", standalone_mode=False) or 0
     except click.ClickException as error:

@@ -189,7 +189,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], dict[str, Any], type[ExportError
     "hub for no Hub encoder": (lambda f: None, {"encoder_impl": "hub"}, ConfigError, "is a .* folder; use native"),
     "embed without a recipe": (lambda f: None, {"signatures": ("embed",)}, ConfigError, "embed"),
     "an unknown family": (
-        lambda f: folders.edit(f / "config.json", model_type="roberta"), {}, UnsupportedModel, "'roberta'"
+        lambda f: folders.edit(f / "config.json", model_type="xlnet"), {}, UnsupportedModel, "'xlnet'"
     ),
 }  # fmt: skip
 

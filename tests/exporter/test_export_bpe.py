@@ -71,7 +71,13 @@ def test_it_is_exported_proven_checked_and_served(tmp_path: Path, state: Callabl
 
 def test_lower_casing_beside_it_is_refused(tmp_path: Path):
     folder = model(tmp_path / "model", bpe.small())
-    modules = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}]
+    modules = [
+        {"idx": at, "name": f"{at}", "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for at, (kind, path) in enumerate([("Transformer", ""), ("Pooling", "1_Pooling")])
+    ]
+    (folder / "1_Pooling").mkdir()
+    pooling = {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling), encoding="utf-8")
     (folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
     settings = {"max_seq_length": 16, "do_lower_case": True}
     (folder / "sentence_bert_config.json").write_text(json.dumps(settings), encoding="utf-8")

@@ -60,7 +60,7 @@ def test_errors_come_before_tensorflow(data: Path, train: Path):
 
     arguments = command(data, train)[3:]
     cases = [
-        (["--label", "class"], 1, "there is no column 'class'; it has 'text', 'label'"),
+        (["--label", "class"], 1, "has the columns text, label, not 'class'"),
         (["--task", "score"], 1, "task score needs a number"),
         (["--epochs", "0"], 2, "epochs is 0"),
         (["--max-seq-length", "900"], 2, "has 64 positions"),

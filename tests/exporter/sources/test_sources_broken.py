@@ -120,7 +120,7 @@ BROKEN = {
         "tiny_bert", cut("config.json", 0), "config.json", "JSON", "readable as JSON", "line 1 column 1"),
     "fewer layers than the weights": Broken(
         "tiny_bert", lambda f: edit(f / "config.json", num_hidden_layers=2), "model.safetensors",
-        "encoder.layer.2.attention.self.query.weight", "only 2 layers", "is there"),
+        "encoder.layer.2.attention.output.dense.weight", "only 2 layers", "is there"),
     "a longer position table than the weights": Broken(
         "tiny_bert", lambda f: edit(f / "config.json", max_position_embeddings=512), "model.safetensors",
         "embeddings.position_embeddings.weight", "[512, 32]", "[64, 32]"),
@@ -128,8 +128,8 @@ BROKEN = {
         "tiny_bert", lambda f: edit(f / "config.json", hidden_size="32"), "config.json", "hidden_size",
         "positive whole number", "'32'"),
     "another family": Broken(
-        "tiny_bert", lambda f: edit(f / "config.json", model_type="albert"), "config.json", "model_type",
-        "bert, distilbert, electra", "'albert'"),
+        "tiny_bert", lambda f: edit(f / "config.json", model_type="xlnet"), "config.json", "model_type",
+        "bert, distilbert, electra", "'xlnet'"),
     "a missing shard": Broken(
         "shards", lambda f: (f / "model-00002-of-00002.safetensors").unlink(), "model-00002-of-00002.safetensors",
         "model.safetensors.index.json", "calls for it", "missing"),

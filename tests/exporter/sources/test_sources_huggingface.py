@@ -197,7 +197,7 @@ BROKEN = {
     "config.json a list": (write("config.json", "[]"), CorruptSource, "config.json: not a JSON object"),
     "epsilon a word": (config(layer_norm_eps="x"), CorruptSource, "layer_norm_eps is 'x'"),
     "heads that do not divide": (config(num_attention_heads=5), CorruptSource, "hidden_size 32 is no multiple of"),
-    "another family": (config(model_type="roberta"), UnsupportedModel, "encoder family is 'roberta'"),
+    "another family": (config(model_type="xlnet"), UnsupportedModel, "encoder family is 'xlnet'"),
     "no family": (
         config(model_type=..., architectures=["BorgModel"]), UnsupportedModel, r"None \(.*architectures: BorgModel\)"),
     "another activation": (config(hidden_act="swish"), UnsupportedModel, "hidden_act is 'swish'"),
@@ -214,7 +214,7 @@ BROKEN = {
     "a layer too few": (
         config(num_hidden_layers=4), CorruptSource, "encoder.layer.3.attention.self.query.weight is missing"),
     "a layer too many": (
-        config(num_hidden_layers=2), CorruptSource, "encoder.layer.2.attention.self.query.weight is there, .* only 2"),
+        config(num_hidden_layers=2), CorruptSource, "layer.2.attention.output.dense.weight is there, .* only 2"),
     "another width": (
         config(intermediate_size=63), CorruptSource,
         r"layer.0.intermediate.dense.weight has shape \[64, 32\], but config.json calls for \[63, 32\]"),

@@ -144,7 +144,7 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
         {"type": "NFKC"}, {"type": "Lowercase"}]}, "normalizer is NFKC and Lowercase"),
     "replaced text": ("normalizer", {"type": "Replace", "pattern": {"String": "a"}, "content": "b"}, "is Replace"),
     "an unknown setting of the normaliser": ("normalizer", {"fold": True}, "fold is unknown"),
-    "an unknown setting of the model": ("model", {"dropout": 0.1}, "dropout is unknown"),
+    "an unknown setting of the model": ("model", {"smoothing": 0.1}, "smoothing is unknown"),
     "an unknown part": ("cache", {"type": 1}, "cache is unknown"),
     "an empty prefix": ("model", {"continuing_subword_prefix": ""}, "continuing_subword_prefix is empty"),
     "an unknown that is no word": ("model", {"unk_token": "<unk>"}, "no <unk>"),

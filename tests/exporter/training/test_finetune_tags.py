@@ -42,7 +42,7 @@ def tagger(tmp_path_factory: pytest.TempPathFactory):
         run = finetune(config_of(scratch, max_seq_length=12, stride=3, epochs=5))
         return run, exported(run.folder, scratch)
 
-    return once(tmp_path_factory, "tagger", make)
+    return once(tmp_path_factory, "finetuned_tagger", make)
 
 
 def test_it_learns_and_its_folder_says_how(tagger: Any):
