@@ -7,6 +7,8 @@ import sys
 import time
 from typing import Any, Final
 
+from .tensorflow_log import drop_chatter
+
 #: What shells give for a process that SIGINT ended.
 _INTERRUPTED: Final = 130
 #: Seconds for which further signals are not heeded: Ctrl-C is pressed twice, and what the first takes down is whole.
@@ -17,6 +19,8 @@ _TENSORFLOW: Final = ("export", "finetune", "tokenize", "verify")
 
 def main() -> None:
     """Entry point of the console script."""
+    if sys.argv[1:] and sys.argv[1] in _TENSORFLOW and os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "0":
+        drop_chatter()
     _unwind_on_signals()
     code: Any = _INTERRUPTED
     try:
@@ -55,7 +59,6 @@ def _run() -> int:
 
         from .app import rawbert
         from .output import print_error
-        from .tensorflow_log import drop_chatter
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise
@@ -63,8 +66,6 @@ def _run() -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # A terminal that is not UTF-8 shows what it can.
-    if sys.argv[1:2] and sys.argv[1] in _TENSORFLOW and os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "0":
-        drop_chatter()
     try:
         return rawbert.main(sys.argv[1:] or ["--help"], prog_name="rawbert", standalone_mode=False) or 0
     except click.ClickException as error:
