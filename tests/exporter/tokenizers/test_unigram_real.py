@@ -166,7 +166,7 @@ def test_bytes_that_are_no_utf_8():
     for _ in range(20_000):
         text = bytearray(mixture(rng).encode())
         for _ in range(rng.randint(1, 3)):
-            text[rng.randrange(len(text)) : rng.randrange(len(text) + 1)] = rng.randbytes(rng.randint(0, 3))
+            text[rng.randrange(len(text) + 1) : rng.randrange(len(text) + 1)] = rng.randbytes(rng.randint(0, 3))
         raw.append(bytes(text))
     graph = tf.function(lambda text: tokenizer(text)[:5], input_signature=[tf.TensorSpec([None], tf.string)])
     for start in range(0, len(raw), 1000):
