@@ -119,7 +119,17 @@ def utf8_byte(codes: tf.Tensor, lengths: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
     return tf.where(at == 0, tf.gather([0, 0, 0xC0, 0xE0, 0xF0], lengths) + bits, 0x80 + bits % 64)
 
 
-def finder(tokens: Sequence[AddedToken], ignored: frozenset[str], normalize: Callable[[str], str]) -> Finder | None:
+def finders(
+    tokens: Sequence[AddedToken], ignored: frozenset[str], normalize: Callable[[str], str]
+) -> tuple[Finder | None, Finder | None]:
+    """What looks for these tokens: in the raw text for some, in what normalisation made of it for the others."""
+    raw, normalized = (
+        _finder([token for token in tokens if token.normalized == each], ignored, normalize) for each in (False, True)
+    )
+    return raw, normalized
+
+
+def _finder(tokens: Sequence[AddedToken], ignored: frozenset[str], normalize: Callable[[str], str]) -> Finder | None:
     """What looks for these tokens; ``None`` where all of them are ignored."""
     if all(token.content in ignored for token in tokens):
         return None
@@ -129,9 +139,12 @@ def finder(tokens: Sequence[AddedToken], ignored: frozenset[str], normalize: Cal
     return Finder([(sought(token, normalize), token) for token in ordered], ignored)
 
 
-def anywhere(tokens: Sequence[str]) -> str:
-    """A regular expression for texts that hold one of the tokens (see :func:`sought`), and for a few more."""
-    texts = {re.sub(r"\\?[ \t\n\r]", r"[\\t\\n\\r ]", re.escape(token)) for token in tokens}
+def anywhere(tokens: Sequence[AddedToken], ignored: frozenset[str], normalize: Callable[[str], str]) -> str | None:
+    """A regular expression for texts that hold one of the tokens, and for a few more; ``None`` if all are ignored."""
+    searched = [sought(token, normalize) for token in tokens if token.content not in ignored]
+    if not searched:
+        return None
+    texts = {re.sub(r"\\?[ \t\n\r]", r"[\\t\\n\\r ]", re.escape(token)) for token in searched}
     # Any byte, because what is before a token may be no UTF-8; any case, because normalisation may change it.
     return f"\\C*(?i:{'|'.join(sorted(texts))})\\C*"
 

@@ -40,13 +40,21 @@ def decode(text: tf.Tensor) -> tuple[Characters, tf.Tensor]:
     return Characters(codes, begins, limits, row, tf.fill(tf.shape(codes), -1)), splits
 
 
-def pieces_between(characters: Characters) -> tf.Tensor:
-    """Where each piece of text between added tokens begins, int32 ``[P + 1]``; an added token is a piece too."""
+def piece_starts(characters: Characters) -> tf.Tensor:
+    """Which characters begin a piece of text between added tokens, bool ``[C]``; an added token is a piece too."""
     is_marker = characters.added >= 0
     edge = (characters.text[1:] != characters.text[:-1]) | is_marker[1:] | is_marker[:-1]
-    count = tf.size(characters.codes)
-    edge = tf.concat([[True], edge], 0)[:count]
-    return tf.concat([tf.cast(tf.reshape(tf.where(edge), [-1]), tf.int32), [count]], 0)
+    return tf.concat([[True], edge], 0)[: tf.size(is_marker)]
+
+
+def splits_at(starts: tf.Tensor) -> tf.Tensor:
+    """Where pieces begin, of which characters begin one, bool ``[C]``: int32 ``[P + 1]``, with the end of the last."""
+    return tf.concat([tf.cast(tf.reshape(tf.where(starts), [-1]), tf.int32), tf.shape(starts)], 0)
+
+
+def pieces_between(characters: Characters) -> tf.Tensor:
+    """Where each piece of text between added tokens begins, int32 ``[P + 1]``."""
+    return splits_at(piece_starts(characters))
 
 
 def cut_out(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -124,9 +125,12 @@ def _tagged_rows(
     def tokenize(texts: Sequence[bytes]) -> batches.Tokens:
         return batches.tokenize(served, [(text,) for text in texts], offsets=True)
 
+    @cache  # only where it is needed, and for both tables: a large vocabulary takes a while
+    def endless() -> Any:
+        return batches.graph_of(_tokenizer(config, checkpoint, _ENDLESS))
+
     def whole(texts: Sequence[bytes]) -> batches.Tokens:
-        endless = batches.graph_of(_tokenizer(config, checkpoint, _ENDLESS))
-        return batches.tokenize(endless, [(text,) for text in texts], offsets=True)
+        return batches.tokenize(endless(), [(text,) for text in texts], offsets=True)
 
     placed = [spans.place(table, problem, tokenize, whole, config.stride) for table in (train, validation)]
     notes = []

@@ -10,7 +10,7 @@ Shape letters: B texts, C code points, W words, U distinct words, L tokens.
 import tensorflow as tf
 
 from .. import added
-from ..characters import Characters, cut_out, decode, pieces_between
+from ..characters import Characters, cut_out, decode, piece_starts, pieces_between, splits_at
 from ..lookup import Strings
 from ..ragged import Rows, last_at_most, lengths_of, spread, starts_of
 from . import behaviour
@@ -26,10 +26,7 @@ class Bpe:
 
     def __init__(self, spec: BpeSpec, ignored: frozenset[str]) -> None:
         normalize = behaviour.normalizer(spec)
-        self._raw, self._normalized = (
-            added.finder([token for token in spec.added_tokens if token.normalized == each], ignored, normalize)
-            for each in (False, True)
-        )
+        self._raw, self._normalized = added.finders(spec.added_tokens, ignored, normalize)
         # Stands for an added token: a character that none has.
         used = "".join(token.content for token in spec.added_tokens)
         self._filler = next(code for code in range(1, 0x80) if chr(code) not in used)
@@ -49,7 +46,7 @@ class Bpe:
         if self._raw is not None:
             characters, around = self._cut_out(self._raw, characters, around, text_splits)
         if self._nfc is not None:
-            codes, kept = self._nfc(characters.codes, _flags(pieces_between(characters), characters.codes))
+            codes, kept = self._nfc(characters.codes, piece_starts(characters))
             characters, around = characters.at(kept)._replace(codes=codes), tf.gather(around, kept)
         if self._normalized is not None:
             splits = pieces_between(characters)
@@ -62,8 +59,7 @@ class Bpe:
         is_start = _flags(splits, characters.codes)
         if self._starts is not None:
             is_start = self._starts(characters.codes, is_start)
-        first = tf.cast(tf.reshape(tf.where(is_start), [-1]), tf.int32)  # [W]
-        word_splits = tf.concat([first, tf.shape(characters.codes)], 0)
+        word_splits = splits_at(is_start)  # [W + 1]
         tokens = self._words(
             tf.strings.unicode_encode(
                 tf.RaggedTensor.from_row_splits(characters.codes, word_splits, validate=False), "UTF-8"
@@ -73,7 +69,7 @@ class Bpe:
         # From bytes in the word to characters, of which a token may have a part only.
         word, _ = spread(tokens.counts)
         position = starts_of(added.utf8_length(characters.codes))  # [C + 1], in bytes of all words end to end
-        begin = tf.gather(position, tf.gather(first, word))
+        begin = tf.gather(position, tf.gather(word_splits, word))
         first_code = last_at_most(position, begin + tokens.begins)
         last_code = last_at_most(position, begin + tokens.limits - 1)
         token_added, row = (tf.gather(each, first_code) for each in (characters.added, characters.text))

@@ -8,7 +8,7 @@ pre-tokeniser, and the words into pieces. Only core TensorFlow ops are used, but
 import tensorflow as tf
 
 from .. import added
-from ..characters import Characters, cut_out, decode, pieces_between
+from ..characters import Characters, cut_out, decode, piece_starts, pieces_between, splits_at
 from ..ragged import Rows, lengths_of
 from . import normalize, pretokenize, reference
 from .segment import Segmenter
@@ -21,12 +21,8 @@ class Unigram:
     def __init__(self, spec: UnigramSpec, ignored: frozenset[str]) -> None:
         normalizer = reference.normalizer(spec.normalizer)
         normal = normalizer.normalize_str if normalizer else str
-        self._raw, self._normalized = (
-            added.finder([token for token in spec.added_tokens if token.normalized == each], ignored, normal)
-            for each in (False, True)
-        )
-        sought = [added.sought(token, normal) for token in spec.added_tokens if token.content not in ignored]
-        self._may_hold_added = added.anywhere(sought) if sought else None
+        self._raw, self._normalized = added.finders(spec.added_tokens, ignored, normal)
+        self._may_hold_added = added.anywhere(spec.added_tokens, ignored, normal)
         self._trims = spec.trim_offsets
         self._normalize = [normalize.stage(step) for step in spec.normalizer]
         self._pretokenize = [pretokenize.step(step) for step in spec.pre_tokenizer]
@@ -52,14 +48,13 @@ class Unigram:
             characters, _, _ = cut_out(
                 self._normalized, characters, pieces_between(characters), self._filler, self._trims
             )
-        starts = _starts(characters)
+        starts = piece_starts(characters)
         for step in self._pretokenize:
             characters, starts = step(characters, starts)
         return self._rows(characters, starts, tf.size(text))
 
     def _rows(self, characters: Characters, starts: tf.Tensor, texts: tf.Tensor) -> Rows:
-        splits = tf.concat([tf.cast(tf.reshape(tf.where(starts), [-1]), tf.int32), tf.shape(starts)], 0)
-        tokens = self._segment(characters.codes, splits, characters.added)
+        tokens = self._segment(characters.codes, splits_at(starts), characters.added)
         row_splits = tf.searchsorted(tf.gather(characters.text, tokens.first), tf.range(texts + 1))
         return Rows(
             tokens.ids,
@@ -70,13 +65,6 @@ class Unigram:
         )
 
 
-def _starts(characters: Characters) -> tf.Tensor:
-    """Where pieces of text begin, bool ``[C]``; an added token is one."""
-    marker = characters.added >= 0
-    edge = (characters.text[1:] != characters.text[:-1]) | marker[1:] | marker[:-1]
-    return tf.concat([[True], edge], 0)[: tf.size(marker)]
-
-
 def _piece(characters: Characters) -> tf.Tensor:
     """The piece of text that each character is of, int32 ``[C]``, ascending from 0."""
-    return tf.cumsum(tf.cast(_starts(characters), tf.int32)) - 1
+    return tf.cumsum(tf.cast(piece_starts(characters), tf.int32)) - 1

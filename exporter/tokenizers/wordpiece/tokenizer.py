@@ -26,15 +26,11 @@ class WordPiece:
 
     def __init__(self, spec: WordPieceSpec, ignored: frozenset[str]) -> None:
         normalize = normalizer(spec).normalize_str
-        raw, normalized = (
-            added.finder([token for token in spec.added_tokens if token.normalized == each], ignored, normalize)
-            for each in (False, True)
-        )
+        raw, normalized = added.finders(spec.added_tokens, ignored, normalize)
         self._lowercase = spec.lowercase
         self._wordpiece = wordpiece(spec, pretokenized=False)
         self._unicode = UnicodeTokenizer(spec, raw, normalized)
-        searched = [added.sought(token, normalize) for token in spec.added_tokens if token.content not in ignored]
-        self._may_hold_added = added.anywhere(searched) if searched else None
+        self._may_hold_added = added.anywhere(spec.added_tokens, ignored, normalize)
 
     def __call__(self, text: tf.Tensor) -> Rows:
         """Tokenize strings ``[B]``."""
