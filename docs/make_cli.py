@@ -1,33 +1,49 @@
-"""Write docs/cli.md, every command's own help: ``python docs/make_cli.py``. A test holds the page to it."""
-
-from __future__ import annotations
+"""Write docs/reference/commands, a page for each command: ``python docs/make_cli.py``. A test compares them."""
 
 from pathlib import Path
 
-PAGE = Path(__file__).with_name("cli.md")
-HEAD = """# The rawbert command
+FOLDER = Path(__file__).parent / "reference" / "commands"
+INDEX = """# The rawbert command
 
-Written by `python docs/make_cli.py` from the commands' own help.
+```
+{help}
+```
+
+`python docs/make_cli.py` writes this page and the page of each command from the commands' own help:
+{links}.
 
 Exit codes: 0 done, 1 refused or failed (one line on standard error says why), 2 wrong usage, 130 interrupted.
 """
 
 
-def render() -> str:
-    """The page's text."""
-    from click.testing import CliRunner
-    from rawbert.serving.cli.app import COMMANDS, rawbert
+def render() -> dict[str, str]:
+    """File name -> text, of all pages."""
+    from rawbert.serving.cli.app import COMMANDS
 
-    parts = [HEAD]
-    for words in ([], *([name] for name in COMMANDS)):
-        result = CliRunner().invoke(
-            rawbert, [*words, "--help"], prog_name="rawbert", terminal_width=100, max_content_width=100
-        )
-        if result.exit_code:
-            raise SystemExit(f"rawbert {' '.join(words)} --help failed: {result.output}")
-        parts.append(f"## rawbert {' '.join(words)}".rstrip() + f"\n\n```\n{result.output.rstrip()}\n```\n")
-    return "\n".join(parts)
+    links = ",\n".join(f"[{name}]({name}.md)" for name in COMMANDS)
+    pages = {"index.md": INDEX.format(help=help_of(), links=links)}
+    for name in COMMANDS:
+        pages[f"{name}.md"] = f"# rawbert {name}\n\n```\n{help_of(name)}\n```\n"
+    return pages
+
+
+def help_of(*words: str) -> str:
+    """What a command prints for ``--help``, at a width of 100 columns."""
+    from click.testing import CliRunner
+    from rawbert.serving.cli.app import rawbert
+
+    result = CliRunner().invoke(
+        rawbert, [*words, "--help"], prog_name="rawbert", terminal_width=100, max_content_width=100
+    )
+    if result.exit_code:
+        raise SystemExit(f"rawbert {' '.join(words)} --help failed: {result.output}")
+    return result.output.rstrip()
 
 
 if __name__ == "__main__":
-    PAGE.write_text(render(), encoding="utf-8")
+    pages = render()
+    for path in FOLDER.glob("*.md"):
+        if path.name not in pages:
+            path.unlink()
+    for name, text in pages.items():
+        (FOLDER / name).write_text(text, encoding="utf-8")

@@ -72,7 +72,7 @@ def main() -> None:
     print()
     for text, answer in zip(NEW, answers, strict=True):
         print(f"  {answer.label:8}  {answer.score:.3f}  {text}")
-    print(f"\nThe report is {RUN / 'report.html'}; docs/finetune.md says how to train on rows of your own.")
+    print(f"\nThe report is {RUN / 'report.html'}; docs/how-to/finetune.md says how to train on rows of your own.")
 
 
 if __name__ == "__main__":

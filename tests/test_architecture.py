@@ -1,4 +1,4 @@
-"""The code is as docs/architecture.md draws it: imports go down, and every folder is described."""
+"""The code is as docs/explanation/architecture.md draws it: imports go down, and every folder is described."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ def test_the_proof_shares_nothing_with_what_it_proves(part: str) -> None:
 
 
 def test_every_folder_is_described() -> None:
-    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
     folders = {
         f"{package}/{path.name}" for package in ("exporter", "serving") for path in code(package) if path.is_dir()
     }
     assert {folder for folder in folders if f"**`{folder}`**" not in page} == {"exporter/protos"}
 
 
-@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("page", ["docs/explanation/architecture.md", "CONTRIBUTING.md"])
 def test_every_file_that_a_page_names_is_there(page: str) -> None:
     named = set(re.findall(r"`(?:[\w/]*/)?(\w+\.(?:py|toml))`", (ROOT / page).read_text(encoding="utf-8")))
     folders = ("exporter", "serving", "scripts", "docs", "tests")

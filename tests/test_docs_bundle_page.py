@@ -1,4 +1,4 @@
-"""docs/bundle.md: its commands run as they are written, one after the other."""
+"""docs/reference/bundle.md: its commands run as they are written, one after the other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
 
 def blocks() -> list[list[list[str]]]:
     """The commands of the page's blocks; those of Docker left out."""
-    page = (ROOT / "docs" / "bundle.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "bundle.md").read_text(encoding="utf-8")
     lines = (block.splitlines() for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL))
     return [[shlex.split(line, comments=True)[1:] for line in block if line.startswith("rawbert ")] for block in lines]
 

@@ -1,4 +1,4 @@
-"""docs/client.md, docs/deadlines.md and the pages of the tasks: their Python code is run, in order, by a server."""
+"""The Python code on the pages of the client and of the tasks is run, in order, on a server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.address
 
 
-@pytest.mark.parametrize("page", ["client.md", "deadlines.md"])
+@pytest.mark.parametrize("page", ["reference/client.md", "reference/deadlines.md"])
 def test_code_runs(page: str, address: str) -> None:
     run(page, address)
 
@@ -46,13 +46,13 @@ def test_code_of_tasks_runs(page: str, model: str, task_models: Path) -> None:
     from rawbert.serving.server import EmbeddedServer
 
     with EmbeddedServer(model, task_models / model) as server:
-        run(f"{page}.md", server.address)
+        run(f"how-to/{page}.md", server.address)
 
 
 def test_every_method_is_on_the_page() -> None:
     from rawbert.serving import Client
 
-    text = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "client.md").read_text(encoding="utf-8")
     for name in vars(Client):
         if not name.startswith("_") and callable(getattr(Client, name)):
             assert re.search(rf"`{name}\(|\.{name}\(", text), name

@@ -1,4 +1,4 @@
-"""docs/coming-from-hub.md: every form on the page is run, on a Hub-format folder."""
+"""docs/how-to/coming-from-hub.md: every form on the page is run, on a Hub-format folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from rawbert.serving.cli.app import rawbert
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "coming-from-hub.md"
+PAGE = ROOT / "docs" / "how-to" / "coming-from-hub.md"
 HUB = ROOT / "tests" / "data" / "hub_bert"
 BLOCK = re.compile(
     r"(?:<!-- raises: (?P<kind>\w+): (?P<text>.*?) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)```", re.DOTALL

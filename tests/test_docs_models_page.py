@@ -1,4 +1,4 @@
-"""docs/models.md: its tables say what is there, and every combination that they promise can be read."""
+"""docs/reference/models.md: its tables say what is there, and every combination that they promise can be read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-PAGE = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[1] / "docs" / "reference" / "models.md").read_text(encoding="utf-8")
 sys.path.append(str(Path(__file__).with_name("exporter")))
 
 #: A task's signature -> the end of its class, and the number of its labels.

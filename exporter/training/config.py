@@ -23,7 +23,7 @@ TEXT, LABEL = "text", "label"
 
 #: The default learning rate is this by the encoder's width: with Adam, the best one falls as layers get wider (Yang et
 #: al., 2022, https://arxiv.org/abs/2203.03466, table 3). 1e-4 for 384 values a token was as good as any on the
-#: validation rows of docs/finetune.md; for 768 it is BERT's own 5e-5 (Devlin et al., 2019, appendix A.3).
+#: validation rows of docs/how-to/finetune.md; for 768 it is BERT's own 5e-5 (Devlin et al., 2019, appendix A.3).
 RATE_BY_WIDTH = 0.04
 #: A head alone takes large steps.
 HEAD_LEARNING_RATE = 1e-3

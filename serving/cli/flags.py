@@ -52,7 +52,7 @@ def model_server_flags(command: Callable[..., Any]) -> Callable[..., Any]:
             f"--{name}",
             name,
             type=click.IntRange(0, 65535) if name == "port" else _TYPES[flag["type"]],
-            # What differs on purpose, and why, is in docs/server.md.
+            # What differs on purpose, and why, is in docs/reference/server.md.
             default=None if name == "max_num_load_retries" else flag["default"],
             show_default=applied and flag["default"] not in (None, ""),
             help="TCP port for gRPC; 0 takes one that is free." if name == "port" else flag["help"],

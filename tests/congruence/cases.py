@@ -13,18 +13,18 @@ import pytest
 Code = grpc.StatusCode
 INVALID = Code.INVALID_ARGUMENT
 
-PAGE = Path(__file__).parents[2] / "docs" / "tensorflow-serving.md"
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "tensorflow-serving.md"
 
 START, LOADING, AVAILABLE, UNLOADING, END = 10, 20, 30, 40, 50
 
 
 def row(section: str, text: str) -> pytest.MarkDecorator:
-    """Where a case's expectation comes from: words of a section of docs/tensorflow-serving.md, which must be there."""
+    """Where a case's expectation comes from: words of a section of the page, which must be there."""
     return pytest.mark.row(section, text)
 
 
 def sections() -> dict[str, str]:
-    """Heading -> text of docs/tensorflow-serving.md, each run of white space a blank."""
+    """Heading -> text of the page, each run of white space a blank."""
     parts = PAGE.read_text(encoding="utf-8").split("\n## ")[1:]
     return {part.partition("\n")[0]: " ".join(part.partition("\n")[2].split()) for part in parts}
 

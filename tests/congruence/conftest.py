@@ -19,7 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "row(section, text): words of docs/tensorflow-serving.md that a case is held to")
+    config.addinivalue_line("markers", "row(section, text): words of tensorflow-serving.md that a case is held to")
     config.addinivalue_line("markers", "unsourced: no case itself")
 
 
@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             continue
         mark = item.get_closest_marker("row")
         if mark is None or mark.args[1] not in sections.get(mark.args[0], ""):
-            found = f"{mark.args} is not in docs/tensorflow-serving.md" if mark else "it names no row"
+            found = f"{mark.args} is not in docs/explanation/tensorflow-serving.md" if mark else "it names no row"
             raise pytest.UsageError(f"{item.nodeid}: {found}")
 
 

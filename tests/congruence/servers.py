@@ -28,7 +28,7 @@ RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()",
 class Target:
     """What the cases are held to: a program that they start, or the server at an address.
 
-    The two servers differ in places on purpose (docs/server.md): there a case asks ``rawbert``.
+    The two servers differ in places on purpose (docs/reference/server.md): there a case asks ``rawbert``.
     """
 
     command: list[str]

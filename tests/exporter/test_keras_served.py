@@ -1,6 +1,6 @@
 """Fine-tuned Keras models end to end: trained, saved, exported, served, and answering what ``model.predict`` says.
 
-The user's own example, as a folder, is on docs/coming-from-hub.md, which tests/test_docs_hub_page.py runs.
+The user's own example, as a folder, is on docs/how-to/coming-from-hub.md, which tests/test_docs_hub_page.py runs.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def test_defaults_are_those_of_the_release() -> None:
     assert set(fields) == {*tables.APPLIED, "host"}
     values, _ = _parsed()
     differing = {name for name in tables.APPLIED if values[name] != RELEASE[name]["default"]}
-    # On purpose: docs/server.md.
+    # On purpose: docs/reference/server.md.
     assert differing == {"max_num_load_retries"}
     # For Python a port of 0 is the default: any that is free.
     assert {name for name in tables.APPLIED if values[name] != fields[name]} == {"port"}
