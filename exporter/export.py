@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..serving import contract
+from ..serving.interrupts import held
 from ..serving.wire.messages import signature_infos
 from . import memory, scratch, sources
 from .errors import OutputError, TargetError, os_errors_as
@@ -58,7 +59,8 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
             memory.require(checkpoint.encoder, recipe.max_seq_length, recipe.pair)
 
         say("loading TensorFlow")
-        from .graph import savedmodel
+        with held():
+            from .graph import savedmodel
 
         twin = None
         if recipe.precision != EXACT:

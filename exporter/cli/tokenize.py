@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ...serving.cli.output import print_json, print_table
+from ...serving.interrupts import held
 from ..recipe import SHORTEST_SEQUENCE, ExportConfig
 from .common import failing, json_option, tokenizer_options
 
@@ -50,9 +51,10 @@ def _run(config: ExportConfig, texts: list[bytes]) -> dict[str, Any]:
     with sources.fetched(config.encoder, config.revision) as location:
         recipe, checkpoint = resolve(config, sources.load(location))
 
-    import tensorflow as tf
+    with held():
+        import tensorflow as tf
 
-    from ..tokenizers.tokenizer import Tokenizer
+        from ..tokenizers.tokenizer import Tokenizer
 
     rules = checkpoint.tokenizer
     tokenizer = Tokenizer(rules, recipe.max_seq_length, recipe.tokenization)

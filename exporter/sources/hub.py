@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ...serving.interrupts import held
 from ..errors import CorruptSource, ExportError, UnsupportedModel, first_line
 from ..families.config import EncoderConfig, canonical_shapes
 from ..families.names import TF_MODELS
@@ -56,8 +57,9 @@ class TextLayer:
                 "2 cannot call; expected a TF2 SavedModel: take version 2 or later of the same handle, or the original "
                 "checkpoint (bert_model.ckpt, bert_config.json and vocab.txt)"
             )
-        import tensorflow_hub as hub
-        import tensorflow_text  # noqa: F401  registers ops that the encoder may use
+        with held():
+            import tensorflow_hub as hub
+            import tensorflow_text  # noqa: F401  registers ops that the encoder may use
 
         try:
             layer = hub.KerasLayer(os.fspath(handle) if isinstance(handle, Path) else handle, trainable=False)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...serving.contract import CLASSIFY
+from ...serving.interrupts import held
 from ..errors import CorruptSource, UnsupportedModel, first_line
 from . import hub, keras_config, keras_head, run
 from .checkpoint import Checkpoint, Head, describe_files
@@ -89,9 +90,10 @@ def read(path: Path) -> Checkpoint:
 
 
 def _load(path: Path, stated: keras_config.Stated) -> Any:
-    import tensorflow_hub
-    import tensorflow_text  # noqa: F401  registers ops that a preprocessing layer uses
-    import tf_keras
+    with held():
+        import tensorflow_hub
+        import tensorflow_text  # noqa: F401  registers ops that a preprocessing layer uses
+        import tf_keras
 
     # A folder has the layers' functions, so that nothing is looked for elsewhere.
     objects = {} if path.is_dir() else {_HUB_LAYER: tensorflow_hub.KerasLayer}

@@ -3,6 +3,8 @@
 import contextlib
 from pathlib import Path
 
+from ...serving.interrupts import held
+
 #: Instructions for products of bfloat16 matrices, by Linux's names: with avx512_bf16 a step of MiniLM takes 0.55 of the
 #: time. Without them TensorFlow converts every operand.
 _INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
@@ -14,7 +16,8 @@ def resolved(precision: str) -> str:
     """``bfloat16`` or ``float32`` of ``auto``, by the first GPU, or else the CPU; any other as it is."""
     if precision != "auto":
         return precision
-    import tensorflow as tf
+    with held():
+        import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:

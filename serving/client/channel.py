@@ -6,12 +6,9 @@ from __future__ import annotations
 import itertools
 import math
 import re
-import signal
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import grpc
@@ -31,7 +28,7 @@ _NEVER = 2**31 - 1
 _YOUNG = 1.0
 #: Every address that a name has, in turn.
 _ROUND_ROBIN = '{"loadBalancingConfig": [{"round_robin": {}}]}'
-#: Seconds for which a server that failed is passed over, while others are there.
+#: Seconds for which a server that failed is passed over, while others are there: after its first failure, and at most.
 _ASIDE = (0.1, 5.0)
 
 
@@ -185,31 +182,6 @@ def _look_up(line: Line, host: str, port: int) -> None:
     line.found = found
 
 
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits for what is done here: handing a call to gRPC.
-
-    Where KeyboardInterrupt strikes in the middle of that, gRPC does not count a call that it has begun: its thread ends
-    too soon, so that a later call is not answered, and closing the channel waits for ever.
-    """
-    handler = signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
-    if not callable(handler):
-        yield
-        return
-    caught: list[tuple[int, FrameType | None]] = []
-    try:
-        signal.signal(signal.SIGINT, lambda number, frame: caught.append((number, frame)))
-    except ValueError:  # In a sub-interpreter, which gets no signals.
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if caught:
-            handler(*caught[0])
-
-
 class Balancer:
     """Servers in turn; one that failed is passed over for a while, as long as others are there. Pure."""
 
@@ -225,9 +197,10 @@ class Balancer:
         order = [(turn + step) % self.count for step in range(self.count)]
         return min(order, key=lambda at: (at in avoid, max(self._until[at] - now, 0.0)))
 
-    def failed(self, at: int, now: float) -> None:
-        """A server did not answer, or its connection broke."""
-        self._until[at] = now + min(_ASIDE[1], _ASIDE[0] * 2.0 ** min(self._failures[at], 10))
+    def failed(self, at: int, now: float, silent: bool = False) -> None:
+        """A server did not answer, or its connection broke. ``silent``: that took the whole time of a call."""
+        first, most = _ASIDE
+        self._until[at] = now + (most if silent else min(most, first * 2.0 ** min(self._failures[at], 10)))
         self._failures[at] += 1
 
     def answered(self, at: int) -> None:

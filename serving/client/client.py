@@ -12,6 +12,7 @@ import grpc
 import numpy.typing as npt
 
 from ..contract import DEFAULT_SIGNATURE
+from ..interrupts import held
 from ..wire.codec import Array
 from ..wire.messages import ModelMetadata, Row, VersionStatus
 from . import channel as channels
@@ -345,7 +346,7 @@ class Client(TaskClient[grpc.Channel]):
 
     def _send(self, exchange: Exchange[Any], attempt: Attempt[Any]) -> Any:
         method, arguments = self._prepared(exchange, attempt)
-        with channels.uninterrupted():
+        with held():
             return method.future(**arguments)
 
     def _cancel(self, call: Any) -> None:

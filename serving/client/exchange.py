@@ -223,7 +223,7 @@ class Exchange(Generic[T]):
         if self._server is not None and code is grpc.StatusCode.CANCELLED:
             verdict = retry.Verdict.NEVER  # What is asked of one server changes it, and may have been begun.
         if silent or verdict is retry.Verdict.AGAIN:
-            self._shared.balancer.failed(attempt.server, now)
+            self._shared.balancer.failed(attempt.server, now, silent)
         else:
             self._shared.balancer.answered(attempt.server)
         if attempt.version is not None and code is grpc.StatusCode.NOT_FOUND:

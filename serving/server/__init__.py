@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ..extras import how_to_install
+from ..interrupts import held
 from .start import StartError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ for _name in ("tensorflow", "tensorflow_text", "tensorflow_serving", "grpc_healt
 def __getattr__(name: str) -> Any:
     if name != "EmbeddedServer":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .embedded import EmbeddedServer
+    with held():
+        from .embedded import EmbeddedServer
 
     return EmbeddedServer

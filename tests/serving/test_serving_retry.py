@@ -93,6 +93,13 @@ def test_servers_in_turn_and_past_those_that_failed() -> None:
     assert {balancer.pick(20.01) for _ in range(3)} == {1}
 
 
+def test_a_server_that_took_the_whole_time_of_a_call_is_passed_over_for_longer() -> None:
+    balancer = Balancer(2)
+    balancer.failed(0, now=10.0, silent=True)
+    assert {balancer.pick(14.9) for _ in range(4)} == {1}
+    assert {balancer.pick(15.1) for _ in range(4)} == {0, 1}
+
+
 @pytest.mark.parametrize(
     ("code", "details", "kind"),
     [

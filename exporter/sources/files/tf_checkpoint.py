@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ....serving.interrupts import held
 from ...errors import CorruptSource, first_line
 from ...families.names import GOOGLE, OBJECT_BASED, Style
 from ..stored import StoredTensor, unreadable
@@ -50,8 +51,9 @@ def read(prefix: Path) -> tuple[dict[str, StoredTensor], Style]:
     Raises:
         CorruptSource: it is not whole.
     """
-    import tensorflow as tf
-    from tensorflow.core.protobuf import trackable_object_graph_pb2
+    with held():
+        import tensorflow as tf
+        from tensorflow.core.protobuf import trackable_object_graph_pb2
 
     index = prefix.with_name(f"{prefix.name}.index")
     data = [path for path in files_of(prefix) if path != index]

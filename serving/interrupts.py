@@ -1,0 +1,39 @@
+"""Ctrl-C and its like, held back where an exception would be lost or would do harm."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Final
+
+#: The signals that end a command, of those that the system has.
+SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Let signals wait for the end of the block: their handlers run after it, the first signal's only.
+
+    A handler that raises KeyboardInterrupt needs this around code that C++ calls back, such as the import of
+    TensorFlow (C++ prints the exception and goes on), and around the hand-over of a call to gRPC (gRPC does not count
+    a call that was interrupted there: its thread ends too soon, and closing the channel waits for ever).
+
+    Outside of the main thread, and in a sub-interpreter, there are no signals to hold.
+    """
+    caught: list[tuple[int, FrameType | None]] = []
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        handlers = {number: handler for number in SIGNALS if callable(handler := signal.getsignal(number))}
+    try:
+        with suppress(ValueError):  # in a sub-interpreter
+            for number in handlers:
+                signal.signal(number, lambda number, frame: caught.append((number, frame)))
+        yield
+    finally:
+        with suppress(ValueError):
+            for number in reversed(handlers):
+                signal.signal(number, handlers[number])
+        if caught:
+            number, frame = caught[0]
+            handlers[number](number, frame)
