@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from .failure import Failure
-from .grpc.predict import predict
 from .grpc.server import listen
 from .lifecycle import Manager
 from .model import Model
 from .options import ModelSettings, ServerOptions
+from .predict import predict
 from .registry import Registry, Servable, newest_version
 from .start import Plan, StartError, joined, one_line
 
@@ -96,7 +96,7 @@ class EmbeddedServer:
         try:
             for record in model.warmup() if options.enable_model_warmup else ():
                 for _ in range(times):
-                    predict(servable, record)
+                    predict(servable, record.model_spec.signature_name, record.inputs, record.output_filter)
         except Exception:
             model.close()
             raise

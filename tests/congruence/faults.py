@@ -19,8 +19,8 @@ def _wrap(target: Any, name: str, change: Callable[[Any], Any]) -> Callable[[pyt
 def faults() -> dict[str, Callable[[pytest.MonkeyPatch], None]]:
     """Fault -> what brings it about."""
     import grpc
-    from rawbert.serving.server import batcher, failure, lifecycle, registry
-    from rawbert.serving.server.grpc import predict, service, tensors
+    from rawbert.serving.server import batcher, failure, lifecycle, predict, registry
+    from rawbert.serving.server.grpc import service
 
     def wrong_code(original: Any) -> Any:
         return lambda message: failure.Failure(grpc.StatusCode.UNKNOWN, message)
@@ -40,9 +40,9 @@ def faults() -> dict[str, Callable[[pytest.MonkeyPatch], None]]:
         "labels ignored": _wrap(registry.Registry, "_find", lambda f: lambda self, m, v, label: f(self, m, v, None)),
         "an output filter ignored": _wrap(predict, "_outputs", lambda f: lambda signature, _: f(signature, ())),
         "rows in another order": _wrap(
-            tensors, "encode_into", lambda f: lambda t, v, c=False: f(t, v[::-1] if v.ndim else v, c)
+            service, "encode_into", lambda f: lambda t, v, c=False: f(t, v[::-1] if v.ndim else v, c)
         ),
-        "always tensor_content": _wrap(tensors, "encode_into", lambda f: lambda t, v, c=False: f(t, v, True)),
+        "always tensor_content": _wrap(service, "encode_into", lambda f: lambda t, v, c=False: f(t, v, True)),
         "states in another order": _wrap(
             registry.Registry, "status", lambda f: lambda self, m, v=None: f(self, m, v)[::-1]
         ),

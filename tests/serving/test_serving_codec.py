@@ -54,7 +54,7 @@ def sample(name: str) -> np.ndarray:
 @pytest.mark.parametrize("name", ECHOED)
 def test_every_dtype_is_read_as_tensorflow_writes_it(name: str, form: str) -> None:
     import tensorflow as tf
-    from rawbert.serving.server.grpc.tensors import encode_into
+    from rawbert.serving.server.tensors import encode_into
 
     value = sample(name)
     as_sent = value.astype(tf.bfloat16.as_numpy_dtype) if name == "bfloat16" else value

@@ -12,16 +12,19 @@ from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_management_pb2,
     model_service_pb2_grpc,
+    predict_pb2,
     prediction_service_pb2_grpc,
 )
 
 from ...contract import DEFAULT_SIGNATURE
 from ...errors import MODELS_KEY
+from ..examples import refuse_examples
 from ..failure import Failure, invalid
 from ..model import Model
 from ..options import ModelSettings, parse_models
-from ..registry import Registry
-from .predict import name_version, predict
+from ..predict import predict
+from ..registry import Registry, Servable
+from ..tensors import encode_into
 
 _LOG = logging.getLogger(__name__)
 
@@ -58,8 +61,14 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
     @_answered
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Run a signature."""
+        signature_name = request.model_spec.signature_name
         with self._registry.use(*_asked(request)) as servable:
-            return predict(servable, request, context.is_active, self._as_content)
+            outputs = predict(servable, signature_name, request.inputs, request.output_filter, context.is_active)
+        response = predict_pb2.PredictResponse()
+        _name_version(response.model_spec, servable, signature_name or DEFAULT_SIGNATURE)
+        for name, value in outputs.items():
+            encode_into(response.outputs[name], value, self._as_content)
+        return response
 
     @_answered
     def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
@@ -75,39 +84,23 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         with self._registry.use(*asked) as servable:
             for name, signature in servable.runnable.signatures.items():
                 signatures.signature_def[name].CopyFrom(signature)
-            name_version(response.model_spec, servable)
+            _name_version(response.model_spec, servable)
         response.metadata["signature_def"].Pack(signatures)
         return response
 
     @_answered
     def Classify(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Not served; refused as there where the signature is not made for it."""
-        self._refuse_examples(request, "classification", 2)
+        self._refuse_examples(request, "classification")
 
     @_answered
     def Regress(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Not served; refused as there where the signature is not made for it."""
-        self._refuse_examples(request, "regression", 1)
+        self._refuse_examples(request, "regression")
 
-    def _refuse_examples(self, request: Any, kind: str, most: int) -> None:
-        """Why a signature with at most so many outputs answers no tf.Examples.
-
-        The checks: PreProcessClassification and PreProcessRegression of TensorFlow Serving's classifier.cc and
-        regressor.cc.
-        """
-        name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    def _refuse_examples(self, request: Any, kind: str) -> None:
         with self._registry.use(*_asked(request)) as servable:
-            signature = servable.runnable.signatures.get(name)
-        if signature is None:
-            raise invalid(f"No signature was found with the name: {name}")
-        if len(signature.inputs) != 1:
-            raise invalid("Expected one input Tensor.")
-        if not 1 <= len(signature.outputs) <= most:
-            found = f"s, found {len(signature.outputs)}" if most > 1 else "."
-            raise invalid(f"Expected one {'or two ' * (most > 1)}output Tensor{found}")
-        if "inputs" not in signature.inputs:
-            raise invalid(f"No {kind} inputs found in SignatureDef: {signature}")
-        raise Failure(grpc.StatusCode.UNIMPLEMENTED, "rawbert serve answers no examples: call Predict")
+            refuse_examples(servable, request.model_spec.signature_name, kind)
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
@@ -137,6 +130,11 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()
         return response
+
+
+def _name_version(spec: Any, servable: Servable[Model], signature_name: str = "") -> None:
+    """Write into an answer's ModelSpec which version has answered."""
+    spec.name, spec.version.value, spec.signature_name = servable.model, servable.version, signature_name
 
 
 def _asked(request: Any) -> tuple[str, int | None, str | None]:

@@ -1,56 +1,55 @@
-"""Predict: the checks of a request, their order and their messages are TensorFlow Serving 2.20's."""
+"""Predict, for all protocols: the checks of a request, their order and their messages are TensorFlow Serving 2.20's."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tensorflow_serving.apis import predict_pb2
+import numpy as np
 
-from ...contract import DEFAULT_SIGNATURE, DTYPES
-from ...errors import DecodeError
-from ...wire.codec import Array
-from ..batcher import Wanted
-from ..failure import invalid, unfit
-from ..model import Model
-from ..registry import Servable
-from ..runtime import DTYPE_OF
-from . import tensors
+from ..contract import DEFAULT_SIGNATURE, DTYPES
+from ..errors import DecodeError
+from ..wire.codec import Array
+from .batcher import Wanted
+from .failure import invalid, unfit
+from .model import Model
+from .registry import Servable
+from .runtime import DTYPE_OF
+from .tensors import decode
 
 
 def predict(
-    servable: Servable[Model], request: Any, wanted: Wanted = lambda: True, as_content: bool = False
-) -> predict_pb2.PredictResponse:
-    """Answer a PredictRequest, whose model and version are not looked at, by a version.
+    servable: Servable[Model],
+    signature_name: str,
+    sent: Mapping[str, Any],
+    output_filter: Iterable[str] = (),
+    wanted: Wanted = lambda: True,
+) -> dict[str, Array]:
+    """Run a signature of a version; arrays by output name.
 
     Args:
         servable: the version.
-        request: the request.
+        signature_name: one of its signatures; empty for the default one.
+        sent: by input name an array, strings as object arrays of bytes, or a TensorProto.
+        output_filter: names of the outputs to compute; none for all.
         wanted: whether somebody still waits for the answer; a record of warmup always does.
-        as_content: write outputs into tensor_content.
+
+    Raises:
+        Failure: the request does not fit the signature, or the model fails.
     """
-    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    name = signature_name or DEFAULT_SIGNATURE
     signature = servable.runnable.signatures.get(name)
     if signature is None:
         raise unfit(f'Serving signature key "{name}" not found.')
-    inputs = _inputs(signature, request.inputs)
-    outputs = _outputs(signature, request.output_filter)
+    inputs = _inputs(signature, sent)
+    outputs = _outputs(signature, output_filter)
     # As the function of a signature checks its arguments, which are in the order of their names.
     for at, (key, array) in enumerate(inputs.items()):
         declared, found = signature.inputs[key].dtype, DTYPE_OF[array.dtype].number
         if found != declared:
-            raise invalid(f"Expects arg[{at}] to be {_type_name(declared)} but {_type_name(found)} is provided")
-    response = predict_pb2.PredictResponse()
-    name_version(response.model_spec, servable, name)
-    for output, value in servable.runnable.run(name, inputs, outputs, wanted).items():
-        tensors.encode_into(response.outputs[output], value, as_content)
-    return response
+            raise invalid(f"Expects arg[{at}] to be {type_name(declared)} but {type_name(found)} is provided")
+    return servable.runnable.run(name, inputs, outputs, wanted)
 
 
-def name_version(spec: Any, servable: Servable[Model], signature_name: str = "") -> None:
-    """Write into an answer's ModelSpec which version has answered."""
-    spec.name, spec.version.value, spec.signature_name = servable.model, servable.version, signature_name
-
-
-def _inputs(signature: Any, sent: Any) -> dict[str, Array]:
+def _inputs(signature: Any, sent: Mapping[str, Any]) -> dict[str, Array]:
     """Arrays by name for all inputs of a signature, in the order of their names."""
     wanted, defaults = signature.inputs, signature.defaults
     if len(sent) > len(wanted) or (len(sent) < len(wanted) and not defaults):
@@ -67,8 +66,9 @@ def _inputs(signature: Any, sent: Any) -> dict[str, Array]:
                 f"value provided. Inputs expected to be in the request {_set(sent)}, or default input alias set: "
                 f"{','.join(sorted(defaults))}"
             )
+        value = sent[name] if name in sent else defaults[name]
         try:
-            arrays[name] = tensors.decode(sent[name] if name in sent else defaults[name], name)
+            arrays[name] = value if isinstance(value, np.ndarray) else decode(value, name)
         except DecodeError as error:
             raise invalid(f"tensor parsing error: {name}") from error
     return arrays
@@ -89,7 +89,7 @@ def _outputs(signature: Any, output_filter: Iterable[str]) -> list[str]:
     return chosen or sorted(signature.outputs)
 
 
-def _type_name(number: int) -> str:
+def type_name(number: int) -> str:
     """The name of a DataType in TensorFlow's own messages, such as ``float`` or ``int32``."""
     name = next((each.name for each in DTYPES if each.number == number), f"dtype {number}")
     return {"float32": "float", "float64": "double", "float16": "half"}.get(name, name)

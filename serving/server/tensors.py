@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from tensorflow.core.framework import tensor_pb2
 
-from ...contract import DTYPE_NUMBERS
-from ...errors import DecodeError
-from ...wire import varint
-from ...wire.codec import Array, decode_tensor
-from ..runtime import BFLOAT16, DTYPE_OF
+from ..contract import DTYPE_NUMBERS
+from ..errors import DecodeError
+from ..wire import varint
+from ..wire.codec import Array, decode_tensor
+from .runtime import BFLOAT16, DTYPE_OF
 
 #: Fields whose packed form is the array's own bytes.
 _FIXED_WIDTH = {
