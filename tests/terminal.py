@@ -6,9 +6,16 @@ import os
 import re
 import select
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+#: Ctrl-C reaches the processes of a session whose controlling terminal it is.
+_TAKE_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 @dataclass
@@ -55,14 +62,14 @@ def run(
 
     inherited = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "NO_COLOR", "FORCE_COLOR")}
     env = {**inherited, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **(environment or {})}
-    pid, descriptor = pty.fork()
-    if pid == 0:
-        try:
-            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
-            os.chdir(cwd or ".")
-            os.execve(command[0], list(command), env)
-        finally:
-            os._exit(127)
+    descriptor, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
+    # Not pty.fork: in this process gRPC has threads, and a forked child that runs Python may hang.
+    process = subprocess.Popen(
+        [sys.executable, "-c", _TAKE_TERMINAL, *command],
+        stdin=end, stdout=end, stderr=end, env=env, cwd=cwd, start_new_session=True,
+    )  # fmt: skip
+    os.close(end)
     begun = time.monotonic()
     written, pressed, at = b"", 0, 0.0
     try:
@@ -79,10 +86,10 @@ def run(
                 os.write(descriptor, b"\x03")
                 pressed, at = pressed + 1, at or time.monotonic()
             if time.monotonic() - begun > most:
-                os.kill(pid, 9)
+                process.kill()
                 raise AssertionError(f"{command} did not end: {written[-2000:]!r}")
     finally:
         os.close(descriptor)
-        _, status = os.waitpid(pid, 0)
+        code = process.wait()
     seconds = time.monotonic() - at if at else 0.0
-    return Ended(os.waitstatus_to_exitcode(status), written.decode(errors="replace").replace("\r\n", "\n"), seconds)
+    return Ended(code, written.decode(errors="replace").replace("\r\n", "\n"), seconds)
