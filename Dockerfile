@@ -1,19 +1,38 @@
-# An image with the models in it, for those who roll out images:
+# Two images. The last one, with the models in it, is for those who roll out images:
 #
 #   docker build -t my-models .
 #   docker build -t my-models --build-arg TF_SERVING_TAG=2.21.0-gpu --build-arg MODELS=models .
-#   docker run --init -p 8500:8500 -p 8501:8501 my-models
+#   docker run -p 8500:8500 -p 8501:8501 my-models
 #
 # MODELS is the folder that holds models.config. The flags are those of docker-compose.yml, but for the polling: what is
-# in an image does not change.
+# in an image does not change. The other one has the rawbert command, with the extras that RAWBERT names:
+#
+#   docker build -t rawbert-gateway --target rawbert .
+#   docker build -t rawbert-export --target rawbert --build-arg 'RAWBERT=.[export]' .
 ARG TF_SERVING_TAG=2.21.0
+
+FROM python:3.13-slim AS installed
+ARG RAWBERT=.[gateway]
+WORKDIR /source
+COPY . .
+RUN python -m venv /opt/rawbert && /opt/rawbert/bin/pip install --no-cache-dir "${RAWBERT}"
+
+FROM python:3.13-slim AS rawbert
+COPY --from=installed /opt/rawbert /opt/rawbert
+ENV PATH=/opt/rawbert/bin:$PATH
+USER 1000:1000
+ENTRYPOINT ["rawbert"]
+
 FROM tensorflow/serving:${TF_SERVING_TAG}
 ARG MODELS=models
-COPY ${MODELS} /models
+COPY deploy/serving /rawbert
+COPY --chown=1000:1000 ${MODELS} /models
+USER 1000:1000
 EXPOSE 8500 8501
-ENTRYPOINT ["tensorflow_model_server"]
+ENTRYPOINT ["/bin/sh", "/rawbert/drain.sh", "tensorflow_model_server"]
 CMD ["--port=8500", \
      "--rest_api_port=8501", \
+     "--monitoring_config_file=/rawbert/monitoring.config", \
      "--model_config_file=/models/models.config", \
      "--file_system_poll_wait_seconds=0", \
      "--allow_version_labels_for_unavailable_models=true", \

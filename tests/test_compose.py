@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -64,7 +66,7 @@ def test_flags_are_those_of_the_release(compose: Any, settings: dict[str, str]) 
     stack = {}
     for name in ("cpu", "gpu"):
         service = compose["services"][name]
-        assert service["entrypoint"] == ["tensorflow_model_server"]
+        assert service["entrypoint"] == ["/bin/sh", "/rawbert/drain.sh", "tensorflow_model_server"]
         for chosen in ({}, settings):  # .env may be left out
             values = held_to_the_release([resolved(flag, chosen) for flag in service["command"]])
         stack[name] = values
@@ -74,9 +76,11 @@ def test_flags_are_those_of_the_release(compose: Any, settings: dict[str, str]) 
     assert stack["cpu"] == stack["gpu"]
     image = held_to_the_release(image_flags())
     polling = {"file_system_poll_wait_seconds", "model_config_file_poll_wait_seconds"}
-    threads = {"tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism"}
+    settings_alone = {
+        "tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism", "per_process_gpu_memory_fraction",
+    }  # fmt: skip
     assert {name: value for name, value in image.items() if name not in polling} == {
-        name: value for name, value in stack["cpu"].items() if name not in polling | threads
+        name: value for name, value in stack["cpu"].items() if name not in polling | settings_alone
     }
 
 
@@ -120,13 +124,79 @@ def test_it_fits_the_schema_of_the_compose_specification(compose: Any) -> None:
         jsonschema.validate(broken, schema)
 
 
+#: Each with the services that it starts.
+PROFILES = {
+    "cpu": {"cpu"}, "gpu": {"gpu"}, "gateway": {"gateway"}, "observability": {"prometheus", "grafana"},
+    "gpu-metrics": {"gpu-metrics"}, "tls": {"tls"},
+}  # fmt: skip
+COMBINATIONS = [chosen for size in range(1, 7) for chosen in combinations(PROFILES, size)]
+
+
+def test_profiles_start_what_they_name(compose: Any) -> None:
+    found: dict[str, set[str]] = {}
+    for name, service in compose["services"].items():
+        (profile,) = service["profiles"]
+        found.setdefault(profile, set()).add(name)
+    assert found == PROFILES
+
+
+def docker_compose(profiles: Iterable[str]) -> Any:
+    """The services that docker-compose makes of some profiles."""
+    yaml = pytest.importorskip("yaml")
+    command = ["docker-compose", "--project-directory", str(ROOT), "-f", str(ROOT / "docker-compose.yml"), "config"]
+    environment = {**os.environ, "COMPOSE_PROFILES": ",".join(profiles)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    return yaml.safe_load(done.stdout)["services"]
+
+
 @pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed")
-def test_docker_compose_reads_it() -> None:
-    command = ["docker-compose", "--project-directory", str(ROOT), "-f", str(ROOT / "docker-compose.yml")]
-    for profile in ("cpu", "gpu"):
-        done = subprocess.run([*command, "--profile", profile, "config"], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert "--grpc_max_threads=64" in done.stdout
+@pytest.mark.parametrize(
+    "profiles",
+    [
+        pytest.param(chosen, id="+".join(chosen), marks=() if len(chosen) in (1, 6) else pytest.mark.slow)
+        for chosen in COMBINATIONS
+    ],
+)
+def test_docker_compose_reads_it(profiles: tuple[str, ...]) -> None:
+    services = docker_compose(profiles)
+    # docker-compose 1.29 prints what the profiles name; a newer one does too.
+    assert set().union(*(PROFILES[profile] for profile in profiles)) <= services.keys()
+    for name in services.keys() & {"cpu", "gpu"}:
+        assert "--grpc_max_threads=64" in services[name]["command"]
+
+
+def test_containers_are_contained(compose: Any, settings: dict[str, str]) -> None:
+    for name, service in compose["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert {"mem_limit", "pids_limit"} <= service.keys(), name
+        for volume in service.get("volumes", ()):
+            source, _, options = resolved(volume, {}).partition(":")
+            # What a container may write is a volume of its own, not the machine's files.
+            assert options.endswith(":ro") or source in compose["volumes"], volume
+        for chosen in ({}, settings):
+            for port in service.get("ports", ()):
+                assert re.fullmatch(r"127\.0\.0\.1:\d+:\d+", resolved(port, chosen)), port
+    for name in ("cpu", "gpu"):
+        assert resolved(compose["services"][name]["user"], {}) == "1000:1000"
+        drained = int(resolved(compose["services"][name]["environment"]["DRAIN_SECONDS"], settings))
+        assert drained + 10 <= 120
+        assert compose["services"][name]["stop_grace_period"] == "2m"
+
+
+def test_mounted_files_are_there(compose: Any) -> None:
+    mounted = {
+        volume.split(":")[0]
+        for service in compose["services"].values()
+        for volume in service.get("volumes", ())
+        if volume.startswith("./deploy")
+    }
+    assert len(mounted) == 5
+    for folder in mounted:
+        assert any((ROOT / folder).iterdir()), folder
+    assert (ROOT / "deploy" / "serving" / "monitoring.config").is_file()
 
 
 @contextmanager
@@ -162,11 +232,10 @@ def rest_server(answers: dict[str, int], needs_pair: tuple[str, ...] = ()) -> It
             thread.join()
 
 
-def healthy(compose: Any, config: Path, port: int) -> subprocess.CompletedProcess[str]:
-    kind, *command = compose["services"]["cpu"]["healthcheck"]["test"]
-    assert kind == "CMD"
-    command[-1] = command[-1].replace("$$", "$")
-    environment = {"REST_PORT": str(port), "MODELS_CONFIG": str(config), "PATH": "/usr/bin:/bin"}
+def healthy(compose: Any, config: Path, port: int, **environment: str) -> subprocess.CompletedProcess[str]:
+    assert compose["services"]["cpu"]["healthcheck"]["test"] == ["CMD", "bash", "/rawbert/healthy.sh"]
+    command = ["bash", str(ROOT / "deploy" / "serving" / "healthy.sh")]
+    environment |= {"REST_PORT": str(port), "MODELS_CONFIG": str(config), "PATH": "/usr/bin:/bin"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
 
 
@@ -190,6 +259,9 @@ def test_healthy_means_that_every_model_answers(compose: Any, tmp_path: Path) ->
     with rest_server(everything, needs_pair=("pairs",)) as port:
         result = healthy(compose, config, port)
         assert (result.returncode, result.stdout) == (0, "7 models answer\n"), result.stdout + result.stderr
+        (tmp_path / "draining").touch()
+        result = healthy(compose, config, port, DRAINING=str(tmp_path / "draining"))
+        assert (result.returncode, result.stdout) == (1, "draining\n")
     for missing in everything:
         with rest_server({**everything, missing: 503}) as port:
             result = healthy(compose, config, port)
