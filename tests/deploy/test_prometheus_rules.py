@@ -1,4 +1,4 @@
-"""Prometheus' own tool reads the configuration and the rules, and has the alerts raised by the faults that they name."""
+"""Prometheus' own tool reads the configuration and the rules; each alert is raised by the fault that it names."""
 
 from __future__ import annotations
 
