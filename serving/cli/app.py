@@ -29,6 +29,7 @@ COMMANDS = {
     "tag": ("serving.cli.tasks", "cli", "Find the entities of texts, with their places."),
     "rerank": ("serving.cli.tasks", "cli", "Sort documents by how well they answer a query."),
     "bench": ("serving.cli.bench", "cli", "Measure a server: throughput and latency by callers."),
+    "doctor": ("serving.cli.doctor", "cli", "Say what is off with a running server, and what to do."),
     "status": ("serving.cli.query", "cli", "Show which versions of a model a server has."),
     "metadata": ("serving.cli.query", "cli", "Show the signatures of a served model."),
 }

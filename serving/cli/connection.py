@@ -20,9 +20,9 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 #: What `rawbert export` and `rawbert serve models` keep in the working folder.
-_MODELS_CONFIG: Final = Path("models", "models.config")
+MODELS_CONFIG: Final = Path("models", "models.config")
 #: The name that servers give to a model that is started without one.
-_UNNAMED: Final = "default"
+UNNAMED: Final = "default"
 
 
 class OldSpelling(click.Option):
@@ -121,13 +121,13 @@ def client_settings(options: dict[str, Any]) -> dict[str, Any]:
     name = rest.pop("tls_server_name")
     wanted = wanted or name is not None or any(file is not None for file in files.values())
     rest["tls"] = TLS(**files, server_name=name) if wanted else None
-    return {**rest, "model": rest["model"] or _only_model(rest)}
+    return {**rest, "model": rest["model"] or only_model(rest)}
 
 
-def _only_model(settings: dict[str, Any]) -> str:
+def only_model(settings: dict[str, Any]) -> str:
     """The model that is meant where none is named: that of models.config, or the server's only one."""
     listed = _listed()
-    name = listed[0] if len(listed) == 1 else _UNNAMED
+    name = listed[0] if len(listed) == 1 else UNNAMED
     kept = {key: settings[key] for key in ("address", "timeout", "tls", "metadata")}
     with Client(model=name, **kept) as client:
         try:
@@ -141,14 +141,14 @@ def _only_model(settings: dict[str, Any]) -> str:
         known = f"the server at {settings['address']} has the models {', '.join(served)}"
     else:
         known = f"the server at {settings['address']} has no model {name!r}, and does not say which it has"
-        known += f"; {_MODELS_CONFIG} lists {', '.join(listed)}" if listed else ""
+        known += f"; {MODELS_CONFIG} lists {', '.join(listed)}" if listed else ""
     raise click.UsageError(f"give --model NAME, or RAWBERT_MODEL: {known}")
 
 
 def _listed() -> list[str]:
     """Names of the models in models/models.config; none where it cannot be read."""
     try:
-        config = text_format.Parse(_MODELS_CONFIG.read_text(encoding="utf-8"), ModelServerConfig())
+        config = text_format.Parse(MODELS_CONFIG.read_text(encoding="utf-8"), ModelServerConfig())
     except (OSError, ValueError, text_format.ParseError):
         return []
     return [model.name for model in config.model_config_list.config]

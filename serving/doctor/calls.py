@@ -1,0 +1,154 @@
+"""Checks of how the server takes calls: batching, encoding, sizes, callers at once, health."""
+
+import math
+
+import grpc
+
+from ..contract import Kind
+from ..errors import MessageTooLarge, ServingError, SignatureNotFound
+from ..wire import messages
+from .finding import NotKnown, Result, check, ok, problem, unknown, warning
+from .probe import LONG, Probe, Times
+
+_HEALTH = "/grpc.health.v1.Health/Check"
+#: HealthCheckResponse.ServingStatus, as it is written (grpc/health/v1/health.proto).
+_SERVING = b"\x08\x01"
+#: Bytes that gRPC refuses by default: 4 MB and some.
+_LARGE = 5 << 20
+#: Texts that a call is given for a large answer.
+_MOST_ROWS = 64
+#: Seconds that a lone call may wait for company.
+_WAIT = 0.02
+
+
+@check(
+    "a call of grpc.health.v1.Health/Check for the whole server",
+    "Start the server with --enable_grpc_healthcheck_service=true; load balancers and Kubernetes' gRPC probes ask "
+    "for it.",
+)
+def health(probe: Probe) -> Result:
+    """The health service says SERVING."""
+    try:
+        answer = probe.call(_HEALTH, b"")
+    except ServingError as error:
+        if error.code is grpc.StatusCode.UNIMPLEMENTED:
+            return warning("there is no health service")
+        return problem(str(error))
+    return ok("SERVING") if answer == _SERVING else problem("it says that the server is not SERVING")
+
+
+@check(
+    "whether a scalar is refused by the batcher (`Batching Run() input tensors must have at least one dimension`) or "
+    "comes to the graph",
+    "Start the server with --enable_batching, and with --enable_per_model_batching_parameters where the version "
+    "folder has a batching_params.pbtxt (without that file the model is then not batched).",
+)
+def batching(probe: Probe) -> Result:
+    """Calls of several callers run together."""
+    return ok("on") if probe.batched else warning("off: the calls of several callers run one by one")
+
+
+@check(
+    "one text against as many as fill a batch (max_batch_size, by the refusal of 5000 texts), the fastest of four: a "
+    "lone call that takes 20 ms longer than a full batch waits for company",
+    "Lower batch_timeout_micros in batching_params.pbtxt or --batching_parameters_file: 1000 (1 ms) is enough, "
+    "because batches fill while others run.",
+)
+def batch_wait(probe: Probe) -> Result:
+    """A lone caller does not wait."""
+    if not probe.batched:
+        return ok("no batching")
+    signature, most = probe.cheapest, probe.batch_limit
+    if most is None:
+        raise NotKnown("the server took 5000 texts in a call: what fills a batch is not known")
+    lone = probe.fastest(signature, 1)
+    full = probe.fastest(signature, most)
+    if lone - full > _WAIT:
+        return warning(f"a lone call takes {1000 * lone:.0f} ms, and {most} texts in one call {1000 * full:.0f} ms")
+    return ok(f"a lone call takes {1000 * lone:.1f} ms")
+
+
+@check(
+    "the encoding of float32 outputs: float_val in place of tensor_content is a warning",
+    "Start the server with --enable_serialization_as_tensor_content=true (since 2.19): answers are then copied, and "
+    "not written and parsed value by value.",
+)
+def serialization(probe: Probe) -> Result:
+    """Answers come as bytes."""
+    slow = [name for name, tensor in probe.answer.items() if not tensor.tensor_content]
+    return warning(f"float_val: {', '.join(slow)}") if slow else ok("tensor_content")
+
+
+@check(
+    "a request of 5 MB, to a signature that there is not: anything but that refusal is a warning",
+    "Raise the limit before the server (nginx client_max_body_size, Envoy's buffers) or its own "
+    "(--grpc_channel_arguments=grpc.max_receive_message_length=...); TensorFlow Serving's own default lets it pass.",
+)
+def large_requests(probe: Probe) -> Result:
+    """Requests over gRPC's 4 MB come through."""
+    target = messages.Target(probe.model, probe.version, probe.version_label, "rawbert_doctor")
+    try:
+        probe.call(messages.PREDICT, messages.text_request(target, [(b"x" * _LARGE,)]))
+    except MessageTooLarge as error:
+        return warning(f"5 MB are refused: {error.details}")
+    except SignatureNotFound:
+        return ok("5 MB come through")
+    except ServingError as error:
+        return unknown(str(error))
+    return ok("5 MB come through")
+
+
+@check(
+    "an answer of more than 4 MB (vectors of tokens, of at most 64 texts)",
+    "Raise the limit: grpc.max_send_message_length in --grpc_channel_arguments, or that of the proxy before the "
+    "server. Clients have one too: rawbert's is off, gRPC's own default is 4 MB.",
+)
+def large_answers(probe: Probe) -> Result:
+    """Answers over gRPC's 4 MB come back."""
+    for name, times in probe.times.items():
+        outputs = probe.outputs(name, (Kind.TOKEN_VECTOR,))
+        if not outputs or not isinstance(times, Times):
+            continue
+        one = probe.predict(name, [LONG * 8])[outputs[0]]
+        count = math.ceil(1.1 * (4 << 20) / max(one.nbytes, 1))
+        if count > min(_MOST_ROWS, (probe.batch_limit if probe.batched else None) or _MOST_ROWS):
+            continue
+        try:
+            answer = probe.predict(name, [LONG * 8] * count)[outputs[0]]
+        except MessageTooLarge as error:
+            return warning(f"4 MB are refused: {error.details}")
+        return ok(f"{answer.nbytes / (1 << 20):.1f} MB come back")
+    raise NotKnown("no signature has answers so large")
+
+
+@check(
+    "as many calls at once as --callers says, up to four times: one that is refused as RESOURCE_EXHAUSTED is a problem",
+    "Raise --grpc_max_threads above the number of callers (the default is about 4 for each core; one is the server's "
+    "own), or let calls wait in the client: --grpc_channel_arguments=grpc.max_concurrent_streams=N, below it.",
+)
+def threads(probe: Probe) -> Result:
+    """No caller is refused."""
+    refused = _refused(probe, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    return problem(f"{refused} of {probe.callers} calls at once were refused") if refused else _stood(probe)
+
+
+@check(
+    "the same calls at once: one that finds the batcher's queue full (UNAVAILABLE) is a problem",
+    "Raise max_enqueued_batches in batching_params.pbtxt above --grpc_max_threads: a waiting call holds one batch at "
+    "most.",
+)
+def queue(probe: Probe) -> Result:
+    """No caller finds the queue full."""
+    refused = _refused(probe, grpc.StatusCode.UNAVAILABLE)
+    return problem(f"{refused} of {probe.callers} calls at once found the queue full") if refused else _stood(probe)
+
+
+def _refused(probe: Probe, code: grpc.StatusCode) -> int:
+    return sum(error is not None and error.code is code for error in probe.rush)
+
+
+def _stood(probe: Probe) -> Result:
+    others = [error for error in probe.rush if error is not None]
+    if others:
+        return unknown(f"{len(others)} of {probe.callers} calls at once failed otherwise: {others[0]}")
+    return ok(f"{probe.callers} calls at once were answered")

@@ -1,0 +1,189 @@
+"""Checks of the connection: how the server is reached, who can listen, and what answers beside gRPC."""
+
+import email.utils
+import socket
+import ssl
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from .finding import NotKnown, Result, check, ok, problem, unknown, warning
+from .probe import Probe
+
+#: Seconds that clocks may differ; the header Date has whole seconds.
+_CLOCKS = 30.0
+_DAY = 86_400
+#: Days before its end in which a certificate is renewed, unless it is a short-lived one: then a quarter of its life.
+_RENEWED = 14
+#: What OpenSSL calls failed verifications (X509_V_ERR_..., openssl/x509_vfy.h).
+_NOT_YET_VALID, _EXPIRED, _WRONG_NAME, _WRONG_IP = 9, 10, 62, 64
+
+
+@check(
+    "a call of GetModelStatus, within 10 s",
+    "Start the server, or give its address, its gRPC port (usually 8500; 8501 is REST), its TLS options and headers.",
+)
+def reachable(probe: Probe) -> Result:
+    """Something answers as TensorFlow Serving does."""
+    return ok(f"answers in {1000 * probe.round_trip:.1f} ms") if not probe.unreached else problem(str(probe.unreached))
+
+
+@check(
+    "the proxy that the environment names for this address (grpc_proxy, https_proxy, http_proxy; no_proxy): the same "
+    "call with it and without",
+    "Add the server's host to no_proxy, or use Client(..., config=ChannelConfig(http_proxy=False)).",
+)
+def proxy(probe: Probe) -> Result:
+    """No proxy is in the way."""
+    if probe.proxy is None:
+        return ok("none for this address")
+    if probe.proxied is not None and probe.direct is None:
+        return problem(f"{probe.proxy} is in the way: calls fail with it, and are answered without")
+    if probe.proxied is None and probe.ips and not any(ip.is_global for ip in probe.ips):
+        return warning(f"calls to a local address go through {probe.proxy}")
+    return ok(f"calls go through {probe.proxy}") if probe.proxied is None else unknown("the server was not reached")
+
+
+@check(
+    "whether the connection is plain text, and whether an IP address of the host is one of the public Internet",
+    "Put TLS before the server (--ssl_config_file, or a proxy that ends TLS), or bind its ports to 127.0.0.1 or a "
+    "private network: texts can be read on their way, and anyone who reaches the port can also replace the models.",
+)
+def plain_text(probe: Probe) -> Result:
+    """Nothing is sent in plain text over public networks."""
+    if probe.tls is not None:
+        return ok("TLS")
+    if probe.host is None:
+        return ok("no network") if probe.address.startswith("unix") else unknown("the address names no host")
+    if not probe.ips:
+        return unknown(f"{probe.host} cannot be looked up")
+    public = [str(ip) for ip in probe.ips if ip.is_global]
+    if public:
+        return problem(f"plain text, and {', '.join(sorted(set(public)))} is public")
+    return ok(f"plain text on {'this machine' if all(ip.is_loopback for ip in probe.ips) else 'private addresses'}")
+
+
+@check(
+    "the dates of the server's certificate: ended or not yet begun is a problem, an end within 14 days (or the last "
+    "quarter of a shorter life) a warning",
+    "Renew the certificate and restart the server, which reads it at its start; where it is not valid yet, set the "
+    "clocks.",
+)
+def certificate_dates(probe: Probe) -> Result:
+    """The certificate is valid, and will be for a while."""
+    if probe.tls is None:
+        return ok("no TLS")
+    shown = _certificate(probe, check_name=False)
+    if isinstance(shown, ssl.SSLCertVerificationError):
+        if shown.verify_code == _EXPIRED:
+            return problem("the certificate has expired")
+        if shown.verify_code == _NOT_YET_VALID:
+            return problem("the certificate is not yet valid: a clock is wrong, here or where it was made")
+        raise NotKnown(f"the certificate is not trusted: {shown.verify_message}")
+    begin, end = (ssl.cert_time_to_seconds(shown[name]) for name in ("notBefore", "notAfter"))
+    left = end - time.time()
+    said = f"valid for {left / _DAY:.0f} days" if left > 2 * _DAY else f"valid for {left / 3600:.0f} hours"
+    return warning(said) if left < min(_RENEWED * _DAY, (end - begin) / 4) else ok(said)
+
+
+@check(
+    "the names in the server's certificate, against the host of the address (or --tls-server-name)",
+    "Make a certificate with the name or IP address that clients use as a subjectAltName, or have them give "
+    "--tls-server-name (TLS(server_name=...)).",
+)
+def certificate_name(probe: Probe) -> Result:
+    """The certificate is for the name that clients use."""
+    if probe.tls is None:
+        return ok("no TLS")
+    shown = _certificate(probe, check_name=True)
+    if not isinstance(shown, ssl.SSLCertVerificationError):
+        return ok(f"for {_expected(probe)}")
+    if shown.verify_code in (_WRONG_NAME, _WRONG_IP):
+        shown = _certificate(probe, check_name=False)
+        names = [] if isinstance(shown, ssl.SSLCertVerificationError) else shown.get("subjectAltName", ())
+        listed = ", ".join(str(value) for _, value in names) or "no name"
+        return problem(f"the certificate is for {listed}, and not for {_expected(probe)}")
+    raise NotKnown(f"the certificate is not trusted: {shown.verify_message}")
+
+
+def _expected(probe: Probe) -> str:
+    assert probe.tls is not None
+    return probe.tls.server_name or probe.host or ""
+
+
+def _certificate(probe: Probe, *, check_name: bool) -> Any:
+    """The server's certificate, as ``ssl`` shows one that it verified; or the SSLCertVerificationError."""
+    if probe.host_port is None:
+        raise NotKnown("the address names no host")
+    assert probe.tls is not None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = check_name
+    context.set_alpn_protocols(["h2"])
+    try:
+        if (ca := probe.tls.read("ca")) is None:
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(cadata=ca.decode("latin-1"))
+        if (certificate := probe.tls.read("certificate")) is not None:
+            with TemporaryDirectory() as folder:  # ssl reads keys from files alone
+                pem = Path(folder) / "client.pem"
+                pem.touch(mode=0o600)
+                pem.write_bytes(certificate + b"\n" + (probe.tls.read("key") or b""))
+                context.load_cert_chain(pem)
+        with (
+            socket.create_connection(probe.host_port, timeout=10.0) as plain,
+            context.wrap_socket(plain, server_hostname=_expected(probe)) as secure,
+        ):
+            return secure.getpeercert()
+    except ssl.SSLCertVerificationError as error:
+        return error
+    except (OSError, ValueError) as error:
+        raise NotKnown(f"no certificate was seen: {error}") from error
+
+
+@check(
+    "the REST API, at --rest or the next port",
+    "Start the server with --rest_api_port, or give its address with --rest; another server may have that port: "
+    "TensorFlow Serving then goes on without REST.",
+)
+def rest(probe: Probe) -> Result:
+    """REST answers where it was said to be."""
+    if probe.http.status is not None:
+        return ok(f"answers at {probe.http.url}")
+    if probe.http.named:
+        return problem(f"no REST API of TensorFlow Serving answers at {probe.http.url}")
+    return unknown("none on the next port; --rest names one")
+
+
+@check(
+    "the header Date of REST, against this machine's clock: 30 s apart is a warning",
+    "Set the clocks by NTP: certificates, logs and traces go by them.",
+)
+def clock(probe: Probe) -> Result:
+    """Both clocks agree."""
+    page = probe.http.status
+    if page is None or not page.headers.get("Date"):
+        raise NotKnown("REST is not there, or sends no date")
+    now = time.time()
+    try:
+        apart = email.utils.parsedate_to_datetime(page.headers["Date"]).timestamp() - now
+    except ValueError as error:
+        raise NotKnown(f"REST's date cannot be read: {error}") from error
+    said = f"the server's is {abs(apart):.0f} s {'ahead' if apart > 0 else 'behind'}"
+    return warning(said) if abs(apart) > _CLOCKS else ok("within some seconds")
+
+
+@check(
+    "/monitoring/prometheus/metrics on the REST port",
+    "Start the server with --monitoring_config_file of a file with prometheus_config { enable: true path: "
+    '"/monitoring/prometheus/metrics" }.',
+)
+def metrics(probe: Probe) -> Result:
+    """Prometheus can watch the server."""
+    if probe.http.status is None:
+        raise NotKnown("REST, which carries them, is not there")
+    page = probe.http.metrics
+    if page is not None and page.status == 200 and ":tensorflow:" in page.text:
+        return ok("there")
+    return warning(f"none: HTTP {page.status}" if page is not None else "none")

@@ -1,0 +1,270 @@
+"""Checks of the model: its versions and labels, and what it answers."""
+
+import time
+from collections.abc import Sequence
+
+import grpc
+import numpy as np
+
+from ..contract import DEFAULT_SIGNATURE, SIGNATURE_NAMES, Kind, version_of
+from ..errors import ModelNotFound, ServingError
+from ..wire.codec import Array
+from ..wire.messages import VersionStatus
+from .finding import NotKnown, Result, check, ok, problem, unknown, warning
+from .probe import LONG, Probe, Times
+
+#: Labels that are looked at even where nothing names them: those that people use.
+_LABELS = ("stable", "canary")
+#: Seconds in which a new version is picked up: polls are 1 s apart by default, of models.config 5 s in our stack.
+_PICKED_UP = 8.0
+#: A first call that takes this much longer, in seconds and as a multiple, was not warm.
+_COLD, _COLD_TIMES = 0.1, 4.0
+#: Most that a number may differ between a text alone and in company, relative to the largest: bfloat16 stays below it.
+_DIFFERENT = 0.05
+_KINDS = (Kind.VECTOR, Kind.SCORE, Kind.LABEL_SCORE)
+
+
+@check(
+    "GetModelStatus of the model: none of its versions AVAILABLE is a problem",
+    "See the state's own error and the server's log; give the name that the server has with --model.",
+)
+def model(probe: Probe) -> Result:
+    """The model is there and answers."""
+    try:
+        states = probe.states
+    except ModelNotFound as error:
+        return problem(str(error))
+    wanted = [state for state in states if probe.version in (None, state.version)]
+    there = [str(state.version) for state in wanted if state.state == "AVAILABLE"]
+    if there:
+        return ok(f"{probe.model}: version {', '.join(there)} AVAILABLE")
+    return problem(
+        f"{probe.model}: " + ", ".join(f"version {state.version} {state.state}" for state in wanted or states)
+    )
+
+
+@check(
+    "states with an error, such as a version that ended because it could not be loaded",
+    "Mend what the error names and publish it under a new number: a version that failed is never tried again. "
+    "`rawbert check FOLDER` says what TensorFlow Serving makes of it.",
+)
+def failed_versions(probe: Probe) -> Result:
+    """No version failed to load."""
+    failed = [state for state in probe.states if state.error_code or state.error_message]
+    if failed:
+        said = (f"version {each.version} {each.state}: {_short(each.error_message)}" for each in failed)
+        return problem("; ".join(said))
+    return ok("none")
+
+
+@check(
+    "AVAILABLE versions that are neither the newest nor have a label (stable, canary, those of models.config, "
+    "--version-label), at two looks a second apart",
+    "Each version takes memory of its own: set model_version_policy to latest, or to the specific versions that have "
+    "labels (`rawbert promote` does); `rawbert prune` removes old folders.",
+)
+def extra_versions(probe: Probe) -> Result:
+    """No version is loaded that nobody asks for."""
+    loaded = _available(probe.states)
+    if len(loaded) > 1:
+        time.sleep(1.0)
+        loaded &= _available(probe.status())
+    meant = {version for label in _labels(probe) if (version := _meaning(probe, label)) is not None}
+    extra = loaded - meant - {max(loaded, default=0), probe.version}
+    if extra:
+        return warning(f"version {', '.join(map(str, sorted(extra)))} beside {max(loaded)}, without a label")
+    return ok(f"{len(loaded)} loaded")
+
+
+@check(
+    "each label of models.config, stable, canary and --version-label: one that is expected and not known, or that "
+    "means a version that is not loaded, is a problem",
+    "Point the label to a version that is loaded (`rawbert promote`), keep that version in the version policy, and "
+    "start the server with --allow_version_labels_for_unavailable_models and --model_config_file_poll_wait_seconds.",
+)
+def labels(probe: Probe) -> Result:
+    """Every label answers."""
+    probe.states  # noqa: B018 that the model is there
+    expected = set(probe.listed.version_labels if probe.listed is not None else ())
+    expected |= {probe.version_label} if probe.version_label else set()
+    found, wrong = [], []
+    for label in sorted(_labels(probe)):
+        try:
+            found.append(f"{label}: {probe.labelled(label)}")
+        except ServingError as error:
+            if error.code is grpc.StatusCode.NOT_FOUND or label in expected:
+                wrong.append(f"{label}: {_short(error.details)}")
+    return problem("; ".join(wrong)) if wrong else ok(", ".join(found) or "none")
+
+
+def _labels(probe: Probe) -> set[str]:
+    listed = set(probe.listed.version_labels) if probe.listed is not None else set()
+    return {*_LABELS, *listed, *([probe.version_label] if probe.version_label else ())}
+
+
+def _meaning(probe: Probe, label: str) -> int | None:
+    try:
+        return probe.labelled(label)
+    except ServingError:
+        return None
+
+
+@check(
+    "the newest version folder in --models, against the versions that the server knows, for up to 8 s",
+    "Look whether the server polls (--file_system_poll_wait_seconds, 1 by default; 0 is once, -1 never), whether it "
+    "has this folder mounted, and whether the version policy in models.config lets the version in.",
+)
+def published(probe: Probe) -> Result:
+    """What was published is served."""
+    if probe.models is None:
+        raise NotKnown("--models names no folder that the server serves")
+    folder = probe.models / probe.model
+    try:
+        found = {version_of(path.name) for path in folder.iterdir() if path.is_dir()} - {None}
+    except OSError as error:
+        raise NotKnown(f"{folder} cannot be read: {error.strerror}") from error
+    wanted = {version for version in found if version is not None}
+    if probe.listed is not None:
+        policy = probe.listed.model_version_policy
+        if policy.WhichOneof("policy_choice") == "specific":
+            wanted &= set(policy.specific.versions)
+    if not wanted:
+        raise NotKnown(f"{folder} has no version")
+    newest, end = max(wanted), time.monotonic() + _PICKED_UP
+    while newest not in (known := {state.version for state in probe.status()}):
+        if time.monotonic() > end:
+            listed = ", ".join(map(str, sorted(known)))
+            return problem(f"version {newest} is in {folder}, and the server knows {listed}")
+        time.sleep(0.5)
+    return ok(f"version {newest} is known")
+
+
+@check(
+    "the names and inputs of the model's signatures, by its metadata: none of rawbert's with text as its input is a "
+    "warning",
+    "Export the checkpoint with `rawbert export`: the client's embed, classify, tag and tokenize ask for those "
+    "signatures; predict works with any.",
+)
+def signatures(probe: Probe) -> Result:
+    """The model takes raw strings under the names that the client uses."""
+    ours = [name for name in SIGNATURE_NAMES if name in probe.signatures]
+    if ours:
+        return ok(", ".join(ours))
+    return warning(f"none of rawbert's: {', '.join(probe.described.signatures) or 'no signature at all'}")
+
+
+@check(
+    "whether the metadata has serving_default",
+    "Save the model with a signature serving_default, as `rawbert export` does: clients that name no signature, "
+    "REST's among them, ask for it.",
+)
+def default_signature(probe: Probe) -> Result:
+    """Callers that name no signature are answered."""
+    if DEFAULT_SIGNATURE in probe.described.signatures:
+        return ok("there")
+    return warning(f"there is none, only {', '.join(probe.described.signatures) or 'no signature at all'}")
+
+
+@check(
+    "the first call to each signature against the fastest of four later ones: 0.1 s and four times as much is a "
+    "warning (it is seen once: whoever calls first warms the server)",
+    "Put warmup records for every signature into assets.extra/tf_serving_warmup_requests, as `rawbert export` does, "
+    "and do not start the server with --enable_model_warmup=false.",
+)
+def warmup(probe: Probe) -> Result:
+    """The first call is as fast as the others."""
+    timed = {name: times for name, times in probe.times.items() if isinstance(times, Times)}
+    cold = [
+        f"{name} {1000 * each.first:.0f} ms, later {1000 * each.later:.1f} ms"
+        for name, each in timed.items()
+        if each.first - each.later > max(_COLD, _COLD_TIMES * each.later)
+    ]
+    if cold:
+        return warning(f"first calls were slow: {'; '.join(cold)}")
+    if not timed:
+        return unknown("no signature answers")
+    return ok("; ".join(f"{name} {1000 * each.later:.1f} ms" for name, each in timed.items()))
+
+
+@check(
+    "one text to each signature: an error, or numbers that are not finite, are a problem",
+    "See the error and the server's log; `rawbert verify --address` compares the answers with the reference of the "
+    "export. Not finite: float16 overflows in some checkpoints; export bfloat16 or float32.",
+)
+def answers(probe: Probe) -> Result:
+    """Every signature answers with finite numbers."""
+    wrong = []
+    for name, times in probe.times.items():
+        if not isinstance(times, Times):
+            wrong.append(f"{name}: {_short(str(times))}")
+            continue
+        for output, array in probe.predict(name, [LONG, b"a"]).items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                wrong.append(f"{name}: {output} is not finite")
+    return problem("; ".join(wrong)) if wrong else ok(", ".join(probe.times))
+
+
+@check(
+    "a text alone and the same text among seven others: vectors and scores that differ by more than 5% of the "
+    "largest number are a problem",
+    "Look for enable_large_batch_splitting in the batching parameters (rows of unequal length come back misaligned) "
+    "and for a graph that attends to padding; `rawbert verify --address` names the samples.",
+)
+def rows(probe: Probe) -> Result:
+    """A text has one answer, whatever comes with it."""
+    compared = []
+    for name, times in probe.times.items():
+        outputs = probe.outputs(name, _KINDS)
+        if not isinstance(times, Times) or not outputs:
+            continue
+        alone, company = probe.predict(name, [b"a text"]), [LONG, b"a text", *[b"more of them"] * 6]
+        together = probe.predict(name, company[: probe.batch_limit if probe.batched else None])
+        for output in outputs:
+            if len(together[output]) > 1 and _differ(alone[output][0], together[output][1]):
+                return problem(f"{name}: {output} of a text depends on the texts that come with it")
+        compared.append(name)
+    if not compared:
+        raise NotKnown("no signature answers a vector or a score")
+    return ok(", ".join(compared))
+
+
+@check(
+    "the newest AVAILABLE version of each address, and the answer to the same text: other versions, or other numbers "
+    "of the same version, are a problem",
+    "Publish the same version to all servers of one name, and wait until it is AVAILABLE on each (`rawbert status "
+    "--wait`) before callers are let in; vectors of several models do not belong into one index.",
+)
+def same_versions(probes: Sequence[Probe]) -> Result:
+    """Several servers answer with the same model."""
+    newest = {probe.address: probe.described.version for probe in probes}
+    if len(set(newest.values())) > 1:
+        return problem(", ".join(f"{address} answers with version {version}" for address, version in newest.items()))
+    first, *others = (_numbers(probe) for probe in probes)
+    if any(_differ(first, other) for other in others):
+        return problem(f"version {min(newest.values())} gives different numbers at {', '.join(newest)}")
+    return ok(f"version {min(newest.values())} at each")
+
+
+def _numbers(probe: Probe) -> Array:
+    """Those of one text, by the first signature that answers floats."""
+    for name in probe.signatures:
+        for array in probe.predict(name, [LONG]).values():
+            if array.dtype.kind == "f":
+                return array
+    raise NotKnown("no signature answers floats")
+
+
+def _differ(one: Array, other: Array) -> bool:
+    if one.shape != other.shape:
+        return True
+    most = np.abs(one).max(initial=0.0)
+    return bool(np.abs(one - other).max(initial=0.0) > _DIFFERENT * max(most, 1e-6))
+
+
+def _available(states: list[VersionStatus]) -> set[int]:
+    return {state.version for state in states if state.state == "AVAILABLE"}
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 300 else f"{line[:300]} ..."
