@@ -16,7 +16,19 @@ EXPORTER = (
     "cli", "__init__", "export", "reverify", "training", "publish", "proof", "graph", "resolve", "sources",
     "tokenizers", "memory", "families", "recipe", "targets", "protos", "scratch", "errors",
 )  # fmt: skip
-SERVING = ("cli", "server", "doctor", "__init__", "client", "wire", "errors", "contract", "extras", "interrupts", "data")
+SERVING = (
+    "cli",
+    "server",
+    "doctor",
+    "__init__",
+    "client",
+    "wire",
+    "errors",
+    "contract",
+    "extras",
+    "interrupts",
+    "data",
+)
 
 #: The proof shares nothing with what it proves: neither the readers nor the graph.
 APART = {"exporter/proof": ("exporter/graph", "exporter/sources", "exporter/tokenizers", "exporter/families")}

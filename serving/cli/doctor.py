@@ -44,7 +44,7 @@ def doctor(
     """Examine the servers at ADDRESS, or --address: TensorFlow Serving's or rawbert's.
 
     All calls are ones that any client may make: some seconds of work for the model, more where it is slow. Several
-    addresses are those of one service, and must answer alike. docs/doctor.md lists the checks.
+    addresses are those of one service, and must answer alike. docs/how-to/doctor.md lists the checks.
 
     The exit code is 0 where nothing is off, and 1 with a warning or a problem.
 

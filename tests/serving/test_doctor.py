@@ -354,6 +354,20 @@ def test_a_version_that_is_not_picked_up(serve: Serve, tmp_path: Path) -> None:
     assert "the server knows 3" in found["published"].found
 
 
+@pytest.mark.slow
+def test_minilm_warmed_and_not(minilm_bundle: Any, tmp_path: Path) -> None:
+    from rawbert.serving.cli.serve import STACK
+    from rawbert.serving.server import EmbeddedServer
+
+    settings = {**STACK, "model_config_file_poll_wait_seconds": 0}
+    for warmed, expected in ((True, {}), (False, {"warmup": "warning"})):
+        with EmbeddedServer("bert", minilm_bundle.path.parent, enable_model_warmup=warmed, **settings) as server:
+            found = examined(server.address, "bert", models=minilm_bundle.path.parents[1], callers=16)
+        assert faults(found) == expected
+        assert found["large-answers"].level is Level.OK
+        assert found["published"].level is Level.OK
+
+
 def states(address: str) -> dict[int, str]:
     with Probe(address, "text") as probe:
         return {state.version: state.state for state in probe.status()}
