@@ -18,12 +18,16 @@ Exit codes: 0 done, 1 refused or failed (one line on standard error says why), 2
 
 def render() -> dict[str, str]:
     """File name -> text, of all pages."""
-    from rawbert.serving.cli.app import COMMANDS
+    import click
+    from rawbert.serving.cli.app import COMMANDS, rawbert
 
     links = ",\n".join(f"[{name}]({name}.md)" for name in COMMANDS)
     pages = {"index.md": INDEX.format(help=help_of(), links=links)}
     for name in COMMANDS:
-        pages[f"{name}.md"] = f"# rawbert {name}\n\n```\n{help_of(name)}\n```\n"
+        command = rawbert.get_command(click.Context(rawbert), name)
+        parts = command.commands if isinstance(command, click.Group) else ()
+        blocks = [help_of(name), *(help_of(name, part) for part in parts)]
+        pages[f"{name}.md"] = f"# rawbert {name}\n" + "".join(f"\n```\n{block}\n```\n" for block in blocks)
     return pages
 
 

@@ -15,15 +15,25 @@ def test_every_folder_with_files_is_a_package() -> None:
     folders = {path.parent for top in ("exporter", "serving") for path in files(top)}
     names = sorted(f"rawbert.{'.'.join(folder.relative_to(ROOT).parts)}" for folder in folders)
     # rawbert itself, a namespace, has what `python -m rawbert` runs.
-    assert ["rawbert", *names] == SETUPTOOLS["packages"]
+    assert ["rawbert", *names, "rawbert.stack"] == SETUPTOOLS["packages"]
     assert [path.name for path in files("rawbert")] == ["__main__.py"]
+
+
+def test_the_compose_stack_is_shipped() -> None:
+    """As a package without code, whose folder is the top of a clone."""
+    from rawbert.serving.cli.compose import FILES
+
+    assert SETUPTOOLS["package-dir"]["rawbert.stack"] == "."
+    patterns = SETUPTOOLS["package-data"]["rawbert.stack"]
+    assert sorted(pattern.removesuffix("/**/*") for pattern in patterns) == sorted(FILES)
+    assert all((ROOT / name).exists() for name in FILES)
 
 
 @pytest.mark.parametrize("top", ["exporter", "serving"])
 def test_every_data_file_is_shipped(top: str) -> None:
     shipped = set()
     for package, patterns in SETUPTOOLS["package-data"].items():
-        folder = ROOT.joinpath(*package.split(".")[1:])
+        folder = ROOT / SETUPTOOLS["package-dir"].get(package, "/".join(package.split(".")[1:]))
         for pattern in patterns:
             found = set(folder.glob(pattern))
             assert found, f"nothing in {folder} is {pattern}"
