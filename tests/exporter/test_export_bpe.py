@@ -9,32 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import bpe
-import numpy as np
 import pytest
-from folders import edit, retensor
+import tokenizer_folders
 from rawbert.exporter import ExportConfig, UnsupportedModel, export, reverify
 from rawbert.exporter.targets import check, opsets
 from rawbert.serving import Client
 from rawbert.serving.server import EmbeddedServer
-from tiny_families import folder_of
 
 TEXTS = ["", "the cat sat", "naïve café — 中国 😀", " the  <mask> cat's", "e\u0301 \u1100\u1161\u11a8", "x" * 400]
-
-
-def model(target: Path, state: dict[str, Any]) -> Path:
-    """A tiny RoBERTa with a row for each token."""
-    folder = folder_of("roberta", target)
-    (folder / "tokenizer.json").write_text(json.dumps(state), encoding="utf-8")
-    tokens = [*state["model"]["vocab"].values(), *(token["id"] for token in state["added_tokens"])]
-    edit(folder / "config.json", vocab_size=max(tokens) + 1)
-
-    def widen(tensors: dict[str, np.ndarray]) -> None:
-        (name,) = (name for name in tensors if name.endswith("word_embeddings.weight"))
-        width = tensors[name].shape[1]
-        tensors[name] = np.random.default_rng(1).normal(size=(max(tokens) + 1, width)).astype(np.float32)
-
-    retensor(folder, widen)
-    return folder
 
 
 @pytest.mark.slow
@@ -47,7 +29,7 @@ def model(target: Path, state: dict[str, Any]) -> Path:
 def test_it_is_exported_proven_checked_and_served(tmp_path: Path, state: Callable[[], dict[str, Any]], pair: bool):
     from rawbert.exporter.proof.reference import FolderReference
 
-    folder = model(tmp_path / "model", copy.deepcopy(state()))
+    folder = tokenizer_folders.roberta(tmp_path / "model", copy.deepcopy(state()))
     bundle = export(ExportConfig(folder, tmp_path / "models" / "mine", pair=pair, target_serving="2.12"))
     for release in opsets.RELEASES:
         assert [each for each in check.check(bundle.path, release) if each.level == "error"] == []
@@ -70,7 +52,7 @@ def test_it_is_exported_proven_checked_and_served(tmp_path: Path, state: Callabl
 
 
 def test_lower_casing_beside_it_is_refused(tmp_path: Path):
-    folder = model(tmp_path / "model", bpe.small())
+    folder = tokenizer_folders.roberta(tmp_path / "model", bpe.small())
     modules = [
         {"idx": at, "name": f"{at}", "path": path, "type": f"sentence_transformers.models.{kind}"}
         for at, (kind, path) in enumerate([("Transformer", ""), ("Pooling", "1_Pooling")])

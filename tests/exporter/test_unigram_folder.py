@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import json
-import string
 from pathlib import Path
 
 import numpy as np
 import pytest
 from exports import exported
-from folders import tiny
-from unigrams import SPECIAL, WORDS, state
+from tokenizer_folders import multilingual
 
 pytestmark = pytest.mark.slow
-
-
-def folder_of(target: Path) -> Path:
-    folder = tiny(target)
-    whole = state("E5", {"<s>": {"special": True}, "</s>": {"special": True}})
-    letters = [char for char in (*string.ascii_lowercase, *".,?!") if char not in WORDS]
-    scores = dict.fromkeys(SPECIAL, 0.0) | WORDS | dict.fromkeys(letters, -8.0)
-    whole["model"]["vocab"] = [list(piece) for piece in scores.items()]
-    (folder / "tokenizer.json").write_text(json.dumps(whole), encoding="utf-8")
-    settings = {"tokenizer_class": "XLMRobertaTokenizer", "model_max_length": 64}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
-    (folder / "vocab.txt").unlink()
-    return folder
 
 
 def test_it_exports_and_answers(tmp_path: Path):
@@ -34,7 +19,7 @@ def test_it_exports_and_answers(tmp_path: Path):
     from rawbert.serving.client import Client
     from rawbert.serving.server import EmbeddedServer
 
-    folder = folder_of(tmp_path / "model")
+    folder = multilingual(tmp_path / "model")
     bundle = exported(folder, tmp_path)
     for target in ("2.12", "2.16", "2.20"):
         assert not [finding for finding in check(bundle.path, target) if finding.level != "note"]

