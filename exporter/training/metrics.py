@@ -47,21 +47,20 @@ def measure(problem: Problem, scores: np.ndarray, targets: np.ndarray) -> dict[s
             "auc": auc(score, true),
             "average_precision": average_precision(score, true),
             "accuracy": float(((score >= 0.5) == true).mean()),
-            **_calibration(score, true),
+            **calibration(score, true),
         }
     if problem.kind == SINGLE:
         predicted = scores.argmax(1)
-        confusion = np.zeros((len(problem.labels),) * 2, int)
-        np.add.at(confusion, (targets, predicted), 1)
-        hits, rows, found = np.diag(confusion), confusion.sum(1), confusion.sum(0)
-        calibration = _calibration(scores.max(1), predicted == targets)
-        more = {"accuracy": float(hits.sum() / len(targets)), "confusion": confusion.tolist(), **calibration}
+        counts = confusion(targets, predicted, len(problem.labels))
+        hits, rows, found = np.diag(counts), counts.sum(1), counts.sum(0)
+        sure = calibration(scores.max(1), predicted == targets)
+        more = {"accuracy": float(hits.sum() / len(targets)), "confusion": counts.tolist(), **sure}
     else:
         predicted, true = scores >= 0.5, targets == 1
         hits, rows, found = (predicted & true).sum(0), true.sum(0), predicted.sum(0)
         micro = 2 * hits.sum() / max(1, rows.sum() + found.sum())
         exact = float((predicted == true).all(1).mean())
-        more = {"exact_match": exact, "micro_f1": float(micro), **_calibration(scores.ravel(), true.ravel())}
+        more = {"exact_match": exact, "micro_f1": float(micro), **calibration(scores.ravel(), true.ravel())}
     classes = {
         label: {
             "precision": float(hit / max(1, of_found)),
@@ -89,7 +88,14 @@ def _regression(found: np.ndarray, true: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _calibration(confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:
+def confusion(targets: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """How often each class was found for each true one: int64 ``[classes, classes]``, rows of the true class."""
+    counts = np.zeros((classes, classes), int)
+    np.add.at(counts, (targets, predicted), 1)
+    return counts
+
+
+def calibration(confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:
     """Parts of the confidences, and the expected calibration error (Guo et al., 2017, arXiv 1706.04599, 2)."""
     at = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
     bins = []

@@ -76,7 +76,10 @@ def _page(title: str, facts: Mapping[str, Any], measured: Mapping[str, Any], wor
         ]
         parts += ["<h2>Kinds of spans</h2>", _table(("label", "precision", "recall", "F1", "spans"), rows)]
     if "confusion" in measured:
-        parts += ["<h2>Confusion matrix</h2>", _confusion(list(measured["classes"]), measured["confusion"])]
+        parts += [
+            "<h2>Confusion matrix</h2>",
+            _confusion(measured.get("tags") or list(measured["classes"]), measured["confusion"]),
+        ]
     if "calibration" in measured:
         parts += [
             "<h2>Calibration</h2><p>How often an answer of a confidence is right; on the line, confidences are "

@@ -18,6 +18,7 @@ from ...serving.client import windows
 from ...serving.client.entities import Aggregation, TokenTags, entities, merged
 from ...serving.client.results import Entity
 from ..errors import ConfigError, DataError
+from . import metrics
 from .batches import Tokens
 from .data import Row, Table, some
 from .labels import Problem
@@ -286,12 +287,24 @@ class SpanAnswers:
         return found
 
     def measure(self, scores: np.ndarray) -> dict[str, Any]:
-        """Figures: a span is right where its label and both ends are."""
+        """Figures: a span is right where its label and both ends are.
+
+        Also ``token_accuracy``, ``tags`` with their ``confusion`` (rows of the true tag), and ``calibration``, all of
+        the tokens that have a tag.
+        """
         found = [[_span(entity) for entity in row] for row in self.found(scores)]
         figures = f1_of(self._placed.spans, found)
         counted = self._placed.weights > 0
-        right = scores.argmax(1)[counted] == self._placed.targets[counted]
-        return {**figures, "token_accuracy": float(right.mean())}
+        scores, targets = scores[counted], self._placed.targets[counted]
+        predicted = scores.argmax(1)
+        tags = self._problem.labels
+        return {
+            **figures,
+            "token_accuracy": float((predicted == targets).mean()),
+            "tags": list(tags),
+            "confusion": metrics.confusion(targets, predicted, len(tags)).tolist(),
+            **metrics.calibration(scores.max(1), predicted == targets),
+        }
 
     def predictions(self, scores: np.ndarray) -> list[dict[str, Any]]:
         """Every row with its spans and those that were found."""

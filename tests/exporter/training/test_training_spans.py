@@ -166,6 +166,22 @@ def test_the_spans_of_perfect_scores_are_the_given_ones(scheme: str, stride: int
     else:  # a span may be longer than what two windows share
         assert measured["f1"] > 0.9
     assert measured["token_accuracy"] == 1
+    assert np.trace(measured["confusion"]) == np.sum(measured["confusion"]) == placed.weights.sum()
+
+
+def test_confusion_and_calibration_of_tags_by_hand():
+    placed, problem = place(table(("a b", [(0, 1, "X")])), tags.BIO, most=100, stride=None)
+    at = {name: row for row, name in enumerate(problem.labels)}
+    scores = np.full((len(placed.targets), len(at)), 0.1)
+    scores[placed.targets == at["B-X"], at["I-X"]] = 0.8  # taken for an inside, and sure of it
+    scores[(placed.targets == at["O"]) & (placed.weights > 0), at["O"]] = 0.6
+    measured = spans.SpanAnswers(placed, problem, [0, 1, 2, 3], "simple").measure(scores)
+    confusion = np.array(measured["confusion"])
+    assert measured["tags"] == list(problem.labels)
+    assert {(int(row), int(column)) for row, column in np.argwhere(confusion)} == {
+        (at["B-X"], at["I-X"]), (at["O"], at["O"])
+    }  # fmt: skip
+    assert [(each["from"], each["right"]) for each in measured["calibration"]] == [(0.6, 1.0), (0.8, 0.0)]
 
 
 def test_figures_by_hand():
