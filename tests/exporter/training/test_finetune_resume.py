@@ -82,11 +82,16 @@ def test_a_loss_that_is_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # eleven processes, each of which loads TensorFlow
-def test_ten_kills_at_random(tmp_path: Path):
-    config = config_of(tmp_path, epochs=12, batch_size=4, learning_rate=1e-3, patience=12)
+@pytest.mark.parametrize("task", ["classify", "tag"])
+def test_ten_kills_at_random(tmp_path: Path, task: str):
+    config = config_of(tmp_path, task=task, epochs=12, batch_size=4, learning_rate=1e-3, patience=12)
+    if task == "tag":
+        rows = [f"the O\n{'cat' if at % 3 else 'dog'} B-ANIMAL\nsat O\n" for at in range(96)]
+        config = replace(config, train=tmp_path / "train.conll")
+        config.train.write_text("\n".join(rows))
     whole = finetune(replace(config, output=tmp_path / "whole"))
     command = [*RAWBERT, "finetune", str(config.encoder), "--train", str(config.train), "--output", str(config.folder)]
-    for name in ("epochs", "batch_size", "learning_rate", "patience"):
+    for name in ("task", "epochs", "batch_size", "learning_rate", "patience"):
         command += [f"--{name.replace('_', '-')}", str(getattr(config, name))]
     rng, killed = random.Random(0), 0
     state = config.folder / "checkpoints" / "state.safetensors"
