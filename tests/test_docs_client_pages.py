@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[1]
-BLOCK = re.compile(r"(?P<skip><!-- not run -->\n)?```python\n(?P<code>.*?)```", re.DOTALL)
+from docs_pages import ROOT, blocks, text_of
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +29,11 @@ def test_code_runs(page: str, address: str) -> None:
 
 
 def run(page: str, address: str) -> None:
-    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    blocks = list(BLOCK.finditer(text))
-    assert any(not block["skip"] for block in blocks)
     namespace: dict[str, object] = {}
-    for block in blocks:
-        code = compile(block["code"].replace("localhost:8500", address), page, "exec")
-        if not block["skip"]:
-            exec(code, namespace)
+    ran = [each for each in blocks(page) if each.language == "python" and each.is_run]
+    assert ran
+    for block in ran:
+        exec(compile(block.code.replace("localhost:8500", address), page, "exec"), namespace)
 
 
 @pytest.mark.parametrize(("page", "model"), [("classify", "sentiment"), ("tag", "ner"), ("rerank", "reranker")])
@@ -52,7 +47,7 @@ def test_code_of_tasks_runs(page: str, model: str, task_models: Path) -> None:
 def test_every_method_is_on_the_page() -> None:
     from rawbert.serving import Client
 
-    text = (ROOT / "docs" / "reference" / "client.md").read_text(encoding="utf-8")
+    text = text_of("reference/client.md")
     for name in vars(Client):
         if not name.startswith("_") and callable(getattr(Client, name)):
             assert re.search(rf"`{name}\(|\.{name}\(", text), name

@@ -1,4 +1,4 @@
-"""The tables of signatures that people read are those of the contract."""
+"""docs/reference/signatures.md: its table is that of the contract."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from pathlib import Path
 import pytest
 from rawbert.serving.contract import DEFAULT_SIGNATURE, SIGNATURES, TEXT, default_of, signature
 
-ROOT = Path(__file__).parents[1]
-ROWS = {
-    found[1]: found[2]
-    for found in re.finditer(r"^\| `(\w+)` \| (.+) \|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
-}
+PAGE = (Path(__file__).parents[1] / "docs" / "reference" / "signatures.md").read_text(encoding="utf-8")
+ROWS = {found[1]: found[2] for found in re.finditer(r"^\| `(\w+)` \| (.+) \|$", PAGE, re.MULTILINE)}
 
 
 @pytest.mark.parametrize("declared", SIGNATURES, ids=lambda each: each.name)
-def test_the_readme_lists_every_output_with_dtype_and_shape(declared) -> None:
+def test_the_page_lists_every_output_with_dtype_and_shape(declared) -> None:
     row = ROWS[declared.name]
     others = re.findall(r"all of `(\w+)`", row)
     listed = {each.name for name in others for each in signature(name).outputs}
@@ -30,7 +27,7 @@ def test_the_readme_lists_every_output_with_dtype_and_shape(declared) -> None:
     assert named <= {output.name for output in declared.outputs}
 
 
-def test_the_readme_says_what_the_default_is() -> None:
+def test_the_page_says_what_the_default_is() -> None:
     row = ROWS[DEFAULT_SIGNATURE]
     assert re.findall(r"`(\w+)`", row)[:2] == [default_of(["embed", "pooled"]), default_of(["pooled", "sequence"])]
-    assert f"Every signature takes `{TEXT}`, string `[batch]`" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"Every signature takes `{TEXT}`, string `[batch]`" in PAGE

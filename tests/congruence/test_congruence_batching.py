@@ -78,7 +78,7 @@ def test_a_lone_caller_waits(batched: Any) -> None:
     assert time.monotonic() - began >= 0.05
 
 
-@row("Batching", "What the graph raises for one row fails every call of the batch")
+@row("Batching", "An error of the graph for one row fails every call of the batch")
 def test_one_bad_row_fails_the_batch(batched: Any) -> None:
     asked = [servers.request("arithmetic", "fails", {"x": np.float32([value])}) for value in (-1, 1)]
 
@@ -101,23 +101,23 @@ def test_one_bad_row_fails_the_batch(batched: Any) -> None:
         pytest.param(
             "arithmetic", "scalar", {"x": np.float32(1)}, INVALID,
             "Batching Run() input tensors must have at least one dimension",
-            marks=row("Batching", "inputs of no dimension"), id="a scalar input",
+            marks=row("Batching", "inputs without dimensions"), id="a scalar input",
         ),
         pytest.param(
             "arithmetic", "pair", {"x": np.ones(2, "f4"), "q": np.ones(1, "f4")}, INVALID,
             "Batching Run() input tensors must have equal 0th-dimension size",
-            marks=row("Batching", "of unequal rows"), id="unequal rows",
+            marks=row("Batching", "with unequal numbers of rows"), id="unequal rows",
         ),
         pytest.param(
             "batchable", "total", {"x": np.ones(2, "f4")}, Code.FAILED_PRECONDITION,
             "Batched output tensor has 0 dimensions",
-            marks=row("Batching", "an output of no dimension"), id="a scalar output",
+            marks=row("Batching", "an output without dimensions"), id="a scalar output",
         ),
         pytest.param(
             "batchable", "first", {"x": np.ones(2, "f4")}, Code.FAILED_PRECONDITION,
             "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input "
             "tensors",
-            marks=row("Batching", "an output of other rows than the inputs"), id="another number of rows",
+            marks=row("Batching", "an output with another number of rows than the inputs"), id="another number of rows",
         ),
     ],
 )  # fmt: skip
@@ -138,7 +138,7 @@ def test_unequal_inner_shapes(batched: Any) -> None:
     assert _meet(both)
 
 
-@row("Batching", "A call of no rows waits for company")
+@row("Batching", "A call without rows waits for other calls")
 def test_no_rows(batched: Any) -> None:
     asked = servers.request("text", "pooled", {"text": np.array([], object)})
     if batched.rawbert:  # It answers at once.
@@ -201,7 +201,7 @@ def test_a_model_without_parameters(own: Any) -> None:
     assert len(calls.array("none", "rows", "y", {"x": np.ones(5, "f4")})) == 5
 
 
-@row("Batching", "An exported bundle brings its `batching_params.pbtxt` and its warmup records")
+@row("Batching", "An exported bundle contains `batching_params.pbtxt` and warmup records")
 def test_an_exported_bundle(own: Any, golden: Any) -> None:
     import tensorflow as tf
 
@@ -225,7 +225,7 @@ def test_a_full_queue(own: Any) -> None:
         )
 
 
-@row("Batching", "One that does not parse fails its version")
+@row("Batching", "A file that does not parse fails its version")
 def test_parameters_that_do_not_parse(own: Any) -> None:
     calls, root = own
     folder = root / "none" / "2"
@@ -266,19 +266,19 @@ def test_batching_without_parameters(default: Any) -> None:
     refused(lambda: calls.predict(_rows(1001)), INVALID, message)
 
 
-@row("Batching", "without the flag the file in the version folder is not read")
+@row("Batching", "without `--enable_per_model_batching_parameters` the file in the version folder is not read")
 def test_a_file_without_its_flag(default: Any) -> None:
     calls, _ = default
     assert _sizes(calls, 5) == [5]
 
 
-@row("Start", "the newest version cannot be loaded, or, with other policies than `latest`, any")
+@row("Start", "the newest version cannot be loaded, or, with other policies than `latest`, any version")
 def test_an_older_version_that_is_broken(default: Any) -> None:
     calls, _ = default
     assert calls.status("half") == [(1, AVAILABLE, 0)]
 
 
-@row("Loading", "While attempts go on it is LOADING, without a message")
+@row("Loading", "Until the last attempt it is LOADING, without a message")
 def test_a_load_is_tried_again(default: Any, paths: Path) -> None:
     calls, root = default
     empty = root / "half" / "2"

@@ -29,7 +29,7 @@ def _ask(client: str, variable: str, address: str, texts: list[str]) -> Any:
     return json.loads(result.stdout)
 
 
-@row("Signatures", "Clients that others wrote")
+@row("Signatures", "Third-party clients")
 def test_ovmsclient(plain: Any, golden: Any) -> None:
     texts, _, arrays = golden
     answer = _ask("ovmsclient", "RAWBERT_OVMSCLIENT", plain.address, texts)
@@ -40,7 +40,7 @@ def test_ovmsclient(plain: Any, golden: Any) -> None:
     assert "Servable not found for request: Specific(half, 9)" in answer["refusal"]
 
 
-@row("Signatures", "Clients that others wrote")
+@row("Signatures", "Third-party clients")
 def test_min_tfs_client(plain: Any, golden: Any) -> None:
     texts, _, arrays = golden
     answer = _ask("min-tfs-client", "RAWBERT_MIN_TFS_CLIENT", plain.address, texts)

@@ -33,7 +33,7 @@ def _fields(tensor: Any) -> set[str]:
     return {each.name for each, _ in tensor.ListFields()}
 
 
-@row("Encoding", "Answers are in the field of their dtype")
+@row("Encoding", "Answers use the field of their dtype")
 @pytest.mark.parametrize("dtype", FIELDS)
 def test_the_field_of_the_dtype(plain: Any, dtype: str) -> None:
     import tensorflow as tf
@@ -52,20 +52,20 @@ def test_tensor_content(batched: Any, dtype: str) -> None:
     assert tensor.tensor_content == expected.tobytes()
 
 
-@row("Encoding", "of strings first their lengths as varints, then their bytes")
+@row("Encoding", "for strings first their lengths as varints, then their bytes")
 def test_tensor_content_of_strings(batched: Any) -> None:
     tensor, _ = _echoed(batched, "string")
     assert _fields(tensor) == {"dtype", "tensor_shape", "tensor_content"}
     assert tensor.tensor_content == b"\x02\x00\x01a\0\xff"
 
 
-@row("Encoding", "Equal values are written each")
+@row("Encoding", "Equal values are all written")
 def test_equal_values(plain: Any) -> None:
     answer = plain.predict(servers.request("arithmetic", "", {"x": np.ones(5, "f4")}))
     assert list(answer.outputs["y"].float_val) == [2.5] * 5
 
 
-@row("Encoding", "an answer of no rows has dtype and shape alone")
+@row("Encoding", "an answer without rows has only dtype and shape")
 def test_no_rows(plain: Any) -> None:
     answer = plain.predict(servers.request("text", "sequence", {"text": wire.tensor(7, (0,))}))
     assert {"sequence_output", "input_word_ids", "token_count"} <= set(answer.outputs)

@@ -80,19 +80,19 @@ BROKEN: dict[str, tuple[str, str, Callable[[Path], Any], int, str]] = {
         "no saved_model.pb", "half/1", _without("saved_model.pb"), 5,
         "does not appear to contain a SavedModel bundle",
     ),
-    "saved_model.pb cut": ("saved_model.pb cut short", "half/1", _cut("saved_model.pb"), 11, ""),
+    "saved_model.pb cut": ("saved_model.pb truncated", "half/1", _cut("saved_model.pb"), 11, ""),
     "saved_model.pb empty": ("saved_model.pb empty", "half/1", _with("saved_model.pb", b""), 5, ""),
     "saved_model.pb garbage": (
         "saved_model.pb garbage", "half/1", _with("saved_model.pb", b"garbage " * 50), 15, "saved_model.pb",
     ),
     # Which words stand around the file's name depends on the loader.
     "shard missing": ("a shard of variables missing", "half/1", _without(_SHARD), 5, _SHARD.rpartition("/")[2]),
-    "shard cut": ("a shard cut short", "half/1", _cut(_SHARD), 11, "Read less bytes than requested"),
+    "shard cut": ("a shard truncated", "half/1", _cut(_SHARD), 11, "Read less bytes than requested"),
     "asset missing": (
         "an asset missing", "batchable/1", _without("assets/vocab.txt"), 5,
         "assets/vocab.txt; No such file or directory",
     ),
-    "unknown op": ("an op that is unknown", "half/1", _renamed(b"ParseExample"), 5, "Op type not registered"),
+    "unknown op": ("an unknown op", "half/1", _renamed(b"ParseExample"), 5, "Op type not registered"),
     "unknown op, warmup": (
         "a record that fails makes the load fail", "arithmetic/5",
         _then(_renamed(b"MatMul"), _records(("slow", {"steps": np.int32([1])}))), 5, "Op type not registered",
@@ -110,10 +110,10 @@ BROKEN: dict[str, tuple[str, str, Callable[[Path], Any], int, str]] = {
         "Signature input alias: x",
     ),
     "warmup that is no PredictionLog": (
-        "a record that is no PredictionLog", "half/1", _records(b"\xff\xff"), 3, "Failed to parse warmup record",
+        "a record that is not a PredictionLog", "half/1", _records(b"\xff\xff"), 3, "Failed to parse warmup record",
     ),
     "warmup that is no TFRecord file": (
-        "a file that is no TFRecord file", "half/1", _with(str(base_paths.WARMUP), b"no TFRecord file at all"), 15,
+        "a file that is not a TFRecord file", "half/1", _with(str(base_paths.WARMUP), b"no TFRecord file at all"), 15,
         "corrupted record at 0",
     ),
     "warmup cut": (
@@ -136,7 +136,7 @@ SOUND: dict[str, tuple[str, str, Callable[[Path], Any]]] = {
 #: What tensorflow_model_server takes, though calls fail: words of the page, the model, the change, a call.
 HIDDEN: dict[str, tuple[str, str, Callable[[Path], Any], tuple[str, Any]]] = {
     "unknown op in a function": (
-        "an op that is unknown, in a function", "arithmetic/5", _renamed(b"MatMul"), ("slow", {"steps": np.int32([1])}),
+        "an unknown op in a function", "arithmetic/5", _renamed(b"MatMul"), ("slow", {"steps": np.int32([1])}),
     ),
     "variables.index missing": (
         "variables.index missing", "half/1", _without("variables/variables.index"), _GOOD,
@@ -193,7 +193,7 @@ def test_a_fault_that_calls_show(served: tuple[Any, Path], name: str) -> None:
     assert code in (Code.NOT_FOUND, Code.FAILED_PRECONDITION)
 
 
-@row("Loading", "With `--enable_model_warmup=false` the file is not looked at")
+@row("Loading", "With `--enable_model_warmup=false` the file is not read")
 def test_warmup_that_is_off(plain: Any) -> None:
     # Its version folder has a warmup file that is none.
     assert plain.status("text") == [(1, AVAILABLE, 0)]

@@ -28,21 +28,21 @@ def _without_spec() -> Any:
 #: Name -> (row, request, status, how the message begins).
 REFUSED: dict[str, tuple[str, Callable[[], Any], Code, str]] = {
     "signature": (
-        "a signature that is not there", _asks("nope"), Code.FAILED_PRECONDITION,
+        "an unknown signature", _asks("nope"), Code.FAILED_PRECONDITION,
         'Serving signature key "nope" not found.',
     ),
     "model": (
-        "a model or version that is not there", _asks(model="nope"), Code.NOT_FOUND,
+        "an unknown model or version", _asks(model="nope"), Code.NOT_FOUND,
         "Servable not found for request: Latest(nope)",
     ),
     "version": (
-        "a model or version that is not there", _asks(version=9), Code.NOT_FOUND,
+        "an unknown model or version", _asks(version=9), Code.NOT_FOUND,
         "Servable not found for request: Specific(arithmetic, 9)",
     ),
     "no model_spec": ("no model_spec", _without_spec, INVALID, "Missing ModelSpec"),
     "empty name": ("an empty name", _asks(model=""), INVALID, "ModelSpec has no name specified."),
     "label": (
-        "a label that is not there", _asks(label="nolabel"), INVALID, "Unrecognized servable version label: nolabel",
+        "an unknown label", _asks(label="nolabel"), INVALID, "Unrecognized servable version label: nolabel",
     ),
     "input name": (
         "another input name", _asks(inputs={"z": X}), INVALID,
@@ -66,7 +66,7 @@ REFUSED: dict[str, tuple[str, Callable[[], Any], Code, str]] = {
         "output tensor alias not found in signature: zz Outputs expected to be in the set {difference,sum}.",
     ),
     "output twice": (
-        "an output that is not there; one twice", _asks("pair", ["sum", "sum"], inputs={"x": X, "q": X}), INVALID,
+        "an unknown output; a repeated one", _asks("pair", ["sum", "sum"], inputs={"x": X, "q": X}), INVALID,
         "duplicate output tensor alias: sum",
     ),
     **{
@@ -157,7 +157,7 @@ def test_strings(plain: Any, name: str) -> None:
     assert [[each for each in row if each] for row in rows.tolist()] == [toy_models.ids(text) for text in texts]
 
 
-@row("Predict", "Bytes that are not UTF-8 reach the graph as they are")
+@row("Predict", "Bytes that are not UTF-8 reach the graph unchanged")
 def test_invalid_utf8(plain: Any) -> None:
     (ids,) = plain.array("text", "tokenize", "input_word_ids", {"text": np.array([b"\xc3\x28\xff"], object)})
     assert ids.tolist() == toy_models.ids(b"\xc3\x28\xff")
@@ -171,7 +171,7 @@ def test_the_answer_names_what_answered(plain: Any) -> None:
         assert (spec.name, spec.version.value, spec.signature_name) == ("arithmetic", 5, signature)
 
 
-@row("Predict", "An `output_filter` is obeyed")
+@row("Predict", "An `output_filter` is applied")
 def test_an_output_filter(plain: Any) -> None:
     answer = plain.predict(servers.request("arithmetic", "pair", {"x": X, "q": X}, ["sum"]))
     assert set(answer.outputs) == {"sum"}
@@ -179,22 +179,22 @@ def test_an_output_filter(plain: Any) -> None:
     assert set(plain.predict(servers.request("arithmetic", "pair", {"x": X, "q": X})).outputs) == {"sum", "difference"}
 
 
-@row("Predict", "Without a version the largest that is available answers")
+@row("Predict", "Without a version the largest available one answers")
 def test_unversioned(plain: Any) -> None:
     assert plain.half() == 2
 
 
-@row("Predict", "a version or a label that is named answers itself")
+@row("Predict", "a named version or label answers itself")
 def test_a_version_that_is_named(plain: Any) -> None:
     assert [plain.half(version=version) for version in (1, 2)] == [1, 2]
 
 
-@row("Predict", "a version or a label that is named answers itself")
+@row("Predict", "a named version or label answers itself")
 def test_labels(plain: Any) -> None:
     assert [plain.half(label=label) for label in ("stable", "canary")] == [1, 2]
 
 
-@row("Predict", "bytes that are no request")
+@row("Predict", "bytes that are not a request")
 def test_garbage(plain: Any) -> None:
     method = plain.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
     # rawbert serve has a text, made by gRPC's Python server.
@@ -216,7 +216,7 @@ def test_methods_that_are_not_served(plain: Any, path: str) -> None:
     refused(lambda: plain.channel.unary_unary(f"/{path}")(b"", timeout=30), Code.UNIMPLEMENTED)
 
 
-@row("Predict", "Classify or Regress on a signature that is not theirs")
+@row("Predict", "Classify or Regress on a signature of another kind")
 @pytest.mark.parametrize(
     ("method", "message"),
     [("Classify", "No classification inputs found in SignatureDef: "), ("Regress", "No regression inputs")],
@@ -251,7 +251,7 @@ def test_a_large_answer(plain: Any) -> None:
     assert "larger than max" in message
 
 
-@row("Predict", "more calls at once than `--grpc_max_threads` less one")
+@row("Predict", "more concurrent calls than `--grpc_max_threads` less one")
 def test_threads_are_used_up(plain: Any) -> None:
     ends = plain.together(*[_slow(10_000)] * 12)
     errors = [(end.code(), end.details()) for end in ends if isinstance(end, Exception)]

@@ -78,7 +78,7 @@ def test_what_half_plus_two_and_three_answer(server: Server) -> None:
     assert answer.tolist() == [[2.5], [3.0], [4.5]]
 
 
-@row("Versions", "Its signatures of Examples are asked by Predict as well")
+@row("Versions", "Predict also calls its signatures of Examples")
 @pytest.mark.parametrize(("signature", "output"), [("regress_x_to_y", "outputs"), ("classify_x_to_y", "scores")])
 def test_examples(server: Server, signature: str, output: str) -> None:
     import tensorflow as tf
@@ -102,11 +102,15 @@ def test_two_versions_and_their_labels(server: Server) -> None:
     ("policy", "versions"),
     [
         pytest.param("latest {}", [124], marks=row("Versions", "`latest` without a number is `latest` of 1")),
-        pytest.param("latest { num_versions: 2 }", [124, 123], marks=row("Versions", "`latest` of 2 the two largest")),
-        pytest.param("specific { versions: 123 }", [123], marks=row("Versions", "`specific` the named versions")),
+        pytest.param(
+            "latest { num_versions: 2 }", [124, 123], marks=row("Versions", "`latest` of 2 loads the two largest")
+        ),
+        pytest.param(
+            "specific { versions: 123 }", [123], marks=row("Versions", "`specific` loads the named versions")
+        ),
         pytest.param(
             "specific { versions: 123 versions: 9 }", [123],
-            marks=row("Versions", "`specific` the named versions; one that is not there is left out"),
+            marks=row("Versions", "`specific` loads the named versions; a missing one is ignored"),
         ),
     ],
 )  # fmt: skip
@@ -116,7 +120,7 @@ def test_policies(server: Server, policy: str, versions: list[int]) -> None:
     assert server.answers()[0] == versions[0]
 
 
-@row("Reload", "A label for a version that is not available now is refused, and the old labels stay")
+@row("Reload", "A label for a version that is not available is refused, and the old labels stay")
 def test_a_label_that_is_moved_to_nothing(server: Server) -> None:
     refused(
         lambda: server.calls.reload(server.two(stable=125), server.three()),
@@ -126,7 +130,7 @@ def test_a_label_that_is_moved_to_nothing(server: Server) -> None:
     assert server.answers(label="stable")[0] == 123
 
 
-@row("Reload", "a new label is taken; one that exists is not moved to such a version")
+@row("Reload", "a new label is accepted; an existing label does not move to such a version")
 def test_a_new_label_comes_before_its_version(server: Server) -> None:
     server.calls.reload(server.two(next=125), server.three())
     refused(
@@ -160,29 +164,29 @@ REFUSED: dict[str, tuple[str, Callable[[Server], str], str]] = {
         _UNSUPPORTED,
     ),
     "no base path": (
-        "a base path that is absent or not absolute",
+        "a missing or relative base path",
         lambda server: _listed(server.two().replace(f'base_path: "{server.root}/half_plus_two"', "")),
         "Expected model half_plus_two to have an absolute path or URI; got base_path()=",
     ),
     "a relative base path": (
-        "a base path that is absent or not absolute",
+        "a missing or relative base path",
         lambda server: _listed(server.two(base_path="rel/x")),
         "Expected model half_plus_two to have an absolute path or URI; got base_path()=rel/x",
     ),
     "no platform": (
-        "a platform that is absent or another",
+        "a missing or different platform",
         lambda server: _listed(server.two().replace('model_platform: "tensorflow"', "")),
         "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform, "
         "model name is half_plus_two",
     ),
     "another platform": (
-        "a platform that is absent or another",
+        "a missing or different platform",
         lambda server: _listed(server.two().replace('"tensorflow"', '"onnx"')),
         "Illegal to change a model's platform. For model half_plus_two platform was tensorflow and new platform "
         "requested is onnx",
     ),
     "a name twice": (
-        "a name that is there twice",
+        "a repeated name",
         lambda server: _listed(server.two(), server.two()),
         "Illegal to list model half_plus_two multiple times in config list",
     ),
@@ -202,7 +206,7 @@ def test_refused(server: Server, name: str) -> None:
     assert server.answers("half_plus_three") == (1, 4.0)
 
 
-@row("Reload", "A model that is new answers when the call comes back")
+@row("Reload", "A new model answers when the call returns")
 def test_a_new_model(server: Server) -> None:
     server.calls.reload(server.two())
     until(lambda: not server.calls.available("half_plus_three"))
@@ -223,7 +227,7 @@ def test_an_empty_list(server: Server) -> None:
     assert health_pb2_grpc.HealthStub(server.calls.channel).Check(asked, timeout=30).status == 1
 
 
-@row("Reload", "Another base path is looked at from then on")
+@row("Reload", "Another base path is polled from then on")
 def test_another_base_path(server: Server) -> None:
     server.calls.reload(server.two("latest {}", base_path=f"{server.root}/other"), server.three())
     until(lambda: server.served() == [125])

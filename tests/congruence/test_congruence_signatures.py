@@ -86,7 +86,7 @@ def test_padding(plain: Any) -> None:
     assert plain.array("text", "sequence", "sequence_output", {"text": texts[:1]}).shape[1] == 5
 
 
-@row("Signatures", "rawbert's own clients ask for them")
+@row("Signatures", "rawbert's own clients call them")
 def test_our_client(plain: Any, golden: Any) -> None:
     from rawbert.serving import Client
 
@@ -102,7 +102,7 @@ def test_our_client(plain: Any, golden: Any) -> None:
         assert [(each.version, each.state) for each in client.status()] == [(1, "AVAILABLE")]
 
 
-@row("Signatures", "rawbert's own clients ask for them")
+@row("Signatures", "rawbert's own clients call them")
 def test_our_async_client(plain: Any, golden: Any) -> None:
     from rawbert.serving import AsyncClient
 
@@ -119,7 +119,7 @@ def test_our_async_client(plain: Any, golden: Any) -> None:
     asyncio.run(ask())
 
 
-@row("Signatures", "strings in `tensor_content` are read by them too")
+@row("Signatures", "they read strings in `tensor_content` too")
 def test_our_client_reads_tensor_content(batched: Any) -> None:
     from rawbert.serving import Client
 

@@ -123,7 +123,7 @@ CASES = {
         "1 servable(s) did not become available: {{{name: half version: 2} due to error: ",
     ),
     "a port that is taken": Case(
-        "a port that is taken, without sharing it",
+        "a port in use, without sharing",
         lambda paths, own: _half(paths, "--grpc_channel_arguments=grpc.so_reuseport=0"),
         "Failed to BuildAndStart gRPC server", "Address already in use",
     ),
@@ -175,7 +175,7 @@ def test_version(program: Any) -> None:
     assert second.startswith(f"TensorFlow Library: {library}")
 
 
-@row("Start", "says that it runs when the models are loaded")
+@row("Start", "reports that it runs when the models are loaded")
 def test_from_start_to_end(program: Any, paths: Path, tmp_path: Path) -> None:
     socket = tmp_path / "socket"
     flags = ["--model_name=m", f"--model_base_path={paths}/batchable", f"--grpc_socket_path={socket}"]

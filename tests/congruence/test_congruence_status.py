@@ -8,13 +8,13 @@ import pytest
 from cases import AVAILABLE, INVALID, Code, refused, row
 
 
-@row("Status", "Versions come with the largest first")
+@row("Status", "Versions are listed from the largest")
 def test_states_of_a_model(plain: Any) -> None:
     assert plain.status("half") == [(2, AVAILABLE, 0), (1, AVAILABLE, 0)]
     assert all(each.HasField("status") and not each.status.error_message for each in plain.statuses("half"))
 
 
-@row("Status", "that of one version alone where it is named")
+@row("Status", "one version alone if the request names it")
 def test_state_of_one_version(plain: Any) -> None:
     assert plain.status("half", 1) == [(1, AVAILABLE, 0)]
 
@@ -24,7 +24,7 @@ def test_a_label_is_ignored(plain: Any) -> None:
     assert [each.version for each in plain.statuses("half", label="stable")] == [2, 1]
 
 
-@row("Status", "Of nothing: NOT_FOUND")
+@row("Status", "For unknown models and versions: NOT_FOUND")
 def test_states_of_nothing(plain: Any) -> None:
     refused(lambda: plain.status("nope"), Code.NOT_FOUND, "Could not find any versions of model nope")
     refused(lambda: plain.status("half", 7), Code.NOT_FOUND, "Could not find version 7 of model half")
@@ -38,7 +38,7 @@ def test_metadata_of_the_version_asked_for(plain: Any) -> None:
         assert {"serving_default", "regress_x_to_y", "classify_x_to_y"} <= set(signatures)
 
 
-@row("Status", "as its SavedModel has them")
+@row("Status", "as in its SavedModel")
 def test_what_metadata_says_of_a_signature(plain: Any) -> None:
     _, signatures = plain.metadata("half", "signature_def")
     default, regress = signatures["serving_default"], signatures["regress_x_to_y"]
@@ -68,7 +68,7 @@ def test_metadata_refused(plain: Any, fields: list[str], message: str) -> None:
     refused(lambda: plain.metadata("half", *fields), INVALID, message)
 
 
-@row("Status", "of a model that is not there as Predict says it")
+@row("Status", "an unknown model is answered as by Predict")
 def test_metadata_of_nothing(plain: Any) -> None:
     refused(
         lambda: plain.metadata("nope", "signature_def"),

@@ -62,7 +62,7 @@ def walk_through_versions(calls: Any, paths: Path, base: Path) -> None:
     assert {version for version, _, _ in calls.status("half")}.isdisjoint({7, 8})
 
 
-@row("Versions", "A new version is loaded before the old one goes")
+@row("Versions", "A new version is loaded before the old one is unloaded")
 def test_versions(served: tuple[Any, Path], paths: Path) -> None:
     calls, base = served
     walk_through_versions(calls, paths, base)

@@ -1,0 +1,64 @@
+"""The documentation as a whole: every page is in the navigation, links lead somewhere, and every block is run."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from docs_pages import BLOCK, DOCS, ROOT, blocks, pages, text_of
+
+#: Pages whose blocks other tests run.
+ELSEWHERE = {
+    "how-to/coming-from-hub.md": "test_docs_hub_page.py",
+    "reference/client.md": "test_docs_client_pages.py",
+    "reference/deadlines.md": "test_docs_client_pages.py",
+}
+
+
+def navigation(entries: Any) -> list[str]:
+    """The pages of a navigation."""
+    if isinstance(entries, str):
+        return [entries]
+    return [
+        page for entry in (entries.values() if isinstance(entries, dict) else entries) for page in navigation(entry)
+    ]
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    named = set(navigation(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]))
+    commands = {page for page in pages() if page.startswith("reference/commands/")}
+    assert "COMMANDS" in named  # docs/hooks.py puts the pages of the commands there
+    assert (named - {"COMMANDS"}) | commands == {page for page in pages() if not page.startswith("../")}
+
+
+def anchor(heading: str) -> str:
+    """The anchor of a heading, as Markdown renderers make it."""
+    words = re.sub(r"[`*]|\]\([^)]*\)", "", heading.strip()).lower()
+    return re.sub(r"\s+", "-", re.sub(r"[^\w\s-]", "", words).strip())
+
+
+@pytest.mark.parametrize("page", [*pages(), "../CHANGELOG.md", "../benchmarks/NOTES.md"])
+def test_links_lead_to_files_and_headings(page: str) -> None:
+    path = (DOCS / page).resolve()
+    for link in re.findall(r"\]\(([^)\s]+)\)", BLOCK.sub("", text_of(page))):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, heading = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        assert target.exists(), link
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in map(anchor, headings), link
+
+
+@pytest.mark.parametrize("page", pages())
+def test_every_block_is_run_or_says_why_not(page: str) -> None:
+    from test_docs_stories import STORIES
+
+    skipped = [each.code for each in blocks(page) if each.is_run]
+    assert not skipped or page in STORIES or page in ELSEWHERE
+    if page in ELSEWHERE:
+        assert Path(page).name in (ROOT / "tests" / ELSEWHERE[page]).read_text(encoding="utf-8")
+    for block in blocks(page):
+        assert block.is_run or len(block.mark) > len("not run: ") + 5

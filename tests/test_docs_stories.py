@@ -1,0 +1,184 @@
+"""Pages whose blocks are one story: they run as they are written, one after the other, in one folder."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docs_pages import Block, blocks
+
+#: Page -> commands that come before it on other pages.
+STORIES = {
+    "explanation/proof.md": [
+        "rawbert promote models/minilm 3 --version-label stable",
+        "rawbert serve models --port 8500",
+    ],
+    "explanation/tokenizer.md": [],
+    "how-to/batching.md": [],
+    "how-to/classify.md": [],
+    "how-to/embed.md": ["rawbert serve models --port 8500"],
+    "how-to/finetune.md": [],
+    "how-to/rerank.md": [],
+    "how-to/roll-out.md": [],
+    "how-to/tag.md": [],
+    "how-to/train-a-tagger.md": [],
+    "reference/heads.md": [],
+    "reference/server.md": [],
+    "reference/targets.md": [],
+}
+#: Commands that go on until they are stopped, and what they print when they are ready.
+SERVERS = {"rawbert serve": "Running gRPC ModelServer at"}
+
+
+@pytest.fixture
+def folder(tiny_bundle: Any, data: Path, tmp_path: Path) -> Path:
+    """A working folder as the pages have it: a checkpoint, and a model with four versions."""
+    shutil.copytree(data / "tiny_bert", tmp_path / "all-MiniLM-L6-v2")
+    shutil.copytree(data / "tiny_pooling" / "mean_dense_normalize", tmp_path / "all-MiniLM-L6-v2", dirs_exist_ok=True)
+    for version in range(1, 5):
+        shutil.copytree(tiny_bundle.path, tmp_path / "models" / "minilm" / str(version))
+    return tmp_path
+
+
+@pytest.fixture
+def files(folder: Path, task_models: Path) -> Path:
+    """The same, with the checkpoints and the files of texts that the pages name."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sources = task_models.parent / "sources"
+    for name, source in {"my-classifier": "sentiment", "my-tagger": "ner", "my-reranker": "reranker"}.items():
+        shutil.copytree(sources / source, folder / name)
+        shutil.copytree(sources / source, folder / source)
+    rows = [{"id": at, "text": f"the cat sat {at}", "body": "the dog ran", "url": f"u{at}"} for at in range(4)]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "pages.parquet")
+    pq.write_table(pa.Table.from_pylist(rows), folder / "found.parquet")
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "pages.jsonl").write_text(lines)
+    (folder / "found.jsonl").write_text(lines)
+    (folder / "lines.txt").write_text("the cat sat\nthe dog ran\n")
+    (folder / "questions.csv").write_text("id;text\n1;the cat\n2;the dog\n")
+    (folder / "reviews.csv").write_text("id,body\n1,the cat\n2,the dog\n")
+    (folder / "tickets.csv").write_text("text,label\n" + "the cat sat,animal\nhello world,other\n" * 20)
+    (folder / "logs").mkdir()
+    with gzip.open(folder / "logs" / "one.jsonl.gz", "wt") as stream:
+        stream.write('{"request": {"query": "the cat"}}\n')
+    conll = next(re.findall(r"```text\n(.*?)```", text, re.DOTALL)[0] for text in [tagger_page()])
+    (folder / "news.conll").write_text("\n".join([conll] * 10), encoding="utf-8")
+    return folder
+
+
+def tagger_page() -> str:
+    from docs_pages import text_of
+
+    return text_of("how-to/train-a-tagger.md")
+
+
+@contextmanager
+def session(folder: Path) -> Iterator[Callable[[Block], str]]:
+    """A terminal in a folder: runs blocks, with free ports for those of the pages. Servers end with it, or before the
+    next server with the same port."""
+    ports: dict[str, int] = {}
+    running: dict[str, subprocess.Popen[str]] = {}
+    bin_folder = folder / ".bin"
+    bin_folder.mkdir(exist_ok=True)
+    command = bin_folder / "rawbert"
+    main = "import sys; sys.argv[0] = 'rawbert'; from rawbert.serving.cli import main; main()"
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(main)} "$@"\n')
+    command.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{bin_folder}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    names: dict[str, object] = {}
+
+    def here(text: str) -> str:
+        return re.sub(r"\b8[05]\d\d\b", lambda port: str(ports.setdefault(port[0], free_port())), text)
+
+    def stop(port: str) -> None:
+        if process := running.pop(port, None):
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+
+    def start(line: str, ready: str) -> None:
+        port = next(iter(re.findall(r"\b8[05]\d\d\b", line)), "8500")
+        stop(port)
+        full = line if port in line else f"{line} --port {port}"
+        process = subprocess.Popen(
+            shlex.split(here(full), comments=True), stderr=subprocess.PIPE, text=True, cwd=folder, env=environment
+        )
+        running[port] = process
+        assert process.stderr is not None
+        said = []
+        for text in process.stderr:
+            said.append(text)
+            if ready in text:
+                return
+        raise AssertionError((line, said))
+
+    def run(block: Block) -> str:
+        if block.language == "python":
+            exec(compile(here(block.code), "block", "exec"), names)
+            return ""
+        script, said = "", ""
+        for line in [*block.code.splitlines(), ""]:
+            ready = next((SERVERS[name] for name in SERVERS if line.startswith(name)), None)
+            if ready is None:
+                script += f"{line}\n"
+            if script.strip() and (ready is not None or not line):
+                done = subprocess.run(
+                    ["bash", "-euc", here(script)],
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                    cwd=folder,
+                    env=environment,
+                )
+                assert done.returncode == 0, (script, done.stdout, done.stderr)
+                script, said = "", said + done.stdout
+            if ready is not None:
+                start(line, ready)
+        return said
+
+    with ExitStack() as stack:
+        stack.callback(lambda: [stop(port) for port in list(running)])
+        environment["RAWBERT_ADDRESS"] = here("localhost:8500")
+        yield run
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def test_labels(folder: Path) -> None:
+    (block,) = (each for each in blocks("how-to/roll-out.md") if "rawbert versions" in each.code)
+    with session(folder) as run:
+        said = run(block)
+    assert "stable is now 3 (was 4)" in said
+    assert "removed  1" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", STORIES)
+def test_the_blocks_of_a_page_run_in_order(page: str, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(files)
+    ran = [each for each in blocks(page) if each.is_run]
+    assert ran
+    with session(files) as run:
+        for line in STORIES[page]:
+            run(Block("sh", line, ""))
+        for block in ran:
+            run(block)
