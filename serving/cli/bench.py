@@ -13,7 +13,7 @@ from rich.console import Console
 
 from ..client.client import Client
 from ..errors import ServingError
-from .chart import svg
+from .chart import Panel, svg
 from .connection import FILE, NEW_FILE, client_settings, connection_options, json_option, one_line
 from .files.inputs import Inputs
 from .files.source import Source
@@ -99,7 +99,7 @@ def bench(
                 client.embed(part, **choice)
 
             embed(texts[:batch_size])
-            heading = f"{client.model} at {client.address}, {batch_size} text{'s' * (batch_size > 1)} a call"
+            heading = f"{client.model} at {client.address}, {batch_size} text{'s' * (batch_size > 1)} per call"
             try:
                 with Console(stderr=True).status("") as status:
                     for number in numbers:
@@ -154,10 +154,19 @@ def _measure(embed: Callable[[list[str]], None], texts: list[str], size: int, ca
 
 
 def _draw(path: Path, heading: str, results: list[Measured]) -> None:
-    panels = {
-        "texts a second": {"texts/s": [result.texts_per_second for result in results]},
-        "milliseconds": {name: [getattr(result, name) for result in results] for name in ("p50", "p90", "p99")},
-    }
+    percentiles = {"median": "p50", "90 % are faster": "p90", "99 % are faster": "p99"}
+    panels = [
+        Panel(
+            "Throughput: higher is better",
+            "texts per second",
+            {"answered texts": [result.texts_per_second for result in results]},
+        ),
+        Panel(
+            "Latency of a call: lower is better",
+            "milliseconds",
+            {name: [getattr(result, field) for result in results] for name, field in percentiles.items()},
+        ),
+    ]
     try:
         path.write_text(svg(heading, [result.callers for result in results], panels), encoding="utf-8")
     except OSError as error:

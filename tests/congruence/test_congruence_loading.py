@@ -94,7 +94,7 @@ BROKEN: dict[str, tuple[str, str, Callable[[Path], Any], int, str]] = {
     ),
     "unknown op": ("an unknown op", "half/1", _renamed(b"ParseExample"), 5, "Op type not registered"),
     "unknown op, warmup": (
-        "a record that fails makes the load fail", "arithmetic/5",
+        "record that fails makes the load fail", "arithmetic/5",
         _then(_renamed(b"MatMul"), _records(("slow", {"steps": np.int32([1])}))), 5, "Op type not registered",
     ),
     "warmup of an unknown signature": (
