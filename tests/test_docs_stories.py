@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from docs_pages import Block, blocks
+from docs_pages import ROOT, Block, blocks
 
 #: Page -> commands that come before it on other pages.
 STORIES = {
+    "../README.md": [],
     "explanation/proof.md": [
         "rawbert promote models/minilm 3 --version-label stable",
         "rawbert serve models --port 8500",
@@ -31,6 +32,8 @@ STORIES = {
     "how-to/classify.md": [],
     "how-to/embed.md": ["rawbert serve models --port 8500"],
     "how-to/finetune.md": [],
+    "how-to/from-sentence-transformers.md": [],
+    "how-to/from-tei.md": [],
     "how-to/rerank.md": [],
     "how-to/roll-out.md": [],
     "how-to/tag.md": [],
@@ -38,9 +41,12 @@ STORIES = {
     "reference/heads.md": [],
     "reference/server.md": [],
     "reference/targets.md": [],
+    "tutorials/fastapi.md": [],
+    "tutorials/first-bundle.md": [],
+    "tutorials/semantic-search.md": [],
 }
 #: Commands that go on until they are stopped, and what they print when they are ready.
-SERVERS = {"rawbert serve": "Running gRPC ModelServer at"}
+SERVERS = {"rawbert serve": "Running gRPC ModelServer at", "uvicorn": "Application startup complete"}
 
 
 @pytest.fixture
@@ -59,6 +65,8 @@ def files(folder: Path, task_models: Path) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    config = 'model_config_list { config { name: "minilm" base_path: "/models/minilm" model_platform: "tensorflow" } }'
+    (folder / "models" / "models.config").write_text(config)
     sources = task_models.parent / "sources"
     for name, source in {"my-classifier": "sentiment", "my-tagger": "ner", "my-reranker": "reranker"}.items():
         shutil.copytree(sources / source, folder / name)
@@ -74,6 +82,8 @@ def files(folder: Path, task_models: Path) -> Path:
     (folder / "reviews.csv").write_text("id,body\n1,the cat\n2,the dog\n")
     (folder / "tickets.csv").write_text("text,label\n" + "the cat sat,animal\nhello world,other\n" * 20)
     (folder / "logs").mkdir()
+    for name in ("examples", "docs"):
+        (folder / name).symlink_to(ROOT / name)
     with gzip.open(folder / "logs" / "one.jsonl.gz", "wt") as stream:
         stream.write('{"request": {"query": "the cat"}}\n')
     conll = next(re.findall(r"```text\n(.*?)```", text, re.DOTALL)[0] for text in [tagger_page()])

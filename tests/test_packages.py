@@ -14,9 +14,18 @@ SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8")
 def test_every_folder_with_files_is_a_package() -> None:
     folders = {path.parent for top in ("exporter", "serving") for path in files(top)}
     names = sorted(f"rawbert.{'.'.join(folder.relative_to(ROOT).parts)}" for folder in folders)
-    # rawbert itself, a namespace, has what `python -m rawbert` runs.
+    # rawbert itself has its version, and what `python -m rawbert` runs.
     assert ["rawbert", *names, "rawbert.stack"] == SETUPTOOLS["packages"]
-    assert [path.name for path in files("rawbert")] == ["__main__.py"]
+    assert sorted(path.name for path in files("rawbert")) == ["__init__.py", "__main__.py"]
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    import rawbert
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert rawbert.__version__ == project["version"]
+    with pytest.raises(AttributeError, match="no attribute 'nope'"):
+        rawbert.nope  # noqa: B018
 
 
 def test_the_compose_stack_is_shipped() -> None:

@@ -1,0 +1,18 @@
+"""The namespace of :mod:`rawbert.exporter` and :mod:`rawbert.serving`.
+
+Attributes:
+    __version__: version of the installed distribution.
+"""
+
+from pkgutil import extend_path
+
+# At the top of a clone, this folder comes before the installed one, and lacks the two packages.
+__path__ = extend_path(__path__, __name__)
+
+
+def __getattr__(name: str) -> str:
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import version  # here, because it takes 20 ms
+
+    return version("rawbert")
