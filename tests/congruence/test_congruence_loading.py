@@ -117,7 +117,7 @@ BROKEN: dict[str, tuple[str, str, Callable[[Path], Any], int, str]] = {
         "corrupted record at 0",
     ),
     "warmup cut": (
-        "cut short: DATA_LOSS", "half/1", _then(_records(*[_GOOD] * 3), _cut(str(base_paths.WARMUP))), 15,
+        "truncated: DATA_LOSS", "half/1", _then(_records(*[_GOOD] * 3), _cut(str(base_paths.WARMUP))), 15,
         "truncated record",
     ),
     "1001 records": (

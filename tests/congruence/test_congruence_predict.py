@@ -62,7 +62,7 @@ REFUSED: dict[str, tuple[str, Callable[[], Any], Code, str]] = {
         "Expects arg[0] to be float but int32 is provided",
     ),
     "output": (
-        "an output that is not there", _asks("pair", ["zz"], inputs={"x": X, "q": X}), INVALID,
+        "an unknown output", _asks("pair", ["zz"], inputs={"x": X, "q": X}), INVALID,
         "output tensor alias not found in signature: zz Outputs expected to be in the set {difference,sum}.",
     ),
     "output twice": (
@@ -103,18 +103,18 @@ def test_the_graph_refuses(plain: Any) -> None:
 ANSWERED: dict[str, tuple[str, Any, list[int], list[float]]] = {
     "no signature name": ("An empty signature name is `serving_default`", X, [2], [2.5, 4]),
     "fewer values": (
-        "Of values fewer than the shape the last repeats", wire.tensor(1, (3,), wire.field(5, 5, X[:1].tobytes())),
+        "If there are fewer values than the shape says, the last one is repeated", wire.tensor(1, (3,), wire.field(5, 5, X[:1].tobytes())),
         [3], [2.5] * 3,
     ),
-    "no values": ("none are zeros or empty strings", wire.tensor(1, (2,)), [2], [2, 2]),
+    "no values": ("without values, all are zero or empty strings", wire.tensor(1, (2,)), [2], [2, 2]),
     "too many values": (
-        "too many are cut", wire.tensor(1, (1,), wire.field(5, wire.LENGTH, X.tobytes())), [1], [2.5],
+        "too many values are cut", wire.tensor(1, (1,), wire.field(5, wire.LENGTH, X.tobytes())), [1], [2.5],
     ),
-    "another rank": ("Another rank than the signature's is left to the graph", X[:, np.newaxis], [2, 1], [2.5, 4]),
-    "no rows": ("No rows are answered with none", wire.tensor(1, (0,)), [0], []),
-    "no shape": ("A shape that is absent is that of a scalar", wire.field(1, wire.VARINT, b"\x01"), [], [2]),
+    "another rank": ("The rank is not checked before the graph runs", X[:, np.newaxis], [2, 1], [2.5, 4]),
+    "no rows": ("A request without rows gets an answer without rows", wire.tensor(1, (0,)), [0], []),
+    "no shape": ("A missing shape means a scalar", wire.field(1, wire.VARINT, b"\x01"), [], [2]),
     "unknown rank": (
-        "A shape that is absent is that of a scalar",
+        "A missing shape means a scalar",
         wire.field(1, wire.VARINT, b"\x01") + wire.field(2, wire.LENGTH, wire.field(3, wire.VARINT, b"\x01")), [], [2],
     ),
     "tensor_content": (
@@ -142,11 +142,11 @@ def _strings(*texts: bytes) -> bytes:
 STRINGS: dict[str, tuple[str, bytes, list[bytes]]] = {
     "string_val": ("Requests may use `tensor_content` or the field", wire.tensor(7, (3,), _strings(*TEXTS)), TEXTS),
     "tensor_content": (
-        "Requests may use `tensor_content` or the field of the dtype, of strings too",
+        "Requests may use `tensor_content` or the field of the dtype, for strings too",
         wire.tensor(7, (3,), wire.field(4, wire.LENGTH, bytes(map(len, TEXTS)) + b"".join(TEXTS))), TEXTS,
     ),
-    "fewer": ("the last repeats", wire.tensor(7, (3,), _strings(b"x", b"yz")), [b"x", b"yz", b"yz"]),
-    "none": ("none are zeros or empty strings", wire.tensor(7, (2,)), [b"", b""]),
+    "fewer": ("the last one is repeated", wire.tensor(7, (3,), _strings(b"x", b"yz")), [b"x", b"yz", b"yz"]),
+    "none": ("without values, all are zero or empty strings", wire.tensor(7, (2,)), [b"", b""]),
 }  # fmt: skip
 
 

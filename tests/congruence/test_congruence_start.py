@@ -79,7 +79,7 @@ CASES = {
         "Couldn't interpret value abc for flag grpc_max_threads.", "'abc' is not a valid integer",
     ),
     "an unknown flag": Case(
-        "a flag that it does not know", lambda paths, own: _half(paths, "--no_such_flag=1"), "no_such_flag",
+        "an unknown flag", lambda paths, own: _half(paths, "--no_such_flag=1"), "no_such_flag",
         goes_on=True,
     ),
     "parameters without batching": Case(
