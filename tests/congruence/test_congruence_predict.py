@@ -103,7 +103,7 @@ def test_the_graph_refuses(plain: Any) -> None:
 ANSWERED: dict[str, tuple[str, Any, list[int], list[float]]] = {
     "no signature name": ("An empty signature name is `serving_default`", X, [2], [2.5, 4]),
     "fewer values": (
-        "If there are fewer values than the shape says, the last one is repeated", wire.tensor(1, (3,), wire.field(5, 5, X[:1].tobytes())),
+        "the last one is repeated", wire.tensor(1, (3,), wire.field(5, 5, X[:1].tobytes())),
         [3], [2.5] * 3,
     ),
     "no values": ("without values, all are zero or empty strings", wire.tensor(1, (2,)), [2], [2, 2]),
