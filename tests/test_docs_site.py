@@ -29,7 +29,9 @@ def test_every_page_is_in_the_navigation() -> None:
     named = set(navigation(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]))
     commands = {page for page in pages() if page.startswith("reference/commands/")}
     assert "COMMANDS" in named  # docs/hooks.py puts the pages of the commands there
-    assert (named - {"COMMANDS"}) | commands == {page for page in pages() if not page.startswith("../")}
+    outside = {page for page in named if page.startswith("repository/")}
+    assert all((ROOT / page.removeprefix("repository/")).is_file() for page in outside)
+    assert (named - outside - {"COMMANDS"}) | commands == {page for page in pages() if not page.startswith("../")}
 
 
 def anchor(heading: str) -> str:
@@ -62,3 +64,36 @@ def test_every_block_is_run_or_says_why_not(page: str) -> None:
         assert Path(page).name in (ROOT / "tests" / ELSEWHERE[page]).read_text(encoding="utf-8")
     for block in blocks(page):
         assert block.is_run or len(block.mark) > len("not run: ") + 5
+
+
+#: Words of sentences that stop a reader. A noun comes first, and a relative clause does not replace it.
+ODD = (
+    r"\bit has not\.",
+    r"\b(?:are|is) not \w+ either\b",
+    r"\bholds? what\b",
+    r"\bso many\b",
+    r"\b1 texts\b",
+    r"\bbehind\b",
+    r"texts a (?:second|call)\b",
+    r"\b[Ww]hat no \w+",
+    r"\bwhat (?:it|they) (?:is|are|was|were) made\b",
+    r"\bwhat came of\b",
+    r"\bfor ever\b",
+    r"\bsomebody else's\b",
+    r"\bword is none\b",
+    r"\bstands? once\b",
+)
+
+
+@pytest.mark.parametrize("page", [page for page in [*pages(), "../CHANGELOG.md"] if "commands/" not in page])
+def test_the_english_is_plain(page: str) -> None:
+    text = BLOCK.sub("", text_of(page))
+    assert [found[0] for pattern in ODD for found in re.finditer(pattern, text)] == []
+
+
+def test_few_pages_are_long() -> None:
+    """Generated pages are not counted."""
+    long = {
+        page for page in pages() if not page.startswith("reference/commands/") and len(text_of(page).split()) > 1500
+    }
+    assert len(long) <= 3, long
