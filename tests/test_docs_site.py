@@ -1,6 +1,7 @@
 """The documentation as a whole: every page is in the navigation, links lead somewhere, and every block is run."""
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +98,11 @@ def test_few_pages_are_long() -> None:
         page for page in pages() if not page.startswith("reference/commands/") and len(text_of(page).split()) > 1500
     }
     assert len(long) <= 3, long
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a clone")
+def test_the_clone_lines_of_the_readme_work(tmp_path: Path) -> None:
+    clone = next(each.code for each in blocks("../README.md") if "git clone" in each.code)
+    lines = clone.replace("URL", str(ROOT)).replace("make demo", "make --dry-run demo")
+    subprocess.run(["bash", "-euc", lines], cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / "rawbert" / "pyproject.toml").is_file()

@@ -38,11 +38,13 @@ STORIES = {
     "how-to/roll-out.md": [],
     "how-to/tag.md": [],
     "how-to/train-a-tagger.md": [],
+    "reference/configuration.md": [],
     "reference/heads.md": [],
     "reference/server.md": [],
     "reference/targets.md": [],
     "tutorials/fastapi.md": [],
     "tutorials/first-bundle.md": [],
+    "tutorials/keras-classifier.md": [],
     "tutorials/semantic-search.md": [],
 }
 #: Commands that go on until they are stopped, and what they print when they are ready.
@@ -60,7 +62,7 @@ def folder(tiny_bundle: Any, data: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def files(folder: Path, task_models: Path) -> Path:
+def files(folder: Path, task_models: Path, data: Path) -> Path:
     """The same, with the checkpoints and the files of texts that the pages name."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -84,6 +86,7 @@ def files(folder: Path, task_models: Path) -> Path:
     (folder / "logs").mkdir()
     for name in ("examples", "docs"):
         (folder / name).symlink_to(ROOT / name)
+    (folder / "bert_en_uncased").symlink_to(data / "hub_bert")
     with gzip.open(folder / "logs" / "one.jsonl.gz", "wt") as stream:
         stream.write('{"request": {"query": "the cat"}}\n')
     conll = next(re.findall(r"```text\n(.*?)```", text, re.DOTALL)[0] for text in [tagger_page()])

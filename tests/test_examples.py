@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -159,3 +162,57 @@ def test_rerank(example, address, task_models, tmp_path, monkeypatch, capsys) ->
         found = example.search(embedder, reranker, documents, "the cat", 3, 2)
         scores = {text: reranker.score([("the cat", text)])[0] for text in documents[:3]}
     assert [each.document for each in found] == sorted(scores, key=scores.get, reverse=True)[:2]
+
+
+CLIENTS = ROOT / "examples" / "clients"
+#: Where Debian's golang-google-grpc-dev and libgrpc-java put the libraries.
+GO, JARS = Path("/usr/share/gocode"), Path("/usr/share/java")
+
+
+def output_of(*command: object, **environment: str) -> str:
+    done = subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def require_vectors(said: str, texts: list[str]) -> None:
+    """Each line has the length of a vector and its first three numbers."""
+    import toy_models
+
+    lines = said.splitlines()
+    assert len(lines) == len(texts)
+    for line, text in zip(lines, texts, strict=True):
+        length, *numbers = re.findall(r"[\d.]+", line)
+        assert int(length) == toy_models.DIM
+        np.testing.assert_allclose([float(each) for each in numbers], toy_models.embedding(text.encode()), rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (shutil.which("go") and shutil.which("protoc-gen-go-grpc") and (GO / "src/google.golang.org/grpc").exists()),
+    reason="Go, its plug-in of protoc or its gRPC module is not installed",
+)
+def test_the_go_client(address: str, tmp_path: Path) -> None:
+    folder = tmp_path / "src" / "example.com" / "rawbert"
+    folder.mkdir(parents=True)
+    shutil.copy(CLIENTS / "go" / "main.go", folder)
+    output_of("sh", CLIENTS / "go" / "generate.sh", folder)
+    settings = {"GO111MODULE": "off", "GOPATH": f"{tmp_path}:{GO}", "GOCACHE": str(tmp_path / "cache")}
+    output_of("go", "build", "-o", tmp_path / "client", "example.com/rawbert", **settings)
+    require_vectors(output_of(tmp_path / "client", address, "minilm", "the cat", "a"), ["the cat", "a"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (shutil.which("javac") and shutil.which("grpc_java_plugin") and (JARS / "grpc-netty.jar").exists()),
+    reason="Java, its plug-in of protoc or its gRPC library is not installed",
+)
+def test_the_java_client(address: str, tmp_path: Path) -> None:
+    (tmp_path / "sources").mkdir()
+    output_of("sh", CLIENTS / "java" / "generate.sh", tmp_path / "sources")
+    sources = [*(tmp_path / "sources").rglob("*.java"), CLIENTS / "java" / "Embed.java"]
+    output_of("javac", "-d", tmp_path / "classes", "-cp", f"{JARS}/*", *sources)
+    said = output_of("java", "-cp", f"{tmp_path / 'classes'}:{JARS}/*", "Embed", address, "minilm", "the cat", "a")
+    require_vectors(said, ["the cat", "a"])
