@@ -15,6 +15,9 @@ BLOCK = re.compile(
 RUNNABLE = ("sh", "bash", "python", "go", "java")
 
 
+PAGES_OUTSIDE = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md", "examples/README.md")
+
+
 @dataclass(frozen=True)
 class Block:
     """One fenced block; ``mark`` is the comment before it, such as ``not run: it needs Docker``."""
@@ -31,7 +34,7 @@ class Block:
 def pages() -> list[str]:
     """All pages that people write, by their path below docs/; the README and others by their path above it."""
     own = [path.relative_to(DOCS).as_posix() for path in sorted(DOCS.rglob("*.md"))]
-    return [*own, *(f"../{name}" for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md"))]
+    return [*own, *(f"../{name}" for name in PAGES_OUTSIDE)]
 
 
 def text_of(page: str) -> str:

@@ -106,3 +106,17 @@ def test_the_clone_lines_of_the_readme_work(tmp_path: Path) -> None:
     lines = clone.replace("URL", str(ROOT)).replace("make demo", "make --dry-run demo")
     subprocess.run(["bash", "-euc", lines], cwd=tmp_path, check=True, capture_output=True)
     assert (tmp_path / "rawbert" / "pyproject.toml").is_file()
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["make", "docs", f"VENV={tmp_path / 'venv'}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stdout + done.stderr
+    found = list((ROOT / "build" / "site").rglob("*.html"))
+    assert len(found) >= len(pages()) - 4
+    for page in found:
+        loaded = re.findall(r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=\"(?:https?:)?//[^\"]*", page.read_text())
+        assert [each for each in loaded if 'rel="canonical"' not in each] == [], page
