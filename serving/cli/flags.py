@@ -9,7 +9,9 @@ import click
 
 #: Flags that do here what they do there.
 APPLIED = (
-    "port", "grpc_socket_path", "grpc_max_threads", "grpc_channel_arguments", "model_name", "model_base_path",
+    "port", "rest_api_port", "rest_api_num_threads", "rest_api_timeout_in_ms", "rest_api_enable_cors_support",
+    "monitoring_config_file", "grpc_socket_path", "grpc_max_threads", "grpc_channel_arguments", "model_name",
+    "model_base_path",
     "model_config_file", "model_config_file_poll_wait_seconds", "file_system_poll_wait_seconds", "enable_batching",
     "batching_parameters_file", "enable_per_model_batching_parameters", "enable_model_warmup",
     "num_request_iterations_for_warmup", "num_load_threads", "max_num_load_retries", "load_retry_interval_micros",
@@ -20,7 +22,6 @@ APPLIED = (
 
 #: Flags that mean nothing here: accepted, with a logged note.
 IGNORED = (
-    "rest_api_num_threads", "rest_api_timeout_in_ms", "rest_api_enable_cors_support",
     "num_unload_threads", "flush_filesystem_caches", "per_process_gpu_memory_fraction",
     "remove_unused_fields_from_bundle_metagraph", "num_tflite_pools", "num_tflite_interpreters_per_pool",
     "enable_signature_method_name_check", "xla_cpu_compilation_enabled", "xla_gpu_compilation_enabled",
@@ -51,7 +52,7 @@ def model_server_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         command = click.option(
             f"--{name}",
             name,
-            type=click.IntRange(0, 65535) if name == "port" else _TYPES[flag["type"]],
+            type=click.IntRange(0, 65535) if name in ("port", "rest_api_port") else _TYPES[flag["type"]],
             # What differs on purpose, and why, is in docs/reference/server.md.
             default=None if name == "max_num_load_retries" else flag["default"],
             show_default=applied and flag["default"] not in (None, ""),

@@ -50,7 +50,7 @@ STACK = {
 def serve(
     context: click.Context, /, models: Path | None, log_format: str, verbose: bool, version: bool, **flags: Any
 ) -> None:
-    """Serve models over gRPC as TensorFlow Serving does, without Docker.
+    """Serve models over gRPC and HTTP as TensorFlow Serving does, without Docker.
 
     MODELS is a folder with a models.config, as `rawbert export` writes it: served as docker-compose.yml does, with
     labels that follow `rawbert promote`, and batching. Flags that are given as well have precedence.
@@ -101,6 +101,8 @@ def serve(
         for name, number in server.versions:
             _LOG.info("Serving %s version %s", name, number)
         _LOG.info("Running gRPC ModelServer at %s ...", joined(flags["host"], server.port))
+        if flags["rest_api_port"]:
+            _LOG.info("Exporting HTTP/REST API at:%s ...", joined(flags["host"], flags["rest_api_port"]))
         _wait(stop)
         _LOG.info("Stopping: calls in flight may finish; a second signal ends them.")
     if not server.stop(grace=30.0):

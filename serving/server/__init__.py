@@ -1,4 +1,4 @@
-"""The embedded server: TensorFlow Serving's gRPC protocol where there is no Docker.
+"""The embedded server: TensorFlow Serving's gRPC and HTTP where there is no Docker.
 
 It stands in for ``tensorflow_model_server`` on laptops and in tests, on the official tensorflow-serving-api stubs.
 It needs the ``server`` extra; :class:`EmbeddedServer` imports TensorFlow when it is first asked for.
@@ -25,7 +25,7 @@ __all__ = ["EmbeddedServer", "StartError"]
 # user's own setting wins.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-for _name in ("tensorflow", "tensorflow_text", "tensorflow_serving", "grpc_health"):
+for _name in ("tensorflow", "tensorflow_text", "tensorflow_serving", "grpc_health", "prometheus_client", "uvicorn"):
     if find_spec(_name) is None:
         raise ModuleNotFoundError(
             f"No module named {_name!r}; the embedded server needs the server extra: {how_to_install('server')}",

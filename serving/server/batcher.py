@@ -18,6 +18,7 @@ import numpy as np
 
 from ..wire.codec import Array
 from .failure import Failure, invalid, unfit
+from .metrics import Metrics, microseconds_since, rows
 from .options import Batching
 
 Run = Callable[[str, Mapping[str, Array], Sequence[str]], dict[str, Array]]
@@ -42,6 +43,7 @@ class Task:
         self.inputs, self.outputs, self.wanted = inputs, outputs, wanted
         (self.rows,) = sizes
         self.answer: Future[dict[str, Array]] = Future()
+        self.since = time.monotonic()
 
 
 @dataclass
@@ -58,10 +60,12 @@ class Batcher:
         batching: the parameters.
         run: runs a signature once.
         threads: batches that run at once.
+        metrics: of the server.
     """
 
-    def __init__(self, batching: Batching, run: Run, threads: int) -> None:
-        self._batching, self._run = batching, run
+    def __init__(self, batching: Batching, run: Run, threads: int, metrics: Metrics) -> None:
+        self._batching, self._run, self._metrics = batching, run, metrics
+        self._queuing_latency = metrics.queuing_latency.labels(batching.thread_pool_name)
         self._queues: dict[str, deque[_Batch]] = {}
         self._changed = threading.Condition()
         self._closed = False
@@ -71,8 +75,11 @@ class Batcher:
         for thread in self._threads:
             thread.start()
 
-    def run(self, signature: str, task: Task) -> dict[str, Array]:
-        """Run a call in company; arrays by output name."""
+    def run(self, signature: str, task: Task, timeout: float | None = None) -> dict[str, Array]:
+        """Run a call in company; arrays by output name. TimeoutError after ``timeout`` seconds."""
+        end = None if timeout is None else task.since + timeout
+        for _ in task.inputs:
+            self._metrics.input_batch_size.observe(rows(task.rows))
         if task.rows > self._batching.max_batch_size:
             raise invalid(
                 f"Task size {task.rows} is larger than maximum input batch size {self._batching.max_batch_size}"
@@ -86,7 +93,7 @@ class Batcher:
             for at in range(0, task.rows, size)
         ]
         self._put(signature, parts)
-        answers = [part.answer.result() for part in parts]
+        answers = [part.answer.result(None if end is None else max(0.0, end - time.monotonic())) for part in parts]
         if len(answers) == 1:
             return answers[0]
         if any(len({answer[name].shape[1:] for answer in answers}) > 1 for name in task.outputs):
@@ -106,10 +113,10 @@ class Batcher:
         most = self._batching.max_execution_batch_size
         with self._changed:
             queue = self._queues.setdefault(signature, deque())
-            rows, further = queue[-1].rows if queue else most, 0
+            last, further = queue[-1].rows if queue else most, 0
             for task in tasks:
-                further += rows + task.rows > most
-                rows = task.rows if rows + task.rows > most else rows + task.rows
+                further += last + task.rows > most
+                last = task.rows if last + task.rows > most else last + task.rows
             if len(queue) + further > self._batching.max_enqueued_batches:
                 raise Failure(
                     grpc.StatusCode.UNAVAILABLE,
@@ -146,6 +153,7 @@ class Batcher:
     def _run_batch(self, signature: str, batch: _Batch) -> None:
         tasks = []
         for task in batch.tasks:
+            self._queuing_latency.observe(microseconds_since(task.since))
             if task.wanted():
                 tasks.append(task)
             else:
@@ -160,9 +168,12 @@ class Batcher:
 
     def _run_together(self, signature: str, tasks: list[Task]) -> None:
         outputs = sorted({name for task in tasks for name in task.outputs})
-        rows = sum(task.rows for task in tasks)
-        size = next((size for size in self._batching.allowed_batch_sizes if size >= rows), rows)
+        total = sum(task.rows for task in tasks)
+        size = next((size for size in self._batching.allowed_batch_sizes if size >= total), total)
+        self._metrics.padding_size.labels(size).observe(rows(size - total))
+        self._metrics.processed_batch_size.observe(rows(size))
         inputs = {name: self._joined(name, [task.inputs[name] for task in tasks], size) for name in tasks[0].inputs}
+        self._metrics.wrapped_runs.inc()
         results = self._run(signature, inputs, outputs)
         for value in results.values():
             if not np.ndim(value):

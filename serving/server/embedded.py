@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
+from ..contract import WARMUP_FILE
 from .failure import Failure
 from .grpc.server import listen
 from .lifecycle import Manager
+from .metrics import Metrics, microseconds_since
 from .model import Model
 from .options import ModelSettings, ServerOptions
 from .predict import predict
 from .registry import Registry, Servable, newest_version
+from .rest.server import HttpServer
 from .start import Plan, StartError, joined, one_line
 
 _LOG = logging.getLogger(__name__)
@@ -59,6 +63,7 @@ class EmbeddedServer:
         )
         options = self._plan.options
         self._registry: Registry[Model] = Registry()
+        self.metrics = Metrics()
         self._manager = Manager(self._registry, self._load, options)
         self._ended = threading.Event()
         self._reloading = threading.Lock()
@@ -66,7 +71,8 @@ class EmbeddedServer:
             self._reload(self._plan.models)
             #: Port on which it listens.
             self.port: int
-            self._server, self._threads, self.port = listen(self._plan, self._registry, self._replace)
+            self._server, self._threads, self.port = listen(self._plan, self._registry, self.metrics, self._replace)
+            self._http = HttpServer(self._plan, self._registry, self.metrics) if options.rest_api_port else None
         except (Failure, StartError) as error:
             folders = ", ".join(map(str, self._manager.failed()))
             self._manager.stop()
@@ -91,16 +97,27 @@ class EmbeddedServer:
 
     def _load(self, name: str, version: int, folder: Path) -> Model:
         options = self._plan.options
-        model = Model(folder, options, self._plan.batching)
-        servable, times = Servable(name, version, model), max(1, options.num_request_iterations_for_warmup)
+        start, status = time.monotonic(), "fail"
         try:
-            for record in model.warmup() if options.enable_model_warmup else ():
-                for _ in range(times):
-                    predict(servable, record.model_spec.signature_name, record.inputs, record.output_filter)
+            model = Model(name, folder, options, self._plan.batching, self.metrics)
+            status = "success"
+            self.metrics.load_latency.labels(folder).inc(microseconds_since(start))
+        finally:
+            self.metrics.load_attempts.labels(folder, status).inc()
+        try:
+            if options.enable_model_warmup and (folder / WARMUP_FILE).is_file():
+                self._warm_up(Servable(name, version, model), folder)
         except Exception:
             model.close()
             raise
         return model
+
+    def _warm_up(self, servable: Servable[Model], folder: Path) -> None:
+        start, times = time.monotonic(), max(1, self._plan.options.num_request_iterations_for_warmup)
+        for record in servable.runnable.warmup():
+            for _ in range(times):
+                predict(servable, record.model_spec.signature_name, record.inputs, record.output_filter)
+        self.metrics.warmup_latency.labels(folder, "OK").observe(microseconds_since(start))
 
     def _replace(self, configured: dict[str, ModelSettings]) -> None:
         models = self._plan.on_this_machine(configured)
@@ -138,6 +155,8 @@ class EmbeddedServer:
     def start(self) -> None:
         """Begin to answer calls."""
         self._server.start()
+        if self._http:
+            self._http.start()
 
     def stop(self, grace: float | None = 30.0) -> bool:
         """Refuse new calls, let those in flight finish, free the models.
@@ -150,6 +169,10 @@ class EmbeddedServer:
             and its model is freed after it.
         """
         self._ended.set()
+        if self._http:
+            self._http.refuse(grace)
         self._server.stop(grace).wait()
+        if self._http:
+            self._http.stop()
         self._manager.stop(1.0)  # seconds in which what was answered or cut off comes to its end
-        return not self._threads.calls
+        return not self._threads.calls and not (self._http and self._http.threads.calls)

@@ -1,14 +1,20 @@
 """A loaded version as the services call it: with its batcher, or with turns."""
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import grpc
 
 from ..contract import BATCHING_FILE
 from ..wire.codec import Array
 from .batcher import Batcher, Task, Wanted, gone
+from .failure import Failure
+from .metrics import Metrics, microseconds_since
 from .options import Batching, ServerOptions, parse_batching, read_file
 from .runtime import SavedModel
 
@@ -17,36 +23,62 @@ class Model:
     """A version of a model, loaded.
 
     Args:
+        name: the model's name.
         folder: the version folder.
         options: the server's flags.
         batching: parameters for all models; ``None`` where calls are not batched.
+        metrics: of the server.
     """
 
-    def __init__(self, folder: Path, options: ServerOptions, batching: Batching | None = None) -> None:
+    def __init__(
+        self, name: str, folder: Path, options: ServerOptions, batching: Batching | None, metrics: Metrics
+    ) -> None:
         cores = os.cpu_count() or 1
         threads = (batching and batching.threads) or cores
         if batching and options.enable_per_model_batching_parameters:
             own = folder / BATCHING_FILE
-            batching = read_file(own, parse_batching) if own.is_file() else None
+            pool = batching.thread_pool_name
+            batching = replace(read_file(own, parse_batching), thread_pool_name=pool) if own.is_file() else None
         self._saved = SavedModel(folder, options.saved_model_tags.split(","), *options.parallelism)
         self.signatures: Mapping[str, Any] = self._saved.signatures
         self.warmup = self._saved.warmup
-        self._batcher = Batcher(batching, self._saved.run, threads) if batching else None
+        self._runtime_latency = metrics.runtime_latency.labels(name, "Predict", "TF1")
+        self._batcher = Batcher(batching, self._saved.run, threads, metrics) if batching else None
         # Calls that are not batched take turns in the order in which they came: each run takes what it can of the
         # cores, and many at once only take memory.
         self._turns = ThreadPoolExecutor(max(8, 4 * cores), thread_name_prefix="rawbert-run")
 
-    def run(self, name: str, inputs: Mapping[str, Array], outputs: Sequence[str], wanted: Wanted) -> dict[str, Array]:
-        """Run a signature, with other callers where they are batched; arrays by output name."""
-        if self._batcher and inputs:
-            return self._batcher.run(name, Task(inputs, outputs, wanted))
+    def run(
+        self,
+        name: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        wanted: Wanted,
+        timeout: float | None = None,
+    ) -> dict[str, Array]:
+        """Run a signature, with other callers where they are batched; arrays by output name.
 
-        def run() -> dict[str, Array]:
-            if not wanted():
-                raise gone()
-            return self._saved.run(name, inputs, outputs)
+        Raises:
+            Failure: the model fails; DEADLINE_EXCEEDED after ``timeout`` seconds. What computes then goes on: it cannot
+                be interrupted.
+        """
+        start = time.monotonic()
+        try:
+            if self._batcher and inputs:
+                answer = self._batcher.run(name, Task(inputs, outputs, wanted), timeout)
+            else:
+                answer = self._turns.submit(self._run_alone, name, inputs, outputs, wanted).result(timeout)
+        except TimeoutError as error:
+            raise Failure(grpc.StatusCode.DEADLINE_EXCEEDED, "Timed out waiting for notification") from error
+        self._runtime_latency.observe(microseconds_since(start))
+        return answer
 
-        return self._turns.submit(run).result()
+    def _run_alone(
+        self, name: str, inputs: Mapping[str, Array], outputs: Sequence[str], wanted: Wanted
+    ) -> dict[str, Array]:
+        if not wanted():
+            raise gone()
+        return self._saved.run(name, inputs, outputs)
 
     def close(self) -> None:
         """Free the model; nothing may be running."""

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from google.protobuf import text_format
 
-from ..wire.protos import BatchingParameters, ModelServerConfig
+from ..wire.protos import BatchingParameters, ModelServerConfig, MonitoringConfig
 from .failure import Failure, invalid
 
 Parsed = TypeVar("Parsed")
@@ -70,6 +70,7 @@ class Batching:
         pad_variable_length_inputs: fill up rows of unequal inner shape, in place of refusing them.
         max_execution_batch_size: most rows of one batch.
         threads: batches that run at once; ``None`` where the file does not say.
+        thread_pool_name: name of their threads, in the metrics.
     """
 
     max_batch_size: int = 1000
@@ -79,6 +80,7 @@ class Batching:
     pad_variable_length_inputs: bool = False
     max_execution_batch_size: int = 1000
     threads: int | None = None
+    thread_pool_name: str = "model_server_batch_threads"
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,11 @@ class ServerOptions:
     grpc_socket_path: str = ""
     grpc_max_threads: int | None = None
     grpc_channel_arguments: str = ""
+    rest_api_port: int = 0
+    rest_api_num_threads: int | None = None
+    rest_api_timeout_in_ms: int = 30_000
+    rest_api_enable_cors_support: bool = False
+    monitoring_config_file: str = ""
     model_name: str = "default"
     model_base_path: str = ""
     model_config_file: str = ""
@@ -207,7 +214,15 @@ def parse_batching(text: str) -> Batching:
         message.pad_variable_length_inputs,
         largest,
         given.get("num_batch_threads"),
+        message.thread_pool_name.value or "batch_threads",
     )
+
+
+def parse_monitoring(text: str) -> str:
+    """The path of the metrics that a MonitoringConfig text proto asks for; empty where it does not."""
+    config = _parsed(text, MonitoringConfig()).prometheus_config
+    path: str = config.path or "/monitoring/prometheus/metrics"
+    return path if config.enable else ""
 
 
 def _parsed(text: str, message: Any) -> Any:

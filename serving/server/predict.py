@@ -22,6 +22,7 @@ def predict(
     sent: Mapping[str, Any],
     output_filter: Iterable[str] = (),
     wanted: Wanted = lambda: True,
+    timeout: float | None = None,
 ) -> dict[str, Array]:
     """Run a signature of a version; arrays by output name.
 
@@ -31,6 +32,8 @@ def predict(
         sent: by input name an array, strings as object arrays of bytes, or a TensorProto.
         output_filter: names of the outputs to compute; none for all.
         wanted: whether somebody still waits for the answer; a record of warmup always does.
+
+        timeout: seconds that the model may take; ``None`` for any time.
 
     Raises:
         Failure: the request does not fit the signature, or the model fails.
@@ -46,7 +49,7 @@ def predict(
         declared, found = signature.inputs[key].dtype, DTYPE_OF[array.dtype].number
         if found != declared:
             raise invalid(f"Expects arg[{at}] to be {type_name(declared)} but {type_name(found)} is provided")
-    return servable.runnable.run(name, inputs, outputs, wanted)
+    return servable.runnable.run(name, inputs, outputs, wanted, timeout)
 
 
 def _inputs(signature: Any, sent: Mapping[str, Any]) -> dict[str, Array]:

@@ -103,8 +103,6 @@ class SavedModel:
     def warmup(self) -> Iterator[Any]:
         """PredictRequests that came with the model, in a TFRecord file of at most 1000 PredictionLogs."""
         path = self._folder / WARMUP_FILE
-        if not path.is_file():
-            return
         try:
             records = list(islice(tf.compat.v1.io.tf_record_iterator(str(path)), 1001))
         except tf.errors.OpError as error:

@@ -1,6 +1,7 @@
 """What a server is to serve, and what keeps it from starting: found out before TensorFlow is loaded."""
 
 import logging
+import os
 import re
 import socket
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 from ..errors import LABEL_HINT
 from .failure import Failure
-from .options import Batching, ModelSettings, ServerOptions, parse_batching, parse_models, read_file
+from .options import Batching, ModelSettings, ServerOptions, parse_batching, parse_models, parse_monitoring, read_file
 from .registry import find_versions, newest_version
 
 _LOG = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class Plan:
         batching: parameters for all models; ``None`` where calls are not batched.
         models: what is to be served at the start, by name.
         channel_arguments: of ``--grpc_channel_arguments``, as gRPC takes them.
+        metrics_path: of their page over HTTP; empty for none.
 
     Raises:
         StartError: the flags contradict themselves, there is nothing to serve, or the address is taken.
@@ -46,6 +48,8 @@ class Plan:
             elif options.batching_parameters_file:
                 raise StartError("--batching_parameters_file is set without --enable_batching")
             _ = options.parallelism
+            path = options.monitoring_config_file
+            self.metrics_path = read_file(path, parse_monitoring) if path else ""
             self.models = self.configured()
             for settings in self.models.values():
                 if not settings.policy.choose(find_versions(settings.base_path)):
@@ -54,7 +58,19 @@ class Plan:
         except (Failure, OSError, ValueError) as error:
             raise StartError(one_line(error)) from error
         _check_port(options.host, options.port)
+        if options.rest_api_port:
+            if options.rest_api_port == options.port:
+                raise StartError("--rest_api_port and --port are the same: give another one for HTTP")
+            _check_port(options.host, options.rest_api_port)
+        elif self.metrics_path:
+            _LOG.warning("--monitoring_config_file has no effect without --rest_api_port, on which metrics are shown")
         _check_socket(options.grpc_socket_path)
+
+    @property
+    def rest_threads(self) -> int:
+        """Requests over HTTP that are answered at once; one of its threads is that of the network, as there."""
+        number = self.options.rest_api_num_threads
+        return max(1, (4 * (os.cpu_count() or 1) if number is None else number) - 1)
 
     def configured(self) -> dict[str, ModelSettings]:
         """What the flags say now is to be served: a ``--model_config_file`` is read anew."""

@@ -20,9 +20,9 @@ WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
 def write(root: Path, bundle: Path | None = None) -> Path:
     """Write base paths and files of flags.
 
-    ``half`` (versions 1 and 2), ``text``, ``arithmetic`` (version 5), ``batchable``, and ``bundle``: what rawbert
-    exports of tests/data/tiny_bert, which is exported now if it is not given. In ``models.config`` half has the labels
-    stable and canary.
+    ``half`` (versions 1 and 2), ``text``, ``arithmetic`` (version 5), ``batchable``, ``echo``, and ``bundle``: what
+    rawbert exports of tests/data/tiny_bert, which is exported now if it is not given. In ``models.config`` half has the
+    labels stable and canary.
     """
     sys.path[:0] = [str(_TESTS), str(_TESTS / "serving")]
     import toy_models
@@ -35,15 +35,17 @@ def write(root: Path, bundle: Path | None = None) -> Path:
     (root / "text" / "1" / WARMUP).write_bytes(b"no TFRecord file at all")
     toy_models.save_arithmetic_model(root / "arithmetic" / "5")
     save_batchable(root / "batchable" / "1")
+    save_echo(root / "echo" / "1")
     shutil.copytree(bundle or _exported(root / "scratch"), root / "bundle" / "1")
     labels = 'version_labels { key: "stable" value: 1 } version_labels { key: "canary" value: 2 }'
     models = [
         config(root, "half", "all {}", labels),
-        *(config(root, name) for name in ("text", "arithmetic", "batchable")),
+        *(config(root, name) for name in ("text", "arithmetic", "batchable", "echo")),
     ]
     (root / "batched.config").write_text(f"model_config_list {{ {' '.join(models)} }}")
     models.append(config(root, "bundle"))
     (root / "models.config").write_text(f"model_config_list {{ {' '.join(models)} }}")
+    (root / "monitoring").write_text("prometheus_config { enable: true }")
     (root / "batching").write_text("max_batch_size { value: 4 } batch_timeout_micros { value: 50000 }")
     return root
 
@@ -81,6 +83,8 @@ def plain_flags(root: Path) -> list[str]:
         "--enable_model_warmup=false",
         "--enable_per_model_batching_parameters=true",  # Nothing without --enable_batching.
         "--grpc_max_threads=8",
+        f"--monitoring_config_file={root}/monitoring",
+        "--rest_api_timeout_in_ms=2000",
     ]
 
 
@@ -95,6 +99,8 @@ def batched_flags(root: Path) -> list[str]:
         f"--batching_parameters_file={root}/batching",
         "--enable_serialization_as_tensor_content=true",
         "--grpc_max_threads=32",
+        f"--monitoring_config_file={root}/monitoring",
+        "--rest_api_enable_cors_support=true",
     ]
 
 
@@ -178,6 +184,36 @@ def save_batchable(folder: Path) -> None:
             v1.tables_initializer(),
         )
     vocabulary.unlink()
+
+
+#: Dtypes that JSON has values for.
+ECHOED = ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint32", "uint64", "bool", "string")
+#: Dtypes that it has none for.
+UNWRITABLE = {"float16": "half", "bfloat16": "bfloat16", "uint16": "uint16"}
+
+
+def save_echo(folder: Path) -> None:
+    """Write a model whose signatures answer what they are given, ``x`` of any shape.
+
+    One a dtype answers ``y``. ``bytes`` answers strings as ``y_bytes`` and ``y``. Those of dtypes that JSON has no
+    values for take float32.
+    """
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    predict = "tensorflow/serving/predict"
+    with tf.Graph().as_default(), v1.Session() as session:
+        given = {name: v1.placeholder(tf.as_dtype(name), None, name) for name in ECHOED}
+        signatures: dict[str, Any] = {
+            name: ({"x": value}, {"y": tf.identity(value)}, predict) for name, value in given.items()
+        }
+        for name in UNWRITABLE:
+            signatures[name] = ({"x": given["float32"]}, {"y": tf.cast(given["float32"], tf.as_dtype(name))}, predict)
+        strings = given["string"]
+        outputs = {"y_bytes": tf.identity(strings), "y": tf.identity(strings)}
+        signatures["bytes"] = ({"x": strings}, outputs, predict)
+        signatures["bytes_alone"] = ({"x": strings}, {"y_bytes": outputs["y_bytes"]}, predict)
+        _save(session, folder, signatures)
 
 
 def _save(session: Any, folder: Path, signatures: dict[str, Any], init_op: Any = None) -> None:

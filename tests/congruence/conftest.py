@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))  # toy_models, wi
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--model-server", metavar="PATH", help="a tensorflow_model_server program")
     parser.addoption("--server-address", metavar="HOST:PORT", help="a server of the models that servers.py writes")
+    parser.addoption("--rest-address", metavar="HOST:PORT", help="where the same server answers HTTP")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -68,11 +69,19 @@ def plain(target: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     import servers
 
     if target.address:
-        with servers.Calls(target.address, target.rawbert) as calls:
+        with servers.Calls(target.address, target.rawbert, rest=request.config.getoption("--rest-address")) as calls:
             yield calls
         return
     with servers.running(target, *base_paths.plain_flags(request.getfixturevalue("paths"))) as calls:
         yield calls
+
+
+@pytest.fixture
+def rest(plain: Any) -> Any:
+    """The same calls, where they can be made over HTTP."""
+    if not plain.rest:
+        pytest.skip("--rest-address says where the server answers HTTP")
+    return plain
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import shlex
 import socket
@@ -13,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,10 +64,10 @@ class Started:
         """What it wrote. Of what TensorFlow Serving says some goes to one stream, some to the other."""
         return os.pread(self._log.fileno(), 2**24, 0).decode(errors="replace")
 
-    def listens(self) -> bool:
-        """Whether its port is open: TensorFlow Serving opens it when the models are loaded."""
+    def listens(self, port: int = 0) -> bool:
+        """Whether its port, or this one, is open: TensorFlow Serving opens it when the models are loaded."""
         with socket.socket() as probe:
-            return not probe.connect_ex(("127.0.0.1", self.port))
+            return not probe.connect_ex(("127.0.0.1", port or self.port))
 
     def wait(self, seconds: float = 120) -> int:
         """Its exit status."""
@@ -99,24 +101,38 @@ def started(target: Target, *flags: str, port: int | None = None) -> Iterator[St
 
 @contextmanager
 def running(target: Target, *flags: str) -> Iterator[Calls]:
-    """Calls to a server that has loaded its models."""
-    with started(target, *flags) as server:
+    """Calls to a server that has loaded its models, over gRPC and HTTP."""
+    rest = free_port()
+    with started(target, *flags, f"--rest_api_port={rest}") as server:
         end = time.monotonic() + 180
-        while not server.listens():
+        while not (server.listens() and server.listens(rest)):
             assert server.process.poll() is None, "the server did not start"
             assert time.monotonic() < end
             time.sleep(0.05)
-        with Calls(f"127.0.0.1:{server.port}", target.rawbert, server) as calls:
+        with Calls(f"127.0.0.1:{server.port}", target.rawbert, server, f"127.0.0.1:{rest}") as calls:
             yield calls
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer over HTTP."""
+
+    status: int
+    body: bytes
+    headers: Any
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
 
 
 class Calls:
     """Calls to one server."""
 
-    def __init__(self, address: str, rawbert: bool, server: Started | None = None) -> None:
+    def __init__(self, address: str, rawbert: bool, server: Started | None = None, rest: str | None = None) -> None:
         from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-        self.address, self.rawbert, self.server = address, rawbert, server
+        self.address, self.rawbert, self.server, self.rest = address, rawbert, server, rest
         self.channel = grpc.insecure_channel(address)
         self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
         self.model = model_service_pb2_grpc.ModelServiceStub(self.channel)
@@ -126,6 +142,20 @@ class Calls:
 
     def __exit__(self, *_: object) -> None:
         self.channel.close()
+
+    def http(self, method: str, path: str, body: bytes | str | None = None, **headers: str) -> Answer:
+        """A request over HTTP."""
+        assert self.rest
+        connection = http.client.HTTPConnection(self.rest, timeout=60)
+        with closing(connection):
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            return Answer(response.status, response.read(), response.headers)
+
+    def post(self, model: str, body: bytes | str | dict[str, Any], **headers: str) -> Answer:
+        """A predict request over HTTP; ``model`` may name a version or label too."""
+        text = json.dumps(body) if isinstance(body, dict) else body
+        return self.http("POST", f"/v1/models/{model}:predict", text, **headers)
 
     def predict(self, request: Any, timeout: float = 30) -> Any:
         return self.prediction.Predict(request, timeout=timeout)
@@ -219,4 +249,8 @@ if __name__ == "__main__":
 
     root = Path(sys.argv[1]).absolute()
     base_paths.write(root)
-    print("tensorflow_model_server --port=8500", *map(shlex.quote, base_paths.plain_flags(root)), sep=" \\\n  ")
+    print(
+        "tensorflow_model_server --port=8500 --rest_api_port=8501",
+        *map(shlex.quote, base_paths.plain_flags(root)),
+        sep=" \\\n  ",
+    )

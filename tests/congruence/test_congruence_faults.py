@@ -94,7 +94,7 @@ def test_the_models_are_such_as_tensorflow_serving_can_run(paths: Path) -> None:
     from rawbert.exporter.targets.check import check
 
     folders = sorted(path.parent for path in paths.glob("*/*/saved_model.pb"))
-    assert len(folders) == 6
+    assert len(folders) == 7
     for folder in folders:
         found = [each for each in check(folder, "2.20") if each.level == "error"]
         # Whose warmup file is none on purpose: warmup is off there.

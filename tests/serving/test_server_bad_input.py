@@ -286,7 +286,7 @@ def test_a_batch_time_out_past_what_threads_can_wait(parts: Any) -> None:
     import numpy as np
 
     batching = parts.parse_batching(f"batch_timeout_micros {{ value: {2**63 - 1} }} max_batch_size {{ value: 2 }}")
-    batcher = parts.Batcher(batching, lambda signature, inputs, outputs: dict(inputs), 1)
+    batcher = parts.Batcher(batching, lambda signature, inputs, outputs: dict(inputs), 1, parts.Metrics())
     results = []
 
     def ask() -> None:

@@ -37,11 +37,12 @@ class Runner:
 
 def make(**settings: Any) -> tuple[Any, Runner, Any]:
     from rawbert.serving.server.batcher import Batcher, Task
+    from rawbert.serving.server.metrics import Metrics
     from rawbert.serving.server.options import Batching
 
     runner = Runner()
     threads = settings.pop("threads", 1)
-    batcher = Batcher(Batching(**settings), runner, threads)
+    batcher = Batcher(Batching(**settings), runner, threads, Metrics())
 
     def call(value: Any, signature: str = "double", wanted: Any = lambda: True) -> Any:
         return batcher.run(signature, Task({"x": np.asarray(value, np.float32)}, ["y"], wanted))["y"]

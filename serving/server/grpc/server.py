@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from ..metrics import Metrics
 from ..model import Model
 from ..options import ModelSettings
 from ..registry import Registry
 from ..start import Plan, StartError, joined
+from ..threads import CallThreads
 from .service import ModelService, PredictionService
 
 #: Calls at once without --grpc_max_threads. A call that waits for its batch holds a thread: fewer would keep batches
@@ -35,12 +36,12 @@ _OPTIONS = [
 
 
 def listen(
-    plan: Plan, registry: Registry[Model], replace: Callable[[dict[str, ModelSettings]], None]
+    plan: Plan, registry: Registry[Model], metrics: Metrics, replace: Callable[[dict[str, ModelSettings]], None]
 ) -> tuple[grpc.Server, CallThreads, int]:
     """A server that listens, and answers calls when it is started; the threads for its calls; its port."""
     options = plan.options
     most = max(1, options.grpc_max_threads - 1) if options.grpc_max_threads else _MOST_CALLS
-    threads = CallThreads(most + _THREADS_FOR_HEALTH)
+    threads = CallThreads(most + _THREADS_FOR_HEALTH, "rawbert-call")
     server = grpc.server(
         threads,
         interceptors=[_Admission(threads, most)],
@@ -48,7 +49,7 @@ def listen(
         maximum_concurrent_rpcs=most + _MOST_REFUSALS,
     )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        PredictionService(registry, options.enable_serialization_as_tensor_content), server
+        PredictionService(registry, metrics, options.enable_serialization_as_tensor_content), server
     )
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(registry, replace), server)
     if options.enable_grpc_healthcheck_service:
@@ -63,41 +64,6 @@ def listen(
     except RuntimeError as error:
         raise StartError(f"cannot listen: {error}") from error
     return server, threads, port
-
-
-class CallThreads(ThreadPoolExecutor):
-    """Threads for calls, which counts the calls that have one or wait for one.
-
-    Attributes:
-        calls: calls that have no answer yet.
-    """
-
-    def __init__(self, most: int) -> None:
-        super().__init__(most, thread_name_prefix="rawbert-call")
-        self.calls = 0
-        self._counting = threading.Lock()
-        self._call = threading.local()
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """As of its base."""
-
-        def run() -> Any:
-            self._call.open = True
-            try:
-                return fn(*args, **kwargs)
-            finally:
-                self.answered()
-
-        with self._counting:
-            self.calls += 1
-        return super().submit(run)
-
-    def answered(self) -> None:
-        """The call of this thread has its answer: its caller may call again before the thread has sent it."""
-        if self._call.open:
-            self._call.open = False
-            with self._counting:
-                self.calls -= 1
 
 
 class _Admission(grpc.ServerInterceptor):  # type: ignore[misc]

@@ -4,12 +4,12 @@ import functools
 import json
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import grpc
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
-    get_model_status_pb2,
     model_management_pb2,
     model_service_pb2_grpc,
     predict_pb2,
@@ -18,12 +18,14 @@ from tensorflow_serving.apis import (
 
 from ...contract import DEFAULT_SIGNATURE
 from ...errors import MODELS_KEY
+from ..answers import model_status, name_version, signature_map
 from ..examples import refuse_examples
 from ..failure import Failure, invalid
+from ..metrics import Metrics
 from ..model import Model
 from ..options import ModelSettings, parse_models
 from ..predict import predict
-from ..registry import Registry, Servable
+from ..registry import Registry
 from ..tensors import encode_into
 
 _LOG = logging.getLogger(__name__)
@@ -55,17 +57,17 @@ def _answered(method: Callable[..., Any]) -> Callable[..., Any]:
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
     """Predict and GetModelMetadata; of gRPC itself MultiInference is UNIMPLEMENTED."""
 
-    def __init__(self, registry: Registry[Model], as_content: bool) -> None:
-        self._registry, self._as_content = registry, as_content
+    def __init__(self, registry: Registry[Model], metrics: Metrics, as_content: bool) -> None:
+        self._registry, self._metrics, self._as_content = registry, metrics, as_content
 
     @_answered
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Run a signature."""
         signature_name = request.model_spec.signature_name
-        with self._registry.use(*_asked(request)) as servable:
+        with self._counted(request, "Predict"), self._registry.use(*_asked(request)) as servable:
             outputs = predict(servable, signature_name, request.inputs, request.output_filter, context.is_active)
         response = predict_pb2.PredictResponse()
-        _name_version(response.model_spec, servable, signature_name or DEFAULT_SIGNATURE)
+        name_version(response.model_spec, servable, signature_name or DEFAULT_SIGNATURE)
         for name, value in outputs.items():
             encode_into(response.outputs[name], value, self._as_content)
         return response
@@ -80,27 +82,25 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
             if field != "signature_def":
                 raise invalid(f"Metadata field {field} is not supported")
         response = get_model_metadata_pb2.GetModelMetadataResponse()
-        signatures = get_model_metadata_pb2.SignatureDefMap()
         with self._registry.use(*asked) as servable:
-            for name, signature in servable.runnable.signatures.items():
-                signatures.signature_def[name].CopyFrom(signature)
-            _name_version(response.model_spec, servable)
-        response.metadata["signature_def"].Pack(signatures)
+            response.metadata["signature_def"].Pack(signature_map(servable))
+            name_version(response.model_spec, servable)
         return response
 
     @_answered
     def Classify(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Not served; refused as there where the signature is not made for it."""
-        self._refuse_examples(request, "classification")
+        with self._counted(request, "Classify"), self._registry.use(*_asked(request)) as servable:
+            refuse_examples(servable, request.model_spec.signature_name, "classification")
 
     @_answered
     def Regress(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Not served; refused as there where the signature is not made for it."""
-        self._refuse_examples(request, "regression")
+        with self._counted(request, "Regress"), self._registry.use(*_asked(request)) as servable:
+            refuse_examples(servable, request.model_spec.signature_name, "regression")
 
-    def _refuse_examples(self, request: Any, kind: str) -> None:
-        with self._registry.use(*_asked(request)) as servable:
-            refuse_examples(servable, request.model_spec.signature_name, kind)
+    def _counted(self, request: Any, api: str) -> AbstractContextManager[None]:
+        return self._metrics.request(request.model_spec.name, api, "GRPC")
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
@@ -113,15 +113,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
     def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """The state of a model's versions; a version_label is ignored, as TensorFlow Serving does."""
         model, version, _ = _asked(request)
-        response = get_model_status_pb2.GetModelStatusResponse()
-        for status in self._registry.status(model, version):
-            shown = response.model_version_status.add(version=status.version, state=int(status.state))
-            # Touched: an empty status is how OK is written.
-            shown.status.SetInParent()
-            if status.failure:
-                shown.status.error_code = status.failure.code.value[0]
-                shown.status.error_message = str(status.failure)
-        return response
+        return model_status(self._registry, model, version)
 
     @_answered
     def HandleReloadConfigRequest(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
@@ -130,11 +122,6 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()
         return response
-
-
-def _name_version(spec: Any, servable: Servable[Model], signature_name: str = "") -> None:
-    """Write into an answer's ModelSpec which version has answered."""
-    spec.name, spec.version.value, spec.signature_name = servable.model, servable.version, signature_name
 
 
 def _asked(request: Any) -> tuple[str, int | None, str | None]:

@@ -23,10 +23,12 @@ __all__ = [
     "GetModelStatusResponse",
     "ModelServerConfig",
     "ModelSpec",
+    "MonitoringConfig",
     "PredictRequest",
     "PredictResponse",
     "ReloadConfigRequest",
     "ReloadConfigResponse",
+    "SSLConfig",
     "SignatureDefMap",
     "TensorProto",
 ]

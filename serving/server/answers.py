@@ -1,0 +1,34 @@
+"""Answers about models, as TensorFlow Serving's messages; every protocol sends them in its own way."""
+
+from typing import Any
+
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
+
+from .model import Model
+from .registry import Registry, Servable
+
+
+def model_status(registry: Registry[Model], model: str, version: int | None) -> Any:
+    """A GetModelStatusResponse: the states of a model's versions, or of one of them."""
+    response = get_model_status_pb2.GetModelStatusResponse()
+    for status in registry.status(model, version):
+        shown = response.model_version_status.add(version=status.version, state=int(status.state))
+        # Touched: an empty status is how OK is written.
+        shown.status.SetInParent()
+        if status.failure:
+            shown.status.error_code = status.failure.code.value[0]
+            shown.status.error_message = str(status.failure)
+    return response
+
+
+def signature_map(servable: Servable[Model]) -> Any:
+    """A SignatureDefMap: the signatures of a version."""
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    for name, signature in servable.runnable.signatures.items():
+        signatures.signature_def[name].CopyFrom(signature)
+    return signatures
+
+
+def name_version(spec: Any, servable: Servable[Model], signature_name: str = "") -> None:
+    """Write into an answer's ModelSpec which version has answered."""
+    spec.name, spec.version.value, spec.signature_name = servable.model, servable.version, signature_name

@@ -1,0 +1,129 @@
+"""An HTTP server of the app, in a thread of its own."""
+
+import asyncio
+import socket
+import threading
+import time
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ..metrics import Metrics
+from ..model import Model
+from ..registry import Registry
+from ..start import Plan, StartError, joined
+from ..threads import CallThreads
+from .api import Api
+from .app import PATIENCE, App
+
+#: Connections at once; further ones are answered 503. Requests that wait for a thread have one each.
+_MOST_CONNECTIONS = 1024
+#: Bytes of a request's first lines.
+_MOST_HEADERS = 64 << 10
+
+
+class HttpServer:
+    """Answers HTTP from :meth:`start` to :meth:`stop`; the port is taken by the constructor.
+
+    Args:
+        plan: the server's flags.
+        registry: the versions.
+        metrics: of the server.
+
+    Raises:
+        StartError: the port cannot be had.
+    """
+
+    def __init__(self, plan: Plan, registry: Registry[Model], metrics: Metrics) -> None:
+        options = plan.options
+        try:
+            self._socket = _listening(options.host, options.rest_api_port)
+        except OSError as error:
+            address = joined(options.host, options.rest_api_port)
+            raise StartError(f"cannot listen on {address}: {error.strerror or error}") from error
+        #: Threads that answer; requests beyond them wait.
+        self.threads = CallThreads(plan.rest_threads, "rawbert-rest")
+        timeout = options.rest_api_timeout_in_ms / 1000
+        api = Api(registry, metrics, timeout if timeout > 0 else None)
+        app = App(api, self.threads, metrics, plan.metrics_path, options.rest_api_enable_cors_support)
+        self._config = uvicorn.Config(
+            app,
+            http=_Protocol,
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=_MOST_CONNECTIONS,
+            timeout_keep_alive=int(PATIENCE),
+            h11_max_incomplete_event_size=_MOST_HEADERS,
+        )
+        self._server = uvicorn.Server(self._config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="rawbert-http", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+        while not self._server.started and self._thread.is_alive():
+            time.sleep(0.005)
+
+    def refuse(self, grace: float | None) -> None:
+        """Accept no further requests; those in flight have so many seconds."""
+        # Read when the server stops: none cuts them off.
+        self._config.timeout_graceful_shutdown = grace or 0  # type: ignore[assignment]
+        self._server.should_exit = True
+
+    def stop(self) -> None:
+        """Wait for the end, after :meth:`refuse`."""
+        if self._thread.is_alive():
+            self._thread.join()
+        self._socket.close()
+        self.threads.shutdown(wait=False, cancel_futures=True)
+
+
+class _Protocol(H11Protocol):
+    """Closes a connection on which nothing comes for long while no answer is due: uvicorn waits for ever."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._timer:
+            self._timer.cancel()
+
+    def _wait(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(PATIENCE, self._expire)
+
+    def _expire(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        # Before the start: who connects now is answered then.
+        listener.listen(_MOST_CONNECTIONS)
+    except OSError:
+        listener.close()
+        raise
+    return listener
