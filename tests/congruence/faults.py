@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ def _wrap(target: Any, name: str, change: Callable[[Any], Any]) -> Callable[[pyt
 def faults() -> dict[str, Callable[[pytest.MonkeyPatch], None]]:
     """Fault -> what brings it about."""
     import grpc
-    from rawbert.serving.server import batcher, failure, lifecycle, predict, registry
+    from rawbert.serving.server import batcher, failure, lifecycle, metrics, predict, registry
     from rawbert.serving.server.grpc import service
+    from rawbert.serving.server.rest import api, writer
 
     def wrong_code(original: Any) -> Any:
         return lambda message: failure.Failure(grpc.StatusCode.UNKNOWN, message)
@@ -51,7 +53,14 @@ def faults() -> dict[str, Callable[[pytest.MonkeyPatch], None]]:
             "_asked",
             lambda f: lambda r: (f(r)[0], None, None) if r.DESCRIPTOR.name == "GetModelMetadataRequest" else f(r),
         ),
-        "never batched": _wrap(batcher.Batcher, "run", lambda f: lambda self, s, t: self._run(s, t.inputs, t.outputs)),
+        "never batched": _wrap(
+            batcher.Batcher, "run", lambda f: lambda self, s, t, timeout=None: self._run(s, t.inputs, t.outputs)
+        ),
+        "numbers in another form": _wrap(
+            writer, "decimals", lambda f: lambda array: [b"%.2f" % value for value in array.ravel().tolist()]
+        ),
+        "another status of HTTP": _wrap(api, "_STATUSES", lambda d: {**d, grpc.StatusCode.NOT_FOUND: 400}),
+        "calls that are not counted": _wrap(metrics.Metrics, "request", lambda f: lambda *_: nullcontext()),
         "new versions unseen": _wrap(lifecycle._Keeper, "_look", lambda f: lambda self: self.wanted or f(self)),
     }
 

@@ -17,6 +17,8 @@ import servers
 import test_congruence_batching as batching
 import test_congruence_encoding as encoding
 import test_congruence_predict as predict
+import test_congruence_rest as rest
+import test_congruence_rest_status as rest_status
 import test_congruence_status as status
 import test_congruence_versions as versions
 
@@ -41,6 +43,9 @@ CASES: dict[str, Callable[..., None]] = {
     "states in another order": status.test_states_of_a_model,
     "metadata of another version": status.test_metadata_of_the_version_asked_for,
     "never batched": batching.test_callers_share_a_batch,
+    "numbers in another form": partial(rest.test_layout_of_rows, given="[1.5]", written="1.5"),
+    "another status of HTTP": partial(rest.test_refused, name="model"),
+    "calls that are not counted": rest_status.test_requests_are_counted_by_status,
     "new versions unseen": versions.walk_through_versions,
 }
 
@@ -53,15 +58,18 @@ def sound(paths: Path) -> Iterator[Any]:
     """Calls to a server in this process, which the faults are brought into while it runs."""
     from rawbert.serving.server import EmbeddedServer
 
+    port = servers.free_port()
     with (
         EmbeddedServer(
+            rest_api_port=port,
+            monitoring_config_file=str(paths / "monitoring"),
             model_config_file=str(paths / "batched.config"),
             enable_batching=True,
             batching_parameters_file=str(paths / "batching"),
             enable_model_warmup=False,
             allow_version_labels_for_unavailable_models=True,
         ) as server,
-        servers.Calls(server.address, rawbert=True) as calls,
+        servers.Calls(server.address, rawbert=True, rest=f"127.0.0.1:{port}") as calls,
     ):
         yield calls
 
