@@ -20,6 +20,7 @@ SERVING = (
     "cli",
     "server",
     "doctor",
+    "gateway",
     "__init__",
     "client",
     "wire",

@@ -25,6 +25,7 @@ COMMANDS = {
     "prune": ("exporter.cli.versions", "cli", "Remove old versions."),
     "serve": ("serving.cli.serve", "server", "Serve a model as TensorFlow Serving does, without Docker."),
     "stack": ("serving.cli.stack", "cli", "Run TensorFlow Serving, a gateway and metrics by docker compose."),
+    "gateway": ("serving.cli.gateway", "gateway", "Answer OpenAI's and other HTTP APIs from a server of models."),
     "embed": ("serving.cli.embed", "cli", "Embed texts, from arguments, a file or standard input."),
     "classify": ("serving.cli.tasks", "cli", "Label texts, or pairs of texts."),
     "tag": ("serving.cli.tasks", "cli", "Find the entities of texts, with their places."),

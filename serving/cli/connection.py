@@ -53,11 +53,20 @@ def _headers(context: click.Context, parameter: click.Parameter, values: tuple[s
         raise click.BadParameter(str(error)) from error
 
 
-_CALL = [
+_MODEL = [
     click.option("--address", "-a", default="localhost:8500", show_default=True, envvar="RAWBERT_ADDRESS",
                  show_envvar=True, help="Host and gRPC port."),
     click.option("--model", "-m", envvar="RAWBERT_MODEL", show_envvar=True,
                  help="Model name on the server.  [default: its only one, or that of models/models.config]"),
+]  # fmt: skip
+_MODELS = [
+    click.option("--address", "-a", multiple=True, default=["localhost:8500"], show_default=True,
+                 envvar="RAWBERT_ADDRESS", show_envvar=True,
+                 help="Host and gRPC port; repeatable: several servers are called in turn."),
+    click.option("--model", "-m", "models", multiple=True, envvar="RAWBERT_MODEL", show_envvar=True,
+                 help="Model name on the servers; repeatable.  [default: all that they have]"),
+]  # fmt: skip
+_CALL = [
     click.option("--version", type=int, help="Version of the model.  [default: the newest available]"),
     click.option("--version-label", help="Label of a version, such as stable."),
     click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=DEFAULT_TIMEOUT, show_default=True,
@@ -91,7 +100,12 @@ def job_options(command: _Command) -> _Command:
 
 def connection_options(command: _Command) -> _Command:
     """All options; :func:`client_settings` reads them."""
-    return _with(_CALL, security_options(command))
+    return _with(_MODEL, _with(_CALL, security_options(command)))
+
+
+def several_connection_options(command: _Command) -> _Command:
+    """The same for several servers and models; :func:`several_settings` reads them."""
+    return _with(_MODELS, _with(_CALL, security_options(command)))
 
 
 def security_options(command: _Command) -> _Command:
@@ -113,6 +127,21 @@ def client_settings(options: dict[str, Any]) -> dict[str, Any]:
         ServingError: the server, which was to be asked, does not answer.
         ValueError: as :class:`TLS` does.
     """
+    rest = _with_tls(options)
+    return {**rest, "model": rest["model"] or only_model(rest)}
+
+
+def several_settings(options: dict[str, Any]) -> dict[str, Any]:
+    """:func:`client_settings` of several servers and models: ``address`` and ``models`` are lists.
+
+    Raises:
+        as that does.
+    """
+    rest = _with_tls(options)
+    return {**rest, "address": list(rest["address"]), "models": list(rest["models"]) or _all_models(rest)}
+
+
+def _with_tls(options: dict[str, Any]) -> dict[str, Any]:
     rest = dict(options)
     if rest["version"] is not None and rest["version_label"] is not None:
         raise click.UsageError("give --version or --version-label, not both")
@@ -121,7 +150,23 @@ def client_settings(options: dict[str, Any]) -> dict[str, Any]:
     name = rest.pop("tls_server_name")
     wanted = wanted or name is not None or any(file is not None for file in files.values())
     rest["tls"] = TLS(**files, server_name=name) if wanted else None
-    return {**rest, "model": rest["model"] or only_model(rest)}
+    return rest
+
+
+def _all_models(settings: dict[str, Any]) -> list[str]:
+    """Those of models.config that the server has, or those that it says it has."""
+    kept = {key: settings[key] for key in ("address", "timeout", "tls", "metadata")}
+    found, told = list[str](), list[str]()
+    for name in _listed() or [UNNAMED]:
+        with Client(model=name, **kept) as client:
+            try:
+                client.status()
+                found.append(name)
+            except ModelNotFound as error:
+                told = served_models(error)
+    if not (found or told):
+        raise click.UsageError("give --model NAME, or RAWBERT_MODEL: the server does not say which models it has")
+    return found or told
 
 
 def only_model(settings: dict[str, Any]) -> str:

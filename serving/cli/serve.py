@@ -4,11 +4,9 @@ Flags are spelled as tensorflow_model_server spells them. Exit codes: 0 stopped 
 start, 2 wrong usage.
 """
 
-import json
 import logging
 import os
 import signal
-import time
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +17,7 @@ import click
 from click.core import ParameterSource
 
 from .flags import model_server_flags
+from .log import log_to_stderr
 from .tensorflow_log import drop_chatter
 
 _LOG = logging.getLogger(__name__)
@@ -73,10 +72,7 @@ def serve(
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0")
     else:
         drop_chatter()
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Json() if log_format == "json" else _Text("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(handlers=[handler])
-    logging.getLogger("rawbert").setLevel(logging.INFO)
+    log_to_stderr(log_format, _LOG.name)
     for name in context.ensure_object(list):
         _LOG.warning("--%s has no effect in rawbert serve", name)
     # It would log a traceback for every health watch that is no protobuf message; the caller is told by its status.
@@ -135,27 +131,6 @@ def _release(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
-
-
-class _Json(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        entry = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
-
-
-class _Text(logging.Formatter):
-    """What the server says of itself stands bare, as people and scripts read it; the rest with its time and source."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        bare = record.name == _LOG.name and record.levelno == logging.INFO
-        return record.getMessage() if bare else super().format(record)
 
 
 def _stop_signal() -> SimpleQueue[int]:

@@ -226,9 +226,13 @@ class Exchange(Generic[T]):
             self._shared.balancer.failed(attempt.server, now, silent)
         else:
             self._shared.balancer.answered(attempt.server)
-        if attempt.version is not None and code is grpc.StatusCode.NOT_FOUND:
-            self._gone(attempt, details)
-            return
+        if code is grpc.StatusCode.NOT_FOUND and self._server is None:
+            part.without |= {attempt.server}
+            if len(part.without) < self._shared.balancer.count:
+                return  # Another server may have the model or version: while they are updated, they differ.
+            if attempt.version is not None:
+                self._gone(attempt, details)
+                return
         size = len(part.rows)
         limit = retry.batch_limit(code, details)
         if limit and size > limit:
@@ -259,14 +263,10 @@ class Exchange(Generic[T]):
         part.due, part.error = now + pause, error
 
     def _gone(self, attempt: Attempt[T], details: str) -> None:
-        """A server does not have the pinned version: another one is asked, or another version where it may be."""
-        part = attempt.part
-        part.without |= {attempt.server}
-        if len(part.without) < self._shared.balancer.count:
-            return
+        """No server has the pinned version any more: another version is asked where it may be."""
         if not self._follow:
             raise self._changed(f"no server has it any more ({details.strip()})")
-        part.without = frozenset()
+        attempt.part.without = frozenset()
         if self._pinned == attempt.version:
             self._pinned = None
 

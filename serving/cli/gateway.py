@@ -1,0 +1,196 @@
+"""``rawbert gateway``: the gateway at the terminal.
+
+Exit codes: 0 stopped by SIGTERM or SIGINT, 1 could not start, 2 wrong usage.
+"""
+
+import ipaddress
+import logging
+import math
+import os
+import socket
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import click
+import uvicorn
+
+from ..gateway import Limits, create_app
+from ..gateway.state import State
+from .connection import FILE, one_line, several_connection_options, several_settings
+from .log import log_to_stderr
+
+_LOG = logging.getLogger(__name__)
+#: Seconds after the deadline of requests for which they may go on when the gateway ends.
+_GRACE: Final = 5
+_DEFAULTS: Final = Limits()
+
+
+def _aliases(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs = [value.partition("=") for value in values]
+    for name, equals, target in pairs:
+        if not (name and equals and target):
+            raise click.BadParameter(
+                f"{name + equals + target!r}: give NAME=MODEL, such as text-embedding-3-small=minilm"
+            )
+    return {name: target for name, _, target in pairs}
+
+
+def _keys(context: click.Context, parameter: click.Parameter, file: Path | None) -> list[str]:
+    """Keys of a file: one a line, without blank lines and comments."""
+    if file is None:
+        return []
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{file} cannot be read: {error}") from error
+    found = [line for line in lines if line and not line.startswith("#")]
+    if not found:
+        raise click.BadParameter(f"{file} has no key: write one a line")
+    return found
+
+
+@click.command()
+@several_connection_options
+@click.option("--alias", "aliases", multiple=True, metavar="NAME=MODEL", callback=_aliases,
+              help="Further name for a model, also NAME=MODEL@LABEL or NAME=MODEL@VERSION; repeatable.")  # fmt: skip
+@click.option("--logits", multiple=True, metavar="MODEL", help="Model whose scores are logits, of which /rerank and "
+              "/predict make probabilities; repeatable.")  # fmt: skip
+@click.option("--on-truncation", type=click.Choice(["fail", "ignore"]), default="ignore", show_default=True,
+              help="What happens to texts that are longer than the model takes: refused, or cut.")  # fmt: skip
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
+              help="Address to listen on: 127.0.0.1 for this machine alone, 0.0.0.0 for all.")  # fmt: skip
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True,
+              help="TCP port for HTTP; 0 takes one that is free.")  # fmt: skip
+@click.option("--api-key", "api_keys", multiple=True, envvar="RAWBERT_API_KEYS", show_envvar=True, metavar="KEY",
+              help="Key that callers must send (Authorization: Bearer KEY); repeatable. Others see the command line: "
+              "prefer the file, or the environment.")  # fmt: skip
+@click.option("--api-key-file", "key_file", type=FILE, callback=_keys, help="File of such keys, one a line.")
+@click.option("--max-body-bytes", "body_bytes", type=click.IntRange(min=1), default=_DEFAULTS.body_bytes,
+              show_default=True, help="Largest request.")  # fmt: skip
+@click.option("--max-texts", "texts", type=click.IntRange(min=1), default=_DEFAULTS.texts, show_default=True,
+              help="Texts, or documents, in a request.")  # fmt: skip
+@click.option("--requests-per-minute", type=click.IntRange(min=0), default=_DEFAULTS.requests_per_minute,
+              help="Of each key, or of each address where there are no keys.  [default: no limit]")  # fmt: skip
+@click.option("--max-concurrent-requests", "concurrent_requests", type=click.IntRange(min=1),
+              default=_DEFAULTS.concurrent_requests, show_default=True, help="Requests at once.")  # fmt: skip
+@click.option("--ssl-certfile", type=FILE, help="PEM certificate chain: the gateway itself speaks HTTPS.")
+@click.option("--ssl-keyfile", type=FILE, help="PEM private key of it.")
+@click.option("--drain", type=click.FloatRange(min=0), default=0, show_default=True,
+              help="Seconds after SIGTERM for which /health says 503 and all else is answered, so that load balancers "
+              "send nothing more.")  # fmt: skip
+@click.option("--access-log", is_flag=True, help="Log a line a request.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
+              help="How the log is written on standard error; json: one object a line.")  # fmt: skip
+def gateway(
+    aliases: dict[str, str],
+    logits: tuple[str, ...],
+    on_truncation: str,
+    host: str,
+    port: int,
+    api_keys: tuple[str, ...],
+    key_file: list[str],
+    body_bytes: int,
+    texts: int,
+    requests_per_minute: int,
+    concurrent_requests: int,
+    ssl_certfile: Path | None,
+    ssl_keyfile: Path | None,
+    drain: float,
+    access_log: bool,
+    log_format: str,
+    **settings: Any,
+) -> None:
+    """Answer OpenAI's, Cohere's and text-embeddings-inference's HTTP calls from a server of models.
+
+    Clients written for those need a new URL: http://localhost:8080/v1 for OpenAI's, http://localhost:8080 for others.
+    The gateway calls the server as rawbert's other clients do: with the same versions, labels, retries and deadlines.
+    A description of all routes is at /docs.
+
+    \b
+    Examples:
+      rawbert gateway --address bert:8500 --model minilm
+      rawbert gateway -a bert-1:8500 -a bert-2:8500 -m minilm -m reranker --alias text-embedding-3-small=minilm
+      rawbert gateway -m minilm --host 0.0.0.0 --api-key-file keys.txt --requests-per-minute 600
+    """
+    log_to_stderr(log_format, _LOG.name)
+    if (ssl_certfile is None) != (ssl_keyfile is None):
+        raise click.UsageError("--ssl-certfile and --ssl-keyfile go together; one of them is missing")
+    keys = [*api_keys, *key_file]
+    with one_line():
+        app = create_app(
+            aliases=aliases,
+            logits=logits,
+            api_keys=keys,
+            limits=Limits(body_bytes, texts, requests_per_minute, concurrent_requests),
+            truncate=on_truncation == "ignore",
+            **several_settings(settings),
+        )
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=access_log,
+        server_header=False,
+        timeout_graceful_shutdown=math.ceil(settings["timeout"]) + _GRACE,
+        ssl_certfile=ssl_certfile,
+        ssl_keyfile=ssl_keyfile,
+    )
+    try:
+        config.load()
+    except OSError as error:  # As ssl's errors are.
+        raise click.ClickException(
+            f"{ssl_certfile} and {ssl_keyfile} are no certificate and its key: {error}"
+        ) from error
+    listener = _listening(host, port)
+    _warn(host, bool(keys), ssl_certfile is not None)
+    if access_log:
+        logging.getLogger("uvicorn.access").setLevel(logging.INFO)
+    for name, served in app.state.gateway.models.names.items():
+        _LOG.info("Serving %s%s", name, "" if name == served.model else f", which is {aliases[name]}")
+    where = f"[{host}]" if ":" in host else host
+    url = f"{'https' if ssl_certfile else 'http'}://{where}:{listener.getsockname()[1]}"
+    _Server(config, app.state.gateway, drain, url).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Goes on for a while after the first signal, and ends at once with the second."""
+
+    def __init__(self, config: uvicorn.Config, state: State, drain: float, url: str) -> None:
+        super().__init__(config)
+        self._state, self._drain, self._url, self._until = state, drain, url, 0.0
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        _LOG.info("Running the gateway at %s ...", self._url)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._state.draining:
+            os._exit(128 + sig)
+        self._state.draining, self._until = True, time.monotonic() + self._drain
+        _LOG.info("Stopping: requests in flight may finish; a second signal ends them.")
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._state.draining and time.monotonic() >= self._until:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=2048)
+    except OSError as error:
+        raise click.ClickException(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
+
+
+def _warn(host: str, keys: bool, tls: bool) -> None:
+    """Say what others could do, where the gateway is open to other machines."""
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    if not local and not keys:
+        _LOG.warning("--host %s without a key: whoever reaches the port may call the models; see --api-key-file", host)
+    elif not local and not tls:
+        _LOG.warning("keys and texts go in plain text: see --ssl-certfile, or have a proxy with TLS before the gateway")

@@ -1,0 +1,116 @@
+"""The ASGI app of the gateway."""
+
+import time
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from importlib import metadata
+from typing import Any, Final
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+
+from ..client.settings import DEFAULT_TIMEOUT
+from ..errors import ServingError
+from . import errors, openai, rerank, tei
+from .guard import Guard
+from .metrics import Metrics
+from .models import Models
+from .settings import Limits, names
+from .state import State, state_of
+
+_DESCRIPTION: Final = "Embeddings, ranks and labels of models that TensorFlow Serving, or `rawbert serve`, has."
+
+router = APIRouter(tags=["Operation"])
+
+
+def create_app(
+    address: str | Sequence[str] = "localhost:8500",
+    *,
+    models: Sequence[str],
+    aliases: Mapping[str, str] | None = None,
+    logits: Collection[str] = (),
+    api_keys: Collection[str] = (),
+    limits: Limits | None = None,
+    truncate: bool = True,
+    timeout: float | None = DEFAULT_TIMEOUT,
+    **client: Any,
+) -> FastAPI:
+    """An app that answers OpenAI's, Cohere's and text-embeddings-inference's calls from a server of models.
+
+    It may be served by any ASGI server, or mounted: ``other.mount("/bert", create_app(...))``. Connections are opened
+    by the first call, and closed at the end of the app's lifespan. A mounted app is not told of that: call
+    ``await app.state.gateway.close()``.
+
+    Args:
+        address: host and gRPC port of the server, or several that are called in turn.
+        models: names of its models. The first with the signature that is needed answers calls that name none, if it
+            is the only one.
+        aliases: further name -> ``MODEL``, ``MODEL@LABEL`` or ``MODEL@VERSION``.
+        logits: models whose scores are logits: text-embeddings-inference's routes make probabilities of them.
+        api_keys: keys, one of which callers must send; none: whoever reaches the app may call it.
+        limits: of requests.
+        truncate: whether texts that are longer than a model takes are cut, or else refused.
+        timeout: seconds in which a request must be answered; ``None`` for no deadline.
+        client: further arguments of :class:`rawbert.serving.AsyncClient`: ``version``, ``version_label``, ``tls``,
+            ``metadata``, ``retry``, ``config``, ``max_batch_size``, ``concurrency`` and others.
+
+    Raises:
+        TypeError, ValueError: an argument that cannot work.
+    """
+    if isinstance(api_keys, str) or not all(api_keys):
+        raise ValueError("api_keys has an empty key, or is a single str: give a list of keys")
+    if unknown := set(logits) - set(models):
+        raise ValueError(f"logits names {', '.join(sorted(unknown))}: give models of {', '.join(models)}")
+    limits, metrics = limits or Limits(), Metrics()
+    found = Models(address, names(models, aliases or {}), timeout, truncate, metrics, client)
+    state = State(found, limits, frozenset(logits), metrics, int(time.time()))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await state.close()
+
+    app = FastAPI(
+        title="rawbert gateway", description=_DESCRIPTION, version=metadata.version("rawbert"), lifespan=lifespan
+    )
+    app.state.gateway = state
+    app.add_middleware(Guard, keys=list(api_keys), limits=limits, metrics=metrics)
+    for kind, handler in (
+        (errors.Refused, errors.on_refused),
+        (ServingError, errors.on_refused),
+        (RequestValidationError, errors.on_invalid),
+        (HTTPException, errors.on_http),
+        (Exception, errors.on_bug),
+    ):
+        app.add_exception_handler(kind, handler)
+    for each in (openai.router, rerank.router, tei.router, router):
+        app.include_router(each)
+    app.include_router(tei.router, prefix="/models/{model}", include_in_schema=False)
+    return app
+
+
+@router.get("/health", responses={503: {"description": "No version of a model is available, or it is about to end"}})
+@router.get("/ping", include_in_schema=False)
+@router.get("/", include_in_schema=False)
+async def health(request: Request) -> JSONResponse:
+    """Whether calls are answered: each model has a version that is available."""
+    state = state_of(request)
+    why = "the gateway is about to end" if state.draining else await state.models.unready()
+    if why:
+        return errors.response(errors.Refused(errors.Kind.AWAY, why), errors.path_of(request.scope))
+    return JSONResponse({"status": "ok"})
+
+
+@router.get("/live")
+async def live() -> dict[str, str]:
+    """Whether the gateway itself runs, whatever its server does."""
+    return {"status": "ok"}
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics_page(request: Request) -> Response:
+    """What the gateway counts, for Prometheus."""
+    return Response(generate_latest(state_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)

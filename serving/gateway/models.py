@@ -1,0 +1,225 @@
+"""The models that a gateway offers, and the calls to them: each request is answered by one version of one model."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
+
+from ..client.aio import AsyncClient
+from ..client.results import Tokens
+from ..contract import TOKENIZE
+from ..errors import ModelNotFound, ModelVersionChanged, ServingError
+from ..wire.messages import ModelMetadata
+from .errors import Kind, Refused
+from .metrics import Metrics
+from .settings import Served
+
+T = TypeVar("T")
+
+#: Seconds for which the signatures of a model are remembered.
+_REMEMBERED: Final = 30.0
+#: Seconds that a look at whether a model answers may take: probes of Kubernetes wait for one.
+_LOOK: Final = 0.9
+#: Seconds before a request is asked again of another version.
+_PAUSE: Final = 0.02
+
+
+class Answered(NamedTuple):
+    """What a model makes of texts.
+
+    Attributes:
+        value: the answer.
+        version: that answered; ``None`` where the server does not say.
+        tokens: of each text, where the model counts them and they were asked for.
+    """
+
+    value: Any
+    version: int | None
+    tokens: Sequence[Tokens]
+
+    @property
+    def token_count(self) -> int:
+        """Tokens that the model has read: of all texts, special ones included, without what was cut."""
+        return sum(map(len, self.tokens))
+
+
+class Models:
+    """See the module.
+
+    Args:
+        address: of the servers.
+        names: all names that may be asked for, see :func:`.settings.names`.
+        timeout: seconds in which a request must be answered; ``None`` for no deadline.
+        truncate: whether texts that are longer than a model takes are cut, or else refused.
+        metrics: where answers and calls are counted.
+        settings: further arguments of :class:`AsyncClient`.
+    """
+
+    def __init__(
+        self,
+        address: str | Sequence[str],
+        names: Mapping[str, Served],
+        timeout: float | None,
+        truncate: bool,
+        metrics: Metrics,
+        settings: Mapping[str, Any],
+    ) -> None:
+        self.names, self.truncate, self.metrics = names, truncate, metrics
+        self._address, self._timeout, self._settings = address, timeout, dict(settings)
+        #: A client belongs to its event loop; whoever mounts the app in tests has one a request.
+        self._clients: dict[asyncio.AbstractEventLoop, dict[str, AsyncClient]] = {}
+        self._own = [each for name, each in names.items() if name == each.model]
+        self._signatures: dict[Served, tuple[float, frozenset[str]]] = {}
+        for each in self._own:
+            self._made(each.model)  # What is wrong with the settings is said at once.
+
+    def _made(self, model: str) -> AsyncClient:
+        return AsyncClient(
+            self._address, model=model, timeout=self._timeout, on_call=self.metrics.on_call, **self._settings
+        )
+
+    def _client(self, model: str) -> AsyncClient:
+        clients = self._clients.setdefault(asyncio.get_running_loop(), {})
+        if model not in clients:
+            clients[model] = self._made(model)
+        return clients[model]
+
+    async def close(self) -> None:
+        """End the connections of this event loop."""
+        for client in self._clients.pop(asyncio.get_running_loop(), {}).values():
+            await client.close()
+
+    # --- Which model is meant ---
+
+    def find(self, name: str) -> Served:
+        """What a name is for; Refused where it is nothing."""
+        if name not in self.names:
+            listed = ", ".join(self.names)
+            raise Refused(Kind.NO_MODEL, f"the model {name!r} does not exist; there are {listed}", "model")
+        return self.names[name]
+
+    async def choose(self, name: str | None, *tasks: str) -> tuple[Served, str]:
+        """A model and the first of these signatures that it has; without a name, the one model that has it."""
+        candidates = [self.find(name)] if name else self._own
+        found = await asyncio.gather(*map(self.signatures, candidates), return_exceptions=True)
+        failures = [each for each in found if isinstance(each, BaseException)]
+        known = [
+            (served, each)
+            for served, each in zip(candidates, found, strict=True)
+            if not isinstance(each, BaseException)
+        ]
+        for task in tasks:
+            able = [served for served, signatures in known if task in signatures]
+            if len(able) > 1:
+                listed = ", ".join(each.name for each in able)
+                raise Refused(Kind.INVALID, f"which model is meant? name one of {listed}", "model")
+            if able:
+                return able[0], task
+        if failures:
+            raise failures[0]
+        has = "; ".join(f"{served.name!r} has {', '.join(sorted(each))}" for served, each in known)
+        raise Refused(Kind.NO_TASK, f"there is no signature {' or '.join(tasks)} for this: the model {has}", "model")
+
+    async def signatures(self, served: Served) -> frozenset[str]:
+        """The signatures of a model; remembered for a while."""
+        known = self._signatures.get(served)
+        if known is None or known[0] < time.monotonic():
+            known = time.monotonic() + _REMEMBERED, frozenset((await self.metadata(served)).signatures)
+            self._signatures[served] = known
+        return known[1]
+
+    async def metadata(self, served: Served) -> ModelMetadata:
+        """What the server says of a model."""
+        return await self._client(served.model).metadata(**self._which(served), timeout=self._timeout)
+
+    @staticmethod
+    def _which(served: Served) -> dict[str, Any]:
+        return {"version": served.version, "version_label": served.version_label}
+
+    # --- What it makes of texts ---
+
+    async def answer(
+        self,
+        served: Served,
+        ask: Callable[[AsyncClient, Mapping[str, Any]], Awaitable[tuple[Any, int | None]]],
+        texts: Sequence[str],
+        text_pair: Sequence[str] | None = None,
+        *,
+        counted: bool = True,
+        truncate: bool | None = None,
+        param: str = "input",
+    ) -> Answered:
+        """What a model makes of texts, and their tokens: all of one version, which a swap on the way does not change.
+
+        Args:
+            served: the model.
+            ask: the client and keywords of a call -> what it answers, and the version that did.
+            texts, text_pair: what is sent.
+            counted: whether their tokens are counted, where the model can; also where no text may be cut.
+            truncate: as of the class, in its place.
+            param: the field of the request with the texts, for messages.
+
+        Raises:
+            Refused: a text is too long, and is not to be cut.
+            ServingError: as the client does.
+        """
+        until = math.inf if self._timeout is None else time.monotonic() + self._timeout
+        truncate = self.truncate if truncate is None else truncate
+        client = self._client(served.model)
+        counts = (counted or not truncate) and TOKENIZE.name in await self.signatures(served)
+        if not (truncate or counts):
+            raise Refused(Kind.NO_TASK, f"the model has no signature {TOKENIZE.name}: it does not say what it cuts")
+        while True:
+            which: dict[str, Any] = self._which(served)
+            tokens: Sequence[Tokens] = ()
+            try:
+                if counts:
+                    tokens = await client.tokenize(texts, text_pair=text_pair, **which, timeout=_left(until))
+                    _check_lengths(tokens, truncate, param)
+                    if tokens and tokens[0].model_version is not None:
+                        which = {"version": tokens[0].model_version}
+                value, version = await ask(client, {**which, "timeout": _left(until)})
+            except (ModelNotFound, ModelVersionChanged) as error:
+                # Where a version has counted the tokens, or answered the first texts, and is gone: again, by another.
+                if not (tokens or isinstance(error, ModelVersionChanged)) or time.monotonic() >= until:
+                    raise
+                await asyncio.sleep(_PAUSE)
+                continue
+            answered = Answered(value, version, tokens)
+            self.metrics.answered(served.model, version, len(texts), answered.token_count)
+            return answered
+
+    # --- Whether they answer ---
+
+    async def unready(self) -> str | None:
+        """Why the gateway cannot answer: a model without a version that is available; ``None`` where all have one."""
+        found = await asyncio.gather(*map(self._unready, self._own))
+        return next((why for why in found if why), None)
+
+    async def _unready(self, served: Served) -> str | None:
+        try:
+            statuses = await self._client(served.model).status(timeout=_LOOK)
+        except ServingError as error:
+            return f"model {served.model!r}: {type(error).__name__}"
+        if any(each.state == "AVAILABLE" for each in statuses):
+            return None
+        return f"model {served.model!r}: no version is available"
+
+
+def _left(until: float) -> float | None:
+    """Seconds that are left for a call."""
+    return None if until == math.inf else max(until - time.monotonic(), 0.001)
+
+
+def _check_lengths(tokens: Sequence[Tokens], truncate: bool, param: str) -> None:
+    """See that no text is too long, where none is to be cut."""
+    for at, each in enumerate(tokens):
+        if each.truncated and not truncate:
+            raise Refused(
+                Kind.TOO_LONG,
+                f"{param}[{at}] has {each.token_count} tokens, and the model takes {len(each)}: shorten it",
+                param,
+            )

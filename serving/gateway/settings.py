@@ -1,0 +1,81 @@
+"""Settings of the gateway: the names under which it offers models, and its limits. Frozen, validated."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Final, NamedTuple
+
+#: What an alias is for: a model, perhaps with a label or a version of it.
+_TARGET: Final = r"([^@]+)(?:@(\d+)|@([^@]+))?"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the gateway takes at most.
+
+    Args:
+        body_bytes: size of a request.
+        texts: texts, or documents, in a request; OpenAI takes as many.
+        requests_per_minute: of each API key, or of each address where there are no keys; 0 for no limit. So many may
+            come at once, and go on at that rate.
+        concurrent_requests: requests that are answered at the same time.
+
+    Raises:
+        ValueError: a limit below 1.
+    """
+
+    body_bytes: int = 16_000_000
+    texts: int = 2048
+    requests_per_minute: int = 0
+    concurrent_requests: int = 512
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            least = 0 if each.name == "requests_per_minute" else 1
+            if getattr(self, each.name) < least:
+                raise ValueError(f"{each.name} is {getattr(self, each.name)}: give {least} or more")
+
+
+class Served(NamedTuple):
+    """A name that clients may ask for.
+
+    Attributes:
+        name: the name.
+        model: the model on the server.
+        version, version_label: of the model; where both are ``None``, those of the gateway's client.
+    """
+
+    name: str
+    model: str
+    version: int | None = None
+    version_label: str | None = None
+
+
+def names(models: Iterable[str], aliases: Mapping[str, str]) -> dict[str, Served]:
+    """All names that clients may ask for, the models first.
+
+    Args:
+        models: names of models on the server.
+        aliases: further name -> one of the models, also as ``MODEL@LABEL`` or ``MODEL@VERSION``.
+
+    Raises:
+        TypeError: ``models`` is a single name.
+        ValueError: there are no models, or an alias is of no use.
+    """
+    if isinstance(models, str):
+        raise TypeError(f"models is a single str; give a list of names, such as [{models!r}]")
+    found = {name: Served(name, name) for name in models}
+    if not found:
+        raise ValueError("models is empty: name the models that the server has")
+    if "" in found:
+        raise ValueError("a model's name is empty")
+    for alias, target in aliases.items():
+        match = re.fullmatch(_TARGET, target)
+        if not alias or match is None or match[1] not in models:
+            raise ValueError(
+                f"alias {alias!r} is for {target!r}: give a model of {', '.join(models)}, or MODEL@LABEL, MODEL@VERSION"
+            )
+        if alias in models:
+            raise ValueError(f"alias {alias!r} is a model's name too")
+        found[alias] = Served(alias, match[1], None if match[2] is None else int(match[2]), match[3])
+    return found
