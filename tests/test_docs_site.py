@@ -12,6 +12,7 @@ from docs_pages import BLOCK, DOCS, ROOT, blocks, pages, text_of
 #: Pages whose blocks other tests run.
 ELSEWHERE = {
     "how-to/coming-from-hub.md": "test_docs_hub_page.py",
+    "how-to/gateway.md": "serving/gateway/test_gateway_clients.py",
     "reference/client.md": "test_docs_client_pages.py",
     "reference/deadlines.md": "test_docs_client_pages.py",
 }
