@@ -1,6 +1,6 @@
 """Calls of other people's clients: ``python clients.py URL`` prints JSON. It runs where those are, without rawbert.
 
-Each function is a case: it returns what the client answered, or the errors that it raised. ``given.json`` has the texts.
+Each function is a case: it returns what the client answered, or its errors. ``given.json`` has the texts.
 """
 
 from __future__ import annotations

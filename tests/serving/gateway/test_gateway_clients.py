@@ -1,7 +1,7 @@
 """Other people's clients, unmodified, in an environment of their own: vectors and scores are the gRPC client's.
 
-The code of docs/how-to/gateway.md runs there too. The environment is made by scripts/environments.py of what clients.txt
-pins (400 MB), in build/environments (RAWBERT_ENVIRONMENTS names another folder), and kept there.
+The code of docs/how-to/gateway.md runs there too. scripts/environments.py makes the environment of what clients.txt pins
+(400 MB), in build/environments (RAWBERT_ENVIRONMENTS names another folder), and keeps it there.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from test_gateway_command import gateway
 
-ROOT = Path(__file__).parents[3]
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[3] / "scripts"))
 import environments
 
+ROOT = Path(__file__).parents[3]
 HERE = Path(__file__).parent
 PAGE = (ROOT / "docs" / "how-to" / "gateway.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -37,7 +37,9 @@ def test_our_code_of_the_page_runs(backend: Any) -> None:
     (code,) = (code for code in BLOCKS if code not in THEIRS)
     names: dict[str, Any] = {}
     exec(code.replace("localhost:8500", backend.address).replace("minilm", "text"), names)
-    answer = TestClient(names["app"]).post("/bert/v1/embeddings", json={"input": "a", "model": "text-embedding-3-small"})
+    answer = TestClient(names["app"]).post(
+        "/bert/v1/embeddings", json={"input": "a", "model": "text-embedding-3-small"}
+    )
     assert answer.status_code == 200
 
 
