@@ -1,7 +1,7 @@
 """Other people's clients, unmodified, in an environment of their own: vectors and scores are the gRPC client's.
 
-The code of docs/how-to/gateway.md runs there too. scripts/environments.py makes the environment of what clients.txt pins
-(400 MB), in build/environments (RAWBERT_ENVIRONMENTS names another folder), and keeps it there.
+The code of docs/how-to/gateway.md runs there too. scripts/environments.py makes the environment of what clients.txt
+pins (400 MB), in build/environments (RAWBERT_ENVIRONMENTS names another folder), and keeps it there.
 """
 
 from __future__ import annotations
