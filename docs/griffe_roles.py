@@ -1,6 +1,7 @@
-"""Docstrings are written with Sphinx' roles; the site shows them as Markdown."""
+"""The docstrings have the roles of Sphinx. This extension turns them into Markdown for the site."""
 
 import re
+import textwrap
 from typing import Any
 
 import griffe
@@ -20,5 +21,10 @@ class Roles(griffe.Extension):
 
 def markdown(text: str) -> str:
     """A docstring as Markdown."""
-    text = LITERAL.sub(r"\1Example:\n\n\1```python\n\2\1```\n", text + "\n").rstrip()
-    return ROLE.sub(r"`\1`", text).replace("``", "`").replace("```", "```")
+    text = LITERAL.sub(lambda found: _fenced(found[1], found[2]), text + "\n").rstrip()
+    return re.sub(r"(?<!`)``(?!`)", "`", ROLE.sub(r"`\1`", text))
+
+
+def _fenced(indent: str, code: str) -> str:
+    fence = textwrap.indent(f"```python\n{textwrap.dedent(code).rstrip()}\n```", indent)
+    return f"{indent}Example:\n\n{fence}\n"

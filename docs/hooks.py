@@ -1,7 +1,7 @@
-"""What MkDocs does here beyond its own: pages that link to files outside of docs/, and the list of commands.
+"""Two additions to MkDocs: links to files outside of docs/, and the list of commands in the navigation.
 
-A page may link to any file of the repository, as it does where the repository is read in a browser. Such files become
-part of the site below ``repository/``: Markdown as pages, all else as it is.
+A page may link to any file of the repository, so that its links also work on the repository's own site. Such files
+become part of the documentation site, below ``repository/``: Markdown as pages, other files unchanged.
 """
 
 import os
@@ -22,19 +22,19 @@ def on_config(config: Any) -> Any:
     packages = ROOT / "build" / "docs-packages" / "rawbert"
     packages.mkdir(parents=True, exist_ok=True)
     for name in ("exporter", "serving"):
-        if not (packages / name).is_symlink():
-            (packages / name).symlink_to(ROOT / name)
+        (packages / name).unlink(missing_ok=True)
+        (packages / name).symlink_to(ROOT / name)
     _fill(config["nav"], "COMMANDS", sorted(f"reference/commands/{path.name}" for path in commands()))
     return config
 
 
 def commands() -> list[Path]:
-    """The pages of the commands, but for their index."""
+    """The pages of the commands, without their index."""
     return [path for path in (DOCS / "reference" / "commands").glob("*.md") if path.name != "index.md"]
 
 
 def _fill(nav: list[Any], mark: str, pages: list[str]) -> None:
-    """Put pages into the list of the navigation that has a mark."""
+    """Replace a mark in the navigation by pages."""
     if mark in nav:
         nav[nav.index(mark) :] = [{f"rawbert {Path(page).stem}": page} for page in pages]
     for entry in nav:
@@ -44,7 +44,7 @@ def _fill(nav: list[Any], mark: str, pages: list[str]) -> None:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the files outside of docs/ that pages link to, and those that these link to."""
+    """Add the files outside of docs/ that pages link to, and those that these files link to."""
     waiting = [DOCS / file.src_uri for file in files.documentation_pages()]
     while waiting:
         page = waiting.pop()
@@ -58,7 +58,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Point links at the places that files outside of docs/ have on the site."""
+    """Rewrite links to files outside of docs/ for the site."""
     source = Path(page.file.abs_src_path)
 
     def placed(link: re.Match[str]) -> str:
@@ -71,7 +71,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def uri_of(path: Path) -> str:
-    """Where a file of the repository is on the site."""
+    """The path of a repository's file on the site."""
     if path.is_relative_to(DOCS):
         return path.relative_to(DOCS).as_posix()
     return f"repository/{path.relative_to(ROOT).as_posix()}"
@@ -83,7 +83,7 @@ def _linked(page: Path) -> set[Path]:
 
 
 def _target(page: Path, link: str) -> Path | None:
-    """The file of the repository that a link names; ``None`` for web addresses and for what is not there."""
+    """The file of the repository that a link names; ``None`` for web addresses and missing files."""
     path = Path(os.path.normpath(page.parent / link))
     return path if ":" not in link and path.is_file() and path.is_relative_to(ROOT) else None
 
