@@ -10,6 +10,7 @@ old one: then compare the results of your own task instead of the cosine.
 """
 
 import argparse
+import os
 import random
 import subprocess
 import sys
@@ -48,7 +49,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="folder of the model, such as models/minilm")
     parser.add_argument("texts", type=Path, help="a text a line")
-    parser.add_argument("--address", default="localhost:8500")
+    parser.add_argument("--address", default=os.environ.get("RAWBERT_ADDRESS", "localhost:8500"))
     parser.add_argument("--share", type=float, default=0.1)
     parser.add_argument("--min-cosine", type=float, default=0.999)
     parser.add_argument("--max-slowdown", type=float, default=2.0)

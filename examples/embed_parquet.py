@@ -7,6 +7,7 @@ continues after an interruption; this is the code to start from if your job is a
 """
 
 import argparse
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -54,10 +55,11 @@ def main() -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     parser.add_argument("--column", default="text")
-    parser.add_argument("--address", default="localhost:8500")
+    parser.add_argument("--address", default=os.environ.get("RAWBERT_ADDRESS", "localhost:8500"))
     parser.add_argument("--model", default="minilm")
     given = parser.parse_args()
     with Client(given.address, model=given.model) as client:
+        client.wait_until_ready(timeout=30)
         embed_file(client, given.source, given.target, given.column)
 
 

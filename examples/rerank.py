@@ -7,6 +7,7 @@ step is one matrix product over all documents; the second runs the slower, more 
 """
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("documents", type=Path, help="a document a line")
     parser.add_argument("query")
-    parser.add_argument("--address", default="localhost:8500")
+    parser.add_argument("--address", default=os.environ.get("RAWBERT_ADDRESS", "localhost:8500"))
     parser.add_argument("--embedder", default="minilm")
     parser.add_argument("--reranker", default="reranker")
     parser.add_argument("--candidates", type=int, default=50)
@@ -41,6 +42,8 @@ def main() -> None:
         Client(given.address, model=given.embedder) as embedder,
         Client(given.address, model=given.reranker) as reranker,
     ):
+        for client in (embedder, reranker):
+            client.wait_until_ready(timeout=30)
         for ranked in search(embedder, reranker, documents, given.query, given.candidates, given.count):
             print(f"{ranked.score:8.3f}  {ranked.document}")
 

@@ -8,6 +8,7 @@ paragraphs, one matrix product is faster than a vector database.
 """
 
 import argparse
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,7 +53,7 @@ def ask(client: Client, source: Path, question: str, count: int) -> list[tuple[f
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--address", default="localhost:8500")
+    parser.add_argument("--address", default=os.environ.get("RAWBERT_ADDRESS", "localhost:8500"))
     parser.add_argument("--model", default="minilm")
     commands = parser.add_subparsers(dest="command", required=True)
     indexing = commands.add_parser("index")
@@ -64,6 +65,7 @@ def main() -> None:
     asking.add_argument("--count", type=int, default=3)
     given = parser.parse_args()
     with Client(given.address, model=given.model) as client:
+        client.wait_until_ready(timeout=30)
         if given.command == "index":
             print(f"{index(client, given.folder, given.output)} paragraphs in {given.output}")
         else:

@@ -115,7 +115,7 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_
         ["make", "docs", f"VENV={tmp_path / 'venv'}"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "WARNING" not in done.stdout + done.stderr
+    assert re.findall(r"^WARNING +- .*", done.stdout + done.stderr, re.MULTILINE) == []
     found = list((ROOT / "build" / "site").rglob("*.html"))
     assert len(found) >= len(pages()) - 4
     for page in found:

@@ -34,6 +34,7 @@ STORIES = {
     "how-to/finetune.md": [],
     "how-to/from-sentence-transformers.md": [],
     "how-to/from-tei.md": [],
+    "how-to/other-languages.md": [],
     "how-to/rerank.md": [],
     "how-to/roll-out.md": [],
     "how-to/tag.md": [],
@@ -47,6 +48,8 @@ STORIES = {
     "tutorials/keras-classifier.md": [],
     "tutorials/semantic-search.md": [],
 }
+#: Ports of the pages; each becomes a free one.
+PORT = r"\b8[05]\d\d\b"
 #: Commands that go on until they are stopped, and what they print when they are ready.
 SERVERS = {"rawbert serve": "Running gRPC ModelServer at", "uvicorn": "Application startup complete"}
 
@@ -105,7 +108,7 @@ def session(folder: Path) -> Iterator[Callable[[Block], str]]:
     """A terminal in a folder: runs blocks, with free ports for those of the pages. Servers end with it, or before the
     next server with the same port."""
     ports: dict[str, int] = {}
-    running: dict[str, subprocess.Popen[str]] = {}
+    running: dict[frozenset[str], subprocess.Popen[str]] = {}
     bin_folder = folder / ".bin"
     bin_folder.mkdir(exist_ok=True)
     command = bin_folder / "rawbert"
@@ -116,21 +119,22 @@ def session(folder: Path) -> Iterator[Callable[[Block], str]]:
     names: dict[str, object] = {}
 
     def here(text: str) -> str:
-        return re.sub(r"\b8[05]\d\d\b", lambda port: str(ports.setdefault(port[0], free_port())), text)
+        return re.sub(PORT, lambda port: str(ports.setdefault(port[0], free_port())), text)
 
-    def stop(port: str) -> None:
-        if process := running.pop(port, None):
+    def stop(ports: set[str]) -> None:
+        for used in [each for each in running if each & ports]:
+            process = running.pop(used)
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=60)
 
     def start(line: str, ready: str) -> None:
-        port = next(iter(re.findall(r"\b8[05]\d\d\b", line)), "8500")
-        stop(port)
-        full = line if port in line else f"{line} --port {port}"
+        full = line if " --port" in line else f"{line} --port 8500"
+        ports = frozenset(re.findall(PORT, full))
+        stop(set(ports))
         process = subprocess.Popen(
             shlex.split(here(full), comments=True), stderr=subprocess.PIPE, text=True, cwd=folder, env=environment
         )
-        running[port] = process
+        running[ports] = process
         assert process.stderr is not None
         said = []
         for text in process.stderr:
@@ -164,7 +168,7 @@ def session(folder: Path) -> Iterator[Callable[[Block], str]]:
         return said
 
     with ExitStack() as stack:
-        stack.callback(lambda: [stop(port) for port in list(running)])
+        stack.callback(lambda: stop({port for used in running for port in used}))
         environment["RAWBERT_ADDRESS"] = here("localhost:8500")
         yield run
 

@@ -73,7 +73,6 @@ def test_semantic_search(example, address, tmp_path, monkeypatch, capsys) -> Non
     (tmp_path / "texts" / "more").mkdir(parents=True)
     (tmp_path / "texts" / "a.md").write_text("# Short\n\nzzzz zzzz zzzz zzzz\n\nthe cat sat on it\n")
     (tmp_path / "texts" / "more" / "b.txt").write_text("!!!! !!!! !!!! !!!!\n")
-    monkeypatch.setenv("RAWBERT_MODEL", "minilm")
     words = ["--address", address]
     run(example, monkeypatch, *words, "index", tmp_path / "texts", "--output", tmp_path / "index.npz")
     run(example, monkeypatch, *words, "ask", tmp_path / "index.npz", "the cat sat on it", "--count", "2")
