@@ -25,7 +25,7 @@ def _rows(text: str) -> bytes:
     return f'{{\n    "predictions": [{text}\n    ]\n}}'.encode()
 
 
-@row("REST", "Values of rows are on one line, and the list of rows ends on a new one")
+@row("REST", "Values of rows are on one line, and the list of rows ends on a new line")
 @pytest.mark.parametrize(
     ("given", "written"),
     [
@@ -60,7 +60,7 @@ def test_layout_of_columns(rest: Any, given: str, written: str) -> None:
 PAIR = {"signature_name": "pair", "instances": [{"x": 3, "q": 1}, {"x": 5, "q": 2.5}]}
 
 
-@row("REST", "of several outputs each row an object")
+@row("REST", "with an object for each row if there are several outputs")
 def test_rows_of_several_outputs(rest: Any) -> None:
     texts = []
     for values in ({"sum": "4.0", "difference": "2.0"}, {"sum": "7.5", "difference": "2.5"}):
@@ -72,7 +72,7 @@ def test_rows_of_several_outputs(rest: Any) -> None:
     assert rest.post("arithmetic", PAIR).body in possible
 
 
-@row("REST", "of several outputs an object")
+@row("REST", "an object if there are several outputs")
 def test_columns_of_several_outputs(rest: Any) -> None:
     answer = rest.post("arithmetic", {"signature_name": "pair", "inputs": {"x": [3, 5], "q": [1, 2.5]}})
     members = [
@@ -116,7 +116,7 @@ def test_numbers_in_rows(rest: Any, dtype: str) -> None:
     assert _echo(rest, dtype, f"[{','.join(given)}]").body == _rows(", ".join(written))
 
 
-@row("REST", "NaN and Infinity are written bare, and are read")
+@row("REST", "NaN and Infinity are written and read without quotes")
 @pytest.mark.parametrize("dtype", NUMBERS)
 def test_numbers_in_columns(rest: Any, dtype: str) -> None:
     given, written = NUMBERS[dtype].keys(), NUMBERS[dtype].values()
@@ -140,7 +140,7 @@ STRINGS = {
 }
 
 
-@row("REST", "Strings are written with the escapes that JSON asks for")
+@row("REST", "Strings are written with the escapes that JSON requires")
 @pytest.mark.parametrize("given", STRINGS)
 def test_strings(rest: Any, given: bytes) -> None:
     body = b'{"signature_name": "string", "instances": [' + given + b"]}"
@@ -183,7 +183,7 @@ def test_forms_of_one_input(rest: Any) -> None:
     assert rest.post("arithmetic", plain).body == rest.post("arithmetic", named).body
 
 
-@row("REST", "Requests may be packed with gzip")
+@row("REST", "Requests may be compressed with gzip")
 def test_gzip(rest: Any) -> None:
     packed = gzip.compress(b'{"instances": [1]}')
     assert rest.post("arithmetic", packed, **{"Content-Encoding": "gzip"}).body == _rows("2.5")
@@ -191,7 +191,7 @@ def test_gzip(rest: Any) -> None:
     assert (broken.status, broken.json) == (400, {"error": "JSON Parse error: The document is empty"})
 
 
-@row("REST", "of two members with one name the first counts; nesting has no limit")
+@row("REST", "If two members have the same name, the first counts. Nesting has no limit")
 @pytest.mark.parametrize(
     "body",
     [

@@ -144,7 +144,7 @@ def test_no_help(asked: Any) -> None:
     assert "# HELP" not in _page(asked)
 
 
-@row("Metrics", "A value on a bound counts in the bucket above it")
+@row("Metrics", "A value on a bound counts in the next bucket")
 def test_a_value_on_a_bound(asked: Any) -> None:
     name = f"{BATCHING}input_batch_size_bucket"
     before = {le: _value(asked, name, le=le) for le in ("2", "4")}
