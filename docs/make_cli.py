@@ -9,11 +9,38 @@ INDEX = """# The rawbert command
 {help}
 ```
 
-`python docs/make_cli.py` writes this page and the page of each command from the commands' own help:
-{links}.
+| command | guide |
+|---|---|
+{rows}
 
 Exit codes: 0 done, 1 refused or failed (one line on standard error says why), 2 wrong usage, 130 interrupted.
+
+`python docs/make_cli.py` writes this page, and the page of each command, from the commands' own help.
 """
+#: Command -> the page that shows how to use it.
+GUIDES = {
+    "export": ("Sources", "../sources.md"),
+    "finetune": ("Fine-tune on your own texts", "../../how-to/finetune.md"),
+    "tokenize": ("The tokenizer", "../../explanation/tokenizer.md"),
+    "verify": ("How the proof works", "../../explanation/proof.md"),
+    "check": ("TensorFlow Serving releases", "../targets.md"),
+    "inspect": ("TensorFlow Serving releases", "../targets.md"),
+    "versions": ("Roll out and roll back", "../../how-to/roll-out.md"),
+    "promote": ("Roll out and roll back", "../../how-to/roll-out.md"),
+    "rollback": ("Roll out and roll back", "../../how-to/roll-out.md"),
+    "prune": ("Roll out and roll back", "../../how-to/roll-out.md"),
+    "serve": ("The embedded server", "../server.md"),
+    "embed": ("Embed files", "../../how-to/embed.md"),
+    "classify": ("Label texts", "../../how-to/classify.md"),
+    "tag": ("Find entities", "../../how-to/tag.md"),
+    "rerank": ("Rerank documents", "../../how-to/rerank.md"),
+    "bench": ("Choose batching", "../../how-to/batching.md"),
+    "status": ("The client", "../client.md"),
+    "metadata": ("The client", "../client.md"),
+    "doctor": ("Examine a server", "../../how-to/doctor.md"),
+    "stack": ("The compose stack", "../../how-to/stack.md"),
+    "gateway": ("Answer OpenAI's and other APIs", "../../how-to/gateway.md"),
+}
 
 
 def render() -> dict[str, str]:
@@ -21,8 +48,9 @@ def render() -> dict[str, str]:
     import click
     from rawbert.serving.cli.app import COMMANDS, rawbert
 
-    links = ",\n".join(f"[{name}]({name}.md)" for name in COMMANDS)
-    pages = {"index.md": INDEX.format(help=help_of(), links=links)}
+    guides = {name: f"[{title}]({page})" for name, (title, page) in GUIDES.items()}
+    rows = "\n".join(f"| [{name}]({name}.md) | {guides.get(name, '')} |" for name in COMMANDS)
+    pages = {"index.md": INDEX.format(help=help_of(), rows=rows)}
     for name in COMMANDS:
         command = rawbert.get_command(click.Context(rawbert), name)
         parts = command.commands if isinstance(command, click.Group) else ()
