@@ -29,6 +29,7 @@ GUIDES = {
     "promote": ("Roll out and roll back", "../../how-to/roll-out.md"),
     "rollback": ("Roll out and roll back", "../../how-to/roll-out.md"),
     "prune": ("Roll out and roll back", "../../how-to/roll-out.md"),
+    "push": ("Publish to an object store", "../../how-to/push.md"),
     "serve": ("The embedded server", "../server.md"),
     "embed": ("Embed files", "../../how-to/embed.md"),
     "classify": ("Label texts", "../../how-to/classify.md"),

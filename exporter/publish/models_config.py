@@ -13,7 +13,7 @@ policy that would have it loaded, for ever.) ``rawbert prune`` bounds what that 
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -143,6 +143,10 @@ class ModelsConfig:
             return False
         config.model_version_policy.latest.num_versions = sum(number >= min(lost) for number in present)
         return True
+
+    def load_only(self, model: str, versions: Iterable[int]) -> None:
+        """Have servers load these versions, and look at no others."""
+        self._config(model).model_version_policy.specific.versions[:] = sorted(versions)
 
     def save(self) -> None:
         """Write the file by one rename.

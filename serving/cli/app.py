@@ -23,6 +23,7 @@ COMMANDS = {
     "promote": ("exporter.cli.versions", "cli", "Point a label, such as stable, to a version."),
     "rollback": ("exporter.cli.versions", "cli", "Point a label to where it was before."),
     "prune": ("exporter.cli.versions", "cli", "Remove old versions."),
+    "push": ("exporter.cli.push", "push", "Copy a version to an object store, where servers find it whole."),
     "serve": ("serving.cli.serve", "server", "Serve a model as TensorFlow Serving does, without Docker."),
     "stack": ("serving.cli.stack", "cli", "Run TensorFlow Serving, a gateway and metrics by docker compose."),
     "gateway": ("serving.cli.gateway", "gateway", "Answer OpenAI's and other HTTP APIs from a server of models."),
