@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from .. import scratch
 from ..errors import CorruptSource, OutputError, os_errors_as
@@ -22,6 +20,9 @@ def save(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, s
     Raises:
         OutputError: it cannot be written.
     """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
     new = scratch.unfinished(path)
     with os_errors_as(OutputError, f"{path}: cannot be written"):
         path.parent.mkdir(exist_ok=True)
@@ -52,6 +53,8 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
     Raises:
         CorruptSource: the file is damaged.
     """
+    from safetensors import SafetensorError, safe_open
+
     if not path.is_file():
         return None
     try:

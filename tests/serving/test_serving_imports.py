@@ -54,11 +54,30 @@ def test_the_client_needs_no_more_than_its_dependencies() -> None:
     assert result.returncode == 0, result.stderr
 
 
+def test_commands_of_the_extra_cli_need_no_more_than_that() -> None:
+    """Those that read versions and bundles, too."""
+    others = (
+        "tensorflow", "transformers", "tokenizers", "safetensors", "h5py", "huggingface_hub", "requests", "kagglehub",
+        "ml_dtypes", "pyarrow", "fsspec", "cryptography", "starlette", "prometheus_client",
+    )  # fmt: skip
+    code = (
+        f"import sys\nfor name in {others}:\n"
+        "    sys.modules[name] = None\n"
+        "from importlib import import_module\n"
+        "from rawbert.serving.cli.app import COMMANDS\n"
+        "for module in {module for module, extra, _ in COMMANDS.values() if extra == 'cli'}:\n"
+        "    import_module(f'rawbert.{module}')"
+    )
+    result = run(code)
+    assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.parametrize(
     ("missing", "arguments", "extra"),
     [
         ("click", ["--help"], "cli"),
         ("rich", ["export", "--help"], "export"),
+        ("fsspec", ["push", "model", "s3://bucket/model"], "push"),
         ("tensorflow", ["serve", "--model_base_path", "/nowhere"], "server"),
         ("tensorflow_text", ["serve", "--model_base_path", "/nowhere"], "server"),
         ("tensorflow_serving", ["serve", "--model_base_path", "/nowhere"], "server"),

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
-from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from ..tables import CODE_POINTS, scalars
 from .spec import Step, UnigramSpec
@@ -42,6 +40,8 @@ def whole(spec: UnigramSpec) -> np.ndarray:
 @functools.cache
 def spaces() -> np.ndarray:
     """White space as Rust knows it, bool, by code point."""
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+
     member = np.zeros(CODE_POINTS, bool)
     codes = scalars()
     text = "".join(f"a{chr(code)}" for code in codes.tolist()) + "a"
@@ -53,6 +53,9 @@ def spaces() -> np.ndarray:
 
 
 def _tokenizer(**parts: Any) -> Any:
+    # Here and not above: commands of the extra cli, which read no tokenizer, come by this module.
+    from tokenizers import Tokenizer
+
     model = {"type": "Unigram", "unk_id": 0, "vocab": [["?", 0.0]], "byte_fallback": False}
     names = ("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder")
     state = {"version": "1.0", **dict.fromkeys(names), "added_tokens": [], "model": model, **parts}
