@@ -31,9 +31,11 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "xlm-roberta": ("xlm-roberta", {}),
     "albert": ("albert", {}),
     "modernbert": ("modernbert.base", {"pooling": "mean"}),
-    "modernbert-bfloat16": ("modernbert.biases", {"pooling": "mean", "precision": "bfloat16"}),
     "deberta": ("deberta-v2.v2_xlarge", {"pooling": "mean"}),
+    "deberta-bfloat16": ("deberta-v2.v3_small", {"pooling": "mean", "precision": "bfloat16"}),
     "nomic": ("nomic_bert.base", {"pooling": "mean"}),
+    # Random weights lose more than trained ones.
+    "nomic-bfloat16": ("nomic_bert.base", {"pooling": "mean", "precision": "bfloat16", "min_cosine": 0.99}),
 }
 
 
