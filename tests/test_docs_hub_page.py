@@ -28,6 +28,7 @@ RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
 HERE = {"path/to/bert_en_uncased": str(HUB)}
 
 
+@pytest.mark.slow
 def test_every_form_on_the_page_does_what_the_page_says(tmp_path: Path) -> None:
     blocks = list(BLOCK.finditer(PAGE.read_text(encoding="utf-8")))
     assert sum(bool(block["kind"]) for block in blocks) == 7

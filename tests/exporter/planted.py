@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from proofs import Planted
 
 #: What is exported, by name: the checkpoint in tests/data, and settings.
@@ -426,9 +427,13 @@ FAULTS: dict[str, dict[str, Fault]] = {
 }  # fmt: skip
 
 
-def cases(exports: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Exports, and each of their faults."""
-    return [(export, fault) for export in exports for fault in FAULTS[export]]
+def cases(exports: tuple[str, ...], slow: tuple[str, ...] = ()) -> list[Any]:
+    """Exports, and each of their faults; those of ``slow`` are for the slow tests, but for one each."""
+    return [
+        pytest.param(export, fault, marks=pytest.mark.slow) if export in slow and at else (export, fault)
+        for export in exports
+        for at, fault in enumerate(FAULTS[export])
+    ]
 
 
 def refuse(of: Planted, export: str, fault: str, copy: Path) -> None:

@@ -21,7 +21,7 @@ def test_every_export_is_in_one_of_the_two_files() -> None:
     assert {*HERE, *test_planted_faults.HERE} == set(EXPORTS)
 
 
-@pytest.mark.parametrize(("export", "fault"), cases(HERE))
+@pytest.mark.parametrize(("export", "fault"), cases(HERE, slow=("hub", "electra", "distilbert")))
 def test_a_fault_in_the_graph_is_refused(
     planted: Callable[[str], Planted], tmp_path: Path, export: str, fault: str
 ) -> None:

@@ -147,6 +147,7 @@ def assert_same(one: Path, two: Path) -> None:
             np.testing.assert_array_equal(value, answers[1][key])
 
 
+@pytest.mark.slow
 def test_two_exports_of_a_checkpoint_have_one_hash(
     tiny_bundle: Any, hub_native_bundle: Any, data: Path, tmp_path: Path
 ) -> None:
