@@ -127,6 +127,7 @@ _HINTS = {
     "CERTIFICATE_REQUIRED": "the server asks for a client certificate; give TLS(certificate=..., key=...)",
     "CERTIFICATE_VERIFY_FAILED": "the certificate of the server is not trusted; see TLS(ca=...)",
     "resolv|Domain name not found": "the name of the server cannot be looked up; is it right?",
+    "security handshaker": "TLS cannot start; is it the key of that certificate? TLS(certificate=..., key=...)",
     "handshake failed": "TLS could not be agreed on; check TLS(ca=..., certificate=..., key=...)",
 }
 #: What to do about a label that a server refuses.
@@ -137,6 +138,10 @@ LABEL_HINT = (
 #: What a connection ends with that the server, or what is before it, did not like from its first bytes on.
 _CLOSED = ("Socket closed", "Connection reset", "Broken pipe", "Endpoint closing")
 _ASKS = "the server closed the connection: does it ask for a client certificate? TLS(certificate=..., key=...)"
+_REFUSED = (
+    "the server closed the connection: does it trust the certificate of this client? It refuses one that has expired, "
+    "that another CA has signed, or that is not for clients: TLS(certificate=..., key=...)"
+)
 _PLAIN = "the connection was closed before a word: is it a TLS port? then give tls=TLS(...); is the server running?"
 _PROXY = "gRPC uses the http_proxy of the environment; ChannelConfig(http_proxy=False) or no_proxy switch it off"
 _TOO_LARGE = (
@@ -188,8 +193,8 @@ def from_status(
         what: the call, for the message: method, model, version, signature.
         address: the server.
         attempts: calls that were made.
-        connection: ``plain``: without TLS; ``anonymous``: TLS without a client certificate; ``proxy``: the environment
-            names a proxy.
+        connection: ``plain``: without TLS; ``anonymous``: TLS without a client certificate; ``identified``: TLS with
+            one; ``proxy``: the environment names a proxy.
     """
     kind, advice = STATUS[code]
     closed = code is grpc.StatusCode.UNAVAILABLE and any(words in details for words in _CLOSED)
@@ -205,6 +210,8 @@ def from_status(
         advice = _PROXY
     elif closed and "anonymous" in connection:
         advice = _ASKS
+    elif closed and "identified" in connection:
+        advice = _REFUSED
     elif closed and "plain" in connection and "failed to connect" in details:
         advice = _PLAIN
     elif "Connection refused" in details:

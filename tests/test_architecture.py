@@ -23,6 +23,7 @@ SERVING = (
     "gateway",
     "__init__",
     "client",
+    "certificates",
     "wire",
     "errors",
     "contract",

@@ -31,6 +31,7 @@ COMMANDS = {
     "classify": ("serving.cli.tasks", "cli", "Label texts, or pairs of texts."),
     "tag": ("serving.cli.tasks", "cli", "Find the entities of texts, with their places."),
     "rerank": ("serving.cli.tasks", "cli", "Sort documents by how well they answer a query."),
+    "certs": ("serving.cli.certs", "server", "Make certificates for TLS: a development CA, a server, a client."),
     "bench": ("serving.cli.bench", "cli", "Measure a server: throughput and latency by callers."),
     "doctor": ("serving.cli.doctor", "cli", "Say what is off with a running server, and what to do."),
     "status": ("serving.cli.query", "cli", "Show which versions of a model a server has."),

@@ -10,11 +10,11 @@ import click
 #: Flags that do here what they do there.
 APPLIED = (
     "port", "rest_api_port", "rest_api_num_threads", "rest_api_timeout_in_ms", "rest_api_enable_cors_support",
-    "monitoring_config_file", "grpc_socket_path", "grpc_max_threads", "grpc_channel_arguments", "model_name",
-    "model_base_path",
-    "model_config_file", "model_config_file_poll_wait_seconds", "file_system_poll_wait_seconds", "enable_batching",
-    "batching_parameters_file", "enable_per_model_batching_parameters", "enable_model_warmup",
-    "num_request_iterations_for_warmup", "num_load_threads", "max_num_load_retries", "load_retry_interval_micros",
+    "monitoring_config_file", "ssl_config_file", "grpc_socket_path", "grpc_max_threads", "grpc_channel_arguments",
+    "model_name", "model_base_path", "model_config_file", "model_config_file_poll_wait_seconds",
+    "file_system_poll_wait_seconds", "enable_batching", "batching_parameters_file",
+    "enable_per_model_batching_parameters", "enable_model_warmup", "num_request_iterations_for_warmup",
+    "num_load_threads", "max_num_load_retries", "load_retry_interval_micros",
     "allow_version_labels_for_unavailable_models", "enable_grpc_healthcheck_service",
     "enable_serialization_as_tensor_content", "saved_model_tags", "tensorflow_session_parallelism",
     "tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism",

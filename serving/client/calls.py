@@ -135,6 +135,7 @@ class Calls(Generic[C]):
         holds = {
             "plain": self._insecure,
             "anonymous": self._tls is not None and self._tls.certificate is None,
+            "identified": self._tls is not None and self._tls.certificate is not None,
             "proxy": self._config.http_proxy and proxies,
         }
         return frozenset(word for word, true in holds.items() if true)

@@ -31,7 +31,7 @@ class Verdict(Enum):
 #: A server that is alive and has no room: TensorFlow Serving's threads and queue, ``rawbert serve``, grpc's own limit.
 _BUSY: Final = "(?i)Threadpool Exhausted|batch scheduling queue|the server is busy|Concurrent RPC limit"
 #: TLS was refused: no repetition mends a certificate.
-_TLS: Final = "(?i)handshake failed|CERTIFICATE_VERIFY_FAILED|Peer name .* is not in|SSL_ERROR"
+_TLS: Final = "(?i)handshake failed|security handshaker|CERTIFICATE_VERIFY_FAILED|Peer name .* is not in|SSL_ERROR"
 #: No server was reached: sending again is no load.
 _UNREACHED: Final = "(?i)failed to connect|errors resolving|DNS|No route|unreachable|empty address"
 _CUT: Final = "Stream removed|RST_STREAM|Cancelling all calls"

@@ -187,7 +187,7 @@ class Probe:
 
     def failure(self, error: Any, path: str) -> ServingError:
         """The client's exception for a failed call."""
-        connection = ["plain"] if self.tls is None else [] if self.tls.certificate else ["anonymous"]
+        connection = ["plain"] if self.tls is None else ["identified" if self.tls.certificate else "anonymous"]
         what = f"{path.rpartition('/')[2]} of model {self.model!r}"
         return from_status(error.code(), error.details() or "", what, self.address, connection=connection)
 

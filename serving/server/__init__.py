@@ -25,7 +25,11 @@ __all__ = ["EmbeddedServer", "StartError"]
 # user's own setting wins.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-for _name in ("tensorflow", "tensorflow_text", "tensorflow_serving", "grpc_health", "prometheus_client", "uvicorn"):
+_NEEDED = (
+    "tensorflow", "tensorflow_text", "tensorflow_serving", "grpc_health", "prometheus_client", "uvicorn",
+    "cryptography",
+)  # fmt: skip
+for _name in _NEEDED:
     if find_spec(_name) is None:
         raise ModuleNotFoundError(
             f"No module named {_name!r}; the embedded server needs the server extra: {how_to_install('server')}",

@@ -80,6 +80,8 @@ class EmbeddedServer:
             raise StartError(what + one_line(error).replace("model(s)", "servable(s)", 1)) from error
         # While somebody waited for the start, no attempt was repeated.
         self._manager.retries = 5 if options.max_num_load_retries is None else options.max_num_load_retries
+        #: Port of HTTP; 0 where it is off.
+        self.rest_port = options.rest_api_port
         #: ``host:port`` for clients of this machine.
         self.address = joined(_LOOPBACK.get(options.host, options.host), self.port)
         if options.model_config_file and options.model_config_file_poll_wait_seconds > 0:

@@ -101,6 +101,7 @@ class ServerOptions:
     rest_api_timeout_in_ms: int = 30_000
     rest_api_enable_cors_support: bool = False
     monitoring_config_file: str = ""
+    ssl_config_file: str = ""
     model_name: str = "default"
     model_base_path: str = ""
     model_config_file: str = ""

@@ -13,6 +13,7 @@ from ..errors import LABEL_HINT
 from .failure import Failure
 from .options import Batching, ModelSettings, ServerOptions, parse_batching, parse_models, parse_monitoring, read_file
 from .registry import find_versions, newest_version
+from .tls import parse_credentials
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ class Plan:
         models: what is to be served at the start, by name.
         channel_arguments: of ``--grpc_channel_arguments``, as gRPC takes them.
         metrics_path: of their page over HTTP; empty for none.
+        credentials: of the gRPC port; ``None`` for plain text.
 
     Raises:
         StartError: the flags contradict themselves, there is nothing to serve, or the address is taken.
@@ -50,6 +52,8 @@ class Plan:
             _ = options.parallelism
             path = options.monitoring_config_file
             self.metrics_path = read_file(path, parse_monitoring) if path else ""
+            path = options.ssl_config_file
+            self.credentials = read_file(path, parse_credentials) if path else None
             self.models = self.configured()
             for settings in self.models.values():
                 if not settings.policy.choose(find_versions(settings.base_path)):
@@ -62,6 +66,8 @@ class Plan:
             if options.rest_api_port == options.port:
                 raise StartError("--rest_api_port and --port are the same: give another one for HTTP")
             _check_port(options.host, options.rest_api_port)
+            if self.credentials:
+                _LOG.warning("HTTP is in plain text: --ssl_config_file is for gRPC alone, as in TensorFlow Serving")
         elif self.metrics_path:
             _LOG.warning("--monitoring_config_file has no effect without --rest_api_port, on which metrics are shown")
         _check_socket(options.grpc_socket_path)

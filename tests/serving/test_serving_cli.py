@@ -101,7 +101,7 @@ def test_interrupted(query: list[str]) -> None:
         (["--model_base_path", "{text}", "--grpc_socket_path", "{text}/no/s"], "its folder does not exist", 1),
         (["--model_base_path", "{text}", "--port", "abc"], "Invalid value for '--port'", 2),
         (["--model_base_path", "{text}", "--enable_nonsense"], "No such option: --enable_nonsense", 2),
-        (["--rest_api_port=8501"], "--rest_api_port of tensorflow_model_server is not supported", 2),
+        (["--use_alts_credentials"], "--use_alts_credentials of tensorflow_model_server is not supported", 2),
         ([], "give --model_base_path or --model_config_file", 1),
     ],
 )

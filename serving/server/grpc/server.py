@@ -58,12 +58,19 @@ def listen(
             servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     try:
-        port = server.add_insecure_port(joined(options.host, options.port))
+        port = _add(server, joined(options.host, options.port), plan.credentials)
         if options.grpc_socket_path:
-            server.add_insecure_port(f"unix:{options.grpc_socket_path}")
+            _add(server, f"unix:{options.grpc_socket_path}", plan.credentials)
     except RuntimeError as error:
         raise StartError(f"cannot listen: {error}") from error
     return server, threads, port
+
+
+def _add(server: grpc.Server, address: str, credentials: grpc.ServerCredentials | None) -> int:
+    port: int = (
+        server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
+    )
+    return port
 
 
 class _Admission(grpc.ServerInterceptor):  # type: ignore[misc]
