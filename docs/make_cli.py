@@ -31,6 +31,7 @@ GUIDES = {
     "prune": ("Roll out and roll back", "../../how-to/roll-out.md"),
     "push": ("Publish to an object store", "../../how-to/push.md"),
     "serve": ("The embedded server", "../server.md"),
+    "certs": ("Secure it", "../../how-to/secure.md"),
     "embed": ("Embed files", "../../how-to/embed.md"),
     "classify": ("Label texts", "../../how-to/classify.md"),
     "tag": ("Find entities", "../../how-to/tag.md"),

@@ -37,6 +37,7 @@ STORIES = {
     "how-to/other-languages.md": [],
     "how-to/rerank.md": [],
     "how-to/roll-out.md": [],
+    "how-to/secure.md": [],
     "how-to/tag.md": [],
     "how-to/train-a-tagger.md": [],
     "reference/configuration.md": [],
