@@ -40,6 +40,7 @@ GUIDES = {
     "status": ("The client", "../client.md"),
     "metadata": ("The client", "../client.md"),
     "doctor": ("Examine a server", "../../how-to/doctor.md"),
+    "up": ("The compose stack", "../../how-to/stack.md"),
     "stack": ("The compose stack", "../../how-to/stack.md"),
     "gateway": ("Answer OpenAI's and other APIs", "../../how-to/gateway.md"),
 }

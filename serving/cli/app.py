@@ -9,6 +9,7 @@ from ..extras import how_to_install
 
 #: Sub-command -> (the module that has it, the extra that it needs, a line for the help).
 COMMANDS = {
+    "up": ("exporter.cli.up", "cli", "Export a checkpoint if needed, serve it, and say how to call it."),
     "export": ("exporter.cli.export", "export", "Package a checkpoint as a SavedModel that takes raw strings."),
     "finetune": ("exporter.cli.finetune", "train", "Train a classifier, tagger or scorer on labelled texts."),
     "tokenize": ("exporter.cli.tokenize", "export", "Show the tokens, ids and offsets that an export gives a text."),

@@ -23,7 +23,7 @@ _ADDRESSES = {
     "gpu": ("gRPC", "RAWBERT_GRPC_PORT", "rawbert embed --address {address} TEXT"),
     "gateway": ("gateway", "RAWBERT_GATEWAY_PORT", "http://{address}/v1 for OpenAI clients"),
     "observability": ("Grafana", "RAWBERT_GRAFANA_PORT", "http://{address}"),
-    "tls": ("TLS", "RAWBERT_TLS_PORT", "rawbert embed --address {address} --tls-ca certs/ca.pem TEXT"),
+    "tls": ("TLS", "RAWBERT_TLS_PORT", "the same with certificates: see `rawbert certs --help`"),
 }
 
 

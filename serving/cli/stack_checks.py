@@ -4,7 +4,7 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -85,33 +85,32 @@ def _models(stack: Stack) -> Iterator[str]:
             )
         elif not folder.is_dir() or not any(version_of(entry.name) is not None for entry in folder.iterdir()):
             yield f"{file}: {model.name} has no version in {folder}; the server would wait for it for ever"
-        elif unreadable := _unreadable(folder, stack.settings["RAWBERT_USER"]):
-            owner = unreadable.stat()
-            yield (
-                f"the server runs as user {stack.settings['RAWBERT_USER']}, who may not read {unreadable}: set "
-                f"RAWBERT_USER={owner.st_uid}:{owner.st_gid}, or chmod -R a+rX {models}"
-            )
+        else:
+            yield from _unreadable((folder, *folder.rglob("*")), stack.settings["RAWBERT_USER"])
 
 
-def _unreadable(folder: Path, user: str) -> Path | None:
-    """The first folder or file of a model that a user of the container may not read; only Linux shows it as it is."""
+def _unreadable(paths: Iterable[Path], user: str) -> Iterator[str]:
+    """The first folder or file that the containers' user may not read; only Linux shows containers who may."""
     uid, _, gid = user.partition(":")
-    if sys.platform != "linux" or uid == "0":
-        return None
-    for path in (folder, *folder.rglob("*")):
+    for path in () if sys.platform != "linux" or uid == "0" else paths:
         found, needed = path.stat(), 5 if path.is_dir() else 4
         mode = found.st_mode
         allowed = mode >> 6 if str(found.st_uid) == uid else mode >> 3 if str(found.st_gid) == gid else mode
         if allowed & needed != needed:
-            return path
-    return None
+            owner = f"{found.st_uid}:{found.st_gid}"
+            yield f"the server runs as user {user}, who may not read {path}: set RAWBERT_USER={owner}, its owner"
+            return
 
 
 def _certificates(stack: Stack) -> Iterator[str]:
     folder = Path(stack.settings["RAWBERT_CERTS"])
     absent = [name for name in _CERTIFICATES if not (folder / name).is_file()]
-    if "tls" in stack.profiles and absent:
+    if "tls" not in stack.profiles:
+        return
+    if absent:
         yield f"{folder} has no {', '.join(absent)}: rawbert certs makes them; RAWBERT_CERTS names another folder"
+        return
+    yield from _unreadable((folder, *(folder / name for name in _CERTIFICATES)), stack.settings["RAWBERT_USER"])
 
 
 def _ports(stack: Stack) -> Iterator[str]:

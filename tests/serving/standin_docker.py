@@ -9,8 +9,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +56,12 @@ class Docker:
             return []
         return [json.loads(line) for line in lines]
 
+    def close(self) -> None:
+        """End what `compose up` has started."""
+        if (self._folder / "pid").exists():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(int((self._folder / "pid").read_text(encoding="utf-8")), signal.SIGKILL)
+
     def forget(self) -> None:
         """Begin a new list of calls."""
         (self._folder / "calls").unlink(missing_ok=True)
@@ -91,7 +99,9 @@ def main(folder: Path, name: str, arguments: list[str]) -> int:
         print(f"compose {' '.join(command)}")
         return 0
     if state["then"] and not state["up"]:
-        subprocess.Popen(state["then"], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        nowhere = subprocess.DEVNULL
+        process = subprocess.Popen(state["then"], start_new_session=True, stdout=nowhere, stderr=nowhere)
+        (folder / "pid").write_text(str(process.pid), encoding="utf-8")
     return int(state["up"])
 
 

@@ -217,7 +217,13 @@ def test_certificates_and_profiles_are_checked(stack: Callable[..., Done], docke
     assert "rawbert certs" in done.err
     (home / "certs").mkdir()
     for name in ("server.pem", "server.key", "ca.pem"):
-        (home / "certs" / name).touch()
+        (home / "certs" / name).touch(0o600)
+    owner = (home / "certs").stat()
+    done = stack(*tls, RAWBERT_USER=f"{owner.st_uid + 1}:{owner.st_gid + 1}")
+    assert done.returncode == 1
+    assert f"server.pem: set RAWBERT_USER={owner.st_uid}:{owner.st_gid}" in done.said
+    for name in ("server.pem", "server.key", "ca.pem"):
+        (home / "certs" / name).chmod(0o644)
     assert stack(*tls).returncode == 0
     assert docker.calls[0]["settings"]["RAWBERT_CERTS"] == str(home / "certs")
     assert "there is no profile tpu" in stack("up", COMPOSE_PROFILES="cpu,tpu").said
