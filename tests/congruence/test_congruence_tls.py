@@ -46,7 +46,7 @@ def _half(address: str, secret: grpc.ChannelCredentials | None, name: str = "") 
         return value
 
 
-@row("TLS", "Who trusts the server's certificate and has one of `custom_ca` gets in")
+@row("TLS", "A client that trusts the server's certificate, and has a certificate of `custom_ca`, is accepted")
 @pytest.mark.parametrize("name", ["", "bert.example"])
 def test_who_gets_in(mutual: Any, certs: Path, name: str) -> None:
     ca, key, certificate = _read(certs, "ca.pem", "client.key", "client.pem")
@@ -72,7 +72,7 @@ def test_who_does_not(mutual: Any, certs: Path, mistake: str) -> None:
     assert code is Code.UNAVAILABLE
 
 
-@row("TLS", "A client of TLS does not get in where the server has plain text")
+@row("TLS", "A client with TLS is not accepted by a server with plain text")
 def test_tls_to_plain_text(plain: Any, certs: Path) -> None:
     secret = grpc.ssl_channel_credentials(*_read(certs, "ca.pem"))
     assert refusal(lambda: _half(plain.address, secret))[0] is Code.UNAVAILABLE
