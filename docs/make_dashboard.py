@@ -7,6 +7,7 @@ out.
 
 import json
 import math
+import re
 import sys
 import time
 import urllib.parse
@@ -43,9 +44,7 @@ def shown(value: float, unit: str) -> str:
 
 def legend(template: str, labels: dict[str, str]) -> str:
     """As Grafana fills in ``{{label}}``."""
-    for name, value in labels.items():
-        template = template.replace(f"{{{{{name}}}}}", value)
-    return template
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: labels.get(match[1], ""), template).strip()
 
 
 def drawn(
@@ -85,14 +84,14 @@ def drawn(
     parts.append(f'<text x="{right}" y="{bottom + 15}" text-anchor="end" fill="#555">{last - first:.0f} s</text>')
     at = 10.0
     for number, (name, _) in enumerate(series):
-        if at + len(name) * 6.2 + 22 > width:
+        if at + len(name) * 6.8 + 22 > width:
             parts.append(f'<text x="{at:.0f}" y="{height - 9}">...</text>')
             break
         parts.append(
             f'<rect x="{at:.0f}" y="{height - 16}" width="10" height="4" fill="{COLOURS[number % len(COLOURS)]}"/>'
         )
         parts.append(f'<text x="{at + 14:.0f}" y="{height - 9}">{escape(name)}</text>')
-        at += len(name) * 6.2 + 30
+        at += len(name) * 6.8 + 30
     return [*parts, "</g>"]
 
 
