@@ -46,8 +46,7 @@ def create_app(
 
     Args:
         address: host and gRPC port of the server, or several that are called in turn.
-        models: names of its models. The first with the signature that is needed answers calls that name none, if it
-            is the only one.
+        models: names of its models. A call that names none is for the one model with the signature that is needed.
         aliases: further name -> ``MODEL``, ``MODEL@LABEL`` or ``MODEL@VERSION``.
         logits: models whose scores are logits: text-embeddings-inference's routes make probabilities of them.
         api_keys: keys, one of which callers must send; none: whoever reaches the app may call it.

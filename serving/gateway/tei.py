@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from ..client.results import Classification, Tokens
 from ..contract import CLASSIFY, EMBED, POOLED, SCORE, TOKENIZE
@@ -79,6 +79,13 @@ class RerankRequest(Cut):
     texts: Texts
     raw_scores: bool = False
     return_text: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_tei(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "documents" in data:
+            raise ValueError("TEI's /rerank takes texts; the API with documents is at /v1/rerank")
+        return data
 
 
 class TokenizeRequest(BaseModel):

@@ -23,6 +23,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
         "import rawbert.serving.cli.app",
         "import rawbert.serving.cli.query",
         "import rawbert.serving.cli.serve",
+        "import rawbert.serving.cli.gateway",
     ],
 )
 def test_no_tensorflow(statement: str) -> None:
@@ -78,6 +79,8 @@ def test_commands_of_the_extra_cli_need_no_more_than_that() -> None:
         ("click", ["--help"], "cli"),
         ("rich", ["export", "--help"], "export"),
         ("fsspec", ["push", "model", "s3://bucket/model"], "push"),
+        ("fastapi", ["gateway", "--help"], "gateway"),
+        ("uvicorn", ["gateway", "--help"], "gateway"),
         ("tensorflow", ["serve", "--model_base_path", "/nowhere"], "server"),
         ("tensorflow_text", ["serve", "--model_base_path", "/nowhere"], "server"),
         ("tensorflow_serving", ["serve", "--model_base_path", "/nowhere"], "server"),

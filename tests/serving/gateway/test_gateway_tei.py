@@ -124,6 +124,7 @@ def test_info(http: Any) -> None:
         ("/tokenize", {"inputs": "a"}, 422, "Validation"),  # Which of the two models?
         ("/rerank", {"query": "a", "texts": []}, 400, "Empty"),
         ("/rerank", {"query": ["a"], "texts": ["b"]}, 422, "Validation"),
+        ("/rerank", {"query": "a", "documents": ["b"]}, 422, "Validation"),  # It names /v1/rerank.
         ("/models/text/rerank", {"query": "a", "texts": ["b"]}, 424, "Backend"),
         ("/predict", {"inputs": ["a", "b", "c"]}, 422, "Validation"),
         ("/predict", {"inputs": []}, 422, "Validation"),
