@@ -17,6 +17,11 @@ _GIVEN = json.loads(Path(__file__).with_name("given.json").read_text(encoding="u
 TEXTS, DOCUMENTS, QUERY, KEY = (_GIVEN[name] for name in ("texts", "documents", "query", "key"))
 
 
+def close(one: Any, other: Any) -> bool:
+    """Whether vectors are the same but for the rounding of another batch size."""
+    return all(abs(a - b) < 2e-6 for a, b in zip(one, other, strict=True))
+
+
 def openai_base64(url: str) -> Any:
     client = openai.OpenAI(base_url=f"{url}/v1", api_key=KEY)
     return [each.embedding for each in client.embeddings.create(model="minilm", input=TEXTS).data]
@@ -71,9 +76,10 @@ def langchain(url: str) -> Any:
     from langchain_openai import OpenAIEmbeddings
 
     settings: Any = {"base_url": f"{url}/v1", "api_key": KEY, "model": "minilm", "check_embedding_ctx_length": False}
-    embeddings = OpenAIEmbeddings(**settings, chunk_size=2)
+    embeddings = OpenAIEmbeddings(**settings)
     found = embeddings.embed_documents(TEXTS)
-    assert embeddings.embed_query(TEXTS[0]) == found[0]
+    assert close(embeddings.embed_query(TEXTS[0]), found[0])
+    assert all(map(close, OpenAIEmbeddings(**settings, chunk_size=2).embed_documents(TEXTS), found))
     assert asyncio.run(OpenAIEmbeddings(**settings).aembed_documents(TEXTS)) == found
     return found
 
@@ -83,7 +89,7 @@ def llama_index(url: str) -> Any:
 
     embedding = OpenAIEmbedding(api_base=f"{url}/v1", api_key=KEY, model_name="minilm")
     found = embedding.get_text_embedding_batch(TEXTS)
-    assert embedding.get_text_embedding(TEXTS[0]) == found[0]
+    assert close(embedding.get_text_embedding(TEXTS[0]), found[0])
     assert asyncio.run(embedding.aget_text_embedding_batch(TEXTS)) == found
     return found
 
@@ -97,9 +103,9 @@ def haystack(url: str) -> Any:
     texts = [text for text in TEXTS if text]  # It embeds no empty documents.
     documents = OpenAIDocumentEmbedder(**settings).run([Document(content=text) for text in texts])["documents"]
     one = OpenAITextEmbedder(**settings).run(TEXTS[0])
-    assert one["embedding"] == documents[0].embedding
+    assert close(one["embedding"], documents[0].embedding)
     assert one["meta"]["usage"]["total_tokens"] > 2
-    return [documents[0].embedding, None, *(document.embedding for document in documents[1:])]
+    return [document.embedding for document in documents]
 
 
 def hugging_face(url: str) -> Any:
