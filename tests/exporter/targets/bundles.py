@@ -33,12 +33,15 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "modernbert": ("modernbert.base", {"pooling": "mean"}),
     "deberta": ("deberta-v2.v2_xlarge", {"pooling": "mean"}),
     # Not the tags: releases round bfloat16 differently, and of two scores that are alike another is the largest.
-    "deberta-bfloat16": ("deberta-v2.v3_small", {"precision": "bfloat16", "signatures": ("pooled", "sequence")}),
+    "deberta-bfloat16": (
+        "deberta-v2.v3_small",
+        {"precision": "bfloat16", "pooling": "mean", "signatures": ("embed", "sequence")},
+    ),
     "nomic": ("nomic_bert.base", {"pooling": "mean"}),
     # Random weights lose more than trained ones.
     "nomic-bfloat16": (
         "nomic_bert.base",
-        {"precision": "bfloat16", "min_cosine": 0.99, "signatures": ("pooled", "sequence")},
+        {"precision": "bfloat16", "min_cosine": 0.99, "pooling": "mean", "signatures": ("embed", "sequence")},
     ),
 }
 
