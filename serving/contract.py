@@ -1,12 +1,12 @@
-"""The contract between an exported model and everything that talks to one, as data.
+"""The contract between an exported model and its callers, as data.
 
 A :class:`Signature` declares its name and its outputs; an :class:`Output` its name, dtype, symbolic shape and
-:class:`Kind`. Everything else iterates over :data:`SIGNATURES`: the graph's functions, the proof, the record of the
+:class:`Kind`. All other code iterates over :data:`SIGNATURES`: the graph's functions, the proof, the record of the
 reference's answers, manifest, model card, ``rawbert inspect``, the client's decoding, and the tables in the
-documentation. A new signature is a declaration here, a head in the exporter, and a method of the client.
+documentation. A new signature needs a declaration here, a head in the exporter, and a method of the client.
 
-Every signature takes :data:`TEXT`, string ``[batch]`` (UTF-8); a model for pairs takes :data:`TEXT_PAIR` too. Every
-output has the batch as its dimension 0. Neither TensorFlow nor the exporter is imported here.
+Every signature takes :data:`TEXT`, string ``[batch]`` (UTF-8); a model of pairs also takes :data:`TEXT_PAIR`.
+Dimension 0 of every output is the batch. This module imports neither TensorFlow nor the exporter.
 """
 
 import enum
@@ -17,77 +17,77 @@ from typing import NamedTuple
 
 #: Names of the inputs.
 TEXT, TEXT_PAIR = "text", "text_pair"
-#: Their shape.
+#: Shape of the inputs.
 INPUT_SHAPE = ("batch",)
 
-#: The alias of the signature that a model is for.
+#: The alias of a model's main signature.
 DEFAULT_SIGNATURE = "serving_default"
 
-#: Every SavedModel of TensorFlow 2 lists this entry among its signatures, and nobody can call it.
+#: An entry among the signatures of every SavedModel of TensorFlow 2 that cannot be called.
 INIT_OP = "__saved_model_init_op"
 
 #: Files of a version folder that the server reads: a BatchingParameters text proto, and a TFRecord of PredictionLogs.
 BATCHING_FILE = "batching_params.pbtxt"
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
-#: Records that it replays at most; it does not load a version with more.
+#: Maximum number of warm-up records; the server does not load a version with more.
 MOST_WARMUP_RECORDS = 1000
-#: The file by which a version of ours is known: what it was made from, and how it was proven.
+#: The file that marks a version as rawbert's: its recipe and its proof.
 MANIFEST_FILE = "assets.extra/rawbert.json"
 
 
 class Kind(enum.Enum):
-    """What an output contains, which decides how it is decoded and how it is proven."""
+    """The kind of an output's contents, which determines its decoding and its proof."""
 
-    #: One vector a text. Proven within a tolerance.
+    #: One vector per text. Proven within a tolerance.
     VECTOR = "vector of a text"
-    #: One vector a token, zero in padding. Proven within a tolerance.
+    #: One vector per token, zero in padding. Proven within a tolerance.
     TOKEN_VECTOR = "vector of a token"
-    #: Vocabulary ids; those in padding have no meaning. Proven to be equal.
+    #: Vocabulary ids, arbitrary in padding. Proven to be equal.
     TOKEN_ID = "id of a token"
     #: 1 at tokens and 0 in padding. Proven to be equal.
     TOKEN_MASK = "mask of tokens"
-    #: Which of the two texts a token belongs to; 0 in padding. Proven to be equal.
+    #: The text of a pair that a token belongs to, 0 or 1; 0 in padding. Proven to be equal.
     TOKEN_TYPE = "text of a token"
-    #: First byte of a token in the caller's own text; -1 at special tokens and in padding. Proven to be equal.
+    #: First byte of a token in the caller's text; -1 at special tokens and in padding. Proven to be equal.
     START = "first byte of a token"
-    #: The byte after its last; -1 likewise. Proven to be equal.
+    #: The byte after the last byte of a token; -1 likewise. Proven to be equal.
     LIMIT = "byte after a token"
-    #: Characters of a token as the vocabulary spells it, ``##`` included; 0 at the unknown token and in padding; -1 at
-    #: the others where the vocabulary has no prefix for parts of words. Proven to be equal.
+    #: Length in characters of a token's spelling in the vocabulary, ``##`` included; 0 at the unknown token and in
+    #: padding; -1 at all other tokens if the vocabulary has no prefix for parts of words. Proven to be equal.
     TOKEN_LENGTH = "length of a token in the vocabulary"
-    #: A whole number a text. Proven to be equal.
+    #: One whole number per text. Proven to be equal.
     COUNT = "count of a text"
-    #: One number a text. Its logit is proven within a tolerance.
+    #: One number per text. Its logit is proven within a tolerance.
     SCORE = "score of a text"
-    #: One number a label, in the order of the labels. Their logits are proven within a tolerance.
+    #: One number per label, in the order of the labels. The logits are proven within a tolerance.
     LABEL_SCORE = "score of a label"
-    #: One number a tag of a token, in the order of the tags; 0 in padding. Proven as ``LABEL_SCORE``.
+    #: One number per tag of a token, in the order of the tags; 0 in padding. Proven as ``LABEL_SCORE``.
     TAG_SCORE = "score of a tag of a token"
     #: The names of the labels or tags, the same for every text. Proven to be equal.
     NAME = "name of a label"
-    #: The name with the highest of the scores that are answered with it. Proven to be that.
+    #: The name with the highest score in the same answer. Proven against those scores.
     LABEL = "label of a text"
-    #: Likewise of a token; empty at special tokens (where offsets are -1) and in padding.
+    #: Likewise for a token; empty at special tokens (whose offsets are -1) and in padding.
     TAG = "tag of a token"
 
     @property
     def exact(self) -> bool:
-        """Whether an answer has one right value, and is not merely close to one."""
+        """Whether an answer must be equal to the reference, not only close to it."""
         return not (self.is_vector or self.is_score)
 
     @property
     def is_vector(self) -> bool:
-        """Whether it has a direction, of which a cosine says something."""
+        """Whether it is a vector, so that cosines are meaningful."""
         return self in (Kind.VECTOR, Kind.TOKEN_VECTOR)
 
     @property
     def is_score(self) -> bool:
-        """Whether it is a logit, or a probability made of logits."""
+        """Whether it is a logit, or a probability computed from logits."""
         return self in (Kind.SCORE, Kind.LABEL_SCORE, Kind.TAG_SCORE)
 
     @property
     def padding(self) -> int | bytes | None:
-        """The value in padding; ``None`` where there is no padding, or where its value has no meaning."""
+        """The value in padding; ``None`` without padding, or if the value is arbitrary."""
         return _PADDING.get(self)
 
 
@@ -107,14 +107,14 @@ class Output(NamedTuple):
     """An output of a signature.
 
     Attributes:
-        name: its name in the SavedModel and in an answer.
+        name: name in the SavedModel and in an answer.
         dtype: one of the names in :data:`DTYPES`.
         shape: symbolic dimensions: ``batch``, ``tokens`` (of the longest text of a batch), ``hidden``, ``dim``,
             ``labels``, ``tags``.
-        kind: what it contains.
-        meaning: a line for people.
-        pairs_only: whether only models for pairs have it.
-        attribute: its name in the client's result for one text, where that differs.
+        kind: kind of its contents.
+        meaning: one line for people.
+        pairs_only: whether only models of pairs have it.
+        attribute: attribute of the client's result for one text, if its name differs.
     """
 
     name: str
@@ -127,7 +127,7 @@ class Output(NamedTuple):
 
     @property
     def varies(self) -> bool:
-        """Whether a dimension other than the batch depends on the texts of a call."""
+        """Whether a dimension besides the batch depends on the texts of a call."""
         return "tokens" in self.shape
 
     def __str__(self) -> str:
@@ -138,9 +138,9 @@ class Signature(NamedTuple):
     """A signature that an exported model may have.
 
     Attributes:
-        name: its name.
-        outputs: all of them; a model for single texts lacks those that are ``pairs_only``.
-        meaning: a line for people.
+        name: name of the signature.
+        outputs: all outputs; a model of single texts lacks those that are ``pairs_only``.
+        meaning: one line for people.
     """
 
     name: str
@@ -148,18 +148,18 @@ class Signature(NamedTuple):
     meaning: str
 
     def outputs_for(self, pair: bool) -> tuple[Output, ...]:
-        """The outputs of a model for single texts, or for pairs."""
+        """The outputs of a model of single texts, or of pairs."""
         return tuple(output for output in self.outputs if pair or not output.pairs_only)
 
     @property
     def vector(self) -> Output | None:
-        """The output that holds one vector a text, if there is one."""
+        """The output with one vector per text, if there is one."""
         return next((output for output in self.outputs if output.kind is Kind.VECTOR), None)
 
 
 _TOKENS = ("batch", "tokens")
 
-#: The outputs of ``tokenize``, which other signatures for tokens have as well.
+#: The outputs of ``tokenize``, shared by other token signatures.
 TOKEN_OUTPUTS = (
     Output(
         "input_word_ids", "int32", _TOKENS, Kind.TOKEN_ID, "vocabulary ids, special tokens included", attribute="ids"
@@ -229,8 +229,8 @@ SEQUENCE = Signature(
 )
 TOKENIZE = Signature("tokenize", TOKEN_OUTPUTS, "the tokens, without the encoder")
 
-#: All signatures, in the order in which they are listed to people: what a model was trained for comes first.
-#: ``serving_default`` is an alias of the first one that a model has, see :func:`default_of`.
+#: All signatures, in the order of listings: the task that a model was trained for comes first.
+#: ``serving_default`` is an alias of a model's first signature in this order, see :func:`default_of`.
 SIGNATURES = (CLASSIFY, TAG, SCORE, EMBED, POOLED, SEQUENCE, TOKENIZE)
 SIGNATURE_NAMES = tuple(each.name for each in SIGNATURES)
 _BY_NAME = {each.name: each for each in SIGNATURES}
@@ -240,21 +240,21 @@ def signature(name: str) -> Signature:
     """The declaration of a signature.
 
     Raises:
-        KeyError: there is none of that name; ``serving_default`` is an alias and has none.
+        KeyError: no signature has that name; the alias ``serving_default`` has no declaration.
     """
     return _BY_NAME[name]
 
 
 def default_of(names: Collection[str]) -> str:
-    """The signature, of those that a model has, that ``serving_default`` is an alias of: the first one listed."""
+    """The signature that ``serving_default`` is an alias of: the model's first one in the order of the listing."""
     return next(name for name in SIGNATURE_NAMES if name in names)
 
 
 def declared_outputs(name: str, inputs: Mapping[str, Collection[str]]) -> tuple[Output, ...]:
-    """What is declared of the outputs of a model's signature; nothing where its name or its inputs are not ours.
+    """The declared outputs of a model's signature; empty if its name or its inputs are not in the contract.
 
     Args:
-        name: the signature; ``serving_default`` is looked up under the name that it is an alias of.
+        name: the signature; ``serving_default`` is resolved to its signature.
         inputs: the names of the inputs of every signature of the model.
     """
     if name == DEFAULT_SIGNATURE:
@@ -265,7 +265,7 @@ def declared_outputs(name: str, inputs: Mapping[str, Collection[str]]) -> tuple[
 
 
 def input_names(pair: bool) -> tuple[str, ...]:
-    """Names of the inputs of a model for single texts, or for pairs."""
+    """Names of the inputs of a model of single texts, or of pairs."""
     return (TEXT, TEXT_PAIR) if pair else (TEXT,)
 
 
@@ -285,7 +285,7 @@ class DType(NamedTuple):
         number: of ``tensorflow.DataType`` (tensorflow/core/framework/types.proto).
         name: TensorFlow's and numpy's name.
         numpy: numpy's type string, little-endian; bfloat16, which numpy lacks, as the bits of a uint16.
-        field: the field of a TensorProto that holds its values.
+        field: the field of a TensorProto for its values.
     """
 
     number: int
@@ -320,9 +320,9 @@ _INT64 = range(-(2**63), 2**63)
 
 
 def version_of(folder_name: str) -> int | None:
-    """The version that TensorFlow Serving reads from the name of a folder in a base path; ``None`` for no version.
+    """The version number that TensorFlow Serving reads from a folder's name in a base path; ``None`` if it is none.
 
-    An optional sign and digits, as ``strings::safe_strto64`` takes them (observed on TensorFlow Serving 2.20.0):
+    An optional sign and digits, as ``strings::safe_strto64`` accepts them (observed on TensorFlow Serving 2.20.0):
     ``3``, ``001``, ``+4`` and ``-1`` are versions, ``v1`` and ``1.0`` are not.
     """
     if not re.fullmatch(_VERSION, folder_name):

@@ -1,20 +1,20 @@
-"""What the client raises. Every message says what happened, where, and what can be done.
+"""The exceptions of the client. Every message contains the fault, its place, and a remedy.
 
 ::
 
     ServingError                  base; .code and .details are gRPC's, .address the server's
-    ├── InvalidRequest            the call is wrong as it is: sending it again will not help
+    ├── InvalidRequest            the call itself is wrong: a retry will not help
     │   ├── ModelNotFound         no such model, version or method on that server
     │   └── SignatureNotFound     the model has no such signature
     ├── Unauthenticated           credentials are missing or refused
     ├── DeadlineExceeded          no answer within the timeout
-    ├── ServerUnavailable         nobody answers at that address, or the server is shutting down
-    ├── ServerOverloaded          a queue or a thread pool is exhausted
-    ├── MessageTooLarge           a message is larger than one side takes
+    ├── ServerUnavailable         no server answers at that address, or it is shutting down
+    ├── ServerOverloaded          a queue or a thread pool is full
+    ├── MessageTooLarge           a message is larger than one side accepts
     ├── ModelVersionChanged       the version that answered the first texts of a call was unloaded meanwhile
     ├── CallCancelled             the call was cancelled
-    ├── ServerFault               the server failed at a call that may well be right
-    └── DecodeError               the answer is not what the protocol, or the model's signature, says
+    ├── ServerFault               the server failed, although the call may be right
+    └── DecodeError               the answer contradicts the protocol or the model's signature
 
 Arguments of a wrong type or value raise ``TypeError`` and ``ValueError`` before anything is sent.
 """
@@ -28,10 +28,10 @@ import grpc
 
 
 class ServingError(Exception):
-    """Base of everything that the client raises for a call.
+    """Base class of all exceptions of a call.
 
     Attributes:
-        code: gRPC status code, ``None`` where no call failed.
+        code: gRPC status code, ``None`` if no call failed.
         details: the server's own message.
         address: the server that was called.
     """
@@ -46,7 +46,7 @@ class ServingError(Exception):
 
 
 class InvalidRequest(ServingError):
-    """The call is wrong as it is: sending it again will not help."""
+    """The call itself is wrong: a retry will not help."""
 
 
 class ModelNotFound(InvalidRequest):
@@ -66,15 +66,15 @@ class DeadlineExceeded(ServingError):
 
 
 class ServerUnavailable(ServingError):
-    """Nobody answers at that address, or the server is shutting down."""
+    """No server answers at that address, or the server is shutting down."""
 
 
 class ServerOverloaded(ServingError):
-    """A queue or a thread pool is exhausted."""
+    """A queue or a thread pool of the server is full."""
 
 
 class MessageTooLarge(ServingError):
-    """A message is larger than the server or the client takes."""
+    """A message is larger than the server or the client accepts."""
 
 
 class ModelVersionChanged(ServingError):
@@ -86,28 +86,34 @@ class CallCancelled(ServingError):
 
 
 class ServerFault(ServingError):
-    """The server failed at a call that may well be right."""
+    """The server failed, although the call may be right."""
 
 
 class DecodeError(ServingError):
-    """The answer is not what the protocol, or the model's signature, says."""
+    """The answer contradicts the protocol or the model's signature."""
 
 
-#: Every status code, the class that it raises, and what a caller can do about it.
+#: Status code -> exception class, and a remedy for the caller.
 STATUS: dict[grpc.StatusCode, tuple[type[ServingError], str]] = {
-    grpc.StatusCode.OK: (ServerFault, "the call failed with status OK, which cannot be"),
-    grpc.StatusCode.CANCELLED: (CallCancelled, "the call was cancelled"),
-    grpc.StatusCode.UNKNOWN: (ServerFault, "the server failed in a way that it does not name; see its log"),
-    grpc.StatusCode.INVALID_ARGUMENT: (InvalidRequest, "the server refused the request"),
+    grpc.StatusCode.OK: (ServerFault, "the call failed with status OK, which is a fault of the server; see its log"),
+    grpc.StatusCode.CANCELLED: (CallCancelled, "the call was cancelled; send it again if that was not intended"),
+    grpc.StatusCode.UNKNOWN: (ServerFault, "the server failed without a reason; see its log"),
+    grpc.StatusCode.INVALID_ARGUMENT: (InvalidRequest, "the server refused the request; check it with metadata()"),
     grpc.StatusCode.DEADLINE_EXCEEDED: (DeadlineExceeded, "no answer came in time; give a longer timeout"),
     grpc.StatusCode.NOT_FOUND: (ModelNotFound, "check the model's name and version with status()"),
-    grpc.StatusCode.ALREADY_EXISTS: (InvalidRequest, "the server refused the request"),
-    grpc.StatusCode.PERMISSION_DENIED: (Unauthenticated, "the credentials do not allow this call"),
-    grpc.StatusCode.UNAUTHENTICATED: (Unauthenticated, "the server asks for credentials"),
-    grpc.StatusCode.RESOURCE_EXHAUSTED: (ServerOverloaded, "send less at a time, or later again"),
-    grpc.StatusCode.FAILED_PRECONDITION: (ServerFault, "the model cannot answer as it is; see the server's log"),
-    grpc.StatusCode.ABORTED: (ServerFault, "the server gave the call up"),
-    grpc.StatusCode.OUT_OF_RANGE: (InvalidRequest, "the server refused the request"),
+    grpc.StatusCode.ALREADY_EXISTS: (InvalidRequest, "the server refused the request; check it with metadata()"),
+    grpc.StatusCode.PERMISSION_DENIED: (Unauthenticated, "the credentials do not allow this call; give others"),
+    grpc.StatusCode.UNAUTHENTICATED: (
+        Unauthenticated,
+        "the server requires credentials; give metadata, for example",
+    ),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (ServerOverloaded, "send fewer texts at a time, or try again later"),
+    grpc.StatusCode.FAILED_PRECONDITION: (
+        ServerFault,
+        "the model cannot answer as it is; see the server's log",
+    ),
+    grpc.StatusCode.ABORTED: (ServerFault, "the server aborted the call; try again"),
+    grpc.StatusCode.OUT_OF_RANGE: (InvalidRequest, "the server refused the request; check it with metadata()"),
     grpc.StatusCode.UNIMPLEMENTED: (ModelNotFound, "the server does not have this method; is it TensorFlow Serving?"),
     grpc.StatusCode.INTERNAL: (ServerFault, "the server failed; see its log"),
     grpc.StatusCode.UNAVAILABLE: (ServerUnavailable, "is the server running, and is the address right?"),
@@ -115,7 +121,7 @@ STATUS: dict[grpc.StatusCode, tuple[type[ServingError], str]] = {
 }
 
 
-#: What the gRPC library says, as patterns, and what a caller can do about it.
+#: Pattern of a message of the gRPC library -> remedy.
 _HINTS = {
     "Too many pings": "the server allows fewer pings; give a longer ChannelConfig(keepalive_time=...)",
     "Failed parsing HTTP/2": "that port speaks no gRPC; TensorFlow Serving's gRPC port is usually 8500, 8501 is REST",
@@ -130,12 +136,12 @@ _HINTS = {
     "security handshaker": "TLS cannot start; is it the key of that certificate? TLS(certificate=..., key=...)",
     "handshake failed": "TLS could not be agreed on; check TLS(ca=..., certificate=..., key=...)",
 }
-#: What to do about a label that a server refuses.
+#: Remedy for a label that a server refuses.
 LABEL_HINT = (
-    "a label of a version that is still to be loaded needs --allow_version_labels_for_unavailable_models at the start "
-    "of the server; else wait until the version is AVAILABLE"
+    "wait until the version is AVAILABLE, or start the server with --allow_version_labels_for_unavailable_models to "
+    "allow labels of versions that are not loaded yet"
 )
-#: What a connection ends with that the server, or what is before it, did not like from its first bytes on.
+#: Messages for a connection that the server, or a proxy before it, closed after the first bytes.
 _CLOSED = ("Socket closed", "Connection reset", "Broken pipe", "Endpoint closing")
 _ASKS = "the server closed the connection: does it ask for a client certificate? TLS(certificate=..., key=...)"
 _REFUSED = (
@@ -145,37 +151,37 @@ _REFUSED = (
 _PLAIN = "the connection was closed before a word: is it a TLS port? then give tls=TLS(...); is the server running?"
 _PROXY = "gRPC uses the http_proxy of the environment; ChannelConfig(http_proxy=False) or no_proxy switch it off"
 _TOO_LARGE = (
-    "the message is over a limit: in this client that is ChannelConfig(max_message_bytes=...), in the server its own "
-    "receive limit, in nginx client_max_body_size; send fewer or shorter texts at a time (max_batch_size)"
+    "the message is over a limit: ChannelConfig(max_message_bytes=...) in this client, the server's receive limit, "
+    "or client_max_body_size in nginx; send fewer or shorter texts at a time (max_batch_size)"
 )
-_TIMED_OUT = "a proxy ended the call at its own time-out (nginx: grpc_read_timeout); raise it, or send less at a time"
-#: How gRPC reports a status of HTTP, which only a proxy answers.
+_TIMED_OUT = "a proxy ended the call at its own time-out (nginx: grpc_read_timeout); raise it, or send fewer texts"
+#: gRPC's report of an HTTP status, which only a proxy sends.
 _HTTP = r"(?i)http2? (?:header with )?status(?: code)?:? (\d{3})"
 
 
 def http_status(details: str) -> int | None:
-    """The HTTP status that a proxy answered in place of gRPC's, from the details of a failure."""
+    """The HTTP status that a proxy sent in place of gRPC's status, from the details of a failure."""
     found = re.search(_HTTP, details)
     return int(found[1]) if found else None
 
 
 def too_large(details: str) -> bool:
-    """Whether a call failed for the size of its request or answer."""
+    """Whether a call failed because of the size of its request or answer."""
     return "larger than max" in details or http_status(details) == 413
 
 
 def timed_out_at_proxy(details: str) -> bool:
-    """Whether a proxy gave up waiting for the server, which may still be at it."""
+    """Whether a proxy stopped waiting for the server, which may still compute."""
     return http_status(details) in (408, 504, 524) or "upstream request timeout" in details
 
 
-#: Trailing metadata in which `rawbert serve` says which models it has, where it lacks the one that was asked for: a
-#: JSON list. TensorFlow Serving has no call that lists its models.
+#: Trailing metadata of `rawbert serve` for a call to an unknown model: a JSON list of its models. TensorFlow Serving
+#: has no call that lists its models.
 MODELS_KEY = "rawbert-models-bin"
 
 
 def served_models(error: ServingError) -> list[str]:
-    """The models that the server has, where it says so with a failure."""
+    """The server's models, if it sent them with a failure."""
     trailing: Any = getattr(error.__cause__, "trailing_metadata", tuple)() or ()
     try:
         return [str(name) for key, value in trailing if key == MODELS_KEY for name in json.loads(value)]
@@ -186,7 +192,7 @@ def served_models(error: ServingError) -> list[str]:
 def from_status(
     code: grpc.StatusCode, details: str, what: str, address: str, *, attempts: int = 1, connection: Collection[str] = ()
 ) -> ServingError:
-    """The exception for a failed call, and what can be done about it.
+    """The exception for a failed call, with a remedy.
 
     Args:
         code, details: what the server, or the gRPC library, said.
@@ -215,7 +221,7 @@ def from_status(
     elif closed and "plain" in connection and "failed to connect" in details:
         advice = _PLAIN
     elif "Connection refused" in details:
-        advice = f"nothing listens at {address}: is the server running? rawbert serve starts one; or give its address"
+        advice = f"nothing listens at {address}: start a server with rawbert serve, or check the address"
     else:
         advice = next((hint for words, hint in _HINTS.items() if re.search(words, details)), advice)
     said = f": {details.strip()}" if details.strip() else ""

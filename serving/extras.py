@@ -1,13 +1,13 @@
-"""Extras of the distribution, for messages about those that are missing."""
+"""Extras of the distribution, for messages about missing ones."""
 
 import sys
 
-#: The newest Python that TensorFlow 2.21 has wheels for.
+#: The newest Python version with wheels of TensorFlow 2.21.
 _NEWEST = (3, 13)
 
 
 def how_to_install(extra: str) -> str:
-    """The command that installs an extra, and why it fails where it does."""
+    """The command that installs an extra; on a Python without wheels, also the reason for its failure."""
     command = f"pip install 'rawbert[{extra}]'"
     if extra in ("export", "train", "server") and sys.version_info[:2] > _NEWEST:
         running, newest = (".".join(map(str, version)) for version in (sys.version_info[:2], _NEWEST))

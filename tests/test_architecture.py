@@ -29,6 +29,7 @@ SERVING = (
     "contract",
     "extras",
     "interrupts",
+    "plurals",
     "data",
 )
 

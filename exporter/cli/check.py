@@ -15,6 +15,7 @@ from rich.text import Text
 
 from ...serving.cli.output import print_json, print_lines, print_table, shape_of
 from ...serving.contract import INPUT_SHAPE, Output, TensorSpec
+from ...serving.plurals import counted
 from ...serving.wire.messages import signature_infos
 from ..publish import manifest as manifests
 from ..publish import models
@@ -62,7 +63,7 @@ def check(path: Path, target_serving: str, as_json: bool) -> None:
         rows = [(Text(each.level, _STYLES[each.level]), each.kind, each.message) for each in findings]
         if rows:
             _show_rows(str(folder), ("level", "kind", "found"), rows, ("kind", "found"))
-        verdict = f"{errors} error{'s' * (errors != 1)}" if errors else "no errors"
+        verdict = counted(errors, "error") if errors else "no errors"
         print_lines([f"{folder}: {verdict} for TensorFlow Serving {target_serving}"])
     sys.exit(1 if errors else 0)
 

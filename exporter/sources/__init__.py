@@ -1,8 +1,8 @@
-"""Sources of checkpoints: what a user names becomes a local folder, and the folder a :class:`Checkpoint`.
+"""Sources of checkpoints: from a name to a local folder, and from the folder to a :class:`Checkpoint`.
 
-:func:`fetched` brings a folder here, a file in :mod:`.remote` a kind; :func:`load` reads it, a file a kind of
-folder (:mod:`.hub`, :mod:`.google`, :mod:`.huggingface`, :mod:`.keras_model`, which reads single files too). A new kind
-is a new file and one more line here.
+:func:`fetched` downloads or unpacks (one file in :mod:`.remote` for each kind of source); :func:`load` reads (one file
+for each kind of folder: :mod:`.hub`, :mod:`.google`, :mod:`.huggingface`, and :mod:`.keras_model`, which also reads
+single files). A new kind needs a new file and one more line here.
 """
 
 import contextlib
@@ -29,18 +29,18 @@ _HUGGING_FACE_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
 
 @contextlib.contextmanager
 def fetched(encoder: str | os.PathLike[str], revision: str | None = None, say: Say | None = None) -> Iterator[Location]:
-    """Bring what ``encoder`` names here, for as long as the context lasts.
+    """Make a checkpoint available in a local folder, for the lifetime of the context.
 
     Args:
         encoder: a folder, an archive, a URL, or a handle of a hub.
         revision: of a hub's model: branch, tag, commit or version.
-        say: called with a line for people when something begins that takes time.
+        say: called with a line for people at the start of a slow step.
 
     Raises:
-        ConfigError: ``revision`` where there is none to choose.
-        SourceNotFound: there is no such thing.
-        DownloadError: it could not be downloaded.
-        CorruptSource, UnsupportedModel: an archive is damaged, or holds what must not be unpacked.
+        ConfigError: a ``revision`` for a source without revisions.
+        SourceNotFound: the source does not exist.
+        DownloadError: the download failed.
+        CorruptSource, UnsupportedModel: an archive is damaged, or contains members that must not be unpacked.
     """
     named, say = os.fspath(encoder), say or (lambda line: None)
     local, found = _absolute(named), _SCHEME.match(named)
@@ -55,7 +55,7 @@ def fetched(encoder: str | os.PathLike[str], revision: str | None = None, say: S
         is_archive = scheme in ("http", "https") and archive.is_archive_name(urlsplit(named).path)
     if revision is not None and (is_local or is_archive):
         what = f"{local} is on this machine" if is_local else f"{named} is an archive"
-        raise ConfigError(f"revision is {revision!r}, and {what}: leave --revision out")
+        raise ConfigError(f"revision is {revision!r}, but {what}: leave --revision out")
     if not is_archive:
         yield _local(local, named) if is_local else _from_hub(named, revision, say)
         return
@@ -71,7 +71,7 @@ def load(source: str | os.PathLike[str] | Location) -> Checkpoint:
     """Read the checkpoint of a local folder.
 
     Raises:
-        SourceError: it is not there, or cannot be used; see :mod:`rawbert.exporter.errors`.
+        SourceError: it does not exist, or cannot be used; see :mod:`rawbert.exporter.errors`.
     """
     if not isinstance(source, Location):
         source = _local(_absolute(os.fspath(source)), os.fspath(source))
@@ -82,17 +82,15 @@ def load(source: str | os.PathLike[str] | Location) -> Checkpoint:
                 return kind.read(folder)
         names = sorted(path.name for path in folder.iterdir())
     except OSError as error:
-        raise CorruptSource(
-            f"{error.filename or folder}: expected to read it, found that it cannot be read: {error.strerror or error}"
-        ) from error
+        raise CorruptSource(f"{error.filename or folder}: cannot be read: {error.strerror or error}") from error
     except CorruptSource as error:
         if source.cached:
             raise CorruptSource(
-                f"{error}\nit comes from the cache of {source.origin}: delete {folder}, and try again"
+                f"{error}\nthe file comes from the cache of {source.origin}: delete {folder}, and try again"
             ) from error
         raise
     raise UnsupportedModel(
-        f"{folder}: not a model that rawbert knows: expected config.json (Hugging Face), modules.json "
+        f"{folder}: not a known kind of model: expected config.json (Hugging Face), modules.json "
         "(sentence-transformers), saved_model.pb (TF Hub) or bert_config.json (Google's checkpoints), "
         f"found {', '.join(names[:8]) or 'an empty folder'}{' ...' if len(names) > 8 else ''}"
     )
@@ -101,17 +99,17 @@ def load(source: str | os.PathLike[str] | Location) -> Checkpoint:
 def _absolute(named: str) -> Path:
     try:
         return Path(named).expanduser().absolute()
-    except RuntimeError as error:  # ~ of a user who is not there
+    except RuntimeError as error:  # ~ of an unknown user
         raise SourceNotFound(f"{named}: there is no such user; for a folder of that name write ./{named}") from error
 
 
 def _local(path: Path, named: str) -> Location:
-    # os.path, which says no of what may not be looked at, where Path raises.
+    # os.path returns False for a path without permission; Path raises.
     if os.path.isdir(path) or keras_model.is_model_file(path):
         return Location(path, named, "local")
     if os.path.exists(path):
         raise SourceNotFound(
-            f"{path}: a file, not a folder; name the folder that holds the checkpoint, an archive (.tar.gz, .zip), or "
+            f"{path}: a file, not a folder; name the folder of the checkpoint, an archive (.tar.gz, .zip), or "
             "a model of tf_keras (.keras, .h5)"
         )
     raise SourceNotFound(f"{path}: no such folder; name the folder of a checkpoint, or a model of a hub")
@@ -133,10 +131,10 @@ def _from_hub(named: str, revision: str | None, say: Say) -> Location:
             return tfhub.fetch(named, revision, say)
         if len(pieces) > 3 and pieces[2] == "tree":
             if revision is not None:
-                raise ConfigError(f"revision is {revision!r}, and {named} names one: leave one of them out")
+                raise ConfigError(f"revision is {revision!r}, and {named} names another: leave one of them out")
             revision = "/".join(pieces[3:])
         return hf.fetch("/".join(pieces[:2]), revision, named, say)
-    raise ConfigError(f"{named}: {parts.scheme}:// is not understood; copy the checkpoint to a local folder first")
+    raise ConfigError(f"{named}: {parts.scheme}:// is not supported; copy the checkpoint to a local folder first")
 
 
 def _unpacked(path: Path, target: Path, named: str, say: Say) -> Location:
@@ -147,7 +145,7 @@ def _unpacked(path: Path, target: Path, named: str, say: Say) -> Location:
         (described,) = describe_files([path], path.parent)
     except OSError as error:
         raise DownloadError(f"{path}: cannot be unpacked: {error.strerror or error} ({error.filename})") from error
-    # The folder in which the checkpoint lies: most archives have one at their top.
+    # Find the checkpoint's folder: most archives have one at the top.
     folders = [target, *sorted(folder for folder in target.rglob("*") if folder.is_dir())]
     models = [folder for folder in folders if any(kind.is_folder(folder) for kind in _KINDS)]
     tops = [folder for folder in models if not any(other in folder.parents for other in models)]

@@ -1,4 +1,4 @@
-"""A tokenizer's whole state, as the tokenizers library writes it, to the rules of a byte-level BPE tokenizer."""
+"""The rules of a byte-level BPE tokenizer, from its complete state as the tokenizers library writes it."""
 
 import json
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ from .tokenizer_parts import common, parts
 
 #: Parts of a tokenizer.json that can be exported.
 PARTS = ("NFC", "ByteLevel", "Split", "BPE")
-#: What ByteLevel parts texts by, which others write down beside it.
+#: ByteLevel's own pattern for splitting texts, which some tokenizers also state explicitly.
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-#: Bytes that are in no UTF-8.
+#: Bytes that never occur in UTF-8.
 _NEVER = {0xC0, 0xC1, *range(0xF5, 0x100)}
 
 
@@ -22,11 +22,11 @@ def parse(backend: Any, settings: Mapping[str, Any], where: Path) -> BpeSpec:
 
     Args:
         backend: the ``tokenizers.Tokenizer``.
-        settings: of tokenizer_config.json.
-        where: the file that it was read from, for errors.
+        settings: contents of tokenizer_config.json.
+        where: the source file, for errors.
 
     Raises:
-        UnsupportedModel: it is no byte-level BPE tokenizer, or has a setting that cannot be exported.
+        UnsupportedModel: not a byte-level BPE tokenizer, or a setting that cannot be exported.
         VocabularyError: the vocabulary lacks bytes.
     """
     state = json.loads(backend.to_str())
@@ -39,8 +39,8 @@ def parse(backend: Any, settings: Mapping[str, Any], where: Path) -> BpeSpec:
     wrong = out_of_order(merges)
     if wrong is not None:
         raise UnsupportedModel(
-            f"{where}: the merges make the token {wrong!r} after one of them uses it; expected merges in the order of "
-            "training"
+            f"{where}: the merges create the token {wrong!r} after a merge that uses it; expected merges in the order "
+            "of training"
         )
     words = {index: word for word, index in model["vocab"].items()}
     trims = _trims(state, where)
@@ -58,7 +58,7 @@ def parse(backend: Any, settings: Mapping[str, Any], where: Path) -> BpeSpec:
 
 
 def _require_plain(model: Mapping[str, Any], where: Path) -> None:
-    """Refuse models that are not byte-level, or do more than merge."""
+    """Refuse models that are not byte-level, or that have more steps than merges."""
     for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
         if model.get(key):
             raise UnsupportedModel(f"{where}: the tokenizer's {key} is {model[key]!r}; expected none")
@@ -68,14 +68,14 @@ def _require_plain(model: Mapping[str, Any], where: Path) -> None:
         return
     lacks = f"{where}: the vocabulary has no token for {len(missing)} bytes (0x{missing[0]:02x} is one)"
     if unknown is None or unknown not in model["vocab"]:
-        raise VocabularyError(f"{lacks}, and no unknown token; expected one of all bytes")
+        raise VocabularyError(f"{lacks}, and no unknown token; expected a token for each byte")
     for key in ("fuse_unk", "byte_fallback"):
         if model.get(key):
             raise UnsupportedModel(f"{lacks}, and {key} is {model[key]!r}, which cannot be exported with it")
 
 
 def _pre_tokenizer(state: Mapping[str, Any], where: Path) -> dict[str, Any]:
-    """How texts are parted into words."""
+    """The splitting of texts into words."""
     steps = parts(state.get("pre_tokenizer"))
     kinds = [step["type"] for step in steps]
     if kinds == ["ByteLevel"]:
@@ -90,7 +90,10 @@ def _pre_tokenizer(state: Mapping[str, Any], where: Path) -> dict[str, Any]:
             "exported"
         )
     if letters["use_regex"] or letters["add_prefix_space"]:
-        raise UnsupportedModel(f"{where}: ByteLevel changes words after the split (use_regex or add_prefix_space)")
+        raise UnsupportedModel(
+            f"{where}: ByteLevel changes words after the split (use_regex or add_prefix_space), which cannot be "
+            "exported"
+        )
     return {"add_prefix_space": False, "splits": True}
 
 
@@ -100,14 +103,14 @@ def _trims(state: Mapping[str, Any], where: Path) -> dict[str, Any] | None:
     trimming = [step for step in steps if step.get("trim_offsets")]
     if trimming and (len(trimming) > 1 or trimming[0] is not steps[0]):
         raise UnsupportedModel(
-            f"{where}: the post-processor {trimming[-1]['type']} trims offsets after another one; expected it to be "
-            "the first, and the only one that trims"
+            f"{where}: the post-processor {trimming[-1]['type']} trims offsets after another step; expected it to be "
+            "the first step, and the only one that trims"
         )
     return trimming[0] if trimming else None
 
 
 def _other(where: Path, part: str, found: list[str], expected: str) -> UnsupportedModel:
     return UnsupportedModel(
-        f"{where}: the tokenizer's {part} is {' and '.join(found) or 'none'}, not {expected}, which is all that can be "
+        f"{where}: the tokenizer's {part} is {' and '.join(found) or 'none'}, but only {expected} can be "
         "exported with BPE"
     )

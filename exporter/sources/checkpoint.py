@@ -1,4 +1,4 @@
-"""The neutral description that every kind of source is turned into, and that all later steps read."""
+"""The neutral description of a checkpoint: the result of every kind of source, and the input of all later steps."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
@@ -32,9 +32,9 @@ class LayerNorm:
 
 @dataclass(frozen=True)
 class PoolingRecipe:
-    """How token vectors become one embedding: pooled modes side by side, then layers, then normalisation.
+    """The recipe from token vectors to one embedding: concatenated pooling modes, then layers, then normalisation.
 
-    ``steps`` holds :class:`Dense` layers and the string ``"normalize"``, in the order of the source.
+    ``steps`` contains :class:`Dense` layers and the string ``"normalize"``, in the order of the source.
     """
 
     modes: tuple[str, ...]
@@ -51,18 +51,18 @@ class PoolingRecipe:
 
 @dataclass(frozen=True)
 class Head:
-    """What a model was fine-tuned for: layers that make logits of an encoder's outputs, and what becomes of them.
+    """The head of a fine-tuned model: layers from an encoder's outputs to logits, and the use of the logits.
 
     Attributes:
         signature: ``classify``, ``tag`` or ``score``.
-        takes: what the first layer takes: ``pooled`` (the pooler's output), ``first`` (the vector of the first token),
+        takes: input of the first layer: ``pooled`` (the pooler's output), ``first`` (the vector of the first token),
             ``mean`` (of the vectors of a text's tokens) or ``tokens`` (all vectors).
-        layers: one after the other; the last one's outputs are the logits, one a label.
-        labels: their names.
-        activation: what makes scores of logits: ``softmax``, ``sigmoid`` or ``identity``.
-        problem: ``problem_type`` of config.json, where it says one.
-        pair: whether it was trained on pairs, as far as the checkpoint says.
-        notes, activation_notes: what a user should know, and that of the activation.
+        layers: the layers in order; the outputs of the last one are the logits, one per label.
+        labels: names of the labels.
+        activation: function from logits to scores: ``softmax``, ``sigmoid`` or ``identity``.
+        problem: ``problem_type`` of config.json, if it has one.
+        pair: whether it was trained on pairs, if the checkpoint states it.
+        notes, activation_notes: notes for the user, in general and about the activation.
     """
 
     signature: str
@@ -78,7 +78,7 @@ class Head:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file that the export was made from."""
+    """An input file of the export."""
 
     path: str
     size: int
@@ -87,13 +87,12 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything that the exporter knows of a source.
+    """The complete description of a source.
 
-    ``encoder`` is ``None`` where the weights are not understood: such an encoder can only be wrapped whole.
-    ``hub_layer`` gives the layer of a Hub encoder, a :class:`.hub.TextLayer`. ``own_tokenizer`` is whose tokens the
-    model was trained on, one of :data:`..recipe.TOKENIZERS`. ``unknown_head`` is the class of a model that was
-    fine-tuned for something that cannot be exported. ``run`` is what ``rawbert finetune`` says of the model that it
-    made.
+    ``encoder`` is ``None`` if the weights are not understood: such an encoder can only be wrapped as a whole.
+    ``hub_layer`` returns the layer of a Hub encoder, a :class:`.hub.TextLayer`. ``own_tokenizer`` is the tokenizer of
+    the model's training, one of :data:`..recipe.TOKENIZERS`. ``unknown_head`` is the class of a model with a
+    fine-tuned head that cannot be exported. ``run`` is the record of ``rawbert finetune``, for a model that it made.
     """
 
     kind: str
@@ -115,12 +114,12 @@ class Checkpoint:
 
     @property
     def has_pooler(self) -> bool:
-        """Whether ``pooled_output`` can be answered."""
+        """Whether the model has ``pooled_output``."""
         return self.encoder.has_pooler if self.encoder is not None else True
 
 
 def describe_files(paths: Iterable[Path], root: Path) -> tuple[SourceFile, ...]:
-    """Size and sha256 of those files that are there, named by their path under ``root``."""
+    """Size and sha256 of the existing files among ``paths``, named by their path under ``root``."""
     found = []
     for path in dict.fromkeys(paths):
         if path.is_file():

@@ -1,7 +1,7 @@
-"""sentence-transformers' cross-encoders: classifiers of pairs, and what its releases write beside transformers' files.
+"""sentence-transformers' cross-encoders: classifiers of pairs, with settings in addition to transformers' files.
 
-Up to release 3 the activation is ``sbert_ce_default_activation_function`` of config.json, in releases 4 and 5 it is in
-``sentence_transformers`` there, and since then modules.json and config_sentence_transformers.json say it.
+The place of the activation depends on the release: up to 3 ``sbert_ce_default_activation_function`` of config.json, in
+4 and 5 ``sentence_transformers`` there, since then modules.json and config_sentence_transformers.json.
 """
 
 from collections.abc import Mapping
@@ -11,17 +11,17 @@ from typing import Any
 
 from ..errors import CorruptSource, UnsupportedModel
 
-#: torch's classes -> what the graph calls them.
+#: Class of torch -> name in the graph.
 _ACTIVATIONS = {"Identity": "identity", "Sigmoid": "sigmoid", "Softmax": "softmax"}
 
 
 @dataclass(frozen=True)
 class CrossEncoder:
-    """What a cross-encoder adds to its classifier.
+    """The additions of a cross-encoder to its classifier.
 
     Attributes:
         activation: ``identity``, ``sigmoid`` or ``softmax``; ``None``: sigmoid for one label, identity for several.
-        notes: what a user should know.
+        notes: notes for the user.
     """
 
     activation: str | None
@@ -31,15 +31,15 @@ class CrossEncoder:
 def read(
     config: Mapping[str, Any], path: Path, model: Mapping[str, Any] | None, model_path: Path
 ) -> CrossEncoder | None:
-    """The cross-encoder of a folder; ``None`` where nothing says that it is one.
+    """The cross-encoder of a folder; ``None`` if no setting marks it as one.
 
     Args:
         config: config.json, at ``path``.
-        model: config_sentence_transformers.json, at ``model_path``, where modules.json makes it count and it says that
-            this is a cross-encoder.
+        model: config_sentence_transformers.json, at ``model_path``, if modules.json exists and the file marks a
+            cross-encoder.
 
     Raises:
-        CorruptSource, UnsupportedModel: the activation is not the name of one that can be exported.
+        CorruptSource, UnsupportedModel: the activation cannot be exported.
     """
     added = config.get("sentence_transformers")
     if added is not None and not isinstance(added, dict):
@@ -58,8 +58,10 @@ def read(
             continue
         if not isinstance(value, str):
             raise CorruptSource(f"{file}: {key} is {value!r:.200}, not the name of a class")
-        if not value.startswith("torch."):  # which sentence-transformers does not run, and leaves out
-            notes.append(f"{file.name}: {key} is {value}, a class of its own, which is not run: the default is taken")
+        if not value.startswith("torch."):  # sentence-transformers ignores such classes.
+            notes.append(
+                f"{file.name}: {key} is {value}, a custom class, which is not run: the default activation is used"
+            )
             continue
         name = value.rpartition(".")[2]
         if name not in _ACTIVATIONS:

@@ -16,7 +16,7 @@ _CONFIG = "bert_config.json"
 
 
 def is_folder(folder: Path) -> bool:
-    """Whether this looks like such a folder."""
+    """Whether this is such a folder."""
     return (folder / _CONFIG).is_file() and not (folder / "config.json").is_file()
 
 
@@ -24,20 +24,20 @@ def read(folder: Path) -> Checkpoint:
     """Read a checkpoint of Google's BERT or of tf-models.
 
     Raises:
-        UnsupportedModel: a configuration that makes another graph of it.
+        UnsupportedModel: a configuration of another architecture.
         CorruptSource: files are missing, damaged, or contradict each other.
         VocabularyError: the vocabulary does not fit the embedding table.
     """
     prefix = tf_checkpoint.find(folder)
     if prefix is None:
         raise CorruptSource(
-            f"{folder}: no weights are there; {_CONFIG} calls for a TensorFlow checkpoint (*.index, *.data-*)"
+            f"{folder}: no weights found; expected a TensorFlow checkpoint (*.index, *.data-*) for {_CONFIG}"
         )
     tensors, style = tf_checkpoint.read(prefix)
     naming, object_based = naming_of("bert", style), style is OBJECT_BASED
     stated = read_object(folder / _CONFIG)
     notes = keys.hold("config", stated, folder / _CONFIG)
-    if "model_type" in stated:  # transformers wrote it, in its own words
+    if "model_type" in stated:  # written by transformers, in its own format
         config = read_config(stated, folder / _CONFIG)
     else:
         stated, note = bert.with_original_activation(stated, tf_models=object_based)

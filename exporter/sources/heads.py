@@ -1,4 +1,4 @@
-"""The head of a Hugging Face folder: the task that it was fine-tuned for, the head's layers, labels and activation."""
+"""The head of a fine-tuned Hugging Face folder: its task, layers, labels and activation."""
 
 import re
 from collections.abc import Mapping
@@ -19,19 +19,19 @@ from .cross_encoder import CrossEncoder
 from .stored import StoredTensor, require_finite
 
 _CLASSIFICATION, _TAGGING = "SequenceClassification", "TokenClassification"
-#: What models were trained for before they were fine-tuned: their encoder is exported.
+#: Classes of models with a head of pretraining: only their encoder is exported.
 _PRETRAINING = ("MaskedLM", "PreTraining", "CausalLM", "LMHeadModel")
 _PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
 
 
 class Found(NamedTuple):
-    """What a folder's class says.
+    """The result of reading a folder's class.
 
     Attributes:
-        head: the head; ``None`` where there is none that can be exported.
-        unknown: the class, where its task is none that can be exported.
-        keys: of the head's tensors in their files.
-        pretraining: whether the class is that of a model with its head of pretraining, or of one that makes text.
+        head: the head; ``None`` if there is none that can be exported.
+        unknown: the class, if heads of its task cannot be exported.
+        keys: keys of the head's tensors in their files.
+        pretraining: whether the class has a head of pretraining or of text generation.
     """
 
     head: Head | None = None
@@ -47,18 +47,18 @@ def read(
     stored: files.WeightFiles,
     cross_encoder: CrossEncoder | None,
 ) -> Found:
-    """The head that config.json names, by its ``architectures``.
+    """The head of the class in config.json's ``architectures``.
 
     Args:
         config: config.json.
-        path: its place, for errors.
-        encoder: what it says of the encoder.
+        path: path of config.json, for errors.
+        encoder: configuration of the encoder.
         stored: the weights.
-        cross_encoder: what sentence-transformers adds, where it is one of its cross-encoders.
+        cross_encoder: settings of a cross-encoder of sentence-transformers.
 
     Raises:
         CorruptSource: a weight is missing, or labels do not fit the weights.
-        UnsupportedModel: a problem type or an activation is not known.
+        UnsupportedModel: an unknown problem type or activation.
     """
     classes = config.get("architectures")
     name = str(classes[0]) if isinstance(classes, list) and classes else ""
@@ -70,7 +70,7 @@ def read(
         return Found(unknown=name)
     layers = head_of(encoder.family, task, config, path)
     if layers.takes == "pooled" and not encoder.has_pooler:
-        raise CorruptSource(f"{stored.where}: the pooler's tensors are missing, which {name} calls for")
+        raise CorruptSource(f"{stored.where}: the pooler's tensors are missing; {name} needs them")
     made, count, keys = _read_layers(layers, encoder, stored, name)
     labels, notes = _labels(config, path, count)
     if task == _TAGGING:
@@ -93,7 +93,7 @@ def read(
 
 
 def _signature(config: Mapping[str, Any], count: int) -> str:
-    # One label of several that may be there is a label still.
+    # A multi-label model with one label is still a classifier.
     is_score = count == 1 and config.get("problem_type") != "multi_label_classification"
     return SCORE.name if is_score else CLASSIFY.name
 
@@ -101,7 +101,7 @@ def _signature(config: Mapping[str, Any], count: int) -> str:
 def _read_layers(
     layers: HeadLayers, encoder: EncoderConfig, stored: files.WeightFiles, name: str
 ) -> tuple[tuple[Dense | LayerNorm, ...], int, frozenset[str]]:
-    """The head's layers, how many outputs the last one has, and the keys of their tensors."""
+    """The head's layers, the number of outputs of the last one, and the keys of their tensors."""
     naming, width, keys = Naming(layers.names, stored.style), encoder.hidden_size, list[str]()
     made: list[Dense | LayerNorm] = []
     count = 0
@@ -119,7 +119,7 @@ def _read_layers(
             first, *others = tensors.items()
             more = "".join(f" and its {leaf} {list(tensor.shape)}" for leaf, tensor in others)
             raise CorruptSource(
-                f"{first[1]} has shape {list(first[1].shape)}{more}, which do not fit vectors of {width}"
+                f"{first[1]} has shape {list(first[1].shape)}{more}, which does not fit vectors of {width}"
             )
         values = {leaf: _value(tensor, stored, leaf) for leaf, tensor in tensors.items()}
         if stem.endswith("layer_norm"):
@@ -140,7 +140,7 @@ def _value(tensor: StoredTensor, stored: files.WeightFiles, leaf: str) -> np.nda
 
 
 def _find(stored: files.WeightFiles, spellings: list[str], name: str) -> StoredTensor:
-    """The head's tensor of one of these names, whatever the prefix; copies (an optimizer's) have one more."""
+    """The head's tensor with one of these names, after any prefix; an optimizer's copies have one more prefix."""
     found = {
         key.removesuffix(spelling): key
         for spelling in spellings
@@ -149,35 +149,37 @@ def _find(stored: files.WeightFiles, spellings: list[str], name: str) -> StoredT
     }
     own = [key for prefix, key in found.items() if not any(prefix != each and prefix.endswith(each) for each in found)]
     if not own:
-        raise CorruptSource(f"{stored.where}: the tensor {' or '.join(spellings)} is missing, which {name} calls for")
+        raise CorruptSource(f"{stored.where}: the tensor {' or '.join(spellings)} is missing; {name} needs it")
     if len(own) > 1:
         raise UnsupportedModel(f"{stored.where}: expected one head, found {', '.join(sorted(own))}")
     return stored.tensors[own[0]]
 
 
 def _labels(config: Mapping[str, Any], path: Path, count: int) -> tuple[tuple[str, ...], list[str]]:
-    """The names of the head's outputs, by id2label, and notes."""
+    """The names of the head's outputs from id2label, and notes."""
     named = config.get("id2label")
     if named is None:
         stated = config.get("num_labels", config.get("_num_labels"))
         if stated is not None and stated != count:
-            raise CorruptSource(f"{path}: num_labels is {stated!r}, and the head's weights are for {count}")
+            raise CorruptSource(f"{path}: num_labels is {stated!r}, but the head's weights are for {count}")
         labels = tuple(f"LABEL_{at}" for at in range(count))
-        return labels, [f"config.json names no labels (id2label): they are numbered, {labels[0]} to {labels[-1]}"]
+        return labels, [
+            f"config.json has no names of labels (id2label): they are numbered, {labels[0]} to {labels[-1]}"
+        ]
     if not isinstance(named, dict) or set(named) != {str(at) for at in range(len(named))}:
         raise CorruptSource(f"{path}: id2label is {named!r:.200}, not an object with the keys 0, 1, 2 and so on")
     if len(named) != count:
-        raise CorruptSource(f"{path}: id2label names {len(named)} labels, and the head's weights are for {count}")
+        raise CorruptSource(f"{path}: id2label names {len(named)} labels, but the head's weights are for {count}")
     labels = tuple(str(named[str(at)]) for at in range(count))
     for at, label in enumerate(labels):
         if not isinstance(named[str(at)], str | int) or not label or not _is_unicode(label):
             raise CorruptSource(f"{path}: id2label {at} is {named[str(at)]!r}, not the name of a label")
     notes = []
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
-        notes.append(f"config.json gives several labels one name: {', '.join(twice)}")
+        notes.append(f"config.json gives several labels the same name: {', '.join(twice)}")
     other = config.get("label2id")
     if isinstance(other, dict) and any(other.get(label, at) != at for at, label in enumerate(labels)):
-        notes.append("label2id of config.json contradicts id2label, which is followed, as transformers follows it")
+        notes.append("label2id of config.json contradicts id2label; id2label is used, as in transformers")
     return labels, notes
 
 
@@ -188,17 +190,19 @@ def _is_unicode(text: str) -> bool:
 def _activation(
     config: Mapping[str, Any], path: Path, count: int, cross_encoder: CrossEncoder | None
 ) -> tuple[str, list[str]]:
-    """What makes scores of logits, and notes: as sentence-transformers' predict or transformers' pipeline does it."""
+    """The function from logits to scores of sentence-transformers' predict or transformers' pipeline, and notes."""
     problem = config.get("problem_type")
     if problem not in (None, *_PROBLEMS):
         raise UnsupportedModel(f"{path}: problem_type is {problem!r}; known are {', '.join(_PROBLEMS)}")
     if problem == "single_label_classification" and count == 1:
-        raise CorruptSource(f"{path}: problem_type is {problem}, and there is one label; expected regression, or two")
+        raise CorruptSource(
+            f"{path}: problem_type is {problem}, but there is one label; expected regression, or two labels"
+        )
     if cross_encoder is not None:
         activation = cross_encoder.activation or ("sigmoid" if count == 1 else "identity")
         notes = list(cross_encoder.notes)
         if count > 1 and activation == "identity":
-            notes.append("scores are logits, as CrossEncoder.predict gives them for several labels")
+            notes.append("scores are logits, like those of CrossEncoder.predict for several labels")
         return activation, notes
     if problem == "regression":
         return "identity", ["the head is a regression: scores are its values"] if count > 1 else []
@@ -207,7 +211,7 @@ def _activation(
     if count > 1:
         return "softmax", []
     return "sigmoid", [
-        "config.json says no problem_type for its one label: the score is the sigmoid of the logit, as transformers' "
-        "text-classification pipeline gives it; for the value itself export with --logits, or set problem_type to "
+        "config.json has one label and no problem_type: the score is the sigmoid of the logit, as in transformers' "
+        "text-classification pipeline; for the value itself export with --logits, or set problem_type to "
         "regression"
     ]

@@ -1,4 +1,4 @@
-"""TF Hub (Kaggle) text encoders: a SavedModel folder with the Hub's text API, in either of its forms.
+"""TF Hub (Kaggle) text encoders: a SavedModel folder with one of the two forms of the Hub's text API.
 
 Since version 3 (tf-models-official's ``export_tfhub_lib``) the restored object takes a dict of int32
 ``input_word_ids``, ``input_mask`` and ``input_type_ids`` ``[batch, tokens]`` and returns a dict with
@@ -25,7 +25,7 @@ from .checkpoint import Checkpoint, describe_files
 from .files import tf_checkpoint
 from .stored import StoredTensor, bind
 
-#: Where an encoder does not show how many positions it has: the default length of the Hub's preprocessors.
+#: Maximum length for encoders without a visible position table: the default of the Hub's preprocessors.
 _DEFAULT_LENGTH = 128
 
 #: Weights that take no part in ``pooled_output`` and ``sequence_output``: the masked-language-model head.
@@ -33,20 +33,20 @@ _UNUSED = re.compile(r"(^|/)(predictions|masked_lm|cls)(/|$)")
 
 
 class TextLayer:
-    """The ``hub.KerasLayer`` over a Hub encoder, not trainable: called in one way whatever its form.
+    """A ``hub.KerasLayer`` over a Hub encoder, not trainable, with one calling convention for both forms.
 
     Args:
-        handle: folder of its SavedModel, or what TensorFlow restored of one.
+        handle: folder of its SavedModel, or an object that TensorFlow restored from one.
         where: its file, for errors; the folder if left out.
 
     Attributes:
-        resolved_object: what TensorFlow restored.
-        hidden_size: width of its vectors, once the form is found.
-        takes_dict: its form, once found: a dict of the three inputs, or a list.
+        resolved_object: the object that TensorFlow restored.
+        hidden_size: width of its vectors, after the form is found.
+        takes_dict: its form, after it is found: a dict of the three inputs, or a list.
 
     Raises:
         CorruptSource: TensorFlow cannot load the folder.
-        UnsupportedModel: it is no TF2 SavedModel that can be called.
+        UnsupportedModel: not a TF2 SavedModel that can be called.
     """
 
     def __init__(self, handle: Any, where: Path | None = None) -> None:
@@ -65,7 +65,7 @@ class TextLayer:
             layer = hub.KerasLayer(os.fspath(handle) if isinstance(handle, Path) else handle, trainable=False)
         except ValueError as error:
             raise UnsupportedModel(f"{self._where}: hub.KerasLayer cannot use it: {first_line(error)}") from error
-        # TensorFlow raises whatever its loader runs into: missing shards, cut protos, unknown ops.
+        # TensorFlow's loader raises many kinds of exceptions: missing shards, cut protos, unknown ops.
         except Exception as error:
             raise CorruptSource(f"{self._where}: TensorFlow cannot load it: {first_line(error)}") from error
         self._call = layer.call
@@ -74,10 +74,10 @@ class TextLayer:
         self.hidden_size = 0
 
     def find_form(self, token: int) -> None:
-        """Call it once in each form, with a text of two tokens of this id, and keep to the one that works.
+        """Call it once in each form, with a text of two tokens of this id, and keep the form that works.
 
         Raises:
-            UnsupportedModel: neither does.
+            UnsupportedModel: neither form works.
         """
         import tensorflow as tf
 
@@ -88,7 +88,7 @@ class TextLayer:
                 sequence, pooled = self(ids, tf.ones_like(ids))
             except UnsupportedModel as error:
                 raise UnsupportedModel(f"{self._where}: {error}") from None
-            # Whatever TensorFlow makes of arguments that it was not traced for.
+            # TensorFlow raises many kinds of exceptions for arguments that it was not traced for.
             except Exception as error:
                 reasons.append(first_line(error))
                 continue
@@ -122,7 +122,7 @@ class TextLayer:
         outputs = self._call(dict(zip(names, inputs, strict=True)))
         if not isinstance(outputs, dict) or not {"pooled_output", "sequence_output"} <= set(outputs):
             found = ", ".join(sorted(outputs)) if isinstance(outputs, dict) else type(outputs).__name__
-            raise UnsupportedModel(f"the encoder returns {found}; pooled_output and sequence_output are needed")
+            raise UnsupportedModel(f"the encoder returns {found}; expected pooled_output and sequence_output")
         return outputs["sequence_output"], outputs["pooled_output"]
 
 
@@ -135,7 +135,7 @@ def read(folder: Path) -> Checkpoint:
     """Read a Hub text encoder.
 
     Raises:
-        UnsupportedModel: it is no text encoder with the Hub's common API.
+        UnsupportedModel: not a text encoder with the Hub's common API.
         CorruptSource: it cannot be loaded.
         VocabularyError: its vocabulary does not fit its embedding table.
     """
@@ -143,7 +143,7 @@ def read(folder: Path) -> Checkpoint:
     found = layer.resolved_object
     if hasattr(found, "layer-0") and not hasattr(found, "vocab_file") and not (folder / "keras_metadata.pb").is_file():
         raise UnsupportedModel(
-            f"{folder}: a Keras model without keras_metadata.pb, which says what its layers are; save it with "
+            f"{folder}: a Keras model without keras_metadata.pb, which describes its layers; save it with "
             "tf_keras: model.save(folder), not with tf.saved_model.save or model.export"
         )
     variables, _ = tf_checkpoint.read(folder / "variables" / "variables")
@@ -155,12 +155,12 @@ def read(folder: Path) -> Checkpoint:
 
 
 def describe(layer: TextLayer, variables: dict[str, StoredTensor], location: Path) -> Checkpoint:
-    """A Hub text encoder, without its files.
+    """Describe a Hub text encoder, without its files.
 
     Args:
         layer: the encoder.
         variables: its variables, by name.
-        location: where it comes from.
+        location: its source.
 
     Raises:
         As :func:`read`.
@@ -169,9 +169,7 @@ def describe(layer: TextLayer, variables: dict[str, StoredTensor], location: Pat
     vocab_file = getattr(encoder, "vocab_file", None)
     if vocab_file is None:
         found = "a SentencePiece model" if hasattr(encoder, "sp_model_file") else "none"
-        raise UnsupportedModel(
-            f"{location}: a vocab_file (WordPiece) is needed to tokenize for this encoder; found {found}"
-        )
+        raise UnsupportedModel(f"{location}: expected a vocab_file (WordPiece) for this encoder, found {found}")
     vocab_path = Path(vocab_file.asset_path.numpy().decode())
     lowercase = getattr(encoder, "do_lower_case", None)
     lowercase = None if lowercase is None else bool(np.asarray(lowercase))
@@ -185,7 +183,7 @@ def describe(layer: TextLayer, variables: dict[str, StoredTensor], location: Pat
     max_positions = _rows(variables, "embeddings/position")
     config, weights = _understand(variables, location)
     if not max_positions:
-        notes.append(f"the encoder shows no position table: texts are cut at {_DEFAULT_LENGTH} tokens")
+        notes.append(f"the encoder has no visible position table: texts are cut at {_DEFAULT_LENGTH} tokens")
     return Checkpoint(
         kind="hub",
         location=location,
@@ -200,7 +198,7 @@ def describe(layer: TextLayer, variables: dict[str, StoredTensor], location: Pat
 
 
 def _rows(variables: dict[str, StoredTensor], table: str) -> int | None:
-    """Rows of a table, wherever it is; ``None`` where it is not seen."""
+    """Number of rows of a table, found by its name; ``None`` if there is none."""
     (ending,) = TF_MODELS.spellings(table)
     return next((tensor.shape[0] for name, tensor in variables.items() if name.endswith(ending)), None)
 
@@ -208,7 +206,7 @@ def _rows(variables: dict[str, StoredTensor], table: str) -> int | None:
 def _understand(
     variables: dict[str, StoredTensor], folder: Path
 ) -> tuple[EncoderConfig | None, Mapping[str, np.ndarray]]:
-    """Configuration and weights of a plain BERT; ``None`` and nothing where it is something else."""
+    """Configuration and weights of a plain BERT; ``None`` and no weights for any other model."""
 
     def shape(name: str) -> tuple[int, ...]:
         (key,) = TF_MODELS.spellings(name)
@@ -226,7 +224,7 @@ def _understand(
             intermediate_size=shape("layer_0/intermediate/bias")[0],
             max_positions=shape("embeddings/position")[0],
             type_vocab_size=shape("embeddings/type")[0],
-            # Hub encoders were exported with either GELU and do not say which: their outputs decide.
+            # Hub encoders were exported with one of two GELUs and do not state which: their outputs decide.
             activation=None,
             layer_norm_eps=1e-12,
         )

@@ -17,7 +17,7 @@ _ADAPTER = "adapter_config.json"
 
 
 def is_folder(folder: Path) -> bool:
-    """Whether this looks like a Hugging Face or sentence-transformers folder."""
+    """Whether this is a Hugging Face or sentence-transformers folder."""
     return any((folder / name).is_file() for name in ("config.json", "modules.json", _ADAPTER))
 
 
@@ -45,14 +45,14 @@ def read(folder: Path) -> Checkpoint:
     config = replace(config, has_pooler=has(stored.tensors, naming, "pooler/kernel", stored.where))
     weights = bind(stored.tensors, config, naming, stored.where, config_path)
     found = heads.Found()
-    if recipe is None or recipe.pooling is None:  # an embedding model keeps the class of what it was made of
+    if recipe is None or recipe.pooling is None:  # an embedding model keeps the class of its base model
         model = recipe.model if recipe else None
         adds = cross_encoder.read(stated, config_path, model, folder / MODEL_SETTINGS)
         found = heads.read(stated, config_path, config, stored, adds)
         if recipe and (found.head is None or found.head.signature == TAG.name):
             raise UnsupportedModel(
-                f"{config_path}: a cross-encoder of sentence-transformers, and architectures is "
-                f"{stated.get('architectures')!r}; one ForSequenceClassification can be exported"
+                f"{config_path}: a cross-encoder of sentence-transformers, but architectures is "
+                f"{stated.get('architectures')!r}; only one ForSequenceClassification can be exported"
             )
     notes += _left(stored, weights.keys_in_files | found.keys, stated, found)
 
@@ -91,14 +91,14 @@ def read(folder: Path) -> Checkpoint:
 
 
 def _refuse_adapters(folder: Path) -> None:
-    """Refuse an adapter (LoRA and the like), alone or beside the weights on which its loaders put it."""
+    """Refuse an adapter (such as LoRA), alone or together with the weights of its base model."""
     path = folder / _ADAPTER
     if path.is_file():
         adapter = read_object(path)
         kind, base = adapter.get("peft_type", "an adapter"), adapter.get("base_model_name_or_path")
         raise UnsupportedModel(
-            f"{path}: the folder has an adapter ({kind}) for the model {base!r}, which is not read; merge the two "
-            "(peft: merge_and_unload), save the result with its tokenizer, and export that"
+            f"{path}: the folder has an adapter ({kind}) for the model {base!r}, which rawbert does not apply; merge "
+            "the two (peft: merge_and_unload), save the result with its tokenizer, and export that"
         )
 
 
@@ -106,32 +106,34 @@ def _refuse_presets(config: dict[str, Any], path: Path) -> None:
     package = str(config.get("registered_name") or config.get("module") or "").partition(">")[0].partition(".")[0]
     if package in ("keras_hub", "keras_nlp") or ("class_name" in config and "module" in config):
         raise UnsupportedModel(
-            f"{path}: a preset of KerasHub ({config.get('class_name')}), which is not read; expected a Hugging Face "
+            f"{path}: a preset of KerasHub ({config.get('class_name')}), which cannot be exported; use a Hugging Face "
             "folder, Google's checkpoint, or a TF Hub module of the same model"
         )
 
 
 def _left(stored: files.WeightFiles, used: set[str], config: dict[str, Any], found: heads.Found) -> list[str]:
-    """A note of weights that are exported neither as the encoder's nor as a head's, and of a head of pretraining."""
+    """Notes about weights that are part of neither the encoder nor the head, and about a head of pretraining."""
     others = sorted(key for key, tensor in stored.tensors.items() if tensor.floating and key not in used)
     more = f" and {len(others) - 2} more" if len(others) > 2 else ""
     left = f"{', '.join(others[:2])}{more}"
     if found.head:
-        return [f"other tensors than those of the encoder and the head are left aside: {left}"] if others else []
+        return [f"tensors outside the encoder and the head are not exported: {left}"] if others else []
     if not others and not found.pretraining:
         return []
     classes = config.get("architectures")
     model = f" ({', '.join(map(str, classes))})" if isinstance(classes, list) and classes else ""
     what = f"only the encoder of the model{model} is exported"
-    return [f"{what}; tensors of its head or others are left aside: {left}" if others else what]
+    return [f"{what}; tensors of its head or others are not exported: {left}" if others else what]
 
 
 def _check_widths(pooling: PoolingRecipe, hidden_size: int, folder: Path) -> None:
-    """Hold each Dense layer's input to what comes before it."""
+    """Check each Dense layer's input width against the step before it."""
     width = len(pooling.modes) * hidden_size
     for step in pooling.steps:
         if isinstance(step, Dense):
             inputs, outputs = step.kernel.shape
             if inputs != width:
-                raise CorruptSource(f"{folder}: a Dense module takes {inputs} values, but gets {width}")
+                raise CorruptSource(
+                    f"{folder}: a Dense module takes {inputs} values, but the step before it gives {width}"
+                )
             width = outputs

@@ -12,10 +12,10 @@ _LARGEST = 128 << 20
 
 
 def read_json(path: Path, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
-    """Parse a JSON file, with or without a byte-order mark; ``pairs`` makes the objects, as in :mod:`json`.
+    """Parse a JSON file, with or without a byte-order mark; ``pairs`` builds the objects, as in :mod:`json`.
 
     Raises:
-        CorruptSource: it cannot be read or is no JSON.
+        CorruptSource: it cannot be read or is not JSON.
     """
     try:
         size = path.stat().st_size
@@ -27,10 +27,10 @@ def read_json(path: Path, pairs: Callable[[list[tuple[str, Any]]], Any] | None =
 
 
 def read_object(path: Path, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> dict[str, Any]:
-    """Parse a JSON file that holds an object, as :func:`read_json` does.
+    """Parse a JSON file with an object, as :func:`read_json` does.
 
     Raises:
-        CorruptSource: it cannot be read or holds something else.
+        CorruptSource: it cannot be read or is not an object.
     """
     state = read_json(path, pairs)
     if not isinstance(state, dict):

@@ -1,7 +1,7 @@
-"""What the file of a Keras model says of it, read as JSON before Keras builds anything of it.
+"""The configuration in the file of a Keras model, read as JSON before Keras builds anything from it.
 
-A file can make Keras run code: the Python of a Lambda, a function of any module that it names, any op of TensorFlow in
-an op layer. So classes, modules and ops are held to lists here, wherever in the file they are.
+A file can make Keras run code: the Python of a Lambda, a function of any module, any TensorFlow op in an op layer.
+Therefore all classes, modules and ops in the file are checked against lists here.
 """
 
 import json
@@ -13,27 +13,27 @@ from typing import Any, NamedTuple
 
 from ..errors import CorruptSource, UnsupportedModel, first_line
 
-#: Endings of files of a whole model; what a folder of one has.
+#: File name endings of whole models; the marker file in a model's folder.
 SUFFIXES, METADATA = (".keras", ".h5", ".hdf5"), "keras_metadata.pb"
 
 _MODULES = re.compile(
     r"keras\.(layers|initializers|regularizers|constraints|mixed_precision)"
     r"|tf_keras\.src\.(engine\.(functional|sequential)|layers\.core\.tf_op_layer)|tensorflow_hub\.keras_layer"
 )
-#: What such a layer does to a tensor: a slice of it.
+#: The only allowed op of such a layer: slicing.
 _OPS = {"SlicingOpLambda": "__operators__.getitem"}
-#: Of a compiled model: Keras is told not to read them.
+#: Keys of a compiled model, which Keras is told not to read.
 _TRAINING = ("training_config", "compile_config")
 
 
 class Stated(NamedTuple):
-    """What a file says.
+    """The contents of a file.
 
     Attributes:
         kind: class of the model.
         layers: class of each layer, by its name.
-        loss: name or configuration of the loss, where the model was compiled.
-        states: all that Keras will read.
+        loss: name or configuration of the loss, if the model was compiled.
+        states: all configurations that Keras will read.
     """
 
     kind: str
@@ -43,10 +43,10 @@ class Stated(NamedTuple):
 
 
 def read(path: Path) -> Stated:
-    """What a file or a folder says of its model.
+    """Read the configuration in a file or a folder.
 
     Raises:
-        UnsupportedModel: it has weights only.
+        UnsupportedModel: only weights.
         CorruptSource: it cannot be read.
     """
     try:
@@ -62,16 +62,16 @@ def read(path: Path) -> Stated:
         )
     except UnsupportedModel:
         raise
-    # Whatever damaged files lead to, of zip, HDF5, protos and JSON.
+    # Damaged files raise many kinds of exceptions, from zip, HDF5, protos and JSON.
     except Exception as error:
         raise CorruptSource(f"{path}: not readable as a model that tf_keras saved: {first_line(error)}") from error
 
 
 def require_known(stated: Stated, known: Collection[str], path: Path) -> None:
-    """Hold a model to layers that are known.
+    """Check that a model has only known layers.
 
     Raises:
-        UnsupportedModel: it has others, or is more than its layers.
+        UnsupportedModel: other layers, or code beyond the layers.
     """
     for layer, kind in stated.layers.items():
         if kind not in known:
@@ -80,8 +80,8 @@ def require_known(stated: Stated, known: Collection[str], path: Path) -> None:
             )
     if stated.kind not in ("Functional", "Sequential", "Model") or "layers" not in stated.states[0]["config"]:
         raise UnsupportedModel(
-            f"{path}: a model of the class {stated.kind}, whose Python code says how its layers are called, and is not "
-            "in the file; expected tf_keras.Model(inputs, outputs)"
+            f"{path}: a model of the class {stated.kind}, whose layers are connected by Python code outside of "
+            "the file; expected tf_keras.Model(inputs, outputs)"
         )
     for each in _objects(stated.states):
         name, module = each.get("class_name"), each.get("module")
@@ -89,12 +89,13 @@ def require_known(stated: Stated, known: Collection[str], path: Path) -> None:
         is_known = module is None or _MODULES.fullmatch(str(module))
         if name in ("Lambda", "__lambda__") or op != _OPS.get(str(name)) or not is_known:
             raise UnsupportedModel(
-                f"{path}: it says how to run code ({op or name} of {module or 'Keras'}), and no code of a file is run"
+                f"{path}: it contains code to run ({op or name} of {module or 'Keras'}), and rawbert runs no code of "
+                "a file"
             )
 
 
 def _of_folder(path: Path) -> list[dict[str, Any]]:
-    """The model and everything in it."""
+    """The model and all objects in it."""
     from tf_keras.protobuf import saved_metadata_pb2
 
     nodes = saved_metadata_pb2.SavedMetadata.FromString((path / METADATA).read_bytes()).nodes
@@ -102,7 +103,7 @@ def _of_folder(path: Path) -> list[dict[str, Any]]:
 
 
 def _of_file(path: Path) -> dict[str, Any]:
-    """The model, of which everything else is part."""
+    """The model, which contains all other objects."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             return dict(json.loads(archive.read("config.json")))

@@ -1,4 +1,4 @@
-"""The head of a Keras model: what is between a Hub encoder and the output, as layers that a graph can be made of."""
+"""The head of a Keras model: the layers between a Hub encoder and the output, ready for building a graph."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -11,23 +11,23 @@ from ...serving.contract import CLASSIFY, SCORE, TAG
 from ..errors import UnsupportedModel
 from .checkpoint import Dense, Head, LayerNorm
 
-#: Keras' names of activations -> ours. ``softmax`` can only be the last one.
+#: Keras' names of activations -> rawbert's. ``softmax`` must be the last one.
 ACTIVATIONS = {
     "linear": "identity", "relu": "relu", "tanh": "tanh", "sigmoid": "sigmoid", "gelu": "gelu", "silu": "silu",
     "swish": "silu", "softmax": "softmax",
 }  # fmt: skip
-#: Of an encoder's outputs, what a head can take.
+#: Outputs of an encoder that a head can take.
 _TAKES = {"pooled_output": "pooled", "default": "pooled", "sequence_output": "tokens"}
 
 
 class Stack(NamedTuple):
-    """What is between an encoder and an output.
+    """The layers between an encoder and an output.
 
     Attributes:
-        takes: what the first layer takes, see :class:`.checkpoint.Head`.
-        layers: one after the other.
-        activation: what makes scores of the last one's outputs: ``softmax``, ``sigmoid``, ``identity`` where these are
-            values that another activation made, ``None`` where nothing says what they are.
+        takes: input of the first layer, see :class:`.checkpoint.Head`.
+        layers: the layers in order.
+        activation: function from the last layer's outputs to scores: ``softmax``, ``sigmoid``, ``identity`` after
+            another activation, ``None`` if the model does not state it.
     """
 
     takes: str
@@ -59,7 +59,7 @@ def read(output: Any, encoder: Any, where: Path) -> Stack:
         if kind in _POOLING:
             if takes != "tokens" or layers:
                 raise UnsupportedModel(
-                    f"{where}: the layer {layer.name} ({kind}) can be exported only where it takes sequence_output"
+                    f"{where}: the layer {layer.name} ({kind}) can be exported only directly after sequence_output"
                 )
             takes = _POOLING[kind](node, tensor, where)
         elif kind in _LAYERS:
@@ -67,9 +67,9 @@ def read(output: Any, encoder: Any, where: Path) -> Stack:
         elif kind in _ACTIVATIONS:
             _activate(layers, _ACTIVATIONS[kind](layer, where), int(layer.input.shape[-1]))
     if not any(isinstance(each, Dense) for each in layers):
-        raise UnsupportedModel(f"{where}: there is no dense layer between the encoder and the output: expected a head")
+        raise UnsupportedModel(f"{where}: expected a head with a dense layer between the encoder and the output")
     if any(isinstance(each, Dense) and each.activation == "softmax" for each in layers[:-1]):
-        raise UnsupportedModel(f"{where}: other layers come after a softmax; expected it last")
+        raise UnsupportedModel(f"{where}: layers after a softmax; expected the softmax last")
     last = layers[-1]
     if isinstance(last, Dense) and last.activation in ("softmax", "sigmoid"):
         return Stack(takes, (*layers[:-1], replace(last, activation="identity")), last.activation)
@@ -78,10 +78,10 @@ def read(output: Any, encoder: Any, where: Path) -> Stack:
 
 
 def head_of(stack: Stack, activation: str, where: Path) -> Head:
-    """The head that a stack of layers is, with numbered labels.
+    """The head of a stack of layers, with numbered labels.
 
-    One output with a sigmoid is a classifier of two labels, of which it says the second one's probability: with 0 as
-    the first one's logit, softmax says the same (:math:`e^z / (e^0 + e^z) = 1 / (1 + e^{-z})`).
+    One output with a sigmoid is the probability of the second of two labels: with 0 as the logit of the first label,
+    softmax gives the same (:math:`e^z / (e^0 + e^z) = 1 / (1 + e^{-z})`).
 
     Raises:
         UnsupportedModel: a softmax of one output, which is always 1.
@@ -98,7 +98,7 @@ def head_of(stack: Stack, activation: str, where: Path) -> Head:
         layers, count, activation = (*layers[:-1], replace(last, kernel=kernel, bias=bias)), 2, "softmax"
     signature = TAG if stack.takes == "tokens" else SCORE if count == 1 else CLASSIFY
     labels = tuple(f"LABEL_{at}" for at in range(count))
-    named = f"a Keras model has no names of labels: they are numbered, {labels[0]} to {labels[-1]}; --labels names them"
+    named = f"a Keras model has no names of labels: they are numbered, {labels[0]} to {labels[-1]}; see --labels"
     notes = () if signature is SCORE else (named,)
     return Head(signature.name, stack.takes, layers, labels, activation, notes=notes)
 
@@ -121,7 +121,7 @@ def _require_known(layer: Any, where: Path) -> None:
 
 
 def _taken(tensor: Any, where: Path) -> str:
-    """Which output of the encoder a tensor is."""
+    """The name of an encoder output."""
     outputs = tensor.node.outputs
     if isinstance(outputs, list | tuple):  # before version 3 of the Hub's encoders
         outputs = dict(zip(("pooled_output", "sequence_output"), outputs, strict=False))
@@ -134,7 +134,7 @@ def _taken(tensor: Any, where: Path) -> str:
 
 
 def _activate(layers: list[Dense | LayerNorm], name: str, width: int) -> None:
-    """Put an activation after the last layer: into it, where it has none, or else as a layer that does nothing else."""
+    """Append an activation: as part of the last layer if that has none, or else as an identity layer of its own."""
     last = layers[-1] if layers else None
     if isinstance(last, Dense) and last.activation == "identity":
         layers[-1] = replace(last, activation=name)
@@ -152,7 +152,7 @@ def _activation(layer: Any, where: Path) -> str:
 
 
 def _plain(name: str, settings: Mapping[str, Any]) -> Callable[[Any, Path], str]:
-    """The reader of a layer that is an activation, where it has these settings."""
+    """The reader of an activation layer with these settings."""
 
     def read(layer: Any, where: Path) -> str:
         config = layer.get_config()
@@ -175,7 +175,7 @@ def _layer_norm(layer: Any, where: Path) -> LayerNorm:
 
 
 def _batch_norm(layer: Any, where: Path) -> Dense:
-    """After training, a number for each value to multiply it by and one to add."""
+    """Batch normalisation after training: a factor and an addend for each value."""
     _last_axis(layer, where)
     gamma, beta, mean, variance = _vectors(layer, "gamma", "beta", "moving_mean", "moving_variance")
     scale = gamma / np.sqrt(variance + layer.epsilon)
@@ -189,7 +189,7 @@ def _last_axis(layer: Any, where: Path) -> None:
 
 
 def _vectors(layer: Any, *names: str) -> list[np.ndarray]:
-    """Weights of a normalisation, float64; those that it was built without are such as change nothing."""
+    """Weights of a normalisation, float64; neutral values for those that it does not have."""
     width = int(layer.input.shape[-1])
     found = [getattr(layer, name, None) for name in names]
     return [
@@ -202,7 +202,7 @@ def _sliced(node: Any, tensor: Any, where: Path) -> str:
     everything = {"start": None, "stop": None, "step": None}
     if list(node.call_kwargs.get("slice_spec", ())) not in ([everything, 0], [everything, 0, everything]):
         raise UnsupportedModel(
-            f"{where}: the layer {node.layer.name} takes another part of sequence_output than its first token; "
+            f"{where}: the layer {node.layer.name} takes a part of sequence_output other than the first token; "
             "expected sequence_output[:, 0, :]"
         )
     return "first"
@@ -213,13 +213,13 @@ def _averaged(node: Any, tensor: Any, where: Path) -> str:
     mask = given["input_mask"] if isinstance(given, dict) else given[1]
     if node.call_kwargs.get("mask") is not mask or node.layer.keepdims or node.layer.data_format != "channels_last":
         raise UnsupportedModel(
-            f"{where}: the layer {node.layer.name} averages over padding too: what it gives for a text depends on how "
-            "far it was padded; expected GlobalAveragePooling1D()(sequence_output, mask=input_mask)"
+            f"{where}: the layer {node.layer.name} also averages over padding, so its result depends on the amount of "
+            "padding; expected GlobalAveragePooling1D()(sequence_output, mask=input_mask)"
         )
     return "mean"
 
 
-#: What makes one vector of ``sequence_output``, by class: what the head then takes.
+#: Class of a layer from ``sequence_output`` to one vector -> reader of the head's ``takes``.
 _POOLING: Mapping[str, Callable[[Any, Any, Path], str]] = {
     "SlicingOpLambda": _sliced,
     "GlobalAveragePooling1D": _averaged,
@@ -234,7 +234,7 @@ _ACTIVATIONS: Mapping[str, Callable[[Any, Path], str]] = {
     "ReLU": _plain("relu", {"max_value": None, "negative_slope": 0.0, "threshold": 0.0}),
     "Softmax": _plain("softmax", {"axis": -1}),
 }
-#: What does nothing after training.
+#: Layers without effect after training.
 _NOTHING = ("Dropout", "SpatialDropout1D", "AlphaDropout", "GaussianDropout", "GaussianNoise")
 #: Classes of layers that a head may have.
 LAYERS = (*_LAYERS, *_ACTIVATIONS, *_POOLING, *_NOTHING)

@@ -1,9 +1,9 @@
-"""Models that a user fine-tuned with tf_keras around a TF Hub encoder, and saved: the SavedModel folder of
+"""Saved models that a user fine-tuned with tf_keras around a TF Hub encoder: the SavedModel folder of
 ``model.save``, a ``.keras`` or an HDF5 file.
 
-The encoder is a ``hub.KerasLayer`` with the weights that training has left in it. A SavedModel has its functions and
-its vocabulary too; the files have weights only, and name the Hub folder or handle that has the rest. Before the encoder
-are input layers, or a Hub preprocessing layer. After it is the head (:mod:`.keras_head`).
+The encoder is a ``hub.KerasLayer`` with its weights after training. A SavedModel also has its functions and its
+vocabulary; the files have only weights, and name the Hub folder or handle of the rest. Before the encoder are input
+layers, or a Hub preprocessing layer. After it is the head (:mod:`.keras_head`).
 """
 
 import os
@@ -21,24 +21,24 @@ from .stored import StoredTensor
 
 _HUB_LAYER = "KerasLayer"
 _KNOWN = ("InputLayer", _HUB_LAYER, *keras_head.LAYERS)
-#: What ``model.save`` writes into a folder.
+#: Files of ``model.save`` in a folder.
 PARTS = ("saved_model.pb", "keras_metadata.pb", "fingerprint.pb", "variables", "assets")
 _INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
-#: What makes probabilities of the logits that Keras' losses take, by a part of their names.
+#: Part of the name of a Keras loss -> function from its logits to probabilities.
 _LOSSES = {"binary": "sigmoid", "categorical": "softmax"}
 
 
 def is_model_file(path: Path) -> bool:
-    """Whether this is a file of a whole model, by its name."""
+    """Whether this is a file of a whole model, judged by its name."""
     return path.suffix.lower() in keras_config.SUFFIXES and os.path.isfile(path)
 
 
 def is_folder(path: Path) -> bool:
-    """Whether this is such a file, or the folder of such a model."""
+    """Whether this is the file or the folder of such a model."""
     if is_model_file(path):
         return True
     metadata = path / keras_config.METADATA
-    # Hub encoders have such a file too, and whatever is in theirs is not looked at.
+    # Hub encoders may have this file too; its contents are not needed for them.
     return metadata.is_file() and f'"{_HUB_LAYER}"'.encode() in metadata.read_bytes()
 
 
@@ -46,8 +46,8 @@ def read(path: Path) -> Checkpoint:
     """Read a fine-tuned model.
 
     Raises:
-        UnsupportedModel: it has layers that cannot be exported, or no Hub encoder.
-        CorruptSource: it cannot be loaded, or what it refers to is not there.
+        UnsupportedModel: layers that cannot be exported, or no Hub encoder.
+        CorruptSource: it cannot be loaded, or it refers to something missing.
         VocabularyError: the encoder's vocabulary does not fit its embedding table.
     """
     stated = keras_config.read(path)
@@ -73,7 +73,7 @@ def read(path: Path) -> Checkpoint:
     if made is not None and head.signature == CLASSIFY.name:
         labels = run.labels(path)
         if len(labels) != len(head.labels):
-            raise CorruptSource(f"{path / run.FILE}: {len(labels)} labels, and the model has {len(head.labels)}")
+            raise CorruptSource(f"{path / run.FILE}: {len(labels)} labels, but the model has {len(head.labels)}")
         head = replace(head, labels=labels, notes=())
     return replace(
         described,
@@ -95,11 +95,11 @@ def _load(path: Path, stated: keras_config.Stated) -> Any:
         import tensorflow_text  # noqa: F401  registers ops that a preprocessing layer uses
         import tf_keras
 
-    # A folder has the layers' functions, so that nothing is looked for elsewhere.
+    # A folder contains the layers' functions: nothing else is needed.
     objects = {} if path.is_dir() else {_HUB_LAYER: tensorflow_hub.KerasLayer}
     try:
         return tf_keras.models.load_model(path, custom_objects=objects, compile=False)
-    # Keras and TensorFlow raise whatever their loaders run into.
+    # Keras' and TensorFlow's loaders raise many kinds of exceptions.
     except Exception as error:
         handles = [
             each["config"]["handle"]
@@ -107,7 +107,7 @@ def _load(path: Path, stated: keras_config.Stated) -> Any:
             if each["class_name"] == _HUB_LAYER and not path.is_dir()
         ]
         more = (
-            f"; it has the weights only of what its layers take from {' and '.join(handles)}: these must be there, or "
+            f"; it has only the weights of the layers from {' and '.join(handles)}: make these available, or "
             "save the model as a folder, model.save('my_classifier')"
             if handles
             else ""
@@ -116,7 +116,7 @@ def _load(path: Path, stated: keras_config.Stated) -> Any:
 
 
 def _encoder(model: Any, path: Path) -> Any:
-    """The one layer that is a text encoder: that takes the three inputs."""
+    """The only text encoder: the layer that takes the three inputs."""
     found = [layer for layer in model.layers if type(layer).__name__ == _HUB_LAYER and _given(layer)]
     if len(found) != 1:
         raise UnsupportedModel(
@@ -126,7 +126,7 @@ def _encoder(model: Any, path: Path) -> Any:
 
 
 def _given(layer: Any) -> dict[str, Any]:
-    """The tensors that an encoder takes by its names for them; nothing for a layer that is none."""
+    """The input tensors of an encoder by input name; empty for any other layer."""
     inputs = layer.input
     if isinstance(inputs, list | tuple):  # before version 3 of the Hub's encoders
         inputs = dict(zip(_INPUTS, inputs, strict=False))
@@ -134,7 +134,7 @@ def _given(layer: Any) -> dict[str, Any]:
 
 
 def _inputs(encoder: Any, path: Path) -> tuple[int | None, str | None]:
-    """The length that texts are padded to, where it is fixed, and the name of the preprocessing layer, if any."""
+    """The fixed length of padded texts, and the name of the preprocessing layer, if there are any."""
     given = _given(encoder)
     layers = {name: tensor.node.layer for name, tensor in given.items()}
     kinds = {type(layer).__name__ for layer in layers.values()}
@@ -146,11 +146,14 @@ def _inputs(encoder: Any, path: Path) -> tuple[int | None, str | None]:
         texts = before.input
         if getattr(texts, "dtype", None) == "string" and type(texts.node.layer).__name__ == "InputLayer":
             if length is None:
-                raise UnsupportedModel(f"{path}: the layer {before.name} gives rows of no fixed length")
+                raise UnsupportedModel(
+                    f"{path}: the layer {before.name} gives rows of variable length; expected a fixed length"
+                )
             return length, before.name
     raise UnsupportedModel(
-        f"{path}: the encoder {encoder.name} takes what {', '.join(sorted({each.name for each in layers.values()}))} "
-        "make; expected input layers, or one Hub preprocessing layer that takes texts"
+        f"{path}: the encoder {encoder.name} takes its inputs from "
+        f"{', '.join(sorted({each.name for each in layers.values()}))}; expected input layers, or one Hub "
+        "preprocessing layer that takes texts"
     )
 
 
@@ -167,22 +170,22 @@ def _head(stack: keras_head.Stack, loss: Any, path: Path) -> Head:
     problem = None
     if activation is not None:
         note = (
-            f"model.predict gives logits, as the loss {kind}(from_logits=True) takes them: scores are their "
-            f"{activation}; --logits gives them as they are"
+            f"model.predict gives logits for the loss {kind}(from_logits=True): scores are their "
+            f"{activation}; export with --logits for the logits"
         )
     elif kind and "crossentropy" not in kind.lower():
         problem, note = "regression", f"the model was trained with the loss {kind}: scores are its values"
     else:
         note = (
-            "the last layer has no activation, and no loss in the file says what its values are: scores are those "
-            "values, as model.predict gives them; --activation sigmoid or softmax makes probabilities of them"
+            "the last layer has no activation, and the file has no loss: scores are the values of "
+            "model.predict; for probabilities export with --activation sigmoid or softmax"
         )
     head = keras_head.head_of(stack, activation or "identity", path)
     return replace(head, problem=problem, activation_notes=(note,))
 
 
 def _loss(loss: Any) -> tuple[str, bool]:
-    """The name of a loss, empty where there is none, and whether it takes logits."""
+    """The name of a loss, empty if there is none, and whether it takes logits."""
     if isinstance(loss, list) and len(loss) == 1:
         (loss,) = loss
     if isinstance(loss, dict) and "class_name" in loss:

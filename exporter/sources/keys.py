@@ -1,6 +1,6 @@
-"""Every key of a checkpoint's settings is read, known to be harmless, or refused by name: ``keys.toml`` says which.
+"""A check of every key of a checkpoint's settings: ``keys.toml`` lists keys as read, harmless or unsupported.
 
-What neither the exporter nor the reference reads would be left out by both, and found equal.
+Without the check, exporter and reference could both ignore the same key, and the proof would find them equal.
 """
 
 import functools
@@ -15,13 +15,13 @@ from ..errors import UnsupportedModel
 
 @functools.cache
 def table() -> dict[str, dict[str, Any]]:
-    """Section of ``keys.toml`` -> key -> what becomes of it."""
+    """Section of ``keys.toml`` -> key -> rule."""
     sections = tomllib.loads((resources.files(__package__) / "keys.toml").read_text(encoding="utf-8"))
     return {kind: {**sections.get(rules.pop("like", None), {}), **rules} for kind, rules in sections.items()}
 
 
 def hold(kind: str, state: Mapping[str, Any], path: Path) -> list[str]:
-    """Hold settings to the table.
+    """Check settings against the table.
 
     Args:
         kind: a section of ``keys.toml``.
@@ -29,10 +29,10 @@ def hold(kind: str, state: Mapping[str, Any], path: Path) -> list[str]:
         path: their file, for errors.
 
     Returns:
-        Notes for the user: of keys that the table does not know.
+        Notes for the user about keys that the table does not list.
 
     Raises:
-        UnsupportedModel: a key has a value that cannot be exported, or is unknown where none may be.
+        UnsupportedModel: a value that cannot be exported, or an unknown key in a section without unknown keys.
     """
     known = table()[kind]
     for key, value in state.items():
@@ -43,7 +43,7 @@ def hold(kind: str, state: Mapping[str, Any], path: Path) -> list[str]:
                     f"{path}: {key} is unknown (it is {value!r:.200}); expected {', '.join(list(known)[1:])}"
                 )
         elif isinstance(rule, dict):
-            # Not "in": true equals 1.
+            # Not "in", because true equals 1.
             if value is not None and not any(type(value) is type(each) and value == each for each in rule["only"]):
                 raise UnsupportedModel(f"{path}: {key} is {value!r:.200}: {rule['why']}")
         elif rule.startswith("unset: ") and value is not None and value is not False and value not in ("", [], {}):
@@ -51,4 +51,4 @@ def hold(kind: str, state: Mapping[str, Any], path: Path) -> list[str]:
     unknown = sorted(set(state) - set(known))
     if known["*"] != "note" or not unknown:
         return []
-    return [f"{path.name} has keys that nothing is known of, and that were not read: {', '.join(unknown)}"]
+    return [f"{path.name} has unknown keys, which were not read: {', '.join(unknown)}"]

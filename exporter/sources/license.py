@@ -8,13 +8,13 @@ _LONGEST = 100
 
 
 def stated(folder: Path) -> dict[str, str] | None:
-    """``{"name": ..., "file": ...}``; ``None`` where the checkpoint states no licence that can be read."""
+    """``{"name": ..., "file": ...}``; ``None`` if the checkpoint states no readable licence."""
     readme = folder / "README.md"
     metadata: Any = None
     if readme.is_file():
         from huggingface_hub import metadata_load
 
-        # A README.md is prose for people: whatever is wrong with it is no reason against the model.
+        # A README.md is prose for people: a fault in it must not stop the export.
         with contextlib.suppress(Exception):
             metadata = metadata_load(readme)
     if isinstance(metadata, dict):

@@ -1,6 +1,6 @@
-"""What a sentence-transformers folder adds to its transformer: modules.json and what it names.
+"""The additions of a sentence-transformers folder to its transformer: modules.json and the modules that it names.
 
-An embedding model has a recipe of pooling and layers; a cross-encoder is a classifier with settings of its own.
+An embedding model has a recipe of pooling and layers; a cross-encoder is a classifier with additional settings.
 """
 
 from dataclasses import dataclass
@@ -26,15 +26,15 @@ _LEGACY_MODES = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 
-#: Where sentence-transformers 2 to 6 keep their modules: a class of the same name elsewhere is another one.
+#: Packages of the modules of sentence-transformers 2 to 6: classes of the same name elsewhere are different.
 _PACKAGES = (
     "sentence_transformers.models",
     "sentence_transformers.sentence_transformer.modules",
     "sentence_transformers.base.modules",
 )
-#: Settings of the whole model, where modules.json is there.
+#: Settings of the whole model, read if modules.json exists.
 MODEL_SETTINGS = "config_sentence_transformers.json"
-#: The transformer's settings, by all names that a Transformer is loaded with; the first that says something counts.
+#: Possible names of the transformer's settings; the first file that exists counts.
 SETTINGS = tuple(
     f"sentence_{family}_config.json"
     for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
@@ -53,16 +53,16 @@ _ACTIVATIONS = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """What sentence-transformers adds: where the transformer lies, its own settings, and the pooling.
+    """The additions of sentence-transformers: the transformer's folder, its settings, and the pooling.
 
     Attributes:
         transformer: folder of the transformer's files.
-        pooling: the steps from token vectors to one embedding; ``None`` of a cross-encoder.
+        pooling: the steps from token vectors to one embedding; ``None`` for a cross-encoder.
         model: config_sentence_transformers.json.
         max_seq_length: from the transformer's settings, if it is set there.
-        lowercase: whether texts are lower-cased before the tokenizer sees them.
+        lowercase: whether texts are lower-cased before tokenization.
         files: the recipe's own files.
-        notes: what a user should know.
+        notes: notes for the user.
     """
 
     transformer: Path
@@ -75,7 +75,7 @@ class Recipe:
 
 
 def read_recipe(folder: Path) -> Recipe | None:
-    """Read modules.json and the modules that it names; ``None`` where there is no modules.json.
+    """Read modules.json and the modules that it names; ``None`` without a modules.json.
 
     Raises:
         UnsupportedModel: a module of a kind that cannot be exported, or a setting of one.
@@ -94,10 +94,10 @@ def read_recipe(folder: Path) -> Recipe | None:
         keys.hold("module", module, listing)
         path = Path(module.get("path", ""))
         if path.is_absolute() or ".." in path.parts:
-            raise CorruptSource(f"{listing}: the module path {module['path']!r} lies outside the folder")
+            raise CorruptSource(f"{listing}: the module path {module['path']!r} is outside the folder")
     names = [str(module["name"]) for module in modules if "name" in module]
     if len(set(names)) < len(names):
-        raise CorruptSource(f"{listing}: the names are {', '.join(names)}; expected each module's once")
+        raise CorruptSource(f"{listing}: the names are {', '.join(names)}; expected different names")
     kinds = [_kind(module["type"]) for module in modules]
     paths = [folder / module.get("path", "") for module in modules]
     model_path = folder / MODEL_SETTINGS
@@ -105,8 +105,8 @@ def read_recipe(folder: Path) -> Recipe | None:
     if model.get("model_type") == "CrossEncoder":
         if kinds != ["Transformer"]:
             raise UnsupportedModel(
-                f"{listing}: the modules of the cross-encoder are {', '.join(kinds) or 'none'}; a Transformer with a "
-                "head of its own can be exported"
+                f"{listing}: the modules of the cross-encoder are {', '.join(kinds) or 'none'}; only a Transformer "
+                "with its own head can be exported"
             )
         pooling, used = None, list[Path]()
         keys.hold("cross-encoder", model, model_path)
@@ -117,8 +117,8 @@ def read_recipe(folder: Path) -> Recipe | None:
     prompts = {name: text for name, text in prompts.items() if text} if isinstance(prompts, dict) else {}
     if prompts and pooling and not read_object(paths[1] / "config.json").get("include_prompt", True):
         raise UnsupportedModel(
-            f"{paths[1] / 'config.json'}: include_prompt is false, so a prompt's tokens are not pooled, and "
-            f"{model_path.name} has the prompts {', '.join(map(str, prompts))}; take them out to export the model for "
+            f"{paths[1] / 'config.json'}: include_prompt is false, so prompt tokens are not pooled, and "
+            f"{model_path.name} has the prompts {', '.join(map(str, prompts))}; remove them to export the model for "
             "texts without a prompt"
         )
     states = {path: read_object(path) for name in SETTINGS if (path := paths[0] / name).is_file()}
@@ -139,10 +139,10 @@ def read_recipe(folder: Path) -> Recipe | None:
 
 
 def _steps(listing: Path, kinds: list[str], paths: list[Path]) -> tuple[PoolingRecipe, list[Path]]:
-    """From token vectors to one embedding, by the modules after the Transformer, and the files that say it."""
+    """The steps from token vectors to one embedding (the modules after the Transformer), and their files."""
     if kinds[:2] != ["Transformer", "Pooling"]:
         raise UnsupportedModel(
-            f"{listing}: the modules are {', '.join(kinds) or 'none'}; sentence-transformers' Transformer, Pooling and "
+            f"{listing}: the modules are {', '.join(kinds) or 'none'}; only Transformer, Pooling and "
             "then any of Dense and Normalize can be exported"
         )
     for kind in kinds[2:]:
@@ -161,12 +161,12 @@ def _steps(listing: Path, kinds: list[str], paths: list[Path]) -> tuple[PoolingR
             continue
         if (path / "config.json").is_file():
             keys.hold(kind.lower(), read_object(path / "config.json"), path / "config.json")
-        steps += ["normalize"] if kind == "Normalize" else []  # Dropout does nothing at inference
+        steps += ["normalize"] if kind == "Normalize" else []  # Dropout has no effect at inference
     return PoolingRecipe(modes, tuple(steps)), used
 
 
 def _kind(path: str) -> str:
-    """The name of sentence-transformers' class at a dotted path; of any other, the whole path."""
+    """The class name of sentence-transformers' own modules; for other classes, the whole dotted path."""
     package, _, name = path.rpartition(".")
     homes = {f"{each}{end}" for each in _PACKAGES for end in ("", f".{name}", f".{name.lower()}")}
     return name if package in homes else path
@@ -194,7 +194,7 @@ def _dense(path: Path) -> tuple[Dense, list[Path]]:
     keys.hold("dense", config, config_path)
     path_of_class = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
     name = path_of_class.rpartition(".")[2]
-    # sentence-transformers itself runs no class from outside torch unless remote code is trusted.
+    # sentence-transformers itself runs no class outside torch, unless remote code is trusted.
     if name not in _ACTIVATIONS or not path_of_class.startswith("torch."):
         raise UnsupportedModel(
             f"{config_path}: activation {path_of_class!r} cannot be exported; torch's {', '.join(_ACTIVATIONS)} can"
@@ -209,19 +209,19 @@ def _dense(path: Path) -> tuple[Dense, list[Path]]:
         if tensor is None or tensor.shape != shape:
             found = "no such tensor" if tensor is None else str(list(tensor.shape))
             raise CorruptSource(
-                f"{stored.where}: its weights do not fit its config.json, which calls for {key} with shape "
+                f"{stored.where}: the weights do not fit config.json, which requires {key} with shape "
                 f"{list(shape)}; found {found}"
             )
         require_finite(tensor)
         values[key] = np.asarray(tensor.read(), np.float32)
     if "linear.bias" in set(stored.tensors) - set(shapes):
-        raise CorruptSource(f"{stored.where}: linear.bias is there, but config.json calls for no bias")
+        raise CorruptSource(f"{stored.where}: the weights have linear.bias, but config.json has no bias")
     dense = Dense(values["linear.weight"].T, values.get("linear.bias"), _ACTIVATIONS[name])
     return dense, [config_path, *stored.files]
 
 
 def _prompts(prompts: dict[str, str], by_default: Any) -> list[str]:
-    """Notes of the prompts that sentence-transformers puts before texts, and the exported model does not."""
+    """Notes about prompts, which sentence-transformers puts before texts but the exported model does not."""
     if default := prompts.get(by_default):
         return [
             f"sentence-transformers puts the prompt {default!r} before every text of this model; "
@@ -230,7 +230,4 @@ def _prompts(prompts: dict[str, str], by_default: Any) -> list[str]:
     if not prompts:
         return []
     shown = ", ".join(f"{name} ({text!r})" for name, text in prompts.items())
-    return [
-        f"the model has prompts, none of them by default: {shown}. Where sentence-transformers is asked to put one "
-        "before a text, send it as part of the text"
-    ]
+    return [f"the model has prompts, none of them by default: {shown}. To use a prompt, send it as part of the text"]

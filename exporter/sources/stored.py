@@ -1,7 +1,7 @@
-"""Tensors that stay in their files until they are asked for, so that a checkpoint never lies in memory twice.
+"""Tensors that stay in their files until they are read, so that a checkpoint is never in memory twice.
 
-A reader of :mod:`.files` lists what a file holds as :class:`StoredTensor`; :func:`bind` finds every canonical
-weight among them, holds it to the configuration, and gives :class:`Weights`, which reads one at a time.
+A reader of :mod:`.files` lists the contents of a file as :class:`StoredTensor`; :func:`bind` finds every canonical
+weight among them, checks it against the configuration, and returns :class:`Weights`, which reads one at a time.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +14,7 @@ from ..errors import CorruptSource, UnsupportedModel, first_line
 from ..families.config import EncoderConfig, canonical_shapes
 from ..families.names import Naming
 
-#: Numbers that are looked at in one go: no second copy of a large table for the sake of a check.
+#: Number of values checked at a time, so that the check does not copy a large table.
 _BLOCK = 1 << 20
 
 
@@ -24,11 +24,11 @@ class StoredTensor:
 
     Attributes:
         file: the file.
-        key: its name there.
-        shape: its shape there.
-        dtype: its dtype, as the file spells it.
-        floating: whether that is a floating-point dtype.
-        read: reads it, or maps it into memory; float16, float32 or float64, not to be written to.
+        key: its name in the file.
+        shape: its shape in the file.
+        dtype: the file's name of its dtype.
+        floating: whether it is a floating-point dtype.
+        read: reads it, or maps it into memory; float16, float32 or float64, read-only.
     """
 
     file: Path
@@ -55,7 +55,7 @@ class Weights(Mapping[str, np.ndarray]):
 
     @property
     def keys_in_files(self) -> set[str]:
-        """What the weights are called in their files."""
+        """The keys of the weights in their files."""
         return {tensor.key for tensor, _, _ in self._bound.values()}
 
     def __iter__(self) -> Iterator[str]:
@@ -66,7 +66,7 @@ class Weights(Mapping[str, np.ndarray]):
 
 
 def unreadable(path: Path, what: str, expected: str, error: Exception) -> CorruptSource:
-    """The error of a file that its format's library cannot read."""
+    """The error for a file that the library of its format cannot read."""
     found = f"{path.stat().st_size} bytes" if path.is_file() else "no file"
     return CorruptSource(f"{path}: {what} (cut short?): expected {expected}, found {found}: {first_line(error)}")
 
@@ -80,18 +80,18 @@ def has(tensors: Mapping[str, StoredTensor], naming: Naming, name: str, where: P
 def bind(
     tensors: Mapping[str, StoredTensor], config: EncoderConfig, naming: Naming, where: Path, config_file: Path
 ) -> Weights:
-    """Find every weight that ``config`` calls for.
+    """Find every weight that ``config`` requires.
 
     Args:
-        tensors: by key.
-        config: shape of the encoder, as ``config_file`` says it.
-        naming: how the keys are spelled.
+        tensors: tensors by key.
+        config: configuration of the encoder, from ``config_file``.
+        naming: naming style of the keys.
         where: the file or folder of the tensors, for errors.
-        config_file: the file that says the shape, for errors.
+        config_file: the file of the configuration, for errors.
 
     Raises:
         CorruptSource: a weight is missing or surplus, has another shape or dtype, or is not finite.
-        UnsupportedModel: there is more than one encoder.
+        UnsupportedModel: more than one encoder.
     """
     prefix = _prefix(tensors, naming, where)
     bound: dict[str, tuple[StoredTensor, tuple[int, ...], bool]] = {}
@@ -102,8 +102,8 @@ def bind(
         found = [key for key in spellings if key in tensors]
         if not found:
             raise CorruptSource(
-                f"{where}: the tensor {' or '.join(spellings)} is missing, which {config_file.name} calls for "
-                f"with shape {list(stored)}; found are {_listed(tensors)}"
+                f"{where}: the tensor {' or '.join(spellings)} is missing; {config_file.name} requires it "
+                f"with shape {list(stored)}; found {_listed(tensors)}"
             )
         tensor = tensors[found[0]]
         if not tensor.floating:
@@ -111,10 +111,10 @@ def bind(
         fits = np.prod(tensor.shape) == np.prod(shape) if naming.style.split_heads else False
         if not (tensor.shape == stored or fits):
             raise CorruptSource(
-                f"{tensor} has shape {list(tensor.shape)}, but {config_file.name} calls for {list(stored)}"
+                f"{tensor} has shape {list(tensor.shape)}, but {config_file.name} requires {list(stored)}"
             )
         bound[name] = tensor, shape, transposed
-    # Weights that the configuration has no use for: it is another model's.
+    # Weights without a place in the configuration show that it belongs to another model.
     layers = f"{config.stored_layers} {'layers' if config.layer_groups is None else 'groups of layers'}"
     surplus = {f"layer_{config.stored_layers}/attention/output/kernel": f"only {layers}"}
     if config.normalises_first:
@@ -130,7 +130,7 @@ def bind(
     for name, says in surplus.items():
         for spelling in naming.spellings(name):
             if prefix + spelling in tensors:
-                raise CorruptSource(f"{tensors[prefix + spelling]} is there, but {config_file.name} calls for {says}")
+                raise CorruptSource(f"{tensors[prefix + spelling]} exists, but {config_file.name} requires {says}")
     for tensor, _, _ in bound.values():
         require_finite(tensor)
     return Weights(bound)
@@ -140,7 +140,7 @@ def require_finite(tensor: StoredTensor) -> None:
     """Refuse NaN and infinity.
 
     Raises:
-        CorruptSource: the tensor holds one.
+        CorruptSource: the tensor contains such a value.
     """
     value = np.atleast_1d(tensor.read())
     rows = max(1, _BLOCK * len(value) // max(1, value.size))
@@ -150,24 +150,24 @@ def require_finite(tensor: StoredTensor) -> None:
             at = np.argwhere(~finite)[0].tolist()
             at[0] += start
             raise CorruptSource(
-                f"{tensor} holds values that are not finite: expected numbers, found {value[tuple(at)]} at {at}"
+                f"{tensor} contains values that are not finite: expected numbers, found {value[tuple(at)]} at {at}"
             )
 
 
 def _prefix(tensors: Mapping[str, StoredTensor], naming: Naming, where: Path) -> str:
-    """What stands before the names of the encoder's tensors: nothing, ``bert.``, ``model.bert.`` ..."""
+    """The prefix of the names of the encoder's tensors: empty, ``bert.``, ``model.bert.`` ..."""
     spellings = naming.spellings("embeddings/word")
     ended = {key[: -len(spelling)] for spelling in spellings for key in tensors if key.endswith(spelling)}
     prefixes = {prefix for prefix in ended if prefix[-1:] in ("", ".", "/")}  # of whole parts
     if not prefixes:
         raise CorruptSource(
-            f"{where}: no tensor is named {' or '.join(spellings)}, whatever the prefix; found are {_listed(tensors)}"
+            f"{where}: no tensor is named {' or '.join(spellings)}, with any prefix; found {_listed(tensors)}"
         )
-    # Optimizers keep copies under the same names: Adam/m/bert/... beside bert/...
+    # Optimizers keep copies under the same names: Adam/m/bert/... in addition to bert/...
     prefixes = {
         prefix for prefix in prefixes if not any(prefix != other and prefix.endswith(other) for other in prefixes)
     }
-    # A head of pretraining lists the embeddings, which it shares, among its own in tf_model.h5.
+    # In tf_model.h5, a head of pretraining lists the embeddings, which it shares, among its own tensors.
     layer = naming.spellings("layer_0/output/bias")
     prefixes = {prefix for prefix in prefixes if any(prefix + each in tensors for each in layer)} or prefixes
     if len(prefixes) > 1:

@@ -1,9 +1,9 @@
-"""Tokenizer rules, read off the tokenizer that a checkpoint's files describe.
+"""Tokenizer rules from the tokenizer files of a checkpoint.
 
-A tokenizer.json is what the model was trained with: its own library reads it, and writes its whole state down as JSON.
-(transformers 5 builds BERT's tokenizer anew of such a file's words, and leaves out its normaliser, prefix and so on.)
-Of a vocab.txt and its settings transformers builds one. What tokenizer_config.json says beside a tokenizer.json
-(lengths, sides, token types) counts as transformers applies it.
+A tokenizer.json is the tokenizer of the model's training: its own library reads it, and writes its complete state as
+JSON. (transformers 5 rebuilds BERT's tokenizer from the file's vocabulary, and drops its normaliser, prefix and so on.)
+From a vocab.txt and its settings, transformers builds a tokenizer. Settings of tokenizer_config.json in addition to a
+tokenizer.json (lengths, sides, token types) are applied as in transformers.
 """
 
 import json
@@ -19,7 +19,7 @@ from . import bpe, keys, unigram, vocabulary, wordpiece
 from .jsonfile import read_object
 from .tokenizer_parts import content, parts
 
-#: Models of SentencePiece, of which transformers makes a tokenizer where no tokenizer.json is.
+#: SentencePiece models, which transformers turns into a tokenizer if there is no tokenizer.json.
 SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model")
 #: GPT-2's vocabulary and merges, likewise.
 _GPT2 = ("vocab.json", "merges.txt")
@@ -32,10 +32,10 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
-#: Model of a tokenizer.json -> what reads its rules.
+#: Model of a tokenizer.json -> reader of its rules.
 _KINDS: Mapping[str, Any] = {"WordPiece": wordpiece, "Unigram": unigram, "BPE": bpe}
 _PROCESSORS = ("TemplateProcessing", "BertProcessing", "RobertaProcessing")
-#: Settings of tokenizer_config.json -> what a tokenizer.json calls them.
+#: Setting of tokenizer_config.json -> its name in a tokenizer.json.
 _TWICE = {
     "do_lower_case": "lowercase",
     "strip_accents": "strip_accents",
@@ -49,17 +49,17 @@ _TWICE = {
 
 
 def read_folder(folder: Path, family: str | None = "bert") -> tuple[TokenizerSpec, int | None, list[str]]:
-    """Rules of a folder with a tokenizer.json or a vocab.txt, the length that it cuts texts at, and notes.
+    """Rules of a folder with a tokenizer.json or a vocab.txt, its maximum length of texts, and notes.
 
     Args:
-        folder: of the tokenizer's files.
-        family: of the encoder, as config.json has it; ``None`` for Google's checkpoints, whose words tell whether
-            texts are lower-cased where no setting does.
+        folder: folder of the tokenizer's files.
+        family: family of the encoder in config.json; ``None`` for Google's checkpoints, whose vocabulary decides
+            about lower-casing if no setting does.
 
     Raises:
         CorruptSource: the tokenizer's files are missing or damaged.
-        UnsupportedModel: it is of another kind, or has a setting that cannot be exported.
-        VocabularyError: a token that it needs (``[CLS]``, ``[SEP]``, ``[PAD]``, ``[UNK]``) is not in the vocabulary.
+        UnsupportedModel: another kind of tokenizer, or a setting that cannot be exported.
+        VocabularyError: a required token (``[CLS]``, ``[SEP]``, ``[PAD]``, ``[UNK]``) is not in the vocabulary.
     """
     settings, notes = _settings(folder)
     path = folder / "tokenizer.json"
@@ -76,7 +76,9 @@ def read_folder(folder: Path, family: str | None = "bert") -> tuple[TokenizerSpe
             f"{key} ({own[key]!r}, not {value!r})" for key, value in stated.items() if value != own.get(key, value)
         ]
         if others:
-            notes.append(f"tokenizer.json is followed where tokenizer_config.json differs: {', '.join(others)}")
+            notes.append(
+                f"tokenizer.json has precedence over tokenizer_config.json, which differs: {', '.join(others)}"
+            )
     elif (folder / "vocab.txt").is_file():
         spec, more = _from_vocabulary(folder / "vocab.txt", settings, family)
         notes += more
@@ -84,22 +86,20 @@ def read_folder(folder: Path, family: str | None = "bert") -> tuple[TokenizerSpe
         found = [[folder / name] for name in SENTENCEPIECE] + [[folder / name for name in _GPT2]]
         sets = [paths for paths in found if all(path.is_file() for path in paths)]
         if not sets:
-            raise CorruptSource(
-                f"{folder}: neither tokenizer.json nor vocab.txt is there; the tokenizer's files are needed"
-            )
+            raise CorruptSource(f"{folder}: neither tokenizer.json nor vocab.txt found; expected the tokenizer's files")
         tokenizer = _built({path: path.read_bytes() for path in sets[0]}, settings, family or "bert")
         spec = _parse(tokenizer.backend_tokenizer, settings, sets[0][0])
     if spec.lowercases and vocabulary.is_cased([word for word in spec.vocab if word]):
-        notes.append("texts are lower-cased, and the vocabulary has words with capitals, which no text can then reach")
+        notes.append("texts are lower-cased, but the vocabulary has words with capitals, which no text can match")
     limit = settings.get("model_max_length", settings.get("max_len"))
     if isinstance(limit, bool) or not isinstance(limit, int | float | None):
         raise CorruptSource(f"{folder / 'tokenizer_config.json'}: model_max_length is {limit!r}, not a number")
-    # transformers' stand-in for "no limit" is 1e30.
+    # transformers' value for "no limit" is 1e30.
     return spec, int(limit) if limit is not None and limit < 1_000_000 else None, notes
 
 
 def _parse(backend: Any, settings: Mapping[str, Any], path: Path) -> TokenizerSpec:
-    """The rules of a tokenizer, by the kind of its model."""
+    """The rules of a tokenizer, read according to its model."""
     kind = type(backend.model).__name__
     if kind not in _KINDS:
         raise UnsupportedModel(f"{path}: the tokenizer's model is {kind}, not {' or '.join(_KINDS)}")
@@ -108,14 +108,14 @@ def _parse(backend: Any, settings: Mapping[str, Any], path: Path) -> TokenizerSp
 
 
 def read_vocab_file(path: Path, lowercase: bool | None) -> tuple[TokenizerSpec, list[str]]:
-    """Rules of a Hub encoder, and notes, from its ``vocab_file`` and ``do_lower_case``; ``None``: its words tell."""
+    """Rules of a Hub encoder, and notes, from ``vocab_file`` and ``do_lower_case``; ``None``: by its words."""
     if not path.is_file():
         raise CorruptSource(f"{path}: the vocabulary file is missing")
     return _from_vocabulary(path, {} if lowercase is None else {"do_lower_case": lowercase}, None)
 
 
 def _settings(folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """tokenizer_config.json over special_tokens_map.json, held to the table of keys, and notes for the user."""
+    """tokenizer_config.json over special_tokens_map.json, checked against the table of keys, and notes for the user."""
     settings: dict[str, Any] = {}
     notes: list[str] = []
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
@@ -124,7 +124,7 @@ def _settings(folder: Path) -> tuple[dict[str, Any], list[str]]:
             if str(state.get("tokenizer_class", "")).startswith("BertJapanese"):
                 raise UnsupportedModel(
                     f"{folder / name}: tokenizer_class is {state['tokenizer_class']!r}: it splits Japanese texts into "
-                    "words by a dictionary (MeCab and the like), which no graph can do; only BERT's own WordPiece can "
+                    "words with a dictionary (such as MeCab), which a graph cannot do; only BERT's own WordPiece can "
                     "be exported"
                 )
             notes += keys.hold("tokenizer_config", state, folder / name)
@@ -136,21 +136,21 @@ def _settings(folder: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def _from_file(path: Path, state: dict[str, Any]) -> Any:
-    """The ``tokenizers.Tokenizer`` of a tokenizer.json, of which every key is known."""
+    """The ``tokenizers.Tokenizer`` of a tokenizer.json, after a check of every key."""
     from tokenizers import Tokenizer
 
     keys.hold("tokenizer", state, path)
     known = {name for kind in _KINDS.values() for name in kind.PARTS} | set(_PROCESSORS)
     for part in ("normalizer", "pre_tokenizer", "model", "post_processor"):
         for each in parts(state.get(part)):
-            # A part of another kind has other keys, and is refused by its kind.
+            # A part of another kind has other keys; it is refused later because of its kind.
             if each.get("type", "WordPiece") in known:
                 keys.hold(f"tokenizer {part}", each, path)
     for token in state.get("added_tokens") or []:
         keys.hold("tokenizer added_token", token, path)
     try:
         return Tokenizer.from_str(json.dumps(state))
-    # The library raises nothing finer, and panics of its own that are no Exception.
+    # The library raises nothing more specific, and its panics are not an Exception.
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
@@ -158,7 +158,7 @@ def _from_file(path: Path, state: dict[str, Any]) -> Any:
 
 
 def _require_added(folder: Path, settings: Mapping[str, Any], backend: Any, path: Path) -> None:
-    """Refuse tokens that other files add to those of a tokenizer.json: transformers gives them ids of their own."""
+    """Refuse tokens that other files add to a tokenizer.json: transformers gives them new ids."""
     named: list[Any] = list((settings.get("added_tokens_decoder") or {}).values())
     for key in ("additional_special_tokens", "extra_special_tokens"):
         more = settings.get(key) or []
@@ -168,7 +168,7 @@ def _require_added(folder: Path, settings: Mapping[str, Any], backend: Any, path
     for token in map(content, named):
         if backend.token_to_id(token) is None:
             raise UnsupportedModel(
-                f"{path}: it does not have the token {token!r}, which the settings beside it add; save the tokenizer "
+                f"{path}: the token {token!r} of the folder's settings is missing in it; save the tokenizer "
                 "with transformers again"
             )
 
@@ -184,8 +184,8 @@ def _from_vocabulary(path: Path, settings: dict[str, Any], family: str | None) -
         settings = {**settings, "do_lower_case": not cased}
         found, done = ("words", "are not") if cased else ("hardly a word", "are")
         notes.append(
-            f"{path.name} has {found} with capitals, so texts {done} lower-cased (do_lower_case in a "
-            "tokenizer_config.json can say otherwise)"
+            f"{path.name} has {found} with capitals, so texts {done} lower-cased (to change it, set do_lower_case in a "
+            "tokenizer_config.json)"
         )
     tokenizer = _built({path: "".join(f"{word}\n" for word in words).encode()}, settings, family or "bert")
     spec = wordpiece.parse(tokenizer.backend_tokenizer, settings, path)
@@ -196,7 +196,7 @@ def _from_vocabulary(path: Path, settings: dict[str, Any], family: str | None) -
 
 
 def _built(contents: Mapping[Path, bytes], settings: Mapping[str, Any], family: str) -> Any:
-    """What transformers builds of a vocabulary's files and settings, in a folder of its own."""
+    """The tokenizer that transformers builds from a vocabulary's files and settings, in a temporary folder."""
     from transformers import AutoTokenizer
 
     path = next(iter(contents))
@@ -213,27 +213,29 @@ def _built(contents: Mapping[Path, bytes], settings: Mapping[str, Any], family: 
             (folder / each.name).write_bytes(content)
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-        # It runs several libraries' parsers over the user's files; whatever they raise means the same.
+        # Parsers of several libraries read the user's files; all their exceptions mean the same.
         except Exception as error:
             save = "" if path.name == "vocab.txt" else "; save the tokenizer with transformers, with a tokenizer.json"
             raise CorruptSource(f"{path}: transformers cannot load the tokenizer: {error}{save}") from error
     if getattr(tokenizer, "backend_tokenizer", None) is None:
-        raise UnsupportedModel(f"{path}: {type(tokenizer).__name__} is no fast tokenizer, so its rules cannot be read")
+        raise UnsupportedModel(
+            f"{path}: {type(tokenizer).__name__} is not a fast tokenizer, so its rules cannot be read"
+        )
     return tokenizer
 
 
-#: Rows that a table has been given beyond its vocabulary, to a multiple of a power of two.
+#: Maximum number of padding rows of a table, to a multiple of a power of two.
 _MOST_UNUSED = 1024
 
 
 def fit(spec: TokenizerSpec, rows: int, where: Path) -> tuple[TokenizerSpec, list[str]]:
-    """Hold the vocabulary to the embedding table's number of rows; the rules, and notes for the user.
+    """Check the vocabulary against the rows of the embedding table; returns the rules, and notes for the user.
 
-    transformers adds special tokens that a vocabulary lacks (a ``[MASK]``, say) after its end, where the
-    table has no row for them: those are dropped. Rows that no token has do no harm.
+    transformers appends special tokens that a vocabulary lacks (such as ``[MASK]``), for which the table has no row:
+    they are dropped. Rows without a token are harmless.
 
     Raises:
-        VocabularyError: the sizes differ by more, so that ids would be other words than the model learned.
+        VocabularyError: the sizes differ by more, so that ids would mean other words than in training.
     """
     if spec.size > rows >= len(spec.vocab):
         spec = replace(spec, added_tokens=tuple(token for token in spec.added_tokens if token.id < rows))
@@ -244,4 +246,6 @@ def fit(spec: TokenizerSpec, rows: int, where: Path) -> tuple[TokenizerSpec, lis
         )
     if spec.size == rows:
         return spec, []
-    return spec, [f"the embedding table has {rows} rows, and the vocabulary {spec.size} tokens: the rest is not used"]
+    return spec, [
+        f"the embedding table has {rows} rows, but the vocabulary {spec.size} tokens: the other rows are not used"
+    ]

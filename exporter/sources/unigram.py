@@ -1,4 +1,4 @@
-"""A tokenizer's whole state, as the tokenizers library writes it, to the rules of a Unigram tokenizer."""
+"""The rules of a Unigram tokenizer, from its complete state as the tokenizers library writes it."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ _NORMALIZERS = (
 _PRE_TOKENIZERS = ("Metaspace", "WhitespaceSplit")
 #: Parts of a tokenizer.json that can be exported.
 PARTS = ("Unigram", *_NORMALIZERS, *_PRE_TOKENIZERS)
-#: Regular expressions of a Replace step: runs of some characters, and of some of them one is enough.
+#: Regular expressions of a Replace step: runs of characters (of some, a run of one is enough).
 _RUNS = (" {2,}", " +", r"\s{2,}", r"\s+", r"\s{2,}|[\n\r\t]")
 
 
@@ -28,12 +28,12 @@ def parse(backend: Any, settings: Mapping[str, Any], where: Path) -> UnigramSpec
 
     Args:
         backend: the ``tokenizers.Tokenizer``.
-        settings: of tokenizer_config.json.
-        where: the file that it was read from, for errors.
+        settings: contents of tokenizer_config.json.
+        where: the source file, for errors.
 
     Raises:
-        UnsupportedModel: a part has a setting that cannot be exported.
-        VocabularyError: the vocabulary lacks a token that it needs.
+        UnsupportedModel: a setting that cannot be exported.
+        VocabularyError: the vocabulary lacks a required token.
     """
     state = json.loads(backend.to_str())
     model = state["model"]
@@ -42,21 +42,27 @@ def parse(backend: Any, settings: Mapping[str, Any], where: Path) -> UnigramSpec
     for step in normalizer:
         _require_exact(step, where)
     if model["unk_id"] is None:
-        raise VocabularyError(f"{where}: no unk_id, the token of a character that no piece has")
+        raise VocabularyError(f"{where}: no unk_id; expected the token for unknown characters")
     for name in ("alpha", "nbest_size"):
         if model.get(name) is not None:
-            raise UnsupportedModel(f"{where}: {name} is {model[name]!r}: pieces are drawn by chance")
+            raise UnsupportedModel(
+                f"{where}: {name} is {model[name]!r}, so pieces are chosen at random, which cannot be exported"
+            )
     scores = [score for _, score in model["vocab"]]
     if not all(map(math.isfinite, scores)):
-        raise VocabularyError(f"{where}: a piece has a score that is no number")
-    # Of two pieces that are alike the last one counts.
+        raise VocabularyError(f"{where}: the score of a piece is not a number")
+    # Of equal pieces the last one counts.
     ids = {piece: at for at, (piece, _) in enumerate(model["vocab"])}
     bytes_left = {f"<0x{byte:02X}>" for byte in range(256)} - set(ids)
     if model["byte_fallback"] and bytes_left:
-        raise UnsupportedModel(f"{where}: byte_fallback is set, and the vocabulary has no {min(bytes_left)}")
+        raise UnsupportedModel(
+            f"{where}: byte_fallback is set, but the vocabulary has no {min(bytes_left)}; this cannot be exported"
+        )
     processor = state.get("post_processor") or {}
     if processor.get("trim_offsets"):
-        raise UnsupportedModel(f"{where}: the tokenizer's {processor['type']} moves offsets (trim_offsets)")
+        raise UnsupportedModel(
+            f"{where}: the tokenizer's {processor['type']} moves offsets (trim_offsets), which cannot be exported"
+        )
     return UnigramSpec(
         vocab=tuple(piece if piece and ids[piece] == at else None for at, (piece, _) in enumerate(model["vocab"])),
         scores=tuple(scores),
@@ -79,19 +85,21 @@ def _steps(state: Any, part: str, known: tuple[str, ...], where: Path) -> tuple[
 
 
 def _require_exact(step: Step, where: Path) -> None:
-    """Refuse settings of a normaliser's step that the graph would follow otherwise than the reference."""
+    """Refuse settings of a normaliser's step for which the graph would differ from the reference."""
     if step.type == "Replace":
         pattern = step["pattern"]
         text = pattern.get("String", "")
         if "Regex" in pattern and pattern["Regex"] not in _RUNS:
             raise UnsupportedModel(
                 f"{where}: the normalizer replaces the regular expression {pattern['Regex']!r}; "
-                f"{', '.join(_RUNS)} can be exported"
+                f"only {', '.join(_RUNS)} can be exported"
             )
         if "String" in pattern and not text:
-            raise UnsupportedModel(f"{where}: the normalizer replaces an empty text")
+            raise UnsupportedModel(f"{where}: the normalizer replaces an empty text, which cannot be exported")
         if len(set(text)) > 1 and any(text.startswith(text[at:]) for at in range(1, len(text))):
-            raise UnsupportedModel(f"{where}: the normalizer replaces {text!r}, which can overlap itself")
+            raise UnsupportedModel(
+                f"{where}: the normalizer replaces {text!r}, which can overlap itself and cannot be exported"
+            )
     if step.type == "Precompiled":
         try:
             texts = charsmap.reachable(charsmap.entries(base64.b64decode(step["precompiled_charsmap"])))
@@ -100,5 +108,6 @@ def _require_exact(step: Step, where: Path) -> None:
         odd = charsmap.joined(texts, step)
         if odd:
             raise UnsupportedModel(
-                f"{where}: the normalizer's precompiled_charsmap replaces {odd!r}, which joins what is before it"
+                f"{where}: the normalizer's precompiled_charsmap replaces {odd!r}, which combines with the character "
+                "before it and cannot be exported"
             )

@@ -1,6 +1,6 @@
-"""vocab.txt, and checks of tokenizer.json for what its readers pass over in silence: a word or an id twice.
+"""vocab.txt, and checks of tokenizer.json for faults that its readers ignore: a duplicate word or id.
 
-Readers make a dict of the words. The second of two equal ones replaces the first, whose id no text can then have.
+Readers build a dict of the words: a duplicate replaces the first one, whose id no text can then have.
 """
 
 from pathlib import Path
@@ -9,15 +9,15 @@ from typing import Any
 from ..errors import CorruptSource, VocabularyError
 from .jsonfile import read_object
 
-#: A vocabulary with capitals in fewer of the words that could have some has them by accident.
+#: Minimum share of capitals, among words that could have them, in the vocabulary of a cased model.
 _CASED = 0.05
 
 
 def require_sound(path: Path) -> dict[str, Any]:
-    """A tokenizer.json with no key twice, and one word an id.
+    """A tokenizer.json without duplicate keys, and with one word per id.
 
     Raises:
-        VocabularyError: a word or an id is there twice.
+        VocabularyError: a duplicate word or id.
         CorruptSource: the file cannot be read.
     """
 
@@ -26,7 +26,7 @@ def require_sound(path: Path) -> dict[str, Any]:
         for key, value in pairs:
             if key in made:
                 raise VocabularyError(
-                    f"{path}: the key {key!r} is there twice: expected once, found {made[key]!r} and {value!r}"
+                    f"{path}: the key {key!r} occurs twice: expected once, found {made[key]!r} and {value!r}"
                 )
             made[key] = value
         return made
@@ -39,24 +39,24 @@ def require_sound(path: Path) -> dict[str, Any]:
         for word, index in vocab.items():
             if index in words:
                 raise VocabularyError(
-                    f"{path}: the id {index} is there twice: expected one word, found {words[index]!r} and {word!r}"
+                    f"{path}: the id {index} occurs twice: expected one word, found {words[index]!r} and {word!r}"
                 )
             words[index] = word
     return state
 
 
 def read_lines(path: Path) -> tuple[list[str], list[str]]:
-    """The words of a vocab.txt, a line each, and notes for the user of lines that no text can reach.
+    """The words of a vocab.txt, one per line, and notes for the user about lines that no text can match.
 
     Raises:
         CorruptSource: it cannot be read.
     """
     try:
-        # Not splitlines(), which knows many more line ends than the readers of this format.
+        # Not splitlines(), which has many more line ends than the readers of this format.
         words = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
     except (OSError, ValueError) as error:
         raise CorruptSource(f"{path}: not readable as UTF-8 text: {error}") from error
-    # As the library of the format, which trims the ends of lines.
+    # The format's own library trims the ends of lines.
     words = [word.rstrip() for word in words]
     last = {word: number for number, word in enumerate(words)}
     lost = [number for number, word in enumerate(words) if not word or last[word] != number]
@@ -64,11 +64,11 @@ def read_lines(path: Path) -> tuple[list[str], list[str]]:
         return words, []
     shown = ", ".join(f"{words[number]!r} in line {number + 1}" for number in lost[:3])
     more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
-    return words, [f"{path.name} has lines that no text can reach, blank ones or words that come again: {shown}{more}"]
+    return words, [f"{path.name} has lines that no text can match, blank ones or duplicates: {shown}{more}"]
 
 
 def is_cased(words: list[str]) -> bool:
-    """Whether a vocabulary is of a model that tells capitals apart."""
+    """Whether a vocabulary belongs to a cased model."""
     words = [word for word in words if word and word[0] + word[-1] not in ("[]", "<>")]
     could = [word for word in words if word.lower() != word.upper()]
     return sum(word != word.lower() for word in could) > _CASED * len(could)

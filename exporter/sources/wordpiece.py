@@ -1,4 +1,4 @@
-"""A tokenizer's whole state, as the tokenizers library writes it, to the rules of a WordPiece tokenizer."""
+"""The rules of a WordPiece tokenizer, from its complete state as the tokenizers library writes it."""
 
 import json
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ def parse(backend: Any, settings: Mapping[str, Any], where: Path) -> WordPieceSp
 
     Args:
         backend: the ``tokenizers.Tokenizer``.
-        settings: of tokenizer_config.json.
-        where: the file that it was read from, for errors.
+        settings: contents of tokenizer_config.json.
+        where: the source file, for errors.
 
     Raises:
-        UnsupportedModel: it is no BERT WordPiece tokenizer, or has a setting that cannot be exported.
-        VocabularyError: a token that BERT needs is not in the vocabulary.
+        UnsupportedModel: not a BERT WordPiece tokenizer, or a setting that cannot be exported.
+        VocabularyError: the vocabulary lacks a required token.
     """
     state = json.loads(backend.to_str())
     normalizer = _bert_normalizer(state.get("normalizer"), where)
@@ -33,7 +33,7 @@ def parse(backend: Any, settings: Mapping[str, Any], where: Path) -> WordPieceSp
     if not model["continuing_subword_prefix"]:
         raise UnsupportedModel(f"{where}: the tokenizer's continuing_subword_prefix is empty; expected one, such as ##")
 
-    # A blank line is no word; ids at the end that only such lines have are none.
+    # A blank line is not a word; ids at the end that belong only to blank lines do not count.
     words = {index: word for word, index in model["vocab"].items() if word}
     if model["unk_token"] not in words.values():
         raise VocabularyError(f"{where}: the vocabulary has no {model['unk_token']}, which BERT needs")
@@ -50,7 +50,7 @@ def parse(backend: Any, settings: Mapping[str, Any], where: Path) -> WordPieceSp
 
 
 def _bert_normalizer(state: dict[str, Any] | None, where: Path) -> dict[str, Any]:
-    """The settings of a BertNormalizer that does what the file's normaliser does."""
+    """The settings of a BertNormalizer that is equivalent to the file's normaliser."""
     steps = {step["type"]: step for step in parts(state)}
     if not set(steps) <= {"BertNormalizer", "Lowercase"} or len(steps) < len(parts(state)):
         raise _other_kind(where, "normalizer", state, "BertNormalizer")
@@ -58,7 +58,7 @@ def _bert_normalizer(state: dict[str, Any] | None, where: Path) -> dict[str, Any
     names = ("clean_text", "handle_chinese_chars", "strip_accents", "lowercase")
     settings = {name: bert.get(name, False) for name in names}
     if "Lowercase" in steps:
-        # An unset strip_accents follows the normaliser's own lowercase, not the step beside it.
+        # An unset strip_accents follows the normaliser's own lowercase, not another step's.
         unset = settings["strip_accents"] is None
         settings |= {"strip_accents": settings["lowercase"] if unset else settings["strip_accents"], "lowercase": True}
     return settings
@@ -67,12 +67,12 @@ def _bert_normalizer(state: dict[str, Any] | None, where: Path) -> dict[str, Any
 def _other_kind(where: Path, part: str, state: dict[str, Any] | None, kind: str) -> UnsupportedModel:
     found = " and ".join(step["type"] for step in parts(state)) or "none"
     return UnsupportedModel(
-        f"{where}: the tokenizer's {part} is {found}, not {kind}, which is all that can be exported with WordPiece"
+        f"{where}: the tokenizer's {part} is {found}, but only {kind} can be exported with WordPiece"
     )
 
 
 def _trims_offsets(state: dict[str, Any], normalizer: Mapping[str, Any], backend: Any, where: Path) -> bool:
-    """Whether offsets leave out white space, which only the added tokens that strip have here."""
+    """Whether offsets exclude white space, which here occurs only in added tokens with lstrip or rstrip."""
     processor = state.get("post_processor") or {}
     if not processor.get("trim_offsets"):
         return False
@@ -80,16 +80,16 @@ def _trims_offsets(state: dict[str, Any], normalizer: Mapping[str, Any], backend
     words = [normalize(each["content"]) if each["normalized"] else each["content"] for each in state["added_tokens"]]
     if not normalizer["lowercase"]:
         words += state["model"]["vocab"]
-    # That letter is what byte-level tokenizers write for a space, and counts as one.
+    # Byte-level tokenizers write this letter for a space; it counts as one.
     odd = [word for word in words if word != word.strip("\u0120").strip()]
-    # What is stripped of normalised text is counted there, and may be more in the text itself.
+    # The stripped length is counted in normalised text, and may be different in the text itself.
     odd += [
         each["content"] for each in state["added_tokens"] if each["normalized"] and (each["lstrip"] or each["rstrip"])
     ]
     if odd or processor.get("add_prefix_space"):
         raise UnsupportedModel(
             f"{where}: the tokenizer's {processor['type']} moves offsets (trim_offsets) "
-            + (f"inside of {odd[0]!r}" if odd else "of the first token (add_prefix_space)")
+            + (f"within {odd[0]!r}" if odd else "of the first token (add_prefix_space)")
             + ", which cannot be exported"
         )
     return True

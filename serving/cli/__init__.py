@@ -1,4 +1,4 @@
-"""The ``rawbert`` command. Sub-commands load when they are called: the help costs no TensorFlow."""
+"""The ``rawbert`` command. A sub-command is imported when it is called, so ``--help`` does not load TensorFlow."""
 
 import math
 import os
@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from .tensorflow_log import drop_chatter
 
-#: What shells give for a process that SIGINT ended.
+#: The exit code of shells for a process ended by SIGINT.
 _INTERRUPTED: Final = 130
-#: Seconds for which further signals are not heeded: Ctrl-C is pressed twice, and what the first takes down is whole.
+#: Seconds for which further signals are ignored: people press Ctrl-C twice, and the first clean-up must finish.
 _AGAIN: Final = 2.0
-#: Sub-commands that load TensorFlow, whose log is not what a user of theirs asked for. ``serve`` sees to its own.
+#: Sub-commands that load TensorFlow and drop its log. ``serve`` handles the log itself.
 _TENSORFLOW: Final = ("export", "finetune", "tokenize", "verify")
 
 
@@ -29,14 +29,14 @@ def main() -> None:
         pass
     except SystemExit as end:
         code = end.code
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # It is at its end: no traceback out of the interpreter's own.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # No traceback from the interpreter's shutdown.
     if code == _INTERRUPTED and sys.stderr.isatty():
-        sys.stderr.write("\x1b[?25h")  # the cursor, where a progress bar was being set up at that moment
+        sys.stderr.write("\x1b[?25h")  # Show the cursor, which a progress bar may have hidden.
     sys.exit(code)
 
 
 def _unwind_on_signals() -> None:
-    """SIGTERM, and the end of the terminal, unwind a command as Ctrl-C does: temporary files go."""
+    """Handle SIGTERM and SIGHUP like Ctrl-C, so that temporary files are removed."""
     last = -math.inf
 
     def interrupt(number: int, frame: object) -> None:
@@ -48,7 +48,7 @@ def _unwind_on_signals() -> None:
 
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
-        # What nohup, or a shell for a job in the background, has switched off stays so.
+        # Signals that nohup, or a shell for a background job, has switched off stay off.
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, interrupt)
 
@@ -65,7 +65,7 @@ def _run() -> int:
         sys.exit("error: the command line needs the cli extra: pip install 'rawbert[cli]'")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # A terminal that is not UTF-8 shows what it can.
+            stream.reconfigure(errors="backslashreplace")  # For terminals that are not UTF-8.
     try:
         return rawbert.main(sys.argv[1:] or ["--help"], prog_name="rawbert", standalone_mode=False) or 0
     except click.ClickException as error:

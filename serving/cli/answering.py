@@ -1,4 +1,4 @@
-"""Answers to texts on standard output or in a file, whatever is asked: what classify, tag and rerank have in common."""
+"""Answers to texts on standard output or in a file: the common part of classify, tag and rerank."""
 
 import os
 import sys
@@ -10,26 +10,27 @@ from typing import Any, NamedTuple
 import click
 
 from ..client.client import Client
+from ..plurals import counted
 from .connection import client_settings, one_line
 from .files import BadFile, jsonl
 from .files.answers import Answer, AnswerFormat, AnswerJob, lines_of, numbered
 from .files.inputs import FORMS
 from .files.source import ROWS, Block, Source
-from .output import counted, printable
+from .output import printable
 from .reading import Reading, block_size, look, streamed, unchanged, write_out
 from .telling import going_on, of_version, progress, tell_skipped, told_of_the_rest, told_of_waiting
 
 
 class Task(NamedTuple):
-    """What differs between the commands.
+    """The differences between the commands.
 
     Attributes:
-        made_from: what tells the answers from others.
+        made_from: settings that the answers depend on.
         fields: names of an answer's fields.
-        own: pyarrow -> these fields, as Arrow's.
-        answer: a client, a block and a version -> what the client answers to each text.
-        answered: the same for JSON.
-        shown: a text and its answer for JSON, for people.
+        own: pyarrow -> these fields as Arrow fields.
+        answer: a client, a block and a version -> the client's result for each text.
+        answered: a result -> the answer as JSON values.
+        shown: a text and its answer -> the form for people.
         order: see :class:`AnswerFormat`.
         pair: the column of the second text.
     """
@@ -44,17 +45,19 @@ class Task(NamedTuple):
     pair: str | None = None
 
     def pairs(self, block: Block) -> list[str] | None:
-        """The second texts, of models of pairs."""
+        """The second texts, for models of pairs."""
         if self.pair is None:
             return None
         found = [row[self.pair] for row in jsonl.kept(block)]
         for at, text in enumerate(found):
             if not isinstance(text, str):
-                raise BadFile(f"{block.where(at)}: {self.pair!r} is no text")
+                raise BadFile(
+                    f"{block.where(at)}: {self.pair!r} is not a text; correct the row, or give another --pair-column"
+                )
         return found
 
     def keys(self, block: Block) -> list[str]:
-        """What answers are known by: the texts."""
+        """The keys of the answers: the texts."""
         pairs = self.pairs(block)
         return block.texts if pairs is None else [f"{a}\0{b}" for a, b in zip(block.texts, pairs, strict=True)]
 
@@ -69,20 +72,20 @@ def run(
     form: str,
     settings: dict[str, Any],
 ) -> None:
-    """Answer texts on standard output, or in a file."""
+    """Write the answers to standard output or to a file."""
     also = () if task.pair is None else (task.pair,)
     with one_line(), told_of_waiting():
-        # What is wrong with the arguments is said before a server is asked for anything.
+        # The arguments are checked before any call to a server.
         source = reading.source(texts, also=also, taken=("text", *task.fields))
         if output is None or str(output) == "-":
             if restart or overwrite:
-                raise click.UsageError("--restart and --overwrite are for an --output")
+                raise click.UsageError("--restart and --overwrite need --output")
             _to_standard_output(task, source, form, client_settings(settings))
             return
         if FORMS.get(output.suffix.lower()) not in ("jsonl", "parquet"):
             raise click.BadParameter(f"{output.name}: the name must end in .jsonl or .parquet", param_hint="--output")
         if not output.parent.is_dir():
-            raise click.ClickException(f"there is no folder {output.parent}: make it first")
+            raise click.ClickException(f"there is no folder {output.parent}: create it first")
         output = Path(os.path.realpath(output))
         if output.exists() and not (overwrite and output.is_file()):
             raise click.ClickException(f"{output} exists; replace it with --overwrite")
@@ -102,7 +105,7 @@ def _to_standard_output(task: Task, source: Source, form: str, settings: dict[st
         if source.inputs.lasting:
             look(source, [AnswerFormat("jsonl")])
         with Client(**settings) as client:
-            # What is put in order is answered as a whole.
+            # Sorted answers are collected first.
             size = block_size(source) if task.order is None else ROWS
             rows, order = _answers(task, client, source.blocks(size)), task.order
             blocks = ((block, [answer for answer, _ in each]) for block, each in rows)
@@ -119,7 +122,7 @@ def _to_standard_output(task: Task, source: Source, form: str, settings: dict[st
 
 
 def _to_file(task: Task, source: Source, job: AnswerJob, overwrite: bool, settings: dict[str, Any]) -> None:
-    """Answer into a file; it goes on where an earlier run with the same texts was."""
+    """Write the answers to a file; continues an earlier run with the same texts."""
     form = AnswerFormat(FORMS[job.output.suffix.lower()], own=task.own, order=task.order)
     form.prepare(source)
     count = look(source, [form], lambda block: job.match(task.keys(block)))
@@ -146,11 +149,11 @@ def _answers(
         cut += sum(getattr(each, "truncated", False) for each in found)
         yield block, [(task.answered(each), each.model_version) for each in found]
     if cut:
-        click.echo(f"cut {counted(cut, 'text')} to what the model takes; --stride reads them whole", err=True)
+        click.echo(f"cut {counted(cut, 'text')} to the model's maximum length; --stride covers all of a text", err=True)
 
 
 def _after(blocks: Iterator[Block], done: int) -> Iterator[Block]:
-    """The rows after those that are done."""
+    """The blocks after the first ``done`` rows."""
     for block in blocks:
         if done < len(block.texts):
             yield _part(block, done, len(block.texts)) if done else block

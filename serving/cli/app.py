@@ -1,4 +1,4 @@
-"""The command group, and the table of what it can do."""
+"""The command group, and the table of its sub-commands."""
 
 from difflib import get_close_matches
 from importlib import import_module
@@ -7,7 +7,7 @@ import click
 
 from ..extras import how_to_install
 
-#: Sub-command -> (the module that has it, the extra that it needs, a line for the help).
+#: Sub-command -> (module, required extra, line for the help).
 COMMANDS = {
     "up": ("exporter.cli.up", "cli", "Export a checkpoint if needed, serve it, and say how to call it."),
     "export": ("exporter.cli.export", "export", "Package a checkpoint as a SavedModel that takes raw strings."),
@@ -18,11 +18,11 @@ COMMANDS = {
         "cli",
         "Compare a version, or a running server, with the reference of its export.",
     ),
-    "check": ("exporter.cli.check", "cli", "Say what TensorFlow Serving would make of a SavedModel."),
-    "inspect": ("exporter.cli.check", "cli", "Show what is in a SavedModel."),
+    "check": ("exporter.cli.check", "cli", "Check whether TensorFlow Serving can run a SavedModel."),
+    "inspect": ("exporter.cli.check", "cli", "Show the contents of a SavedModel."),
     "versions": ("exporter.cli.versions", "cli", "List versions and their labels."),
     "promote": ("exporter.cli.versions", "cli", "Point a label, such as stable, to a version."),
-    "rollback": ("exporter.cli.versions", "cli", "Point a label to where it was before."),
+    "rollback": ("exporter.cli.versions", "cli", "Point a label to its previous version."),
     "prune": ("exporter.cli.versions", "cli", "Remove old versions."),
     "push": ("exporter.cli.push", "push", "Copy a version to an object store, where servers find it whole."),
     "serve": ("serving.cli.serve", "server", "Serve a model as TensorFlow Serving does, without Docker."),
@@ -41,7 +41,7 @@ COMMANDS = {
 
 
 class _LazyGroup(click.Group):
-    """Imports a sub-command when it is called, not when it is listed."""
+    """A group that imports a sub-command when it is called, not when it is listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

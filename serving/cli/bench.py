@@ -1,4 +1,4 @@
-"""``rawbert bench``: throughput and latency of a server against the number of callers."""
+"""``rawbert bench``: throughput and latency of a server by number of callers."""
 
 import math
 import threading
@@ -13,6 +13,7 @@ from rich.console import Console
 
 from ..client.client import Client
 from ..errors import ServingError
+from ..plurals import counted
 from .chart import Panel, svg
 from .connection import FILE, NEW_FILE, client_settings, connection_options, json_option, one_line
 from .files.inputs import Inputs
@@ -20,14 +21,14 @@ from .files.source import Source
 from .output import print_json, print_table
 from .signature import signatures, vector_output
 
-#: Texts of several lengths, where none are given.
+#: Default texts, of several lengths.
 _TEXTS = [" ".join(["the quick brown fox jumps over the lazy dog"] * (1 + at % 7)) for at in range(64)]
 _WIDTH = 40
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What callers of one number saw; latencies in milliseconds, of calls that were answered."""
+    """Results for one number of callers; latencies in milliseconds, of answered calls."""
 
     callers: int
     calls_per_second: float
@@ -43,14 +44,14 @@ class Measured:
 @click.argument("server", metavar="[ADDRESS]", required=False)
 @connection_options
 @click.option("--signature", help="Signature that answers a vector.  [default: embed, else the model's default]")
-@click.option("--output-name", help="Output of it.  [default: the one with a vector a text]")
+@click.option("--output-name", help="Output of it.  [default: the one with a vector per text]")
 @click.option("--callers", default="1,2,4,8,16", show_default=True, help="Numbers of callers at once, each measured.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Texts in each call.")
 @click.option(
     "--seconds", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True, help="For each number."
 )
 @click.option("--input", "-i", "source", type=FILE,
-              help="File with a text a line to send.  [default: sentences of 9 to 63 words]")  # fmt: skip
+              help="File of texts to send, one per line.  [default: sentences of 9 to 63 words]")  # fmt: skip
 @click.option("--chart", type=NEW_FILE, help="Also draw throughput and latency into this .svg file; it is replaced.")
 @json_option
 def bench(
@@ -65,10 +66,10 @@ def bench(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Measure the server at ADDRESS, or --address: throughput and latency against the number of callers.
+    """Measure the server at ADDRESS, or --address: throughput and latency by number of callers.
 
-    Each caller sends its next call when the last is answered. Calls that a busy server refuses are sent again, and
-    count with all their time. The first second of each number is not counted.
+    Each caller sends its next call after the answer to the last one. Calls that a busy server refuses are sent again;
+    their latency includes the retries. The first second of each measurement is not counted.
 
     \b
     Example:
@@ -83,7 +84,7 @@ def bench(
     if chart is not None and chart.suffix.lower() != ".svg":
         raise click.BadParameter(f"{chart.name}: the name must end in .svg", param_hint="--chart")
     if chart is not None and not chart.parent.is_dir():
-        raise click.ClickException(f"there is no folder {chart.parent}: make it first")
+        raise click.ClickException(f"there is no folder {chart.parent}: create it first")
     settings["address"] = server or settings["address"]
     results: list[Measured] = []
     with one_line():
@@ -91,7 +92,7 @@ def bench(
         if source is not None:
             texts = list(Source(Inputs([str(source)], "text").open(source, stream=True)).texts())
         if not texts:
-            raise click.ClickException(f"{source} holds no texts")
+            raise click.ClickException(f"{source} contains no texts: give a file with one text per line")
         with Client(**client_settings(settings), max_batch_size=batch_size) as client:
             choice = vector_output(signatures(client), signature, output_name)
 
@@ -99,7 +100,7 @@ def bench(
                 client.embed(part, **choice)
 
             embed(texts[:batch_size])
-            heading = f"{client.model} at {client.address}, {batch_size} text{'s' * (batch_size > 1)} per call"
+            heading = f"{client.model} at {client.address}, {counted(batch_size, 'text')} per call"
             try:
                 with Console(stderr=True).status("") as status:
                     for number in numbers:
@@ -111,7 +112,7 @@ def bench(
     if chart is not None:
         _draw(chart, heading, results)
     if as_json:
-        # JSON has no NaN, the value where no call was answered.
+        # JSON has no NaN, the value for no answered call.
         rows = [asdict(result) for result in results]
         print_json([{name: None if math.isnan(value) else value for name, value in row.items()} for row in rows])
 
@@ -138,7 +139,7 @@ def _measure(embed: Callable[[list[str]], None], texts: list[str], size: int, ca
             if begin <= begun and now <= end:
                 taken[caller].append(now - begun)
 
-    # Daemons: after Ctrl-C nobody waits for a call that a server does not answer.
+    # Daemons, so that Ctrl-C does not wait for a call without an answer.
     threads = [threading.Thread(target=call, args=(caller,), daemon=True) for caller in range(callers)]
     for thread in threads:
         thread.start()
@@ -174,12 +175,12 @@ def _draw(path: Path, heading: str, results: list[Measured]) -> None:
 
 
 def _percentile(times: list[float], percent: int) -> float:
-    """By the nearest rank."""
+    """The percentile by the nearest rank."""
     return times[max(math.ceil(len(times) * percent / 100) - 1, 0)] if times else math.nan
 
 
 def _show(heading: str, results: list[Measured]) -> None:
-    """A table, and bars of texts a second and of the 99th percentile."""
+    """Print a table, and bars of texts per second and of the 99th percentile."""
     columns = ("callers", "calls/s", "texts/s", "p50 ms", "p90 ms", "p99 ms", "max ms", "failed")
     rows = []
     for result in results:

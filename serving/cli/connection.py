@@ -1,4 +1,4 @@
-"""The connection to a server at the terminal: options that all commands which call one share."""
+"""The connection to a server: the common options of all commands that call one."""
 
 import os
 import sys
@@ -19,17 +19,17 @@ from .files import BadFile
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
-#: What `rawbert export` and `rawbert serve models` keep in the working folder.
+#: The default models.config of `rawbert export` and `rawbert serve models`, in the working folder.
 MODELS_CONFIG: Final = Path("models", "models.config")
-#: The name that servers give to a model that is started without one.
+#: The servers' name for a model that is started without a name.
 UNNAMED: Final = "default"
 
 
 class OldSpelling(click.Option):
-    """An option whose last spelling is an old one: it is understood, and not shown."""
+    """An option whose last spelling is an old one: accepted, but not shown in the help."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """As of its base, without the old spelling."""
+        """The help record without the old spelling."""
         shown, self.opts = self.opts, self.opts[:-1]
         try:
             return super().get_help_record(ctx)
@@ -70,14 +70,14 @@ _CALL = [
     click.option("--version", type=int, help="Version of the model.  [default: the newest available]"),
     click.option("--version-label", help="Label of a version, such as stable."),
     click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=DEFAULT_TIMEOUT, show_default=True,
-                 help="Seconds that one call may take; a server that does not answer is waited for as long."),
+                 help="Maximum seconds of one call, including the wait for a server that does not answer."),
 ]  # fmt: skip
 _SECURITY = [
     click.option("--header", "metadata", multiple=True, metavar="NAME:VALUE", callback=_headers,
                  help="Header of every call, such as authorization:'Bearer ...'; repeatable."),
     click.option("--tls", is_flag=True, help="Connect over TLS; any option below does too."),
-    click.option("--tls-ca", type=FILE, help="PEM certificates that sign the server's.  [default: public]"),
-    click.option("--tls-cert", type=FILE, help="PEM certificate of this client, where it is asked for one."),
+    click.option("--tls-ca", type=FILE, help="PEM certificates of the server's authority.  [default: public ones]"),
+    click.option("--tls-cert", type=FILE, help="PEM certificate of this client, if the server requests one."),
     click.option("--tls-key", type=FILE, help="PEM private key of that certificate."),
     click.option("--tls-server-name", help="Name to expect in the server's certificate.  [default: ADDRESS's]"),
 ]  # fmt: skip
@@ -85,16 +85,16 @@ _SECURITY = [
 
 _JOB = [
     click.option("--concurrency", type=click.IntRange(min=1), default=4, show_default=True, help="Calls at once."),
-    click.option("--restart", is_flag=True, help="Begin anew where an earlier run was interrupted."),
-    click.option("--overwrite", is_flag=True, help="Replace OUTPUT where it exists."),
+    click.option("--restart", is_flag=True, help="Start again instead of continuing an interrupted run."),
+    click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists."),
     click.option("--format", "form", type=click.Choice(["auto", "json", "text"]), default="auto", show_default=True,
-                 help="json: one object a line; text: a short form for people; auto: text at a terminal, else json."),
+                 help="json: one object per line; text: a short form for people; auto: text at a terminal, else json."),
     click.option("--json", "form", flag_value="json", help="The same as --format json."),
 ]  # fmt: skip
 
 
 def job_options(command: _Command) -> _Command:
-    """Those of all commands that answer texts, on standard output or in a file."""
+    """The options of all commands that write answers to standard output or to a file."""
     return _with(_JOB, command)
 
 
@@ -109,7 +109,7 @@ def several_connection_options(command: _Command) -> _Command:
 
 
 def security_options(command: _Command) -> _Command:
-    """Those about TLS and headers."""
+    """Add the options for TLS and headers."""
     return _with(_SECURITY, command)
 
 
@@ -120,11 +120,11 @@ def _with(options: Sequence[Callable[[_Command], _Command]], command: _Command) 
 
 
 def client_settings(options: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a client: with ``tls`` in place of the options, and a model where none was named.
+    """The settings of a client from the options: with ``tls``, and with the only model if none was named.
 
     Raises:
-        click.UsageError: there is no one model to take.
-        ServingError: the server, which was to be asked, does not answer.
+        click.UsageError: no model was named, and there is not exactly one.
+        ServingError: the server did not answer the question for its models.
         ValueError: as :class:`TLS` does.
     """
     rest = _with_tls(options)
@@ -170,7 +170,7 @@ def _all_models(settings: dict[str, Any]) -> list[str]:
 
 
 def only_model(settings: dict[str, Any]) -> str:
-    """The model that is meant where none is named: that of models.config, or the server's only one."""
+    """The default model: the one of models.config, or the server's only one."""
     listed = _listed()
     name = listed[0] if len(listed) == 1 else UNNAMED
     kept = {key: settings[key] for key in ("address", "timeout", "tls", "metadata")}
@@ -185,13 +185,13 @@ def only_model(settings: dict[str, Any]) -> str:
     if served:
         known = f"the server at {settings['address']} has the models {', '.join(served)}"
     else:
-        known = f"the server at {settings['address']} has no model {name!r}, and does not say which it has"
+        known = f"the server at {settings['address']} has no model {name!r}, and does not list its models"
         known += f"; {MODELS_CONFIG} lists {', '.join(listed)}" if listed else ""
     raise click.UsageError(f"give --model NAME, or RAWBERT_MODEL: {known}")
 
 
 def _listed() -> list[str]:
-    """Names of the models in models/models.config; none where it cannot be read."""
+    """Names of the models in models/models.config; empty if it cannot be read."""
     try:
         config = text_format.Parse(MODELS_CONFIG.read_text(encoding="utf-8"), ModelServerConfig())
     except (OSError, ValueError, text_format.ParseError):
@@ -201,15 +201,15 @@ def _listed() -> list[str]:
 
 @contextmanager
 def one_line() -> Iterator[None]:
-    """Errors, and Ctrl-C, end the command without a traceback."""
+    """End the command without a traceback after an error or Ctrl-C."""
     try:
         yield
     except (ServingError, ValueError, BadFile) as error:
-        # What a server says of a graph has line breaks.
+        # A server's message about a graph has line breaks.
         raise click.ClickException(" ".join(map(str.strip, str(error).splitlines()))) from error
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        # The reader has gone. Nothing more can be said, not even by the flush at exit.
+        # The reader has gone: nothing more can be written, not even by the flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""``rawbert embed``: texts from arguments, files or standard input to vectors on standard output or in a file."""
+"""``rawbert embed``: texts from arguments, files or standard input; vectors to standard output or to a file."""
 
 import os
 import sys
@@ -11,12 +11,12 @@ from typing import Any
 import click
 
 from ..client.client import Client
+from ..plurals import counted
 from .connection import NEW_FILE, OldSpelling, client_settings, connection_options, job_options, one_line
 from .files import writing
 from .files.job import Job, Product
 from .files.source import Source
 from .files.writing import Format, json_lines
-from .output import counted
 from .reading import Reading, block_size, look, reading_options, streamed, unchanged, write_out
 from .signature import Choice, signatures, vector_output
 from .telling import (
@@ -34,17 +34,17 @@ from .telling import (
 @click.argument("texts", nargs=-1)
 @connection_options
 @click.option("--signature", help="Signature that answers vectors.  [default: embed, or the model's default]")
-@click.option("--output-name", help="Output of it.  [default: the one with a vector a text]")
+@click.option("--output-name", help="Output of it.  [default: the one with a vector per text]")
 @reading_options
 @click.option(
-    "--output", "-o", type=NEW_FILE, help="File of vectors: .npy, .jsonl, .parquet. It appears when it is whole."
+    "--output", "-o", type=NEW_FILE, help="File of vectors: .npy, .jsonl, .parquet. It appears when it is complete."
 )
-@click.option("--rows", type=NEW_FILE, help="With .npy: file for what is kept, .jsonl or .parquet.  "
+@click.option("--rows", type=NEW_FILE, help="With .npy: file for kept fields, .jsonl or .parquet.  "
               "[default: OUTPUT.rows.jsonl]")  # fmt: skip
 @click.option("--on-truncation", type=click.Choice(["fail", "warn", "ignore"]), default="warn", show_default=True,
-              help="What happens where texts are longer than the model takes; ignore does not ask it.")  # fmt: skip
+              help="Reaction to texts that are too long for the model; ignore does not check.")  # fmt: skip
 @click.option("--batch-size", "--max-batch-size", "max_batch_size", cls=OldSpelling, type=click.IntRange(min=1),
-              default=64, show_default=True, help="Texts in a call.")  # fmt: skip
+              default=64, show_default=True, help="Texts per call.")  # fmt: skip
 @job_options
 def embed(
     texts: tuple[str, ...],
@@ -59,11 +59,11 @@ def embed(
     form: str,
     **settings: Any,
 ) -> None:
-    """Embed TEXTS, files, or standard input where there is neither.
+    """Embed TEXTS, files, or standard input if neither is given.
 
-    A job into a file that was interrupted goes on where it was when the same command is given again: after the texts
-    that are still the same. Output lines and rows hold text, what is kept, and embedding; .npy holds the vectors alone,
-    with what is kept in a file of its own beside it.
+    An interrupted job with --output continues when the same command is given again, after the texts that are
+    unchanged. Output lines and rows contain text, kept fields and embedding; .npy contains only the vectors, and kept
+    fields go to a second file.
 
     \b
     Examples:
@@ -76,11 +76,11 @@ def embed(
         output = None
     asked = {"signature": signature, "output": output_name}
     with one_line(), told_of_waiting():
-        # What is wrong with the arguments is said before a server is asked for anything.
+        # The arguments are checked before any call to a server.
         source = reading.source(texts)
         if output is None:
             if rows is not None or restart or overwrite:
-                raise click.UsageError("--rows, --restart and --overwrite are for an --output")
+                raise click.UsageError("--rows, --restart and --overwrite need --output")
             _to_standard_output(source, asked, on_truncation, form, client_settings(settings))
         else:
             formats = _formats(output, rows, source, overwrite)
@@ -93,11 +93,11 @@ def embed(
 
 
 def _formats(output: Path, rows: Path | None, source: Source, overwrite: bool) -> dict[Path, Format]:
-    """The files to write, the output first; links are followed."""
+    """The files to write, the output first; symbolic links are followed."""
     made: dict[Path, Format] = {}
     beside = source.columns.any_kept and output.suffix.lower() == ".npy"
     if rows is not None and not beside:
-        raise click.UsageError("--rows is for what --keep carries beside .npy: other outputs have it in their rows")
+        raise click.UsageError("--rows needs --keep and an --output in .npy: other outputs contain the kept fields")
     for path in (output, *([rows or output.with_name(f"{output.name}.rows.jsonl")] if beside else [])):
         option = "--rows" if made else "--output"
         form = writing.FORMS.get(path.suffix.lower())
@@ -105,9 +105,9 @@ def _formats(output: Path, rows: Path | None, source: Source, overwrite: bool) -
             listed = ", ".join(each for each in writing.FORMS if not made or each != ".npy")
             raise click.BadParameter(f"{path.name}: the name must end in {listed}", param_hint=option)
         if not path.parent.is_dir():
-            raise click.ClickException(f"there is no folder {path.parent}: make it first")
+            raise click.ClickException(f"there is no folder {path.parent}: create it first")
         if path.exists() and not path.is_file():
-            raise click.ClickException(f"{path} is no regular file")
+            raise click.ClickException(f"{path} is not a regular file: give another --output")
         path = Path(os.path.realpath(path)) if path.is_symlink() else path
         if path.exists() and not overwrite:
             raise click.ClickException(f"{path} exists; replace it with --overwrite")
@@ -124,7 +124,7 @@ def _to_standard_output(
     form: str,
     settings: dict[str, Any],
 ) -> None:
-    """Line by line; a file is looked through first."""
+    """Write answers line by line; files are checked first."""
     if form == "auto":
         form = "text" if sys.stdout.isatty() else "json"
     with streamed(source):
@@ -141,7 +141,7 @@ def _to_standard_output(
             for block in source.blocks(size):
                 cut.look(block)
                 cut.check()
-                # One stream is of one version.
+                # All vectors of one stream come from one version.
                 vectors, version = client.embed(block.texts, return_version=True, version=version, **choice)
                 write_out(json_lines(block, vectors) if form == "json" else _short(block.texts, vectors))
             cut.tell()
@@ -182,7 +182,7 @@ def _to_files(
 
 
 def _embedded(client: Client, source: Source, done: int, choice: Choice) -> Iterator[tuple[str, Any, int | None]]:
-    """The texts after those that are done, each with its vector and the version that made it."""
+    """The texts after the first ``done``, each with its vector and model version."""
     sent: deque[str] = deque()
 
     def rest() -> Iterator[str]:
@@ -195,7 +195,7 @@ def _embedded(client: Client, source: Source, done: int, choice: Choice) -> Iter
 
 
 def _short(texts: list[str], vectors: Any) -> Iterator[bytes]:
-    """A short form for people, in the encoding of their terminal."""
+    """A short form for people, in the terminal's encoding."""
     for text, vector in zip(texts, vectors, strict=True):
         shown = ", ".join(f"{value: .4f}" for value in vector[:6])
         more = ", ..." if len(vector) > 6 else ""

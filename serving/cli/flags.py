@@ -1,4 +1,4 @@
-"""tensorflow_model_server's flags as options of a command: applied, accepted without effect, or refused by name."""
+"""tensorflow_model_server's flags as options of a command: applied, accepted without effect, or refused."""
 
 import json
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-#: Flags that do here what they do there.
+#: Flags with the same effect as in tensorflow_model_server.
 APPLIED = (
     "port", "rest_api_port", "rest_api_num_threads", "rest_api_timeout_in_ms", "rest_api_enable_cors_support",
     "monitoring_config_file", "ssl_config_file", "grpc_socket_path", "grpc_max_threads", "grpc_channel_arguments",
@@ -20,7 +20,7 @@ APPLIED = (
     "tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism",
 )  # fmt: skip
 
-#: Flags that mean nothing here: accepted, with a logged note.
+#: Flags without effect here: accepted, with a note in the log.
 IGNORED = (
     "num_unload_threads", "flush_filesystem_caches", "per_process_gpu_memory_fraction",
     "remove_unused_fields_from_bundle_metagraph", "num_tflite_pools", "num_tflite_interpreters_per_pool",
@@ -38,13 +38,13 @@ _TYPES: dict[str, Any] = {
 
 
 def known_flags() -> list[dict[str, Any]]:
-    """Name, type, default and help of every flag of the release that we stand in for."""
+    """Name, type, default and help of every flag of the emulated release."""
     text = (files("rawbert.serving") / "data" / "tensorflow_model_server_2.20.0_flags.json").read_text("utf-8")
     return list(json.loads(text)["flags"])
 
 
 def model_server_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command every flag of tensorflow_model_server; it is called with those of :data:`APPLIED`."""
+    """Add every flag of tensorflow_model_server to a command; it receives those of :data:`APPLIED`."""
     flags = {flag["name"]: flag for flag in known_flags() if flag["name"] != "version"}
     for name, flag in reversed(flags.items()):
         applied = name in APPLIED
@@ -69,5 +69,7 @@ def _unapplied(context: click.Context, parameter: click.Parameter, value: Any) -
     if value in (None, parameter.default):
         return
     if parameter.name not in IGNORED:
-        raise click.UsageError(f"--{parameter.name} of tensorflow_model_server is not supported by rawbert serve")
+        raise click.UsageError(
+            f"--{parameter.name} of tensorflow_model_server is not supported by rawbert serve: leave it out"
+        )
     context.ensure_object(list).append(parameter.name)

@@ -1,4 +1,4 @@
-"""What all commands print alike: errors, JSON, tables, shapes."""
+"""Common output of all commands: errors, JSON, tables, shapes."""
 
 import json
 import os
@@ -10,12 +10,12 @@ import click
 if TYPE_CHECKING:
     from rich.text import Text
 
-#: Columns of a terminal that a column needs at least where its cells may be folded.
+#: Minimum width of a table column with folded cells, in terminal columns.
 _NARROWEST: Final = 12
 
 
 def print_error(reason: object) -> None:
-    """Say on standard error why a command ends."""
+    """Print the reason for the end of a command on standard error."""
     color = False if os.environ.get("NO_COLOR") else None
     click.echo(f"{click.style('error:', 'red', bold=True)} {printable(str(reason))}", err=True, color=color)
 
@@ -26,12 +26,12 @@ def print_json(value: Any) -> None:
 
 
 def print_bytes(line: str) -> None:
-    """Print a line for machines: UTF-8, whatever the locale says. Lone surrogates become JSON's escapes."""
+    """Print a line for machines: UTF-8 in any locale. Lone surrogates become JSON escapes."""
     click.echo(line.encode("utf-8", "backslashreplace"))
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Print lines as they are, whatever they contain and however wide the terminal is."""
+    """Print lines unchanged: without markup, and without wrapping at the width of the terminal."""
     for line in lines:
         click.echo(printable(line))
 
@@ -39,14 +39,14 @@ def print_lines(lines: Iterable[str]) -> None:
 def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence["str | Text"]], fold: Collection[str] = ()
 ) -> None:
-    """Print a table: at a terminal one that fits its width, elsewhere aligned columns of plain text.
+    """Print a table: at a terminal fitted to its width, elsewhere as aligned columns of plain text.
 
     Args:
         title: a line above it.
-        columns: their names.
-        rows: the cells of each row; printed as they are.
-        fold: columns whose cells may go on in the next line. Where the others are too wide for the terminal, the table
-            becomes a list, a line a cell.
+        columns: names of the columns.
+        rows: the cells of each row, printed unchanged.
+        fold: columns whose cells may continue on the next line. If the other columns are too wide for the terminal,
+            the table becomes a list with one line per cell.
     """
     from rich import box
     from rich.cells import cell_len
@@ -84,18 +84,13 @@ def print_table(
 
 
 def shape_of(shape: Sequence[int] | None, names: Sequence[str] = ()) -> str:
-    """A shape for people, such as ``[batch, tokens, 384]``: with names for the sizes that depend on the call."""
+    """A shape for people, such as ``[batch, tokens, 384]``, with names for the dimensions of variable size."""
     if shape is None:
         return "any rank"
     names = names if len(names) == len(shape) else ("?",) * len(shape)
     return f"[{', '.join(name if size < 0 else str(size) for size, name in zip(shape, names, strict=True))}]"
 
 
-def counted(number: int, noun: str) -> str:
-    """``1 row``, ``2 rows``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def printable(text: str) -> str:
-    """Text without control characters: names in a damaged file, or a server's words, may contain any."""
+    """Text without control characters, which may occur in names of a damaged file or in a server's message."""
     return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)

@@ -1,4 +1,4 @@
-"""``rawbert status`` and ``metadata``: what a server says of a model.
+"""``rawbert status`` and ``metadata``: a server's information about a model.
 
 Exit codes: 0 answered, 1 the call failed, 2 wrong usage, 130 interrupted.
 """
@@ -18,21 +18,19 @@ from .output import print_json, print_lines, shape_of
 
 @contextmanager
 def _client(**settings: Any) -> Iterator[Client]:
-    """A client, whose errors end the command with one line."""
+    """A client whose errors end the command with one line."""
     with one_line(), Client(**client_settings(settings)) as client:
         yield client
 
 
 @click.command()
 @connection_options
-@click.option(
-    "--wait", is_flag=True, help="Wait until a version, or the one asked for, is available; at most --timeout."
-)
+@click.option("--wait", is_flag=True, help="Wait up to --timeout until a version, or the requested one, is available.")
 @json_option
 def status(wait: bool, as_json: bool, **settings: Any) -> None:
-    """Show which versions of a model the server has, and their state.
+    """Show the versions of a model on the server, and their state.
 
-    With --wait the exit code is 0 once the version answers, and 1 where it does not in time.
+    With --wait the exit code is 0 when the version is available, and 1 if it is not in time.
 
     \b
     Example:

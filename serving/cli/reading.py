@@ -1,4 +1,4 @@
-"""What commands read texts from: arguments, files, standard input; the options for it, and the source they make."""
+"""Texts from arguments, files or standard input: the options, and the source that they describe."""
 
 import functools
 import os
@@ -20,7 +20,7 @@ from .files.writing import Format
 from .telling import tell_skipped
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-#: Lines of standard input that are sent at once.
+#: Lines of standard input per call.
 _LINES = 64
 
 
@@ -36,39 +36,39 @@ def _encoding(context: click.Context, parameter: click.Parameter, value: str | N
         if value:
             b"a\n".decode(value, lines.UNDECODED)
     except (LookupError, UnicodeError) as error:
-        raise click.BadParameter(f"{error}; utf-8, utf-16, cp1252 and gb18030 are some that there are") from error
+        raise click.BadParameter(f"{error}; give for example utf-8, utf-16, cp1252 or gb18030") from error
     return value
 
 
 encoding_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
-    "--encoding", callback=_encoding, help="Of text, JSONL, CSV.  [default: UTF-8, or by a byte-order mark]"
+    "--encoding", callback=_encoding, help="Encoding of text, JSONL, CSV.  [default: UTF-8, or by a byte-order mark]"
 )
 delimiter_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
-    "--delimiter", callback=_delimiter, help="Between columns of CSV.  [default: a comma; a tab in .tsv]"
+    "--delimiter", callback=_delimiter, help="Delimiter of CSV columns.  [default: a comma; a tab in .tsv]"
 )
 quotes_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
-    "--no-quotes", is_flag=True, help="Quotes in CSV are plain characters."
+    "--no-quotes", is_flag=True, help="Read quotes in CSV as plain characters."
 )
 _OPTIONS: list[Callable[..., Any]] = [
     click.option("--input", "-i", "names", multiple=True, metavar="FILE",
-                 help="File, folder or glob of texts: .txt (a text a line), .jsonl, .csv, .tsv, perhaps with .gz, or "
+                 help="File, folder or glob of texts: .txt (a text per line), .jsonl, .csv, .tsv, also with .gz, or "
                  ".parquet; - is standard input. Repeatable."),
     click.option("--input-format", type=click.Choice(sorted(set(inputs.FORMS.values()))),
-                 help="[default: by the name of the file; text on standard input]"),
+                 help="[default: by the name of the file; text for standard input]"),
     click.option("--column", default="text", show_default=True,
-                 help="Field or column that holds the text; a.b is b in a."),
+                 help="Field or column of the text; a.b is b in a."),
     click.option("--keep", multiple=True, metavar="COLUMN",
-                 help="Field or column to carry into the output; repeatable."),
-    click.option("--keep-all", is_flag=True, help="Carry all fields or columns into the output."),
+                 help="Field or column to copy to the output; repeatable."),
+    click.option("--keep-all", is_flag=True, help="Copy all fields or columns to the output."),
     encoding_option, delimiter_option, quotes_option,
     click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
-                 help="What becomes of rows that cannot be read; skip lists them in OUTPUT.skipped.jsonl."),
+                 help="Reaction to rows that cannot be read; skip lists them in OUTPUT.skipped.jsonl."),
 ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What the options say."""
+    """The values of the options."""
 
     names: tuple[str, ...]
     input_format: str | None
@@ -81,15 +81,15 @@ class Reading:
     on_error: str
 
     def source(self, texts: tuple[str, ...], *, also: tuple[str, ...] = (), taken: tuple[str, ...] = TAKEN) -> Source:
-        """The texts, of files that are yet to be opened.
+        """The source of texts; its files are not opened yet.
 
         Args:
-            texts: those on the command line.
-            also: further columns that are read.
-            taken: names that the output has itself.
+            texts: texts from the command line.
+            also: further columns to read.
+            taken: names of the output's own columns.
 
         Raises:
-            click.UsageError: options that do not go together.
+            click.UsageError: contradictory options.
             BadFile: as :class:`Inputs` and :class:`Columns` do.
         """
         if texts and self.names:
@@ -97,16 +97,16 @@ class Reading:
         columns = Columns(self.column, tuple(dict.fromkeys([*self.keep, *also])), self.keep_all, taken)
         found = Inputs(() if texts else self.names or (inputs.STANDARD,), self.input_format)
         if columns.any_kept and found.form == "text":
-            raise click.UsageError("there are no columns to keep beside lines of text: give JSONL, CSV or Parquet")
+            raise click.UsageError("lines of text have no columns to keep: give JSONL, CSV or Parquet")
         if self.encoding and found.form == "parquet":
-            raise click.UsageError("--encoding is for text, JSONL and CSV: Parquet is always UTF-8")
+            raise click.UsageError("--encoding is for text, JSONL and CSV; leave it out: Parquet is always UTF-8")
         if (self.delimiter or self.no_quotes) and found.form not in ("csv", "tsv"):
-            raise click.UsageError("--delimiter and --no-quotes are for CSV")
+            raise click.UsageError("--delimiter and --no-quotes are for CSV: leave them out")
         return Source(found, texts, columns, self.encoding, self.delimiter, not self.no_quotes, self.on_error == "skip")
 
 
 def reading_options(command: _Command) -> _Command:
-    """The options; the command gets them as one argument, ``reading``."""
+    """Add the options; the command receives them as one argument, ``reading``."""
     names = list(Reading.__dataclass_fields__)
 
     @functools.wraps(command)
@@ -122,7 +122,7 @@ def reading_options(command: _Command) -> _Command:
 
 @contextmanager
 def streamed(source: Source) -> Iterator[None]:
-    """Open what goes to standard output; at the end it is seen to be unchanged, and what was skipped is told.
+    """Open a source for standard output; at the end check that it is unchanged, and report skipped rows.
 
     Raises:
         BadFile: as :meth:`Inputs.open` and :meth:`Inputs.check` do.
@@ -137,15 +137,15 @@ def streamed(source: Source) -> Iterator[None]:
 
 
 def block_size(source: Source) -> int:
-    """Texts that are answered at once: what is typed line by line, what is piped in soon, of files several parts."""
+    """Texts per block: one for typed lines, few for a pipe, several parts of a call for files."""
     if sys.stdin.isatty() and any(file.path is None for file in source.inputs.files):
-        click.echo("a text a line; Ctrl-D ends", err=True)
+        click.echo("one text per line; end with Ctrl-D", err=True)
         return 1
     return ROWS if source.inputs.lasting else _LINES
 
 
 def look(source: Source, formats: Iterable[Format], match: Callable[[Block], None] = lambda block: None) -> int:
-    """Look the input through before anything is sent: its rows, and what is kept of them; the number of rows."""
+    """Check the rows and kept columns of the input before anything is sent; return the number of rows."""
     count = 0
     with unchanged(source):
         for block in source.blocks():
@@ -159,7 +159,7 @@ def look(source: Source, formats: Iterable[Format], match: Callable[[Block], Non
 
 @contextmanager
 def unchanged(source: Source) -> Iterator[None]:
-    """Of two things that are wrong, a change of the input is the one to tell."""
+    """If an error occurs and the input has changed, report the change."""
     try:
         yield
     except BadFile:
@@ -168,7 +168,7 @@ def unchanged(source: Source) -> Iterator[None]:
 
 
 def write_out(lines: Iterable[bytes]) -> None:
-    """Bytes to standard output, whatever the encoding of the locale."""
+    """Write bytes to standard output, independent of the locale's encoding."""
     try:
         sys.stdout.buffer.writelines(lines)
         sys.stdout.buffer.flush()

@@ -22,7 +22,7 @@ from .tensorflow_log import drop_chatter
 
 _LOG = logging.getLogger(__name__)
 
-#: Flags that a folder of models is served with, unless they are given: those of docker-compose.yml that change answers.
+#: Default flags for a folder of models: those flags of docker-compose.yml that change answers.
 STACK = {
     "model_config_file_poll_wait_seconds": 5,
     "allow_version_labels_for_unavailable_models": True,
@@ -38,24 +38,24 @@ STACK = {
 @model_server_flags
 @click.option(
     "--host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
-    help="Address to listen on: 127.0.0.1 for this machine alone, 0.0.0.0 for all. (tensorflow_model_server has no "
-    "such flag, and listens on all.)",
+    help="Address to listen on: 127.0.0.1 for this machine only, 0.0.0.0 for all. (tensorflow_model_server has no "
+    "such flag and listens on all.)",
 )  # fmt: skip
 @click.option("-v", "--verbose", is_flag=True, help="Also print the log of TensorFlow's own C++ code.")
 @click.option("--log_format", type=click.Choice(["text", "json"]), default="text", show_default=True,
-              help="How the log is written on standard error; json: one object a line.")  # fmt: skip
-@click.option("--version", is_flag=True, help="Print the version, and that of TensorFlow's, and end.")
+              help="Format of the log on standard error; json: one object per line.")  # fmt: skip
+@click.option("--version", is_flag=True, help="Print the versions of rawbert and TensorFlow.")
 @click.pass_context
 def serve(
     context: click.Context, /, models: Path | None, log_format: str, verbose: bool, version: bool, **flags: Any
 ) -> None:
     """Serve models over gRPC and HTTP as TensorFlow Serving does, without Docker.
 
-    MODELS is a folder with a models.config, as `rawbert export` writes it: served as docker-compose.yml does, with
-    labels that follow `rawbert promote`, and batching. Flags that are given as well have precedence.
+    MODELS is a folder with a models.config, as `rawbert export` writes it. It is served with the settings of
+    docker-compose.yml: with batching, and with labels that follow `rawbert promote`. Explicit flags have precedence.
 
-    Flags are those of tensorflow_model_server 2.20.0: --name=value or --name value. One that is not known, or not
-    supported, is refused.
+    Flags are those of tensorflow_model_server 2.20.0: --name=value or --name value. Unknown or unsupported flags are
+    refused.
 
     \b
     Examples:
@@ -75,16 +75,16 @@ def serve(
     log_to_stderr(log_format, _LOG.name)
     for name in context.ensure_object(list):
         _LOG.warning("--%s has no effect in rawbert serve", name)
-    # It would log a traceback for every health watch that is no protobuf message; the caller is told by its status.
+    # It would log a traceback for every health watch that is not a protobuf message; the caller gets a status anyway.
     logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
     try:
-        # Here and not above: --help shall not wait for it.
+        # Imported here so that --help does not wait for it.
         from ..server.options import ServerOptions
         from ..server.start import Plan, StartError, joined
     except ModuleNotFoundError as error:
         raise click.ClickException(str(error)) from error
     try:
-        # What keeps the server from starting is mostly seen before TensorFlow is loaded, which takes seconds.
+        # Most faults of the settings are found before TensorFlow is loaded, which takes seconds.
         plan = Plan(ServerOptions(**flags))
         _LOG.info("Loading %s ...", flags["model_config_file"] or flags["model_base_path"])
         from ..server import EmbeddedServer
@@ -103,7 +103,7 @@ def serve(
         _LOG.info("Stopping: calls in flight may finish; a second signal ends them.")
     if not server.stop(grace=30.0):
         _LOG.warning("calls that took longer than 30 s were cut off")
-    # Not by return: Python would wait for threads that still compute for those calls, and take TensorFlow apart.
+    # Not by return: Python would wait for threads that still compute for those calls, and unload TensorFlow.
     logging.shutdown()
     os._exit(0)
 
@@ -112,16 +112,16 @@ def _as_the_stack(context: click.Context, models: Path, flags: dict[str, Any]) -
     given = {name for name in flags if context.get_parameter_source(name) != ParameterSource.DEFAULT}
     for name in ("model_config_file", "model_base_path", "model_name"):
         if name in given:
-            raise click.UsageError(f"--{name} and MODELS both say what to serve: leave one out")
+            raise click.UsageError(f"--{name} and MODELS both name the models to serve: leave one out")
     file = models / "models.config"
     if not models.is_dir():
         raise click.ClickException(
-            f"there is no folder {models}: rawbert export SOURCE --output {models}/NAME makes it"
+            f"there is no folder {models}: create it with rawbert export SOURCE --output {models}/NAME"
         )
     if not file.is_file():
         raise click.ClickException(
-            f"{file} is not there: rawbert export SOURCE --output {models / 'NAME'} writes it; a model alone is served "
-            f"by --model_base_path (rawbert serve --model_base_path {models}, if that is one)"
+            f"{file} does not exist: rawbert export SOURCE --output {models / 'NAME'} writes it; a single model is "
+            f"served with its folder: rawbert serve --model_base_path {models}"
         )
     flags.update({name: value for name, value in STACK.items() if name not in given}, model_config_file=str(file))
 
@@ -134,9 +134,9 @@ def _release(package: str) -> str:
 
 
 def _stop_signal() -> SimpleQueue[int]:
-    """A queue into which SIGTERM and SIGINT put their number; a second signal ends the process at once."""
+    """A queue that receives the number of a SIGTERM or SIGINT; a second signal ends the process at once."""
     # Not an Event: the handler runs in the thread that waits, and Event.set() takes a lock that Event.wait() may hold
-    # at that very moment. SimpleQueue.put() is made to be called from a handler.
+    # at that moment. SimpleQueue.put() may be called from a handler.
     stop: SimpleQueue[int] = SimpleQueue()
     stopping = False
 
@@ -153,7 +153,7 @@ def _stop_signal() -> SimpleQueue[int]:
 
 
 def _wait(stop: SimpleQueue[int]) -> None:
-    # By the second: where the system gives a signal to another thread, its handler runs when this one wakes.
+    # With a timeout of a second: if another thread gets the signal, its handler runs when this thread wakes.
     while True:
         with suppress(Empty):
             stop.get(timeout=1)

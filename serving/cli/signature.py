@@ -1,4 +1,4 @@
-"""Which signature and output of a model give one vector a text."""
+"""Choice of the signature and output of a model with one vector per text."""
 
 from collections.abc import Iterable, Mapping
 from typing import TypedDict
@@ -11,10 +11,10 @@ from ..contract import DEFAULT_SIGNATURE, EMBED, SIGNATURES, TEXT, Kind
 from ..errors import ServingError
 from ..wire.messages import ModelMetadata, SignatureInfo
 
-#: Outputs that are no vectors of texts whatever their shape, such as scores.
+#: Outputs that are not vectors of texts, such as scores, even if they have the shape of vectors.
 _OTHERS = {output.name for each in SIGNATURES for output in each.outputs if output.kind is not Kind.VECTOR}
 _FLOATS = ("float32", "float64", "float16", "bfloat16")
-#: What a server answers that has no GetModelMetadata.
+#: Status codes of servers without GetModelMetadata.
 _NO_METADATA = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
 
 
@@ -26,10 +26,10 @@ class Choice(TypedDict):
 
 
 def signatures(client: Client) -> Mapping[str, SignatureInfo]:
-    """The signatures of the model; none where the server does not tell.
+    """The signatures of the model; empty if the server does not report them.
 
     Raises:
-        ServingError: it does not answer, or has no such model.
+        ServingError: the server does not answer, or has no such model.
     """
     try:
         model: ModelMetadata = client.metadata()
@@ -43,19 +43,19 @@ def signatures(client: Client) -> Mapping[str, SignatureInfo]:
 def vector_output(
     found: Mapping[str, SignatureInfo], signature: str | None = None, output: str | None = None
 ) -> Choice:
-    """What to ask a model for where vectors are wanted.
+    """The signature and output of a model for vectors.
 
     Args:
         found: the model's signatures; see :func:`signatures`.
-        signature: the one that was asked for; ``embed`` if left out, else the default signature where it has one
-            float vector a text, else the one signature that has.
-        output: the output that was asked for.
+        signature: the requested signature; by default ``embed``, else the default signature if it has one float
+            vector per text, else the only signature that has one.
+        output: the requested output.
 
     Raises:
-        click.UsageError: there is no such output, or a choice of several.
+        click.UsageError: there is no such output, or there are several.
     """
     if not found or (signature is not None and signature not in found):
-        # The server's own answer says what is wrong.
+        # The server's own answer reports the fault.
         name = signature or EMBED.name
         known = next((each.vector for each in SIGNATURES if each.name == name), None) or EMBED.vector
         assert known is not None
@@ -68,16 +68,16 @@ def vector_output(
         return {"signature_name": choices[0][0], "output_name": choices[0][1]}
     listed = ", ".join(f"--signature {name} --output-name {each}" for name, each in choices)
     if listed:
-        raise click.UsageError(f"the model gives several vectors a text: choose one of {listed}")
+        raise click.UsageError(f"the model has several vectors per text: choose one of {listed}")
     asked = f"signature {signature!r}" if signature else "model"
     raise click.UsageError(
-        f"the {asked} has no output{f' {output!r}' if output else ''} with one float vector a text, for an input "
-        f"{TEXT!r}; rawbert metadata shows what there is, --signature and --output-name name it"
+        f"the {asked} has no output{f' {output!r}' if output else ''} with one float vector per text, for an input "
+        f"{TEXT!r}; see rawbert metadata, and give --signature and --output-name"
     )
 
 
 def _choices(found: Mapping[str, SignatureInfo], names: Iterable[str], output: str | None) -> list[tuple[str, str]]:
-    """Signatures with their outputs that are one float vector a text."""
+    """Signatures with their outputs of one float vector per text."""
     choices = []
     for name in names:
         info = found.get(name)

@@ -1,4 +1,4 @@
-"""``rawbert classify``, ``tag`` and ``rerank``: labels, entities and order, on standard output or in a file.
+"""``rawbert classify``, ``tag`` and ``rerank``: labels, entities and ranking, to standard output or to a file.
 
 Exit codes are those of :mod:`.query`.
 """
@@ -21,23 +21,23 @@ from .output import printable
 from .reading import Reading, reading_options
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-#: Colours of labels, in the order in which they appear.
+#: Colours of labels, in order of appearance.
 _COLORS: Final = ("cyan", "magenta", "green", "yellow", "blue", "red")
 
 _OPTIONS = [
     click.option("--output", "-o", type=NEW_FILE,
-                 help="File of answers: .jsonl, .parquet. It appears when it is whole."),
+                 help="File of answers: .jsonl, .parquet. It appears when it is complete."),
     click.option("--batch-size", "max_batch_size", type=click.IntRange(min=1), default=64, show_default=True,
-                 help="Texts in a call."),
+                 help="Texts per call."),
 ]  # fmt: skip
 _STRIDE = click.option(
     "--stride", type=click.IntRange(min=0), metavar="TOKENS",
-    help="Read texts that are too long for the model in windows, which share so many tokens.",
+    help="Divide texts that are too long for the model into windows that share N tokens.",
 )  # fmt: skip
 
 
 def _options(command: _Command) -> _Command:
-    """Options of all three, beside those of what is read."""
+    """The options of all three commands, besides those for reading."""
     command = job_options(command)
     for option in reversed(_OPTIONS):
         command = option(command)
@@ -50,8 +50,10 @@ def _options(command: _Command) -> _Command:
 @reading_options
 @_options
 @click.option("--pair-column", metavar="COLUMN", help="Field or column of the second text, for models of pairs.")
-@click.option("--top-k", type=click.IntRange(min=1), metavar="N", help="Most labels of a text.  [default: all]")
-@click.option("--threshold", type=float, help="Least score of a label.")
+@click.option(
+    "--top-k", type=click.IntRange(min=1), metavar="N", help="Maximum number of labels of a text.  [default: all]"
+)
+@click.option("--threshold", type=float, help="Minimum score of a label.")
 @_STRIDE
 def classify(
     texts: tuple[str, ...],
@@ -66,9 +68,9 @@ def classify(
     stride: int | None,
     **settings: Any,
 ) -> None:
-    """Classify TEXTS, a file, or standard input where there is neither.
+    """Classify TEXTS, a file, or standard input if neither is given.
 
-    Output lines hold text, what is kept, label, score, and the scores of all labels, or of those that --top-k and
+    Output lines contain text, kept fields, label, score, and the scores of all labels, or of those that --top-k and
     --threshold leave.
 
     \b
@@ -95,8 +97,8 @@ def classify(
 @reading_options
 @_options
 @click.option("--aggregation", type=click.Choice(AGGREGATIONS), default="simple", show_default=True,
-              help="How tokens become entities: simple joins neighbours of one label; first, average and max give a "
-              "word one label first; none answers each token.")  # fmt: skip
+              help="Rule for tokens to entities: simple joins neighbours with the same label; first, average and max "
+              "first give each word one label; none returns each token.")  # fmt: skip
 @_STRIDE
 def tag(
     texts: tuple[str, ...],
@@ -109,10 +111,10 @@ def tag(
     stride: int | None,
     **settings: Any,
 ) -> None:
-    """Tag the entities of TEXTS, of a file, or of standard input where there is neither.
+    """Tag the entities of TEXTS, of a file, or of standard input if neither is given.
 
-    Output lines hold text, what is kept, entities with label, text, start and end (characters) and score, and whether
-    the model saw only the beginning of the text.
+    Output lines contain text, kept fields, entities with label, text, start and end (characters) and score, and
+    truncated: whether the model saw only the beginning of the text.
 
     \b
     Examples:
@@ -135,7 +137,9 @@ def tag(
 @connection_options
 @reading_options
 @_options
-@click.option("--top-k", type=click.IntRange(min=1), metavar="N", help="Most documents to answer.  [default: all]")
+@click.option(
+    "--top-k", type=click.IntRange(min=1), metavar="N", help="Maximum number of documents to return.  [default: all]"
+)
 def rerank(
     query: str,
     documents: tuple[str, ...],
@@ -147,9 +151,9 @@ def rerank(
     top_k: int | None,
     **settings: Any,
 ) -> None:
-    """Sort DOCUMENTS, a file, or standard input by how well they answer QUERY, best first.
+    """Sort DOCUMENTS, a file, or standard input by relevance to QUERY, best first.
 
-    Output lines hold text, what is kept, index (the place among the documents, from 0) and score.
+    Output lines contain text, kept fields, index (position among the documents, from 0) and score.
 
     \b
     Examples:
@@ -176,7 +180,7 @@ _LABEL, _ENTITY, _RANK = ("label", "score", "scores"), ("entities", "truncated")
 
 
 def shortest(score: float) -> float:
-    """The shortest decimal that gives the same float32 back."""
+    """The shortest decimal that gives the same float32."""
     return float(str(np.float32(score)))
 
 
@@ -210,7 +214,7 @@ def _entity_fields(arrow: Any) -> list[Any]:
 
 
 def _marked(text: str, found: Answer, colors: dict[str, str]) -> str:
-    """The text with its entities in colours, each with its label; ``colors`` are those of labels seen before."""
+    """The text with its entities in colour, each with its label; ``colors`` remembers the colours of labels."""
     shown, at = [], 0
     for each in found["entities"]:
         color = colors.setdefault(each["label"], _COLORS[len(colors) % len(_COLORS)])

@@ -1,4 +1,4 @@
-"""What a command that answers texts tells people while it works and at its end, on standard error."""
+"""Messages for people on standard error, during and after a command that answers texts."""
 
 import logging
 import sys
@@ -13,64 +13,66 @@ import click
 from ..client.client import Client
 from ..contract import TOKENIZE
 from ..errors import ModelNotFound, ModelVersionChanged
+from ..plurals import counted
 from .files import BadFile
 from .files.job import Job
 from .files.source import Block, Source
-from .output import counted
 
-#: Rows that a message names.
+#: Maximum number of rows in a message.
 _NAMED = 10
-#: Seconds between two words that a server is being waited for.
+#: Seconds between two messages about waiting for a server.
 _QUIET = 10.0
 
 
 class Truncation:
-    """Texts that are longer than the model takes, by the signature ``tokenize``.
+    """Texts that are too long for the model, found with the signature ``tokenize``.
 
     Args:
-        client: asked for the tokens.
+        client: client for the tokens.
         found: the model's signatures.
         mode: fail, warn or ignore.
 
     Raises:
-        BadFile: it is to fail, and the model does not tell.
+        BadFile: the mode is ``fail``, and the model has no such signature.
     """
 
     def __init__(self, client: Client, found: Mapping[str, Any], mode: str) -> None:
         self.wanted = mode != "ignore" and TOKENIZE.name in found
         if mode == "fail" and not self.wanted:
-            raise BadFile(f"the model has no signature {TOKENIZE.name!r}: it does not tell which texts are cut")
+            raise BadFile(
+                f"the model has no signature {TOKENIZE.name!r}, which shows cut texts; give --on-truncation ignore"
+            )
         self._client, self._fails = client, mode == "fail"
         self._count, self._named = 0, list[str]()
 
     def look(self, block: Block) -> None:
-        """Count those of a block."""
+        """Count the long texts of a block."""
         for at, tokens in enumerate(self._client.tokenize(block.texts) if self.wanted else ()):
             if tokens.truncated:
                 self._count += 1
                 self._named += [block.where(at)] if len(self._named) < _NAMED else []
 
     def check(self) -> None:
-        """See that there are none, where they are not allowed.
+        """Check that there are no long texts, if the mode is ``fail``.
 
         Raises:
-            BadFile: there are; the message names their rows.
+            BadFile: there are long texts; the message contains their rows.
         """
         if self._count and self._fails:
-            raise BadFile(f"{self._said()}; --on-truncation warn embeds what the model takes of them")
+            raise BadFile(f"{self._said()}; --on-truncation warn embeds their beginning")
 
     def tell(self) -> None:
-        """Say how many there were."""
+        """Report the number of long texts."""
         if self._count:
             click.echo(self._said(), err=True)
 
     def _said(self) -> str:
         more = f", and {self._count - _NAMED} more" if self._count > _NAMED else ""
-        return f"{counted(self._count, 'text')} longer than the model takes, and cut: {'; '.join(self._named)}{more}"
+        return f"{counted(self._count, 'text')} too long for the model, and cut: {'; '.join(self._named)}{more}"
 
 
 def tell_skipped(skipped: list[dict[str, Any]], listed: Path | None = None) -> None:
-    """Say what was left out, all of it if no file lists it."""
+    """Report skipped rows; each of them if no file lists them."""
     if not skipped:
         return
     click.echo(f"skipped {counted(len(skipped), 'row')}{f'; listed in {listed}' if listed else ''}", err=True)
@@ -80,38 +82,38 @@ def tell_skipped(skipped: list[dict[str, Any]], listed: Path | None = None) -> N
 
 @contextmanager
 def told_of_the_rest(job: Job, source: Source) -> Iterator[None]:
-    """Where a job ends early, say what is there to go on from; without that, copies of the input go."""
+    """When a job ends early, report the number of finished texts; if there are none, remove copies of the input."""
     try:
         yield
     except BaseException:
         if job.done:
-            click.echo(f"{job.done} texts are done; the same command goes on from there", err=True)
+            click.echo(f"finished {counted(job.done, 'text')}; the same command continues from there", err=True)
         else:
             source.inputs.discard()
         raise
 
 
 def going_on(job: Job, settings: dict[str, Any]) -> dict[str, Any]:
-    """Go on after the texts that matched, and say so: settings of a client for the version that answered them.
+    """Continue after the texts that matched, and report it: the client settings for the version that answered them.
 
     Raises:
         BadFile: as :meth:`Job.keep_matched` does.
     """
     job.keep_matched()
     if job.done:
-        click.echo(f"going on after {job.done} texts", err=True)
+        click.echo(f"continuing after {counted(job.done, 'text')}", err=True)
     return settings if job.version is None else {**settings, "version": job.version, "version_label": None}
 
 
 @contextmanager
 def of_version(job: Job) -> Iterator[None]:
-    """Where the version that an earlier run had is gone, say what can be done."""
+    """If the version of an earlier run is gone, add the remedy to the error."""
     try:
         yield
     except (ModelNotFound, ModelVersionChanged) as error:
         if job.version is None:
             raise
-        raise BadFile(f"{error}; what is done is of version {job.version}: --restart begins anew") from error
+        raise BadFile(f"{error}; the finished texts are from version {job.version}: --restart starts again") from error
 
 
 class _Waiting(logging.Handler):
@@ -125,7 +127,7 @@ class _Waiting(logging.Handler):
 
 @contextmanager
 def told_of_waiting() -> Iterator[None]:
-    """The client's word that it waits for a server is passed on, now and then."""
+    """Pass on the client's log messages about waiting for a server, at intervals."""
     log, handler = logging.getLogger("rawbert.serving"), _Waiting(logging.WARNING)
     log.addHandler(handler)
     try:
@@ -136,7 +138,7 @@ def told_of_waiting() -> Iterator[None]:
 
 @contextmanager
 def progress(what: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """A bar with a percentage, a rate and the time left at a terminal; nothing elsewhere."""
+    """At a terminal, a bar with percentage, rate and time left; nothing elsewhere."""
     if not sys.stderr.isatty():
         yield lambda count: None
         return

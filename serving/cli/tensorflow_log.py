@@ -1,4 +1,4 @@
-"""What TensorFlow's C++ code writes to standard error, filtered."""
+"""A filter for the log of TensorFlow's C++ code on standard error."""
 
 import os
 import re
@@ -6,7 +6,7 @@ import signal
 import sys
 from typing import Final
 
-#: A line of its log but for fatal ones, as abseil and as TensorFlow's older code write it, and what belongs to one.
+#: Log lines except fatal ones, in the formats of abseil and of TensorFlow's older code, with their continuations.
 _CHATTER: Final = re.compile(
     rb"[IWE]\d{4} \d\d:\d\d:\d+\.\d+ +\d+ \S+:\d+\]"
     rb"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWE] \S+:\d+\]"
@@ -16,10 +16,10 @@ _CHATTER: Final = re.compile(
 
 
 def drop_chatter() -> None:
-    """Drop all but fatal lines of the log from here on. Call it before there are threads.
+    """Drop all log lines except fatal ones from now on. Call it before threads are started.
 
-    TensorFlow's own settings do not reach every line. What it writes when it dies must not be lost, so a process of its
-    own reads it. Python's ``sys.stderr`` goes on as before.
+    TensorFlow's own settings do not cover every line. Its last words before a crash must not be lost, so a separate
+    process reads them. Python's ``sys.stderr`` works as before.
     """
     if not hasattr(os, "fork"):
         return
@@ -27,7 +27,7 @@ def drop_chatter() -> None:
     sys.stderr.flush()
     if os.fork() == 0:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # It ends when the last writer does.
+            signal.signal(number, signal.SIG_IGN)  # The process ends with the last writer.
         os.close(writer)
         _filter(reader)
         os._exit(0)

@@ -30,14 +30,14 @@ AnyTexts = Texts | AsyncIterable[str | bytes]
 
 
 class AsyncStreamKeywords(TextKeywords, total=False):
-    """As :class:`StreamKeywords`, also of texts that are read asynchronously."""
+    """:class:`StreamKeywords`, with texts that may come from an asynchronous iterable."""
 
     text_pair: AnyTexts | None
     follow_version: bool
 
 
 def _documented(client: type[AsyncClient]) -> type[AsyncClient]:
-    """Its methods get the docstrings of their twins, for ``help()``."""
+    """Copy the docstrings of :class:`Client` to the methods of the same name, for ``help()``."""
     for name, method in vars(client).items():
         if not name.startswith("_") and callable(method):
             method.__doc__ = getattr(Client, name).__doc__
@@ -183,7 +183,7 @@ class AsyncClient(TaskClient[grpc.aio.Channel]):
             await self._end(plan)
 
     async def _end(self, plan: Plan[Any]) -> None:
-        """Leave a plan, and let what it cancels end."""
+        """Close a plan, and wait until the calls that it cancels have ended."""
         plan.close()
         if self._ending:
             await asyncio.wait(self._ending)
@@ -219,11 +219,11 @@ class AsyncClient(TaskClient[grpc.aio.Channel]):
 
     def _has_ended(self, future: asyncio.Future[Any]) -> None:
         self._ending.discard(future)
-        future.cancelled() or future.exception()  # Seen: asyncio need not tell of it.
+        future.cancelled() or future.exception()  # Retrieved, so that asyncio does not log it.
 
 
 async def _came(step: Any) -> Any:
-    """What comes of a step of a plan."""
+    """Carry out one step of a plan and return its result."""
     if not isinstance(step, Wait):
         return await anext(step, None)
     try:
@@ -234,7 +234,7 @@ async def _came(step: Any) -> Any:
 
 
 async def _parts(texts: AnyTexts, text_pair: AnyTexts | None, batcher: Batcher[Any]) -> AsyncIterator[list[Row]]:
-    """:meth:`Batcher.parts` of :func:`requests.streamed`, also of what is read asynchronously."""
+    """:meth:`Batcher.parts` of :func:`requests.streamed`, for synchronous and asynchronous iterables."""
     columns = [_read(each) for each in (texts, text_pair) if each is not None]
     for at in itertools.count():
         row = [await anext(column, requests.ENDED) for column in columns]

@@ -1,4 +1,4 @@
-"""The methods of both clients as plans, see :mod:`.calls`: everything but the waiting."""
+"""The methods of both clients as plans (see :mod:`.calls`): everything except the waiting."""
 
 import math
 import time
@@ -35,14 +35,14 @@ from .settings import CallKeywords, CallOptions, TextKeywords
 T = TypeVar("T")
 K = TypeVar("K", bound=Tokens)
 Texts = Iterable[str | bytes]
-#: What makes a value of outputs by name, for so many rows, by a version.
+#: Function from the outputs by name, the number of rows and the model version to a result.
 Decode = Callable[[Mapping[str, Array], int, int | None], T]
 
-#: Seconds that finding out which signatures or versions exist may take, for an error's message.
+#: Time limit in seconds for listing the existing signatures or versions in an error message.
 _EXPLAIN: Final = 2.0
 #: Times that a call starts again because the version that answered its first texts was unloaded.
 _RESTARTS: Final = 5
-#: Seconds for a look at whether the server is ready, and between two looks.
+#: Seconds: time limit of one readiness check, and pause between two checks.
 _LOOK, _PAUSE = 5.0, 0.2
 
 
@@ -67,7 +67,7 @@ class BaseClient(Calls[C]):
         return (found, version) if return_version else found
 
     def _width(self, name: str, options: CallOptions) -> Plan[int]:
-        """Size of a vector, for no texts: with batching on, TensorFlow Serving does not answer an empty Predict."""
+        """Vector size for a call without texts: TensorFlow Serving with batching does not answer an empty Predict."""
         model = yield from self._model(options)
         width = requests.static_width(model, options.signature_name, name)
         if width is None:
@@ -98,13 +98,13 @@ class BaseClient(Calls[C]):
         return Prediction({name: requests.writable(array) for name, array in outputs.items()}, version)
 
     def _inputs(self, options: CallOptions) -> Plan[Mapping[str, TensorSpec]]:
-        """Inputs of a signature; remembered. None where the server does not tell."""
+        """Inputs of a signature, cached; empty if the server does not report them."""
         key = self._target(options)
         if key not in self._specs:
             try:
                 model = yield from self._model(options)
             except ServingError:
-                return {}  # The call itself says what is wrong.
+                return {}  # The call itself reports the fault.
             signature = model.signatures.get(options.signature_name)
             self._specs[key] = {} if signature is None else signature.inputs
         return self._specs[key]
@@ -115,7 +115,7 @@ class BaseClient(Calls[C]):
     def _status(self, keywords: Mapping[str, Any]) -> Plan[list[VersionStatus]]:
         options = self._options(keywords)
         if options.version_label is not None:
-            # TensorFlow Serving's GetModelStatus takes no notice of a label: GetModelMetadata says whose it is.
+            # TensorFlow Serving's GetModelStatus ignores labels; GetModelMetadata resolves a label to a version.
             model = yield from self._model(options)
             options = replace(options, version=model.version, version_label=None)
         return (yield from self._statuses(options))
@@ -135,7 +135,7 @@ class BaseClient(Calls[C]):
             except InvalidRequest as error:
                 if "label" not in error.details:
                     raise
-                seen = str(error)  # The label is not there yet.
+                seen = str(error)  # The label does not exist yet.
             if time.monotonic() >= until:
                 late = f"model {self.model!r} at {self.address} was not ready within {timeout:g} s: {seen}"
                 raise ServerUnavailable(late, address=self.address)
@@ -154,9 +154,9 @@ class BaseClient(Calls[C]):
         keywords: Mapping[str, Any],
         parts: Callable[[Any, Any, Batcher[Any]], Any],
     ) -> tuple[Plan[None], Batcher[Any]]:
-        """What ``embed_iter`` runs, and what puts its results in order; a timeout given is for each part.
+        """The run of ``embed_iter``, and the batcher that orders its results; ``timeout`` applies to each part.
 
-        ``parts`` reads the texts and cuts them, each client in its own way.
+        ``parts`` reads the texts and divides them into parts; the two clients differ in it.
         """
         rest = dict(keywords)
         text_pair, follow = rest.pop("text_pair", None), rest.pop("follow_version", False)
@@ -177,14 +177,14 @@ class BaseClient(Calls[C]):
         exchange = Exchange(self._predicted(options, decode), options, self._shared, source, None, follow)
         return self._run(exchange), batcher
 
-    # --- What they are made of ---
+    # --- Building blocks of the methods ---
 
     def _vector_parts(self, options: CallOptions, name: str) -> Operation[Array]:
-        """Predict, for the output ``name`` with one vector a text: ``[rows, dim]``, perhaps read-only."""
+        """Predict of the output ``name``, one vector per text: ``[rows, dim]``, possibly read-only."""
         return self._predicted(options, lambda outputs, rows, _: requests.output(outputs, name, rows, 2))
 
     def _predicted(self, options: CallOptions, decode: Decode[T]) -> Operation[T]:
-        """Predict over texts; ``decode`` makes its value of outputs by name, the number of rows and the version."""
+        """Predict over texts; ``decode`` turns the outputs into a value."""
         target = self._target(options)
 
         def decoded(data: bytes, rows: int) -> tuple[T, int | None]:
@@ -198,9 +198,9 @@ class BaseClient(Calls[C]):
     def _collect(
         self, operation: Operation[T], rows: Sequence[Row], options: CallOptions
     ) -> Plan[tuple[list[Answer[T]], Array | None]]:
-        """Answers to the parts of a call, all of one version: it starts again where that was unloaded.
+        """Answers to the parts of a call, all by one version; if that version is unloaded, the call starts again.
 
-        And the place of each row in the answers, where they were sorted by length.
+        Also the index of each row in the answers, if the rows were sorted by length.
         """
         deadline, places = deadline_of(options), None
         if options.sort_by_length:
@@ -217,16 +217,18 @@ class BaseClient(Calls[C]):
         raise AssertionError("unreachable")
 
     def _each(self, decode: Decode[list[T]], rows: Sequence[Row], options: CallOptions) -> Plan[list[T]]:
-        """What ``decode`` makes of each row, in their order."""
+        """Decoded result of each row, in the order of the rows."""
         if options.output_name:
             signature = options.signature_name
-            raise TypeError(f"output_name is for vectors of texts, and {signature!r} answers all of its outputs")
+            raise TypeError(
+                f"output_name is for vectors of texts; {signature!r} answers all of its outputs: leave it out"
+            )
         answers, places = yield from self._collect(self._predicted(options, decode), rows, options)
         values = list(chain.from_iterable(answer.value for answer in answers))
         return values if places is None else [values[at] for at in places]
 
     def _one(self, path: str, request: bytes, options: CallOptions, server: int | None = None) -> Plan[bytes]:
-        """The answer to a request without texts; of one ``server``, it is asked for once."""
+        """The answer to a request without texts; a call to a given ``server`` is made only once."""
         operation = Operation(path, lambda rows, version: request, lambda data, rows: (data, None))
         exchange = Exchange(operation, options, self._shared, iter([()]), deadline_of(options), server=server)
         (answer,) = yield from self._answers(exchange)
@@ -248,7 +250,7 @@ class BaseClient(Calls[C]):
     def _options(self, keywords: Mapping[str, Any], known: Any = CallKeywords, signature: str = "") -> CallOptions:
         for name in keywords:
             if name not in known.__optional_keys__:
-                raise TypeError(f"unexpected keyword argument {name!r}; there are {', '.join(known.__optional_keys__)}")
+                raise TypeError(f"unexpected keyword argument {name!r}; use {', '.join(known.__optional_keys__)}")
         options = CallOptions(**{"signature_name": signature, **keywords})
         self._check_credentials(options)
         return options.over(self._own)
@@ -257,7 +259,7 @@ class BaseClient(Calls[C]):
         return Target(self.model, options.version, options.version_label, options.signature_name)
 
     def _explained(self, error: ServingError, exchange: Exchange[Any]) -> Plan[ServingError]:
-        """An unknown signature or version, with those that exist, within what is left of the time."""
+        """Add the existing signatures or versions to the error about an unknown one, within the time left."""
         left = math.inf if exchange.deadline is None else exchange.deadline - time.monotonic()
         options = replace(exchange.options, timeout=max(min(_EXPLAIN, left), 0.001))
         try:
@@ -273,17 +275,17 @@ class BaseClient(Calls[C]):
             if isinstance(error, ModelNotFound) and (models := served_models(error)):
                 return _because(error, f"the server has the models {_listed(models)}")
         except ServingError:
-            pass  # The first error says more.
+            pass  # The first error is the more helpful one.
         return error
 
 
 def deadline_of(options: CallOptions) -> float | None:
-    """When a call must have ended for which the user gave a timeout."""
+    """Deadline of a call with a timeout of its own; otherwise ``None``."""
     return time.monotonic() + options.timeout if isinstance(options.timeout, float) else None
 
 
 def _because(error: ServingError, why: str) -> ServingError:
-    """The same error, with more to say."""
+    """The same error with an addition to its message."""
     return type(error)(f"{error}; {why}", code=error.code, details=error.details, address=error.address)
 
 

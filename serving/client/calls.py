@@ -1,8 +1,8 @@
-"""How the calls of a client are made: its channels, the loop that sends what an :class:`Exchange` has due, and what is
-noted of each call. The sync and the asyncio client share it; they differ in how they wait.
+"""The calls of a client: its channels, the loop that sends the due attempts of an :class:`Exchange`, and the record
+of each call. The sync and the asyncio client share this code; they differ in how they wait.
 
-What takes time is a *plan*, a generator: it yields a :class:`Wait`, or a source to read from, is sent what came of it,
-and returns its result. The clients drive it.
+Anything that takes time is a *plan*: a generator that yields a :class:`Wait`, or a source to read from, receives the
+outcome and returns a result. The clients drive it.
 """
 
 import asyncio
@@ -30,19 +30,19 @@ from .settings import DEFAULT_TIMEOUT, TLS, CallMetadata, CallOptions, ChannelCo
 _LOG = logging.getLogger("rawbert.serving")
 
 T = TypeVar("T")
-#: The kind of channel.
+#: Channel type.
 C = TypeVar("C")
 #: See the module.
 Plan = Generator[Any, Any, T]
 
 #: Bytes of texts in one request: under the 4 MB at which servers and proxies with gRPC's defaults refuse one.
 _REQUEST_BYTES: Final = 3_500_000
-#: The attempt after which a log says that a call is tried again and again: about a third of a second.
+#: The attempt from which the log reports repeated failures: after about a third of a second.
 _TOLD: Final = 5
 
 
 class Wait(NamedTuple):
-    """A step of a plan: what comes into the inbox within so many seconds is sent to it, or ``None``."""
+    """A step of a plan: wait up to ``seconds`` for the next item in the inbox; its result is that item, or ``None``."""
 
     inbox: Any
     seconds: float | None
@@ -96,9 +96,9 @@ class Calls(Generic[C]):
         self._closed = False
         self._lock = threading.Lock()
         self._lines: channels.Lines | None = None
-        #: What is being ended in an event loop, which itself holds it only weakly.
+        #: Calls and channels that are being closed: an event loop keeps only weak references to its tasks.
         self._ending: set[Any] = set()
-        #: What is remembered of signatures: the size of a vector, and the inputs.
+        #: Cached facts about signatures: the vector size, and the inputs.
         self._widths: dict[tuple[Target, str], int] = {}
         self._specs: dict[Target, Mapping[str, TensorSpec]] = {}
         policy = retry or RetryPolicy()
@@ -130,7 +130,7 @@ class Calls(Generic[C]):
             raise ValueError("call_credentials are sent only over TLS: give tls=TLS(...) too")
 
     def _connection(self) -> frozenset[str]:
-        """How the servers are connected to, for the hints of errors."""
+        """Properties of the connection, for the advice in error messages."""
         proxies = [name for name in ("grpc_proxy", "https_proxy", "http_proxy") if os.environ.get(name)]
         holds = {
             "plain": self._insecure,
@@ -140,8 +140,8 @@ class Calls(Generic[C]):
         }
         return frozenset(word for word, true in holds.items() if true)
 
-    # What each client does in its own way: a queue of what is waited for; calls as futures; the process or event loop
-    # that channels belong to; and what is added to an error.
+    # The parts that differ between the clients: a queue of events; calls as futures; the process or event loop that
+    # owns the channels; and the addition to an error.
     _inbox: Any
     _send: Any
     _cancel: Any
@@ -153,7 +153,7 @@ class Calls(Generic[C]):
     # --- Channels ---
 
     def _opened(self) -> channels.Lines:
-        """The channels; opened where they are not, or are another process's."""
+        """The channels; opened first if there are none, or if they belong to another process."""
         with self._lock:
             if self._closed:
                 raise ValueError("the client is closed")
@@ -166,7 +166,7 @@ class Calls(Generic[C]):
             return self._lines
 
     def _taken(self) -> tuple[Any, list[Any]]:
-        """For the end: whose the channels are, and those that are ours to close."""
+        """For closing: the owner of the channels, and those channels that this client opened."""
         with self._lock:
             self._closed = True
             lines, self._lines = self._lines, None
@@ -175,7 +175,7 @@ class Calls(Generic[C]):
         return lines.owner, [line.channel for line in lines.open if line is not None]
 
     def _prepared(self, exchange: Exchange[Any], attempt: Attempt[Any]) -> tuple[Any, dict[str, Any]]:
-        """gRPC's method for an attempt, whose channel is taken, and its arguments."""
+        """The gRPC method for an attempt and its arguments; reserves the channel."""
         data = exchange.operation.encode(attempt.part.rows, attempt.version)
         attempt.request_bytes, attempt.line = len(data), self._opened().take(attempt.server, time.monotonic())
         return attempt.line.methods[exchange.operation.path], {
@@ -207,7 +207,7 @@ class Calls(Generic[C]):
         return step
 
     def _run(self, exchange: Exchange[T]) -> Plan[None]:
-        """Make the calls of an exchange. Its answers are steps too, in order, and nothing is sent back for them."""
+        """Make the calls of an exchange. Each answer is a step too, in order; nothing is sent back for it."""
         inbox = self._inbox()
         flying: dict[Attempt[T], Any] = {}
         try:
@@ -238,7 +238,7 @@ class Calls(Generic[C]):
                 attempt.line.give()
 
     def _ended(self, exchange: Exchange[T], attempt: Attempt[T], call: Any) -> None:
-        """A call has ended, or is overdue (``None``): it is noted, and its answer kept, sent again or raised."""
+        """Handle a call that has ended, or is overdue (``None``): record it, then keep its answer, retry or raise."""
         code, details, data = grpc.StatusCode.OK, "", b""
         cause: BaseException | None = None
         try:
@@ -249,10 +249,10 @@ class Calls(Generic[C]):
                 data = call.result()
         except grpc.RpcError as error:
             cause = error
-            # An interceptor may raise one of its own, which says neither.
+            # An interceptor may raise an exception without code and details.
             code = error.code() if hasattr(error, "code") else grpc.StatusCode.UNKNOWN
             details = error.details() or "" if hasattr(error, "details") else str(error)
-        except (grpc.FutureCancelledError, asyncio.CancelledError) as error:  # Not by us.
+        except (grpc.FutureCancelledError, asyncio.CancelledError) as error:  # Not cancelled by this client.
             cause, code, details = error, grpc.StatusCode.CANCELLED, "the channel was closed"
         now = time.monotonic()
         silent = code is grpc.StatusCode.DEADLINE_EXCEEDED and attempt.line.silent(attempt.begun, now)
@@ -270,7 +270,7 @@ class Calls(Generic[C]):
             _LOG.warning("waiting for %s: %s", self.addresses[attempt.server], attempt.part.error)
 
     def _note(self, name: str, attempt: Attempt[Any], code: grpc.StatusCode, size: int, now: float) -> None:
-        """Tell the hook and the log of a call that has ended."""
+        """Report a call that has ended to the hook and the log."""
         address, rows = self.addresses[attempt.server], len(attempt.part.rows)
         if code is not grpc.StatusCode.OK:
             _LOG.debug("%s at %s: %s in attempt %d", name, address, code.name, attempt.number)

@@ -1,5 +1,4 @@
-"""gRPC channels to TensorFlow Serving: addresses, options, credentials, when a channel is opened anew, and which server
-is called next."""
+"""gRPC channels to TensorFlow Serving: addresses, options, credentials, reopening, choice of the next server."""
 
 from __future__ import annotations
 
@@ -18,30 +17,30 @@ from .settings import TLS, ChannelConfig
 
 _SCHEME = r"(dns|unix|unix-abstract|ipv4|ipv6|xds|passthrough):"
 _HOST_PORT = r"(\[[0-9a-fA-F:.%\w]+\]|[^\s:/\[\]]+):(\d{1,5})"
-#: What gRPC says at a deadline, and we too where it does not in time.
+#: gRPC's message at a deadline; used here as well when gRPC reports it too late.
 DEADLINE = "Deadline Exceeded"
-#: A name, not a number: one that can move.
+#: A host name, not an IP address: its addresses may change.
 _NAME = r"(?:dns:(?:///)?)?((?=[^:]*[a-zA-Z])[^\s:/\[\]]+):(\d{1,5})"
-#: gRPC's largest number of milliseconds.
+#: The largest number of milliseconds that gRPC accepts.
 _NEVER = 2**31 - 1
-#: Seconds that a channel is given before silence speaks against it.
+#: Age in seconds from which silence counts as a sign of a dead channel.
 _YOUNG = 1.0
-#: Every address that a name has, in turn.
+#: All addresses of a name in turn.
 _ROUND_ROBIN = '{"loadBalancingConfig": [{"round_robin": {}}]}'
-#: Seconds for which a server that failed is passed over, while others are there: after its first failure, and at most.
+#: Seconds for which a failed server is skipped while there are others: after its first failure, and at most.
 _ASIDE = (0.1, 5.0)
 
 
 def addresses(address: str | Sequence[str]) -> tuple[str, ...]:
-    """The addresses that a client was given.
+    """The validated addresses of a client.
 
     Raises:
-        TypeError: it is neither a str nor a collection of them.
-        ValueError: one cannot be an address, and what it should look like.
+        TypeError: ``address`` is neither a str nor a collection of str.
+        ValueError: not an address; the message shows the expected form.
     """
     given = (address,) if isinstance(address, str) or not isinstance(address, Iterable) else tuple(address)
     if not all(isinstance(each, str) for each in given):
-        raise TypeError(f"address is {address!r}: give host:port, such as localhost:8500, or a list of such")
+        raise TypeError(f"address is {address!r}: give host:port, such as localhost:8500, or a list of addresses")
     if not given:
         raise ValueError("address is an empty list: give host:port, such as localhost:8500")
     for each in given:
@@ -54,15 +53,15 @@ def addresses(address: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def arguments(config: ChannelConfig, tls: TLS | None, address: str, fresh: int = 0) -> dict[str, Any]:
-    """Keyword arguments of gRPC's functions that make channels, both kinds of them.
+    """Keyword arguments of gRPC's channel constructors, sync and asyncio.
 
-    Channels of equal arguments share their connections; another number ``fresh`` gives another connection.
+    Channels with equal arguments share connections; a different ``fresh`` gives a new connection.
     """
     compression = grpc.Compression.Gzip if config.gzip else None
     made: dict[str, Any] = {
         "grpc.max_send_message_length": config.max_message_bytes,
         "grpc.max_receive_message_length": config.max_message_bytes,
-        # A server that comes back is found soon, and so is one whose name moves.
+        # Short, so that a server that returns, or moves to another address, is found soon.
         "grpc.initial_reconnect_backoff_ms": 100,
         "grpc.max_reconnect_backoff_ms": 2000,
         "grpc.min_reconnect_backoff_ms": int(config.connect_timeout * 1000),
@@ -83,7 +82,7 @@ def arguments(config: ChannelConfig, tls: TLS | None, address: str, fresh: int =
 
 
 def make(library: Any, config: ChannelConfig, tls: TLS | None, address: str, fresh: int, **more: Any) -> Any:
-    """A channel of ``grpc`` or of ``grpc.aio``; files of ``tls`` are read now."""
+    """A channel of ``grpc`` or ``grpc.aio``; the files of ``tls`` are read here."""
     more |= arguments(config, tls, address, fresh)
     if tls is None:
         return library.insecure_channel(address, **more)
@@ -92,16 +91,16 @@ def make(library: Any, config: ChannelConfig, tls: TLS | None, address: str, fre
 
 
 class Line:
-    """A channel to one address, and what is known of it.
+    """A channel to one address and its state.
 
     Attributes:
         channel: gRPC's channel.
-        methods: path -> what calls it.
-        heard: when something last came by it.
-        looked: when its name was last looked up.
-        found: the addresses that the name had.
-        stale: whether the next call opens a new one: the name has other addresses now, or a call got no sign of life.
-        calls: calls that are on their way.
+        methods: path -> callable.
+        heard: time of the last message received.
+        looked: time of the last lookup of the name.
+        found: addresses of the name at that lookup.
+        stale: whether the next call opens a new channel: the name has other addresses now, or a call got no response.
+        calls: number of calls in flight.
     """
 
     def __init__(self, channel: Any, opened: float, lines: Lines) -> None:
@@ -114,14 +113,14 @@ class Line:
         self._opened, self._lines = opened, lines
 
     def give(self) -> None:
-        """A call by the line has ended."""
+        """Return the line after a call."""
         with self._lines.lock:
             self.calls -= 1
             if not self.calls and self not in self._lines.open:
                 self._lines.close(self.channel)
 
     def silent(self, since: float, now: float) -> bool:
-        """A call ran out of its time: was nothing heard since it began? Then the next call opens a new channel."""
+        """Whether nothing was received since a call began that timed out. If so, the next call opens a new channel."""
         if self.heard >= since:
             return False
         self.stale = self.stale or now - self._opened >= _YOUNG
@@ -129,14 +128,14 @@ class Line:
 
 
 class Lines:
-    """One :class:`Line` an address, opened by the first call, and anew where it is stale.
+    """One :class:`Line` per address, opened by the first call and again when it is stale.
 
     Args:
-        owner: the process or event loop that they belong to.
-        addresses: of the servers.
+        owner: the process or event loop that the channels belong to.
+        addresses: addresses of the servers.
         lookup: seconds after which a name is looked up again while calls are made; 0 for never.
-        make: address, number of a fresh connection -> a channel.
-        close: closes one that is no longer needed.
+        make: function from an address and a connection number to a channel.
+        close: function that closes a channel.
     """
 
     def __init__(
@@ -154,7 +153,7 @@ class Lines:
         self.lock = threading.Lock()
 
     def take(self, server: int, now: float) -> Line:
-        """The line to a server, for one call; it is to :meth:`~Line.give` back."""
+        """The line to a server, for one call; :meth:`~Line.give` returns it."""
         with self.lock:
             line = self.open[server]
             if line is None or line.stale:
@@ -171,11 +170,11 @@ class Lines:
 
 
 def _look_up(line: Line, host: str, port: int) -> None:
-    """See whether a name has other addresses than before: gRPC looks only where a connection fails."""
+    """Look a name up again and compare its addresses: gRPC does so only after a failed connection."""
     try:
         infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:
-        return  # What is connected goes on.
+        return  # Existing connections stay in use.
     found = frozenset(str(info[4][0]) for info in infos)
     if line.found is not None and found != line.found:
         line.stale = True
@@ -183,7 +182,7 @@ def _look_up(line: Line, host: str, port: int) -> None:
 
 
 class Balancer:
-    """Servers in turn; one that failed is passed over for a while, as long as others are there. Pure."""
+    """Servers in turn; a failed server is skipped for a while, as long as there are others. No I/O."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -192,17 +191,17 @@ class Balancer:
         self._until = [0.0] * count
 
     def pick(self, now: float, avoid: frozenset[int] = frozenset()) -> int:
-        """The server for the next attempt, preferably none of ``avoid``."""
+        """The server for the next attempt; those in ``avoid`` only if there is no other."""
         turn = next(self._turn) % self.count
         order = [(turn + step) % self.count for step in range(self.count)]
         return min(order, key=lambda at: (at in avoid, max(self._until[at] - now, 0.0)))
 
     def failed(self, at: int, now: float, silent: bool = False) -> None:
-        """A server did not answer, or its connection broke. ``silent``: that took the whole time of a call."""
+        """Record that a server did not answer, or broke the connection; ``silent``: after the whole time of a call."""
         first, most = _ASIDE
         self._until[at] = now + (most if silent else min(most, first * 2.0 ** min(self._failures[at], 10)))
         self._failures[at] += 1
 
     def answered(self, at: int) -> None:
-        """A server answered, if only with a refusal."""
+        """Record that a server answered, be it with an error."""
         self._failures[at], self._until[at] = 0, 0.0

@@ -1,4 +1,4 @@
-"""The gRPC client: strings in, numpy arrays out, and nothing of TensorFlow."""
+"""The gRPC client: strings in, numpy arrays out, no TensorFlow."""
 
 from __future__ import annotations
 
@@ -27,37 +27,37 @@ from .settings import CallKeywords, PairKeywords, StreamKeywords, TextKeywords
 from .tasks import Pair, TaskClient
 
 T = TypeVar("T")
-#: Vectors or scores, and the version of the model that made them; ``None`` where the server does not say.
+#: Vectors or scores, and the model version that computed them; ``None`` if the server does not report it.
 Versioned = tuple[Array, int | None]
 
 
 class Client(TaskClient[grpc.Channel]):
     """A client of one model on TensorFlow Serving, or on ``rawbert serve``.
 
-    Thread-safe: share one among threads. Channels are opened by the first call, in each process anew: make clients
-    before a fork, and call after it. Use it as a context manager, or :meth:`close` it.
+    Thread-safe: share one client among threads. The first call in each process opens the channels: create clients
+    before a fork, and call them after it. Use the client as a context manager, or :meth:`close` it.
 
     Args:
         address: ``host:port`` of the gRPC port, ``dns:///host:port``, ``unix:path``, or a list of such addresses,
-            which are called in turn; a server that fails is passed over.
+            which are called in turn; a server that fails is skipped for a while.
         model: model name on the server.
         version: version number; the newest available one if neither it nor a label is given.
         version_label: label of a version, such as ``stable``.
-        timeout: seconds for each part of a call, over all its attempts; ``None`` switches the deadline off. A
-            timeout that is given with a call is the deadline of the whole call instead.
-        max_batch_size: most texts in one part; lowered where the server says that it takes fewer.
-        concurrency: parts of one call that are on their way at once.
-        retry: what is sent again, and how often.
+        timeout: seconds for each part of a call, including its retries; ``None`` switches the deadline off. A
+            timeout given with a call is the deadline of the whole call instead.
+        max_batch_size: maximum number of texts in one part; lowered if the server reports a smaller limit.
+        concurrency: maximum number of parts of one call in flight.
+        retry: retry policy.
         tls: TLS; without it the connection is in plain text.
-        metadata: gRPC metadata of calls that have none of their own: a dict, or pairs.
+        metadata: gRPC metadata for calls without metadata of their own: a dict, or pairs.
         call_credentials: gRPC call credentials, sent over TLS only.
-        interceptors: gRPC client interceptors of our own channels.
-        on_call: called after each call to a server with a :class:`CallRecord`, perhaps from several threads.
-        channel: a channel to use in place of our own; it is left open at the end.
-        config: settings of our own channels.
+        interceptors: gRPC client interceptors for the channels that the client opens.
+        on_call: function that gets a :class:`CallRecord` after each call to a server, possibly from several threads.
+        channel: an existing channel to use; the client does not close it.
+        config: settings of the channels that the client opens.
 
     Raises:
-        ValueError: settings that cannot work or contradict each other.
+        ValueError: invalid or contradictory settings.
     Example::
 
         with Client("localhost:8500", model="minilm") as client:
@@ -71,7 +71,7 @@ class Client(TaskClient[grpc.Channel]):
         self.close()
 
     def close(self) -> None:
-        """Close the channels, if they are our own. Calls in flight are cancelled."""
+        """Close the channels that the client opened. Calls in flight are cancelled."""
         owner, open_channels = self._taken()
         if owner == os.getpid():
             for channel in open_channels:
@@ -82,26 +82,26 @@ class Client(TaskClient[grpc.Channel]):
     @overload
     def embed(self, texts: Texts, **options: Unpack[PairKeywords]) -> Array: ...
     def embed(self, texts: Texts, *, return_version: bool = False, **options: Unpack[PairKeywords]) -> Any:
-        """One embedding a text, by the model's own pooling recipe; all of them by one version of the model.
+        """One embedding per text, by the model's own pooling recipe; all embeddings come from one model version.
 
         Args:
             texts: any number of texts.
-            return_version: also answer the version of the model that made the vectors.
+            return_version: also return the model version that computed the vectors.
             **options: all optional:
-                text_pair (texts): a second text for each, where the model takes pairs.
-                signature_name (str): another signature with the output ``embedding``, or ``output_name``.
-                output_name (str): another output with one vector a text.
+                text_pair (texts): a second text for each text, for models of pairs.
+                signature_name (str): another signature that has the output ``embedding``, or ``output_name``.
+                output_name (str): another output with one vector per text.
                 sort_by_length (bool): send texts of similar length together; the results keep the order of ``texts``.
-                version (int): version number to ask in place of the client's own.
-                version_label (str): label of a version to ask in place of the client's own.
-                timeout (float): seconds for the whole call; ``None`` for no deadline; the client's own, for each
-                part, if left out.
-                metadata (dict or pairs): gRPC metadata to send along.
+                version (int): version number, in place of the client's own.
+                version_label (str): version label, in place of the client's own.
+                timeout (float): seconds for the whole call; ``None`` for no deadline. Default: the client's own,
+                which applies to each part.
+                metadata (dict or pairs): gRPC metadata to send.
                 call_credentials (grpc.CallCredentials): in place of the client's own; over TLS only.
 
         Returns:
             A new float32 array ``[len(texts), dim]``; with ``return_version`` a tuple of it and the version, an int,
-            or ``None`` where the server does not say.
+            or ``None`` if the server does not report it.
 
         Raises:
             TypeError, ValueError: texts or options that cannot be sent.
@@ -140,21 +140,21 @@ class Client(TaskClient[grpc.Channel]):
         stride: int | None = None,
         **options: Unpack[PairKeywords],
     ) -> list[Classification]:
-        """The label of each text or pair, and its scores; all of them by one version of the model.
+        """The label of each text or pair, and its scores; all results come from one model version.
 
-        Scores are what the model was exported with: probabilities of labels that exclude each other, or of each by
-        itself, or raw numbers.
+        The export decides the scores: probabilities of labels that exclude each other, independent probabilities of
+        each label, or raw numbers.
 
         Args:
-            texts: any number of texts; none are answered without a call.
-            top_k: most labels in ``scores`` of a result; all if left out.
-            threshold: the least score in them.
-            stride: let the model see texts that are too long for it, in windows: tokens that two neighbouring windows
-                share, 0 or more. Scores are the mean over the windows, each counting by its tokens. Not for pairs.
+            texts: any number of texts; for no texts, no call is made.
+            top_k: maximum number of labels in ``scores`` of a result; all if left out.
+            threshold: minimum score in ``scores``.
+            stride: divide texts that are too long for the model into windows; neighbouring windows share ``stride``
+                tokens, 0 or more. Scores are the mean over the windows, weighted by tokens. Not for pairs.
             **options: as in :meth:`embed`; ``signature_name`` has the outputs ``scores`` and ``labels``.
 
         Raises:
-            TypeError, ValueError: arguments that cannot work; a ``stride`` that is no less than what the model takes.
+            TypeError, ValueError: invalid arguments; a ``stride`` that is not below the model's limit of tokens.
             ServingError: as :meth:`embed`.
         """
         return self._drive(self._classify(texts, top_k, threshold, stride, options))
@@ -168,22 +168,23 @@ class Client(TaskClient[grpc.Channel]):
         stride: int | None = None,
         **options: Unpack[TextKeywords],
     ) -> list[TaggedText]:
-        """The entities of each text, with their places in it, by the rules of transformers' token-classification.
+        """The entities of each text and their positions, by the rules of transformers' token classification.
 
         Args:
-            texts: any number of texts; none are answered without a call. Places in a ``str`` are characters, places in
-                ``bytes`` are bytes.
-            aggregation: ``simple`` joins neighbouring tokens with one label, by their ``B-`` and ``I-`` where they have
-                any; ``first``, ``average`` and ``max`` first give all tokens of a word the tag of its first token, the
-                tag that is best on average, or that of its surest token; ``none`` answers each token by itself.
-            ignore_labels: labels to leave out; with ``none``, tags.
-            stride: let the model see texts that are too long for it, in windows: tokens that two neighbouring windows
-                share, 0 or more. Of entities that overlap the longest is kept, of equal ones that with the best score.
-                Without, only the beginning of such a text is tagged, and its result is ``truncated``.
+            texts: any number of texts; for no texts, no call is made. Positions in a ``str`` are characters, positions
+                in ``bytes`` are bytes.
+            aggregation: ``simple`` joins neighbouring tokens with the same label, by ``B-`` and ``I-`` if the tags have
+                these prefixes; ``first``, ``average`` and ``max`` first give every token of a word the tag of its first
+                token, the tag with the best mean score, or the tag of its most certain token; ``none`` returns each
+                token separately.
+            ignore_labels: labels to leave out; tags with ``none``.
+            stride: divide texts that are too long for the model into windows; neighbouring windows share ``stride``
+                tokens, 0 or more. Of overlapping entities the longest is kept; of equally long ones, the one with the
+                best score. Without ``stride``, such a text is cut at the limit, and its result is ``truncated``.
             **options: as in :meth:`embed`, without ``text_pair``.
 
         Raises:
-            TypeError, ValueError: arguments that cannot work; a ``stride`` that is no less than what the model takes.
+            TypeError, ValueError: invalid arguments; a ``stride`` that is not below the model's limit of tokens.
             ServingError: as :meth:`embed`.
         """
         return self._drive(self._tag(texts, aggregation, ignore_labels, stride, options))
@@ -198,9 +199,9 @@ class Client(TaskClient[grpc.Channel]):
         """The score of each pair of texts, by a cross-encoder; or of each text, by a model of single texts.
 
         Args:
-            pairs: any number of pairs, each a tuple of two texts; or of texts, where the model takes no pairs. None are
-                answered without a call.
-            return_version: also answer the version of the model, as in :meth:`embed`.
+            pairs: any number of pairs, each a tuple of two texts; or texts, for a model of single texts. For no pairs,
+                no call is made.
+            return_version: also return the model version, as in :meth:`embed`.
             **options: as in :meth:`embed`, without ``text_pair``.
 
         Returns:
@@ -214,17 +215,17 @@ class Client(TaskClient[grpc.Channel]):
     def rerank(
         self, query: str | bytes, documents: Texts, *, top_k: int | None = None, **options: Unpack[TextKeywords]
     ) -> list[Ranked]:
-        """Documents by how well they answer a query, best first, by a cross-encoder.
+        """Rank documents by relevance to a query with a cross-encoder, best first.
 
         Args:
-            query: the query. An empty one is a text like others: the model says what it makes of it.
-            documents: any number of documents; none are answered without a call. Many go in parts, in the deadline of
-                the whole call if a ``timeout`` is given.
-            top_k: most documents to answer; all if left out.
+            query: the query. An empty query is sent like any other text.
+            documents: any number of documents; for no documents, no call is made. Many documents are sent in parts; a
+                ``timeout`` applies to the whole call.
+            top_k: maximum number of documents to return; all if left out.
             **options: as in :meth:`embed`, without ``text_pair``.
 
         Returns:
-            The documents with their scores and their places in ``documents``; of equal scores, the first one first.
+            The documents with their scores and their indices in ``documents``; equal scores keep the given order.
 
         Raises:
             TypeError, ValueError, ServingError: as :meth:`embed`.
@@ -240,22 +241,22 @@ class Client(TaskClient[grpc.Channel]):
     def embed_iter(
         self, texts: Texts, *, return_version: bool = False, **options: Unpack[StreamKeywords]
     ) -> Iterator[Any]:
-        """:meth:`embed` for a stream that does not fit in memory: one vector ``[dim]`` a text, in order.
+        """:meth:`embed` for a stream that does not fit in memory: one vector ``[dim]`` per text, in order.
 
-        It reads ahead by a few parts at most, and only as the vectors are taken.
+        It reads at most a few parts ahead, and only while the vectors are consumed.
 
         Args:
             texts: any number of texts.
-            return_version: yield tuples of a vector and the version of the model that made it.
-            **options: as in :meth:`embed`; ``timeout`` is for each part, ``text_pair`` another stream of the same
-                length, and ``sort_by_length`` sends texts of similar length together, out of every 16 parts: it reads
-                ahead by as much. One more:
-                follow_version (bool): go on with another version where the one that answered the first texts is
-                unloaded; only together with ``return_version``: vectors of two versions do not go into one index.
+            return_version: yield tuples of a vector and the model version that computed it.
+            **options: as in :meth:`embed`, but ``timeout`` applies to each part, ``text_pair`` is a second stream of
+                the same length, and ``sort_by_length`` groups texts of similar length within windows of 16 parts,
+                which are read ahead. One more:
+                follow_version (bool): continue with another version if the version that answered the first texts is
+                unloaded. Requires ``return_version``: vectors of two versions must not be mixed in one index.
 
         Raises:
             ModelVersionChanged: the version that answered the first texts was unloaded meanwhile.
-            TypeError, ValueError: a text that cannot be sent; one of the two streams is longer than the other.
+            TypeError, ValueError: a text that cannot be sent; two streams of different length.
             ServingError: as :meth:`embed`.
         """
         run, batcher = self._stream(texts, return_version, options, _parts)
@@ -271,12 +272,12 @@ class Client(TaskClient[grpc.Channel]):
         output_filter: Iterable[str] = (),
         **options: Unpack[CallKeywords],
     ) -> Prediction:
-        """Any signature, in one call: arrays by input name in, arrays by output name out.
+        """Call any signature once: arrays by input name in, arrays by output name out.
 
         Args:
-            inputs: what numpy can make an array of; str and bytes become string tensors.
+            inputs: array-likes by input name; str and bytes become string tensors.
             signature_name: the signature.
-            output_filter: names of the outputs to answer; all if empty.
+            output_filter: names of the outputs to return; all if empty.
             **options: version, version_label, timeout, metadata and call_credentials as in :meth:`embed`.
 
         Returns:
@@ -293,44 +294,44 @@ class Client(TaskClient[grpc.Channel]):
         return self._drive(self._metadata(options))
 
     def status(self, **options: Unpack[CallKeywords]) -> list[VersionStatus]:
-        """State of the model's versions, newest first, on one of the servers.
+        """State of the model's versions on one of the servers, newest first.
 
-        Only of the version or label that is asked for, by the call or by the client. Arguments and errors as
+        With a version or label, in the call or in the client, the state of that version only. Arguments and errors as
         :meth:`predict`.
         """
         return self._drive(self._status(options))
 
     def wait_until_ready(self, **options: Unpack[CallKeywords]) -> list[VersionStatus]:
-        """Wait until a server answers and has the version, or the label, available; its :meth:`status` then.
+        """Wait until a server reports the version, or the label, as available; return its :meth:`status`.
 
         Args:
-            **options: as in :meth:`predict`; ``timeout``, seconds to wait, is 60 if left out, and ``None`` waits for
-                ever.
+            **options: as in :meth:`predict`; ``timeout`` is the time to wait in seconds, 60 by default; ``None`` waits
+                forever.
 
         Raises:
-            ServerUnavailable: it did not come in time; the message says what was seen last.
-            ServingError: it answers, but not to us.
+            ServerUnavailable: not available in time; the message contains the last state.
+            ServingError: the server refuses the call.
         """
         return self._drive(self._ready(options))
 
     def reload_config(self, config: str, **options: Unpack[CallKeywords]) -> None:
-        """Replace the configuration of every server: all models that it does not name are unloaded.
+        """Replace the configuration of every server; models that it does not name are unloaded.
 
         Args:
             config: the text of a ``models.config`` file.
-            **options: timeout, metadata and call_credentials as in :meth:`embed`; the timeout is for each server.
-                TensorFlow Serving blocks where a base path contains no version.
+            **options: timeout, metadata and call_credentials as in :meth:`embed`; the timeout applies to each server.
+                TensorFlow Serving does not answer while a base path contains no version.
 
         Raises:
-            ValueError: it is not the text of a ``models.config`` file.
-            ServingError: a server refused it; those before it in the list have it already.
+            ValueError: not the text of a ``models.config`` file.
+            ServingError: a server refused it; the servers before it in the list have loaded it already.
         """
         self._drive(self._reload(config, options))
 
     _inbox = queue.SimpleQueue
 
     def _drive(self, plan: Plan[T]) -> T:
-        """Do what a plan asks for, until it has its result."""
+        """Carry out the steps of a plan until it returns its result."""
         with contextlib.closing(plan):
             try:
                 step = next(plan)
@@ -353,7 +354,7 @@ class Client(TaskClient[grpc.Channel]):
         call.cancel()
 
     def _owner(self) -> int:
-        """Channels do not outlive a fork."""
+        """The process: channels do not survive a fork."""
         return os.getpid()
 
     def _open_channel(self, address: str, fresh: int) -> grpc.Channel:

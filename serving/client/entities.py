@@ -1,9 +1,9 @@
-"""Entities of tags, by the rules of transformers' ``TokenClassificationPipeline`` (pipelines/token_classification.py,
-release 5.23): ``gather_pre_entities``, ``aggregate`` and what they call, ``aggregate_overlapping_entities``.
+"""Entities from tags, by the rules of transformers' ``TokenClassificationPipeline`` (pipelines/token_classification.py,
+release 5.23): ``gather_pre_entities``, ``aggregate`` with its helpers, ``aggregate_overlapping_entities``.
 
 Tags are plain names (``NOUN``), or names with ``B-`` or ``I-`` (BIO): an entity begins at ``B-``, or where the name
-changes. Of the prefixes of other schemes transformers takes no notice, and makes an entity of each. Here, where every
-tag of a model but ``O`` has one of the prefixes B, I, M, E, L, S, U (BIOES, BILOU, BMES), an entity also begins at
+changes. transformers ignores the prefixes of other schemes and turns each such tag into an entity. Here, if every tag
+of a model except ``O`` has one of the prefixes B, I, M, E, L, S, U (BIOES, BILOU, BMES), an entity also begins at
 ``S-`` and ``U-``, and after ``E-``, ``L-``, ``S-`` and ``U-``.
 """
 
@@ -20,13 +20,13 @@ from .results import Entity, Tokens
 Aggregation = Literal["none", "simple", "first", "average", "max"]
 AGGREGATIONS: Final[tuple[str, ...]] = get_args(Aggregation)
 
-#: Prefixes of schemes that mark the end of an entity too, those of its first token, and those of its last.
+#: Prefixes of schemes that also mark the end of an entity; those of its first token; those of its last token.
 _PREFIXES, _FIRST, _LAST = frozenset("BIMELSU"), frozenset("BSU"), frozenset("ELSU")
 
 
 @dataclass(frozen=True, eq=False)
 class TokenTags(Tokens):
-    """The answer of ``tag`` for one text, without padding; the contract says what its outputs are."""
+    """The answer of ``tag`` for one text, without padding; the contract declares its outputs."""
 
     tag_scores: Array = field(kw_only=True)
     tag: Array = field(kw_only=True)
@@ -35,7 +35,7 @@ class TokenTags(Tokens):
 
 
 class _Piece(NamedTuple):
-    """A token or a word: its score for each tag, its place, and whether it goes on with the word before it."""
+    """A token or a word: its score for each tag, its position, and whether it continues the word before it."""
 
     scores: Array
     start: int
@@ -55,14 +55,14 @@ class _Tagged(NamedTuple):
 def entities(
     text: str | bytes, tokens: TokenTags, aggregation: Aggregation, ignored: Collection[str], at: int = 0
 ) -> list[Entity]:
-    """The entities that the tokens make.
+    """The entities in the tags of the tokens.
 
     Args:
         text: the text, as the user gave it.
-        tokens: the answer to the bytes of it that begin ``at`` its UTF-8.
-        aggregation: how tokens become words, and tags entities.
+        tokens: the answer for a part of the text's UTF-8 bytes.
+        aggregation: rule for tokens to words and tags to entities.
         ignored: labels to leave out.
-        at: see ``tokens``.
+        at: byte at which that part begins.
     """
     names = [name.decode("utf-8", "replace") for name in tokens.tags]
     pieces = _pieces(text, tokens, at)
@@ -84,7 +84,7 @@ def entities(
 
 
 def merged(found: Iterable[Entity]) -> list[Entity]:
-    """Entities of windows that overlap: of two that share characters, the longer; of equal ones, the better."""
+    """Entities of overlapping windows: of two that share characters, the longer one; of equal ones, the better one."""
     kept: list[Entity] = []
     for entity in sorted(found, key=lambda entity: entity.start):
         if not kept or entity.start >= kept[-1].end:
@@ -99,14 +99,14 @@ def _words_of(text: str | bytes) -> str:
 
 
 def _pieces(text: str | bytes, tokens: TokenTags, at: int) -> list[_Piece]:
-    """The tokens that come from the text, and no special ones, with their places in the text as it was given."""
+    """The tokens of the text, without special tokens, with their positions in the given text."""
     own = tokens.start_offsets >= 0
     starts, limits = tokens.start_offsets[own] + at, tokens.limit_offsets[own] + at
     encoded = text if isinstance(text, bytes) else text.encode()
     if not ((starts <= limits) & (limits <= len(encoded))).all():
-        raise DecodeError(f"the answer has tokens beyond the end of a text of {len(encoded)} bytes")
+        raise DecodeError(f"the answer has token offsets beyond the end of a text of {len(encoded)} bytes")
     if isinstance(text, str) and len(encoded) > len(text):
-        # Characters that begin before each byte. A token may be a part of a character, which is then whole in it.
+        # Number of characters that begin before each byte. A token within a character takes the whole character.
         begin = (np.frombuffer(encoded, np.uint8) & 0xC0) != 0x80
         before = np.concatenate([[0], np.cumsum(begin)])
         starts, limits = before[np.minimum(starts + 1, len(encoded))] - 1, before[limits]
@@ -120,8 +120,8 @@ def _pieces(text: str | bytes, tokens: TokenTags, at: int) -> list[_Piece]:
 def _continues(text: str | bytes, start: int, end: int, length: int) -> bool:
     """Whether transformers takes a token for a part of the word before it.
 
-    With prefixes (``##``) in the vocabulary, whatever is spelled there with another number of characters than in the
-    text; so a letter with a combining mark, which the tokenizer removes, is one too. Without, what follows no space.
+    With prefixes (``##``) in the vocabulary: a token whose spelling there has another length than in the text; this
+    includes a letter with a combining mark, which the tokenizer removes. Without: a token that follows no space.
     """
     if length == 0:  # the unknown token
         return False
@@ -142,7 +142,7 @@ def _words(pieces: Sequence[_Piece]) -> list[list[_Piece]]:
 
 
 def _word(pieces: Sequence[_Piece], aggregation: Aggregation) -> _Piece:
-    """A word, with the scores of its first token, of its surest one, or the mean of all."""
+    """A word, with the scores of its first token, of its most certain token, or the mean of all."""
     if aggregation == "first":
         scores = pieces[0].scores
     elif aggregation == "max":
@@ -153,7 +153,7 @@ def _word(pieces: Sequence[_Piece], aggregation: Aggregation) -> _Piece:
 
 
 def _groups(tagged: Sequence[_Tagged], names: Sequence[str]) -> list[list[_Tagged]]:
-    """Neighbours of one entity; see the module."""
+    """Runs of tokens of one entity each; see the module."""
     prefixes = {name.partition("-")[0] if "-" in name else name for name in names} - {"O"}
     ends = prefixes <= _PREFIXES and not prefixes.isdisjoint(_LAST)
     groups: list[list[_Tagged]] = []

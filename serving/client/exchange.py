@@ -1,8 +1,8 @@
-"""One call of a user, as a state machine without I/O: what to send when, what an answer or a failure leads to.
+"""One call of a user as a state machine without I/O: the next attempts, and the effect of an answer or a failure.
 
 The sync and the asyncio client drive the same :class:`Exchange`: they feed it rows, send the attempts that are due,
-and report how each ended. It keeps the order of the parts, their version, their retries and their deadlines. It knows
-rows and versions; its :class:`Operation` turns them into bytes and back.
+and report the result of each. It manages the order of the parts, their version, their retries and their deadlines. It
+handles rows and versions; its :class:`Operation` turns them into bytes and back.
 """
 
 import math
@@ -21,20 +21,20 @@ from .settings import CallOptions, RetryPolicy
 
 T = TypeVar("T")
 
-#: Seconds after a deadline for which gRPC's own word of it is waited for. Where the process is busy, its timer tells
-#: far later, a tenth of a second and more.
+#: Seconds after a deadline in which gRPC may still report it. In a busy process its timer is late by a tenth of a
+#: second or more.
 _GRACE: Final = 0.02
 
 
 class Answer(NamedTuple, Generic[T]):
-    """A decoded answer, and the version that gave it; ``None`` where the server does not say."""
+    """A decoded answer, and the version that gave it; ``None`` if the server does not report it."""
 
     value: T
     version: int | None = None
 
 
 class Part(Generic[T]):
-    """The rows of one request, and what became of them."""
+    """The rows of one request, and its state."""
 
     answer: Answer[T] | None = None
     due: float = 0.0
@@ -50,7 +50,7 @@ class Part(Generic[T]):
 
 
 class Attempt(Generic[T]):
-    """One call to a server that is to be made: ``timeout`` in seconds from now; the driver notes how it is made."""
+    """One call to make to a server, with its ``timeout`` in seconds from now."""
 
     request_bytes: int = 0
     line: Any = None
@@ -60,17 +60,17 @@ class Attempt(Generic[T]):
 
     @property
     def number(self) -> int:
-        """1, or more where the rows are sent again."""
+        """1 for the first attempt at these rows, then 2 and so on."""
         return self.part.attempts + self.part.refusals
 
 
 class Operation(NamedTuple, Generic[T]):
-    """A method of the server, and how its requests and answers are written.
+    """A method of the server, with the encoding of its requests and answers.
 
     Attributes:
         path: gRPC's name of the method.
-        encode: rows, and a version in place of the one that the user asked for -> the request.
-        decode: an answer, and the number of rows -> its value, and the version that answered where the server says it.
+        encode: rows, and a version in place of the user's -> the request.
+        decode: an answer and its number of rows -> its value, and the version that answered, if the server reports it.
     """
 
     path: str
@@ -79,21 +79,21 @@ class Operation(NamedTuple, Generic[T]):
 
     @property
     def name(self) -> str:
-        """The method without its service."""
+        """The method name without the service."""
         return self.path.rpartition("/")[2]
 
 
 class Shared(NamedTuple):
-    """What all calls of a client share.
+    """Shared state of all calls of a client.
 
     Attributes:
-        model: its name on the servers.
+        model: model name on the servers.
         names: addresses of the servers.
-        policy, budget, balancer: of failed calls, and which server is next.
-        limits: of the parts of a call; lowered where a server says that it takes less.
-        timeout: seconds for each part of a call that has none of its own; ``None`` for no deadline.
-        concurrency: parts of a call that are on their way at once.
-        connection: how the servers are connected to, for messages; see :func:`from_status`.
+        policy, budget, balancer: retry policy, retry budget, and the choice of the next server.
+        limits: size of the parts of a call; lowered if a server reports a smaller limit.
+        timeout: seconds for each part of a call without a timeout of its own; ``None`` for no deadline.
+        concurrency: maximum number of parts of a call in flight.
+        connection: properties of the connection, for messages; see :func:`from_status`.
     """
 
     model: str
@@ -111,13 +111,13 @@ class Exchange(Generic[T]):
     """See the module.
 
     Args:
-        operation: what is asked.
-        options: what the user asked it with.
-        shared: what it has in common with other calls.
-        source: rows of the parts, which the driver feeds.
-        deadline: when the whole call must have ended.
-        follow: whether parts that were not answered yet go to another version where the pinned one is gone.
-        server: the one server that is asked, and once, where it is not whichever is next.
+        operation: the method and its encoding.
+        options: the user's options.
+        shared: shared state of the client.
+        source: source of rows; the driver reads it.
+        deadline: end of the whole call.
+        follow: whether unanswered parts go to another version when the pinned one is gone.
+        server: the only server to call, once; the next in turn if left out.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Exchange(Generic[T]):
         #: Seconds for each part, over all its attempts.
         self._timeout = shared.timeout if options.timeout is ... else options.timeout
         self._shared, self._follow, self._server = shared, follow, server
-        # Unless the user names a version, all parts are for the one that answers first.
+        # Without a version from the user, all parts are pinned to the version that answers first.
         self._pins = options.version is None
         self._pinned: int | None = None
         self._order: deque[Part[T]] = deque()
@@ -148,30 +148,30 @@ class Exchange(Generic[T]):
 
     @property
     def wants(self) -> bool:
-        """Whether further rows may be fed: the window bounds what is read ahead."""
+        """Whether further rows may be fed; the window limits the read-ahead."""
         most, unanswered = self._shared.concurrency, sum(part.answer is None for part in self._order)
         return not self._ended and len(self._order) < 2 * most and unanswered < most
 
     @property
     def finished(self) -> bool:
-        """Whether everything was fed, answered and taken."""
+        """Whether all rows were fed, and all answers received and taken."""
         return self._ended and not self._order
 
     def feed(self, rows: Sequence[Row] | None) -> None:
-        """The rows of a further part; ``None``: there are no further parts."""
+        """Add the rows of the next part; ``None`` at the end."""
         if rows is None:
             self._ended = True
         else:
             self._order.append(Part(rows))
 
     def due(self, now: float) -> list[Attempt[T]]:
-        """Attempts to make now; a ServingError where the time of a part has passed before it could be sent again."""
+        """Attempts to make now; raises a ServingError if a part's time is over before it could be sent again."""
         room = self._shared.concurrency - sum(part.flying for part in self._order)
         waiting = [part for part in self._order if part.answer is None and not part.flying and part.due <= now]
         return [self._send(part, now) for part in waiting[: max(room, 0)]]
 
     def wait(self, now: float) -> float | None:
-        """Seconds after which :meth:`due` or :meth:`overdue` has something to say, whatever comes in meanwhile."""
+        """Seconds until :meth:`due` or :meth:`overdue` must be called, even if no answer arrives."""
         times = [part.deadline + _GRACE for part in self._order if part.flying and part.deadline is not None]
         if sum(part.flying for part in self._order) < self._shared.concurrency:
             times += [part.due for part in self._order if part.answer is None and not part.flying]
@@ -179,26 +179,26 @@ class Exchange(Generic[T]):
         return None if soonest == math.inf else max(soonest - now, 0.0)
 
     def ready(self) -> Iterator[Answer[T]]:
-        """Answers that are next in order; each is handed out once."""
+        """The next answers in order; each is returned once."""
         while self._order and self._order[0].answer is not None:
             answer = self._order.popleft().answer
             assert answer is not None
             yield answer
 
     def overdue(self, attempt: Attempt[T], now: float) -> bool:
-        """Whether an attempt that is still on its way has had its time, and no word of it."""
+        """Whether an attempt in flight is past its timeout without a report from gRPC."""
         deadline = attempt.part.deadline
         return deadline is not None and deadline + _GRACE <= now
 
     def held(self, seconds: float) -> None:
-        """The user took some time over an answer: in a stream, it does not count for the parts after it."""
+        """Record time that the user spent on an answer: in a stream it does not count for later parts."""
         if self.deadline is None:
             for part in self._order:
                 if part.deadline is not None:
                     part.deadline += seconds
 
     def answered(self, attempt: Attempt[T], answer: Answer[T]) -> None:
-        """An answer came; ModelVersionChanged where it is of another version than was asked for."""
+        """Record an answer; raises ModelVersionChanged if another version than the pinned one gave it."""
         part = attempt.part
         part.flying = False
         self._shared.balancer.answered(attempt.server)
@@ -209,19 +209,19 @@ class Exchange(Generic[T]):
             elif answer.version != self._pinned:
                 if attempt.version is not None:
                     raise self._changed(f"version {answer.version} answered in its place")
-                return  # It went out before the version was known: again, for that version.
+                return  # Sent before the version was known: sent again, pinned to it.
         part.answer = answer
 
     def failed(self, attempt: Attempt[T], code: grpc.StatusCode, details: str, now: float, silent: bool) -> None:
-        """A call failed: its part is sent again, perhaps split, or the exchange is over, with a ServingError.
+        """Record a failed call: its part is sent again, possibly split, or the exchange ends with a ServingError.
 
-        ``silent``: it ran out of its time without a sign of life of the server, which is then passed over.
+        ``silent``: the call timed out without any data from the server, which is then skipped.
         """
         part = attempt.part
         part.flying = False
         verdict = retry.verdict(code, details)
         if self._server is not None and code is grpc.StatusCode.CANCELLED:
-            verdict = retry.Verdict.NEVER  # What is asked of one server changes it, and may have been begun.
+            verdict = retry.Verdict.NEVER  # A call to a given server changes its state, and may have started.
         if silent or verdict is retry.Verdict.AGAIN:
             self._shared.balancer.failed(attempt.server, now, silent)
         else:
@@ -240,7 +240,7 @@ class Exchange(Generic[T]):
             self._split(part, limit)
             return
         if verdict is retry.Verdict.SMALLER and size > 1:
-            if "CLIENT" not in details:  # That is an answer over our own limit.
+            if "CLIENT" not in details:  # An answer over the client's own limit.
                 self._shared.limits.lower(self._where, size=attempt.request_bytes // 2)
             self._split(part, (size + 1) // 2)
             return
@@ -271,7 +271,7 @@ class Exchange(Generic[T]):
             self._pinned = None
 
     def _split(self, part: Part[T], size: int) -> None:
-        """Parts of at most so many rows in the place of one."""
+        """Replace one part by parts of at most ``size`` rows."""
         at = self._order.index(part)
         del self._order[at]
         for start in reversed(range(0, len(part.rows), size)):

@@ -1,4 +1,4 @@
-"""Rows into parts of a call, and results back into the order of the rows: pure."""
+"""Division of rows into the parts of a call, and results back in the order of the rows. No I/O."""
 
 import logging
 from collections import deque
@@ -13,32 +13,32 @@ _LOG = logging.getLogger("rawbert.serving")
 
 T = TypeVar("T")
 
-#: Parts do not get smaller than so many bytes, but for a single text.
+#: Minimum size of a part in bytes, unless it is a single text.
 _LEAST_BYTES: Final = 1000
 
-#: Most that a sorted stream reads before it sends: texts in parts of full size, bytes in parts of the most bytes.
+#: Read-ahead of a sorted stream: in parts of the maximum number of texts, and in parts of the maximum number of bytes.
 _WINDOW_ROWS, _WINDOW_BYTES = 16, 4
 
 
 class Limits:
-    """The most texts and bytes of a part; a row that is larger goes alone."""
+    """Maximum texts and bytes of a part; a larger row is sent alone."""
 
     def __init__(self, texts: int, size: int) -> None:
         self.texts, self.bytes = texts, size
 
     def lower(self, address: str, *, texts: int | None = None, size: int | None = None) -> None:
-        """A server takes so many texts in a call at most, or so many bytes."""
+        """Record a server's limit of texts or bytes per call."""
         self.texts = min(self.texts, texts or self.texts)
         self.bytes = min(self.bytes, max(size or self.bytes, _LEAST_BYTES))
-        _LOG.info("%s: at most %d texts and %d bytes a call", address, self.texts, self.bytes)
+        _LOG.info("%s: at most %d texts and %d bytes per call", address, self.texts, self.bytes)
 
 
 class Batcher(Generic[T]):
-    """Parts of a stream of rows, and its results in the order of the rows.
+    """Parts of a stream of rows, and their results in the order of the rows.
 
     Args:
-        limits: of a part; looked at anew for each.
-        sort: whether rows of similar length go together, as far as a window of 16 full parts allows.
+        limits: size of a part; read again for each part.
+        sort: whether to group rows of similar length, within a window of 16 full parts.
     """
 
     def __init__(self, limits: Limits, sort: bool = False) -> None:
@@ -59,7 +59,7 @@ class Batcher(Generic[T]):
         yield from self.end()
 
     def add(self, row: Row) -> Iterator[list[Row]]:
-        """A further row; the parts that are whole by it."""
+        """Add a row; yields the parts that it completes."""
         if not self._sort:
             yield from self._put(row)
             return
@@ -70,16 +70,16 @@ class Batcher(Generic[T]):
             yield from self._sorted()
 
     def end(self) -> Iterator[list[Row]]:
-        """There are no further rows; the parts that are left."""
+        """End of the rows; yields the remaining parts."""
         if self._window:
             yield from self._sorted()
         if self._part:
             yield self._cut()
 
     def results(self, values: Iterable[T]) -> Iterator[T]:
-        """Results in the order in which their rows were sent; they come back in the order of the rows.
+        """Reorder results from the order of sending to the order of the rows.
 
-        Those of a sorted stream are held until their window is whole.
+        Results of a sorted stream are held until their window is complete.
         """
         if not self._sort:
             yield from values
@@ -93,7 +93,7 @@ class Batcher(Generic[T]):
     def _sorted(self) -> Iterator[list[Row]]:
         order = by_length(self._window)
         if self._falling:
-            # The part that two windows share holds the long ends of both, or the short ones.
+            # Alternate directions: a part across two windows then contains the long ends of both, or the short ones.
             order.reverse()
         self._falling = not self._falling
         self._orders.append(order)
@@ -117,10 +117,10 @@ class Batcher(Generic[T]):
 
 
 def row_bytes(row: Row) -> int:
-    """About what a row adds to a request."""
+    """Approximate size of a row in a request, in bytes."""
     return sum(len(text) + 8 for text in row)
 
 
 def by_length(rows: Sequence[Row]) -> list[int]:
-    """Places of the rows, shortest first."""
+    """Indices of the rows, shortest first."""
     return sorted(range(len(rows)), key=lambda at: row_bytes(rows[at]))

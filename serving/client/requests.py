@@ -1,7 +1,7 @@
-"""Arguments to rows, and outputs to results: everything about texts but the sending.
+"""Arguments to rows, and outputs to results: everything about texts except the sending.
 
-Which outputs a signature has is declared in :mod:`rawbert.serving.contract`; nothing here repeats it. An answer that
-differs from it raises a DecodeError.
+:mod:`rawbert.serving.contract` declares the outputs of each signature; nothing here repeats it. An answer that
+differs from the contract raises a DecodeError.
 """
 
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
@@ -20,33 +20,33 @@ from ..wire.messages import ModelMetadata, Row
 from .results import Tokens
 
 T = TypeVar("T", bound=Tokens)
-#: What a stream of texts or pairs gives after its end.
+#: Marks the end of a stream of texts or pairs.
 ENDED: Final = object()
 
 
 def check_texts(texts: Any, name: str = "texts") -> None:
-    """See that texts are a collection of texts, before anything is read from them.
+    """Check that ``texts`` is a collection of texts, before it is read.
 
     Raises:
-        TypeError: it is a single text, or a table or dict, of which iteration would give the names of the columns.
+        TypeError: a single text, or a table or dict, whose iteration would yield the column names.
     """
     kind = type(texts).__name__
     if isinstance(texts, (str, bytes, bytearray)):
         raise TypeError(f"{name} is a single {kind}; give a list of texts, such as [{texts[:20]!r}]")
     if isinstance(texts, Mapping):
-        raise TypeError(f"{name} is a {kind}, of which the keys would be sent; give list({name}.values()) or list(...)")
+        raise TypeError(f"{name} is a {kind}: its keys would be sent; give list({name}.values()) or list(...)")
     if hasattr(texts, "columns") and hasattr(texts, "shape"):
-        raise TypeError(f"{name} is a {kind}, of which the names of the columns would be sent; give one column of it")
+        raise TypeError(f"{name} is a {kind}: its column names would be sent; give one column of it")
     if not isinstance(texts, (Iterable, AsyncIterable)) and not hasattr(texts, "__getitem__"):
         raise TypeError(f"{name} is {'None' if texts is None else f'a {kind}'}; give a list of texts")
 
 
 def encoded(text: Any, name: str, at: int) -> bytes:
-    """One text as UTF-8; the errors name its place."""
+    """One text as UTF-8; errors contain its index."""
     if isinstance(text, bytes):
         return text
     if not isinstance(text, str):
-        raise TypeError(f"{name}[{at}] is a {type(text).__name__}, not a str or bytes")
+        raise TypeError(f"{name}[{at}] is a {type(text).__name__}; give a str or bytes")
     try:
         return codec.utf8(text)
     except ValueError as error:
@@ -57,8 +57,8 @@ def as_rows(texts: Iterable[str | bytes], text_pair: Iterable[str | bytes] | Non
     """Texts, or pairs of texts, as rows of a request.
 
     Raises:
-        TypeError: ``texts`` is no collection of texts, or one of them is neither str nor bytes.
-        ValueError: a str contains lone surrogates, which UTF-8 cannot carry; there are more texts than pairs or fewer.
+        TypeError: ``texts`` is not a collection of texts, or one of them is neither str nor bytes.
+        ValueError: a str contains a lone surrogate, which UTF-8 cannot encode; unequal numbers of texts and pairs.
     """
     check_texts(texts)
     if text_pair is None:
@@ -68,14 +68,14 @@ def as_rows(texts: Iterable[str | bytes], text_pair: Iterable[str | bytes] | Non
 
 
 def streamed(texts: Iterable[str | bytes], text_pair: Iterable[str | bytes] | None = None) -> Iterator[Row]:
-    """:func:`as_rows` of a stream, read as it is asked for."""
+    """:func:`as_rows` of a stream, read on demand."""
     columns = (texts,) if text_pair is None else (texts, text_pair)
     for at, row in enumerate(zip_longest(*columns, fillvalue=ENDED)):
         yield as_row(at, row)
 
 
 def as_row(at: int, row: Sequence[Any]) -> Row:
-    """The text, or the text and its pair, at a place of a stream; raises as :func:`as_rows` does."""
+    """The text, or the text and its pair, at an index of a stream; raises as :func:`as_rows` does."""
     for text, longer, shorter in zip(row, ("text_pair", "texts"), ("texts", "text_pair"), strict=False):
         if text is ENDED:
             raise ValueError(f"{longer} goes on after {at} texts, where {shorter} ends: give one pair for each text")
@@ -83,28 +83,28 @@ def as_row(at: int, row: Sequence[Any]) -> Row:
 
 
 def vector_output(signature: str) -> str:
-    """Name of the output with one vector a text."""
+    """Name of the output with one vector per text."""
     vector = contract.signature(signature).vector
     assert vector is not None, signature
     return vector.name
 
 
 def output(outputs: Mapping[str, Array], name: str, rows: int, rank: int, own: bool = False) -> Array:
-    """The output ``name``, which must have ``rows`` rows and ``rank`` dimensions; ``own``: it may be written to."""
+    """The output ``name``, checked to have ``rows`` rows and ``rank`` dimensions; ``own``: make it writable."""
     if name not in outputs:
         found = ", ".join(sorted(outputs)) or "none"
-        raise DecodeError(f"the answer has no output {name!r} but {found}; was the model exported by rawbert?")
+        raise DecodeError(f"the answer has no output {name!r} (found: {found}); was the model exported by rawbert?")
     array = outputs[name]
     if array.ndim != rank or len(array) != rows:
         raise DecodeError(
-            f"the output {name!r} has the shape {list(array.shape)} for {rows} texts, where {rank} dimensions with a "
-            f"row for each text were expected"
+            f"the output {name!r} has the shape {list(array.shape)} for {rows} texts; expected {rank} dimensions with "
+            f"a row for each text"
         )
     return writable(array) if own else array
 
 
 def python_numbers(inputs: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
-    """Inputs that leave open which dtype their numbers are sent with, as arrays; without what numpy cannot read."""
+    """Inputs of Python numbers, whose dtype is still open, as arrays; without those that numpy cannot read."""
     found = {}
     for name, value in inputs.items():
         if not (hasattr(value, "dtype") or hasattr(value, "__array__")):
@@ -118,15 +118,15 @@ def python_numbers(inputs: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
 
 
 def fitted(array: Array, spec: TensorSpec | None) -> Array:
-    """Python's numbers as the signature's dtype where it carries them.
+    """Python numbers in the signature's dtype, if it can represent them.
 
-    Otherwise they are float32 and int32, as with ``tf.make_tensor_proto``; int64 where int32 is too small.
+    Otherwise float32 and int32, as with ``tf.make_tensor_proto``; int64 if int32 is too small.
     """
     wanted = [] if spec is None or spec.dtype not in _NUMERIC else [_NUMERIC[spec.dtype]]
     for dtype in [*wanted, "<f4" if array.dtype.kind == "f" else "<i4"]:
         with np.errstate(all="ignore"):
             made = array.astype(dtype)
-        # float32 may round, but not to infinity; other dtypes must carry the very numbers.
+        # float32 may round, but not to infinity; other dtypes must represent the numbers exactly.
         if np.array_equal(made, array) or (
             made.dtype.kind == array.dtype.kind == "f" and np.array_equal(np.isfinite(made), np.isfinite(array))
         ):
@@ -134,12 +134,12 @@ def fitted(array: Array, spec: TensorSpec | None) -> Array:
     return array
 
 
-#: Dtypes of numbers that numpy has, by name.
+#: numpy's own number dtypes, by name.
 _NUMERIC = {each.name: each.numpy for each in contract.DTYPES if each.numpy[0] == "<" and each.name != "bfloat16"}
 
 
 def misfits(inputs: Mapping[str, npt.ArrayLike], specs: Mapping[str, TensorSpec]) -> list[str]:
-    """What is wrong with the inputs of a call that was refused, by their names."""
+    """The faults of the inputs of a refused call, by input name."""
     found = []
     for name, spec in specs.items():
         if name not in inputs:
@@ -153,19 +153,19 @@ def misfits(inputs: Mapping[str, npt.ArrayLike], specs: Mapping[str, TensorSpec]
         )
         if dtype != spec.dtype or not fits:
             takes = "any rank" if shape is None else list(shape)
-            found.append(f"{name!r} is {dtype} {list(array.shape)}, and the signature takes {spec.dtype} {takes}")
+            found.append(f"{name!r} is {dtype} {list(array.shape)}; the signature takes {spec.dtype} {takes}")
     return found
 
 
 def writable(array: Array) -> Array:
-    """The array, or a copy where it shares memory with the answer."""
+    """The array, or a copy if it shares memory with the answer."""
     return array if array.flags.writeable else array.copy()
 
 
 def per_text(kind: type[T], signature: str, outputs: Mapping[str, Array], rows: int, version: int | None) -> list[T]:
-    """One result a text: its own values of each output of a signature, without padding.
+    """One result per text: its part of each output of a signature, without padding.
 
-    The fields of ``kind`` are the outputs of the signature; ``outputs`` are those for all texts, ``version`` answered.
+    The fields of ``kind`` are the outputs of the signature; ``outputs`` contains those of all texts, by ``version``.
     """
     every = contract.signature(signature).outputs
     declared = [each for each in every if not each.pairs_only or each.name in outputs]
@@ -173,7 +173,7 @@ def per_text(kind: type[T], signature: str, outputs: Mapping[str, Array], rows: 
     tokens = {each.name: arrays[each.name] for each in declared if each.shape[1:2] == ("tokens",)}
     if len({array.shape[:2] for array in tokens.values()}) > 1:
         shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in tokens.items())
-        raise DecodeError(f"the outputs for the tokens differ in their shapes: {shapes}")
+        raise DecodeError(f"the token outputs have different shapes: {shapes}")
     (mask,) = (each for each in declared if each.kind is contract.Kind.TOKEN_MASK)
     lengths = arrays[mask.name].sum(axis=1)
     made = []
@@ -190,7 +190,7 @@ def per_text(kind: type[T], signature: str, outputs: Mapping[str, Array], rows: 
 
 
 def join_vectors(parts: Sequence[Array], name: str) -> Array:
-    """Parts of an output, in order, as one new array; a DecodeError where two versions have answered."""
+    """Parts of an output, in order, as one new array; raises a DecodeError if two versions answered."""
     if len({part.shape[1:] for part in parts}) > 1:
         widths = sorted({part.shape[1] for part in parts})
         raise DecodeError(
@@ -201,13 +201,13 @@ def join_vectors(parts: Sequence[Array], name: str) -> Array:
 
 
 def static_width(metadata: ModelMetadata, signature_name: str, name: str) -> int | None:
-    """Size of the last dimension of a vector output; ``None`` if it is known only when it runs."""
+    """Size of the last dimension of a vector output; ``None`` if the signature leaves it open."""
     signature = metadata.signatures.get(signature_name)
     if signature is None:
         found = ", ".join(metadata.signatures) or "none"
-        raise SignatureNotFound(f"the model {metadata.name!r} has no signature {signature_name!r} but {found}")
+        raise SignatureNotFound(f"the model {metadata.name!r} has no signature {signature_name!r}; choose from {found}")
     if name not in signature.outputs:
         found = ", ".join(signature.outputs) or "none"
-        raise DecodeError(f"the signature {signature_name!r} has no output {name!r} but {found}")
+        raise DecodeError(f"the signature {signature_name!r} has no output {name!r}; choose from {found}")
     shape = signature.outputs[name].shape
     return shape[-1] if shape is not None and len(shape) == 2 and shape[-1] >= 0 else None

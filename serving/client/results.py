@@ -1,4 +1,4 @@
-"""What the client answers with, where an array is not enough."""
+"""Result types of the client, for answers that are more than an array."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,18 +10,18 @@ from ..wire.codec import Array
 
 @dataclass(frozen=True)
 class CallRecord:
-    """One call to a server, as the ``on_call`` hook gets it.
+    """One call to a server, for the ``on_call`` hook.
 
     Attributes:
         method: Predict, GetModelMetadata, GetModelStatus or HandleReloadConfigRequest.
         address: the server.
         model: the model.
-        code: how it ended.
-        seconds: how long it took.
-        rows: texts in it; 0 where it carries none.
-        attempt: 1, or more where it was sent again.
+        code: gRPC status code of the result.
+        seconds: duration.
+        rows: number of texts; 0 for a call without texts.
+        attempt: 1 for the first attempt, then 2 and so on.
         request_bytes: size of the request.
-        answer_bytes: size of the answer; 0 where there was none.
+        answer_bytes: size of the answer; 0 without an answer.
     """
 
     method: str
@@ -39,7 +39,7 @@ class Prediction(dict[str, Array]):
     """Outputs by name.
 
     Attributes:
-        model_version: the version of the model that answered; ``None`` where the server does not say.
+        model_version: the model version that answered; ``None`` if the server does not report it.
     """
 
     def __init__(self, outputs: Mapping[str, Array], model_version: int | None = None) -> None:
@@ -54,10 +54,10 @@ class Tokens:
     Attributes:
         ids: vocabulary ids, int32 ``[tokens]``, with ``[CLS]`` and ``[SEP]``.
         start_offsets: first byte of each token in the UTF-8 text, int32 ``[tokens]``; -1 at ``[CLS]``, ``[SEP]``.
-        limit_offsets: byte after its last, likewise.
-        token_count: tokens that the whole text has; more than ``len(ids)`` where it was cut.
-        type_ids: int32 ``[tokens]``, 0 for the text and 1 for its pair; ``None`` where the model takes no pairs.
-        model_version: the version of the model that answered; ``None`` where the server does not say.
+        limit_offsets: byte after the last byte of each token, int32 ``[tokens]``; -1 likewise.
+        token_count: number of tokens of the whole text; more than ``len(ids)`` if the text was cut.
+        type_ids: int32 ``[tokens]``, 0 for the text and 1 for its pair; ``None`` for a model of single texts.
+        model_version: the model version that answered; ``None`` if the server does not report it.
     """
 
     ids: Array
@@ -94,9 +94,9 @@ class Classification:
     Attributes:
         label: the label with the highest score; the first of equal ones, in the order of the model's labels.
         score: its score.
-        scores: scores by label, highest first: of all labels, or of those that ``top_k`` and ``threshold`` leave.
-            Labels of one name have the highest of their scores.
-        model_version: the version of the model that answered; ``None`` where the server does not say.
+        scores: scores by label, highest first: all labels, or those that ``top_k`` and ``threshold`` leave.
+            Labels with the same name get the highest of their scores.
+        model_version: the model version that answered; ``None`` if the server does not report it.
     """
 
     label: str
@@ -110,10 +110,10 @@ class Entity:
     """A part of a text, with its label.
 
     Attributes:
-        label: what it is: the tag without its ``B-`` or ``I-``; the whole tag where nothing was aggregated.
+        label: the tag without its ``B-`` or ``I-``; the whole tag with ``aggregation="none"``.
         text: its words, as they are in the text.
-        start, end: ``given[start:end]`` is the entity in the text as it was given: characters of a str, bytes of bytes.
-        score: the mean score of its tokens, or words.
+        start, end: ``given[start:end]`` is the entity in the given text: characters of a str, bytes of bytes.
+        score: mean score of its tokens or words.
     """
 
     label: str
@@ -128,9 +128,9 @@ class TaggedText:
     """The entities of one text, see :meth:`Client.tag`. ``dataclasses.asdict`` makes JSON of it.
 
     Attributes:
-        entities: in the order of the text.
-        truncated: whether the model saw only the beginning of the text; ``stride`` lets it see all.
-        model_version: the version of the model that answered; ``None`` where the server does not say.
+        entities: entities in the order of the text.
+        truncated: whether the model saw only the beginning of the text; give ``stride`` to cover all of it.
+        model_version: the model version that answered; ``None`` if the server does not report it.
     """
 
     entities: tuple[Entity, ...]
@@ -143,10 +143,10 @@ class Ranked:
     """A document with its score, see :meth:`Client.rerank`. ``dataclasses.asdict`` makes JSON of it.
 
     Attributes:
-        index: its place in the documents that were given.
-        score: how well it answers the query; higher is better.
-        document: the document, as it was given.
-        model_version: the version of the model that answered; ``None`` where the server does not say.
+        index: its index in the given documents.
+        score: relevance to the query; higher is better.
+        document: the document, as given.
+        model_version: the model version that answered; ``None`` if the server does not report it.
     """
 
     index: int

@@ -14,10 +14,10 @@ from typing import Any, Final, TypedDict
 import grpc
 import numpy as np
 
-#: Seconds. A deadline is always sent unless it is switched off: without one, TensorFlow Serving computes on for
-#: callers that have gone.
+#: Seconds. Every call has a deadline unless it is switched off: without one, TensorFlow Serving continues to compute
+#: for callers that have gone.
 DEFAULT_TIMEOUT: Final = 30.0
-#: Seconds; gRPC's clock has an end.
+#: Seconds; the maximum of gRPC's clock.
 _LONGEST: Final = 1e9
 #: Seconds; gRPC takes settings of channels as milliseconds, in 32 bits.
 _MOST: Final = 2e6
@@ -27,7 +27,7 @@ _KEY, _VALUE = "[0-9a-z_.-]+", "[ -~]*"
 
 
 def whole(name: str, value: Any, least: int) -> int:
-    """A whole number of at least ``least``; a TypeError or a ValueError where it is none."""
+    """``value`` as a whole number of at least ``least``; otherwise raises a TypeError or a ValueError."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -45,7 +45,7 @@ def _seconds(name: str, value: Any) -> None:
 
 
 class CallKeywords(TypedDict, total=False):
-    """Keyword arguments of every call; :class:`CallOptions` says what they mean."""
+    """Keyword arguments of every call; see :class:`CallOptions`."""
 
     version: int | None
     version_label: str | None
@@ -63,7 +63,7 @@ class TextKeywords(CallKeywords, total=False):
 
 
 class PairKeywords(TextKeywords, total=False):
-    """Keyword arguments of calls with all of their texts at once; ``text_pair`` is a second text for each."""
+    """Keyword arguments of calls with a complete collection of texts; ``text_pair`` is a second text for each."""
 
     text_pair: Iterable[str | bytes] | None
 
@@ -76,11 +76,11 @@ class StreamKeywords(PairKeywords, total=False):
 
 @dataclass(frozen=True)
 class CallOptions:
-    """How one call of a user is made, see :meth:`Client.embed`; ``...`` is the timeout of the client itself.
+    """Options of one call, see :meth:`Client.embed`; the timeout ``...`` means the client's own.
 
     Raises:
-        TypeError: an option of another type.
-        ValueError: options that cannot work, or contradict each other.
+        TypeError: an option of a wrong type.
+        ValueError: invalid or contradictory options.
     """
 
     version: int | None = None
@@ -117,7 +117,7 @@ class CallOptions:
         object.__setattr__(self, "metadata", _checked_metadata(self.metadata))
 
     def over(self, own: CallOptions) -> CallOptions:
-        """These options of a call, and the client's own where the call has none."""
+        """These options, completed by the client's own."""
         options = self
         if self.version is None and self.version_label is None:
             options = replace(options, version=own.version, version_label=own.version_label)
@@ -126,12 +126,12 @@ class CallOptions:
 
     @property
     def which(self) -> str:
-        """The version, for messages."""
+        """The requested version, for messages."""
         return self.version_label or ("newest" if self.version is None else str(self.version))
 
 
 def _checked_metadata(metadata: Any) -> tuple[tuple[str, str | bytes], ...]:
-    """Pairs that gRPC takes: what it would refuse, some of it without a word, is refused here."""
+    """Pairs that gRPC accepts; others raise an error here, because gRPC drops some of them silently."""
     if metadata is None:
         return ()
     pairs = []
@@ -143,7 +143,7 @@ def _checked_metadata(metadata: Any) -> tuple[tuple[str, str | bytes], ...]:
             raise TypeError(f"metadata {key!r} has a {type(value).__name__} as its value: give a str or bytes")
         if not re.fullmatch(_KEY, key):
             hint = f"; write {key.lower()!r}" if re.fullmatch(_KEY, key.lower()) else ""
-            raise ValueError(f"metadata key {key!r}: gRPC takes a-z, 0-9, '_', '-' and '.' alone{hint}")
+            raise ValueError(f"metadata key {key!r}: gRPC takes only a-z, 0-9, '_', '-' and '.'{hint}")
         if key.endswith("-bin") and not isinstance(value, bytes):
             raise TypeError(f"metadata {key!r} has a str as its value: a key that ends in -bin takes bytes")
         text = value if isinstance(value, str) else value.decode("latin-1")
@@ -157,30 +157,30 @@ def _checked_metadata(metadata: Any) -> tuple[tuple[str, str | bytes], ...]:
 
 @dataclass(frozen=True)
 class ChannelConfig:
-    """How a channel is set up.
+    """Settings of a channel.
 
     Args:
-        max_message_bytes: largest message either way; -1, the default, is unlimited. gRPC's own limit of
-            4 MB already refuses one batch of token vectors.
-        keepalive_time: seconds without an answer after which a connection with a call on it is pinged, so that a dead
-            peer is noticed; 0 turns it off. A gRPC server with default settings, as TensorFlow Serving's is, ends
-            connections that are pinged more often than every 300 seconds, and the calls on them.
-        keepalive_timeout: seconds to wait for the answer to a ping, and for the other side's TCP to acknowledge what
-            was sent: so soon is a connection given up that load balancers or NAT have dropped without a word.
-        connect_timeout: seconds that opening a connection may take before it is tried anew.
-        idle_timeout: seconds without a call after which the next call opens a new connection. Load balancers and NAT
-            forget connections that are idle for 4 minutes and more, without a word; 0 turns it off.
-        lookup_interval: seconds after which a host name is looked up again while calls are made, so that servers that
-            were added or have moved are found; 0 turns it off. It is always looked up where a connection fails.
-        http_proxy: whether ``grpc_proxy``, ``https_proxy``, ``http_proxy`` and ``no_proxy`` of the environment count.
+        max_message_bytes: largest message in either direction; -1, the default, means no limit. gRPC's own limit of
+            4 MB is too small for one batch of token vectors.
+        keepalive_time: seconds without data after which a connection with calls in flight is pinged, to detect a dead
+            peer; 0 switches it off. A gRPC server with default settings, such as TensorFlow Serving, closes
+            connections that are pinged more often than every 300 seconds, with all calls on them.
+        keepalive_timeout: seconds to wait for the answer to a ping, and for TCP to acknowledge sent data. After this
+            time the client gives up a connection that a load balancer or NAT dropped silently.
+        connect_timeout: seconds for one attempt at a connection.
+        idle_timeout: seconds without a call after which the next call opens a new connection; 0 switches it off. Load
+            balancers and NAT silently drop connections that are idle for 4 minutes or more.
+        lookup_interval: seconds after which a host name is looked up again while calls are made, to find servers that
+            were added or moved; 0 switches it off. A failed connection always leads to a new lookup.
+        http_proxy: whether to use ``grpc_proxy``, ``https_proxy``, ``http_proxy`` and ``no_proxy`` of the environment.
         wait_for_ready: whether calls wait, up to their deadline, for a server that does not listen yet, instead of
             failing after a few attempts.
-        gzip: whether requests are compressed, and answers may be.
-        options: further gRPC channel arguments, such as ``(("grpc.http2.write_buffer_size", 65536),)``, or a dict of
-            them; they replace those that the settings above make.
+        gzip: whether to compress requests; servers may then compress answers.
+        options: further gRPC channel arguments, such as ``(("grpc.http2.write_buffer_size", 65536),)``, or a dict;
+            they override the settings above.
 
     Raises:
-        TypeError, ValueError: a value that cannot work.
+        TypeError, ValueError: an invalid value.
     """
 
     max_message_bytes: int = -1
@@ -211,19 +211,19 @@ class ChannelConfig:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How failed calls are sent again; always within the deadline of the call.
+    """Retries of failed calls; always within the deadline of the call.
 
     Args:
-        max_attempts: attempts after which a lost connection or a server that is not there is raised; 1 switches
-            retries off; ``None``, the default, goes on until the deadline. Calls that a busy server refused unrun do
-            not count: those always go on until the deadline.
+        max_attempts: number of attempts after which a lost connection or an absent server raises an error; 1 switches
+            retries off; ``None``, the default, retries until the deadline. Calls that a full server refused without
+            running them do not count: they are always retried until the deadline.
         initial_backoff: seconds before the second attempt; doubled before each further one, with jitter.
-        max_backoff: most seconds between two attempts; a quarter of it where the server is only busy.
-        budget: calls that failed at a server and that all calls of the client may send again, beyond the number of
-            calls that were answered. What reached no server does not count.
+        max_backoff: maximum seconds between two attempts; a quarter of it if the server is only full.
+        budget: number of retries, over all calls of the client, of calls that failed at a server, beyond the number
+            of answered calls. Calls that reached no server do not count.
 
     Raises:
-        TypeError, ValueError: a value that cannot work.
+        TypeError, ValueError: an invalid value.
     """
 
     max_attempts: int | None = None
@@ -246,19 +246,19 @@ _MARKERS = {"ca": b"CERTIFICATE", "certificate": b"CERTIFICATE", "key": b"PRIVAT
 
 @dataclass(frozen=True)
 class TLS:
-    """TLS, and mutual TLS where a certificate of the client is given. PEM, as bytes or as a file.
+    """TLS, or mutual TLS with a client certificate. PEM, as bytes or as a file.
 
     Files are read when a channel is opened.
 
     Args:
-        ca: certificates that sign the server's; those that gRPC carries if left out.
-        certificate: the client's own certificate chain, for servers that ask for one.
-        key: its private key.
-        server_name: name to expect in the server's certificate, where it is not that of the address.
+        ca: certificates of the authorities that sign the server's certificate; gRPC's own list if left out.
+        certificate: the client's own certificate chain, for servers that request one.
+        key: the private key of ``certificate``.
+        server_name: name to expect in the server's certificate, if it differs from the address.
 
     Raises:
         TypeError: neither bytes nor a path.
-        ValueError: a file that is not there or contains no PEM, or a certificate without its key.
+        ValueError: a file that is missing or contains no PEM, or a certificate without its key.
     """
 
     ca: bytes | str | os.PathLike[str] | None = field(default=None, repr=False)
@@ -268,12 +268,12 @@ class TLS:
 
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):
-            raise ValueError("TLS: certificate and key go together; one of them is missing")
+            raise ValueError("TLS: give certificate and key together; one of them is missing")
         for name in _MARKERS:
             self.read(name)
 
     def read(self, name: str) -> bytes | None:
-        """The PEM of ``ca``, ``certificate`` or ``key``; a file is read anew, so that one that changed counts."""
+        """The PEM of ``ca``, ``certificate`` or ``key``; a file is read each time, so that changes take effect."""
         value = getattr(self, name)
         if value is None:
             return None
@@ -284,5 +284,7 @@ class TLS:
         except OSError as error:
             raise ValueError(f"TLS: {name} {os.fspath(value)!r} cannot be read: {error.strerror}") from error
         if b"-----BEGIN " not in data or _MARKERS[name] not in data:
-            raise ValueError(f"TLS: {name} holds no PEM block of a {_MARKERS[name].decode().lower()}")
+            raise ValueError(
+                f"TLS: {name} contains no PEM block of a {_MARKERS[name].decode().lower()}; give PEM, not DER"
+            )
         return data

@@ -21,7 +21,7 @@ from .entities import AGGREGATIONS, Aggregation, TokenTags, entities, merged
 from .results import Classification, Ranked, TaggedText, Tokens
 from .settings import CallOptions, TextKeywords, whole
 
-#: Two texts that are scored together, or one text for models of single texts.
+#: Two texts to score together, or one text for a model of single texts.
 Pair = tuple[str | bytes, str | bytes] | str | bytes
 
 _SCORES, _LABELS, _SCORE = (
@@ -45,7 +45,7 @@ class _Labelled(NamedTuple):
 
 
 class _Window(NamedTuple):
-    """A part of a text: its row, its bytes, and the tokens in it, or 1 for a whole text."""
+    """A part of a text: index of its row, its byte range, and its number of tokens (1 for a whole text)."""
 
     row: int
     start: int
@@ -72,7 +72,7 @@ class TaskClient(BaseClient[C]):
             answers = yield from self._each(_labelled, rows, options)
         else:
             if any(len(row) > 1 for row in rows):
-                raise ValueError("stride is for single texts: of a pair, the model sees what fits")
+                raise ValueError("stride is for single texts, not for pairs: leave it out")
             deadline = deadline_of(options)
             parts = yield from self._windows(rows, stride, options, deadline)
             found = yield from self._each(_labelled, _cut(rows, parts), _within(options, deadline))
@@ -94,7 +94,7 @@ class TaskClient(BaseClient[C]):
         if isinstance(ignored, (str, bytes)):
             raise TypeError(f"ignore_labels is {ignored!r}: give a list of labels")
         if "text_pair" in keywords:
-            raise TypeError("tag takes no text_pair: a place would be one in either text")
+            raise TypeError("tag takes no text_pair: give single texts")
         ignored = frozenset(ignored)
         requests.check_texts(texts)
         given = list(texts)
@@ -141,13 +141,13 @@ class TaskClient(BaseClient[C]):
     def _windows(
         self, rows: Sequence[Row], stride: int, options: CallOptions, deadline: float | None
     ) -> Plan[list[_Window]]:
-        """Windows over the texts, in their order; the whole of a text that the model takes whole."""
+        """Windows over the texts, in their order; one window for a text that fits into the model."""
         stride = whole("stride", stride, 0)
         asked = replace(options, signature_name=_TOKENIZE)
         decode = partial(requests.per_text, Tokens, _TOKENIZE)
         starts: list[dict[int, list[int]]] = [{} for _ in rows]
         most: dict[int, int] = {}
-        # Texts that are cut to the maximum are tokenized again in parts, until no part is cut.
+        # Texts that the model cuts are tokenized again in parts, until no part is cut.
         spans = [(at, (0, len(text))) for at, (text,) in enumerate(rows)]
         while spans:
             cut = [(rows[at][0][start:end],) for at, (start, end) in spans]
@@ -159,7 +159,7 @@ class TaskClient(BaseClient[C]):
                     most[at] = windows.room(tokens)
                     if stride >= most[at]:
                         raise ValueError(
-                            f"stride is {stride}: give less than the {most[at]} tokens of a text that the model takes"
+                            f"stride is {stride}: give less than the model's limit of {most[at]} tokens of a text"
                         )
                     smaller = windows.parts(rows[at][0], span, tokens)
                 if len(smaller) > 1:
@@ -179,7 +179,7 @@ class TaskClient(BaseClient[C]):
 
 
 def _within(options: CallOptions, deadline: float | None) -> CallOptions:
-    """Options of a further call, for what is left of the time."""
+    """Options of a further call, for the remaining time."""
     return options if deadline is None else replace(options, timeout=max(deadline - time.monotonic(), 0.001))
 
 
@@ -188,16 +188,16 @@ def _cut(rows: Sequence[Row], parts: Sequence[_Window]) -> list[Row]:
 
 
 def _labelled(outputs: Mapping[str, Array], rows: int, version: int | None) -> list[_Labelled]:
-    """The answer of ``classify``."""
+    """Decode an answer of ``classify``."""
     scores, names = (requests.output(outputs, name, rows, 2) for name in (_SCORES, _LABELS))
     if names.shape != scores.shape:
-        raise DecodeError(f"the answer has {scores.shape[1]} scores for a text, and {names.shape[1]} labels")
+        raise DecodeError(f"the answer has {scores.shape[1]} scores for a text, but {names.shape[1]} labels")
     labels = tuple(name.decode("utf-8", "replace") for name in names[0])
     return [_Labelled(labels, row, version) for row in scores]
 
 
 def _mean(found: Sequence[tuple[_Window, _Labelled]]) -> _Labelled:
-    """The mean over the windows of a text, each counting by its tokens."""
+    """Mean over the windows of a text, weighted by tokens."""
     weights = [part.tokens for part, _ in found]
     scores = np.average([each.scores for _, each in found], axis=0, weights=weights)
     return found[0][1]._replace(scores=scores.astype(np.float32))
@@ -205,7 +205,7 @@ def _mean(found: Sequence[tuple[_Window, _Labelled]]) -> _Labelled:
 
 def _classification(found: _Labelled, top_k: int | None, threshold: float | None) -> Classification:
     order = np.argsort(-found.scores, kind="stable").tolist()
-    # In float32, so that 0.7 is no less than 0.7.
+    # Compared in float32: the float32 nearest to 0.7 is below the float64 0.7.
     kept = [at for at in order if threshold is None or found.scores[at] >= np.float32(threshold)][:top_k]
     scores: dict[str, float] = {}
     for at in kept:
@@ -214,7 +214,7 @@ def _classification(found: _Labelled, top_k: int | None, threshold: float | None
 
 
 def _scored(outputs: Mapping[str, Array], rows: int, version: int | None) -> list[tuple[Any, int | None]]:
-    """The answer of ``score``."""
+    """Decode an answer of ``score``."""
     return [(score, version) for score in requests.output(outputs, _SCORE, rows, 1)]
 
 

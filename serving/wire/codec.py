@@ -1,10 +1,10 @@
 """numpy <-> TensorProto, without TensorFlow.
 
-Follows tensorflow/core/framework/tensor.proto and ``tf.make_ndarray``: values stand in ``tensor_content`` as raw
-little-endian bytes, or in the field of their dtype. Fewer values than the shape calls for are filled up with the
-last one, none with zeros, and what is too many is cut, as TensorFlow Serving itself reads requests.
+Follows tensorflow/core/framework/tensor.proto and ``tf.make_ndarray``: values are in ``tensor_content`` as raw
+little-endian bytes, or in the field of their dtype. Missing values are filled with the last value, or with zeros if
+there is none; surplus values are cut. TensorFlow Serving reads requests in the same way.
 
-Arrays may share memory with the message and are then read-only; copy one to write into it.
+Arrays may share memory with the message and are then read-only; copy an array to write into it.
 """
 
 import math
@@ -25,7 +25,7 @@ from .protos import FastPredictResponse, ModelSpec, PredictResponse, TensorProto
 
 Array = npt.NDArray[Any]
 
-#: Values that are filled up at most, so that a few bytes cannot ask for all memory.
+#: Maximum number of filled values, so that a short message cannot claim all memory.
 _MOST_FILLED = 1 << 28
 
 _TYPES = {each.number: each for each in DTYPES}
@@ -36,7 +36,7 @@ _NUMBERS = {np.dtype(each.numpy): each.number for each in DTYPES if each.number 
 
 
 def dtype_name(number: int) -> str:
-    """The usual name of a DataType number, ``DT_<number>`` where there is none here."""
+    """The usual name of a DataType number; ``DT_<number>`` if it is unknown here."""
     return _TYPES[number].name if number in _TYPES else f"DT_{number}"
 
 
@@ -48,15 +48,15 @@ def encode_texts(texts: Sequence[bytes]) -> TensorProto:
 
 
 def encode(value: npt.ArrayLike) -> TensorProto:
-    """A tensor of whatever numpy makes of ``value``; str and bytes become strings.
+    """A tensor of ``value`` as numpy reads it; str and bytes become strings.
 
     Raises:
-        TypeError: there is no tensor dtype for it.
-        ValueError: it is ragged, or a str in it holds lone surrogates.
+        TypeError: no tensor dtype fits.
+        ValueError: ragged nesting, or a str with a lone surrogate.
     """
     array = np.asarray(value)
     if array.dtype.kind in "SU" and not isinstance(value, np.ndarray):
-        # numpy's own string dtypes drop NULs at the end.
+        # numpy's own string dtypes drop trailing NULs.
         array = np.array(value, object)
     if array.dtype.kind in "OSUT":  # T: numpy's StringDType
         tensor = TensorProto(dtype=_STRING)  # type: ignore[arg-type]
@@ -76,29 +76,29 @@ def encode(value: npt.ArrayLike) -> TensorProto:
 
 def _as_bytes(item: object) -> bytes:
     if not isinstance(item, (bytes, str)):
-        raise TypeError(f"a {type(item).__name__} cannot be sent as a string tensor's element")
+        raise TypeError(f"a {type(item).__name__} cannot be sent as an element of a string tensor; give str or bytes")
     return item if isinstance(item, bytes) else utf8(item)
 
 
 def utf8(text: str) -> bytes:
-    """A str as it is sent.
+    """A str as UTF-8.
 
     Raises:
-        ValueError: it holds lone surrogates, which UTF-8 cannot carry.
+        ValueError: it contains a lone surrogate, which UTF-8 cannot encode.
     """
     try:
         return text.encode()
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"it cannot be sent as UTF-8: {text[error.start]!r} at position {error.start} is a lone surrogate"
+            f"remove the lone surrogate {text[error.start]!r} at position {error.start}: UTF-8 cannot encode it"
         ) from error
 
 
 def decode_response(data: bytes) -> tuple[ModelSpec, dict[str, Array]]:
-    """The model_spec and the outputs by name of a serialised PredictResponse.
+    """The model_spec, and the outputs by name, of a serialised PredictResponse.
 
     Raises:
-        DecodeError: it is no PredictResponse, or a tensor in it contradicts itself.
+        DecodeError: not a PredictResponse, or a tensor in it is inconsistent.
     """
     try:
         fast = FastPredictResponse.FromString(data)
@@ -107,20 +107,20 @@ def decode_response(data: bytes) -> tuple[ModelSpec, dict[str, Array]]:
         for name, tensor in fast.outputs.items():
             array = _packed(tensor, name) if tensor.dtype in (_FLOAT, _DOUBLE) else decode_tensor(tensor, name)
             if array is None:
-                # The order of what is packed and what is not is only in the bytes.
+                # Only the bytes keep the order of packed and unpacked values.
                 standard = standard or PredictResponse.FromString(data)
                 array = decode_tensor(standard.outputs[name], name)
             outputs[name] = array
     except ProtobufError as error:
-        raise DecodeError(f"the answer is no PredictResponse: {error}") from error
+        raise DecodeError(f"the answer is not a PredictResponse: {error}") from error
     return fast.model_spec, outputs
 
 
 def _packed(tensor: Any, name: str) -> Array | None:
-    """A float tensor whose values were packed, in as many as the shape says; ``None`` where it is anything else."""
+    """A float tensor of packed values, as many as its shape requires; ``None`` for any other tensor."""
     dtype, shape = np.dtype(_TYPES[tensor.dtype].numpy), _shape(tensor, name)
     with _refusing(name):
-        # Each look at a bytes field copies it.
+        # Each access to a bytes field copies it.
         if content := tensor.tensor_content:
             return _from_content(tensor, content, shape, name).reshape(shape)
         chunks = getattr(tensor, _TYPES[tensor.dtype].field)
@@ -131,20 +131,20 @@ def _packed(tensor: Any, name: str) -> Array | None:
 
 
 def decode_tensor(tensor: Any, name: str = "tensor") -> Array:
-    """A TensorProto as a numpy array. Strings come as ``bytes`` objects, bfloat16 as float32.
+    """A TensorProto as a numpy array. Strings become ``bytes`` objects, bfloat16 becomes float32.
 
     Raises:
-        DecodeError: its dtype is not known here, or its content contradicts its shape.
+        DecodeError: an unknown dtype, or contents that contradict the shape.
     """
     if tensor.dtype not in _TYPES:
-        raise DecodeError(f"the tensor {name!r} has the dtype {dtype_name(tensor.dtype)}, which cannot be read here")
+        raise DecodeError(f"the tensor {name!r} has the dtype {dtype_name(tensor.dtype)}, which rawbert cannot read")
     with _refusing(name):
         return _decode(tensor, name)
 
 
 @contextmanager
 def _refusing(name: str) -> Iterator[None]:
-    """What numpy cannot do with a message is the message's fault: a rank over its own, sizes past all memory."""
+    """Turn numpy's errors into DecodeErrors, such as a rank above numpy's limit, or a size above all memory."""
     try:
         yield
     except (ValueError, OverflowError, MemoryError) as error:
@@ -164,7 +164,7 @@ def _decode(tensor: Any, name: str) -> Array:
 
 
 def _shape(tensor: Any, name: str) -> tuple[int, ...]:
-    # Without dimensions it is a scalar, whether or not its rank is called unknown.
+    # Without dimensions it is a scalar, even if its rank is marked as unknown.
     shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
     if min(shape, default=0) < 0:
         raise DecodeError(f"the tensor {name!r} has no definite shape: {list(shape)}")
@@ -185,7 +185,7 @@ def _from_values(tensor: Any, count: int, name: str) -> Array:
     dtype, field = _TYPES[tensor.dtype].numpy, _TYPES[tensor.dtype].field
     given = len(getattr(tensor, field))
     if count - given > _MOST_FILLED:
-        raise DecodeError(f"the tensor {name!r} has {given} values where its shape calls for {count}")
+        raise DecodeError(f"the tensor {name!r} has {given} values, but its shape requires {count}")
     if tensor.dtype == _STRING:
         items = list(tensor.string_val[:count])
         return _strings(items + [items[-1] if items else b""] * (count - len(items)))
@@ -193,7 +193,7 @@ def _from_values(tensor: Any, count: int, name: str) -> Array:
     if field in ("scomplex_val", "dcomplex_val"):
         parts = np.array(values, dtype.replace("c8", "f4").replace("c16", "f8"))
         if len(parts) % 2:
-            raise DecodeError(f"the tensor {name!r} has an odd number of parts of complex numbers")
+            raise DecodeError(f"the tensor {name!r} has half of a complex number")
         array: Array = parts.view(dtype)
     elif tensor.dtype == _HALF:
         array = _narrow(values, np.dtype("<u2"), name).view(dtype)
@@ -206,11 +206,11 @@ def _from_values(tensor: Any, count: int, name: str) -> Array:
 
 
 def _narrow(values: Any, dtype: np.dtype[Any], name: str) -> Array:
-    """Values of a field as an array; the field is often wider than the dtype that it carries."""
+    """Values of a field as an array; many fields are wider than the dtype of their values."""
     if dtype.kind in "iu" and dtype.itemsize < 4:
         wide = np.array(values, np.int64)
         if not np.array_equal(wide.astype(dtype), wide):
-            raise DecodeError(f"the tensor {name!r} has values that do not fit {dtype.name}")
+            raise DecodeError(f"the tensor {name!r} has values out of the range of {dtype.name}")
     return np.array(values, dtype)
 
 
@@ -236,7 +236,7 @@ def _split_strings(content: bytes, count: int, name: str) -> list[bytes]:
 
 
 def encode_inputs(inputs: Mapping[str, npt.ArrayLike]) -> dict[str, TensorProto]:
-    """:func:`encode` for each of several inputs, naming the one that cannot be sent."""
+    """:func:`encode` for several inputs; errors contain the input's name."""
     tensors = {}
     for name, value in inputs.items():
         try:

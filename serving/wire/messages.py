@@ -1,7 +1,7 @@
 """Requests to TensorFlow Serving as bytes, and its answers as plain data.
 
-The client's one place that knows the messages: above it there are texts, arrays and versions, below it there is gRPC.
-What is no answer to its request raises a DecodeError.
+Only this module of the client knows the messages: the layer above handles texts, arrays and versions, the layer below
+is gRPC. An answer that does not fit its request raises a DecodeError.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Row = tuple[bytes, ...]
 
 
 class Target(NamedTuple):
-    """Which model, version and signature a request means; the newest version if neither it nor a label is given."""
+    """Model, version and signature of a request; without a version or label, the newest version."""
 
     model: str
     version: int | None = None
@@ -41,7 +41,7 @@ class Target(NamedTuple):
     signature: str = ""
 
     def at(self, version: int | None) -> Target:
-        """The same of another version, where one is given."""
+        """The target with another version, unless it is ``None``."""
         return self if version is None else self._replace(version=version, version_label=None)
 
     def spec(self) -> Any:
@@ -64,7 +64,7 @@ class SignatureInfo:
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """What a server says of a model: its name, the version that answered, its signatures by name."""
+    """A server's description of a model: its name, the version that answered, its signatures by name."""
 
     name: str
     version: int
@@ -76,10 +76,10 @@ class VersionStatus:
     """State of one version of a model.
 
     Attributes:
-        version: its number.
+        version: version number.
         state: START, LOADING, AVAILABLE, UNLOADING, END or UNKNOWN.
-        error_code: 0, or the gRPC code of the reason why it is not available.
-        error_message: that reason.
+        error_code: 0, or the gRPC code of the error that makes it unavailable.
+        error_message: the message of that error.
     """
 
     version: int
@@ -97,7 +97,7 @@ def text_request(target: Target, rows: Sequence[Row]) -> bytes:
 
 
 def predict_request(target: Target, inputs: Mapping[str, npt.ArrayLike], output_filter: Iterable[str] = ()) -> bytes:
-    """A Predict request over arrays by input name; TypeError and ValueError name the input that cannot be sent."""
+    """A Predict request over arrays by input name; a TypeError or ValueError names the input that cannot be sent."""
     request = protos.PredictRequest(model_spec=target.spec(), output_filter=output_filter)
     for name, tensor in codec.encode_inputs(inputs).items():
         request.inputs[name].CopyFrom(tensor)
@@ -105,7 +105,7 @@ def predict_request(target: Target, inputs: Mapping[str, npt.ArrayLike], output_
 
 
 def predict_answer(data: bytes) -> tuple[dict[str, Array], int | None]:
-    """Outputs by name, and the version that answered; ``None`` where the server does not say."""
+    """Outputs by name, and the version that answered; ``None`` if the server does not report it."""
     spec, outputs = codec.decode_response(data)
     return outputs, spec.version.value if spec.HasField("version") else None
 
@@ -117,9 +117,9 @@ def metadata_request(target: Target) -> bytes:
 
 
 def metadata_answer(data: bytes) -> ModelMetadata:
-    """The signatures, and the version that has them."""
+    """The signatures, with the version that answered."""
     response = _parsed(protos.GetModelMetadataResponse, data)
-    # The type inside is known; Any.Unpack would look for it in another descriptor pool.
+    # The type of the contents is known; Any.Unpack would search another descriptor pool for it.
     signatures = _parsed(protos.SignatureDefMap, response.metadata[_SIGNATURE_DEF].value).signature_def
     return ModelMetadata(
         name=response.model_spec.name,
@@ -129,7 +129,7 @@ def metadata_answer(data: bytes) -> ModelMetadata:
 
 
 def signature_infos(signatures: Mapping[str, Any]) -> dict[str, SignatureInfo]:
-    """What ``SignatureDef`` messages say, sorted by name, without the entry that nobody can call."""
+    """Contents of ``SignatureDef`` messages, sorted by name, without the entry that cannot be called."""
     return {
         name: SignatureInfo(_specs(each.inputs), _specs(each.outputs))
         for name, each in sorted(signatures.items())
@@ -164,7 +164,7 @@ def status_answer(data: bytes) -> list[VersionStatus]:
 
 
 def reload_request(config: str) -> bytes:
-    """A HandleReloadConfigRequest for the text of a ``models.config`` file; a ValueError says what is wrong with it."""
+    """A HandleReloadConfigRequest for the text of a ``models.config`` file; a ValueError reports a fault in it."""
     try:
         parsed = text_format.Parse(config, protos.ModelServerConfig())
     except text_format.ParseError as error:
@@ -173,7 +173,7 @@ def reload_request(config: str) -> bytes:
 
 
 def reload_answer(data: bytes, address: str) -> None:
-    """See that a reload was done: an InvalidRequest says why it was not."""
+    """Check that a reload succeeded; an InvalidRequest contains the server's reason if not."""
     status = _parsed(protos.ReloadConfigResponse, data).status
     if status.error_code:
         said = status.error_message
@@ -181,7 +181,7 @@ def reload_answer(data: bytes, address: str) -> None:
 
 
 def _written(message: Any) -> bytes:
-    """Deterministic, because warm-up files are compared."""
+    """Serialise deterministically, because warm-up files are compared."""
     data: bytes = message.SerializeToString(deterministic=True)
     return data
 
@@ -190,4 +190,4 @@ def _parsed(message: type[M], data: bytes) -> M:
     try:
         return message.FromString(data)  # type: ignore[attr-defined,no-any-return]
     except ProtobufError as error:
-        raise DecodeError(f"the answer is no {message.__name__}: {error}") from error
+        raise DecodeError(f"the answer is not a {message.__name__}: {error}") from error

@@ -1,14 +1,14 @@
-"""Varints: whole numbers as protobuf, and LevelDB's tables, write them, seven bits a byte and the lowest first.
+"""Varints: the encoding of whole numbers in protobuf and in LevelDB's tables, seven bits per byte, lowest bits first.
 
 The format: https://protobuf.dev/programming-guides/encoding/#varints
 """
 
 
 def decode(data: bytes, at: int) -> tuple[int, int]:
-    """The number that is written at a position, and the position after it.
+    """The number at a position, and the position after it.
 
     Raises:
-        IndexError: the data ends in it.
+        IndexError: the data ends within the number.
         ValueError: it has more than 64 bits.
     """
     value = data[at]
@@ -23,11 +23,11 @@ def decode(data: bytes, at: int) -> tuple[int, int]:
             return value, at
         shift += 7
         if shift > 63:
-            raise ValueError("a number is too long")
+            raise ValueError("a varint is longer than 64 bits")
 
 
 def encode(value: int) -> bytes:
-    """A number, not negative, as it is written."""
+    """The encoding of a non-negative number."""
     data = bytearray()
     while value > 0x7F:
         data.append(value & 0x7F | 0x80)

@@ -181,7 +181,7 @@ def _empty(folder: Path) -> None:
 
 REFUSED: dict[str, tuple[Callable[[Path], Any], dict[str, Any], type[ExportError], str]] = {
     "a missing folder": (shutil.rmtree, {}, SourceNotFound, "no such folder"),
-    "a folder that is no model": (_empty, {}, UnsupportedModel, "not a model that rawbert knows"),
+    "a folder that is no model": (_empty, {}, UnsupportedModel, "not a known kind of model"),
     "a truncated safetensors file": (_truncated, {}, CorruptSource, r"model\.safetensors: .*cut short"),
     "a vocabulary without [CLS]": (_without_cls, {}, VocabularyError, r"the vocabulary has no \[CLS\]"),
     "a larger vocabulary": (_larger_vocabulary, {}, VocabularyError, "has 100 tokens, but the embedding table has 99"),

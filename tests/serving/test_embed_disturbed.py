@@ -158,7 +158,7 @@ def disturbed(job: Job, kind: str, server: Server, chance: random.Random) -> str
         _, said = process.communicate()
         if process.returncode == 0 or not job.output.exists():
             assert process.returncode == 0, said
-            assert not kept or "going on after" in said, said
+            assert not kept or "continuing after" in said, said
         assert job.equals(wanted[-1]), f"{kind}: other rows than an undisturbed run has"
     beside = {job.source.name, job.output.name, f"{job.output.name}.rows.jsonl"}
     if process.returncode:  # Killed between the rename of the output and its last act.

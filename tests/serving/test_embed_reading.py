@@ -101,29 +101,29 @@ def test_quotes_as_plain_characters(tmp_path: Path) -> None:
 
 BAD = [
     # Format, content, line, reason.
-    ("csv", 'id,text\n1,a\n2,b, c\n3,d\n', 3, "3 fields where the header has 2"),
+    ("csv", 'id,text\n1,a\n2,b, c\n3,d\n', 3, "3 fields, but the header has 2"),
     ("csv", 'id,text\n1,a\n2\n3,d\n', 3, "'text' is missing"),
     ("csv", 'id,text\n1,a\n2,"b\n3,d\n', 3, "a quote is not closed"),
     ("csv", 'id,text\n1,a\n2,"b"c\n3,d\n', 3, "must be doubled"),
-    ("csv", "id,text\n1,a\n2,b\rc\n3,d\n", 3, "a carriage return in a line"),
+    ("csv", "id,text\n1,a\n2,b\rc\n3,d\n", 3, "a carriage return inside a line"),
     ("csv", b'id,text\n1,a\n2,\xff\n3,d\n', 3, "not UTF-8"),
     ("csv", b'id,text\n1,a\n2,"b\n\xff"\n3,d\n', 3, "line 4: not UTF-8"),
     ("csv", "id,text\n1,a\n2,b\0\n3,d\n", 3, "NUL"),
     ("csv", "id,text\n1,a\n\n\n2,b,c\n3,d\n", 5, "3 fields"),
     ("tsv", "id\ttext\n1\ta\n2\tb\tc\n3\td\n", 3, "3 fields"),
     ("tsv", 'id\ttext\n1\ta\n2\t"b\n3\td\n', 3, "--no-quotes"),
-    ("jsonl", '{"text": "a"}\n\n{\n{"text": "d"}\n', 3, "no JSON"),
-    ("jsonl", '{"text": "a"}\n{"texts": "b"}\n{"text": "d"}\n', 2, "no object with the field 'text'; see --column; "
+    ("jsonl", '{"text": "a"}\n\n{\n{"text": "d"}\n', 3, "not JSON"),
+    ("jsonl", '{"text": "a"}\n{"texts": "b"}\n{"text": "d"}\n', 2, "the object has no field 'text'; see --column; "
      "did you mean 'texts'"),
-    ("jsonl", '{"text": "a"}\n["b"]\n{"text": "d"}\n', 2, "no object with the field"),
+    ("jsonl", '{"text": "a"}\n["b"]\n{"text": "d"}\n', 2, "the object has no field"),
     ("jsonl", '{"text": "a"}\n{"text": null}\n{"text": "d"}\n', 2, "'text' is null"),
     ("jsonl", '{"text": "a"}\n{"text": NaN}\n{"text": "d"}\n', 2, "'text' is a float"),
     ("jsonl", '{"text": "a"}\n{"text": ["b"]}\n{"text": "d"}\n', 2, "'text' is a list"),
-    ("jsonl", '{"text": "a"}\n{"text": "b", "text": "c"}\n{"text": "d"}\n', 2, "there twice"),
+    ("jsonl", '{"text": "a"}\n{"text": "b", "text": "c"}\n{"text": "d"}\n', 2, "occurs twice"),
     ("jsonl", '{"text": "a"}\n{"text": "\\ud800"}\n{"text": "d"}\n', 2, "lone surrogate"),
     ("jsonl", b'{"text": "a"}\n{"text": "\xff"}\n{"text": "d"}\n', 2, "not UTF-8"),
-    ("jsonl", '{"text": "a"}\n{"text": "b"} {}\n{"text": "d"}\n', 2, "no JSON"),
-    ("jsonl", f'{{"text": "a"}}\n{"[" * 100_000}\n{{"text": "d"}}\n', 2, "no JSON"),
+    ("jsonl", '{"text": "a"}\n{"text": "b"} {}\n{"text": "d"}\n', 2, "not JSON"),
+    ("jsonl", f'{{"text": "a"}}\n{"[" * 100_000}\n{{"text": "d"}}\n', 2, "not JSON"),
     ("txt", b"a\n\xff\nd\n", 2, "not UTF-8"),
     ("txt", "a\nb\0\nd\n", 2, "NUL"),
     ("txt", "a\nd\n".encode("utf-16")[:-1], 2, "not UTF-8"),
@@ -148,8 +148,8 @@ def test_bad_rows_are_named_or_skipped(tmp_path: Path, form: str, content: str |
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("text,text\n1,2\n", "line 1: the column 'text' is named twice"),
-        ("id,text,id\n1,2,3\n", "line 1: the column 'id' is named twice"),
+        ("text,text\n1,2\n", "line 1: the column 'text' occurs twice"),
+        ("id,text,id\n1,2,3\n", "line 1: the column 'id' occurs twice"),
         ("id,tekst\n1,2\n", "has the columns id, tekst, not 'text'; see --column; did you mean 'tekst'?"),
         ("id;text\n1;2\n", "separated by commas"),
         ("", "is empty"),
@@ -240,7 +240,7 @@ def test_folders_of_numbers_that_are_spelled_otherwise(tmp_path: Path) -> None:
     folder = partitioned(tmp_path / "other", "parquet", "id=7", "text=x", "a=1")
     assert read(folder) == ["text 2", "text 0", "text 1"]  # A file's own columns come first.
     assert kept(folder, keep=("id",)) == [{"id": "0"}] * 3
-    with pytest.raises(BadFile, match="has the columns id, text, and a file before it id, a"):
+    with pytest.raises(BadFile, match="has the columns id, text, but an earlier file id, a"):
         kept(folder, keep_all=True)
 
 
@@ -254,9 +254,9 @@ def test_folders_of_numbers_that_are_spelled_otherwise(tmp_path: Path) -> None:
         (["a.csv", "a.csv"], "given twice"),
         (["a.csv", "*.csv"], "given twice"),
         (["a.csv", str(Path("empty", "..", "a.csv"))], "a.csv is given twice, as empty/../a.csv too"),
-        (["a.csv", "b.txt"], "of several formats"),
+        (["a.csv", "b.txt"], "have different formats"),
         (["c.doc"], "the name must end in .txt"),
-        (["a.csv", "d.csv"], "has the columns text, x, and a file before it id"),
+        (["a.csv", "d.csv"], "has the columns text, x, but an earlier file id"),
     ],
 )
 def test_files_that_do_not_go_together(
@@ -285,7 +285,7 @@ def test_nested_fields(tmp_path: Path) -> None:
     assert kept(tmp_path / "in.jsonl", column="doc.body.en", keep=("doc.id", "doc.body", "x.y")) == [
         {"doc.id": 2, "doc.body": {"en": "a"}, "x.y": None}
     ]
-    with pytest.raises(BadFile, match=r"line 1: no object with the field 'doc\.body\.de'"):
+    with pytest.raises(BadFile, match=r"line 1: the object has no field 'doc\.body\.de'"):
         read(tmp_path / "in.jsonl", column="doc.body.de")
     pq.write_table(pa.table({"doc": [{"body": {"en": "a"}, "id": 1}, None], "doc.id": [2, 3]}), tmp_path / "in.parquet")
     reading = {"column": "doc.body.en", "skip": True}
@@ -337,11 +337,11 @@ def test_parquet_that_is_no_text(tmp_path: Path) -> None:
             read(path)
     bad = pa.array([b"a", b"\xff"]).view(pa.string())
     pq.write_table(pa.table({"text": bad}), path)
-    with pytest.raises(BadFile, match="row 2: 'text' is no UTF-8"):
+    with pytest.raises(BadFile, match="row 2: 'text' is not UTF-8"):
         read(path)
     assert read(path, skip=True) == ["a"]
     pq.write_table(pa.table([["a"], ["b"]], names=["text", "text"]), path)
-    with pytest.raises(BadFile, match="named twice"):
+    with pytest.raises(BadFile, match="occurs twice"):
         read(path)
     data = write(path, TEXTS * 100).read_bytes()
     for damaged in (data[:-20], b"", b"PAR1", data[: len(data) // 2]):
@@ -378,5 +378,5 @@ def test_a_file_that_comes_into_a_folder_is_noticed(tmp_path: Path) -> None:
     write(tmp_path / "a.txt", ["a"])
     reading = source(tmp_path)
     write(tmp_path / "b.txt", ["b"])
-    with pytest.raises(BadFile, match="other files"):
+    with pytest.raises(BadFile, match="the set of files has changed"):
         reading.inputs.check()

@@ -82,7 +82,7 @@ def test_tag_says_what_was_cut(run: Any) -> None:
     text = "x " * 20 + "Ana"
     result = run("tag", text, "Bo")
     assert [len(each["entities"]) for each in lines(result)] == [0, 1]
-    assert result.err == "cut 1 text to what the model takes; --stride reads them whole\n"
+    assert result.err == "cut 1 text to the model's maximum length; --stride covers all of a text\n"
     result = run("tag", "--stride", "3", text)
     assert [each["text"] for each in lines(result)[0]["entities"]] == ["Ana"]
     assert not result.err
@@ -169,14 +169,14 @@ def test_an_interrupted_job_goes_on(tmp_path: Path, command: str) -> None:
         broken = True
         result = run(target)
         assert (result.returncode, target.exists()) == (1, False)
-        assert "1024 texts are done; the same command goes on from there" in result.err
+        assert "finished 1024 texts; the same command continues from there" in result.err
         # A record that was cut by the end of the process is made again.
         partial = tmp_path / "out.jsonl.partial"
         partial.write_bytes(partial.read_bytes()[:-5])
         broken, calls = False, 0
         result = run(target)
         assert result.returncode == 0, result.err
-        assert result.err.splitlines()[0] == "going on after 1023 texts"
+        assert result.err.splitlines()[0] == "continuing after 1023 texts"
         assert calls == 1 + 16 + 15  # of the 1 text left of the first 1024, of the next 1024, of the last 952
         assert run(whole).returncode == 0
         assert target.read_bytes() == whole.read_bytes()
@@ -189,7 +189,7 @@ def test_another_job_into_the_same_file_is_refused(run: Any, tmp_path: Path) -> 
     head = json.dumps({"made_from": made_from, "width": 0, "version": 1})
     (tmp_path / "out.jsonl.partial").write_text(f"{head}\n{'0' * 32}{{}}\n")
     result = run("tag", "Ana", "-o", str(target))
-    assert "is of an earlier run with another aggregation: begin anew with --restart" in result.err
+    assert "belongs to an earlier run with another aggregation: start again with --restart" in result.err
     assert run("tag", "Ana", "-o", str(target), "--restart").returncode == 0
     assert table(target)[0]["entities"][0]["text"] == "Ana"
 
@@ -197,13 +197,13 @@ def test_another_job_into_the_same_file_is_refused(run: Any, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("command", "arguments", "says"),
     [
-        ("classify", ["a", "--keep", "id"], "no columns to keep beside lines of text"),
-        ("classify", ["a", "--pair-column", "b"], "no columns to keep beside lines of text"),
+        ("classify", ["a", "--keep", "id"], "lines of text have no columns to keep"),
+        ("classify", ["a", "--pair-column", "b"], "lines of text have no columns to keep"),
         ("tag", ["a", "-o", "x.csv"], "x.csv: the name must end in .jsonl or .parquet"),
         ("tag", ["a", "-o", "nowhere/x.jsonl"], "there is no folder nowhere"),
-        ("tag", ["a", "--restart"], "--restart and --overwrite are for an --output"),
+        ("tag", ["a", "--restart"], "--restart and --overwrite need --output"),
         ("classify", ["a", "--top-k", "0"], "--top-k"),
-        ("tag", ["x " * 20, "--stride", "14"], "stride is 14: give less than the 14 tokens"),
+        ("tag", ["x " * 20, "--stride", "14"], "stride is 14: give less than the model's limit of 14 tokens"),
         ("tag", ["a", "--aggregation", "best"], "'best' is not one of"),
         ("rerank", [], "Missing argument 'QUERY'"),
         ("classify", ["--input-format", "jsonl", "--keep", "label"], "'label' cannot be kept"),

@@ -121,7 +121,7 @@ def test_strings_arrive_whole(value: Any) -> None:
         ([["a"], ["b", "c"]], ValueError, "inhomogeneous"),
         (["a", 1], TypeError, "int cannot be sent"),
         (None, TypeError, "NoneType"),
-        (["ok", "a\ud800"], ValueError, "position 1 is a lone surrogate"),
+        (["ok", "a\ud800"], ValueError, "position 1: UTF-8 cannot encode it"),
         (np.array(["2024-01-01"], "datetime64[D]"), TypeError, "datetime64"),
         (np.zeros(1, np.longdouble), TypeError, "convert it to one of"),
     ],
@@ -206,7 +206,7 @@ def test_varint_fields_packed_or_not(dtype: int, number: int) -> None:
 def test_complex_parts() -> None:
     parts = wire.field(9, wire.LENGTH, struct.pack("<4f", 1, 2, 3, 4))
     assert decoded(wire.tensor(COMPLEX64, (3,), parts)).tolist() == [1 + 2j, 3 + 4j, 3 + 4j]
-    with pytest.raises(DecodeError, match="odd"):
+    with pytest.raises(DecodeError, match="half of a complex number"):
         decoded(wire.tensor(COMPLEX64, (1,), wire.field(9, wire.LENGTH, struct.pack("<3f", 1, 2, 3))))
 
 

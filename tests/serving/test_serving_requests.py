@@ -36,7 +36,7 @@ def test_a_single_text_is_refused(single: Any) -> None:
 def test_what_is_no_text_is_refused_by_its_place() -> None:
     with pytest.raises(TypeError, match=r"texts\[1\] is a NoneType"):
         requests.as_rows(["a", None])  # type: ignore[list-item]
-    with pytest.raises(ValueError, match=r"texts\[2\]: .*'\\ud83d' at position 3 is a lone surrogate"):
+    with pytest.raises(ValueError, match=r"texts\[2\]: .*'\\ud83d' at position 3: UTF-8 cannot encode it"):
         requests.as_rows(["a", b"\xed", "abc\ud83d"])
 
 
@@ -95,12 +95,12 @@ def test_sequences_are_trimmed_to_their_tokens() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"sequence_output": None}, "no output 'sequence_output' but input_mask"),
+        ({"sequence_output": None}, r"no output 'sequence_output' \(found: input_mask"),
         ({"token_count": None}, "no output 'token_count'"),
         ({"token_count": np.zeros((2, 1), np.int32)}, "token_count"),
         ({"input_mask": np.ones(2, np.int32)}, "input_mask"),
         ({"input_word_ids": np.zeros((3, 3), np.int32)}, "for 2 texts"),
-        ({"start_offsets": np.zeros((2, 4), np.int32)}, "differ in their shapes"),
+        ({"start_offsets": np.zeros((2, 4), np.int32)}, "have different shapes"),
         ({"sequence_output": np.zeros((2, 3), np.float32)}, "sequence_output"),
     ],
 )
@@ -124,9 +124,9 @@ def test_static_width() -> None:
     assert requests.static_width(model((-1, 8)), "embed", "embedding") == 8
     assert requests.static_width(model((-1, -1)), "embed", "embedding") is None
     assert requests.static_width(model(None), "embed", "embedding") is None
-    with pytest.raises(SignatureNotFound, match="no signature 'pooled' but embed"):
+    with pytest.raises(SignatureNotFound, match="no signature 'pooled'; choose from embed"):
         requests.static_width(model((-1, 8)), "pooled", "pooled_output")
-    with pytest.raises(DecodeError, match="no output 'x' but embedding"):
+    with pytest.raises(DecodeError, match="no output 'x'; choose from embedding"):
         requests.static_width(model((-1, 8)), "embed", "x")
 
 

@@ -281,7 +281,11 @@ def test_results_are_plain(both: Both) -> None:
         (lambda client: client.classify(["a"], threshold="x"), TypeError, "threshold is 'x': give a number"),
         (lambda client: client.classify(["a"], text_pair=["b"], stride=1), ValueError, "stride is for single texts"),
         (lambda client: client.classify(["a"], stride=-1), ValueError, "stride is -1: give 0 or more"),
-        (lambda client: client.classify([LONG], stride=14), ValueError, "stride is 14: give less than the 14 tokens"),
+        (
+            lambda client: client.classify([LONG], stride=14),
+            ValueError,
+            "stride is 14: give less than the model's limit of 14 tokens",
+        ),
         (lambda client: client.tag(b"a text"), TypeError, "a single bytes; give a list"),
         (
             lambda client: client.tag(["a"], aggregation="best"),

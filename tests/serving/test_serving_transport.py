@@ -208,7 +208,7 @@ def test_a_port_that_speaks_http_is_named() -> None:
     address = f"127.0.0.1:{web.server_port}"
     with (
         Client(address, model="m", retry=RetryPolicy(max_attempts=2)) as client,
-        pytest.raises(ServerUnavailable, match="speaks no gRPC"),
+        pytest.raises(ServerUnavailable, match="does not speak gRPC"),
     ):
         client.embed(["a"], timeout=5)
     web.shutdown()

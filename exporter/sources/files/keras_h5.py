@@ -1,4 +1,4 @@
-"""tf_model.h5: the weights of transformers' TensorFlow models, in HDF5 (read one data set at a time)."""
+"""tf_model.h5: the weights of transformers' TensorFlow models in HDF5, read one data set at a time."""
 
 from functools import partial
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 from ...errors import CorruptSource, UnsupportedModel
 from ..stored import StoredTensor, unreadable
 
-#: Bytes of a tensor, and how much smaller a larger one may be stored: HDF5 compresses, and stores no zeros.
+#: Size in bytes, and the largest compression ratio of larger tensors: HDF5 compresses, and does not store zeros.
 _SMALL, _LARGEST_RATIO = 1 << 20, 100
 
 
@@ -16,21 +16,21 @@ def read(path: Path) -> dict[str, StoredTensor]:
     """The data sets of one file, by their path in it.
 
     Raises:
-        CorruptSource: it is no whole HDF5 file.
-        UnsupportedModel: it refers to other files.
+        CorruptSource: not a complete HDF5 file.
+        UnsupportedModel: a reference to another file.
     """
     import h5py
 
     tensors: dict[str, StoredTensor] = {}
 
-    def visit(key: str, item: object) -> None:  # links to other files are not followed, and not visited
+    def visit(key: str, item: object) -> None:  # links to other files are not visited
         if isinstance(item, h5py.Dataset):
             if item.external or item.is_virtual:
                 raise UnsupportedModel(f"{path}: the tensor {key} refers to another file; expected its values here")
             if item.nbytes > max(_SMALL, _LARGEST_RATIO * item.id.get_storage_size()):
                 raise UnsupportedModel(
-                    f"{path}: the tensor {key} has {item.nbytes} bytes and is stored in {item.id.get_storage_size()}; "
-                    "expected weights, which hardly shrink"
+                    f"{path}: the tensor {key} has {item.nbytes} bytes but is stored in {item.id.get_storage_size()}; "
+                    "expected weights, which hardly compress"
                 )
             get = partial(_get, path, key)
             tensors[key] = StoredTensor(path, key, item.shape, str(item.dtype), item.dtype.kind == "f", get)

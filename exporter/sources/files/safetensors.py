@@ -1,8 +1,8 @@
-"""model.safetensors: a JSON header, then the tensors one after the other, which are mapped and not read.
+"""model.safetensors: a JSON header, then the tensors one after the other. They are mapped into memory, not read.
 
 Format: the safetensors library's own description (8 bytes of header length, little-endian; the header;
-``data_offsets`` counted from its end). The library checks the header against the file; where a tensor lies in
-the file it does not tell, and asked for a tensor it copies it: hence the second look at the header.
+``data_offsets`` counted from its end). The library checks the header against the file; but it does not report the
+position of a tensor, and it copies tensors: therefore the header is parsed here again.
 """
 
 import json
@@ -14,7 +14,7 @@ import numpy as np
 from ..stored import StoredTensor, unreadable
 from .raw import view
 
-#: Spelling of the format -> that of :data:`.raw.DTYPES`.
+#: Dtype name of the format -> name in :data:`.raw.DTYPES`.
 _DTYPES = {
     "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64",
     "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64", "U8": "uint8", "BOOL": "bool",
@@ -25,12 +25,12 @@ def read(path: Path) -> dict[str, StoredTensor]:
     """The tensors of one file.
 
     Raises:
-        CorruptSource: it is no whole safetensors file.
+        CorruptSource: not a complete safetensors file.
     """
     from safetensors import SafetensorError, safe_open
 
     with path.open("rb"):
-        pass  # that it may not be read, the library does not say
+        pass  # raises the system's error; the library does not report a missing permission
     try:
         with safe_open(path, framework="numpy"):
             pass

@@ -20,22 +20,22 @@ _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
 def find(folder: Path) -> Path | None:
-    """Prefix of the folder's checkpoint, ``None`` where there is none.
+    """Prefix of the folder's checkpoint; ``None`` if there is none.
 
     Raises:
-        CorruptSource: there are several, and the file ``checkpoint`` does not say which.
+        CorruptSource: several checkpoints, and the file ``checkpoint`` does not select one.
     """
     prefixes = sorted(path.with_suffix("") for path in folder.glob("*.index"))
     if len(prefixes) < 2:
         return prefixes[0] if prefixes else None
-    # The name alone: the file may say where the checkpoint was written, a bucket or another machine's folder.
+    # Only the name: the path in the file may be a bucket or a folder of another machine.
     listing = folder / "checkpoint"
     text = listing.read_text(encoding="utf-8", errors="replace") if listing.is_file() else ""
     latest = re.search(r'^\s*model_checkpoint_path\s*:\s*"(?:[^"\n]*[/\\])?([^"/\\\n]+)"', text, re.MULTILINE)
     if latest and folder / latest[1] in prefixes:
         return folder / latest[1]
     raise CorruptSource(
-        f"{folder}: expected one checkpoint, or a file named checkpoint that says which; found "
+        f"{folder}: expected one checkpoint, or a file named checkpoint that selects one; found "
         f"{', '.join(prefix.name for prefix in prefixes)}"
     )
 
@@ -46,10 +46,10 @@ def files_of(prefix: Path) -> list[Path]:
 
 
 def read(prefix: Path) -> tuple[dict[str, StoredTensor], Style]:
-    """The variables of a checkpoint by their full names, and the style of these.
+    """The variables of a checkpoint by their full names, and the naming style.
 
     Raises:
-        CorruptSource: it is not whole.
+        CorruptSource: an incomplete checkpoint.
     """
     with held():
         import tensorflow as tf
@@ -58,10 +58,10 @@ def read(prefix: Path) -> tuple[dict[str, StoredTensor], Style]:
     index = prefix.with_name(f"{prefix.name}.index")
     data = [path for path in files_of(prefix) if path != index]
     count = int(data[0].name.rpartition("-")[2]) if data and data[0].name[-5:].isdigit() else 1
-    for number in range(count):  # names only: one that claims many shards is found out at the first that is missing
+    for number in range(count):  # only names: a false number of shards is noticed at the first missing one
         part = prefix.with_name(f"{prefix.name}.data-{number:05d}-of-{count:05d}")
         if part not in data:
-            raise CorruptSource(f"{part}: missing; {index.name} calls for it")
+            raise CorruptSource(f"{part}: missing; {index.name} lists it")
     stored = sum(path.stat().st_size for path in data)
     try:
         reader = tf.train.load_checkpoint(os.fspath(prefix))
@@ -81,11 +81,11 @@ def read(prefix: Path) -> tuple[dict[str, StoredTensor], Style]:
     tensors = {}
     for name, key in names.items():
         dtype = dtypes[key]
-        # TensorFlow takes the memory before it looks for the values.
+        # TensorFlow allocates the memory before it looks for the values.
         if dtype.is_floating and math.prod(shapes[key]) * dtype.size > stored:
             raise CorruptSource(
-                f"{index}: the tensor {name} cannot be read from the .data files beside it: it has shape "
-                f"{shapes[key]}, and they have {stored} bytes"
+                f"{index}: the tensor {name} cannot be read from its .data files: it has shape "
+                f"{shapes[key]}, but they have only {stored} bytes"
             )
         get = partial(_get, reader, index, key, name)
         tensors[name] = StoredTensor(index, name, tuple(shapes[key]), dtype.name, dtype.is_floating, get)
@@ -97,6 +97,6 @@ def _get(reader: Any, index: Path, key: str, name: str) -> np.ndarray:
         value = np.asarray(reader.get_tensor(key))
     except Exception as error:
         raise CorruptSource(
-            f"{index}: the tensor {name} cannot be read from the .data files beside it: {first_line(error)}"
+            f"{index}: the tensor {name} cannot be read from its .data files: {first_line(error)}"
         ) from error
     return value if value.dtype.kind == "f" else value.astype(np.float32)  # bfloat16

@@ -1,24 +1,24 @@
-"""Sources that are not local folders: each file brings one kind here, into a folder, and says what it brought."""
+"""Sources other than local folders: each module makes one kind available in a local folder, as a :class:`Location`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Called with a line for people when something begins that takes time.
+#: Called with a line for people at the start of a slow step.
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Location:
-    """A local folder with a checkpoint in it.
+    """A local folder with a checkpoint.
 
     Attributes:
-        folder: the folder, or the file of a model that is one file.
-        handle: what the user named; a URL or a handle where it was remote.
+        folder: the folder, or the file of a single-file model.
+        handle: the user's name for it; a URL or a handle if it was remote.
         origin: ``local``, ``archive``, ``huggingface``, ``tfhub`` or ``kaggle``.
-        revision: what exactly was taken: a commit, a version; ``None`` where there is no such thing.
-        sha256: of the archive that the folder was unpacked from.
-        cached: whether the folder belongs to a cache, which a later run would use again.
+        revision: the exact commit or version; ``None`` for sources without revisions.
+        sha256: hash of the unpacked archive.
+        cached: whether the folder belongs to a cache, which later runs use again.
     """
 
     folder: Path

@@ -1,9 +1,9 @@
-"""Archives (tar, plain or compressed, and zip), unpacked without trust in what they say.
+"""Archives (tar, plain or compressed, and zip), unpacked without trust in their headers.
 
-Only regular files are written, each opened anew under a name that was checked, in a folder that was empty: no link
-is ever made on the disk, so that nothing can be written through one. Members that no checkpoint has (devices,
-absolute paths, ``..``, links to anything but a file of the archive) are refused, and so is what unpacks to
-unreasonably much.
+Only regular files are written, each newly created under a checked name, in a folder that was empty. No link is ever
+created on disk, so that nothing can be written through one. Members that no checkpoint has (devices, absolute
+paths, ``..``, links to anything but a file of the archive) are refused, and so are archives that unpack to an
+implausible size.
 """
 
 import bz2
@@ -23,13 +23,13 @@ from typing import IO, Any, cast
 from ...errors import CorruptSource, UnsupportedModel
 
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
-#: Weights hardly shrink; a graph and a vocabulary do, a hundredfold at most.
+#: Largest compression ratio. Weights hardly compress; a graph and a vocabulary compress a hundredfold at most.
 _LARGEST_RATIO = 100
 _ALWAYS_ALLOWED = 256 << 20
 _LARGEST = 64 << 30
 _MOST_MEMBERS = 10_000
 _CHUNK = 1 << 20
-#: A member's name has a few hundred bytes.
+#: Largest read of a header: a member's name has a few hundred bytes.
 _LARGEST_READ = 16 << 20
 _COMPRESSED: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -39,7 +39,7 @@ _COMPRESSED: dict[bytes, Callable[..., Any]] = {
 
 
 def is_archive_name(name: str) -> bool:
-    """Whether a file or URL is named as an archive is."""
+    """Whether a file or URL has the name of an archive."""
     return name.lower().endswith(_SUFFIXES)
 
 
@@ -47,7 +47,7 @@ def is_archive_name(name: str) -> bool:
 class _Member:
     name: str
     size: int
-    target: str | None  # what a link points to, from where it is
+    target: str | None  # target of a link, relative to the link
     content: IO[bytes] | None
 
 
@@ -55,8 +55,8 @@ def unpack(path: Path, folder: Path) -> None:
     """Unpack ``path`` into ``folder``, which is empty.
 
     Raises:
-        UnsupportedModel: it is no archive, or holds what must not be unpacked.
-        CorruptSource: it is damaged or cut short.
+        UnsupportedModel: not an archive, or a member that must not be unpacked.
+        CorruptSource: a damaged or truncated archive.
         OSError: it cannot be read, or the folder cannot be written.
     """
     limit = min(_LARGEST, max(_ALWAYS_ALLOWED, _LARGEST_RATIO * path.stat().st_size))
@@ -90,12 +90,12 @@ def unpack(path: Path, folder: Path) -> None:
     except OSError as error:
         if error.errno is not None:
             raise
-        # Without a number it comes from a decompressor, not from the system.
+        # An OSError without a number comes from a decompressor, not from the system.
         raise CorruptSource(f"{path}: the archive is damaged: {error}") from error
 
 
 class _Bounded:
-    """A decompressed stream that gives no more than it should, and never much at once: headers may lie."""
+    """A decompressed stream with limits on its total size and on each read: headers may lie."""
 
     def __init__(self, stream: IO[bytes], limit: int, path: Path) -> None:
         self._stream, self._left, self._path = stream, limit + _ALWAYS_ALLOWED, path
@@ -104,7 +104,7 @@ class _Bounded:
         data = self._stream.read(size) if 0 <= size <= _LARGEST_READ else b""
         self._left -= len(data)
         if self._left < 0 or not 0 <= size <= _LARGEST_READ:
-            raise UnsupportedModel(f"{self._path}: its headers ask for more than a checkpoint's archive can hold")
+            raise UnsupportedModel(f"{self._path}: its headers are larger than those of any checkpoint's archive")
         return data
 
     def seek(self, offset: int, whence: int = 0) -> int:
@@ -144,13 +144,13 @@ def _tar_members(path: Path, limit: int) -> Iterator[_Member]:
             raise UnsupportedModel(f"{path}: neither a tar nor a zip archive, or cut short at its beginning") from error
         for entry in archive:
             target = entry.linkname if entry.issym() else None
-            if entry.islnk():  # named from the root of the archive
+            if entry.islnk():  # relative to the root of the archive
                 up = "../" * (len(PurePosixPath(entry.name).parts) - 1)
                 target = entry.linkname if entry.linkname.startswith("/") else up + entry.linkname
             elif not (entry.isreg() or entry.issym() or entry.isdir()):
                 raise UnsupportedModel(f"{path}: {entry.name} is neither a file, a folder nor a link")
             yield _Member(entry.name, entry.size, target, archive.extractfile(entry) if entry.isreg() else None)
-        # To the end, where the checksum of the compressed stream is.
+        # Read to the end, because the checksum of the compressed stream is there.
         for _ in range(limit // _CHUNK + 1):
             if not stream.read(_CHUNK):
                 return
@@ -160,7 +160,7 @@ def _tar_members(path: Path, limit: int) -> Iterator[_Member]:
 def _safe(name: str, path: Path) -> str:
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if name.startswith(("/", "\\")) or ".." in parts or "\0" in name or (parts and ":" in parts[0]):
-        raise UnsupportedModel(f"{path}: the member {name!r} lies outside the archive; nothing outside was written")
+        raise UnsupportedModel(f"{path}: the member {name!r} is outside the archive; it was not written")
     return "/".join(parts)
 
 
@@ -171,25 +171,26 @@ def _write(target: Path, member: _Member, content: IO[bytes], path: Path) -> Non
             shutil.copyfileobj(content, stream, _CHUNK)  # never more than the member's size: tarfile, zipfile
             written = stream.tell()
     except (FileExistsError, NotADirectoryError) as error:
-        raise CorruptSource(f"{path}: the member {member.name!r} is there twice; expected it once") from error
+        raise CorruptSource(f"{path}: the member {member.name!r} occurs twice; expected it once") from error
     if written != member.size:
-        raise CorruptSource(f"{path}: the member {member.name!r} should have {member.size} bytes, and has {written}")
+        raise CorruptSource(f"{path}: the member {member.name!r} should have {member.size} bytes, but has {written}")
 
 
 def _resolve(folder: Path, name: str, links: dict[str, str], path: Path) -> Path:
-    """Put a copy (a second name, where the file system can) in place of a link to a file of the archive."""
+    """Replace a link to a file of the archive by a copy, or by a hard link if the file system supports it."""
     to, seen = name, set()
     while to in links and to not in seen:
         seen.add(to)
         to = os.path.normpath(os.path.join(os.path.dirname(to), links[to]))
     if to in links or to.startswith(("/", "..")) or not (folder / to).is_file():
         raise UnsupportedModel(
-            f"{path}: the link {name!r} points to {links[name]!r}; expected a file of the archive. Nothing was followed"
+            f"{path}: the link {name!r} points to {links[name]!r}; expected a file of the archive. The link was not "
+            "followed"
         )
     made = folder / name
     made.parent.mkdir(parents=True, exist_ok=True)
     if made.exists():
-        raise CorruptSource(f"{path}: the member {name!r} is there twice; expected it once")
+        raise CorruptSource(f"{path}: the member {name!r} occurs twice; expected it once")
     try:
         os.link(folder / to, made)
     except OSError:

@@ -1,4 +1,4 @@
-"""An archive by its http(s) URL: downloaded whole, with a cut transfer taken up where it broke, and within a limit."""
+"""Download of an archive by http(s), up to a maximum size; broken transfers are resumed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 #: Bytes. The largest BERT with its optimizer's slots has 4 GB.
 LARGEST = 16 << 30
-#: Answers of a server that may say something else a moment later.
+#: Status codes of temporary failures.
 TRANSIENT = (408, 429, 500, 502, 503, 504)
 _ATTEMPTS = 5
-#: Of a transfer that breaks, less than this is lost.
+#: Bytes per write: a broken transfer loses less than this.
 _CHUNK = 1 << 16
 #: Seconds: to connect, and between two parts of the answer.
 _TIMEOUTS = (20, 60)
@@ -29,8 +29,8 @@ def download(url: str, path: Path, say: Say) -> None:
     """Download ``url`` to ``path``. Credentials are those of ~/.netrc, or in the URL.
 
     Raises:
-        SourceNotFound: there is nothing at the URL.
-        DownloadError: it is refused, larger than :data:`LARGEST`, or the transfer broke off time and again.
+        SourceNotFound: the URL does not exist.
+        DownloadError: refused, larger than :data:`LARGEST`, or a transfer that broke off several times.
     """
     import requests
 
@@ -41,7 +41,7 @@ def download(url: str, path: Path, say: Say) -> None:
         session.hooks["response"].append(lambda response, **_: _require_secure(response, shown))
         for attempt in range(1, _ATTEMPTS + 1):
             have = path.stat().st_size if path.exists() else 0
-            # identity: the length and the ranges are those of the file.
+            # identity, so that length and ranges are those of the file.
             headers = {"Accept-Encoding": "identity"}
             if have and tag:
                 headers |= {"Range": f"bytes={have}-", "If-Range": tag}
@@ -54,10 +54,10 @@ def download(url: str, path: Path, say: Say) -> None:
                     resumed = response.status_code == 206 and starts == f"bytes {have}"
                     if response.status_code == 206 and not resumed:
                         tag = None
-                        raise requests.ConnectionError("the server sent another part than was asked for")
+                        raise requests.ConnectionError("the server sent a different range than requested")
                     tag = response.headers.get("ETag")
                     if tag is not None and tag.startswith("W/"):
-                        tag = None  # a weak one is no promise of the same bytes
+                        tag = None  # a weak tag does not guarantee the same bytes
                     with path.open("ab" if resumed else "wb") as stream:
                         _copy(response, stream, have if resumed else 0, shown, say)
                 return
@@ -71,26 +71,24 @@ def download(url: str, path: Path, say: Say) -> None:
                     ) from error
                 say(f"the transfer broke off ({first_line(error)}); trying again")
                 time.sleep(0.2 * 2**attempt)
-            # requests' other errors, and a full disk.
+            # Other errors of requests, and a full disk.
             except OSError as error:
                 raise DownloadError(f"{shown}: cannot be downloaded: {first_line(error)}") from error
 
 
 def _require_secure(response: requests.Response, shown: str) -> None:
-    """Refuse a redirect from https to http before it is followed, whatever comes after it."""
+    """Refuse any redirect from https to http before it is followed."""
     target = urljoin(response.url, response.headers.get("Location", ""))
     if response.is_redirect and urlsplit(response.url).scheme == "https" and urlsplit(target).scheme != "https":
-        raise DownloadError(f"{shown}: it redirects from https to http, which is not followed")
+        raise DownloadError(f"{shown}: it redirects from https to http, which is not followed; use a URL with https")
 
 
 def _require(response: requests.Response, shown: str) -> None:
     status = response.status_code
     if status in (404, 410):
-        raise SourceNotFound(f"{shown}: the server says {status}: nothing is there")
+        raise SourceNotFound(f"{shown}: the server says {status}: check the URL")
     if status in (401, 403):
-        raise DownloadError(
-            f"{shown}: the server says {status}: credentials are needed (an entry for the host in ~/.netrc)"
-        )
+        raise DownloadError(f"{shown}: the server says {status}: give credentials (an entry for the host in ~/.netrc)")
     if status not in (200, 206, *TRANSIENT):
         raise DownloadError(f"{shown}: expected the archive, the server says {status} {response.reason}")
 
@@ -111,6 +109,6 @@ def _copy(response: requests.Response, stream: IO[bytes], have: int, shown: str,
 
 
 def without_credentials(url: str) -> str:
-    """A URL as it may be shown and kept: without user, password and query."""
+    """A URL without user, password and query, for messages and records."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()

@@ -1,8 +1,8 @@
-"""Models of the Hugging Face Hub, by id: only the files that an export reads, never code.
+"""Models of the Hugging Face Hub by id: only the files that an export reads, never code.
 
-The library does the work and keeps its own cache (HF_HOME), credentials (HF_TOKEN, ``hf auth login``) and offline
-mode (HF_HUB_OFFLINE); interrupted downloads go on where they stopped. The revision is resolved to a commit once, and
-every file is of that commit.
+The library does the work, with its own cache (HF_HOME), credentials (HF_TOKEN, ``hf auth login``) and offline
+mode (HF_HUB_OFFLINE); it resumes interrupted downloads. The revision is resolved to a commit once, and every file is
+taken from that commit.
 """
 
 import fnmatch
@@ -17,7 +17,7 @@ from ..sentence_transformers import SETTINGS
 from . import Location, Say
 from .download import LARGEST, TRANSIENT
 
-#: Other files that matter: what an export reads, or refuses by name.
+#: Other relevant files: those that an export reads, or refuses by name.
 _SMALL = (
     "config.json", "modules.json", "config_sentence_transformers.json", "tokenizer.json", "tokenizer_config.json",
     "vocab.txt", "sentencepiece.bpe.model", "spiece.model", "spm.model", "vocab.json", "merges.txt",
@@ -31,7 +31,7 @@ _MODULE = re.compile(r"\d+_\w+")
 
 
 def wanted(names: list[str]) -> tuple[list[str], list[str]]:
-    """Of a repository's files, those that are read: small ones, and the best of the weight files of each folder."""
+    """The files of a repository to download: small ones, and the preferred weight file of each folder."""
     folders = {""} | {name.partition("/")[0] + "/" for name in names if _MODULE.fullmatch(name.partition("/")[0])}
     small = [folder + name for folder in sorted(folders) for name in _SMALL if folder + name in names]
     weights: list[str] = []
@@ -52,12 +52,12 @@ def fetch(repo: str, revision: str | None, handle: str, say: Say) -> Location:
     Args:
         repo: ``owner/name``, or the bare name of one of the oldest models.
         revision: branch, tag or commit; ``None`` is the main branch.
-        handle: what the user named.
-        say: called when something begins that takes time.
+        handle: the user's name for the model.
+        say: called at the start of a slow step.
 
     Raises:
         SourceNotFound: no such repository or revision; it may be private.
-        DownloadError: credentials are missing, or the network is.
+        DownloadError: missing credentials, or no network.
     """
     from huggingface_hub import HfApi, errors, snapshot_download
 
@@ -70,24 +70,27 @@ def fetch(repo: str, revision: str | None, handle: str, say: Say) -> Location:
             groups = wanted(list(sizes))
         except (errors.HfHubHTTPError, errors.HFValidationError):
             raise
-        # Offline mode, or whatever the HTTP client of the library's release raises where there is no network.
+        # Offline mode, or the exceptions of the library's HTTP client without network, which depend on its release.
         except Exception as error:
             unreachable = first_line(error)
-            say(f"the Hub cannot be asked ({unreachable}); looking into the cache")
+            say(f"the Hub cannot be reached ({unreachable}); using the cache")
             folder = snapshot_download(repo, revision=revision, local_files_only=True)
         else:
             if not any(groups):
-                raise SourceNotFound(f"{handle}: the repository has no file that an export reads")
+                raise SourceNotFound(
+                    f"{handle}: the repository has no file that an export reads; choose one with config.json and "
+                    "weights"
+                )
             size = sum(sizes[name] for names in groups for name in names)
             if size > LARGEST:
                 raise DownloadError(f"{handle}: its files have {size} bytes; expected at most {LARGEST}")
-            # The weights last: a cache that has them has the rest too, also for a later run without network.
+            # Weights last: a cache with weights is then complete, also for a later run without network.
             for names in filter(None, groups):
                 say(f"downloading {len(names)} files of {repo}")
                 patterns = [re.sub(r"([*?[])", r"[\1]", name) for name in names]
                 folder = snapshot_download(repo, revision=info.sha, allow_patterns=patterns)
             if (revision or "main") != info.sha:
-                # What the library notes when it is asked for a branch: a later run without network looks for it.
+                # The library's own note about a branch, which a later run without network looks for.
                 note = Path(folder).parents[1] / "refs" / (revision or "main")
                 note.parent.mkdir(parents=True, exist_ok=True)
                 note.write_text(info.sha, encoding="utf-8")
@@ -97,9 +100,11 @@ def fetch(repo: str, revision: str | None, handle: str, say: Say) -> Location:
             f"HF_TOKEN: {first_line(error)}"
         ) from error
     except errors.RevisionNotFoundError as error:
-        raise SourceNotFound(f"{handle}: the repository has no revision {revision or 'main'!r}") from error
+        raise SourceNotFound(
+            f"{handle}: the repository has no revision {revision or 'main'!r}; check --revision"
+        ) from error
     except errors.HfHubHTTPError as error:
-        # To the anonymous, the Hub says 401 of whatever they may not see, be it there or not.
+        # The Hub answers anonymous users with 401 for private and for missing repositories.
         if isinstance(error, errors.RepositoryNotFoundError) or error.response.status_code == 401:
             raise SourceNotFound(
                 f"{handle}: no such folder, and no such model on the Hugging Face Hub; check the name, and for a "
@@ -107,14 +112,16 @@ def fetch(repo: str, revision: str | None, handle: str, say: Say) -> Location:
             ) from error
         raise DownloadError(f"{handle}: cannot be downloaded: {first_line(error)}") from error
     except errors.HFValidationError as error:
-        raise SourceNotFound(f"{handle}: no such folder, and no id of the Hugging Face Hub: {error}") from error
+        raise SourceNotFound(
+            f"{handle}: no such folder, and not an id of the Hugging Face Hub; check the name: {error}"
+        ) from error
     except errors.LocalEntryNotFoundError as error:
-        # A release that knows which files the repository has calls a snapshot without all of them incomplete.
-        # It need not have all: what an export misses, it says.
+        # Some releases report a snapshot without all files as incomplete. An export does not need all files, and
+        # reports missing ones itself.
         folder = getattr(error, "snapshot_path", "")
         if not folder:
             raise DownloadError(
-                f"{handle}: no such folder; the Hugging Face Hub cannot be asked, and its cache does not have the "
+                f"{handle}: no such folder; the Hugging Face Hub cannot be reached, and its cache does not have the "
                 f"model: {unreachable or first_line(error)}"
             ) from error
     except (SourceNotFound, DownloadError):
@@ -127,7 +134,7 @@ def fetch(repo: str, revision: str | None, handle: str, say: Say) -> Location:
 
 
 def _info(api: Any, repo: str, revision: str | None, say: Say) -> Any:
-    """What the Hub says of a repository; asked again where it is busy."""
+    """The Hub's description of a repository; requested again if the Hub is busy."""
     from huggingface_hub.errors import HfHubHTTPError
 
     for attempt in range(_ATTEMPTS):

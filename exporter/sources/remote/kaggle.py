@@ -1,4 +1,4 @@
-"""Kaggle models by handle or page: kagglehub downloads them.
+"""Kaggle models by handle or page, downloaded by kagglehub.
 
 Its cache is KAGGLEHUB_CACHE, its credentials KAGGLE_API_TOKEN, KAGGLE_USERNAME and KAGGLE_KEY, or kaggle.json.
 """
@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 from ...errors import ConfigError, DownloadError, SourceNotFound, first_line
 from . import Location, Say
 
-#: Parts of a page's address that a handle does not have.
+#: Parts of a page's URL that are not in a handle.
 _DECORATION = {"models", "frameworks", "variations", "versions"}
-#: Without one of these a path is no handle, but a folder that is not there.
+#: A path without one of these is not a handle, but a missing folder.
 _FRAMEWORKS = {"tensorflow1", "tensorflow2", "keras", "pytorch", "transformers", "flax", "jax", "other"}
 
 
 def handle_of(encoder: str) -> str | None:
-    """``owner/model/framework/variation[/version]`` of a handle or a page's URL; ``None`` where it is neither."""
+    """``owner/model/framework/variation[/version]`` of a handle or a page's URL; ``None`` for anything else."""
     path = encoder
     if encoder.startswith(("http://", "https://")):
         parts = urlsplit(encoder)
@@ -32,9 +32,9 @@ def fetch(handle: str, revision: str | None, named: str, say: Say) -> Location:
     """Download a Kaggle model, or find it in the cache.
 
     Raises:
-        ConfigError: two versions were named.
+        ConfigError: two versions.
         SourceNotFound: no such model.
-        DownloadError: credentials are missing, or it could not be downloaded whole.
+        DownloadError: missing credentials, or an incomplete download.
     """
     import kagglehub
     import requests
@@ -42,7 +42,7 @@ def fetch(handle: str, revision: str | None, named: str, say: Say) -> Location:
 
     if revision is not None:
         if handle.count("/") == 4 or not revision.isdigit():
-            raise ConfigError(f"{named}: --revision is {revision!r}; expected a version number, and one in one place")
+            raise ConfigError(f"{named}: --revision is {revision!r}; give one version number, in one place")
         handle = f"{handle}/{revision}"
     say(f"asking Kaggle for {handle}")
     try:
@@ -56,7 +56,9 @@ def fetch(handle: str, revision: str | None, named: str, say: Say) -> Location:
             says = "log in (KAGGLE_API_TOKEN, or kaggle.json), and accept the model's terms on its page"
         raise DownloadError(f"{named}: Kaggle says {status}: {says}") from error
     except (CredentialError, UnauthenticatedError) as error:
-        raise DownloadError(f"{named}: Kaggle needs credentials: {first_line(error)}") from error
+        raise DownloadError(
+            f"{named}: Kaggle needs credentials; log in (KAGGLE_API_TOKEN, or kaggle.json): {first_line(error)}"
+        ) from error
     except (requests.RequestException, BackendError, DataCorruptionError, OSError, ValueError) as error:
         raise DownloadError(f"{named}: cannot be downloaded from Kaggle: {first_line(error)}") from error
     return Location(folder, named, "kaggle", revision=folder.name if folder.name.isdigit() else None, cached=True)

@@ -18,9 +18,9 @@ def fetch(url: str, revision: str | None, say: Say) -> Location:
     """Download a TF Hub module, or find it in the cache.
 
     Raises:
-        ConfigError: ``revision`` was given: it is the end of such a URL.
-        SourceNotFound: there is nothing at the URL.
-        DownloadError: it could not be downloaded whole; nothing stays in the cache.
+        ConfigError: a ``revision``: such a URL ends with it.
+        SourceNotFound: the URL does not exist.
+        DownloadError: an incomplete download; nothing stays in the cache.
     """
     if revision is not None:
         raise ConfigError(f"{url}: the version of a TF Hub module is the last part of its URL; leave --revision out")

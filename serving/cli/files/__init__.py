@@ -1,5 +1,5 @@
-"""Files of texts, and files of vectors: what ``rawbert embed`` reads and writes. Nothing here calls a server."""
+"""Files of texts and files of answers, for ``rawbert embed`` and its relatives. Nothing here calls a server."""
 
 
 class BadFile(Exception):
-    """A file that cannot be read or written; the message says where and why."""
+    """A file that cannot be read or written; the message contains place and reason."""

@@ -1,4 +1,4 @@
-"""Files of answers that are values for JSON: labels, entities, scores; made as those of vectors, see :mod:`.job`."""
+"""Files of answers that are JSON values: labels, entities, scores. They are written like vectors, see :mod:`.job`."""
 
 import itertools
 import json
@@ -17,23 +17,23 @@ Rows = Iterable[tuple[Block, list[Answer]]]
 
 
 class AnswerJob(Job):
-    """A job with answers of any length; a record is a line: the digest in hexadecimal, and the answer as JSON.
+    """A job with answers of any length; a record is a line with the digest in hexadecimal and the answer as JSON.
 
     Args:
         output, made_from, restart: see :class:`Job`.
-        keys: what the answers of a block are known by.
+        keys: function from a block to the keys of its answers.
     """
 
     def __init__(
         self, output: Path, made_from: dict[str, Any], restart: bool, keys: Callable[[Block], list[str]]
     ) -> None:
-        #: Where each record begins, and where the last one ends.
+        #: Offset of each record, and the end of the last one.
         self._places: list[int] = []
         self._keys = keys
         super().__init__(output, made_from, restart)
 
     def keys(self, block: Block) -> list[str]:
-        """As given."""
+        """The given keys."""
         return self._keys(block)
 
     def keep_matched(self) -> None:
@@ -66,20 +66,20 @@ class AnswerJob(Job):
         for line in self._file:
             if not line.endswith(b"\n"):
                 break
-            bytes.fromhex(line[:32].decode())  # A ValueError where it is no record.
+            bytes.fromhex(line[:32].decode())  # Raises a ValueError if the line is not a record.
             self._places.append(self._places[-1] + len(line))
         return len(self._places) - 1
 
 
 @dataclass
 class AnswerFormat(Format):
-    """How answers are written: texts, what is kept, and the answers' own fields.
+    """Output format of answers: texts, kept fields, and the answers' own fields.
 
     Args:
         form: jsonl or parquet.
-        own: pyarrow -> the fields of an answer, as Arrow's.
-        order: answers of all rows, with their places as ``index`` -> the rows to write, in their order; if left out,
-            all of them as they are.
+        own: pyarrow -> the fields of an answer as Arrow fields.
+        order: answers of all rows, with their indices as ``index`` -> the rows to write, in their order; by default
+            all rows in the order of the input.
     """
 
     own: Callable[[Any], list[Any]] = lambda arrow: []
@@ -120,13 +120,13 @@ class AnswerFormat(Format):
 
 
 def lines_of(block: Block, answers: Iterable[Answer]) -> Iterator[tuple[Answer, bytes]]:
-    """Each answer, with its row as a line of JSON."""
+    """Each answer, and its row as a line of JSON."""
     for text, kept, answer in zip(block.texts, jsonl.kept(block), answers, strict=True):
         yield answer, jsonl.line({"text": text, **kept, **answer})
 
 
 def numbered(rows: Rows) -> Iterator[tuple[Block, list[Answer]]]:
-    """Answers with their places among all, from 0, as ``index``."""
+    """Answers with their positions among all, from 0, as ``index``."""
     count = itertools.count()
     for block, answers in rows:
         yield block, [{"index": next(count), **answer} for answer in answers]

@@ -1,4 +1,4 @@
-"""Which columns of an input are read: the text's, and those that are kept."""
+"""The columns of an input to read: the text, and the kept columns."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 
 from . import BadFile
 
-#: Names that an output has itself.
+#: Names of the output's own columns.
 TAKEN = ("text", "embedding")
 #: No such field.
 MISSING: Any = object()
@@ -15,16 +15,15 @@ MISSING: Any = object()
 
 @dataclass
 class Columns:
-    """What was asked for, held to what the files have.
+    """The requested columns, checked against those of the files.
 
     Args:
-        text: field or column of the text; ``a.b`` is ``b`` in ``a``, where no field has that very name. ``None`` where
-            all that is read is kept.
-        keep: further ones to carry along, likewise; an object of JSONL may lack them.
-        keep_all: carry all.
-        taken: names that the output has itself.
-        options: the command's options by the names that were given with them, where they are not ``--column`` and
-            ``--keep``.
+        text: field or column of the text; ``a.b`` is ``b`` in ``a``, unless a field has that exact name. ``None`` to
+            read only kept columns.
+        keep: further columns to copy to the output, likewise; an object of JSONL may lack them.
+        keep_all: copy all columns.
+        taken: names of the output's own columns.
+        options: column name -> the command's option that named it, if not ``--column`` or ``--keep``.
     """
 
     text: str | None = "text"
@@ -32,9 +31,9 @@ class Columns:
     keep_all: bool = False
     taken: tuple[str, ...] = TAKEN
     options: Mapping[str, str] = field(default_factory=dict)
-    #: Those of the files that were read, where they have a header or a schema.
+    #: Columns of the files read so far, if they have a header or a schema.
     header: list[str] = field(default_factory=list)
-    #: Asked for, and found in no object yet; with names that were found.
+    #: Requested columns that no object had so far, and names that objects had.
     _unseen: set[str] = field(default_factory=set)
     _names: dict[str, None] = field(default_factory=dict)
 
@@ -44,7 +43,7 @@ class Columns:
 
     @property
     def any_kept(self) -> bool:
-        """Whether anything is carried along."""
+        """Whether any column is kept."""
         return self.keep_all or bool(self.keep)
 
     def of_header(
@@ -58,17 +57,17 @@ class Columns:
         """The columns to keep of a file with a header or a schema.
 
         Args:
-            file: its name.
-            names: its columns.
-            hint: what may be wrong where one is not there.
-            inside, children: as :func:`path_of` takes them, where columns have fields.
+            file: name of the file.
+            names: columns of the file.
+            hint: addition to the message about a missing column.
+            inside, children: arguments of :func:`path_of`, for columns with fields.
 
         Raises:
-            BadFile: one is not there, or twice; with ``keep_all``, they are not those of the files before it.
+            BadFile: a column is missing or occurs twice; with ``keep_all``, the columns differ from an earlier file's.
         """
         twice = [name for name in names if names.count(name) > 1 and (name or self.keep_all)]
         if twice:
-            raise BadFile(f"{file}, line 1: the column {twice[0]!r} is named twice")
+            raise BadFile(f"{file}, line 1: the column {twice[0]!r} occurs twice: rename one")
         for name in self.keep if self.text is None else (self.text, *self.keep):
             if path_of(inside or dict.fromkeys(names), name, children) is None:
                 listed = ", ".join(names)
@@ -81,13 +80,13 @@ class Columns:
         self.header = self.header or kept
         if sorted(kept) != sorted(self.header):
             raise BadFile(
-                f"{file} has the columns {', '.join(names)}, and a file before it {', '.join(self.header)}: "
-                f"name those to keep"
+                f"{file} has the columns {', '.join(names)}, but an earlier file {', '.join(self.header)}: "
+                f"name the columns to keep with --keep"
             )
         return self.header
 
     def of_object(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """What is kept of an object of JSONL."""
+        """The kept fields of an object of JSONL."""
         if self.keep_all:
             kept = {name: value for name, value in fields.items() if name != self.text}
             self._free(kept)
@@ -99,33 +98,33 @@ class Columns:
         return {name: None if value is MISSING else value for name, value in found.items()}
 
     def check(self) -> None:
-        """See that each of those asked for was in some object, once all were read.
+        """Check, after all rows were read, that each requested field was in some object.
 
         Raises:
-            BadFile: one was in none.
+            BadFile: a field was in no object.
         """
         for name in self._unseen if self._names else ():
             raise BadFile(f"no line has the field {name!r}; see {self.option(name)}{nearest(name, self._names)}")
 
     def option(self, name: str) -> str:
-        """The option by which a column was named."""
+        """The option that named a column."""
         return self.options.get(name, "--column" if name == self.text else "--keep")
 
     def _free(self, names: Iterable[str]) -> None:
         for name in names:
             if name in self.taken:
-                raise BadFile(f"{name!r} cannot be kept: the output has a column {name!r} of its own")
+                raise BadFile(f"{name!r} cannot be kept: the output has a column {name!r} of its own; rename yours")
 
 
 def path_of(
     inside: Mapping[str, Any], name: str, children: Callable[[Any], Any] = lambda value: value
 ) -> tuple[str, ...] | None:
-    """The names on the way to a field with a dotted name; a field of that very name comes first.
+    """The path of names to a field with a dotted name; a field with that exact name comes first.
 
     Args:
         inside: fields by name.
         name: such as ``a.b``.
-        children: the fields in one of them; anything but a dict where there are none.
+        children: a field's value -> its own fields as a dict; anything else if it has none.
     """
     if not isinstance(inside, Mapping):
         return None
@@ -146,6 +145,6 @@ def value_of(fields: dict[str, Any], name: str) -> Any:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """A hint at the name that was perhaps meant."""
+    """A hint with the most similar name, if there is one."""
     found = get_close_matches(name, list(names), 1)
     return f"; did you mean {found[0]!r}?" if found else ""

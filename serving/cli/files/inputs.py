@@ -1,4 +1,4 @@
-"""The files that ``--input`` names, in order, and whether they are still what they were."""
+"""The files of ``--input`` in order, with a check that they are unchanged."""
 
 import glob
 import os
@@ -16,21 +16,21 @@ from urllib.parse import unquote
 
 from . import BadFile
 
-#: Endings of names, and their formats; ``.gz`` may follow them, except for Parquet.
+#: File name endings and their formats; ``.gz`` may follow, except for Parquet.
 FORMS = {
     ".txt": "text", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"
 }  # fmt: skip
 #: The name of standard input.
 STANDARD = "-"
-#: The value of a partition that is null, as Hive and Spark name its folder.
+#: Hive's and Spark's folder name for a partition whose value is null.
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True)
 class File:
-    """A file to read, ``None`` for standard input; its name in messages; and its state when it was found.
+    """A file to read (``None`` for standard input), its name in messages, and its state when it was found.
 
-    ``partition`` are the values of its folders' names, such as ``lang=de``.
+    ``partition`` contains the values in its folders' names, such as ``lang=de``.
     """
 
     path: Path | None
@@ -40,19 +40,19 @@ class File:
 
 
 class Inputs:
-    """Files of one format; they are looked for at once, and read after :meth:`open`.
+    """Files of one format; they are located at once, and read after :meth:`open`.
 
     Args:
-        names: files, folders, globs, and ``-`` for standard input. The files of a folder, with those of the folders
-            in it, and of a glob are sorted by name; names that begin with a dot or an underscore are left out. A glob
-            that matches folders alone means the files in them.
-        form: the format; by the names if left out, and text for standard input.
+        names: files, folders, globs, and ``-`` for standard input. The files of a folder (including its subfolders)
+            and of a glob are sorted by name; names that begin with a dot or an underscore are left out. A glob
+            that matches only folders means the files in them.
+        form: the format; by default from the names, and text for standard input.
 
     Attributes:
-        lasting: whether everything can be read more than once.
+        lasting: whether all files can be read more than once.
 
     Raises:
-        BadFile: there is no such file, or they are not of one known format.
+        BadFile: a file does not exist, or the files have several formats or an unknown one.
     """
 
     def __init__(self, names: Sequence[str], form: str | None = None) -> None:
@@ -64,14 +64,14 @@ class Inputs:
         self._spooled: list[Path] = []
 
     def open(self, spool: Path, stream: bool = False) -> Self:
-        """Get ready to read.
+        """Prepare for reading.
 
         Args:
-            spool: where to copy what can be read only once, such as a pipe.
-            stream: read it as it comes instead, which Parquet does not allow.
+            spool: path for a copy of inputs that can be read only once, such as a pipe.
+            stream: read such inputs directly instead; not possible for Parquet.
 
         Raises:
-            BadFile: one cannot be opened.
+            BadFile: a file cannot be opened.
         """
         try:
             for path, partition in zip(self._paths, self._partitions, strict=True):
@@ -82,19 +82,19 @@ class Inputs:
         return self
 
     def check(self) -> None:
-        """See that all files are as they were.
+        """Check that all files are unchanged.
 
         Raises:
-            BadFile: one was replaced or written to, or there are others.
+            BadFile: a file was replaced or written to, or the set of files has changed.
         """
         for file in self.files:
             if file.state and file.state != _state(file.path):
                 raise BadFile(f"{file.name} changed while it was read: give the same command again")
         if _expanded(self._names)[0] != self._paths:
-            raise BadFile(f"{', '.join(self._names)}: other files than before: give the same command again")
+            raise BadFile(f"{', '.join(self._names)}: the set of files has changed: give the same command again")
 
     def contain(self, path: Path) -> bool:
-        """Whether a file is one of them, or lies in a folder that was named."""
+        """Whether a file is one of the inputs, or is in one of their folders."""
         real = os.path.realpath(path)
         folders = [os.path.realpath(name) for name in self._names if os.path.isdir(name)]
         return real in map(os.path.realpath, self._paths) or any(
@@ -110,7 +110,7 @@ class Inputs:
         standard = str(path) == STANDARD
         name = "standard input" if standard else str(path)
         try:
-            # Files of /proc, among them /dev/stdin and <(...), have a size of 0 or an offset of their own.
+            # Files in /proc, such as /dev/stdin and <(...), have a size of 0 or an offset of their own.
             if not standard and stat.S_ISREG(path.stat().st_mode) and not path.resolve().is_relative_to("/proc"):
                 return File(path, name, _state(path), partition)
             if stream:
@@ -127,7 +127,7 @@ class Inputs:
 
 
 def _state(path: Path | None) -> tuple[int, ...]:
-    """What tells a file from another one at the same place, and from itself once it is written to."""
+    """The identity of a file and of its contents: changes when it is replaced or written to."""
     assert path is not None
     try:
         found = path.stat()
@@ -137,7 +137,7 @@ def _state(path: Path | None) -> tuple[int, ...]:
 
 
 def _expanded(names: Sequence[str]) -> tuple[list[Path], list[dict[str, str | int | None]]]:
-    """Files, and the partition of each, by the folders below one that was named, or from a glob's first wildcard on."""
+    """Files with their partitions, from the folders below a given folder or after a glob's first wildcard."""
     paths: list[Path] = []
     partitions: list[dict[str, str | None]] = []
     for name in names:
@@ -168,7 +168,7 @@ def _partition(folders: Sequence[str]) -> dict[str, str | None]:
 
 
 def _typed(partitions: Sequence[Mapping[str, str | None]]) -> list[dict[str, str | int | None]]:
-    """The same with whole numbers where all values of a name are such, spelled as numbers are: 007 is text."""
+    """Values as whole numbers if all values of a name are canonical numbers; 007 stays a text."""
     every = [pair for each in partitions for pair in each.items()]
     words = {name for name, value in every if value is not None and not re.fullmatch("0|-?[1-9][0-9]{0,17}", value)}
     return [
@@ -178,7 +178,7 @@ def _typed(partitions: Sequence[Mapping[str, str | None]]) -> list[dict[str, str
 
 
 def _inside(folder: Path) -> list[Path]:
-    """The files in a folder and in those below it, but not what is hidden."""
+    """The files in a folder and its subfolders, without hidden ones."""
     return sorted(
         each
         for each in folder.rglob("*")
@@ -187,7 +187,7 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def _form(paths: Sequence[Path]) -> str:
-    """The one format of all of them."""
+    """The common format of all files."""
     forms = {}
     for path in paths:
         ending = Path(path.name.lower().removesuffix(".gz")).suffix
@@ -196,5 +196,5 @@ def _form(paths: Sequence[Path]) -> str:
             raise BadFile(f"{path.name}: the name must end in {', '.join(FORMS)}, or give --input-format")
         forms[form] = path
     if len(forms) > 1:
-        raise BadFile(f"{' and '.join(map(str, forms.values()))} are of several formats: give --input-format")
+        raise BadFile(f"{' and '.join(map(str, forms.values()))} have different formats: give --input-format")
     return next(iter(forms), "text")

@@ -1,8 +1,8 @@
-"""The making of an output file, which an interruption neither spoils nor loses.
+"""Output files of long jobs: an interrupted job keeps its results, and OUTPUT is never incomplete.
 
-While it is made, ``OUTPUT.partial`` has a line of JSON, which says what the vectors are of, and then a record for each
-text: a digest of the text and its vector, and the vector. The digests are what a later run goes on by: it takes the
-records of the texts that its input begins with. OUTPUT itself appears by one rename.
+During the job, ``OUTPUT.partial`` contains a line of JSON with the settings of the vectors, and then a record for each
+text: a digest of the text and its vector, and the vector. A later run compares the digests: it reuses the records of
+the texts at the beginning of its input. OUTPUT itself appears by one rename.
 """
 
 import contextlib
@@ -23,33 +23,33 @@ from .source import Block, Source
 
 try:
     import fcntl
-except ImportError:  # Windows, which has no flock(2): two runs into one output are not told apart.
+except ImportError:  # Windows has no flock(2): two runs with the same output are not detected.
     fcntl = None  # type: ignore[assignment]
 
-#: Bytes of a digest, and what the line of JSON begins with.
+#: Size of a digest in bytes, and the beginning of the line of JSON.
 _DIGEST, _HEAD = 16, b'{"made_from": '
-#: A file of what was made: its path, and what writes it.
+#: An output file: its path, and the function that writes it.
 Product = tuple[Path, Callable[[IO[bytes]], None]]
 
 
 class Job:
-    """An output in the making, locked against other runs; a context manager.
+    """An output in progress, locked against other runs; a context manager.
 
     Args:
-        output: the file that it will be.
-        made_from: what tells the vectors from others: the model, the signature.
-        restart: forget what an earlier run has left.
+        output: the final file.
+        made_from: settings that the vectors depend on: the model, the signature.
+        restart: discard the results of an earlier run.
 
     Attributes:
         made_from: as given.
-        done: texts whose vectors are there.
-        matched: texts of the input, from its beginning, whose vectors are there.
-        listed: the file in which rows that were left out are listed.
+        done: number of texts with a vector.
+        matched: number of texts at the beginning of the input whose vectors exist already.
+        listed: the file that lists skipped rows.
         width: dimensions of a vector; 0 while there is none.
-        version: the version of the model that made them; ``None`` where it is not known.
+        version: the model version that computed the vectors; ``None`` if unknown.
 
     Raises:
-        BadFile: another run has it, or an earlier run made it from something else.
+        BadFile: another run writes the same output, or an earlier run had other settings.
     """
 
     def __init__(self, output: Path, made_from: dict[str, Any], restart: bool = False) -> None:
@@ -78,15 +78,15 @@ class Job:
     def __exit__(self, *raised: object) -> None:
         with contextlib.suppress(OSError):
             if not self.done:
-                self.partial.unlink(missing_ok=True)  # There is nothing to go on from.
+                self.partial.unlink(missing_ok=True)  # It contains no vectors.
             self._file.close()
 
     def beside(self, ending: str) -> Path:
-        """A file beside the output."""
+        """A file next to the output."""
         return self.output.with_name(f"{self.output.name}.{ending}")
 
     def match(self, texts: list[str]) -> None:
-        """The next texts of the input: those that were the same before are counted as ``matched``."""
+        """Compare the next texts of the input with an earlier run; equal ones count as ``matched``."""
         records = self._read(self.matched, len(texts)) if self._matching and self.done else []
         for text, (digest, packed) in zip(texts, records, strict=False):
             if _digest(text, packed) != digest:
@@ -98,17 +98,17 @@ class Job:
         self._matching = False
 
     def keep_matched(self) -> None:
-        """Go on after the texts that matched.
+        """Continue after the texts that matched.
 
         Raises:
-            BadFile: none did: the vectors are of another input.
+            BadFile: no text matched: the vectors are of another input.
         """
         if self.done and not self.matched:
-            raise BadFile(f"{self.partial} is of an earlier run with another input: begin anew with --restart")
+            raise BadFile(f"{self.partial} belongs to an earlier run with another input: start again with --restart")
         self.done = self.matched
 
     def append(self, pairs: Iterable[tuple[str, Any, int | None]], progress: Callable[[int], None]) -> None:
-        """Put texts, each with its vector and the version that made it, after those that are there."""
+        """Append texts, each with its vector and model version."""
         with writing(self.partial):
             if self._begin:
                 self._file.truncate(self._place(self.done))
@@ -123,35 +123,37 @@ class Job:
             self._file.flush()
 
     def rows(self, source: Source) -> Iterator[tuple[Block, Any]]:
-        """The input once more, with the vectors, float32 ``[rows, width]``.
+        """Read the input again, together with the vectors, float32 ``[rows, width]``.
 
         Raises:
-            BadFile: it is not what the vectors were made from.
+            BadFile: the input differs from the one of the vectors.
         """
         at = 0
         for block in source.blocks():
             records = self._read(at, len(block.texts))
             for text, (digest, packed) in zip(self.keys(block), records, strict=False):
                 if _digest(text, packed) != digest:
-                    raise BadFile(f"{block.where(0)} and after it: not the texts that were embedded")
+                    raise BadFile(
+                        f"{block.where(0)} and later: the texts have changed since they were embedded; run again"
+                    )
             at += len(block.texts)
             if len(records) < len(block.texts):
                 break
             yield block, self._unpacked([packed for _, packed in records])
         if at != self.done:
-            raise BadFile(f"the input has other rows than the {self.done} that were embedded")
+            raise BadFile(f"the input no longer has the {self.done} rows that were embedded; run again")
 
     def publish(self, products: list[Product], skipped: list[dict[str, Any]], inputs: Inputs, overwrite: bool) -> None:
-        """Write files under names of their own and rename them together, the output last.
+        """Write all files under temporary names and rename them together, the output last.
 
         Args:
             products: the files; the output is the last.
-            skipped: rows that were left out: they are listed in a file, and that of an earlier output is removed.
-            inputs: seen to be unchanged before anything appears.
-            overwrite: replace files that are there.
+            skipped: skipped rows, to be listed in a file; the list of an earlier output is removed.
+            inputs: the inputs, checked to be unchanged before anything appears.
+            overwrite: replace existing files.
 
         Raises:
-            BadFile: an input has changed, a file cannot be written, or another program has made it meanwhile.
+            BadFile: an input has changed, a file cannot be written, or another program has created it meanwhile.
         """
         names = [path for path, _ in products]
         if skipped:
@@ -166,10 +168,10 @@ class Job:
                     os.fsync(file.fileno())
             inputs.check()
             if there := [path for path in names if path.exists() and not overwrite]:
-                raise BadFile(f"{there[0]} has appeared meanwhile; replace it with --overwrite")
+                raise BadFile(f"{there[0]} was created meanwhile; replace it with --overwrite")
             with writing(self.output):
                 if len(products) > 1 or stale:
-                    self.output.unlink(missing_ok=True)  # It is never there beside files of another run.
+                    self.output.unlink(missing_ok=True)  # OUTPUT never exists together with files of another run.
                 for path in stale:
                     path.unlink(missing_ok=True)
                 for path, (name, _) in zip(made, products, strict=True):
@@ -177,21 +179,23 @@ class Job:
         finally:
             for path in made:
                 path.unlink(missing_ok=True)
-        self.done = 0  # Nothing to go on from is left.
+        self.done = 0  # Nothing is left to continue from.
         self.partial.unlink(missing_ok=True)
         inputs.discard()
 
-    # --- What depends on the kind of answers ---
+    # --- Parts that depend on the kind of answers ---
 
     def keys(self, block: Block) -> list[str]:
-        """What the answers of a block are known by: its texts."""
+        """The keys of the answers of a block: its texts."""
         return block.texts
 
     def _packed(self, answer: Any) -> bytes:
         made = np.asarray(answer, "<f4")
         self.width = self.width or len(made)
         if len(made) != self.width:
-            raise BadFile(f"a vector has {len(made)} dimensions, the ones before it {self.width}")
+            raise BadFile(
+                f"a vector has {len(made)} dimensions, but earlier ones {self.width}: start again with --restart"
+            )
         return made.tobytes()
 
     def _unpacked(self, packed: list[bytes]) -> Any:
@@ -201,11 +205,11 @@ class Job:
         self._file.write(digest + packed)
 
     def _place(self, at: int) -> int:
-        """Where a record begins."""
+        """Offset of a record."""
         return self._begin + at * (_DIGEST + 4 * self.width)
 
     def _read(self, at: int, count: int) -> list[tuple[bytes, bytes]]:
-        """Digests and packed answers from the one at ``at``: at most ``count`` of them."""
+        """Up to ``count`` digests and packed answers, from index ``at``."""
         size = _DIGEST + 4 * self.width
         self._file.seek(self._place(at))
         data = self._file.read(min(count, self.done - at) * size)
@@ -214,29 +218,29 @@ class Job:
         ]
 
     def _count(self, notes: dict[str, Any]) -> int:
-        """Whole records that an earlier run has left."""
+        """Number of complete records of an earlier run."""
         self.width = int(notes["width"])
         if self.width < 1:
             raise ValueError("no width")
         return (self._file.seek(0, os.SEEK_END) - self._begin) // (_DIGEST + 4 * self.width)
 
-    # --- What does not ---
+    # --- Parts that do not ---
 
     def _load(self) -> None:
-        """Take up what an earlier run has left."""
+        """Read the state of an earlier run."""
         line = self._file.readline()
         if not line.endswith(b"\n") and line[: len(_HEAD)] == _HEAD[: len(line)]:
-            return  # Nothing, or cut before the first vector.
+            return  # Empty, or interrupted before the first vector.
         try:
             notes = json.loads(line)
             made_from, self.version = notes["made_from"], notes["version"]
             self._begin = len(line)
             done = self._count(notes)
         except (ValueError, KeyError, TypeError) as error:
-            raise BadFile(f"{self.partial} is damaged: begin anew with --restart") from error
+            raise BadFile(f"{self.partial} is damaged: start again with --restart") from error
         if made_from != self.made_from:
             other = ", ".join(key for key, value in self.made_from.items() if made_from.get(key) != value)
-            raise BadFile(f"{self.partial} is of an earlier run with another {other}: begin anew with --restart")
+            raise BadFile(f"{self.partial} belongs to an earlier run with another {other}: start again with --restart")
         self.done = done
 
     def _note(self, version: int | None) -> None:
@@ -255,7 +259,7 @@ def _digest(text: str, packed: bytes) -> bytes:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Errors of the system while a file is written, by its name."""
+    """Turn an OSError during writing into a BadFile with the file's name."""
     try:
         yield
     except OSError as error:
@@ -263,22 +267,24 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _locked(path: Path) -> IO[bytes]:
-    """The file, made if it is not there, which no other process has locked. The lock ends with the process."""
+    """Open, or create, a file and lock it. The lock ends with the process."""
     while True:
         file = open(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b")  # noqa: SIM115
         try:
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The run that had it before may have removed it since it was opened here.
+            # The run that held the lock may have removed the file after it was opened here.
             if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
                 return file
         except BlockingIOError:
             file.close()
-            raise BadFile(f"{path} is in use: another run writes the same output") from None
+            raise BadFile(
+                f"{path} is in use: another run writes the same output; wait for it, or give another --output"
+            ) from None
         except FileNotFoundError:
             pass
         except OSError as error:
             if error.errno in (errno.ENOLCK, errno.ENOTSUP):
-                return file  # A file system without locks.
+                return file  # The file system has no locks.
             raise
         file.close()

@@ -1,4 +1,4 @@
-"""Lines of JSON, as they are written."""
+"""Writing of JSON lines."""
 
 import base64
 import datetime
@@ -11,9 +11,9 @@ from .source import Block
 
 
 def line(fields: Mapping[str, Any], vector: Any = None) -> bytes:
-    """Fields, and a vector as ``embedding``, as a line of JSON, UTF-8.
+    """A line of JSON in UTF-8: fields, and a vector as ``embedding``.
 
-    Numbers of a vector are the shortest decimals that give the same float32 back.
+    The numbers of a vector are the shortest decimals that give the same float32.
 
     Raises:
         RecursionError: nested too deeply.
@@ -24,12 +24,12 @@ def line(fields: Mapping[str, Any], vector: Any = None) -> bytes:
         made = f'{made[:-1]}{", " if fields else ""}"embedding": [{numbers}]}}'
     try:
         return f"{made}\n".encode()
-    except UnicodeEncodeError:  # A lone surrogate, which only an escape can carry.
+    except UnicodeEncodeError:  # A lone surrogate: JSON needs an escape for it.
         return f"{json.dumps(json.loads(made))}\n".encode()
 
 
 def kept(block: Block) -> Iterator[dict[str, Any]]:
-    """What is kept of each row, as values for JSON."""
+    """The kept fields of each row as JSON values."""
     if isinstance(block.kept, list):
         yield from map(plain, block.kept)
     elif block.kept is None:
@@ -43,7 +43,7 @@ def kept(block: Block) -> Iterator[dict[str, Any]]:
 
 
 def plain(value: Any) -> Any:
-    """What JSON can carry: NaN and infinity become null, bytes base64, times ISO 8601."""
+    """A JSON value: NaN and infinity become null, bytes base64, times ISO 8601."""
     if isinstance(value, Mapping):
         return {str(name): plain(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Parquet, and columns of Arrow: kept ones go from file to file as they are, without a way over Python's own types."""
+"""Parquet and Arrow columns: kept columns are copied without conversion to Python's own types."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,9 +17,9 @@ from .jsonl import plain
 from .lines import Bad
 from .source import Block, Source
 
-#: What pyarrow raises for values that do not make a column; its own errors are some of these.
+#: pyarrow's exceptions for values that do not fit into one column; its own classes derive from these.
 _UNFIT = (ValueError, TypeError, OverflowError, NotImplementedError)
-#: Times of Arrow in a second, by their units.
+#: Arrow's time units per second.
 _A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
@@ -28,7 +28,7 @@ def arrow() -> Any:
     """pyarrow, with its ``compute`` and ``parquet``.
 
     Raises:
-        BadFile: it is not installed.
+        BadFile: pyarrow is not installed.
     """
     try:
         import pyarrow
@@ -43,7 +43,7 @@ def blocks(file: File, columns: Columns, size: int, bad: Bad) -> Iterator[Block]
     """The rows of a file.
 
     Raises:
-        BadFile: it is no Parquet, or has no such columns.
+        BadFile: not a Parquet file, or it lacks a requested column.
     """
     pa = arrow()
     with _opened(file) as parquet:
@@ -60,7 +60,7 @@ def blocks(file: File, columns: Columns, size: int, bad: Bad) -> Iterator[Block]
                     good.append(at)
                     texts.append(value)
                 else:
-                    why = "null, not a text" if value is None else "no UTF-8"
+                    why = "null, not a text" if value is None else "not UTF-8"
                     bad(place + at + 1, f"{columns.text!r} is {why}")
             rows = pa.RecordBatch.from_arrays([column(batch, way) for way in ways], names) if names else None
             if rows is not None and len(good) < len(batch):
@@ -71,10 +71,10 @@ def blocks(file: File, columns: Columns, size: int, bad: Bad) -> Iterator[Block]
 
 
 def schema(source: Source) -> list[Any]:
-    """Arrow's fields of what is kept: a Parquet file's own, strings of CSV, whatever fits all rows of JSONL.
+    """Arrow fields of the kept columns: a Parquet file's own, strings for CSV, types that fit all rows of JSONL.
 
     Raises:
-        BadFile: values of one field are of kinds that do not go together.
+        BadFile: the values of one field have incompatible types.
     """
     pa = arrow()
     if not source.columns.any_kept:
@@ -102,10 +102,10 @@ def schema(source: Source) -> list[Any]:
 
 
 def arrays(block: Block, fields: Iterable[Any]) -> list[Any]:
-    """What is kept, as columns of the types of ``fields``.
+    """The kept columns in the types of ``fields``.
 
     Raises:
-        BadFile: a value is not of that type.
+        BadFile: a value does not fit the type.
     """
     pa = arrow()
     made = []
@@ -121,12 +121,14 @@ def arrays(block: Block, fields: Iterable[Any]) -> list[Any]:
             try:
                 made.append(column if column.type == field.type else column.cast(field.type))
             except pa.ArrowException as error:
-                raise BadFile(f"{block.where(0)}: {field.name!r} does not become {field.type}: {error}") from error
+                raise BadFile(
+                    f"{block.where(0)}: {field.name!r} cannot be converted to {field.type}: {error}"
+                ) from error
     return made
 
 
 def write(file: IO[bytes], rows: Iterable[tuple[Block, Any]], fields: Sequence[Any], width: int | None) -> None:
-    """A Parquet file of the texts, what is kept, and the vectors; without ``width`` of what is kept alone."""
+    """Write a Parquet file of texts, kept columns and vectors; without ``width`` of kept columns only."""
     pa = arrow()
     text, vector = pa.field("text", pa.string()), pa.field("embedding", pa.list_(pa.float32(), width or 0))
     kinds = pa.schema(fields if width is None else [text, *fields, vector])
@@ -141,7 +143,7 @@ def write(file: IO[bytes], rows: Iterable[tuple[Block, Any]], fields: Sequence[A
 
 
 def from_arrow(value: Any) -> Any:
-    """A scalar of Arrow as a value for JSON: times ISO 8601 with every digit, bytes base64, NaN null."""
+    """An Arrow scalar as a JSON value: times ISO 8601 with all digits, bytes base64, NaN null."""
     types, kind = arrow().types, value.type
     if not value.is_valid:
         return None
@@ -170,11 +172,11 @@ def _trimmed(time: Any) -> str:
 
 
 def _local(value: Any) -> str:
-    """A time with a zone, as that zone's clocks show it."""
+    """A time in its own time zone."""
     per = _A_SECOND[value.type.unit]
     try:
         local = arrow().compute.local_timestamp(value).value
-    except arrow().ArrowException:  # A zone that is not known here.
+    except arrow().ArrowException:  # An unknown time zone.
         local = value.value
     seconds = (local - value.value) // per
     hours, rest = divmod(abs(seconds), 3600)
@@ -191,14 +193,14 @@ def _opened(file: File) -> Iterator[Any]:
         with pa.parquet.ParquetFile(file.path, coerce_int96_timestamp_unit=unit) as parquet:
             yield parquet
     except (pa.ArrowException, OSError) as error:
-        raise BadFile(f"{file.name}: no Parquet that can be read: {error}") from error
+        raise BadFile(f"{file.name}: not a readable Parquet file: {error}") from error
 
 
 @lru_cache
 def _int96_unit(path: Path, state: tuple[int, ...]) -> str | None:
-    """The unit for times of the kind that Spark writes: Arrow reads them as nanoseconds, which end in 2262.
+    """The time unit for Spark's INT96 times: Arrow reads them as nanoseconds, whose range ends in 2262.
 
-    ``us`` where a file has later or earlier ones; ``None`` for Arrow's own.
+    ``us`` if a file has times outside that range; ``None`` for Arrow's default.
     """
     pa, most = arrow(), (2**63 - 1) // 1000
     with pa.parquet.ParquetFile(path, coerce_int96_timestamp_unit="us") as parquet:
@@ -213,7 +215,7 @@ def _int96_unit(path: Path, state: tuple[int, ...]) -> str | None:
 
 
 def _fields(schema: Any, file: File) -> tuple[dict[str, Any], list[str]]:
-    """The columns of a file, its own and those of its partition; and the names of all."""
+    """The columns of a file and of its partition, and the names of all."""
     pa = arrow()
     added = {name: value for name, value in file.partition.items() if name not in schema.names}
     fields = [*schema, *(pa.field(name, pa.scalar(value).type) for name, value in added.items())]
@@ -259,7 +261,7 @@ def _column(batch: Any, way: Sequence[str], partition: Mapping[str, Any]) -> Any
 
 
 def _texts(column: Any) -> list[Any]:
-    """Texts, ``None`` for null, bytes for what is no UTF-8."""
+    """Texts, ``None`` for null, bytes for invalid UTF-8."""
     pa = arrow()
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
@@ -277,7 +279,7 @@ def _decoded(value: bytes | None) -> str | bytes | None:
 
 
 def _unify(found: dict[str, Any], field: Any, where: str) -> None:
-    """Make the type of a column one that fits a further field of that name, too."""
+    """Widen the type of a column so that it also fits another field of that name."""
     pa = arrow()
     before = found.setdefault(field.name, field)
     if before.type == field.type:
@@ -290,7 +292,7 @@ def _unify(found: dict[str, Any], field: Any, where: str) -> None:
 
 
 def _unfit(block: Block, name: str, values: list[Any], kind: Any, error: Exception) -> BadFile:
-    """The error for values that make no column, with the first row that spoils it."""
+    """The error for values that do not fit into one column, with the first row that does not fit."""
 
     def fails(count: int) -> bool:
         try:
@@ -305,6 +307,6 @@ def _unfit(block: Block, name: str, values: list[Any], kind: Any, error: Excepti
 
 def _cannot(where: str, name: str, error: Exception) -> str:
     return (
-        f"{where}: {name!r} holds values of kinds that one column of Parquet cannot ({error}); write .jsonl, or do not "
-        f"keep it"
+        f"{where}: the values of {name!r} do not fit into one Parquet column ({error}); write .jsonl, or do not keep "
+        f"this field"
     )

@@ -1,4 +1,4 @@
-"""Texts of files of any format, in blocks, with what is kept of their rows."""
+"""Texts from files of any format, in blocks, with the kept columns of their rows."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from . import BadFile, lines
 from .columns import Columns
 from .inputs import File, Inputs
 
-#: Rows that are read and written at a time.
+#: Rows per block.
 ROWS = 1024
 T = TypeVar("T")
 
@@ -19,10 +19,10 @@ class Block:
     """Rows of one file.
 
     Attributes:
-        file: its name, and what its places are.
-        places: numbers of the rows' lines; of the rows themselves in Parquet, from 1.
+        file: name of the file, followed by ``line`` or ``row``.
+        places: line numbers of the rows; row numbers in Parquet, from 1.
         texts: the texts.
-        kept: what is kept: a dict a row, or the columns as a RecordBatch of Arrow.
+        kept: kept columns: one dict per row, or a RecordBatch of Arrow.
     """
 
     file: str
@@ -31,25 +31,25 @@ class Block:
     kept: Any
 
     def where(self, at: int) -> str:
-        """The place of a row, for messages."""
+        """The position of a row, for messages."""
         return f"{self.file} {self.places[at]}"
 
 
 @dataclass
 class Source:
-    """Texts, with what is kept of their rows.
+    """Texts, with the kept columns of their rows.
 
     Args:
         inputs: the files.
-        typed: texts that were given on the command line, in place of files.
-        columns: what is read of the files.
-        encoding: of text, JSONL and CSV; UTF-8, or what a byte-order mark says, if left out.
-        delimiter: of CSV.
-        quotes: whether quotes are what they are in CSV, not plain characters.
-        skip: leave bad rows out.
+        typed: texts from the command line, in place of files.
+        columns: columns to read.
+        encoding: encoding of text, JSONL and CSV; by default UTF-8, or the one of a byte-order mark.
+        delimiter: delimiter of CSV.
+        quotes: whether quotes have their CSV meaning, or are plain characters.
+        skip: skip bad rows.
 
     Attributes:
-        skipped: file, line and reason of what the last reading left out.
+        skipped: file, line and reason of the rows that the last reading skipped.
     """
 
     inputs: Inputs
@@ -65,7 +65,7 @@ class Source:
         """All rows, in order.
 
         Raises:
-            BadFile: a file cannot be read, or is not what it should be.
+            BadFile: a file cannot be read, or its contents are wrong.
         """
         self.skipped = []
         if self.typed:
@@ -83,11 +83,11 @@ class Source:
                 yield Block(f"{file.name}, line", places, texts, kept if self.columns.any_kept else None)
 
     def texts(self) -> Iterator[str]:
-        """The texts alone; raises as :meth:`blocks` does."""
+        """Only the texts; raises as :meth:`blocks` does."""
         return (text for block in self.blocks() for text in block.texts)
 
     def header(self) -> list[str]:
-        """The columns to keep of CSV; raises as :meth:`blocks` does."""
+        """The kept columns of CSV; raises as :meth:`blocks` does."""
         for file in self.inputs.files:
             next(self._rows(file), None)
         return self.columns.header

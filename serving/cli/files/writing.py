@@ -1,4 +1,4 @@
-"""The formats of outputs: vectors, texts and what is kept, or what is kept alone."""
+"""Output formats: vectors, or texts with kept columns and vectors, or only kept columns."""
 
 import io
 from collections.abc import Iterable
@@ -11,19 +11,19 @@ from . import BadFile, jsonl
 from .columns import TAKEN
 from .source import Block, Source
 
-#: Endings of names, and their formats.
+#: File name endings and their formats.
 FORMS = {".npy": "npy", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 _TEXT, _VECTOR = TAKEN
 
 
 @dataclass
 class Format:
-    """How an output is written.
+    """An output format.
 
     Args:
         form: npy, jsonl or parquet.
-        vectors: with texts and vectors; else what is kept alone.
-        fields: Arrow's fields of what is kept, which :meth:`prepare` finds for Parquet.
+        vectors: whether to write texts and vectors; else only kept columns.
+        fields: Arrow fields of the kept columns, set by :meth:`prepare` for Parquet.
     """
 
     form: str
@@ -31,10 +31,10 @@ class Format:
     fields: list[Any] = field(default_factory=list)
 
     def prepare(self, source: Source) -> None:
-        """See what types the columns of an output have that has types.
+        """Find the column types of a typed output.
 
         Raises:
-            BadFile: the input's values do not fit in columns.
+            BadFile: the values of the input do not fit into columns.
         """
         if self.form == "parquet":
             from . import parquet
@@ -43,13 +43,13 @@ class Format:
             try:
                 self.write(io.BytesIO(), [], 0, 1)
             except (ValueError, NotImplementedError) as error:
-                raise BadFile(f"what is kept cannot be written as Parquet: {error}") from error
+                raise BadFile(f"the kept columns cannot be written as Parquet; write .jsonl: {error}") from error
 
     def check(self, block: Block) -> None:
-        """See that what is kept can be written.
+        """Check that the kept columns can be written.
 
         Raises:
-            BadFile: it cannot, with the row.
+            BadFile: a row cannot be written; the message contains the row.
         """
         if self.form == "parquet":
             from . import parquet
@@ -61,10 +61,10 @@ class Format:
                 try:
                     jsonl.line(next(rows))
                 except (ValueError, RecursionError) as error:
-                    raise BadFile(f"{block.where(at)}: what is kept cannot be written as JSON: {error}") from error
+                    raise BadFile(f"{block.where(at)}: the kept fields cannot be written as JSON: {error}") from error
 
     def write(self, file: IO[bytes], rows: Iterable[tuple[Block, Any]], count: int, width: int) -> None:
-        """Write everything: ``count`` rows, with vectors of ``width`` dimensions."""
+        """Write ``count`` rows, with vectors of ``width`` dimensions."""
         if self.form == "parquet":
             from . import parquet
 
@@ -80,7 +80,7 @@ class Format:
 
 
 def json_lines(block: Block, vectors: Any) -> Iterable[bytes]:
-    """Rows as lines of JSON, with texts and vectors where there are any."""
+    """Rows as lines of JSON, with texts and vectors if there are any."""
     for at, kept in enumerate(jsonl.kept(block)):
         if vectors is None:
             yield jsonl.line(kept)

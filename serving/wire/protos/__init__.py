@@ -1,9 +1,9 @@
-"""TensorFlow Serving's messages, in a descriptor pool of our own.
+"""TensorFlow Serving's messages, in a separate descriptor pool.
 
-The classes carry TensorFlow's true names, yet share a process with tensorflow and tensorflow-serving-api in any
-import order, because nothing is registered in protobuf's default pool. They are made at import from a descriptor
-set (descriptors.pb, made by scripts/build_protos.py), which every protobuf runtime from 4.25 on takes. Generated code
-would not be.
+The classes have TensorFlow's own names, yet they can share a process with tensorflow and tensorflow-serving-api in any
+import order, because nothing is registered in protobuf's default pool. They are created at import from a descriptor
+set (descriptors.pb, made by scripts/build_protos.py), which every protobuf runtime from 4.25 on accepts. Generated
+code is tied to a runtime version.
 """
 
 # ruff: noqa: F403, F405
@@ -33,7 +33,7 @@ __all__ = [
     "TensorProto",
 ]
 
-#: Packed fields of fixed width. On the wire each is a length-delimited field, as bytes are.
+#: Packed fields of fixed width. On the wire each is a length-delimited field, like bytes.
 _FIXED_WIDTH = ("float_val", "double_val")
 
 
@@ -70,6 +70,6 @@ else:
             _package = "tensorflow" if _name == "TensorProto" else "tensorflow.serving"
             globals()[_name] = _message(_standard, f"{_package}.{_name}")
 
-#: As PredictResponse, with float_val and double_val of its tensors declared ``repeated bytes``: a packed chunk
-#: then parses without a step per value. What is not packed lands in the unknown fields.
+#: PredictResponse with float_val and double_val of its tensors declared ``repeated bytes``: a packed chunk then
+#: parses without a step per value. Unpacked values become unknown fields.
 FastPredictResponse: Any = _message(_fast, "tensorflow.serving.PredictResponse")

@@ -41,7 +41,7 @@ def test_transformers_tensorflow_files(tmp_path: Path, name: str):
         archive.extractall(tmp_path, filter="data")
     shutil.copy(tmp_path / name / "tf_model.h5", folder)
     same(folder, name)
-    assert any("tensors of its head or others are left aside" in note for note in sources.load(folder).notes)
+    assert any("tensors of its head or others are not exported" in note for note in sources.load(folder).notes)
 
 
 @pytest.mark.parametrize("name", ["roberta.masked", "xlm-roberta", "camembert", "albert.groups"])

@@ -63,7 +63,7 @@ def test_a_setting_that_differs_from_tokenizer_json_is_noted(tmp_path: Path):
     rules, _, notes = read_folder(tmp_path, "roberta")
     assert not rules.add_prefix_space
     assert notes == [
-        "tokenizer.json is followed where tokenizer_config.json differs: add_prefix_space (False, not True)"
+        "tokenizer.json has precedence over tokenizer_config.json, which differs: add_prefix_space (False, not True)"
     ]
 
 
@@ -136,9 +136,9 @@ REFUSED = {
     "fallback": (_unknown(byte_fallback=True), "byte_fallback is True"),
     "order": (
         lambda state: state["model"]["merges"].reverse(),
-        "make the token '[^']+' after one of them uses it",
+        "create the token '[^']+' after a merge that uses it",
     ),
-    "trimmed twice": (_processors(_TRIMS), "RobertaProcessing trims offsets after another one"),
+    "trimmed twice": (_processors(_TRIMS), "RobertaProcessing trims offsets after another step"),
     "unknown key": (_model(surprise=1), "surprise is unknown"),
 }  # fmt: skip
 

@@ -132,7 +132,7 @@ BROKEN = {
         "bert, distilbert, electra", "'xlnet'"),
     "a missing shard": Broken(
         "shards", lambda f: (f / "model-00002-of-00002.safetensors").unlink(), "model-00002-of-00002.safetensors",
-        "model.safetensors.index.json", "calls for it", "missing"),
+        "model.safetensors.index.json", "lists it", "missing"),
     "a tensor in two shards": Broken(
         "shards", moved_to_the_other_shard, "model-00002-of-00002.safetensors", "embeddings.LayerNorm.bias",
         "expected it once", "in model-00001-of-00002.safetensors too"),
@@ -174,9 +174,9 @@ BROKEN = {
     "a missing tensor in tf_model.h5": Broken(
         "h5", in_hdf5(lambda s: s.pop(f"{H5}/kernel:0")), "tf_model.h5", f"{H5}/kernel:0", "[32, 32]", "54 tensors"),
     "a bert_model.ckpt without its data": Broken(
-        "google", lambda f: (f / DATA_FILE).unlink(), DATA_FILE, "bert_model.ckpt.index", "calls for it", "missing"),
+        "google", lambda f: (f / DATA_FILE).unlink(), DATA_FILE, "bert_model.ckpt.index", "lists it", "missing"),
     "a cut bert_model.ckpt": Broken(
-        "google", cut(DATA_FILE, 1000), "bert_model.ckpt.index", "the tensor bert/", ".data files beside it",
+        "google", cut(DATA_FILE, 1000), "bert_model.ckpt.index", "the tensor bert/", "its .data files",
         "cannot be read"),
     "a cut index of bert_model.ckpt": Broken(
         "google", cut("bert_model.ckpt.index", 99), "bert_model.ckpt.index", "TensorFlow cannot read",
@@ -193,7 +193,7 @@ BROKEN = {
         "expected one checkpoint", "found bert_model.ckpt, other.ckpt"),
     "no checkpoint": Broken(
         "google", lambda f: (f / "bert_model.ckpt.index").unlink(), "google", "*.index",
-        "calls for a TensorFlow checkpoint",
+        "expected a TensorFlow checkpoint",
         "no weights"),
     "a DistilBERT of another width": Broken(
         "tiny_distilbert", lambda f: edit(f / "config.json", hidden_dim=65), "model.safetensors",

@@ -80,7 +80,7 @@ def test_labels_that_are_not_named_are_numbered_and_that_is_said(tmp_path: Path)
     _, checkpoint = resolved(folder)
     assert checkpoint.head.labels == tuple(f"LABEL_{at}" for at in range(77))
     assert any(
-        "names no labels (id2label): they are numbered, LABEL_0 to LABEL_76" in each for each in checkpoint.notes
+        "has no names of labels (id2label): they are numbered, LABEL_0 to LABEL_76" in each for each in checkpoint.notes
     )
     assert FolderReference(folder, 64).labels.names == checkpoint.head.labels
     _, checkpoint = resolved(folder, signatures=("pooled",))
@@ -94,7 +94,7 @@ def test_labels_may_come_in_any_order_and_be_numbers(tmp_path: Path):
     assert head.labels == ("7", "yes | no\n") == FolderReference(folder, 64).labels.names
     assert any("label2id of config.json contradicts id2label" in note for note in head.notes)
     edit(folder / "config.json", id2label=names("x", "x"), label2id=...)
-    assert any("several labels one name: x" in note for note in sources.load(folder).head.notes)
+    assert any("several labels the same name: x" in note for note in sources.load(folder).head.notes)
 
 
 PREFIXES: dict[str, Change] = {
@@ -140,37 +140,37 @@ def test_heads_of_tensorflow_models_are_read(tmp_path: Path, family: str):
 REFUSED: dict[str, tuple[str, Change, type[Exception], str]] = {
     "no weights": (
         "bert.Sequence.2", renamed("classifier.weight", "other"), CorruptSource,
-        "model.safetensors: the tensor classifier.weight is missing, which BertForSequenceClassification calls for"),
+        "model.safetensors: the tensor classifier.weight is missing; BertForSequenceClassification needs it"),
     "no bias": (
         "bert.Token.9", renamed("classifier.bias", "other"), CorruptSource,
-        "the tensor classifier.bias is missing, which BertForTokenClassification calls for"),
+        "the tensor classifier.bias is missing; BertForTokenClassification needs it"),
     "no layer of its own": (
         "distilbert.Sequence.2", renamed("pre_classifier.", "x."), CorruptSource, "pre_classifier.weight is missing"),
     "no pooler": (
         "bert.Sequence.2", renamed("bert.pooler.", "other."), CorruptSource,
-        "the pooler's tensors are missing, which BertForSequenceClassification calls for"),
+        "the pooler's tensors are missing; BertForSequenceClassification needs them"),
     "another width": (
         "bert.Sequence.2", tensors(lambda t: {**t, "classifier.weight": np.ones((2, 31), np.float32)}), CorruptSource,
-        r"classifier.weight has shape \[2, 31\] and its bias \[2\], which do not fit vectors of 32"),
+        r"classifier.weight has shape \[2, 31\] and its bias \[2\], which does not fit vectors of 32"),
     "another bias": (
         "bert.Sequence.2", tensors(lambda t: {**t, "classifier.bias": np.ones(3, np.float32)}), CorruptSource,
-        r"which do not fit vectors of 32"),
+        r"which does not fit vectors of 32"),
     "NaN": (
         "electra.Sequence.2",
         tensors(lambda t: {**t, "classifier.out_proj.bias": np.array([0, np.nan], np.float32)}), CorruptSource,
-        r"classifier.out_proj.bias holds values that are not finite"),
+        r"classifier.out_proj.bias contains values that are not finite"),
     "whole numbers": (
         "bert.Sequence.2", tensors(lambda t: {**t, "classifier.weight": np.ones((2, 32), np.int8)}), UnsupportedModel,
         "classifier.weight is I8; floating-point weights can be exported"),
     "too many labels": (
         "bert.Sequence.2", config(id2label=names("a", "b", "c")), CorruptSource,
-        "id2label names 3 labels, and the head's weights are for 2"),
+        "id2label names 3 labels, but the head's weights are for 2"),
     "too few labels": (
         "bert.Token.9", config(id2label=names("a")), CorruptSource,
-        "id2label names 1 labels, and the head's weights are for 9"),
+        "id2label names 1 labels, but the head's weights are for 9"),
     "a number that does not fit": (
         "bert.Sequence.2", config(id2label=..., num_labels=3), CorruptSource,
-        "num_labels is 3, and the head's weights are for 2"),
+        "num_labels is 3, but the head's weights are for 2"),
     "a gap": (
         "bert.Sequence.2", config(id2label={"0": "a", "2": "b"}), CorruptSource, "not an object with the keys 0, 1, 2"),
     "a list": ("bert.Sequence.2", config(id2label=["a", "b"]), CorruptSource, "id2label is .*, not an object"),
@@ -309,7 +309,7 @@ def test_a_cross_encoder_of_each_release_takes_pairs_and_has_its_activation(
     assert FolderReference(folder, 64).labels.activation == head.activation
     assert (recipe.default, recipe.pair) == ("score" if count == 1 else "classify", True)
     assert any("signatures take pairs" in note for note in checkpoint.notes)
-    assert any("which is not run: the default is taken" in note for note in checkpoint.notes) == (
+    assert any("which is not run: the default activation is used" in note for note in checkpoint.notes) == (
         stated == "mine.Scale"
     )
     assert checkpoint.kind == ("sentence-transformers" if release == 6 else "huggingface")
@@ -345,7 +345,7 @@ def test_settings_of_a_cross_encoder_are_followed_or_refused(tmp_path: Path):
         sources.load(folder)
     cross_encoder(folder)
     edit(folder / "config.json", architectures=["BertForCausalLM"])
-    with pytest.raises(UnsupportedModel, match=r"a cross-encoder of sentence-transformers, and architectures is"):
+    with pytest.raises(UnsupportedModel, match=r"a cross-encoder of sentence-transformers, but architectures is"):
         sources.load(folder)
     modules = json.loads((folder / "modules.json").read_text())
     more = {"idx": 1, "name": "1", "path": "1", "type": "sentence_transformers.base.modules.dense.Dense"}

@@ -98,7 +98,7 @@ def test_an_encoder_of_another_api_is_refused(data: Path, tmp_path: Path):
         return lambda inputs: {"embedding": inputs["input_word_ids"]}
 
     folder = write_encoder(tmp_path / "model", call, data / "tiny_bert" / "vocab.txt")
-    with pytest.raises(UnsupportedModel, match="returns embedding; pooled_output and sequence_output are needed"):
+    with pytest.raises(UnsupportedModel, match="returns embedding; expected pooled_output and sequence_output"):
         sources.load(folder)
 
 
@@ -151,7 +151,7 @@ def test_a_vocabulary_of_another_size_than_the_table_is_refused(folder: Path):
     with pytest.raises(VocabularyError, match="100 tokens, but the embedding table has 99 rows"):
         sources.load(folder)
     use_vocabulary(folder / "assets", tokens[:-1])
-    assert any("99 rows, and the vocabulary 98 tokens" in note for note in sources.load(folder).notes)
+    assert any("99 rows, but the vocabulary 98 tokens" in note for note in sources.load(folder).notes)
 
 
 def test_a_vocabulary_without_cls_is_refused(folder: Path):

@@ -217,10 +217,10 @@ BROKEN = {
         config(num_hidden_layers=2), CorruptSource, "layer.2.attention.output.dense.weight is there, .* only 2"),
     "another width": (
         config(intermediate_size=63), CorruptSource,
-        r"layer.0.intermediate.dense.weight has shape \[64, 32\], but config.json calls for \[63, 32\]"),
+        r"layer.0.intermediate.dense.weight has shape \[64, 32\], but config.json requires \[63, 32\]"),
     "another table size": (config(vocab_size=100), CorruptSource, r"word_embeddings.weight has shape \[99, 32\]"),
     "NaN": (with_value("pooler.dense.bias", np.nan), CorruptSource,
-            r"pooler.dense.bias holds values that are not finite.* found nan at \[0\]"),
+            r"pooler.dense.bias contains values that are not finite.* found nan at \[0\]"),
     "infinity": (with_value("pooler.dense.bias", np.inf), CorruptSource, "pooler.dense.bias holds .* found inf"),
     "no tokenizer": (remove("vocab.txt", "tokenizer.json"), CorruptSource, "neither tokenizer.json nor vocab.txt"),
     "tokenizer.json cut": (cut("tokenizer.json", 99), CorruptSource, "tokenizer.json: not readable as JSON"),
@@ -240,7 +240,7 @@ BROKEN = {
         other_tokenizer(post_processor={"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True,
                                         "use_regex": True}), UnsupportedModel, "post-processor is ByteLevel"),
     "no template": (
-        other_tokenizer(post_processor=None), UnsupportedModel, "post-processor is .* and makes 'text' of a text"),
+        other_tokenizer(post_processor=None), UnsupportedModel, "post-processor is .* and gives 'text' for a text"),
     "no words": (lambda folder: use_vocabulary(folder, []), VocabularyError, r"vocabulary has no \[CLS\]"),
     "a vocabulary of another model": (
         config(vocab_size=1123), CorruptSource, "word_embeddings.weight has shape"),
@@ -275,7 +275,7 @@ BROKEN_SHARDS = {
     "in another folder": (write(INDEX, '{"weight_map": {"a": "../b.safetensors"}}'), "'../b.safetensors' lies outside"),
     "at the root": (write(INDEX, '{"weight_map": {"a": "/b.safetensors"}}'), "'/b.safetensors' lies outside"),
     "of a cut index": (cut(INDEX, 40), "index.json: not readable as JSON"),
-    "of no index": (write(INDEX, "{}"), "it has no weight_map"),
+    "of no index": (write(INDEX, "{}"), "no weight_map"),
     "without a tensor": (
         lambda folder: edit(folder / INDEX, weight_map={
             **json.loads((folder / INDEX).read_text())["weight_map"], "more": "model-00001-of-00002.safetensors"}),

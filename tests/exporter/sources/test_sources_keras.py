@@ -64,7 +64,7 @@ def test_the_users_example_is_read_in_every_form(
     head = loaded.head
     assert (head.signature, head.takes, head.activation) == ("classify", "pooled", "softmax")
     assert head.labels == ("LABEL_0", "LABEL_1")
-    assert "--labels names them" in head.notes[0]
+    assert "see --labels" in head.notes[0]
     # softmax over 0 and the one logit is the sigmoid of it
     (dense,) = head.layers
     kernel, bias = model.layers[-1].get_weights()
@@ -101,7 +101,7 @@ def test_a_file_needs_the_hub_folder_that_it_names(tmp_path: Path, form: str) ->
     hub = shutil.copytree(HUB, tmp_path / "hub")
     path = saved(tmp_path, users_head, form, hub_folder=hub)
     shutil.rmtree(hub)
-    with pytest.raises(CorruptSource, match=rf"{path}: .*has the weights only .* from {hub}: .*save .* as a folder"):
+    with pytest.raises(CorruptSource, match=rf"{path}: .*has only the weights .* from {hub}: .*save .* as a folder"):
         sources.load(path)
 
 
@@ -269,12 +269,12 @@ LSTM = ("LSTM", {"units": 4})
 MEAN = ("GlobalAveragePooling1D", {})
 REFUSED: dict[str, tuple[Head, str]] = {
     "another layer": (stacked("sequence_output", LSTM, DENSE), r"lstm\w* \(LSTM\) is between the encoder"),
-    "a mean over padding": (stacked("sequence_output", MEAN, DENSE), "averages over padding too"),
+    "a mean over padding": (stacked("sequence_output", MEAN, DENSE), "also averages over padding"),
     "another activation": (stacked("pooled_output", dense(2, "elu")), "has the activation 'elu'"),
     "a clipped ReLU": (stacked("pooled_output", dense(2, None), ("ReLU", {"max_value": 6}), DENSE), "max_value"),
     "softmax inside": (stacked("pooled_output", DENSE, dense(2, None)), "other layers come after a softmax"),
     "softmax of one": (stacked("pooled_output", dense(1)), "is always 1"),
-    "no dense layer": (stacked("pooled_output", ("Dropout", {"rate": 0.1})), "no dense layer"),
+    "a dense layer": (stacked("pooled_output", ("Dropout", {"rate": 0.1})), "a dense layer"),
     "inner layers": (inner, "takes another output of the encoder"),
     "a model inside": (nested, r"\(Functional\) is between the encoder"),
     "an op": (by_an_op, r"\(TFOpLambda\) is between the encoder"),
@@ -327,7 +327,7 @@ def test_a_subclassed_model_is_refused(tmp_path: Path) -> None:
     model.predict(tokens_of(TEXTS[:1]), verbose=0)
     for form in ("", ".keras"):
         model.save(tmp_path / f"model{form}")
-        with pytest.raises(UnsupportedModel, match="class Mine, whose Python code"):
+        with pytest.raises(UnsupportedModel, match="class Mine, whose layers are connected by Python code"):
             sources.load(tmp_path / f"model{form}")
 
 
@@ -455,8 +455,8 @@ def test_the_user_names_the_labels(loaded_forms: dict[str, Any]) -> None:
     _, plain = asked(loaded_forms[".h5"])
     recipe, named = asked(loaded_forms[".h5"], labels=["negative", "positive"])
     assert (recipe.labels, named.head.labels) == (("negative", "positive"),) * 2
-    assert any("--labels names them" in note for note in plain.notes)
-    assert not any("--labels names them" in note for note in named.notes)
+    assert any("see --labels" in note for note in plain.notes)
+    assert not any("see --labels" in note for note in named.notes)
 
 
 def test_the_user_says_what_makes_probabilities(unsaid: Any) -> None:

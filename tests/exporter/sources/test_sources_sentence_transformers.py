@@ -142,7 +142,7 @@ BROKEN = {
     "modules.json an object": (write("modules.json", "{}"), CorruptSource, "modules.json: not a list of modules"),
     "a type that is a number": (write("modules.json", '[{"type": 1}]'), CorruptSource, "not a list of modules"),
     "a path that leaves the folder": (
-        modules("Transformer", "Pooling", path="../other"), CorruptSource, "'../other' lies outside the folder"),
+        modules("Transformer", "Pooling", path="../other"), CorruptSource, "'../other' is outside the folder"),
     "an unknown module": (
         modules("Transformer", "Pooling", "LSTM"), UnsupportedModel, "modules.json: a LSTM module cannot be exported"),
     "no pooling": (modules("Transformer", "Normalize"), UnsupportedModel, "modules are Transformer, Normalize"),
@@ -159,7 +159,7 @@ BROKEN = {
     "an activation from elsewhere": (dense(activation_function="mine.Tanh"), UnsupportedModel, "'mine.Tanh'"),
     "a residual layer": (dense(use_residual=True), UnsupportedModel, "use_residual"),
     "a layer over token vectors": (dense(module_input_name="token_embeddings"), UnsupportedModel, "module_input_name"),
-    "a dense layer without its size": (dense(out_features=...), CorruptSource, "2_Dense.*: its weights do not fit"),
+    "a dense layer without its size": (dense(out_features=...), CorruptSource, "2_Dense.*: the weights do not fit"),
     "a dense layer of another size": (
         dense(out_features=17), CorruptSource, r"2_Dense.* calls for .* \[17, 32\]; found \[16, 32\]"),
     "a dense layer without its bias": (
@@ -175,7 +175,7 @@ BROKEN = {
         write("1_Pooling/config.json", '{"pooling_mode": ["cls", "mean"]}'), CorruptSource, "takes 32 .* gets 64"),
     "no dense weights": (
         lambda folder: (folder / "2_Dense" / "model.safetensors").unlink(), CorruptSource,
-        "2_Dense: no weights are there"),
+        "2_Dense: no weights found"),
     "normalizing something else": (
         write("3_Normalize/config.json", '{"module_input_name": "token_embeddings"}'), UnsupportedModel, "module_inp"),
     "settings that are a list": (write("sentence_bert_config.json", "[]"), CorruptSource, "bert_config.json: not a"),

@@ -88,9 +88,9 @@ LAYOUTS = {
     "strides": ((0, (32,), (2,)), "reaches to element 62"),
     "strides beyond all memory": ((0, (32,), (1 << 50,)), "reaches to element"),
     "a stride of 0": ((0, (1 << 45,), (0,)), "its storage has 32 elements"),
-    "one more stride than sizes": ((0, (32,), (1, 1)), "not described as one"),
-    "a negative stride": ((31, (32,), (-1,)), "shape is not one"),
-    "a negative offset": ((-1, (32,), (1,)), "shape is not one"),
+    "one more stride than sizes": ((0, (32,), (1, 1)), "invalid description"),
+    "a negative stride": ((31, (32,), (-1,)), "invalid shape"),
+    "a negative offset": ((-1, (32,), (1,)), "invalid shape"),
 }
 
 
@@ -130,7 +130,7 @@ def test_an_old_storage_longer_than_its_file(formats: Path, tmp_path: Path):
             weights._Pickle(stream).load()
         at = stream.tell()
     (folder / "pytorch_model.bin").write_bytes(raw[:at] + struct.pack("<q", 1 << 40) + raw[at + 8 :])
-    both_refuse(folder, "is not whole", "longer than the file")
+    both_refuse(folder, "is incomplete", "longer than the file")
 
 
 def test_hdf5_of_few_bytes_that_is_large(formats: Path, tmp_path: Path, little_memory: None):
@@ -194,7 +194,7 @@ def test_an_index_that_claims_much(formats: Path, tmp_path: Path):
         index((b"", header.SerializeToString()), (b"bert/large", entry.SerializeToString()))
     )
     with pytest.raises(
-        SourceError, match=r"bert/large cannot be read .* it has shape \[1099511627776\], and they have"
+        SourceError, match=r"bert/large cannot be read .* it has shape \[1099511627776\], but they have"
     ):
         sources.load(folder)
 

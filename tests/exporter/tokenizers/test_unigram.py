@@ -154,7 +154,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "another normaliser": ({"normalizer": {"type": "ByteLevel"}}, "normalizer has ByteLevel"),
     "another pre-tokeniser": ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [
         {"type": "Digits", "individual_digits": True}, METASPACE]}}, "pre-tokenizer has Digits"),
-    "jamo in a map": ({"normalizer": charsmap({"\u1161": "a"})}, "joins what is before it"),
+    "jamo in a map": ({"normalizer": charsmap({"\u1161": "a"})}, "combines with the character before it"),
     "no unknown": ({"model": {"unk_id": None}}, "no unk_id"),
     "bytes that are missing": ({"model": {"byte_fallback": True}}, "has no <0x00>"),
 }  # fmt: skip

@@ -113,7 +113,7 @@ def test_a_run_of_other_weights_is_left_aside(classifier: Any, tmp_path: Path):
     path.write_text(json.dumps({**said, "model_sha256": "0" * 64}))
     checkpoint = sources.load(tmp_path / "run")
     assert checkpoint.run is None
-    assert "run.json is of other weights than model.safetensors, and is left aside" in checkpoint.notes
+    assert "run.json belongs to other weights than model.safetensors and is ignored" in checkpoint.notes
 
 
 @pytest.mark.slow

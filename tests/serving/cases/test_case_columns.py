@@ -84,7 +84,7 @@ def test_jsonl_of_uneven_rows_becomes_one_table(embed: Any, tmp_path: Path) -> N
     (tmp_path / "in.jsonl").write_text("\n".join([*lines, '{"text": "4", "a": "word"}']))
     result = embed("--keep-all", "-i", tmp_path / "in.jsonl", "-o", tmp_path / "b.parquet")
     assert result.returncode == 1
-    assert "'a' holds values of kinds that one column of Parquet cannot" in result.err
+    assert "the values of 'a' do not fit into one Parquet column" in result.err
     assert "in.jsonl, line 2003" in result.err
     assert embed("-i", tmp_path / "in.jsonl", "-o", tmp_path / "b.parquet").returncode == 0
 
@@ -227,4 +227,4 @@ def test_parquet_of_several_files(embed: Any, tmp_path: Path) -> None:
     assert table["id"].type == pa.int64()
     pq.write_table(pa.table({"id": ["3"], "text": ["3"]}), folder / "2.parquet")
     result = embed("-i", folder, "--keep-all", "-o", tmp_path / "out.parquet", "--overwrite")
-    assert (result.returncode, "2.parquet: 'id' holds values of kinds" in result.err) == (1, True)
+    assert (result.returncode, "2.parquet: the values of 'id' do not fit" in result.err) == (1, True)

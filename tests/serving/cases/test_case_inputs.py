@@ -134,8 +134,8 @@ def test_an_input_that_is_no_more_what_it_was(
     result = embed("-i", folder, "-o", output)
     assert (result.returncode, output.exists()) == (1, False), result.err
     assert len(result.err.splitlines()) == 2
-    assert "texts are done; the same command goes on from there" in result.err
-    assert any(says in result.err for says in ("changed while", "other files than before", "No such file"))
+    assert "texts; the same command continues from there" in result.err
+    assert any(says in result.err for says in ("changed while", "the set of files has changed", "No such file"))
 
 
 def test_standard_output_of_an_input_that_changes(server: Any, embed: Any, tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_two_runs_into_one_output(server: Any, embed: Any, tmp_path: Path) -> No
     server.before = lambda request: None
     result = embed("-i", path, "-o", output)
     assert result.returncode == 0, result.err
-    assert "going on after" in result.err
+    assert "continuing after" in result.err
     assert np.load(output)[:, 1].tolist() == list(range(ROWS))
 
 
@@ -179,7 +179,7 @@ def test_an_output_that_another_program_makes_meanwhile(server: Any, embed: Any,
     in_the_middle(server, lambda: (tmp_path / name).write_text("another's"))
     result = embed(*asked)
     assert (result.returncode, (tmp_path / name).read_text()) == (1, "another's")
-    assert f"{name} has appeared meanwhile; replace it with --overwrite" in result.err
+    assert f"{name} was created meanwhile; replace it with --overwrite" in result.err
     server.sizes.clear()
     result = embed(*asked, "--overwrite")
     assert (result.returncode, server.sizes) == (0, [])

@@ -172,9 +172,9 @@ def refused(address: str, **settings: Any) -> str:
 
 
 def test_hints(side: Any) -> None:
-    assert "nothing listens at 127.0.0.1:1: is the server running?" in refused("127.0.0.1:1")
-    assert "the name of the server cannot be looked up" in refused("nowhere.invalid:8500")
-    assert "speaks no TLS" in refused(side.address, tls=TLS())
+    assert "nothing listens at 127.0.0.1:1: start a server with rawbert serve" in refused("127.0.0.1:1")
+    assert "the server's name cannot be looked up" in refused("nowhere.invalid:8500")
+    assert "does not speak TLS" in refused(side.address, tls=TLS())
 
 
 def test_a_proxy_of_the_environment(side: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,10 +18,10 @@ ROWS = 3000
     ("name", "line", "says"),
     [
         ("in.jsonl", '{"text": null}\n', "line 2901: 'text' is null"),
-        ("in.jsonl", '{"text": "1", "a": "word"}\n', "line 2901: 'a' holds values of kinds"),
-        ("in.jsonl", '{"text": "1", "a": 12345678901234567890123}\n', "line 2901: 'a' holds values of kinds"),
-        ("in.jsonl", '{"text": "1", "b": "\\ud800"}\n', "line 2901: 'b' holds values of kinds"),
-        ("in.jsonl", '{"text": "1", "c": {}}\n', "what is kept cannot be written as Parquet: "),
+        ("in.jsonl", '{"text": "1", "a": "word"}\n', "line 2901: the values of 'a' do not fit"),
+        ("in.jsonl", '{"text": "1", "a": 12345678901234567890123}\n', "line 2901: the values of 'a' do not fit"),
+        ("in.jsonl", '{"text": "1", "b": "\\ud800"}\n', "line 2901: the values of 'b' do not fit"),
+        ("in.jsonl", '{"text": "1", "c": {}}\n', "the kept columns cannot be written as Parquet; write .jsonl: "),
         ("in.csv", "2900,1,2\n", "line 2902: 3 fields"),
     ],
 )
@@ -41,7 +41,7 @@ def test_kept_numbers_that_no_column_of_one_type_can_have(server: Any, embed: An
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     result = embed("--keep-all", "-i", tmp_path / "in.jsonl", "-o", tmp_path / "out.parquet")
     assert (result.returncode, server.sizes) == (1, [])
-    assert "line 2: 'a'" in result.err
+    assert "line 2: the values of 'a'" in result.err
     result = embed("--keep-all", "-i", tmp_path / "in.jsonl", "-o", tmp_path / "out.jsonl")
     assert json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])["a"] == 2**60 + 1
 
@@ -49,19 +49,19 @@ def test_kept_numbers_that_no_column_of_one_type_can_have(server: Any, embed: An
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("a.jsonl", "{}\n", "line 1: no object with the field 'text'"),
-        ("a.jsonl", '{"text": "1"}\n{', "line 2: no JSON"),
+        ("a.jsonl", "{}\n", "line 1: the object has no field 'text'"),
+        ("a.jsonl", '{"text": "1"}\n{', "line 2: not JSON"),
         ("a.jsonl", '{"text": 1}\n', "is a int, not a text"),
         ("a.csv", "id,name\n1,2\n", "has the columns id, name, not 'text'"),
         ("a.csv", "id;text\n1;2\n", "separated by commas"),
         ("a.parquet", "no parquet", "a.parquet"),
         ("a.xml", "", "must end in"),
-        ("a.csv", "", "is empty: not even a line with the names of its columns"),
+        ("a.csv", "", "is empty: CSV needs a first line with the names of its columns"),
         ("a.csv", b"id,text\n1,2\n3,\xff\n", "line 3: not UTF-8"),
         ("a.csv", "id,text\n1,2\n3\n", "line 3: 'text' is missing"),
         ("a.jsonl", b'{"text": "1"}\n{"text": "\xff"}\n', "line 2: not UTF-8"),
-        ("a.jsonl", "[" * 100_000, "line 1: no JSON"),
-        ("a.parquet", "", "no Parquet that can be read"),
+        ("a.jsonl", "[" * 100_000, "line 1: not JSON"),
+        ("a.parquet", "", "not a readable Parquet file"),
     ],
 )
 def test_bad_files_are_named(
@@ -81,9 +81,9 @@ def test_bad_files_are_named(
     ("arguments", "says"),
     [
         (["-i", "in.csv", "-o", "nowhere/out.npy"], "there is no folder"),
-        (["-i", "in.csv", "--rows", "a.jsonl", "-o", "out.npy"], "--rows is for what --keep carries"),
+        (["-i", "in.csv", "--rows", "a.jsonl", "-o", "out.npy"], "--rows needs --keep"),
         (["-i", "in.csv", "--keep", "id", "--rows", "a.npy", "-o", "out.npy"], "must end in .jsonl"),
-        (["-i", "in.csv", "--rows", "a.jsonl"], "are for an --output"),
+        (["-i", "in.csv", "--rows", "a.jsonl"], "need --output"),
         (["-i", "in.csv", "-o", "in.csv"], "must end in .npy"),
         (["-i", "in.jsonl", "-o", "in.jsonl"], "in.jsonl exists"),
         (["-i", "in.jsonl", "-o", "in.jsonl", "--overwrite"], "is in the input"),
@@ -91,7 +91,7 @@ def test_bad_files_are_named(
         (["-i", ".", "-o", "out.jsonl", "--input-format", "text"], "is in the input"),
         (["-i", "loop.jsonl", "-o", "out.npy"], "loop.jsonl: Too many levels"),
         (["-i", "in.csv", "-o", "folder.npy"], "is a directory"),
-        (["-i", "in.csv", "-o", "pipe.npy", "--overwrite"], "is no regular file"),
+        (["-i", "in.csv", "-o", "pipe.npy", "--overwrite"], "is not a regular file"),
         (["-i", "in.csv", "--encoding", "utf-9"], "unknown encoding: utf-9"),
         (["-i", "in.csv", "--encoding", "base64"], "not a text encoding"),
         (["-i", "in.csv", "--encoding", "idna"], "Invalid value for '--encoding'"),
@@ -99,11 +99,11 @@ def test_bad_files_are_named(
         (["-i", "in.csv", "--delimiter", "::"], "give one character"),
         (["-i", "in.jsonl", "--delimiter", ";"], "are for CSV"),
         (["-i", "in.csv", "1"], "not both; quote a glob"),
-        (["--keep", "id", "1"], "no columns to keep beside lines of text"),
+        (["--keep", "id", "1"], "lines of text have no columns to keep"),
         (["-i", "in.csv", "--keep", "nope"], "has the columns id, text, embedding, not 'nope'; see --keep"),
         (["-i", "in.csv", "--keep-all"], "'embedding' cannot be kept"),
-        (["--input-format", "parquet", "-o", "out.npy"], "standard input: no Parquet that can be read"),
-        (["--input-format", "parquet"], "standard input: no Parquet that can be read"),
+        (["--input-format", "parquet", "-o", "out.npy"], "standard input: not a readable Parquet file"),
+        (["--input-format", "parquet"], "standard input: not a readable Parquet file"),
         (["-i", "nowhere.txt"], "does not exist"),
     ],
 )
@@ -142,7 +142,7 @@ def test_what_is_skipped_is_counted_and_listed(server: Any, embed: Any, tmp_path
     result = embed("-i", path, "--on-error", "skip")
     assert len(result.stdout.splitlines()) == 2
     assert "skipped 1 row" in result.err
-    assert "in.jsonl, 2: no JSON" in result.err
+    assert "in.jsonl, 2: not JSON" in result.err
 
 
 def test_a_folder_that_cannot_be_written_to(server: Any, embed: Any, tmp_path: Path) -> None:

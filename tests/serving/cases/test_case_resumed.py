@@ -75,7 +75,7 @@ def test_an_interrupted_job_goes_on(server: Any, embed: Any, tmp_path: Path, num
     server.sizes.clear()
     result = embed("--input", source, "--output", output)
     assert result.returncode == 0, result.err
-    assert "going on after" in result.err
+    assert "continuing after" in result.err
     assert 0 < sum(server.sizes) < 20_000
     texts, vectors = read_output(output)
     assert texts == asked
@@ -110,7 +110,7 @@ def test_a_mended_row_costs_what_comes_after_it(server: Any, embed: Any, tmp_pat
     write_input(path, [str(at) for at in range(ROWS)])
     server.before = fails_at("2500")
     result = embed("-i", path, "-o", output, "--keep", "id")
-    assert (result.returncode, "texts are done; the same command goes on from there" in result.err) == (1, True)
+    assert (result.returncode, "texts; the same command continues from there" in result.err) == (1, True)
     server.sizes.clear()
     write_input(path, [str(at) if at != 2500 else "7" for at in range(ROWS)])
     assert embed("-i", path, "-o", output, "--keep", "id").returncode == 0
@@ -139,9 +139,9 @@ def test_a_job_from_another_input_is_not_taken_up(embed: Any, server: Any, tmp_p
     server.before = never
     write_input(source, ["1", "2"])
     result = embed("--input", source, "--output", output)
-    assert (result.returncode, "with another input: begin anew with --restart" in result.err) == (1, True)
+    assert (result.returncode, "with another input: start again with --restart" in result.err) == (1, True)
     result = embed("--input", source, "--output", output, "--signature", "serving_default")
-    assert (result.returncode, "with another signature: begin anew with --restart" in result.err) == (1, True)
+    assert (result.returncode, "with another signature: start again with --restart" in result.err) == (1, True)
     assert embed("--input", source, "--output", output, "--restart").returncode == 0
     assert np.load(output)[:, 1].tolist() == [1, 2]
     result = embed("--input", source, "--output", output)
@@ -153,14 +153,14 @@ def test_a_job_from_standard_input_goes_on_with_the_same_input(server: Any, embe
     arguments = ["--input-format", "jsonl", "--keep", "id", "--output", tmp_path / "out.jsonl"]
     server.before = fails_at("2000")
     result = embed(*arguments, input=lines)
-    assert (result.returncode, "the same command goes on" in result.err) == (1, True)
+    assert (result.returncode, "the same command continues" in result.err) == (1, True)
     server.before = never
     result = embed(*arguments, input=b'{"text": "7", "id": 0}\n')
     assert (result.returncode, "with another input" in result.err) == (1, True)
     server.sizes.clear()
     result = embed(*arguments, input=lines)
     assert result.returncode == 0, result.err
-    assert "going on after" in result.err
+    assert "continuing after" in result.err
     assert sum(server.sizes) < 3000
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [(row["text"], row["id"], row["embedding"][1]) for row in rows] == [
@@ -178,7 +178,7 @@ def test_a_job_goes_on_at_another_address_but_not_with_another_version(
     assert embed(*asked).returncode == 1
     with side.numbers(versions=[2]) as other:
         result = embed(*asked, at=other)
-        assert (result.returncode, "of version 1: --restart begins anew" in result.err) == (1, True)
+        assert (result.returncode, "from version 1: --restart starts again" in result.err) == (1, True)
         other.versions = [1, 2]
         assert embed(*asked, at=other).returncode == 0
     assert set(np.load(tmp_path / "out.npy")[:, 0]) == {1}
@@ -252,7 +252,7 @@ def test_a_torn_beginning_is_begun_anew(embed: Any, tmp_path: Path) -> None:
     for left in (b"\0" * 100, b"{}\n" + b"\0" * 100):
         (tmp_path / "out.npy.partial").write_bytes(left)
         result = embed(*asked)
-        assert (result.returncode, "damaged: begin anew with --restart" in result.err) == (1, True)
+        assert (result.returncode, "damaged: start again with --restart" in result.err) == (1, True)
 
 
 def test_vectors_that_were_damaged_are_made_anew(server: Any, embed: Any, tmp_path: Path) -> None:

@@ -95,8 +95,8 @@ class Frame:
 @pytest.mark.parametrize(
     ("texts", "says"),
     [
-        ({"text": "a"}, "texts is a dict, of which the keys would be sent; give list"),
-        (Frame(), "texts is a Frame, of which the names of the columns would be sent; give one column"),
+        ({"text": "a"}, "texts is a dict: its keys would be sent; give list"),
+        (Frame(), "texts is a Frame: its column names would be sent; give one column"),
         ("a", "texts is a single str"),
         (b"a", "texts is a single bytes"),
         (None, "texts is None; give a list of texts"),

@@ -62,7 +62,7 @@ def test_the_vectors_of_a_model(found: Any, signature: Any, output: Any, choice:
         (model(serving_default={"a": VECTOR, "b": VECTOR}), None, None,
          "one of --signature serving_default --output-name a, --signature serving_default --output-name b"),
         (model(one={"v": VECTOR}, two={"v": VECTOR}), None, None, "--signature two --output-name v"),
-        (model(serving_default={"a": TOKENS}), None, None, "the model has no output with one float vector a text"),
+        (model(serving_default={"a": TOKENS}), None, None, "the model has no output with one float vector per text"),
         (model(embed={"embedding": VECTOR}), "embed", "nope", "signature 'embed' has no output 'nope'"),
         ({"embed": SignatureInfo({"x": TensorSpec("x", "float32", (-1,))}, model(a={"v": VECTOR})["a"].outputs)}, None,
          None, "for an input 'text'"),
@@ -90,7 +90,7 @@ def test_a_model_without_embed(side: Any, tmp_path: Path) -> None:
     lines = rawbert("embed", *asked, "--signature", "pooled", *texts[:3]).stdout.splitlines()
     np.testing.assert_array_equal([json.loads(line)["embedding"] for line in lines], expected[:3])
     result = rawbert("embed", *asked, "--signature", "sequence", "a")
-    assert (result.returncode, "has no output with one float vector a text" in result.err) == (2, True)
+    assert (result.returncode, "has no output with one float vector per text" in result.err) == (2, True)
     result = rawbert("embed", *asked, "--on-truncation", "fail", "a")
     assert (result.returncode, "no signature 'tokenize'" in result.err) == (1, True)
     result = rawbert(*BENCH, *asked)
@@ -112,7 +112,7 @@ def test_a_model_without_embed(side: Any, tmp_path: Path) -> None:
         ({"encode": ("vector", (-1, 5))}, ["--signature", "encode"], None),
         ({"a": ("x", (-1, 2)), "b": ("y", (-1, 3))}, [], "choose one of --signature a --output-name x, --signature b"),
         ({"a": ("x", (-1, 2)), "b": ("y", (-1, 3))}, ["--signature", "b"], None),
-        ({"serving_default": ("tokens", (-1, -1, 3))}, [], "has no output with one float vector a text"),
+        ({"serving_default": ("tokens", (-1, -1, 3))}, [], "has no output with one float vector per text"),
     ],
 )
 @pytest.mark.parametrize("words", [BENCH, ["embed", "a"]], ids=lambda words: words[0])
@@ -133,7 +133,7 @@ def test_texts_that_are_cut(side: Any, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in ("a", LONG, "b", LONG)))
     files = ["--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.npy"]
     result = rawbert(*asked, *files, "--on-truncation", "fail")
-    said = "2 texts longer than the model takes, and cut: "
+    said = "2 texts too long for the model, and cut: "
     assert (result.returncode, said in result.err) == (1, True)
     assert "in.jsonl, line 2; " in result.err
     assert "in.jsonl, line 4" in result.err
@@ -144,7 +144,7 @@ def test_texts_that_are_cut(side: Any, tmp_path: Path) -> None:
     assert (result.returncode, "longer" in result.err) == (0, False)
     result = rawbert(*asked, "a", LONG)
     assert (result.returncode, len(result.stdout.splitlines())) == (0, 2)
-    assert "1 text longer than the model takes, and cut: text 2" in result.err
+    assert "1 text too long for the model, and cut: text 2" in result.err
     result = rawbert(*asked, "a", LONG, "--on-truncation", "fail")
     assert (result.returncode, result.stdout) == (1, b"")
     (tmp_path / "many.txt").write_text(f"{LONG}\n" * 30)
