@@ -3,7 +3,7 @@
 >>> from rawbert.exporter import ExportConfig, export
 >>> bundle = export(ExportConfig(encoder="all-MiniLM-L6-v2", output="models/minilm"))  # doctest: +SKIP
 
-Importing this loads no TensorFlow; :func:`export` does. It needs the ``export`` extra.
+The import does not load TensorFlow; :func:`export` does, and needs the ``export`` extra.
 """
 
 from . import errors

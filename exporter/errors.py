@@ -1,4 +1,4 @@
-"""What the exporter raises. Every message says what was wrong, where, and what to do."""
+"""The exceptions of the exporter. Every message contains the fault, its place, and a remedy."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ __all__ = [
 
 
 class ExportError(Exception):
-    """Base of everything that the exporter raises on purpose."""
+    """Base class of the exporter's exceptions."""
 
 
 class ConfigError(ExportError, ValueError):
@@ -35,15 +35,15 @@ class SourceError(ExportError):
 
 
 class SourceNotFound(SourceError):
-    """There is nothing at the given place."""
+    """The checkpoint does not exist at the given place."""
 
 
 class DownloadError(SourceError):
-    """The checkpoint could not be brought here: network, credentials, or a transfer that broke off."""
+    """The checkpoint could not be downloaded: network, credentials, or a broken transfer."""
 
 
 class UnsupportedModel(SourceError):
-    """The checkpoint is of a kind that rawbert does not rebuild; the message names what was found."""
+    """The checkpoint has a kind or a setting that rawbert does not support; the message names it."""
 
 
 class CorruptSource(SourceError):
@@ -59,19 +59,19 @@ class DataError(ExportError):
 
 
 class TrainingError(ExportError):
-    """Training went wrong after it began."""
+    """Training failed after its start."""
 
 
 class OutputError(ExportError):
-    """The bundle cannot be written where it was asked for."""
+    """The bundle cannot be written to the requested place."""
 
 
 class VersionExists(OutputError):
-    """The version is there already and ``force`` was not given."""
+    """The version exists already and ``force`` was not given."""
 
 
 class ModelConfigError(ExportError):
-    """models.config cannot be read or written, or a change of it makes no sense."""
+    """models.config cannot be read or written, or a change of it is invalid."""
 
 
 class TargetError(ExportError):
@@ -81,7 +81,7 @@ class TargetError(ExportError):
 class VerificationError(ExportError):
     """The written SavedModel differs from its reference; nothing was published.
 
-    ``mismatches`` holds one line for each output that differs.
+    ``mismatches`` contains one line for each output that differs.
     """
 
     def __init__(self, message: str, mismatches: tuple[str, ...] = ()) -> None:
@@ -90,13 +90,13 @@ class VerificationError(ExportError):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a library says, in one line, for a message of our own."""
+    """The first line of a library's error, for use in a message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @contextmanager
 def os_errors_as(kind: type[ExportError], what: str) -> Iterator[None]:
-    """Turn an OSError into an error of ours: what was tried, and the system's reason."""
+    """Turn an OSError into an error of this module, with the failed action and the system's reason."""
     try:
         yield
     except OSError as error:

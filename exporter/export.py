@@ -1,4 +1,4 @@
-"""The export itself, one step after the other: fetch, read, build, prove, gate, publish."""
+"""The export in its steps: fetch, read, build, prove, check the ops, publish."""
 
 import time
 from collections.abc import Callable
@@ -22,15 +22,14 @@ from .targets.graph_hash import Unhashable
 from .targets.graph_rules import declared
 from .targets.tensor_bundle import CorruptIndex
 
-#: Called with a line for people whenever a step begins.
+#: Called with a line for people at the start of each step.
 Progress = Callable[[str], None]
 
 
 def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
     """Package a checkpoint as a SavedModel that takes raw strings, verify it, and publish it.
 
-    The version folder appears by one rename when everything has been found right; on any error, an interrupt
-    included, nothing is left behind.
+    The version folder appears by one rename after a successful proof; on any error or interrupt, no files remain.
 
     Args:
         config: the recipe.
@@ -64,12 +63,12 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
 
         twin = None
         if recipe.precision != EXACT:
-            say(f"building the graph in {EXACT}, to be proven first")
+            say(f"building the graph in {EXACT} for the first proof")
             twin = twins / EXACT
             savedmodel.export(replace(recipe, precision=EXACT), checkpoint, twin)
         say("building the graph and writing the SavedModel")
         recipe = savedmodel.export(recipe, checkpoint, folder)
-        # The verifying process has weights of its own, and a machine may not hold both.
+        # The verifying process loads the weights again, and memory may not suffice for both.
         checkpoint = replace(checkpoint, weights={})
         meta_graph = _gate(folder, recipe.target_serving)
         infos = signature_infos(meta_graph.signature_def)
@@ -78,7 +77,7 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
             for name in (contract.DEFAULT_SIGNATURE, *recipe.signatures)
         }
 
-        say("verifying it in a fresh process")
+        say("verifying the SavedModel in a fresh process")
         report = verify.prove(verify.Task(folder, recipe, location.folder, float32=twin, record=True))
 
         say("publishing")
@@ -91,7 +90,7 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
             try:
                 made["content_hash"] = content_hash(folder, meta_graph)
             except (Unhashable, CorruptIndex) as error:
-                raise OutputError(f"what was written has no hash: {error}; nothing was published") from error
+                raise OutputError(f"the SavedModel has no content hash: {error}; nothing was published") from error
             manifest.write(folder, made)
             model_card.write(folder, made, location.folder)
             size = bundle.size_of(folder)
@@ -112,12 +111,15 @@ def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
 
 
 def _gate(folder: Path, target: str) -> Any:
-    """Hold every op of the written graph to the target release; its ``MetaGraphDef``."""
+    """Check every op of the written graph against the target release; returns its ``MetaGraphDef``."""
     try:
         model = saved_model.read(folder)
     except saved_model.Unreadable as error:
         raise TargetError(f"{error}; nothing was published") from error
     findings = op_gate.check(map(saved_model.Graph, model.meta_graphs), target)
     if lines := [f"\n  - {finding.message}" for finding in findings]:
-        raise TargetError(f"the graph is not for TensorFlow Serving {target}:{''.join(lines)}\nnothing was published")
+        raise TargetError(
+            f"TensorFlow Serving {target} cannot run the graph; choose another --target-serving:{''.join(lines)}\n"
+            "nothing was published"
+        )
     return model.meta_graphs[0]

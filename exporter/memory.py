@@ -1,4 +1,4 @@
-"""How much memory there is, and whether the proof of an export fits into it."""
+"""The available memory, and whether the proof of an export fits into it."""
 
 import contextlib
 import os
@@ -7,20 +7,20 @@ from pathlib import Path
 from .errors import ConfigError
 from .families.config import EncoderConfig
 
-#: Texts or pairs of the full length that a call of the proof has (see :mod:`.proof.samples`), and copies of their
-#: attention scores, in float32, that are alive at a time.
+#: Number of texts or pairs of full length in a call of the proof (see :mod:`.proof.samples`), and number of float32
+#: copies of their attention scores in memory at the same time.
 _TEXTS, _PAIRS, _COPIES = 6, 14, 2
-#: Copies of one head's scores, in float64, that the reference has at a time.
+#: Number of float64 copies of one head's scores in the reference at the same time.
 _OF_REFERENCE = 4
 
 
 def available() -> int | None:
-    """Bytes that this process may still take; ``None`` where the system does not say."""
+    """Bytes that this process may still allocate; ``None`` if the system does not report it."""
     found = list[int]()
     with contextlib.suppress(OSError, ValueError, StopIteration):
         line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
         found.append(int(line.split()[1]) * 1024)
-    with contextlib.suppress(OSError, ValueError):  # of a container
+    with contextlib.suppress(OSError, ValueError):  # limits of a container
         group = Path("/sys/fs/cgroup")
         most = int((group / "memory.max").read_text())
         found.append(most - int((group / "memory.current").read_text()))
@@ -35,12 +35,14 @@ def available() -> int | None:
 
 
 def require(encoder: EncoderConfig, length: int, pair: bool) -> None:
-    """Refuse lengths whose attention scores do not fit, and name one that does: they grow with its square.
+    """Refuse lengths whose attention scores do not fit into memory, and suggest one that does.
+
+    The size of the scores grows with the square of the length.
 
     Args:
         encoder: shape of the encoder.
-        length: most tokens of a text or pair.
-        pair: whether these are pairs.
+        length: maximum tokens of a text or pair.
+        pair: whether the inputs are pairs.
 
     Raises:
         ConfigError: there is too little memory.
@@ -52,6 +54,6 @@ def require(encoder: EncoderConfig, length: int, pair: bool) -> None:
     fits = 1 << int((free / square) ** 0.5).bit_length() - 1
     raise ConfigError(
         f"max_seq_length is {length}: the proof of texts of that length takes about {square * length**2 / 1e9:.1f} GB "
-        f"for attention, and there are {free / 1e9:.1f}. --max-seq-length {fits} fits; longer texts are then cut at "
-        f"{fits} tokens. (A server needs as much for a batch of such texts.)"
+        f"for attention, but only {free / 1e9:.1f} GB are free. Use --max-seq-length {fits}: longer texts are then cut "
+        f"at {fits} tokens. (A server needs as much for a batch of such texts.)"
     )

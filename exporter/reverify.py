@@ -1,4 +1,4 @@
-"""Verification of a published version, or of a server that is to answer as it does, at any later time."""
+"""Later verification of a published version, or of a server with that version."""
 
 import dataclasses
 import os
@@ -20,9 +20,9 @@ from .targets.content_hash import content_hash, scheme_of
 from .targets.graph_hash import Unhashable
 from .targets.tensor_bundle import CorruptIndex
 
-#: Tolerance and smallest cosine for a GPU that multiplies in TF32, with 10 bits of mantissa in place of 23. Rounding
-#: the operands of all-MiniLM-L6-v2 (6 layers) so moves its vectors by 4.7e-4 at most, and a cosine to 0.999998; ten
-#: times that leaves room for deeper models. A wrong tokenizer, layer or pooling is off by far more.
+#: Tolerance and smallest cosine for a GPU that multiplies in TF32, with 10 bits of mantissa in place of 23. With the
+#: operands of all-MiniLM-L6-v2 (6 layers) rounded like this, its vectors move by at most 4.7e-4, and a cosine falls to
+#: 0.999998; ten times that allows for deeper models. A wrong tokenizer, layer or pooling causes far larger errors.
 TF32 = (5e-3, 0.9999)
 
 
@@ -33,11 +33,11 @@ def recipe_of(
 
     Args:
         folder: a version folder that ``rawbert export`` wrote.
-        tolerance, min_cosine: in place of the export's own.
-        tf32: the export's own are widened to :data:`TF32`, where they are not as wide as that.
+        tolerance, min_cosine: replacements for the export's own values.
+        tf32: widen the export's own values to at least :data:`TF32`.
 
     Raises:
-        CorruptSource: the manifest is missing, or does not say what is needed.
+        CorruptSource: the manifest is missing or incomplete.
     """
     recipe = manifest.recipe_of(folder)
     if tolerance is None:
@@ -48,27 +48,27 @@ def recipe_of(
 
 
 def verify_folder(folder: Path, recipe: Recipe, source: str | os.PathLike[str] | None = None) -> Report:
-    """Load the version in a fresh process and compare it with its source, or without one with the answers kept in it.
+    """Load the version in a fresh process and compare it with its source, or with the answers stored in the version.
 
     Raises:
         SourceError: the source or the answers cannot be used.
-        VerificationError: the comparison could not be made. What differs is in the report.
+        VerificationError: the comparison failed to run. Differences are in the report.
     """
     if source is None:
-        answers.read(folder / answers.FILE)  # what cannot be read is named here, in words
+        answers.read(folder / answers.FILE)  # reports an unreadable file here, with a clear message
         report = verify.run(verify.Task(folder, recipe))
     else:
         with sources.fetched(source) as location:
             report = verify.run(verify.Task(folder, recipe, location.folder))
-    # A small change of what was exported may be smaller than what is allowed.
+    # A small change of the weights may be within the tolerance.
     made = (manifest.read(folder) or {}).get("content_hash") or {}
     try:
         found = content_hash(folder, saved_model.read(folder).meta_graphs[0])
     except (saved_model.Unreadable, Unhashable, CorruptIndex, OSError) as error:
-        report.mismatches.append(f"what was exported cannot be told from what is there: {error}")
+        report.mismatches.append(f"the content hash cannot be computed: {error}")
     else:
         report.mismatches += [
-            f"{part}: the hash is {value}, and the manifest has {made.get(part)}: it was changed after the export"
+            f"{part}: the hash is {value}, but the manifest has {made.get(part)}: it was changed after the export"
             for part, value in found.items()
             if part != "content" and made.get(part) != value and scheme_of(made.get(part, value)) == scheme_of(value)
         ]
@@ -76,7 +76,7 @@ def verify_folder(folder: Path, recipe: Recipe, source: str | os.PathLike[str] |
 
 
 def verify_server(folder: Path, recipe: Recipe, client: Any) -> Report:
-    """Compare the answers of a server with those kept in a version.
+    """Compare the answers of a server with those stored in a version.
 
     Args:
         folder: the version.
@@ -84,7 +84,7 @@ def verify_server(folder: Path, recipe: Recipe, client: Any) -> Report:
         client: a :class:`rawbert.serving.Client` of the model and version.
 
     Raises:
-        SourceError: the answers that were kept cannot be used.
+        SourceError: the stored answers cannot be used.
         VerificationError: the server does not answer.
     """
     from ..serving import ServingError
@@ -107,7 +107,7 @@ class _Server:
 
     def answer(self, signature: str, texts: Mapping[str, list[bytes]]) -> Mapping[str, np.ndarray]:
         """Outputs of a signature by name, for texts by the input's name."""
-        # As objects: numpy's own string types drop NULs at the end.
+        # As objects, because numpy's own string types drop trailing NULs.
         inputs = {name: np.array(column, object) for name, column in texts.items()}
         answered: dict[str, np.ndarray] = self._client.predict(inputs, signature_name=signature)
         return answered

@@ -1,6 +1,6 @@
-"""Locks; folders and files that nobody sees before they are complete, and the removal of what killed processes left.
+"""Locks, folders and files that appear only when complete, and the removal of remains of killed processes.
 
-Such a folder is hidden, and has a lock beside it, which the system frees when its owner dies, however it dies.
+Such a folder is hidden, and has a lock file next to it. The system releases the lock when the owner dies.
 """
 
 import contextlib
@@ -14,17 +14,17 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows: what only reads, such as `rawbert check`, works there
+except ImportError:  # Windows: commands that only read, such as `rawbert check`, work there
     fcntl = None  # type: ignore[assignment]
 
 
-#: How the name of such a folder begins, and what is appended for its lock.
+#: Prefix of the name of such a folder, and suffix for its lock.
 _PREFIX, _LOCK = ".rawbert-", ".lock"
 
 
 @contextlib.contextmanager
 def hidden(parent: Path) -> Iterator[Path]:
-    """A name in a folder that no server takes for a version. Nothing is there yet; what is there in the end is removed.
+    """An unused name in a folder that no server takes for a version. Contents that remain at the end are removed.
 
     Raises:
         OSError: the lock cannot be taken.
@@ -38,7 +38,7 @@ def hidden(parent: Path) -> Iterator[Path]:
 
 
 def clean(parent: Path) -> None:
-    """Remove what killed processes left in a folder. What belongs to living ones, or to other users, is left alone.
+    """Remove the remains of killed processes in a folder; files of running processes and of other users stay.
 
     Raises:
         OSError: the folder cannot be read.
@@ -46,7 +46,7 @@ def clean(parent: Path) -> None:
     for entry in list(parent.iterdir()):
         if entry.name.startswith(_PREFIX):
             path = entry.with_name(entry.name.removesuffix(_LOCK))
-            # The lock is removed last: nobody who takes it finds a folder that is half removed.
+            # The lock is removed last, so that its next holder never sees a half-removed folder.
             with contextlib.suppress(OSError), locked(_lock_of(path), wait=False, temporary=True) as is_abandoned:
                 if is_abandoned:
                     shutil.rmtree(path, ignore_errors=True)
@@ -58,10 +58,10 @@ def _lock_of(path: Path) -> Path:
 
 @contextlib.contextmanager
 def temporary() -> Iterator[Path]:
-    """A folder among the system's temporary ones, for this user alone, which lasts as long as the context.
+    """A private folder in the system's temporary folder, for the lifetime of the context.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     parent = _own_folder()
     if parent is None:
@@ -75,7 +75,7 @@ def temporary() -> Iterator[Path]:
 
 
 def _own_folder() -> Path | None:
-    """This user's folder among the temporary ones; ``None`` where another user has its name, and on Windows."""
+    """This user's folder in the temporary folder; ``None`` if another user owns that name, and on Windows."""
     if not hasattr(os, "getuid"):
         return None
     folder = Path(tempfile.gettempdir(), f"rawbert-{os.getuid()}")
@@ -87,7 +87,7 @@ def _own_folder() -> Path | None:
 
 
 def replace(path: Path, text: str) -> None:
-    """Write a file by one rename. Its mode stays, and so does a link to it. The caller holds a lock for the file.
+    """Write a file by one rename; keeps its mode, and a symbolic link to it. The caller must hold a lock for the file.
 
     Raises:
         OSError: it cannot be written.
@@ -110,22 +110,22 @@ def replace(path: Path, text: str) -> None:
 
 
 def unfinished(path: Path) -> Path:
-    """Where :func:`replace` writes what is to become ``path``; a killed process leaves it."""
+    """The temporary file of :func:`replace` for ``path``; a killed process may leave it."""
     return path.with_name(f".{path.name}.new")
 
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool = True, temporary: bool = False) -> Iterator[bool]:
-    """Hold a lock, by flock(2) on a file of its own; yields whether it was had. The system frees it with its holder.
+    """Hold a lock by flock(2) on a lock file; yields whether it was acquired. The system releases it with its holder.
 
     Args:
-        path: the file; made if it is not there. A symbolic link is refused: in a folder that others write to, it
-            could name any file.
-        wait: until another process gives it back; otherwise a lock that is held is not had.
-        temporary: remove the file in the end, if that is allowed.
+        path: the lock file; created if missing. A symbolic link is refused: in a folder that others can write to, it
+            could point to any file.
+        wait: wait until another process releases it; otherwise give up at once.
+        temporary: remove the file at the end, if permitted.
 
     Raises:
-        OSError: the file cannot be made or locked.
+        OSError: the file cannot be created or locked.
     """
     if fcntl is None:
         raise OSError("this system has no flock(2); use Linux, macOS, or Linux under Windows (WSL)")
@@ -146,7 +146,7 @@ def _take(path: Path, wait: bool) -> int | None:
         is_had = False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            # Its last holder may have removed the file after it was opened here: then the lock is on nothing.
+            # The last holder may have removed the file after it was opened here: then the lock has no effect.
             is_had = os.path.samestat(os.fstat(descriptor), os.lstat(path))
             if is_had:
                 return descriptor

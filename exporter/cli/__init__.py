@@ -1,1 +1,1 @@
-"""The exporter's sub-commands of ``rawbert``, a file each; the table of them is in rawbert.serving.cli.app."""
+"""The exporter's sub-commands of ``rawbert``, one module each; their table is in rawbert.serving.cli.app."""

@@ -1,4 +1,4 @@
-"""``rawbert check`` and ``rawbert inspect``: what a SavedModel is, and what TensorFlow Serving would make of it.
+"""``rawbert check`` and ``rawbert inspect``: the contents of a SavedModel, and whether TensorFlow Serving can run it.
 
 Neither loads TensorFlow. Exit codes: 0 no error found, 1 errors found, 2 wrong usage, 130 interrupted.
 """
@@ -30,23 +30,23 @@ from ..targets.tensor_bundle import CorruptIndex
 from .common import Release, failing, json_option
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
-#: Ops, and rows of a table, that are shown; the rest is in the JSON.
+#: Maximum number of ops, and of rows of a table, in the output; the JSON contains all.
 _SHOWN, _MOST_ROWS = 15, 200
 
 
-@click.command(short_help="Say what TensorFlow Serving would make of a SavedModel.")
+@click.command(short_help="Check whether TensorFlow Serving can run a SavedModel.")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
     "--target-serving", type=Release(newer=True), default=NEWEST, show_default=True,
-    help="TensorFlow Serving release that is to run it. One that is newer than what is known here is judged by the "
-    "newest that is.",
+    help="TensorFlow Serving release to check against. A release newer than the known ones is checked as the newest "
+    "known one.",
 )  # fmt: skip
 @json_option
 def check(path: Path, target_serving: str, as_json: bool) -> None:
     """Check the SavedModel at PATH, whoever made it, against a TensorFlow Serving release.
 
-    PATH is a version folder, or a base path, of which the newest version is taken. An error keeps the release from
-    loading or answering; a warning is a surprise; a note is worth knowing. Errors alone make the exit code 1.
+    PATH is a version folder, or a base path, whose newest version is checked. An error prevents loading or answering;
+    a warning is a likely surprise; a note is information. Only errors lead to exit code 1.
 
     \b
     Example:
@@ -68,14 +68,14 @@ def check(path: Path, target_serving: str, as_json: bool) -> None:
     sys.exit(1 if errors else 0)
 
 
-@click.command(short_help="Show what is in a SavedModel.")
+@click.command(short_help="Show the contents of a SavedModel.")
 @click.argument("path", type=click.Path(path_type=Path))
 @json_option
 def inspect(path: Path, as_json: bool) -> None:
     """Show signatures, ops, size, content hash and manifest of the SavedModel at PATH.
 
-    PATH is a version folder, or a base path, of which the newest version is taken. The content hash is the same for
-    the same graph, signatures, weights and assets, whenever and wherever they were written.
+    PATH is a version folder, or a base path, whose newest version is shown. The content hash is the same for the same
+    graph, signatures, weights and assets, independent of time and place of writing.
 
     \b
     Example:
@@ -88,7 +88,7 @@ def inspect(path: Path, as_json: bool) -> None:
     except saved_model.Unreadable as error:
         raise click.ClickException(str(error)) from error
     if not model.meta_graphs:
-        raise click.ClickException(f"{folder}: no graph in it")
+        raise click.ClickException(f"{folder}: the SavedModel contains no graph; export it again")
     meta_graph = saved_model.serving(model) or model.meta_graphs[0]
     state = _describe(folder, meta_graph)
     if as_json:
@@ -122,7 +122,7 @@ def _describe(folder: Path, meta_graph: Any) -> dict[str, Any]:
 
 
 def _tensors(specs: Mapping[str, TensorSpec], declared: Sequence[Output] = ()) -> dict[str, Any]:
-    """The tensors of one side of a signature: those that the contract declares first, in its order."""
+    """The inputs or the outputs of a signature: first those that the contract declares, in its order."""
     known = [output.name for output in declared if output.name in specs]
     return {
         name: {"dtype": specs[name].dtype, "shape": specs[name].shape}
@@ -146,7 +146,8 @@ def _show(state: dict[str, Any], meta_graph: Any) -> None:
     if len(state["ops"]) > _SHOWN:
         shown[-1] += f" and {len(state['ops']) - _SHOWN} kinds more"
     lines = [
-        f"size      {state['size'] / 1e6:.1f} MB, written by TensorFlow {state['tensorflow'] or 'of unknown version'}",
+        f"size      {state['size'] / 1e6:.1f} MB, written by TensorFlow "
+        f"{state['tensorflow'] or 'of an unknown version'}",
         f"ops       {sum(state['ops'].values())} nodes in {state['functions']} functions: {', '.join(shown)}",
     ]
     if state["content_hash"]:

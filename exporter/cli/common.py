@@ -1,4 +1,4 @@
-"""What the exporter's sub-commands share: how they start, and how they fail."""
+"""The common part of the exporter's sub-commands: start, and errors."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ from ..recipe import TOKENIZERS, TRUNCATION_SIDES, TRUNCATION_STRATEGIES
 from ..targets import opsets
 
 _Option = Callable[[Callable[..., Any]], Callable[..., Any]]
-#: Options that the commands which ask servers have as well.
+#: Options shared with the commands that call servers.
 json_option: _Option = connection.json_option
 security_options: _Option = connection.security_options
 encoding_option: _Option = reading.encoding_option
@@ -27,7 +27,7 @@ quotes_option: _Option = reading.quotes_option
 
 
 class Release(click.ParamType):  # type: ignore[type-arg]
-    """A TensorFlow Serving release: of 2.20.0, the 2.20 of which there is data; one that is ``newer`` as it is."""
+    """A TensorFlow Serving release: 2.20.0 becomes 2.20, the name of its data; ``newer`` allows unknown newer ones."""
 
     name = "release"
 
@@ -35,20 +35,20 @@ class Release(click.ParamType):  # type: ignore[type-arg]
         self._newer = newer
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Raises a usage error for what is no release, is too old, or is unknown where that matters."""
+        """Convert; a usage error for an invalid, too old or unknown release."""
         try:
             nearest = opsets.nearest(value)
         except ValueError as error:
-            self.fail(f"{error}; known are {', '.join(opsets.RELEASES)}", param, ctx)
+            self.fail(f"{error}; choose from {', '.join(opsets.RELEASES)}", param, ctx)
         if opsets.is_known(value):
             return nearest
         if not self._newer:
-            self.fail(f"{value} is not known yet; {nearest} is, and what it runs a newer one runs too", param, ctx)
+            self.fail(f"{value} is not known yet; use {nearest}: newer releases run the same models", param, ctx)
         return value
 
 
 def user_path(value: str) -> Path:
-    """A path, in which ``~`` is a home folder: a shell leaves it in ``--models=~/models`` as it is."""
+    """A path with ``~`` expanded: a shell does not expand it in ``--models=~/models``."""
     try:
         return Path(value).expanduser()
     except RuntimeError as error:
@@ -58,25 +58,25 @@ def user_path(value: str) -> Path:
 
 
 def tokenizer_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of a command that say how texts are tokenized; the fields of ``TokenizerOptions`` but ``pair``."""
+    """Add the tokenizer options to a command: the fields of ``TokenizerOptions`` except ``pair``."""
     options = (
         click.option(
             "--tokenizer", type=click.Choice(TOKENIZERS),
-            help="reference gives the tokens of the checkpoint's own tokenizer, tf-text those of the Hub's "
-            "preprocessing models, which differ on everyday characters.  [default: tf-text for a Keras model with such "
-            "a layer, else reference]",
+            help="reference is the checkpoint's own tokenizer; tf-text is the tokenizer of the Hub's preprocessing "
+            "models, which differs for everyday characters.  [default: tf-text for a Keras model with such a layer, "
+            "else reference]",
         ),
         click.option(
             "--truncation-side", type=click.Choice(TRUNCATION_SIDES),
-            help="Where texts that are too long are cut.  [default: the checkpoint's own, nearly always right]",
+            help="Side on which long texts are cut.  [default: the checkpoint's own, nearly always right]",
         ),
         click.option(
             "--truncation-strategy", type=click.Choice(TRUNCATION_STRATEGIES), default="longest_first",
-            show_default=True, help="Which text of a pair is cut.",
+            show_default=True, help="The text of a long pair that is cut.",
         ),
         click.option(
             "--plain-text-special-tokens", is_flag=True,
-            help="Treat [SEP] and the like in a text as ordinary text: for callers who are not trusted.",
+            help="Treat special tokens such as [SEP] in a text as ordinary text, for untrusted callers.",
         ),
     )  # fmt: skip
     for option in reversed(options):
@@ -86,11 +86,11 @@ def tokenizer_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def failing(state: str = "") -> Iterator[None]:
-    """Run what a command does, and end the command where that fails; ``state`` says what an interrupt has left.
+    """Run a command's work, and end the command on an error; ``state`` is the note about results after an interrupt.
 
-    The libraries' start-up chatter is kept away from our own lines.
+    Start-up messages of libraries are suppressed.
     """
-    # A user's own settings win.
+    # The user's own settings have precedence.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")

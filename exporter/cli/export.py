@@ -24,12 +24,12 @@ from .common import Release, failing, json_option, tokenizer_options
 
 
 def _split(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Signatures may be given one by one or with commas between them."""
+    """Split signatures, which may be given one by one or with commas."""
     return tuple(name.strip() for value in values for name in value.split(",") if name.strip()) or None
 
 
 def _labels(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    """Names with commas between them, or those of a file."""
+    """Names separated by commas, or from a file."""
     if value is None:
         return None
     if not Path(value).is_file():
@@ -37,7 +37,7 @@ def _labels(context: click.Context, parameter: click.Parameter, value: str | Non
     try:
         return tuple(line.strip() for line in Path(value).read_text(encoding="utf-8-sig").splitlines() if line.strip())
     except ValueError as error:
-        raise click.BadParameter(f"{value}: not readable as UTF-8 text: {error}") from error
+        raise click.BadParameter(f"{value}: not readable as UTF-8 text; save the file as UTF-8: {error}") from error
 
 
 @click.command(short_help="Package a checkpoint as a SavedModel that takes raw strings.")
@@ -52,16 +52,16 @@ def _labels(context: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("--version", type=int, help="Version number.  [default: the next free integer]")
 @click.option(
     "--max-seq-length", type=int, metavar="N",
-    help="Most tokens of a text, [CLS] and [SEP] included; longer ones are cut.  [default: the checkpoint's own]",
+    help="Maximum tokens of a text, [CLS] and [SEP] included; longer texts are cut.  [default: the checkpoint's own]",
 )  # fmt: skip
 @click.option(
     "--encoder-impl", type=click.Choice(ENCODER_IMPLS), default="auto", show_default=True,
-    help="native rebuilds the transformer from its weights, hub wraps a Hub layer as it is (and so runs what it "
-    "contains), auto takes native where the weights are understood.",
+    help="native rebuilds the transformer from its weights, hub wraps a Hub layer unchanged (and so runs its code), "
+    "auto takes native if the weights are understood.",
 )  # fmt: skip
 @click.option(
     "--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True,
-    help="Dtype of the encoder's matrix products and weights. What it costs in exactness is measured and recorded.",
+    help="Dtype of the encoder's matrix products and weights. The loss of exactness is measured and recorded.",
 )  # fmt: skip
 @click.option(
     "--min-cosine", type=click.FloatRange(0, 1, min_open=True), metavar="X",
@@ -70,42 +70,44 @@ def _labels(context: click.Context, parameter: click.Parameter, value: str | Non
 )  # fmt: skip
 @click.option(
     "--signatures", multiple=True, callback=_split, metavar="NAME,...",
-    help=f"Signatures to export, of {', '.join(SIGNATURE_NAMES)}.  [default: all that the checkpoint can answer]",
+    help=f"Signatures to export, of {', '.join(SIGNATURE_NAMES)}.  [default: all that the checkpoint supports]",
 )  # fmt: skip
 @click.option(
     "--pooling", type=click.Choice(POOLING_MODES),
-    help="How embed makes one vector of a text.  [default: the checkpoint's own recipe]",
+    help="Rule of embed for token vectors to one vector.  [default: the checkpoint's own recipe]",
 )  # fmt: skip
 @click.option(
-    "--normalize/--no-normalize", default=None, help="Scale embed's vectors to length 1.  [default: as the recipe says]"
+    "--normalize/--no-normalize", default=None, help="Scale embed's vectors to length 1.  [default: as in the recipe]"
 )
 @tokenizer_options
 @click.option(
-    "--pair/--no-pair", default=None, help=f"Take two texts, {TEXT} and {TEXT_PAIR}.  [default: of cross-encoders only]"
+    "--pair/--no-pair",
+    default=None,
+    help=f"Take two texts, {TEXT} and {TEXT_PAIR}.  [default: only for cross-encoders]",
 )
-@click.option("--logits", is_flag=True, help="Let classify, tag and score give logits in place of probabilities.")
+@click.option("--logits", is_flag=True, help="Return logits from classify, tag and score in place of probabilities.")
 @click.option(
     "--labels", callback=_labels, metavar="NAME,...|FILE",
-    help="Names of a classifier's or tagger's labels, in their order; or a file of them, a line each.  "
+    help="Names of a classifier's or tagger's labels, in their order; or a file with one name per line.  "
     "[default: the checkpoint's own]",
 )  # fmt: skip
 @click.option(
     "--activation", type=click.Choice(HEAD_ACTIVATIONS),
-    help="What makes probabilities of the last layer's values, for a Keras model that does not say it.",
+    help="Function from the last layer's values to probabilities, for a Keras model that does not state it.",
 )  # fmt: skip
-@click.option("--name", help="Model name that clients use.  [default: the last part of --output]")
+@click.option("--name", help="Model name for clients.  [default: the last part of --output]")
 @click.option(
     "--target-serving", type=Release(), default=NEWEST, show_default=True,
-    help="TensorFlow Serving release that must be able to run it.",
+    help="TensorFlow Serving release that must be able to run the model.",
 )  # fmt: skip
 @click.option(
     "--force",
     is_flag=True,
-    help="Replace the version if it exists. A server that has it loaded goes on with the old one.",
+    help="Replace the version if it exists. A server that has loaded it keeps the old one.",
 )
 @click.option(
     "--models-config/--no-models-config", default=True, show_default=True,
-    help="Add the model to models.config beside FOLDER, where it is not there yet.",
+    help="Add the model to models.config next to FOLDER, if it is not listed.",
 )  # fmt: skip
 @click.option(
     "--served-from", default=models_config.SERVED_FROM, show_default=True, metavar="PATH",
@@ -117,10 +119,10 @@ def export(encoder: str, output: Path, as_json: bool, **settings: Any) -> None:
 
     ENCODER is a folder or an archive of one (tar, zip; also by URL), a fine-tuned model that tf_keras saved, a
     model of the Hugging Face Hub (owner/name), of Kaggle (owner/model/framework/variation), or the URL of a TF Hub
-    module. No code that it brings along is run; a SavedModel, which is a program by its nature, is.
+    module. No code in it is run, except a SavedModel, which is a program by nature.
 
-    The version folder appears when the SavedModel, loaded by a fresh process, has given the reference's outputs,
-    and not before; on any failure nothing is left behind.
+    The version folder appears only after a fresh process has loaded the SavedModel and found the reference's outputs;
+    after a failure, no files remain.
 
     \b
     Examples:
@@ -194,7 +196,7 @@ def _show(bundle: Bundle, listing: Path, entry: Entry | None) -> None:
 
 
 def _serving(bundle: Bundle, listing: Path, entry: Entry | None) -> list[str]:
-    """What a server makes of the new version, and how to start one."""
+    """The effect of the new version on a server, and the command to start one."""
     base_path, models = shlex.quote(str(bundle.base_path)), shlex.quote(str(bundle.base_path.parent))
     if entry is None:
         served = f"--model_name {shlex.quote(bundle.name)} --model_base_path {base_path}"
@@ -203,7 +205,7 @@ def _serving(bundle: Bundle, listing: Path, entry: Entry | None) -> list[str]:
     if bundle.version not in loaded:
         answers = f"its version policy ({entry.policy}) does not load version {bundle.version}"
     else:
-        answers = f"calls that ask for no version get {max(loaded)}"
+        answers = f"calls without a version get {max(loaded)}"
     lines = [f"listed    {listing}: {bundle.name}, for the server in {entry.base_path}; {answers}"]
     if entry.labels:
         lines += [

@@ -28,7 +28,7 @@ from ..training.config import (
 from ..training.data import FORMATS, TAGGED
 from .common import delimiter_option, encoding_option, failing, json_option, quotes_option, user_path
 
-#: Without a terminal, a line of progress each time this part of the steps is done.
+#: Number of progress lines without a terminal.
 _PARTS = 20
 
 
@@ -36,22 +36,22 @@ _PARTS = 20
 @click.argument("encoder")
 @click.option(
     "--train", required=True, type=user_path, metavar="FILE",
-    help="Labelled rows: .csv and .tsv with a line of column names, .jsonl, perhaps with .gz, or .parquet; a file, a "
-    "folder or glob of them, or - for standard input. For tag .jsonl and .parquet of texts with spans or words with "
-    "tags; any other name is CoNLL.",
+    help="Labelled rows: .csv and .tsv with a line of column names, .jsonl, also with .gz, or .parquet; a file, a "
+    "folder or glob of them, or - for standard input. For tag: .jsonl and .parquet of texts with spans or of words "
+    "with tags; any other name is CoNLL.",
 )  # fmt: skip
 @click.option(
     "--validation", type=user_path, metavar="FILE",
-    help="Labelled rows to measure with, not trained on.  [default: a part of --train]",
+    help="Labelled rows for validation, not for training.  [default: a part of --train]",
 )  # fmt: skip
 @click.option(
     "--validation-share", type=float, default=0.1, show_default=True, metavar="X",
-    help="The part of --train that is held back, by class.",
+    help="Part of --train to hold back for validation, by class.",
 )  # fmt: skip
 @click.option(
     "--input-format",
     type=click.Choice(tuple(dict.fromkeys((*FORMATS, *TAGGED)))),
-    help="Of both.  [default: by the name of the file]",
+    help="Format of both.  [default: by the name of the file]",
 )
 @encoding_option
 @delimiter_option
@@ -59,85 +59,87 @@ _PARTS = 20
 @click.option("--output", "-o", required=True, type=user_path, metavar="FOLDER", help="Folder of the run.")
 @click.option(
     "--task", type=click.Choice(TASKS), default="classify", show_default=True,
-    help="classify: two or more classes, or several labels a row. tag: spans of a text (entities), or a tag a word. "
-    "score: a number a row; labels 0 and 1 make it a probability.",
+    help="classify: two or more classes, or several labels per row. tag: spans (entities), or a tag per word. "
+    "score: a number per row; a probability for labels 0 and 1.",
 )  # fmt: skip
 @click.option("--text", default=TEXT, show_default=True, metavar="COLUMN", help="Column of the text.")
 @click.option("--text-pair", metavar="COLUMN", help="Column of a second text: rows are pairs.")
 @click.option(
     "--label", default=LABEL, show_default=True, metavar="COLUMN",
-    help="Column of the label. For tag, --text and --label are found where they have their usual names: spans, "
+    help="Column of the label. For tag, the usual names of --text and --label are found by default: spans, "
     "entities, label; tokens and tags, ner_tags.",
 )  # fmt: skip
 @click.option(
     "--word-column", type=int, default=1, show_default=True, metavar="N",
-    help="Of a CoNLL file, from 1; -1 is the last.",
+    help="Column of a CoNLL file, from 1; -1 is the last.",
 )  # fmt: skip
 @click.option("--tag-column", type=int, default=-1, show_default=True, metavar="N", help="Likewise.")
 @click.option(
     "--tag-names", default="", metavar="A,B,...", callback=lambda context, option, value: _names(value),
-    help="Names of tags that are numbers, from 0.  [default: those of the Parquet file]",
+    help="Names for numeric tags, from 0.  [default: those of the Parquet file]",
 )  # fmt: skip
 @click.option(
     "--label-separator", metavar="TEXT",
-    help="A row has any number of labels, with this between them. (Lists in JSONL and Parquet need no option.)",
+    help="Separator for rows with any number of labels. (Lists in JSONL and Parquet need no option.)",
 )  # fmt: skip
 @click.option(
     "--epochs", type=int, metavar="N",
-    help=f"Passes over the rows, at most.  [default: those of {STEPS} steps, from {FEWEST_EPOCHS} to {MOST_EPOCHS}]",
+    help=f"Maximum passes over the rows.  [default: for {STEPS} steps, from {FEWEST_EPOCHS} to {MOST_EPOCHS}]",
 )  # fmt: skip
 @click.option(
     "--patience", type=int, metavar="N",
     help="Stop after N epochs without a better validation metric.  [default: a third of the epochs]",
 )  # fmt: skip
-@click.option("--batch-size", type=int, default=32, show_default=True, help="Rows of a step.")
+@click.option("--batch-size", type=int, default=32, show_default=True, help="Rows per step.")
 @click.option(
     "--learning-rate", type=float, metavar="X",
-    help=f"The highest.  [default: {RATE_BY_WIDTH:g} by the encoder's width, such as 1e-4 for 384 values a token; "
+    help=f"Highest learning rate.  [default: {RATE_BY_WIDTH:g} divided by the encoder's width, such as 1e-4 for 384; "
     f"{HEAD_LEARNING_RATE:g} with --freeze-encoder]",
 )  # fmt: skip
 @click.option(
     "--warmup", type=float, default=0.1, show_default=True, metavar="X",
     help="Part of the steps in which the learning rate rises; it falls in the rest.",
 )  # fmt: skip
-@click.option("--weight-decay", type=float, default=0.01, show_default=True, metavar="X", help="Of AdamW.")
+@click.option("--weight-decay", type=float, default=0.01, show_default=True, metavar="X", help="Weight decay of AdamW.")
 @click.option("--clip", type=float, default=1.0, show_default=True, metavar="X", help="Largest norm of the gradient.")
 @click.option(
     "--layer-decay", type=float, default=1.0, show_default=True, metavar="X",
-    help="Factor of the learning rate from each layer to the one below it; 0.9 spares what the encoder knows.",
+    help="Factor of the learning rate from each layer to the one below; 0.9 preserves more of the encoder.",
 )  # fmt: skip
 @click.option(
     "--class-weights", type=click.Choice(CLASS_WEIGHTS), default="none", show_default=True,
-    help="balanced: each class counts the same, however many rows it has.",
+    help="balanced: each class has the same weight, independent of its number of rows.",
 )  # fmt: skip
-@click.option("--freeze-encoder", is_flag=True, help="Train the head alone: minutes become seconds, and it knows less.")
+@click.option(
+    "--freeze-encoder", is_flag=True, help="Train only the head: seconds in place of minutes, but less accurate."
+)
 @click.option(
     "--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True,
-    help="Of the encoder's matrix products in training: auto is bfloat16 where the hardware has it, else float32.",
+    help="Dtype of the encoder's matrix products in training: auto is bfloat16 if the hardware has it, else float32.",
 )  # fmt: skip
 @click.option(
-    "--max-seq-length", type=int, metavar="N", help="Most tokens of a text or pair.  [default: the checkpoint's own]"
+    "--max-seq-length", type=int, metavar="N", help="Maximum tokens of a text or pair.  [default: the checkpoint's own]"
 )
 @click.option(
     "--stride", type=int, metavar="N",
-    help="For tag: texts that are too long become windows that share N tokens.  [default: they are cut]",
+    help="For tag: divide long texts into windows that share N tokens.  [default: cut them]",
 )  # fmt: skip
 @click.option(
     "--aggregation", type=click.Choice(AGGREGATIONS), default="simple", show_default=True,
-    help="For tag: how spans are made of tags when they are measured; rawbert tag --aggregation does the same.",
+    help="For tag: rule for tags to spans in the validation, as in rawbert tag --aggregation.",
 )  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random numbers.")
 @click.option("--revision", metavar="NAME", help="Branch, tag, commit or version of a hub's model.")
-@click.option("--restart", is_flag=True, help="Begin anew where FOLDER has a run.")
+@click.option("--restart", is_flag=True, help="Start again if FOLDER contains a run.")
 @json_option
 def finetune(encoder: str, as_json: bool, **settings: Any) -> None:
-    """Train ENCODER on labelled texts, and write a folder that rawbert export takes.
+    """Train ENCODER on labelled texts, and write a folder for rawbert export.
 
     ENCODER is a Hugging Face or sentence-transformers folder, an archive of one, or a model of a hub.
 
-    The folder holds the best epoch's model as transformers reads it, with report.html, run.json (settings, hashes of
-    the data, metrics) and logs for TensorBoard. A run that was interrupted or killed goes on when the same command is
-    given again, and comes to the same weights.
+    The folder contains the best epoch's model in transformers' format, with report.html, run.json (settings, hashes of
+    the data, metrics) and logs for TensorBoard. An interrupted or killed run continues when the same command is given
+    again, and ends with the same weights.
 
     \b
     Examples:
@@ -182,7 +184,7 @@ def _names(value: str) -> tuple[str, ...]:
 
 
 class _Shown:
-    """Progress: a bar at a terminal, else some lines."""
+    """Progress: a bar at a terminal, else a few lines."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -1,4 +1,4 @@
-"""``rawbert tokenize``: what the tokenizer of an export makes of a text, for a person to look at.
+"""``rawbert tokenize``: the tokens of a text by the tokenizer of an export, for people.
 
 Exit codes: 0 shown, 1 refused or failed, 2 wrong usage, 130 interrupted.
 """
@@ -16,17 +16,17 @@ from .common import failing, json_option, tokenizer_options
 @click.command(short_help="Show the tokens, ids and offsets that an export gives a text.")
 @click.argument("text")
 @click.argument("text_pair", required=False)
-@click.option("--encoder", required=True, metavar="ENCODER", help="What rawbert export takes: a folder or a handle.")
+@click.option("--encoder", required=True, metavar="ENCODER", help="Folder or handle, as for rawbert export.")
 @click.option("--revision", help="Branch, tag, commit or version of a hub's model.")
 @click.option("--max-seq-length", type=click.IntRange(min=SHORTEST_SEQUENCE), metavar="N",
-              help="Most tokens, special ones included.  [default: the checkpoint's own]")  # fmt: skip
+              help="Maximum tokens, special tokens included.  [default: the checkpoint's own]")  # fmt: skip
 @tokenizer_options
 @json_option
 def tokenize(text: str, text_pair: str | None, encoder: str, as_json: bool, **settings: Any) -> None:
     """Show the tokens of TEXT, or of TEXT and TEXT_PAIR, as an export of ENCODER gives them.
 
-    The table comes from the TensorFlow graph that an export would hold. Offsets are bytes of the text, from the
-    first to the one after the last.
+    The table comes from the TensorFlow graph of an export. Offsets are bytes of the text: the first byte of a token,
+    and the byte after its last.
 
     \b
     Examples:
@@ -35,7 +35,7 @@ def tokenize(text: str, text_pair: str | None, encoder: str, as_json: bool, **se
     """
     with failing():
         config = ExportConfig(encoder, "models/model", pair=text_pair is not None, **settings)
-        # Command line arguments that are no UTF-8 come as surrogates, which is how they go back to bytes.
+        # Command line arguments that are not UTF-8 contain surrogates, which encode to the original bytes.
         texts = [each.encode(errors="surrogateescape") for each in (text, text_pair) if each is not None]
         result = _run(config, texts)
     if as_json:
@@ -78,10 +78,10 @@ def _show(result: dict[str, Any]) -> None:
     for at, token in enumerate(result["tokens"]):
         text, place = token["text"], ("", "", "")
         if text is not None:
-            # Controls and marks are shown by name, not drawn.
+            # Control characters and marks are escaped.
             place = str(token["start"]), str(token["limit"]), text if text.isprintable() else ascii(text)[1:-1]
         rows.append((str(at), str(token["id"]), token["token"], str(token["type"]), *place))
     shown, count = len(result["tokens"]), result["token_count"]
     cut = "" if shown == count else f", cut from {count}"
-    title = f"{shown} tokens{cut}; most are {result['max_seq_length']}"
+    title = f"{shown} tokens{cut}; the maximum is {result['max_seq_length']}"
     print_table(title, ("at", "id", "token", "type", "start", "limit", "text"), rows, ("token", "text"))

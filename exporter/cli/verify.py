@@ -1,6 +1,6 @@
 """``rawbert verify``: a published version, or a running server, against the reference of its export.
 
-Exit codes: 0 equal, 1 different or not to be compared, 2 wrong usage, 130 interrupted.
+Exit codes: 0 equal, 1 different or not comparable, 2 wrong usage, 130 interrupted.
 """
 
 import sys
@@ -21,14 +21,14 @@ from .common import failing, json_option, security_options
 
 @click.command(short_help="Compare a version, or a running server, with the reference of its export.")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--source", help="The checkpoint, to compute the reference anew.  [default: the answers kept in PATH]")
-@click.option("--address", "-a", metavar="HOST:PORT", help="Compare the answers of the server there (gRPC).")
-@click.option("--model", "-m", help="With --address: the model's name there.  [default: the export's]")
+@click.option("--source", help="The checkpoint, to compute the reference again.  [default: the answers stored in PATH]")
+@click.option("--address", "-a", metavar="HOST:PORT", help="Compare the answers of a gRPC server.")
+@click.option("--model", "-m", help="With --address: model name on the server.  [default: the export's]")
 @click.option(
     "--version", type=click.IntRange(min=-1),
-    help="With --address: the version to ask; -1 for the newest.  [default: PATH's own]",
+    help="With --address: version on the server; -1 for the newest.  [default: PATH's own]",
 )  # fmt: skip
-@click.option("--version-label", "--label", cls=OldSpelling, help="With --address: ask the version of this label.")
+@click.option("--version-label", "--label", cls=OldSpelling, help="With --address: version label on the server.")
 @click.option(
     "--tolerance", type=click.FloatRange(min=0, min_open=True),
     help="Largest difference, times max(1, largest reference value).  [default: the export's]",
@@ -43,7 +43,7 @@ from .common import failing, json_option, security_options
 )  # fmt: skip
 @click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True,
-    help="With --address: seconds for a call.",
+    help="With --address: maximum seconds of a call.",
 )  # fmt: skip
 @security_options
 @json_option
@@ -51,10 +51,10 @@ def verify(
     path: Path, source: str | None, tolerance: float | None, min_cosine: float | None, tf32: bool, as_json: bool,
     **connection: Any,
 ) -> None:  # fmt: skip
-    """Compare the version in PATH with the reference that it was exported by.
+    """Compare the version in PATH with the reference of its export.
 
-    PATH is a version folder, or a model's folder for its newest version. Without --source it is compared with the
-    answers that the reference gave at the export, which the version carries.
+    PATH is a version folder, or a model's folder for its newest version. Without --source, the version is compared with
+    the reference's answers at the export, which are stored in it.
 
     \b
     Examples:
@@ -69,10 +69,10 @@ def verify(
             listed = ", ".join(f"--{name.replace('metadata', 'header').replace('_', '-')}" for name in given)
             raise ConfigError(f"for {listed} of a server give --address too")
         if address is not None and source is not None:
-            raise ConfigError("a server is compared with the answers kept at the export: leave --source out")
+            raise ConfigError("a server is compared with the answers stored at the export: leave --source out")
         folder = models.saved_model(path).absolute()
         if not (folder / "saved_model.pb").is_file():
-            raise ConfigError(f"{path} is neither a version folder (with saved_model.pb) nor holds any")
+            raise ConfigError(f"{path} is not a version folder (with saved_model.pb) and contains none: give one")
         recipe = reverify.recipe_of(folder, tolerance, min_cosine, tf32)
         if address is None:
             report, what = reverify.verify_folder(folder, recipe, source), str(folder)
@@ -98,7 +98,7 @@ def _show(report: Report, what: str, source: str | None) -> None:
     rows, lines = [], []
     for output, each in report.outputs.items():
         allowed = report.tolerance * max(1.0, each.largest_reference)
-        if each.min_cosine is None:  # scores: what is allowed is said of their logits
+        if each.min_cosine is None:  # scores: the tolerance applies to their logits
             lines.append(f"logits    {output} is held to the logits of the reference, within {allowed:.2e}")
             row = ("", "", "")
         else:
@@ -113,5 +113,5 @@ def _show(report: Report, what: str, source: str | None) -> None:
     if not report.mismatches:
         proven = f"{report.tokens} tokens of {report.texts} texts, alone and in batches: {report.calls} calls"
         lines.append(f"equal     tokens, offsets, counts and labels: {proven}")
-    lines.append(f"reference {'computed from ' + source if source else 'the answers kept at the export'}")
+    lines.append(f"reference {'computed from ' + source if source else 'the answers stored at the export'}")
     print_lines(lines)

@@ -17,7 +17,7 @@ from .common import failing, json_option, user_path
 
 _models = click.option(
     "--models", type=user_path, default=Path("models"), show_default=True, metavar="FOLDER",
-    help="Folder of the models, for a MODEL that is given by its name.",
+    help="Folder of the models, for a MODEL given by name.",
 )  # fmt: skip
 _label = click.option(
     "--version-label", "--label", "label", cls=OldSpelling, default="stable", show_default=True,
@@ -32,7 +32,7 @@ _label = click.option(
 def versions(model: Path | None, models: Path, as_json: bool) -> None:
     """List the versions of MODEL (its folder, or its name), the newest first; without MODEL, of all models.
 
-    "loaded" is what models.config has servers load; `rawbert status` asks a server what it has.
+    "loaded" marks versions that servers load by models.config; `rawbert status` asks a server itself.
 
     \b
     Examples:
@@ -51,7 +51,7 @@ def versions(model: Path | None, models: Path, as_json: bool) -> None:
     for each, (name, found) in zip(meant, listed, strict=True):
         _show_versions(name, found)
         if found and not any(version.loaded for version in found):
-            print_lines([f"{each.config} has no server load any of them: rawbert promote lists the model there"])
+            print_lines([f"{each.config} does not list the model, so servers do not load it: see rawbert promote"])
 
 
 @click.command(short_help="Point a label, such as stable, to a version.")
@@ -61,14 +61,14 @@ def versions(model: Path | None, models: Path, as_json: bool) -> None:
 @_models
 @click.option(
     "--served-from", default=models_config.SERVED_FROM, show_default=True, metavar="PATH",
-    help="The folder of the models as the server sees it, for a model that models.config lacks.",
+    help="The folder of the models as the server sees it, for a model that is not in models.config.",
 )  # fmt: skip
 @json_option
 def promote(model: Path, version: int, label: str, models: Path, served_from: str, as_json: bool) -> None:
-    """Point a label of MODEL (its folder, or its name) to VERSION, in models.config beside the model.
+    """Point a label of MODEL (its folder, or its name) to VERSION, in models.config next to the model.
 
-    A model's first label sets its version policy to all, unless it has one: every version in the folder is loaded,
-    and labels move between them at once. `rawbert prune` bounds how many there are.
+    The first label of a model without a version policy sets the policy to all: every version in the folder is loaded,
+    and labels move between them at once. `rawbert prune` limits their number.
 
     \b
     Example:
@@ -79,13 +79,13 @@ def promote(model: Path, version: int, label: str, models: Path, served_from: st
     _show(change, as_json)
 
 
-@click.command(short_help="Point a label to where it was before.")
+@click.command(short_help="Point a label to its previous version.")
 @click.argument("model", type=user_path)
 @_label
 @_models
 @json_option
 def rollback(model: Path, label: str, models: Path, as_json: bool) -> None:
-    """Point a label of MODEL (its folder, or its name) to the version that it was at before; again, one further back.
+    """Point a label of MODEL (its folder, or its name) to its previous version; each repetition goes one further back.
 
     \b
     Example:
@@ -98,15 +98,17 @@ def rollback(model: Path, label: str, models: Path, as_json: bool) -> None:
 
 @click.command(short_help="Remove old versions.")
 @click.argument("model", type=user_path)
-@click.option("--keep", type=click.IntRange(min=1), required=True, metavar="N", help="How many of the newest stay.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option(
+    "--keep", type=click.IntRange(min=1), required=True, metavar="N", help="Number of newest versions to keep."
+)
+@click.option("--dry-run", is_flag=True, help="Only print the versions that would be removed.")
 @_models
 @json_option
 def prune(model: Path, keep: int, dry_run: bool, models: Path, as_json: bool) -> None:
     """Remove all but the newest N versions of MODEL (its folder, or its name).
 
-    A version that a label points to stays, and so do the one that a rollback of the label would bring back and those
-    that the model's version policy lists.
+    Versions with a label stay, also the version that a rollback of a label would restore, and those listed in the
+    model's version policy.
 
     \b
     Example:
@@ -129,7 +131,7 @@ def _show_versions(name: str, found: list[published.Version]) -> None:
         made = each.created[:16].replace("T", " ") if each.created else "?"
         source, size = each.source or "?", f"{each.size / 1e6:.1f} MB"
         parts = Path(source).parts
-        if source.startswith("/") and len(parts) > 3:  # --json has the whole
+        if source.startswith("/") and len(parts) > 3:  # --json contains the full path
             source = str(Path("...", *parts[-2:]))
         loaded = "yes" if each.loaded else "no"
         rows.append((str(each.number), " ".join(labels), loaded, made, each.precision or "?", size, source))

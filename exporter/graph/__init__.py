@@ -1,1 +1,1 @@
-"""The TensorFlow graph of an export: encoder, heads, signatures, and the SavedModel that holds them."""
+"""The TensorFlow graph of an export: encoder, heads, signatures, and their SavedModel."""

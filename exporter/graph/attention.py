@@ -1,4 +1,4 @@
-"""Self-attention of a batch's texts, as an :class:`..families.EncoderConfig` says it, in the groups of a packing.
+"""Self-attention of an :class:`..families.EncoderConfig` over a batch, in the groups of a packing.
 
 Shape letters as in :mod:`.packing`.
 """
@@ -13,18 +13,18 @@ from .packing import MASKED, Group, Packing
 from .positions import rows_of_distances
 from .prepared import Array
 
-#: Leaves out some of a group's probabilities in training: these, and the group's number.
+#: Dropout in training, from a group's probabilities and the group's number.
 Dropout = Callable[[tf.Tensor, int], tf.Tensor]
 
 
 class Attention:
     """Multi-head self-attention in layers of one kind.
 
-    What depends on positions alone is made here, once for all layers.
+    Tensors that depend only on positions are computed once for all layers.
 
     Args:
-        config: shape of the encoder.
-        packing: of the batch.
+        config: configuration of the encoder.
+        packing: packing of the batch.
         tables: the encoder's weights by name.
         is_local: whether the layers have a window.
     """
@@ -39,12 +39,12 @@ class Attention:
         self._fixed = [_Fixed(self._biases_of(group, tables), self._distances_of(group)) for group in packing.groups]
 
     def __call__(self, qkv: tf.Tensor, weights: Mapping[str, Array], dropped: Dropout) -> tf.Tensor:
-        """Attend.
+        """Compute attention.
 
         Args:
-            qkv: ``[N, 3H]``: query (divided, see :mod:`.prepared`), key and value.
-            weights: the layer's, by name.
-            dropped: in training.
+            qkv: ``[N, 3H]``: query (already divided, see :mod:`.prepared`), key and value.
+            weights: weights of the layer by name.
+            dropped: dropout in training.
 
         Returns:
             ``[N, H]``, before the output projection.
@@ -61,7 +61,7 @@ class Attention:
         return tf.reshape(self._packing.join(contexts), [-1, self._config.hidden_size])
 
     def _biases_of(self, group: Group, tables: Mapping[str, Array]) -> list[tf.Tensor]:
-        """What is added to a group's attention scores in every layer; each fits ``[g, A, t, t]``."""
+        """The biases on a group's attention scores in every layer; each broadcasts to ``[g, A, t, t]``."""
         biases = [] if group.bias is None else [group.bias]
         if self._config.relative_bias is not None:
             with tf.device("/CPU:0"):
@@ -70,12 +70,12 @@ class Attention:
         if self._window is not None:
             columns = tf.cast(group.columns, tf.float32)
             far = tf.where(tf.abs(columns - columns[:, tf.newaxis]) <= self._window, 0.0, MASKED)  # [t, t]
-            # One sum with the mask of padding, made here: two sums in every layer would cost more.
+            # Added to the padding mask here: two additions in every layer would cost more.
             biases = [far if group.bias is None else far + group.bias]
         return biases
 
     def _distances_of(self, group: Group) -> tf.Tensor | None:
-        """Rows of the table of distances, int32 ``[2t]``: for a query ``1 - t`` to ``t`` after its key."""
+        """Rows of the distance table, int32 ``[2t]``: for a query from ``1 - t`` to ``t`` tokens after its key."""
         if self._config.disentangled is None:
             return None
         positions = self._config.max_positions
@@ -85,7 +85,7 @@ class Attention:
             return rows[positions - length : positions + length]
 
     def _turned(self, qkv: tf.Tensor) -> tf.Tensor:
-        """Queries and keys turned by their positions, in float32: ``[N, 3H]`` -> ``[N, 3A, D]``."""
+        """Queries and keys rotated by their positions, in float32: ``[N, 3H]`` -> ``[N, 3A, D]``."""
         if self._turns is None:
             return qkv
         heads, size = self._config.num_heads, self._config.head_size
@@ -97,7 +97,7 @@ class Attention:
 
 
 class _Fixed(NamedTuple):
-    """What of a group's attention is the same in every layer."""
+    """The part of a group's attention that is the same in every layer."""
 
     biases: list[tf.Tensor]
     distances: tf.Tensor | None
@@ -106,9 +106,9 @@ class _Fixed(NamedTuple):
 def _by_distance(
     query: tf.Tensor, key: tf.Tensor, distances: tf.Tensor | None, weights: Mapping[str, Array]
 ) -> list[tf.Tensor]:
-    """What distances add to scores, float32 ``[g, A, t, t]`` each, of query and key ``[g, A, t, D]``.
+    """The distance terms of the scores, float32 ``[g, A, t, t]`` each, from query and key ``[g, A, t, D]``.
 
-    A product with the vectors of all ``2t - 1`` distances costs less than looking up a vector for each pair of tokens.
+    A product with the vectors of all ``2t - 1`` distances costs less than a vector lookup for each pair of tokens.
     """
     if distances is None:
         return []
@@ -117,19 +117,19 @@ def _by_distance(
         of_keys = _of_pairs(key, weights["attention/distance_queries/rows"], distances)  # [g, A, key, query]
         biases.append(tf.linalg.matrix_transpose(of_keys))
     if "attention/distance_keys/rows" in weights:
-        # Seen from the query, keys before it come first, of which it is the farthest after.
+        # Seen from the query, the order of distances is reversed.
         turned = tf.concat([tf.reverse(distances[:-1], [0]), distances[-1:]], 0)
         biases.append(_of_pairs(query, weights["attention/distance_keys/rows"], turned))
     return biases
 
 
 def _of_pairs(x: tf.Tensor, table: Array, rows: tf.Tensor) -> tf.Tensor:
-    """The product of each token's vector with that of its distance to each token.
+    """The product of each token's vector with the vector of its distance to each token.
 
     Args:
         x: ``[g, A, t, D]``.
         table: ``[A, distances, D]``.
-        rows: int32 ``[2t]``: of the table, for tokens ``t - 1`` before to ``t - 1`` after; the last one does not count.
+        rows: int32 ``[2t]``, rows of the table for tokens from ``t - 1`` before to ``t - 1`` after; the last is unused.
 
     Returns:
         float32 ``[g, A, t, t]``.
@@ -138,8 +138,8 @@ def _of_pairs(x: tf.Tensor, table: Array, rows: tf.Tensor) -> tf.Tensor:
     with tf.device("/CPU:0"):
         texts, heads, length = tf.unstack(tf.shape(x)[:3])
         pairs = length * (2 * length - 1)
-    # Token i needs columns t - 1 - i to 2t - 2 - i. Without the first t - 1 numbers, and in rows of 2t - 1 in place of
-    # 2t, these are the first t of row i.
+    # Token i needs columns t - 1 - i to 2t - 2 - i. Trick: drop the first t - 1 numbers and use rows of 2t - 1 in place
+    # of 2t; then these are the first t numbers of row i.
     flat = tf.reshape(products, [texts, heads, 2 * length * length])
     flat = tf.slice(flat, [0, 0, tf.maximum(length - 1, 0)], [texts, heads, pairs])
     return tf.cast(tf.reshape(flat, [texts, heads, length, tf.maximum(2 * length - 1, 0)])[..., :length], tf.float32)

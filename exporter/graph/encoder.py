@@ -1,4 +1,4 @@
-"""A transformer encoder rebuilt from its weights, as its :class:`..families.EncoderConfig` says.
+"""A transformer encoder, rebuilt from its weights according to its :class:`..families.EncoderConfig`.
 
 Shape letters: B texts, T tokens of the longest text, N tokens of all, E width of the embedding tables (H, or narrower
 and projected), H hidden, A heads, D = H / A, I intermediate; g texts and t tokens of the longest of a group.
@@ -16,17 +16,17 @@ from .attention import Attention
 from .packing import Packing
 from .prepared import Array, prepared
 
-#: By name; a layer's without its number in front.
+#: Weights by name; those of a layer without its number in front.
 _Weights = Mapping[str, Array]
 
-#: The epsilon of the operation that TensorFlow's remapper puts in place of a normalisation on a CPU, whatever epsilon
-#: the graph says (2.15 to 2.21 do). So the graph says this one too, and what it normalises is multiplied to
-#: suit: LN(k x; epsilon) = LN(x; epsilon / k^2).
+#: The fixed epsilon of the fused operation that TensorFlow's remapper (2.15 to 2.21) puts in place of a normalisation
+#: on a CPU, independent of the graph's epsilon. So the graph uses this epsilon too, and scales its input to
+#: compensate: LN(k x; epsilon) = LN(x; epsilon / k^2).
 _FUSED_EPSILON = 1e-3
 
 
 def activation(name: str) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The activation of a canonical name: gelu (erf), gelu_tanh, relu, tanh, sigmoid, silu or identity."""
+    """The activation with a canonical name: gelu (erf), gelu_tanh, relu, tanh, sigmoid, silu or identity."""
     return {
         "gelu": lambda x: tf.nn.gelu(x, approximate=False),
         "gelu_tanh": lambda x: tf.nn.gelu(x, approximate=True),
@@ -39,13 +39,13 @@ def activation(name: str) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 class NativeEncoder(tf.Module):
-    """An encoder over padded token ids, whose padding is left out of the work.
+    """An encoder over padded token ids that does no work for padding.
 
     Args:
-        config: shape of the encoder; its ``activation`` must be set.
-        weights: by canonical name, see :mod:`..families.config`.
-        precision: dtype of the matrix products and of their weights, one of :data:`..recipe.PRECISIONS`. Whatever adds
-            up many values (normalisation, softmax, the sums that residual connections make) stays in float32.
+        config: configuration of the encoder; its ``activation`` must be set.
+        weights: weights by canonical name, see :mod:`..families.config`.
+        precision: dtype of the matrix products and of their weights, one of :data:`..recipe.PRECISIONS`. Sums over many
+            values (normalisation, softmax, residual connections) stay in float32.
     """
 
     def __init__(self, config: EncoderConfig, weights: Mapping[str, np.ndarray], precision: str = "float32") -> None:
@@ -58,13 +58,13 @@ class NativeEncoder(tf.Module):
 
     @property
     def config(self) -> EncoderConfig:
-        """Shape of the encoder."""
+        """Configuration of the encoder."""
         return self._config
 
     def _kept(self, name: str, value: np.ndarray) -> tf.Variable | np.ndarray:
         value = np.asarray(value, np.float32)
         dtype = self._dtype if name.endswith(("/kernel", "/bias", "/rows")) else tf.float32
-        if value.ndim == 1:  # small: a constant, which costs no reading; normalisation is fused only with such
+        if value.ndim == 1:  # small: a constant saves the read, and normalisation is fused only with constants
             return value.astype(dtype.as_numpy_dtype)
         return tf.Variable(tf.cast(value, dtype), trainable=False, name=name)
 
@@ -79,10 +79,10 @@ class NativeEncoder(tf.Module):
             types: int32 ``[B, T]``; 0 if left out.
 
         Returns:
-            ``sequence_output`` float32 ``[B, T, H]`` (padding holds whatever came out), and ``pooled_output``
-            float32 ``[B, H]``, ``None`` where the checkpoint has no pooler.
+            ``sequence_output`` float32 ``[B, T, H]`` (arbitrary values in padding), and ``pooled_output``
+            float32 ``[B, H]``, ``None`` without a pooler.
         """
-        with tf.device("/CPU:0"):  # where the mask comes from, and where tf.cond asks
+        with tf.device("/CPU:0"):  # the mask is on the CPU, and tf.cond reads its condition there
             single = tf.logical_and(tf.shape(mask)[0] == 1, tf.reduce_all(mask == 1))
         sequence = tf.cond(
             single,
@@ -95,8 +95,8 @@ class NativeEncoder(tf.Module):
         return sequence, tf.math.tanh(tf.cast(pooled, tf.float32))
 
     def _encode(self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor | None, many: bool) -> tf.Tensor:
-        """``[B, T]`` -> ``[B, T, H]``; padding holds whatever came out."""
-        with tf.device("/CPU:0"):  # where the mask comes from: on a GPU each shape and slice would wait for a copy
+        """``[B, T]`` -> ``[B, T, H]``; arbitrary values in padding."""
+        with tf.device("/CPU:0"):  # the mask is on the CPU: on a GPU each shape and slice would wait for a copy
             packing = Packing(mask, self._config.num_heads, many)
             positions, padding_idx = packing.columns, self._config.padding_idx
             if padding_idx is not None:
@@ -113,8 +113,8 @@ class NativeEncoder(tf.Module):
             x = tf.cast(self._dense(x, w, "embeddings/project"), tf.float32)  # [N, H]
 
         embedded = x
-        # In saved_model.pb a layer of each kind stands once; TensorFlow puts it in place of each call before it
-        # optimizes the graph.
+        # saved_model.pb contains one function for each kind of layer; TensorFlow inlines it before it optimizes the
+        # graph.
         local = config.local.layers if config.local else ()
         layers = {}
         for is_local in {index in local for index in range(config.num_layers)}:
@@ -130,7 +130,7 @@ class NativeEncoder(tf.Module):
         return packing.unpack(x)
 
     def _convolved(self, x: tf.Tensor, packing: Packing) -> tf.Tensor:
-        """The convolution of the embeddings with its activation: ``[N, H]`` -> float32 ``[N, H]``."""
+        """The convolution over the embeddings, with its activation: ``[N, H]`` -> float32 ``[N, H]``."""
         assert self._config.convolution is not None
         near = packing.neighbours(x, self._config.convolution.width)  # [N, width * H]
         convolved = tf.cast(self._dense(near, self._weights, "convolution"), tf.float32)
@@ -138,14 +138,14 @@ class NativeEncoder(tf.Module):
         return activation(self._config.convolution.activation)(convolved)
 
     def _of_layer(self, index: int) -> _Weights:
-        """A layer's weights, by name without its number."""
+        """Weights of a layer, by name without its number."""
         prefix = f"layer_{self._config.stored_layer(index)}/"
         return {name.removeprefix(prefix): each for name, each in self._weights.items() if name.startswith(prefix)}
 
     def _layer(self, x: tf.Tensor, weights: _Weights, attention: Attention, many: bool) -> tf.Tensor:
         """``[N, H]`` -> ``[N, H]``."""
         if self._config.normalises_first:
-            # The first layer has no normalisation here: the embeddings are normalised.
+            # In some families the first layer has no normalisation here, because the embeddings are normalised.
             is_first = "attention/layer_norm/gamma" not in weights
             taken = x if is_first else self._layer_norm(x, weights, "attention", many)
             x += self._attended(taken, weights, attention)
@@ -173,7 +173,7 @@ class NativeEncoder(tf.Module):
         return self._dropped(tf.cast(self._dense(inner, weights, "output"), tf.float32), weights, "output")
 
     def _dropped(self, x: tf.Tensor, weights: _Weights, place: str, number: int = 0) -> tf.Tensor:
-        """``x``: dropout is for training, which puts it here."""
+        """``x`` unchanged: training overrides this method with dropout."""
         return x
 
     def _dense(self, x: tf.Tensor, weights: _Weights, name: str) -> tf.Tensor:
@@ -184,8 +184,8 @@ class NativeEncoder(tf.Module):
     def _layer_norm(self, x: tf.Tensor, weights: _Weights, name: str, many: bool) -> tf.Tensor:
         """Normalise the last axis; population variance, epsilon inside the root.
 
-        ``many``: write it as TensorFlow fuses it on a CPU. The fused operation goes over ``x`` once instead of seven
-        times, and costs more than that to begin with, which a single text does not bring in again.
+        ``many``: use the form that TensorFlow fuses on a CPU. The fused operation reads ``x`` once instead of seven
+        times, but has a start-up cost that is too high for a single text.
         """
         gamma = weights[f"{name}/layer_norm/gamma"]
         beta = weights.get(f"{name}/layer_norm/beta", np.zeros(gamma.shape, np.float32))

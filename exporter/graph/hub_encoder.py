@@ -1,7 +1,7 @@
-"""Any Hub text encoder as a black box: its weights and functions saved unchanged, and called on texts of like length.
+"""Any Hub text encoder as a black box: saved unchanged, and called on texts of similar length.
 
-Nothing can be packed inside a black box. But padding costs it as much as text does, so a batch is parted into length
-groups, and the layer is called for one group after the other.
+Texts cannot be packed inside a black box. But padding costs as much as text, so a batch is divided into length groups,
+and the layer is called for one group after the other.
 
 Shape letters: B texts, T tokens of the longest; g texts and t tokens of the longest of a group; H hidden.
 """
@@ -11,9 +11,9 @@ import tensorflow as tf
 from ..sources.hub import TextLayer
 from .packing import part
 
-#: Groups at most: each waits for the one before it, and small products are slow ones.
+#: Maximum number of groups: each waits for the one before it, and small matrix products are inefficient.
 _GROUPS = 8
-#: Tokens that a group should have at least, for the same reason.
+#: Desired minimum number of tokens of a group, for the same reason.
 _TOKENS = 128
 
 
@@ -26,7 +26,7 @@ class HubEncoder(tf.Module):
 
     def __init__(self, layer: TextLayer) -> None:
         super().__init__(name="encoder")
-        # The restored object carries the weights and is saved. What is around it only knows how to call it.
+        # Only the restored object has weights and is saved; the layer around it only calls it.
         self.encoder = layer.resolved_object
         self._layer = layer
 
@@ -35,20 +35,20 @@ class HubEncoder(tf.Module):
 
         Args:
             ids: int32 ``[B, T]``.
-            mask: int32 ``[B, T]``, 1 at real tokens, which come first and are two or more in every text.
+            mask: int32 ``[B, T]``, 1 at real tokens, which come first; at least two in every text.
             types: int32 ``[B, T]``, 1 in the second text of a pair; 0 if left out.
 
         Returns:
-            ``sequence_output`` float32 ``[B, T, H]`` (padding holds whatever came out) and ``pooled_output`` float32
+            ``sequence_output`` float32 ``[B, T, H]`` (arbitrary values in padding) and ``pooled_output`` float32
             ``[B, H]``.
         """
         if types is None:
             types = tf.zeros_like(ids)
-        with tf.device("/CPU:0"):  # where ids and mask come from
+        with tf.device("/CPU:0"):  # ids and mask are there
             lengths = tf.reduce_sum(mask, axis=1)  # [B]
             wanted = tf.clip_by_value(tf.reduce_sum(lengths) // _TOKENS, 1, _GROUPS)
             order, bounds = part(lengths, wanted)
-            bounds = tf.concat([tf.unique(bounds).y, bounds[-1:]], 0)  # no group is empty, unless there are no texts
+            bounds = tf.concat([tf.unique(bounds).y, bounds[-1:]], 0)  # no empty groups, except for an empty batch
             count = tf.maximum(tf.size(bounds) - 2, 1)
             sorted_lengths = tf.gather(lengths, order)
 
@@ -63,7 +63,7 @@ class HubEncoder(tf.Module):
 
         shape = [None, self._layer.hidden_size]
         results = [tf.TensorArray(tf.float32, count, infer_shape=False, element_shape=shape) for _ in range(2)]
-        # One after the other: a group has the machine to itself.
+        # One after the other, so that each group can use the whole machine.
         _, *results = tf.while_loop(
             lambda number, *_: number < count, run, [tf.constant(0), *results], parallel_iterations=1
         )

@@ -1,11 +1,11 @@
-"""A padded batch without its padding: the tokens of all texts one after the other, and attention in length groups.
+"""A padded batch without its padding: the tokens of all texts in one sequence, and attention in length groups.
 
 Dense layers and normalisation work token by token, so they run on the packed tokens. Attention needs the tokens of a
-text side by side: texts are sorted by length and parted into a few groups of about as many tokens each, and a group
-is padded to its own longest text only. Packed tokens keep the caller's order throughout.
+text together: texts are sorted by length and divided into a few groups with about the same number of tokens, and each
+group is padded only to its own longest text. Packed tokens keep the caller's order throughout.
 
-What a head of attention reads and writes of a token is one row of D numbers. So one gather of rows takes queries, keys
-and values from the packed tokens into a group, heads apart, and one takes the results back: no transposes.
+An attention head reads and writes one row of D numbers per token. So one gather of rows moves queries, keys and values
+from the packed tokens into a group, separated by heads, and another gather moves the results back, without transposes.
 
 Shape letters: B texts, T tokens of the longest, N tokens of all texts, H hidden, A heads, D = H / A, g texts and t
 tokens of the longest of a group.
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-#: More groups waste less padding, and cost some ten operations a layer each; empty ones cost that too.
+#: More groups waste less on padding, but each costs about ten operations per layer, even if it is empty.
 _GROUPS = 4
 
 #: Added to the scores of padding, so that exp() gives exactly 0 in float32 and no row is ever all -inf.
@@ -23,13 +23,13 @@ MASKED = -1e9
 
 
 class Group(NamedTuple):
-    """Texts that attention treats together.
+    """Texts that attention processes together.
 
     Attributes:
-        rows: int32 ``[3, g, A, t]``, where query, key and value of every head and token are among the rows of D
+        rows: int32 ``[3, g, A, t]``, indices of query, key and value of every head and token among the rows of D
             numbers ``[N * 3 * A]`` of the packed tokens; padding has the rows of some real token.
-        columns: int32 ``[t]``, the tokens' positions in their texts.
-        bias: float32 ``[g, 1, 1, t]``, added to every query's scores; ``None`` where there is no padding.
+        columns: int32 ``[t]``, positions of the tokens in their texts.
+        bias: float32 ``[g, 1, 1, t]``, added to every query's scores; ``None`` without padding.
     """
 
     rows: tf.Tensor
@@ -38,36 +38,36 @@ class Group(NamedTuple):
 
 
 def part(lengths: tf.Tensor, groups: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Part texts into groups of like length and of about as many tokens each.
+    """Divide texts into groups of similar length with about the same number of tokens.
 
     Args:
         lengths: int32 ``[B]``, tokens of each text.
-        groups: how many; some may be empty.
+        groups: number of groups; some may be empty.
 
     Returns:
-        ``order`` int32 ``[B]``, the texts by length, and ``bounds`` int32 ``[groups + 1]``, where in that order each
-        group begins, and the number of texts.
+        ``order`` int32 ``[B]``, the texts sorted by length, and ``bounds`` int32 ``[groups + 1]``, the start of each
+        group in that order, then the number of texts.
     """
     order = tf.argsort(lengths, stable=True)
-    # A group ends before the text with which its share of the tokens would be exceeded.
+    # A group ends before the text that would exceed its share of the tokens.
     shares = tf.reduce_sum(lengths) * tf.range(1, groups) // groups
     inner = tf.searchsorted(tf.cumsum(tf.gather(lengths, order)), shares, side="right")
     return order, tf.concat([[0], inner, [tf.size(lengths)]], 0)
 
 
 def _rows(tokens: tf.Tensor, heads: int) -> tf.Tensor:
-    """The rows of packed tokens int32 ``[g, t]``, as :class:`Group` has them."""
+    """The rows of packed tokens int32 ``[g, t]``, in the form of :class:`Group`."""
     row = tokens[:, tf.newaxis, :] * (3 * heads) + tf.range(heads)[:, tf.newaxis]  # [g, A, t]
     return row + tf.range(0, 3 * heads, heads)[:, tf.newaxis, tf.newaxis, tf.newaxis]
 
 
 class Packing:
-    """Where every token of a batch is, padded, packed and in its group.
+    """Indices of every token of a batch: padded, packed and in its group.
 
     Args:
         mask: int32 ``[B, T]``, 1 at real tokens, which come first in every row.
         heads: A.
-        many: whether there may be several texts; a single one, without padding, is one group.
+        many: whether there may be several texts; a single text, without padding, is one group.
 
     Attributes:
         columns: int32 ``[N]``, the position of each packed token in its text.
@@ -89,7 +89,7 @@ class Packing:
         order, bounds = part(lengths, groups)
         lengths, starts = tf.gather(lengths, order), tf.gather(starts, order)
         self.groups: list[Group] = []
-        # Of each text: its first row in the groups' results, laid end to end with padding, and rows between its heads.
+        # For each text: its first row in the results of all groups (flat, with padding), and the distance of its heads.
         first, stride, size = [], [], tf.constant(0)
         for number in range(groups):
             texts = slice(bounds[number], bounds[number + 1])
@@ -103,11 +103,11 @@ class Packing:
             size += tf.size(tokens) * heads
         back = tf.gather(tf.stack([tf.concat(first, 0), tf.concat(stride, 0)], 1), tf.math.invert_permutation(order))
         first, stride = tf.unstack(tf.gather(back, rows), axis=1)  # [N]
-        # [N, A], where each head of each token is among the rows of the groups' results, laid end to end.
+        # [N, A], the index of each head of each token among the flat rows of the groups' results.
         self._back = (first + self.columns)[:, tf.newaxis] + stride[:, tf.newaxis] * tf.range(heads)
 
     def split(self, rows: tf.Tensor) -> list[tf.Tensor]:
-        """``[N * 3 * A, D]`` -> of each group queries, keys and values ``[3, g, A, t, D]``."""
+        """``[N * 3 * A, D]`` -> queries, keys and values of each group ``[3, g, A, t, D]``."""
         return [tf.gather(rows, group.rows) for group in self.groups]
 
     def join(self, contexts: list[tf.Tensor]) -> tf.Tensor:
@@ -116,7 +116,8 @@ class Packing:
         return tf.gather(tf.concat([tf.reshape(context, [-1, size]) for context in contexts], 0), self._back)
 
     def neighbours(self, packed: tf.Tensor, width: int) -> tf.Tensor:
-        """Each token's vector between those around it: ``[N, H]`` -> ``[N, width * H]``, zeros beyond its text."""
+        """Each token's vector together with its neighbours': ``[N, H]`` -> ``[N, width * H]``, zeros outside its
+        text."""
         with tf.device("/CPU:0"):
             away = tf.range(width) - width // 2
             columns = self.columns[:, tf.newaxis] + away  # [N, width]
@@ -130,5 +131,5 @@ class Packing:
         return tf.gather(tf.reshape(padded, [-1]), self._packed)
 
     def unpack(self, packed: tf.Tensor) -> tf.Tensor:
-        """``[N, H]`` -> ``[B, T, H]``; padding holds the values of some real token."""
+        """``[N, H]`` -> ``[B, T, H]``; padding gets the values of some real token."""
         return tf.gather(packed, self._padded)

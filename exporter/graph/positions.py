@@ -1,4 +1,4 @@
-"""Positions as tables of numbers, made once: the graph need only look them up."""
+"""Position tables, computed once, so that the graph only needs lookups."""
 
 import math
 
@@ -8,40 +8,40 @@ from ..families.config import Disentangled, RelativeBias
 
 
 def buckets(bias: RelativeBias, positions: int) -> np.ndarray:
-    """The bucket of each distance in a relative attention bias (see :class:`..families.config.RelativeBias`).
+    """The bucket of each distance of a relative attention bias (see :class:`..families.config.RelativeBias`).
 
     Args:
-        bias: which buckets there are.
-        positions: most tokens of a text.
+        bias: parameters of the buckets.
+        positions: maximum tokens of a text.
 
     Returns:
-        int64 ``[2 * positions - 1]``: number ``positions - 1 + d`` for a key that is ``d`` after its query.
+        int64 ``[2 * positions - 1]``: element ``positions - 1 + d`` is for a key ``d`` tokens after its query.
     """
     distance = np.arange(1 - positions, positions)
     half = bias.buckets // 2
     exact = half // 2
     away = np.abs(distance)
-    # float32, as the models are trained with: a logarithm that is whole must fall on the same side.
+    # float32 as in training, so that logarithms at a boundary round to the same side.
     ratio = np.log(np.maximum(away, 1).astype(np.float32) / exact) / np.float32(math.log(bias.max_distance / exact))
     far = exact + (ratio * (half - exact)).astype(np.int64)
     return np.where(away < exact, away, np.minimum(far, half - 1)) + np.where(distance > 0, half, 0)
 
 
 def rows_of_distances(distances: Disentangled, positions: int) -> np.ndarray:
-    """Rows of the table of distances.
+    """Rows of the distance table.
 
     Args:
-        distances: which distance has which row.
-        positions: most tokens of a text.
+        distances: parameters of the rows.
+        positions: maximum tokens of a text.
 
     Returns:
-        int32 ``[2 * positions]``: number ``positions - 1 + d`` for a query that is ``d`` after its key.
+        int32 ``[2 * positions]``: element ``positions - 1 + d`` is for a query ``d`` tokens after its key.
     """
     distance = np.arange(1 - positions, positions + 1)
     away = np.abs(distance)
     if distances.farthest is not None:
         middle = distances.span // 2
-        # float32, as the models are trained with.
+        # float32 as in training.
         ratio = np.log((np.maximum(away, middle) / middle).astype(np.float32))
         ratio /= np.log(np.float32((distances.farthest - 1) / middle))
         far = np.ceil(ratio * np.float32(middle - 1)).astype(np.int64) + middle
@@ -50,17 +50,17 @@ def rows_of_distances(distances: Disentangled, positions: int) -> np.ndarray:
 
 
 def turns(theta: float, positions: int, size: int) -> np.ndarray:
-    """Rotary positions: the cosines and then the sines of the angles (see :class:`..families.config.EncoderConfig`).
+    """Rotary positions: cosines, then sines of the angles (see :class:`..families.config.EncoderConfig`).
 
     Args:
-        theta: of the angles.
-        positions: most tokens of a text.
-        size: numbers of a head, D.
+        theta: base of the angles.
+        positions: maximum tokens of a text.
+        size: size of a head, D.
 
     Returns:
         float32 ``[positions, D]``.
     """
-    # float32 step by step up to the angle, as the models are trained with: an angle is off by 1e-4 at far positions.
+    # float32 in every step up to the angle, as in training: at far positions the angle's error is 1e-4.
     exponents = np.arange(0, size, 2, dtype=np.float32) / np.float32(size)
     speed = np.float32(1) / (theta ** exponents.astype(np.float64)).astype(np.float32)
     angles = (np.arange(positions, dtype=np.float32)[:, np.newaxis] * speed).astype(np.float64)

@@ -1,6 +1,6 @@
-"""The weights of a checkpoint as the graph takes them: what can be computed of them once is.
+"""The weights of a checkpoint in the graph's form, with everything computed that can be computed in advance.
 
-At an export they are numpy arrays, in training they are variables of which this is computed in every step.
+In an export they are numpy arrays; in training they are variables, and this is computed in every step.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from .positions import buckets, turns
 #: A weight.
 Array: TypeAlias = np.ndarray | tf.Tensor | tf.Variable
 
-#: Weights that are not taken as they are.
+#: Weights that are not used unchanged.
 _REMADE = re.compile(
     "layer_[0-9]+/gate/|attention/(relative_bias$|distances|(distance_)?(query|key)/|(value|qkv)/)|convolution/kernel"
 )
@@ -27,11 +27,11 @@ _REMADE = re.compile(
 def prepared(config: EncoderConfig, weights: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
     """The weights of a graph by name, one after the other.
 
-    They have the canonical names, and besides::
+    They have the canonical names, and these::
 
         attention/relative_bias        [heads, 2 * positions - 1], by distance
         rotary/THETA                   [positions, D], cosines and sines
-        layer_N/attention/qkv/kernel   [H, 3H], the query's divided by sqrt(D * terms); bias [3H]
+        layer_N/attention/qkv/kernel   [H, 3H], query part divided by sqrt(D * terms); bias [3H]
         layer_N/attention/distance_keys/rows, distance_queries/rows    [A, 2 * span, D], the queries divided so too
         convolution/kernel             [width * H, H]
     """
@@ -46,7 +46,7 @@ def prepared(config: EncoderConfig, weights: Mapping[str, Array]) -> Iterator[tu
     if config.convolution is not None:
         yield "convolution/kernel", tf.reshape(weights["convolution/kernel"], [-1, config.hidden_size])
     distances = config.disentangled
-    # Attention scores are divided by sqrt(D), or by more: the weights of the query are, once and for all.
+    # Attention scores are divided by sqrt(D), or by more; here the weights of the query are divided once.
     scale = np.float32(math.sqrt(config.head_size * (distances.terms if distances else 1)))
     for index in range(config.stored_layers):
         prefix = f"layer_{index}/attention"
@@ -55,7 +55,7 @@ def prepared(config: EncoderConfig, weights: Mapping[str, Array]) -> Iterator[tu
                 query, key, value = tf.split(weights[f"{prefix}/qkv/{leaf}"], 3, axis=-1)
             else:
                 query, key, value = (weights[f"{prefix}/{part}/{leaf}"] for part in ("query", "key", "value"))
-            # One product in place of three: query, key and value side by side.
+            # One product in place of three: query, key and value are concatenated.
             yield f"{prefix}/qkv/{leaf}", tf.concat([query / scale, key, value], axis=-1)
         if config.has_gate_layer:
             for leaf in ("kernel", "bias") if config.feed_forward_bias else ("kernel",):
@@ -73,16 +73,16 @@ def prepared(config: EncoderConfig, weights: Mapping[str, Array]) -> Iterator[tu
 def _of_distances(
     config: EncoderConfig, distances: Disentangled, weights: Mapping[str, Array], shared: str, own: str
 ) -> tf.Tensor:
-    """What a layer makes of the vectors of distances: ``[A, 2 * span, D]``.
+    """A layer's projection of the distance vectors: ``[A, 2 * span, D]``.
 
     Args:
-        config: shape of the encoder.
-        distances: of its attention.
-        weights: by canonical name.
-        shared, own: names of the dense layer for tokens, and of that for distances.
+        config: configuration of the encoder.
+        distances: parameters of its attention.
+        weights: weights by canonical name.
+        shared, own: name of the dense layer for tokens, and of the one for distances.
     """
     name = shared if distances.shares_projections else own
-    # Once at an export, and exact: a GPU would round to TF32.
+    # On the CPU, because a GPU would round to TF32.
     with tf.device("/CPU:0") if tf.executing_eagerly() else contextlib.nullcontext():
         x = tf.convert_to_tensor(weights["attention/distances"])
         if distances.is_normalised:

@@ -1,9 +1,9 @@
-"""Composes tokenizer, encoder and head into one SavedModel and writes it to a folder.
+"""Composition of tokenizer, encoder and heads into one SavedModel, written to a folder.
 
 ::
 
     saved_model.pb, fingerprint.pb, variables/     weights once, whatever the number of signatures
-    assets/vocab.txt                               the vocabulary, one token a line, for people and tools
+    assets/vocab.txt                               the vocabulary, one token per line, for people and tools
     signatures: see :mod:`.signatures`, each string ``text`` [batch] -> its outputs
 """
 
@@ -31,12 +31,12 @@ from .heads import HEADS
 from .hub_encoder import HubEncoder
 from .signatures import ServingModule
 
-#: An encoder that is no BERT after all is off by far more. (What comes out is verified, whatever this says.)
+#: Largest difference of outputs of the same BERT; other encoders differ far more. (The result is verified in any case.)
 _SAME = 1e-2
 
 
 def export(recipe: Recipe, checkpoint: Checkpoint, folder: Path) -> Recipe:
-    """Build the SavedModel of a recipe and write it to ``folder``; the recipe with the encoder that it has.
+    """Build the SavedModel of a recipe and write it to ``folder``; returns the recipe with the chosen encoder.
 
     Raises:
         ConfigError, UnsupportedModel: see :func:`choose_encoder`.
@@ -48,7 +48,7 @@ def export(recipe: Recipe, checkpoint: Checkpoint, folder: Path) -> Recipe:
 
 
 def module(recipe: Recipe, checkpoint: Checkpoint) -> tuple[str, ServingModule]:
-    """Tokenizer, encoder and heads of a recipe, and which encoder it is; raises as :func:`choose_encoder`."""
+    """The kind of the encoder, and a module of tokenizer, encoder and heads; raises as :func:`choose_encoder`."""
     impl, encoder = choose_encoder(checkpoint, recipe.encoder, recipe.pair, recipe.precision)
     tokenizer = Tokenizer(checkpoint.tokenizer, recipe.max_seq_length, recipe.tokenization)
     heads = {name: HEADS[name](checkpoint) for name in recipe.signatures}
@@ -58,22 +58,22 @@ def module(recipe: Recipe, checkpoint: Checkpoint) -> tuple[str, ServingModule]:
 def choose_encoder(
     checkpoint: Checkpoint, impl: str, pair: bool = False, precision: str = "float32"
 ) -> tuple[str, Any]:
-    """The encoder that ``impl`` (``auto``, ``native`` or ``hub``) asks for, and which of the two it is.
+    """The encoder for ``impl`` (``auto``, ``native`` or ``hub``), and its kind.
 
     Raises:
-        ConfigError: ``hub`` for a source that is no Hub encoder, ``pair`` for one that knows one text only.
-        UnsupportedModel: ``native``, or a precision of its own, for weights that are not understood.
+        ConfigError: ``hub`` for another source than a Hub encoder, pairs for an encoder of single texts.
+        UnsupportedModel: ``native``, or a precision other than float32, for weights that are not understood.
     """
     if impl == "hub" and checkpoint.hub_layer is None:
         raise ConfigError(
-            f"encoder_impl hub wraps a Hub encoder, and {checkpoint.location} is a {checkpoint.kind} folder; "
+            f"encoder_impl hub wraps a Hub encoder, but {checkpoint.location} is a {checkpoint.kind} folder; "
             "use native or auto"
         )
     types = 1 + max(piece.type for piece in checkpoint.tokenizer.template.pair)
     if pair and checkpoint.encoder is not None and 0 < checkpoint.encoder.type_vocab_size < types:
         raise ConfigError(
-            f"{checkpoint.location} has token types for {checkpoint.encoder.type_vocab_size} (type_vocab_size), and "
-            f"its tokenizer gives pairs {types}"
+            f"{checkpoint.location} has {checkpoint.encoder.type_vocab_size} token types (type_vocab_size), but its "
+            f"tokenizer gives pairs {types}; use --no-pair"
         )
     if checkpoint.hub_layer is None:
         assert checkpoint.encoder is not None
@@ -87,14 +87,14 @@ def choose_encoder(
                 return "native", NativeEncoder(config, checkpoint.weights, precision)
         if impl == "native" or precision != "float32":
             raise UnsupportedModel(
-                f"{checkpoint.location}: its weights are not those of a plain BERT, so it cannot be rebuilt; "
+                f"{checkpoint.location}: the weights are not those of a plain BERT, so the encoder cannot be rebuilt; "
                 "use --encoder-impl hub" + (f" without --precision {precision}" if precision != "float32" else "")
             )
     return "hub", HubEncoder(layer)
 
 
 def _resolved(config: EncoderConfig, checkpoint: Checkpoint, layer: hub.TextLayer) -> EncoderConfig | None:
-    """The configuration with which a native encoder gives the Hub layer's outputs: that does not say its GELU."""
+    """The configuration whose native encoder gives the Hub layer's outputs: the layer does not state its GELU."""
     rng = np.random.default_rng(0)
     length = min(16, config.max_positions)
     ids = tf.constant(rng.integers(0, config.vocab_size, (4, length)), tf.int32)
@@ -143,10 +143,10 @@ def write(module: ServingModule, names: Sequence[str], checkpoint: Checkpoint, f
 
 
 def _tidy(folder: Path, names: Sequence[str]) -> None:
-    """Take attributes out of the graph that say nothing and that older servers do not know, and make an alias one.
+    """Remove attributes without effect that older servers do not know, and turn the default into a real alias.
 
-    TensorFlow writes the default as a signature of its own, and a server would optimise it and keep its kernels
-    beside those of the one that it stands for.
+    TensorFlow writes the default as a separate signature, and a server would optimise it and keep its kernels in
+    addition to those of the original.
     """
     from tensorflow.core.protobuf import saved_model_pb2
     from tensorflow.python.saved_model import fingerprinting_utils

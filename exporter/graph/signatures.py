@@ -1,4 +1,4 @@
-"""The signatures of an exported model as TensorFlow functions: names, dtypes and order are those of the contract.
+"""The signatures of an exported model as TensorFlow functions, with names, dtypes and order of the contract.
 
 Each signature of :mod:`rawbert.serving.contract` is answered by a head (:mod:`.heads`).
 """
@@ -15,12 +15,12 @@ from .heads.plain import Head
 
 
 class ServingModule(tf.Module):
-    """Tokenizer, encoder and heads with the functions that a SavedModel exports.
+    """Tokenizer, encoder and heads, with the exported functions of a SavedModel.
 
     Args:
         tokenizer: strings to token ids.
         encoder: token ids, mask and, for pairs, token types to sequence and pooled output, see :mod:`.encoder`.
-        heads: by name of the signature that each answers.
+        heads: heads by name of their signature.
         pair: whether signatures take two texts.
     """
 
@@ -34,7 +34,7 @@ class ServingModule(tf.Module):
         """Concrete functions by signature name, the default included."""
         text = [tf.TensorSpec([None], tf.string, name=name) for name in input_names(self._pair)]
         table = tf.TensorSpec([None, None], tf.int32)
-        # Functions that the signatures call: traced once, and once in the file.
+        # Functions that several signatures call: traced once, and only once in the file.
         tokens = tf.function(self._tokens, input_signature=text)
         encoder = tf.function(self._encode, input_signature=[table] * (1 + len(text)))
 
@@ -47,11 +47,11 @@ class ServingModule(tf.Module):
             outputs = [output.name for output in declared.outputs_for(self._pair)]
 
             def call(*texts: tf.Tensor) -> dict[str, tf.Tensor]:
-                # Identity: a signature's outputs must be tensors of its own.
+                # Identity, because a signature's outputs must be its own tensors.
                 values = self.heads[name](tokens(*texts), encoded)
                 return {output: tf.identity(value) for output, value in zip(outputs, values, strict=True)}
 
-            call.__name__ = name  # which the function in the file is named after
+            call.__name__ = name  # gives the function in the file its name
             return tf.function(call).get_concrete_function(*text)
 
         functions = {name: function(name) for name in names}

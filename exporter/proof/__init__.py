@@ -1,1 +1,1 @@
-"""The proof: a written SavedModel against a reference that shares nothing with families/, tokenizers/ and graph/."""
+"""The proof: a written SavedModel against a reference that shares no code with families/, tokenizers/ and graph/."""

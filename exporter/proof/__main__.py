@@ -1,4 +1,4 @@
-"""The process that :func:`.verify.run` starts: compares by the first file, and writes its report to the second."""
+"""The process of :func:`.verify.run`: reads its task from the first file, and writes its report to the second."""
 
 import pickle
 import sys

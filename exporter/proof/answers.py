@@ -1,9 +1,10 @@
-"""What an exported model must answer: computed from its checkpoint, or kept in ``assets.extra/verification.npz``.
+"""The expected answers of an exported model: computed from its checkpoint, or stored in
+``assets.extra/verification.npz``.
 
-The arrays of the file are plain numpy, no pickles. ``answers`` is JSON as UTF-8 bytes: the names of the outputs, and of
-each sample its texts (those that are no UTF-8 as ``{"hex": ...}``), its tokens, and the number of its token sequence,
-which texts that are cut share; of a fine-tuned head its :class:`Labels`. ``NAME:NUMBER`` float32 is an output for a
-sequence, ``[dim]`` or ``[tokens, hidden]``; of scores these are the logits.
+The arrays of the file are plain numpy without pickles. ``answers`` is JSON as UTF-8 bytes: the names of the outputs;
+for each sample its texts (as ``{"hex": ...}`` if not UTF-8), its tokens, and the number of its token sequence
+(truncated texts may share one); for a fine-tuned head its :class:`Labels`. ``NAME:NUMBER`` float32 is an output for a
+sequence, ``[dim]`` or ``[tokens, hidden]``; for scores it contains the logits.
 """
 
 import json
@@ -29,13 +30,13 @@ _EMBEDDING = EMBED.outputs[0].name
 
 
 class Expected(NamedTuple):
-    """What a reference gives for one text or pair.
+    """The reference's answer for one text or pair.
 
     Attributes:
         text: the text, or the two.
         tokens: its tokens.
-        vectors: by the name of an output, ``[dim]`` or ``[tokens, hidden]``; of scores the logits.
-        labels: what the scores are of; ``None`` where there are none.
+        vectors: outputs by name, ``[dim]`` or ``[tokens, hidden]``; for scores the logits.
+        labels: labels of the scores; ``None`` without scores.
     """
 
     text: Texts
@@ -45,15 +46,15 @@ class Expected(NamedTuple):
 
 
 def compute(recipe: Recipe, source: Path) -> list[Expected]:
-    """What the reference gives for the samples; vectors are computed once for each sequence of tokens.
+    """The reference's answers for the samples; vectors are computed once for each token sequence.
 
     Raises:
-        VerificationError: it cannot answer one.
+        VerificationError: the reference cannot answer a sample.
     """
     from . import keras_model
     from .reference import FolderReference, HubReference
 
-    # What the user did not set the reference reads for itself.
+    # Settings without a choice of the user are read by the reference itself.
     side = recipe.tokenization.truncation_side if "truncation_side" in recipe.chosen else None
     options = replace(recipe.tokenization, truncation_side=side)
     reference: Any
@@ -63,13 +64,13 @@ def compute(recipe: Recipe, source: Path) -> list[Expected]:
         is_hub = (source / "saved_model.pb").is_file()
         reference = (HubReference if is_hub else FolderReference)(source, recipe.max_seq_length, options)
     if recipe.pooling and {"pooling", "normalize"} & set(recipe.chosen):
-        # The modes are the checkpoint's own where they were not chosen; its other steps go in any case.
+        # By default the modes are the checkpoint's own; chosen modes replace its whole recipe.
         modes = recipe.pooling if "pooling" in recipe.chosen else reference.settings[_EMBEDDING][0]
         reference.settings[_EMBEDDING] = [modes, *(step for step in recipe.steps if step == "normalize")]
     if "max_seq_length" not in recipe.chosen and reference.max_seq_length not in (None, recipe.max_seq_length):
         raise VerificationError(
-            f"texts are cut at {recipe.max_seq_length} tokens, and by the reference the checkpoint's own limit is "
-            f"{reference.max_seq_length}"
+            f"texts are cut at {recipe.max_seq_length} tokens, but the reference reads a limit of "
+            f"{reference.max_seq_length} from the checkpoint"
         )
     made: dict[Any, dict[str, np.ndarray]] = {}
     expected = []
@@ -78,7 +79,7 @@ def compute(recipe: Recipe, source: Path) -> list[Expected]:
         if reference.rows is not None and max(tokens.ids) >= reference.rows:
             raise VerificationError(
                 f"the reference cannot answer the sample {quote(text)}: its tokenizer gives the id {max(tokens.ids)}, "
-                f"and the embedding table has {reference.rows} rows"
+                f"but the embedding table has {reference.rows} rows"
             )
         key = (*tokens.ids, *tokens.types)
         if key not in made:
@@ -86,7 +87,7 @@ def compute(recipe: Recipe, source: Path) -> list[Expected]:
         expected.append(Expected(text, tokens, made[key]))
     absent = [name for name in _measured(recipe.signatures) if name not in expected[0].vectors]
     if absent:
-        raise VerificationError(f"by the reference the checkpoint has no output {', '.join(absent)}")
+        raise VerificationError(f"the reference finds no output {', '.join(absent)} in the checkpoint")
     labels = reference.labels
     if labels is None:
         return expected
@@ -97,7 +98,7 @@ def compute(recipe: Recipe, source: Path) -> list[Expected]:
 
 
 def read(path: Path) -> list[Expected]:
-    """What :func:`write` kept.
+    """The answers that :func:`write` stored.
 
     Raises:
         SourceNotFound: there is no such file.
@@ -119,14 +120,16 @@ def read(path: Path) -> list[Expected]:
         ]
     except FileNotFoundError:
         raise SourceNotFound(
-            f"{path} is not there: without the answers that were kept, name the checkpoint with --source"
+            f"{path} does not exist: without stored answers, name the checkpoint with --source"
         ) from None
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise CorruptSource(f"{path} is no record of a verification: {error}") from error
+        raise CorruptSource(
+            f"{path} is not a readable record of a verification; name the checkpoint with --source: {error}"
+        ) from error
 
 
 def write(path: Path, expected: Sequence[Expected], signatures: Sequence[str]) -> None:
-    """Keep what a reference gave; of its outputs those of these signatures.
+    """Store a reference's answers, with the outputs of these signatures.
 
     Raises:
         OutputError: the file cannot be written.

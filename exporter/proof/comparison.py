@@ -1,4 +1,4 @@
-"""Answers of a model, call by call, against what a reference gives; what they must be is read off the contract."""
+"""Comparison of a model's answers, call by call, with a reference, by the rules of the contract."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from .answers import Expected, quote
 from .model import Model
 from .samples import Texts
 
-#: Different texts, and tokens of them up to a length of 64, that a proof must have.
+#: Minimum number of different texts in a proof, and of their tokens per unit of length up to 64.
 _TEXTS, _TOKENS = 24, 8
 
-#: Kinds that are held to names, or to the scores beside them.
+#: Kinds that are compared with names, or with the scores in the same answer.
 _OF_LABELS = (Kind.NAME, Kind.LABEL, Kind.TAG)
 _NUMPY = {each.name: np.dtype(each.numpy) for each in DTYPES}
 
 
 @dataclass
 class Figures:
-    """How close one output came, over all texts in all calls.
+    """Largest deviation of one output over all texts and calls.
 
     Attributes:
         max_abs: the largest difference.
-        min_cosine: the smallest cosine; ``None`` of scores, which have no direction.
-        largest_reference: the largest absolute value of the reference; of scores the largest logit.
-        worst_text: where ``max_abs`` is from.
+        min_cosine: the smallest cosine; ``None`` for scores, which have no direction.
+        largest_reference: the largest absolute value of the reference; for scores the largest logit.
+        worst_text: the text of ``max_abs``.
     """
 
     max_abs: float = 0.0
@@ -42,17 +42,17 @@ class Figures:
 
 @dataclass
 class Report:
-    """What was found; ``mismatches`` is empty where everything is equal.
+    """The result of a comparison; ``mismatches`` is empty if there are no differences.
 
     Attributes:
-        texts: different texts or pairs that were compared.
-        tokens: of these texts.
-        calls: of signatures, with one text or several.
-        least_texts, least_tokens: fewer would be no proof.
-        tolerance, min_cosine: what was allowed.
-        outputs: how close each vector came.
-        mismatches: a line for each difference.
-        float32: of the same graph in float32, where the SavedModel has a lower precision.
+        texts: number of different texts or pairs.
+        tokens: number of their tokens.
+        calls: number of calls of signatures, with one text or several.
+        least_texts, least_tokens: required minimum of texts and tokens.
+        tolerance, min_cosine: limits.
+        outputs: deviation of each vector output.
+        mismatches: one line for each difference.
+        float32: report of the same graph in float32, if the SavedModel has a lower precision.
     """
 
     texts: int = 0
@@ -67,12 +67,12 @@ class Report:
     float32: Report | None = None
 
     def figures(self) -> dict[str, Any]:
-        """All but the mismatches, as JSON knows it."""
+        """All fields except the mismatches, as JSON values."""
         return {key: value for key, value in asdict(self).items() if key != "mismatches"}
 
 
 class Comparison:
-    """Calls a model, and writes what it finds into ``report``."""
+    """Calls a model, and writes the results to ``report``."""
 
     def __init__(self, recipe: Recipe, model: Model) -> None:
         self._recipe, self._model = recipe, model
@@ -81,7 +81,7 @@ class Comparison:
         self._differs: set[tuple[str, Texts]] = set()
 
     def declared(self) -> bool:
-        """Hold names, dtypes and shapes of the model's signatures to the contract; whether they can be called."""
+        """Check names, dtypes and shapes of the model's signatures; returns whether they can be called."""
         found = self._model.signatures
         if set(found) != set(self._names):
             self.report.mismatches.append(f"signatures are {sorted(found)}, not {sorted(self._names)}")
@@ -96,7 +96,7 @@ class Comparison:
         return not self.report.mismatches
 
     def call(self, expected: Sequence[Expected]) -> None:
-        """Call every signature with some texts, or with none, and compare."""
+        """Call every signature with some texts, or with none, and compare the answers."""
         texts = [[text if isinstance(text, bytes) else text.encode() for text in each.text] for each in expected]
         fed = {name: [each[at] for each in texts] for at, name in enumerate(input_names(self._recipe.pair))}
         answered = {}
@@ -106,14 +106,14 @@ class Comparison:
                 for row, each in enumerate(expected):
                     self._row(name, answered[name], row, each, len(expected))
         default, other = answered[DEFAULT_SIGNATURE], answered[self._recipe.default]
-        for output in self._outputs(DEFAULT_SIGNATURE):  # the same, bit by bit, as what it is an alias of
+        for output in self._outputs(DEFAULT_SIGNATURE):  # must be bitwise equal to the signature that it is an alias of
             if output.name not in default or not self._same(output, default, other, expected):
-                differs = f"{DEFAULT_SIGNATURE}.{output.name} is not that of {self._recipe.default}"
+                differs = f"{DEFAULT_SIGNATURE}.{output.name} differs from that of {self._recipe.default}"
                 self.report.mismatches.append(f"{differs}, for {len(expected)} texts")
         self.report.calls += len(self._names)
 
     def enough(self, expected: Sequence[Expected]) -> None:
-        """A proof on next to nothing is none: hold the number of texts and tokens to the least."""
+        """Check the number of texts and tokens against the minimum: a proof with too few of them is worthless."""
         texts, tokens = len(expected), sum(len(each.tokens.ids) for each in expected)
         wanted = _TOKENS * min(self._recipe.max_seq_length, 64)
         if texts < _TEXTS or tokens < wanted:
@@ -130,7 +130,7 @@ class Comparison:
     def _shaped(
         self, what: str, found: Mapping[str, TensorSpec], wanted: Mapping[str, tuple[str, tuple[str, ...]]]
     ) -> None:
-        """Names, dtypes and shapes; ``batch`` and ``tokens`` depend on the call, other dimensions do not."""
+        """Check names, dtypes and shapes; only the dimensions ``batch`` and ``tokens`` depend on the call."""
         if set(found) != set(wanted):
             self.report.mismatches.append(f"{what} {sorted(found)}, not {sorted(wanted)}")
             return
@@ -142,7 +142,7 @@ class Comparison:
                 )
 
     def _formed(self, name: str, outputs: Mapping[str, np.ndarray], rows: int) -> bool:
-        """Hold names, dtypes and dimensions of an answer to the contract."""
+        """Check names, dtypes and dimensions of an answer."""
         before = len(self.report.mismatches)
         declared = self._outputs(name)
         if set(outputs) != {each.name for each in declared}:
@@ -162,7 +162,7 @@ class Comparison:
         return len(self.report.mismatches) == before
 
     def _row(self, name: str, outputs: Mapping[str, np.ndarray], row: int, wanted: Expected, rows: int) -> None:
-        """Compare what one text of a call got; of its tokens only the first output that differs is named."""
+        """Compare the answer for one text of a call; of the token outputs only the first that differs is reported."""
         tokens = wanted.tokens
         count = len(tokens.ids)
         exact: dict[Kind, Any] = {
@@ -223,7 +223,7 @@ class Comparison:
         figures = self.report.outputs.setdefault(key, Figures(largest_reference=wanted.labels.largest))
         if apart >= figures.max_abs:
             figures.max_abs, figures.worst_text = apart, quote(wanted.text)
-        # A head's logits are all sums of like numbers: a small one is no more exact than the largest.
+        # All logits of a head are sums of similar numbers: a small one is not more exact than the largest.
         allowed = self._recipe.tolerance * max(1.0, wanted.labels.largest)
         if off <= allowed:
             return None
@@ -232,12 +232,12 @@ class Comparison:
     def _labelled(
         self, name: str, output: Output, outputs: Mapping[str, np.ndarray], row: int, wanted: Expected
     ) -> str | None:
-        """What is wrong with the names of labels, or with the label or tags that go with the scores beside them."""
+        """The fault in names of labels, or in the label or tags for the scores in the same answer."""
         assert wanted.labels is not None
         key, got, names = f"{name}.{output.name}", outputs[output.name][row], wanted.labels.names
         if output.kind is Kind.NAME:
             found, own = got.tolist(), [each.encode() for each in names]
-            return None if found == own else f"{key} is {_short(found)}, the reference says {_short(own)}"
+            return None if found == own else f"{key} is {_short(found)}, by the reference {_short(own)}"
         of = next(each for each in self._outputs(name) if each.kind.is_score)
         answered = outputs[of.name][row]
         if output.kind is Kind.LABEL:
@@ -258,7 +258,8 @@ class Comparison:
             return False
         if one.tobytes() == other.tobytes() if one.dtype.kind == "f" else np.array_equal(one, other):
             return True
-        # A server may put other callers' texts beside ours, which moves the last bits, and a label of equal scores.
+        # A server may batch these texts with other callers', which changes the last bits, and the label of equal
+        # scores.
         if not self._model.is_shared:
             return False
         if output.kind in (Kind.LABEL, Kind.TAG):
@@ -270,20 +271,20 @@ class Comparison:
 
 
 def _unequal(key: str, kind: Kind, got: Any, wanted: Any) -> str | None:
-    """What differs between an answer, which may be padded, and what it must be exactly; ``None`` if nothing does."""
-    if isinstance(wanted, list) and kind.padding is None:  # what is in padding has no meaning
+    """The difference between an answer, which may be padded, and the exact expectation; ``None`` if they are equal."""
+    if isinstance(wanted, list) and kind.padding is None:  # values in padding are arbitrary
         got = got[: len(wanted)]
     elif isinstance(wanted, list):
         wanted = wanted + [kind.padding] * (len(got) - len(wanted))
-    return None if got == wanted else f"{key} is {_short(got)}, the reference says {_short(wanted)}"
+    return None if got == wanted else f"{key} is {_short(got)}, by the reference {_short(wanted)}"
 
 
 def _unlike(key: str, found: Sequence[bytes], right: Sequence[set[bytes]]) -> str | None:
-    """The first name that is none of those that its scores allow."""
+    """The first name that does not have the highest score."""
     for at, (name, allowed) in enumerate(zip(found, right, strict=False)):
         if name not in allowed:
             where = f" of token {at}" if len(found) > 1 else ""
-            return f"{key}{where} is {name!r}, where its scores say {' or '.join(map(repr, sorted(allowed)))}"
+            return f"{key}{where} is {name!r}, but by its scores {' or '.join(map(repr, sorted(allowed)))}"
     return None
 
 

@@ -1,7 +1,7 @@
-"""A model that was fine-tuned with tf_keras around a Hub encoder: its own answers, and a second opinion on these.
+"""The reference for a model fine-tuned with tf_keras around a Hub encoder: the model's own answers, checked again.
 
-Keras loads the model and answers as the user's own code would have it. Beside that the head is computed in numpy
-float64 (:mod:`.heads.keras`), of what the encoder gives for a text without padding; the two must agree.
+Keras loads the model and computes the answers of the user's own code. In addition the head is computed in numpy
+float64 (:mod:`.heads.keras`), from the encoder's output for a text without padding; both results must agree.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ _MODULE = re.compile(
 
 
 def is_model(source: Path) -> bool:
-    """Whether a source is such a model: a file, or a folder in which a layer is a ``hub.KerasLayer``."""
+    """Whether a source is such a model: a file, or a folder with a ``hub.KerasLayer``."""
     if source.is_file():
         return source.suffix.lower() in _FILES
     path = source / "keras_metadata.pb"
@@ -41,15 +41,15 @@ def is_model(source: Path) -> bool:
 
 
 class KerasReference(HubReference):
-    """The user's own model; attributes as those of :class:`.HubReference`.
+    """The user's own model; attributes as in :class:`.HubReference`.
 
     Args:
         source: the file or folder.
-        recipe: of the export.
-        options: of the tokenizer.
+        recipe: recipe of the export.
+        options: tokenizer options.
 
     Raises:
-        ValueError: the model has more than layers, or its answers are not those of its layers.
+        ValueError: code besides the layers, or answers that differ from those of the layers.
     """
 
     def __init__(self, source: Path, recipe: Recipe, options: TokenizerOptions) -> None:
@@ -85,13 +85,13 @@ class KerasReference(HubReference):
         values, last = logits(outputs[self._takes], self._head)
         own = self._padded(ids, types)
         if not np.allclose(own[: len(ids)] if own.ndim == 2 else own, _SCORES[last](values), rtol=1e-5, atol=1e-5):
-            raise ValueError("the model's answers are not those of its encoder and the layers of its head")
-        if self._activation == "sigmoid" and values.shape[-1] == 1:  # of two labels: 0 is the first one's logit
+            raise ValueError("the model's answers differ from those of its encoder and head layers")
+        if self._activation == "sigmoid" and values.shape[-1] == 1:  # two labels: the first one's logit is 0
             values = np.concatenate([np.zeros_like(values), values], axis=-1)
         return {**outputs, self.labels.output: values[0] if self.labels.output == _SCORE else values}
 
     def _padded(self, ids: list[int], types: list[int] | None) -> np.ndarray:
-        """The model's own output for one text, padded as its inputs call for."""
+        """The model's own output for one text, padded as its inputs require."""
         rows = np.zeros((3, 1, self._length or len(ids)), np.int32)
         rows[:, 0, : len(ids)] = ids, np.ones(len(ids)), types or np.zeros(len(ids))
         names = ("input_word_ids", "input_mask", "input_type_ids")
@@ -100,13 +100,13 @@ class KerasReference(HubReference):
 
 
 class _Preprocessed:
-    """Tokens as the model's own preprocessing layer gives them, where it was not asked to cut texts elsewhere.
+    """The tokens of the model's own preprocessing layer, as long as its limit is not exceeded.
 
     Args:
-        tokenize: gives offsets and counts, and the tokens of longer texts, see :mod:`.tokens`.
+        tokenize: function for offsets and counts, and for the tokens of longer texts, see :mod:`.tokens`.
         layer: the layer's function.
-        length: at which it cuts texts.
-        max_seq_length: at which the export cuts them.
+        length: the layer's maximum length.
+        max_seq_length: the export's maximum length.
     """
 
     def __init__(self, tokenize: Any, layer: Any, length: int, max_seq_length: int) -> None:
@@ -137,7 +137,7 @@ _SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def _last_of(head: list[Layer], loss: Any) -> str | None:
-    """What makes scores of the last values, by the last layer or by a loss that takes logits; ``None``: nothing."""
+    """The function from the last values to scores, by the last layer or by a loss on logits; ``None`` if neither."""
     named = [layer for layer in head if "activation" in layer.config or layer.kind in ("ReLU", "Softmax")]
     last = named[-1].config.get("activation", named[-1].kind.lower())
     if last != "linear":
@@ -155,7 +155,7 @@ def _labels(shape: Any, activation: str) -> Labels:
 
 
 def _names(source: Path) -> tuple[str, ...]:
-    """The labels of a model that ``rawbert finetune`` trained, by the run.json beside these very weights."""
+    """The labels of a model of ``rawbert finetune``, from its run.json, if that belongs to these weights."""
     run, weights = source / "run.json", source / "variables" / "variables.data-00000-of-00001"
     if not run.is_file():
         return ()
@@ -165,10 +165,10 @@ def _names(source: Path) -> tuple[str, ...]:
 
 
 def _loss_of(source: Path) -> Any:
-    """The loss that a model was compiled with, by its file; ``None`` where it says none.
+    """The loss of a compiled model, from its file; ``None`` if there is none.
 
     Raises:
-        ValueError: the file says how to run code.
+        ValueError: the file contains code to run.
     """
     if source.is_dir():
         from tf_keras.protobuf import saved_metadata_pb2
@@ -188,5 +188,5 @@ def _loss_of(source: Path) -> Any:
     code |= set(re.findall('"class_name": "(Lambda|__lambda__|TFOpLambda)"', text))
     code |= set(re.findall('"function": "(.*?)"', text)) - {"__operators__.getitem"}
     if code:
-        raise ValueError(f"{source}: it says how to run code: {', '.join(sorted(code))}")
+        raise ValueError(f"{source}: it contains code to run: {', '.join(sorted(code))}")
     return next((each["loss"] for each in training if each.get("loss")), None)

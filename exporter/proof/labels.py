@@ -1,7 +1,7 @@
-"""What a fine-tuned model's outputs are called and how its scores are made, read a second time for :mod:`.reference`.
+"""The labels and the activation of a fine-tuned model, read a second time for :mod:`.reference`.
 
-Nothing here comes from :mod:`..sources`. The rules are those of transformers' pipelines, and of sentence-transformers'
-``CrossEncoder.predict`` where a cross-encoder's settings are there.
+No code here comes from :mod:`..sources`. The rules are those of transformers' pipelines, and for cross-encoders of
+sentence-transformers' ``CrossEncoder.predict``.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-#: The end of a class's name -> the output that its head gives; of one label of a classifier see :func:`read`.
+#: End of a class name -> output of its head; for a classifier with one label see :func:`read`.
 _TASKS = {"ForSequenceClassification": "scores", "ForTokenClassification": "tag_scores"}
 
 
@@ -18,7 +18,7 @@ class Labels(NamedTuple):
 
     Attributes:
         output: the output with the scores: ``scores``, ``tag_scores`` or ``score``.
-        names: of the labels.
+        names: names of the labels.
         activation: ``softmax``, ``sigmoid`` or ``identity``.
         largest: the largest absolute logit of all samples.
     """
@@ -32,15 +32,15 @@ class Labels(NamedTuple):
 def read(
     config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], cross_encoder: Mapping[str, Any] | None
 ) -> Labels | None:
-    """The labels that config.json states; ``None`` where its class is that of no fine-tuned head.
+    """The labels in config.json; ``None`` if its class has no fine-tuned head.
 
     Args:
-        config: its content.
-        tensors: by name; those of the head are ``classifier.*``.
-        cross_encoder: config_sentence_transformers.json, where modules.json makes it count and it is a cross-encoder's.
+        config: contents of config.json.
+        tensors: tensors by name; those of the head are ``classifier.*``.
+        cross_encoder: config_sentence_transformers.json of a cross-encoder with modules.json.
 
     Raises:
-        ValueError: a setting is not understood.
+        ValueError: an unknown setting.
     """
     first = (config.get("architectures") or [""])[0]
     output = next((output for end, output in _TASKS.items() if first.endswith(end)), None)
@@ -55,7 +55,7 @@ def read(
         return Labels(output, tuple(names), "softmax")
     problem = config.get("problem_type")
     if problem not in (None, "regression", "multi_label_classification", "single_label_classification"):
-        raise ValueError(f"problem_type is {problem!r}")
+        raise ValueError(f"unknown problem_type {problem!r}")
     activation = _of_cross_encoder(config, cross_encoder, count)
     if activation is None:
         is_sigmoid = count == 1 or problem == "multi_label_classification"
@@ -66,15 +66,15 @@ def read(
 
 
 def _of_cross_encoder(config: Mapping[str, Any], settings: Mapping[str, Any] | None, count: int) -> str | None:
-    """The activation of ``CrossEncoder``; ``None`` where nothing says that the model is one."""
+    """The activation of ``CrossEncoder``; ``None`` for other models."""
     old, added = "sbert_ce_default_activation_function", config.get("sentence_transformers")
     if settings is None and added is None and old not in config:
         return None
     in_config = (added or {}).get("activation_fn", config.get(old))
     for path in ((settings or {}).get("activation_fn"), in_config):
-        if str(path).startswith("torch."):  # no other is run
+        if str(path).startswith("torch."):  # no other class is run
             name = str(path).split(".")[-1].lower()
             if name not in ("identity", "sigmoid", "softmax"):
-                raise ValueError(f"the activation {path}")
+                raise ValueError(f"unknown activation {path}")
             return name
     return "sigmoid" if count == 1 else "identity"

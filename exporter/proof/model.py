@@ -1,4 +1,4 @@
-"""A model that is compared with a reference, wherever it runs: a SavedModel on disk, or a server."""
+"""A model to compare with a reference: a SavedModel on disk, or a server."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,16 +6,17 @@ from typing import Protocol
 
 import numpy as np
 
+from ...serving.plurals import counted
 from ...serving.wire.messages import SignatureInfo, signature_infos
 from ..errors import VerificationError, first_line
 
 
 class Model(Protocol):
-    """Signatures that can be called.
+    """A model with callable signatures.
 
     Attributes:
-        signatures: inputs and outputs, by name.
-        is_shared: whether others may be calling it too.
+        signatures: inputs and outputs by name.
+        is_shared: whether other callers may use it at the same time.
     """
 
     signatures: Mapping[str, SignatureInfo]
@@ -27,9 +28,9 @@ class Model(Protocol):
 
 
 class SavedModel:
-    """A SavedModel, loaded and called as TensorFlow Serving does it: in a session, by its table of signatures.
+    """A SavedModel, loaded and called as in TensorFlow Serving: in a session, by its table of signatures.
 
-    (TensorFlow's own ``tf.saved_model.load`` finds functions by another way, which no server goes.)
+    (TensorFlow's own ``tf.saved_model.load`` finds functions in another way, which servers do not use.)
     """
 
     is_shared = False
@@ -48,7 +49,7 @@ class SavedModel:
         """Outputs of a signature by name, for texts by the input's name.
 
         Raises:
-            VerificationError: it fails.
+            VerificationError: the call fails.
         """
         import tensorflow as tf
 
@@ -60,9 +61,11 @@ class SavedModel:
             )
         except tf.errors.OpError as error:
             count = len(next(iter(texts.values())))
-            raise VerificationError(f"{signature} fails for {count} texts: {first_line(error)}") from error
+            raise VerificationError(
+                f"the signature {signature} fails for {counted(count, 'text')}: {first_line(error)}"
+            ) from error
         return answers
 
     def close(self) -> None:
-        """Give its memory back."""
+        """Release its memory."""
         self._session.close()

@@ -20,7 +20,7 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return (1 + np.tanh(x / 2)) / 2
 
 
-#: Dense names classes of torch, here in lower case.
+#: Dense uses class names of torch, here in lower case.
 ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "gelu": _gelu,
     "gelu_new": _gelu_tanh,

@@ -1,9 +1,9 @@
-"""Whether a SavedModel of a low precision is the graph that was proven in float32, and nothing else.
+"""A check that a SavedModel of a low precision is the graph that was proven in float32, and nothing else.
 
-A low precision moves every vector, and a wrong activation or epsilon may move it less. So the graph is proven in
-float32, and here the two files are held to each other: the same operations with the same inputs and attributes from
-every signature on, but for casts between floating-point types; the same constants and variables, rounded; the same
-assets. What is left to differ is rounding, which is measured.
+A low precision changes every vector, and a wrong activation or epsilon may change it less. So the graph is proven in
+float32, and the two files are compared here: the same operations with the same inputs and attributes from every
+signature on, except casts between floating-point types; the same constants and variables, rounded; the same assets.
+The only remaining difference is rounding, which is measured.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
 def differences(low: Path, exact: Path) -> list[str]:
-    """What differs between the SavedModel in ``low`` and the float32 one in ``exact``, a line each."""
+    """The differences between the SavedModel in ``low`` and the float32 one in ``exact``, one line each."""
     return [*_graphs(_meta_graph(low), _meta_graph(exact)), *_weights(low, exact), *_assets(low, exact)]
 
 
@@ -38,14 +38,15 @@ def _meta_graph(folder: Path) -> Any:
 
 
 class _Scope:
-    """Nodes of the graph or of a function, by name, and how their outputs are referred to."""
+    """Nodes of the graph or of a function by name, with the resolution of references to their outputs."""
 
     def __init__(self, nodes: Iterable[Any], arguments: Iterable[str] = ()) -> None:
         self._nodes = {node.name: node for node in nodes}
         self._arguments = {name: at for at, name in enumerate(arguments)}
 
     def source(self, reference: str) -> tuple[Any, str]:
-        """What a reference leads to, casts between floats passed over: a node or an argument's index, and the port."""
+        """The target of a reference, after skipping casts between floats: a node or an argument's index, and the
+        port."""
         while True:
             control = reference.startswith("^")
             name, _, port = reference.removeprefix("^").partition(":")
@@ -58,7 +59,7 @@ class _Scope:
 
 
 def _graphs(low: Any, exact: Any) -> list[str]:
-    """Follow both graphs from their signatures, and from what restores them, towards their inputs."""
+    """Follow both graphs from their signatures, and from their restore ops, towards their inputs."""
     tables = (low.signature_def, exact.signature_def)
     if set(tables[0]) != set(tables[1]):
         return [f"signatures are {sorted(tables[0])}, in float32 {sorted(tables[1])}"]
@@ -95,7 +96,7 @@ def _function(low: Any, exact: Any, functions: list[tuple[str, str]]) -> str | N
 
 
 def _walk(low: _Scope, exact: _Scope, pairs: list[tuple[str, str]], functions: list[tuple[str, str]]) -> str | None:
-    """Compare what pairs of references lead to; functions that are called are added to ``functions``."""
+    """Compare the targets of pairs of references; called functions are added to ``functions``."""
     seen = set()
     while pairs:
         pair = pairs.pop()
@@ -143,7 +144,7 @@ def _same_attribute(low: Any, exact: Any, functions: list[tuple[str, str]]) -> b
 
 
 def _rounded(low: np.ndarray, exact: np.ndarray) -> bool:
-    """Whether an array is another, rounded to its own dtype."""
+    """Whether ``low`` is ``exact``, rounded to the dtype of ``low``."""
     return low.shape == exact.shape and np.array_equal(low, exact.astype(low.dtype))
 
 
@@ -155,7 +156,7 @@ def _weights(low: Path, exact: Path) -> list[str]:
     if shapes[0] != shapes[1]:
         return ["the variables are not those that were proven in float32"]
     return [
-        f"the variable {name} is not that of float32, rounded"
+        f"the variable {name} differs from the rounded float32 variable"
         for name in shapes[0]
         if name != _OBJECT_GRAPH and not _rounded(*(reader.get_tensor(name) for reader in readers))
     ]

@@ -1,8 +1,8 @@
-"""What an exported model must answer: an independent second opinion.
+"""The independent reference for the answers of an exported model.
 
-Nothing here comes from the exporter's own tokenizer, encoder, head or sources. For Hugging Face folders
+No code here comes from the exporter's own tokenizer, encoder, head or sources. For Hugging Face folders
 :mod:`.weights` reads the checkpoint's files by their own names, and :mod:`.families` computes the encoder in plain
-numpy float64; Hub encoders answer by the Hub layer itself. Tokens come from the tokenizers that users load
+numpy float64; for Hub encoders the Hub layer itself is called. Tokens come from the tokenizers that users load
 (:mod:`.tokenizer_files`).
 """
 
@@ -26,16 +26,16 @@ class HubReference:
     """The Hub layer itself.
 
     Args:
-        handle: its folder, or what TensorFlow restored of one.
-        max_seq_length: length to cut texts at.
-        options: of the tokenizer.
+        handle: its folder, or an object that TensorFlow restored from one.
+        max_seq_length: maximum length of texts.
+        options: tokenizer options.
 
     Attributes:
         tokenize: see :mod:`.tokens`.
-        rows: of its embedding table; ``None`` where they cannot be seen.
-        max_seq_length: the limit of its own; ``None`` where it says none.
-        settings: of the heads by the names of their outputs: those of ``embed`` are the steps from tokens to a vector.
-        labels: of a fine-tuned head; ``None`` where there is none.
+        rows: rows of its embedding table; ``None`` if unknown.
+        max_seq_length: its own limit; ``None`` if it states none.
+        settings: settings of the heads by output name; those of ``embed`` are the steps from tokens to a vector.
+        labels: labels of a fine-tuned head; ``None`` without one.
     """
 
     def __init__(self, handle: Any, max_seq_length: int, options: TokenizerOptions = DEFAULT_TOKENIZATION) -> None:
@@ -58,7 +58,7 @@ class HubReference:
         self.labels: labels.Labels | None = None
 
     def __call__(self, ids: list[int], types: list[int] | None = None) -> dict[str, np.ndarray]:
-        """Outputs for the tokens of one text or pair, and their types, 0 if left out."""
+        """Outputs for the tokens of one text or pair, with their token types (0 if left out)."""
         rows = np.array([[ids, [1] * len(ids), types or [0] * len(ids)]], np.int32)
         if self._takes_dict:
             names = ("input_word_ids", "input_mask", "input_type_ids")
@@ -94,6 +94,6 @@ class FolderReference:
             self.settings[self.labels.output] = (self.config, self.tensors)
 
     def __call__(self, ids: list[int], types: list[int] | None = None) -> dict[str, np.ndarray]:
-        """Outputs for the tokens of one text or pair, and their types, 0 if left out."""
+        """Outputs for the tokens of one text or pair, with their token types (0 if left out)."""
         outputs = self._forward(self.tensors, self.config, np.array(ids), np.array(types) if types else None)
         return heads.answers(outputs, self.settings)

@@ -1,4 +1,4 @@
-"""Texts that every export is verified on: ordinary, long, empty, and those that tokenizers disagree on."""
+"""The texts of every proof: ordinary, long, empty, and difficult for tokenizers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -38,36 +38,36 @@ TEXTS = (
     "and the vector that comes back is the one that the model's own library would have made of the same words.",
 )
 
-#: Special tokens, of which a sample is made with those that a vocabulary has.
+#: Special tokens; a sample is built with those in the vocabulary.
 SPECIALS = ("[CLS]", "[SEP]", "[MASK]", "[UNK]", "[PAD]", "<s>", "</s>", "<mask>", "<unk>", "<pad>")
 
 _WORDS = ["one", "two", "three", "four", ",", "five", "."]
 
-#: Bytes that are no UTF-8: Latin-1, byte order marks, characters cut short, surrogates, over-long forms.
+#: Bytes that are not UTF-8: Latin-1, byte order marks, truncated characters, surrogates, over-long forms.
 BYTES = (b"caf\xe9 \xff\xfe \xc3 \xe4\xb8 \xf0\x9f\x98 \xed\xa0\x80 \xc0\x80 \xf4\x90\x80\x80 end\xe2\x82",)
 
 
 def chosen(tokenize: Tokenize, max_seq_length: int, pair: bool, rows: int | None = None) -> list[Texts]:
-    """What an export is verified on.
+    """The samples for the proof of an export.
 
     Args:
-        tokenize: the reference, of which the number of tokens before truncation is taken.
-        max_seq_length: tokens at which texts or pairs are cut.
-        pair: whether these are pairs.
-        rows: of the embedding table, where they are known: a special token that has none is in no sample.
+        tokenize: the reference tokenizer; only its number of tokens before truncation is used.
+        max_seq_length: maximum tokens of texts or pairs.
+        pair: whether to return pairs.
+        rows: rows of the embedding table, if known; special tokens without a row are not used.
     """
     nothing = ("",) * (1 + pair)
     special = tokenize(*nothing).count
 
     def of_length(tokens: int) -> str:
-        """A text of so many tokens, special ones not counted, whatever the vocabulary."""
+        """A text of ``tokens`` tokens, without special tokens, for any vocabulary."""
 
         def count(text: str) -> int:
             return int(tokenize(text, *nothing[1:]).count) - special
 
         words = _WORDS * (max(tokens, 0) // len(_WORDS) + 1)
         low, high = 0, len(words)
-        while low < high:  # the most words that are not too many tokens
+        while low < high:  # the largest number of words that fits
             middle = (low + high + 1) // 2
             low, high = (middle, high) if count(" ".join(words[:middle])) <= tokens else (low, middle - 1)
         text = " ".join(words[:low])
@@ -78,7 +78,7 @@ def chosen(tokenize: Tokenize, max_seq_length: int, pair: bool, rows: int | None
     literal = [each for each in SPECIALS if rows is None or max(tokenize(each, *nothing[1:]).ids) < rows]
     own = [each for each in literal if tokenize(each, *nothing[1:]).count == special + 1]
     others = [each for each in literal if each not in own]
-    # Both ways round: where texts are cut early, the last of the tokenizer's own would be in none.
+    # In both orders: with a short maximum length, the last special tokens would be cut from all samples.
     specials = (
         " ".join(f"{each} literal {each.lower()} x{each}y" for each in (*ordered, *others))
         for ordered in (own, own[::-1])
@@ -90,7 +90,7 @@ def chosen(tokenize: Tokenize, max_seq_length: int, pair: bool, rows: int | None
         cut = [most, of_length(room + 1), of_length(room + room // 2 + 2)]
         return list(dict.fromkeys((text,) for text in (*texts, *cut)))
     mixed = [(text, texts[(5 * at + 3) % len(texts)]) for at, text in enumerate(texts)]
-    # Together as long as can be, one token longer, much longer; of them either is the longer one, or neither.
+    # Total length at the limit, one token more, much more; with either text the longer one, or neither.
     half, rest, more = (of_length(room // 2 + each) for each in (0, room % 2, room % 2 + 1))
     cut_pairs = [(half, rest), (half, more), (more, half), (of_length(room + 1), half), (most, most)]
     cut_pairs += [(one, other) for text in (TEXTS[1], "") for one, other in ((most, text), (text, most))]
@@ -98,12 +98,13 @@ def chosen(tokenize: Tokenize, max_seq_length: int, pair: bool, rows: int | None
 
 
 def calls(lengths: Sequence[int]) -> list[list[int]]:
-    """Which samples go together in a call: each alone, in pairs of unequal length, in eights, and one call of 64.
+    """The samples of each call: each alone, pairs of unequal length, groups of eight, and one call of 64.
 
-    Eights are made twice: of all lengths, and of like lengths, which end up in every group that attention makes.
+    There are two kinds of groups of eight: with all lengths, and with similar lengths, which together use every
+    attention group.
 
-    Args:
-        lengths: tokens of each sample.
+        Args:
+        lengths: number of tokens of each sample.
     """
     every = list(range(len(lengths)))
     pairs, left = [], every
@@ -118,5 +119,5 @@ def calls(lengths: Sequence[int]) -> list[list[int]]:
 
 
 def _some(order: Sequence[int], start: int, count: int) -> list[int]:
-    """So many from a place on, from the beginning again where they end."""
+    """``count`` elements from ``start`` on, wrapping around at the end."""
     return [order[at % len(order)] for at in range(start, start + count)]

@@ -1,7 +1,7 @@
-"""How far scores are from the reference's logits, and which label goes with scores.
+"""The difference between scores and the reference's logits, and the label for scores.
 
-A probability says less of a logit the nearer it is to 0 or 1, and a fault may move it by less than a vector may be off.
-So an answer is held to the logit that it stands for, as far as float32 tells.
+The closer a probability is to 0 or 1, the less it shows about its logit, and a fault may change it by less than the
+tolerance of vectors. So an answer is compared as a logit, as exactly as float32 permits.
 """
 
 import math
@@ -9,22 +9,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-#: What float32 may be off in a probability p: a part of it, and of numbers near 1 no more than some units of the last
-#: place. (TensorFlow's softmax was seen to be off by 2.4e-6 p and 2.9e-7, its sigmoid by 4.9e-7 p and 1.4e-7.)
+#: Largest float32 error of a probability p: a fraction of p, and near 1 at most a few units in the last place.
+#: (Observed errors of TensorFlow's softmax: 2.4e-6 p and 2.9e-7; of its sigmoid: 4.9e-7 p and 1.4e-7.)
 _PART, _MOST, _TINY = 5e-6, 1e-6, 1e-37
 
 
 def off(got: np.ndarray, logits: np.ndarray, activation: str) -> tuple[float, float]:
-    """How far scores are from the reference.
+    """The difference of scores from the reference.
 
     Args:
         got: scores ``[..., labels]``, or one for each text.
         logits: the reference's, of the same shape.
-        activation: what makes the scores: ``softmax`` of the last axis, ``sigmoid`` or ``identity``.
+        activation: function from logits to scores: ``softmax`` of the last axis, ``sigmoid`` or ``identity``.
 
     Returns:
-        The least by which the logits that scores were made of differ from the reference's, NaN where they are no such
-        scores; and the largest difference of the scores themselves.
+        A lower bound on the difference between the logits of the scores and the reference's, NaN for invalid scores;
+        and the largest difference of the scores themselves.
     """
     got, logits = got.astype(np.float64), logits.astype(np.float64)
     if activation == "identity":
@@ -43,11 +43,11 @@ def off(got: np.ndarray, logits: np.ndarray, activation: str) -> tuple[float, fl
         if activation == "sigmoid":
             least, most = np.log(low) - np.log1p(-low), np.log(high) - np.log1p(-high)
             distance = np.maximum(least - logits, logits - most)
-        else:  # the logarithm of a softmax moves by at most twice as much as the logits
+        else:  # the logarithm of a softmax changes by at most twice as much as the logits
             distance = np.maximum(np.log(low) - log_p, log_p - np.log(high)) / 2
     return max(float(distance.max()), 0.0), apart
 
 
 def highest(scores: np.ndarray, names: Sequence[str]) -> set[bytes]:
-    """The names that go with the highest of one text's or token's scores; several only where scores are equal."""
+    """The names with the highest score of one text or token; several only for equal scores."""
     return {names[at].encode() for at in np.flatnonzero(scores == scores.max()).tolist()}

@@ -1,7 +1,7 @@
-"""A folder's settings, read a second time for :mod:`.reference`: what sentence-transformers adds, and what changes all.
+"""A folder's settings, read a second time for :mod:`.reference`: those of sentence-transformers, and general ones.
 
-Nothing here comes from :mod:`..sources`. Each file has the keys that are read, those that say nothing about vectors,
-and those that must have their default; anything else is an error, so that no setting is left out by both readers.
+No code here comes from :mod:`..sources`. For each file there are keys that are read, keys without effect on vectors,
+and keys that must have their default; any other key is an error, so that both readers cannot miss the same setting.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 from . import weights
 
-#: What sentence-transformers 2 to 6 call their modules' classes.
+#: Class names of the modules of sentence-transformers 2 to 6.
 _CLASS = re.compile(
     r"sentence_transformers\.(?:models|sentence_transformer\.modules|base\.modules)\.(?:\w+\.)?"
     r"(?:Transformer|Pooling|Dense|Normalize|Dropout)"
@@ -37,7 +37,8 @@ _ON_TOKENS = {
     "module_output_name": "token_embeddings",
     "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
 }
-#: Settings of config.json and tokenizer_config.json that lead elsewhere, or make another model of the same weights.
+#: Settings of config.json and tokenizer_config.json that refer to other files, or change the model for the same
+#: weights.
 _ELSEWHERE = {
     "config.json": (
         "adapters add_cross_attention auto_map compression_config configuration_files is_decoder is_encoder_decoder "
@@ -49,14 +50,14 @@ _ELSEWHERE = {
 
 @dataclass
 class Settings:
-    """What a folder says beyond its transformer's own files.
+    """The settings of a folder besides its transformer's own files.
 
     Attributes:
         root: folder of the transformer.
-        lowercase: whether texts are lower-cased before all.
+        lowercase: whether texts are lower-cased before all other steps.
         recipe: a tuple of pooling modes, then ``"normalize"`` or ``(weight, bias, activation)``; empty without pooling.
-        max_length: tokens at which texts are cut, as sentence-transformers' settings say, or else the tokenizer's.
-        cross_encoder: config_sentence_transformers.json, where it is that of a cross-encoder.
+        max_length: maximum tokens of texts, from sentence-transformers' settings, or else from the tokenizer's.
+        cross_encoder: config_sentence_transformers.json of a cross-encoder.
     """
 
     root: Path
@@ -70,16 +71,16 @@ def read(folder: Path) -> Settings:
     """The settings of a Hugging Face, sentence-transformers or Google folder.
 
     Raises:
-        ValueError: a setting is not understood.
+        ValueError: an unknown setting.
     """
     settings = Settings(folder)
     if (folder / "modules.json").is_file():
         modules = read_json(folder / "modules.json")
         names = {module.get("name", at) for at, module in enumerate(modules)}
         if len(names) < len(modules) or not all(_CLASS.fullmatch(module["type"]) for module in modules):
-            raise ValueError(f"{folder / 'modules.json'}: modules of other kinds, or two of one name")
+            raise ValueError(f"{folder / 'modules.json'}: unknown modules, or two with the same name")
         settings.root = folder / modules[0].get("path", "")
-        # The transformer's settings, under any of their names.
+        # The transformer's settings, with any of their file names.
         kinds = ["bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"]
         paths = [settings.root / f"sentence_{kind}_config.json" for kind in kinds]
         path = next((path for path in paths if read_json(path)), paths[0])
@@ -99,7 +100,7 @@ def read(folder: Path) -> Settings:
             settings.recipe += _step(module["type"].split(".")[-1], folder / module.get("path", ""), prompts)
     for name, keys in _ELSEWHERE.items():
         stated = read_json(settings.root / name)
-        if stated.get("model_type") == "nomic_bert":  # transformers has the model of this code as its own
+        if stated.get("model_type") == "nomic_bert":  # transformers has its own implementation of this model
             mine = re.compile(r"nomic-ai/nomic-bert-2048--\w+\.\w+")
             stated["auto_map"] = [each for each in (stated.get("auto_map") or {}).values() if not mine.fullmatch(each)]
         if found := [key for key in keys.split() if stated.get(key)]:
@@ -109,12 +110,12 @@ def read(folder: Path) -> Settings:
                 raise ValueError(f"{settings.root / name}: {key} is {stated[key]!r}")
         settings.max_length = settings.max_length or stated.get("model_max_length")
     if (settings.root / "adapter_config.json").is_file():
-        raise ValueError(f"{settings.root}: weights with an adapter")
+        raise ValueError(f"{settings.root}: the weights have an adapter")
     return settings
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file, with or without a byte-order mark; nothing where there is none."""
+    """The contents of a JSON file, with or without a byte-order mark; empty if the file does not exist."""
     return json.loads(path.read_bytes().decode("utf-8-sig")) if path.is_file() else {}
 
 
@@ -124,14 +125,14 @@ def _step(kind: str, path: Path, prompts: bool) -> list[Any]:
         config = _only(file, {*_POOLING, "pooling_mode", "include_prompt", "word_embedding_dimension",
                               "embedding_dimension"})  # fmt: skip
         if prompts and not config.get("include_prompt", True):
-            raise ValueError(f"{file}: prompts are not pooled")
+            raise ValueError(f"{file}: prompt tokens are not pooled")
         modes = config.get("pooling_mode") or [_POOLING[key] for key in _POOLING if config.get(key)] or "mean"
         return [(modes,) if isinstance(modes, str) else tuple(modes)]
     if kind == "Dense":
         config = _only(file, {"in_features", "out_features", "bias", "activation_function"}, _ON_SENTENCES)
         tensors, name = weights.tensors_of(path), config.get("activation_function", "torch.Tanh")
         if not name.startswith("torch."):
-            raise ValueError(f"{file}: the activation {name}")
+            raise ValueError(f"{file}: unknown activation {name}")
         return [(tensors["linear.weight"], tensors.get("linear.bias", 0.0), name.split(".")[-1].lower())]
     if kind == "Normalize":
         _only(file, set(), _ON_SENTENCES)
@@ -140,7 +141,7 @@ def _step(kind: str, path: Path, prompts: bool) -> list[Any]:
 
 
 def _only(path: Path, read: set[str], defaults: Mapping[str, Any] = {}) -> dict[str, Any]:
-    """A JSON object with no keys but those that are read, and others that are unset or have their default."""
+    """A JSON object, after a check that all keys are read, unset, or have their default."""
     config: dict[str, Any] = read_json(path)
     for key in config.keys() - read:
         value, default = config[key], defaults.get(key, False)

@@ -1,8 +1,8 @@
-"""The tokenizer of a folder, for :mod:`.reference`: by the loaders that users have.
+"""The tokenizer of a folder, for :mod:`.reference`, from the same loaders that users call.
 
-``tokenizers.Tokenizer.from_file`` reads a tokenizer.json, which is what the model was trained with; transformers builds
-one of a vocab.txt and its settings. (transformers 5 builds BERT's anew of a tokenizer.json too, and leaves out its
-normaliser, prefix and the like.)
+``tokenizers.Tokenizer.from_file`` reads a tokenizer.json, the tokenizer of the model's training; transformers builds
+one from a vocab.txt and its settings. (transformers 5 also rebuilds BERT's tokenizer from a tokenizer.json, and drops
+its normaliser, prefix and so on.)
 """
 
 import json
@@ -20,7 +20,7 @@ def of_folder(settings: Settings) -> Any:
     """A fast transformers tokenizer.
 
     Raises:
-        ValueError: the file has parts that its own library does not know.
+        ValueError: the file has parts that its library does not know.
     """
     from tokenizers import Tokenizer
     from tokenizers.normalizers import Lowercase, Sequence
@@ -34,7 +34,7 @@ def of_folder(settings: Settings) -> Any:
         _require_known(json.loads(text), json.loads(backend.to_str()), root / "tokenizer.json")
         sides = [(part or {}).get("direction") for part in (backend.truncation, backend.padding)]
         if (stated.get("padding_side") or sides[1]) == "left":
-            raise ValueError(f"{root / 'tokenizer.json'}: padding on the left")
+            raise ValueError(f"{root / 'tokenizer.json'}: padding is on the left")
         side = stated.get("truncation_side") or sides[0] or "right"
     else:
         contents = {name: (root / name).read_bytes() for name in _FILES if (root / name).is_file()}
@@ -54,20 +54,20 @@ def of_folder(settings: Settings) -> Any:
 
 
 def of_vocabulary(path: Path, lowercase: bool | None) -> Any:
-    """BERT's tokenizer over a vocabulary; ``None``: its words tell whether texts are lower-cased."""
+    """BERT's tokenizer with a vocabulary; ``lowercase`` ``None``: the vocabulary decides about lower-casing."""
     lowercase = not _has_capitals(path) if lowercase is None else lowercase
     stated = {"do_lower_case": lowercase, "tokenizer_class": "BertTokenizer"}
     return _build({"vocab.txt": path.read_bytes()}, stated)
 
 
 def lowercases(normalizer: Any) -> bool:
-    """Whether a normaliser's state has a step that lower-cases."""
+    """Whether a normaliser's state has a lower-casing step."""
     text = json.dumps(normalizer)
     return '"type": "Lowercase"' in text or '"lowercase": true' in text
 
 
 def _build(contents: dict[str, bytes], stated: dict[str, Any]) -> Any:
-    """What transformers makes of files, byte-order marks aside."""
+    """The tokenizer that transformers builds from files, after removing byte-order marks."""
     from transformers import AutoTokenizer
 
     with tempfile.TemporaryDirectory() as folder:
@@ -77,14 +77,14 @@ def _build(contents: dict[str, bytes], stated: dict[str, Any]) -> Any:
 
 
 def _has_capitals(path: Path) -> bool:
-    """Whether a vocabulary tells capitals apart: one word in twenty has some, of those that could."""
+    """Whether a vocabulary is cased: at least one in twenty of the words with letters has capitals."""
     words = path.read_bytes().decode("utf-8-sig").split("\n")
     cased = [word for word in words if word.lower() != word.upper() and word.strip()[:1] not in ("[", "<")]
     return sum(word != word.lower() for word in cased) * 20 > len(cased)
 
 
 def _require_known(written: Any, known: Any, path: Path) -> None:
-    """Refuse keys of the file's parts that its library dropped."""
+    """Refuse keys of the file that its library dropped."""
     if isinstance(written, dict) and isinstance(known, dict):
         for key, value in written.items():
             if key not in known:

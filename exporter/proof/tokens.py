@@ -1,4 +1,4 @@
-"""What tokens an exported model must give: an independent second opinion, from transformers or tensorflow-text."""
+"""The independent reference for the tokens of an exported model, from transformers or tensorflow-text."""
 
 import codecs
 import json
@@ -8,16 +8,16 @@ from typing import Any
 from ..recipe import DEFAULT_TOKENIZATION, TokenizerOptions
 from .tokenizer_files import lowercases
 
-#: By which one text of a pair is cut, the first or the second.
+#: Strategies that cut only one text of a pair, the first or the second.
 _STRATEGIES = ("only_first", "only_second")
 
 
 @dataclass(frozen=True)
 class ReferenceTokens:
-    """Tokens of one text or pair: int lists ``[tokens]``, special tokens included, and the count uncut.
+    """Tokens of one text or pair: int lists ``[tokens]``, special tokens included, and the count before truncation.
 
-    ``types`` is 1 in the second text of a pair, offsets are bytes in the text that it names. Offsets are ``None``
-    where the reference has none. ``lengths`` are those of ``token_lengths`` in the contract.
+    ``types`` is 1 in the second text of a pair; offsets are bytes in the text of that type, or ``None`` if the
+    reference has none. ``lengths`` are ``token_lengths`` of the contract.
     """
 
     ids: list[int]
@@ -29,27 +29,27 @@ class ReferenceTokens:
 
     @property
     def special(self) -> list[bool]:
-        """Which tokens are the template's own: ``[CLS]``, ``[SEP]``; a ``[SEP]`` in a text is not one."""
+        """Whether each token belongs to the template (``[CLS]``, ``[SEP]``); a ``[SEP]`` in a text does not."""
         if self.starts is not None:
             return [start < 0 for start in self.starts]
-        # Of tensorflow-text: [CLS] is first, and [SEP] is the last one of either type.
+        # tensorflow-text: [CLS] is the first token, and [SEP] is the last token of each type.
         after = [*self.types[1:], None]
         return [at == 0 or each != other for at, (each, other) in enumerate(zip(self.types, after, strict=True))]
 
 
 def reference_tokenizer(tokenizer: Any, max_seq_length: int, options: TokenizerOptions) -> Any:
-    """The reference that the options ask for, made from a fast transformers tokenizer."""
+    """The reference for the options, from a fast transformers tokenizer."""
     kind = TfTextReferenceTokenizer if options.tokenizer == "tf-text" else ReferenceTokenizer
     return kind(tokenizer, max_seq_length, options)
 
 
 class ReferenceTokenizer:
-    """The tokenizer that the user's own code loads; offsets in bytes.
+    """The tokenizer of the user's own code; offsets in bytes.
 
     Args:
         tokenizer: a fast transformers tokenizer.
-        max_seq_length: length to cut texts at.
-        options: what the user chose.
+        max_seq_length: maximum length of texts.
+        options: the user's options.
     """
 
     def __init__(self, tokenizer: Any, max_seq_length: int, options: TokenizerOptions = DEFAULT_TOKENIZATION) -> None:
@@ -63,20 +63,20 @@ class ReferenceTokenizer:
     def __call__(self, *raw: str | bytes) -> ReferenceTokens:
         """Tokenize one text or pair.
 
-        Of bytes that are no UTF-8 each bad sequence counts as U+FFFD; offsets are into the bytes as they are.
+        Each invalid UTF-8 sequence counts as one U+FFFD; offsets refer to the original bytes.
         """
         texts, byte_at = zip(*map(_decode, map(_bytes, raw)), strict=True)
-        # As batches of one: an empty second text by itself would count as none.
+        # As batches of one, because a single empty second text would count as no text.
         batch = [[text] for text in texts]
         whole = self._tokenizer(*batch, truncation=False, **self._always).encodings[0]
         try:
             cut = self._tokenizer(*batch, **self._cut, **self._always).encodings[0]
-        # What comes out of tokenizers has no class of its own.
+        # Exceptions of tokenizers have no specific class.
         except Exception as error:
             if "too short to respect" not in str(error):
                 raise
-            # It refuses a pair of which the one text that may be cut is too short for that. A server cannot refuse one
-            # text of a batch, so exports cut that text away, and then the other one.
+            # The library refuses a pair whose text to cut is too short. A server cannot refuse one text of a batch, so
+            # exports remove that text completely, and then cut the other one.
             which = _STRATEGIES.index(self._cut["truncation"])
             batch[which] = [""]
             cut = self._tokenizer(
@@ -87,7 +87,7 @@ class ReferenceTokenizer:
             starts.append(-1 if of is None else byte_at[of][start])
             limits.append(-1 if of is None else byte_at[of][stop])
         ids, types = list(cut.ids), list(cut.type_ids)
-        if "token_type_ids" not in self._tokenizer.model_input_names:  # the model is told none, and takes 0
+        if "token_type_ids" not in self._tokenizer.model_input_names:  # the model gets no types, and uses 0
             types = [0] * len(types)
         return ReferenceTokens(
             ids, starts, limits, len(whole.ids), types, _lengths(self._tokenizer, self._unknown, ids)
@@ -95,9 +95,9 @@ class ReferenceTokenizer:
 
 
 class TfTextReferenceTokenizer:
-    """tensorflow-text's own BertTokenizer and RoundRobinTrimmer, as the Hub's preprocessing models use them.
+    """tensorflow-text's own BertTokenizer and RoundRobinTrimmer, as in the Hub's preprocessing models.
 
-    Its offsets are into normalised text: only where that is the text itself they are taken.
+    Its offsets refer to normalised text: they are used only if that equals the original text.
     """
 
     def __init__(self, tokenizer: Any, max_seq_length: int, options: TokenizerOptions = DEFAULT_TOKENIZATION) -> None:
@@ -153,7 +153,7 @@ class TfTextReferenceTokenizer:
 
 
 def _unknown(tokenizer: Any) -> str | None:
-    """The unknown token, which a Unigram model has by its id."""
+    """The unknown token; a Unigram model states only its id."""
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     if model["type"] != "Unigram":
         return model.get("unk_token")
@@ -161,9 +161,9 @@ def _unknown(tokenizer: Any) -> str | None:
 
 
 def _lengths(tokenizer: Any, unknown: str | None, ids: list[int]) -> list[int]:
-    """What transformers' token-classification pipeline measures: characters of the tokens, as the vocabulary has them.
+    """Token lengths as in transformers' token-classification pipeline: characters of the vocabulary's spelling.
 
-    0 is the unknown token, of which it takes no length, and -1 any other where it takes none of all.
+    0 for the unknown token, whose length the pipeline does not use; -1 for all other tokens if it uses no lengths.
     """
     spelled = tokenizer.convert_ids_to_tokens(ids)
     model = tokenizer.backend_tokenizer.model
@@ -172,7 +172,7 @@ def _lengths(tokenizer: Any, unknown: str | None, ids: list[int]) -> list[int]:
 
 
 def _left_of(lengths: list[int], room: int, strategy: str) -> list[int]:
-    """How many tokens are left of each text of a pair of which one is cut first, and the other where it must be."""
+    """Remaining tokens of each text of a pair if one text is cut first, and the other only if necessary."""
     at = _STRATEGIES.index(strategy)
     other = min(lengths[1 - at], room)
     one = min(lengths[at], room - other)
@@ -184,7 +184,7 @@ def _bytes(text: str | bytes) -> bytes:
 
 
 def _decode(raw: bytes) -> tuple[str, list[int]]:
-    """``raw.decode("utf-8", "replace")``, and the byte at which each character begins, and the last one ends."""
+    """``raw.decode("utf-8", "replace")``, with the first byte of each character, and the end of the last one."""
     bad = {}
 
     def replaced(error: UnicodeError) -> tuple[str, int]:

@@ -1,9 +1,9 @@
-"""The gate: a written SavedModel, loaded from disk by a fresh process, against the reference.
+"""The proof of an export: a written SavedModel, loaded from disk by a fresh process, against the reference.
 
 ``python -m rawbert.exporter.proof TASK REPORT`` is that process. Every signature is run on the texts of
-:mod:`.samples`, alone and in batches of several sizes, because each takes other branches of the graph. Every output of
-every text is compared: tokens, offsets and counts for equality, vectors within the tolerance. Nothing is published that
-was not found equal here.
+:mod:`.samples`, alone and in batches of several sizes, which use different branches of the graph. Every output of
+every text is compared: tokens, offsets and counts for equality, vectors within the tolerance. Only models that pass
+this comparison are published.
 """
 
 import os
@@ -15,6 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ...serving.plurals import counted
 from .. import scratch
 from ..errors import VerificationError
 from ..recipe import TOLERANCES, Recipe
@@ -26,14 +27,14 @@ from .model import Model, SavedModel
 
 @dataclass(frozen=True)
 class Task:
-    """What a process is to compare with what.
+    """The task of the process.
 
     Args:
         saved_model: folder of the SavedModel.
-        recipe: what it was made by.
-        source: folder of the checkpoint that it was made from; ``None`` compares with the answers kept in the version.
+        recipe: recipe of the export.
+        source: folder of its checkpoint; ``None`` compares with the answers stored in the version.
         float32: folder of the same graph in float32, for a SavedModel of a lower precision.
-        record: keep the reference's answers in the SavedModel's folder, if everything is equal.
+        record: store the reference's answers in the SavedModel's folder, if there are no differences.
     """
 
     saved_model: Path
@@ -47,7 +48,7 @@ def prove(task: Task) -> Report:
     """Compare in a fresh process.
 
     Raises:
-        VerificationError: an output differs, or the comparison could not be made.
+        VerificationError: an output differs, or the comparison failed to run.
     """
     report = run(task)
     require(report)
@@ -55,35 +56,35 @@ def prove(task: Task) -> Report:
 
 
 def run(task: Task) -> Report:
-    """As :func:`prove`, with what differs in the report only.
+    """As :func:`prove`, but with differences only in the report.
 
     Raises:
-        VerificationError: the comparison could not be made.
+        VerificationError: the comparison failed to run.
     """
     with scratch.temporary() as folder:
-        # Only these two processes read and write the files.
+        # Only these two processes access the files.
         task_file, report_file = folder / "task", folder / "report"
         task_file.write_bytes(pickle.dumps(task))
-        # -P: a folder named like one of our imports in the caller's working directory is not picked up.
+        # -P, so that a folder in the working directory with the name of an import is not loaded.
         command = [sys.executable, "-P", "-m", __package__, os.fspath(task_file), os.fspath(report_file)]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace")
         if done.returncode != 0 or not report_file.is_file():
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise VerificationError(
-                f"the written SavedModel could not be verified (exit status {done.returncode}): {last}"
+                f"the verification of the SavedModel failed to run (exit status {done.returncode}): {last}"
             )
         report: Report = pickle.loads(report_file.read_bytes())
         return report
 
 
 def require(report: Report) -> None:
-    """Raise :class:`VerificationError` where a report has mismatches."""
+    """Raise :class:`VerificationError` if a report has mismatches."""
     if report.mismatches:
         shown = "".join(f"\n  - {line}" for line in report.mismatches[:10])
         more = len(report.mismatches) - 10
         raise VerificationError(
-            f"the exported model differs from its reference in {len(report.mismatches)} places; "
+            f"the exported model differs from its reference ({counted(len(report.mismatches), 'difference')}); "
             f"nothing was published{shown}" + (f"\n  - and {more} more" if more > 0 else ""),
             tuple(report.mismatches),
         )
@@ -112,12 +113,12 @@ def compare(task: Task) -> Report:
 
 
 def hold(recipe: Recipe, expected: Sequence[Expected], model: Model) -> Report:
-    """Compare a model, wherever it runs, with what a reference gives."""
+    """Compare a model, in this process or on a server, with the reference's answers."""
     comparison = Comparison(recipe, model)
     if comparison.declared():
         for at in samples.calls([len(each.tokens.ids) for each in expected]):
             comparison.call([expected[row] for row in at])
-        if not model.is_shared:  # TensorFlow Serving has a batch of no texts wait for another; clients send none
+        if not model.is_shared:  # in TensorFlow Serving an empty batch waits for another one; clients do not send it
             comparison.call([])
         comparison.enough(expected)
     return comparison.report

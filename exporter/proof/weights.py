@@ -1,8 +1,8 @@
 """A checkpoint's configuration and weights, read a second time for :mod:`.reference`.
 
-Nothing here comes from :mod:`rawbert.exporter.sources`. Files are read by the libraries of their formats (pickles of
-PyTorch by the standard library's zipfile and pickle), whole and copied; names are turned into those of PyTorch by
-substitution, where the exporter looks for what it expects.
+No code here comes from :mod:`rawbert.exporter.sources`. Files are read by the libraries of their formats (pickles of
+PyTorch by the standard library's zipfile and pickle), completely and as copies; names are turned into those of PyTorch
+by substitution, while the exporter searches for expected names.
 """
 
 import io
@@ -40,11 +40,11 @@ _TABLE = re.compile(r"(|.*\.)embeddings\.(word|tok)_embeddings\.weight")
 
 
 def load(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Configuration and weights of a transformer's folder, in the words of transformers' PyTorch models.
+    """Configuration and weights of a transformer's folder, with the names of transformers' PyTorch models.
 
     Returns:
-        What config.json says, and tensors by name without prefix; dense weights are ``[out, in]``. A head's are those
-        of a classifier, which lie beside the encoder.
+        Contents of config.json, and tensors by name without prefix; dense weights are ``[out, in]``. Tensors of a
+        classifier next to the encoder are included.
     """
     original = not (folder / "config.json").is_file()
     config = json.loads((folder / ("bert_config.json" if original else "config.json")).read_text("utf-8-sig"))
@@ -53,7 +53,7 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     prefixes = sorted((name.removesuffix(first) for name in tensors if name.endswith(first)), key=len)
     if prefixes:
         tensors = {name.removeprefix(prefixes[0]): value for name, value in tensors.items()}
-        # tf-models' gelu is the tanh approximation. A file of transformers' own has model_type.
+        # tf-models' gelu is the tanh approximation. Files of transformers have model_type.
         if original and config["hidden_act"] == "gelu" and "model_type" not in config:
             config["hidden_act"] = "gelu_new"
         tensors = {name: _joined(name, value) for name, value in tensors.items()}
@@ -66,20 +66,20 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         if name.endswith(".kernel"):
             name, value = name.removesuffix("kernel") + "weight", value.T
         named[re.sub(r"(?<=_embeddings)(\.embeddings)?$", ".weight", name)] = value
-    # What comes before the tables' names comes before all: "bert.", "model.bert." or nothing. A head may have the
-    # tables too, and an optimizer's copies have longer names.
+    # The prefix of the embedding tables is the prefix of all tensors: "bert.", "model.bert." or empty. A head may also
+    # list the tables, and an optimizer's copies have longer prefixes.
     starts = sorted({found[1] for name in named if (found := _TABLE.match(name))}, key=len)
     prefix = max(starts, key=lambda each: sum(name.startswith(each) for name in named), default="")
     encoder = {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
     head = {}
-    for name in sorted(named, key=len, reverse=True):  # the shortest last: copies have more before it
+    for name in sorted(named, key=len, reverse=True):  # the shortest last, because copies have longer prefixes
         if found := _HEAD.search(name):
             head[found[1]] = named[name]
     return config, {**head, **encoder}
 
 
 def _joined(name: str, value: np.ndarray) -> np.ndarray:
-    """tf-models' attention weights without the split into heads."""
+    """tf-models' attention weights, with the heads merged."""
     if value.ndim == 3:  # [hidden, heads, size], or [heads, size, hidden]
         outwards = "attention_output" in name
         return value.reshape(-1, value.shape[2]) if outwards else value.reshape(value.shape[0], -1)
@@ -87,12 +87,12 @@ def _joined(name: str, value: np.ndarray) -> np.ndarray:
 
 
 def tensors_of(folder: Path) -> dict[str, np.ndarray]:
-    """All floating-point tensors of a folder's weights, by the names in the files."""
+    """All floating-point tensors of a folder's weights by their names in the files."""
     return {name: value for name, value in _stored(folder).items() if value.dtype.kind not in "iub"}
 
 
 def _stored(folder: Path) -> dict[str, np.ndarray]:
-    import ml_dtypes  # noqa: F401  makes numpy, and so safetensors, know bfloat16
+    import ml_dtypes  # noqa: F401  registers bfloat16 with numpy, and so with safetensors
 
     tensors: dict[str, np.ndarray] = {}
     if paths := _paths(folder, "model", "safetensors"):
@@ -130,7 +130,7 @@ def _tensorflow(folder: Path) -> dict[str, np.ndarray]:
     from tensorflow.core.protobuf import trackable_object_graph_pb2
 
     indices = sorted(folder.glob("*.index"))
-    if len(indices) > 1:  # "checkpoint" says which, by its place on the machine that wrote it
+    if len(indices) > 1:  # "checkpoint" selects one, by its path on the machine of origin
         written = (folder / "checkpoint").read_text(encoding="utf-8").splitlines()[0].rstrip('"')
         indices = [index for index in indices if re.split(r'["/\\]', written)[-1] == index.stem]
     (index,) = indices
@@ -156,12 +156,12 @@ class _Described(NamedTuple):
     strides: tuple[int, ...]
 
 
-#: Bytes of a pickle of names and shapes.
+#: Maximum size in bytes of a pickle of names and shapes.
 _LARGEST_PICKLE = 1 << 24
 
 
 class _Pickle(pickle._Unpickler):  # type: ignore[name-defined]
-    """Describes tensors; knows no other name. In Python, whose memo takes no more memory than it has entries."""
+    """Unpickles descriptions of tensors only. Python's version, whose memo needs memory only for actual entries."""
 
     def find_class(self, module: str, name: str) -> Any:
         if f"{module}.{name}" == "collections.OrderedDict":
@@ -185,13 +185,13 @@ class _Pickle(pickle._Unpickler):  # type: ignore[name-defined]
 
 
 def _unpickle(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a file of ``torch.save``, whose pickle and storages are not trusted to fit each other."""
+    """The tensors of a file of ``torch.save``; its pickle and storages are checked against each other."""
     with path.open("rb") as stream:
         if zipfile.is_zipfile(stream):
             archive = zipfile.ZipFile(stream)
             sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
             if sum(sizes.values()) > path.stat().st_size:
-                raise ValueError(f"{path}: it unpacks to more than its own size")
+                raise ValueError(f"{path}: it unpacks to more than the size of the file")
             (name,) = (name for name in sizes if name.endswith("data.pkl") and sizes[name] <= _LARGEST_PICKLE)
             root = name.removesuffix("data.pkl")
             if f"{root}byteorder" in sizes and archive.read(f"{root}byteorder") != b"little":
@@ -211,19 +211,19 @@ def _unpickle(path: Path) -> dict[str, np.ndarray]:
 
 
 def _described(state: dict[str, Any]) -> dict[str, _Described]:
-    """The tensors of what was pickled: of the dict itself, or of the model in what a training loop saved."""
+    """The tensors of a pickled dict, or of the model in the file of a training loop."""
     found = {str(name): each for name, each in state.items() if isinstance(each, _Described)}
     inner = [each for name, each in state.items() if re.fullmatch("(model_)?state_dict|model", str(name))]
     return found or (_described(inner[0]) if len(inner) == 1 and isinstance(inner[0], dict) else {})
 
 
 def _tensor(what: str, raw: dict[str, bytes], described: _Described) -> np.ndarray:
-    """A copy of what a tensor of the pickle shows of its storage."""
+    """A copy of a tensor of the pickle from its storage."""
     (key, dtype), offset, shape, strides = described
     storage = np.frombuffer(raw[key], dtype, len(raw[key]) // dtype.itemsize)
     numbers = [offset, *shape, *strides]
     if len(shape) != len(strides) or not all(isinstance(number, int) and number >= 0 for number in numbers):
-        raise ValueError(f"{what} is not described as a tensor")
+        raise ValueError(f"{what} is not a description of a tensor")
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     if min(shape, default=1) > 0 and (last >= len(storage) or math.prod(shape) > len(storage)):
         raise ValueError(f"{what} reaches beyond its storage of {len(storage)} numbers")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...serving.plurals import counted
 from ..errors import CorruptSource, UnsupportedModel, first_line
 from ..families.config import EncoderConfig, canonical_shapes
 from ..families.names import Naming
@@ -115,7 +116,9 @@ def bind(
             )
         bound[name] = tensor, shape, transposed
     # Weights without a place in the configuration show that it belongs to another model.
-    layers = f"{config.stored_layers} {'layers' if config.layer_groups is None else 'groups of layers'}"
+    layers = counted(config.stored_layers, "layer")
+    if config.layer_groups is not None:
+        layers = f"{counted(config.stored_layers, 'group')} of layers"
     surplus = {f"layer_{config.stored_layers}/attention/output/kernel": f"only {layers}"}
     if config.normalises_first:
         surplus["layer_0/attention/layer_norm/gamma"] = "no normalisation before the first layer"

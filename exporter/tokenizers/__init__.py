@@ -1,5 +1,5 @@
-"""Tokenizers in the graph: rules of a checkpoint's own tokenizer to a TensorFlow graph with the same tokens.
+"""Tokenizers in the graph: from the rules of a checkpoint's tokenizer to a TensorFlow graph with the same tokens.
 
-:mod:`.tokenizer` composes them; a folder a kind of tokenizer (:mod:`.wordpiece`); what they share lies here. Importing
-this loads no TensorFlow: reading a checkpoint's rules must not.
+:mod:`.tokenizer` composes them; each kind of tokenizer has a folder (such as :mod:`.wordpiece`); shared code is in this
+folder. The import does not load TensorFlow, so that reading a checkpoint's rules does not.
 """

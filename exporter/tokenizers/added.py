@@ -1,7 +1,7 @@
-"""Added tokens, found in flat code points: the longest of the leftmost, as the reference's matcher does it.
+"""Search for added tokens in flat code points: leftmost, then longest match, like the reference's matcher.
 
-A match of a ``single_word`` token that has a word character beside it is passed over, together with its text.
-``lstrip`` and ``rstrip`` let a match take the white space beside it, as far as the match before it left some.
+A match of a ``single_word`` token next to a word character is skipped, together with its text. With ``lstrip`` and
+``rstrip`` a match includes the adjacent white space, except white space of the match before it.
 
 Shape letters: C code points, P pieces of text, M matches.
 """
@@ -25,25 +25,25 @@ class Matches(NamedTuple):
     """Added tokens in a sequence of code points, in order."""
 
     id: tf.Tensor  # int32 [M]
-    start: tf.Tensor  # int32 [M], first code point, white space that was taken included
+    start: tf.Tensor  # int32 [M], first code point, white space of the match included
     marker: tf.Tensor  # int32 [M], first code point of the token itself
     end: tf.Tensor  # int32 [M], code point after the token itself
-    stop: tf.Tensor  # int32 [M], code point after the last, white space included
+    stop: tf.Tensor  # int32 [M], code point after the last, white space of the match included
 
 
 class Finder:
-    """Looks for added tokens.
+    """Finds added tokens.
 
     Args:
-        tokens: what to look for, and what stands for it in the text; of equal texts the first counts.
-        ignored: tokens that are passed over where they are found, with their text.
+        tokens: search text and token; of equal texts the first counts.
+        ignored: tokens that are skipped when found, together with their text.
     """
 
     def __init__(self, tokens: Sequence[tuple[str, AddedToken]], ignored: frozenset[str] = frozenset()) -> None:
         first = dict(reversed(tokens))
-        # RE2 takes the first alternative that matches: with the longest first, that is the longest match.
+        # RE2 takes the first alternative that matches; sorted by length, this is the longest match.
         texts = sorted(first, key=len, reverse=True)
-        self._pattern = f"({'|'.join(map(re.escape, texts))})"  # the op asks for a group
+        self._pattern = f"({'|'.join(map(re.escape, texts))})"  # the op requires a group
         self._texts = Strings(list(first))
         self._ids = tf.constant([token.id for token in first.values()], tf.int32)
         self._ignored = _flags(token.content in ignored for token in first.values())
@@ -55,17 +55,17 @@ class Finder:
         self._space_spans = tf.constant(_spans("lstrip")) if strips else None
 
     def __call__(self, codes: tf.Tensor, splits: tf.Tensor, filler: int) -> Matches:
-        """Find.
+        """Find all matches.
 
         Args:
             codes: int32 ``[C]``.
-            splits: int32 ``[P + 1]``, where each piece of text begins; pieces are searched by themselves.
-            filler: a code point that is in no token.
+            splits: int32 ``[P + 1]``, start of each piece of text; each piece is searched separately.
+            filler: a code point that occurs in no token.
         """
         # The op ends a text at a NUL.
         visible = tf.where(codes == 0, filler, codes)
         pieces = tf.strings.unicode_encode(tf.RaggedTensor.from_row_splits(visible, splits, validate=False), "UTF-8")
-        # tf_text.regex_split_with_offsets asserts three times that these splits are splits, with six functions each.
+        # tf_text.regex_split_with_offsets would add three assertions on the splits, with six functions each.
         parts, begins, _, part_splits = gen_regex_split_ops.regex_split_with_offsets(
             pieces, self._pattern, self._pattern
         )
@@ -73,7 +73,7 @@ class Finder:
         at = tf.reshape(tf.where(token < self._texts.count), [-1])  # [M]
         token = tf.gather(token, at)
         piece = tf.gather(rows_of(tf.cast(part_splits, tf.int32), tf.size(parts)), at)
-        # Bytes of all pieces end to end, and back to code points.
+        # From bytes of all pieces end to end back to code points.
         position = starts_of(utf8_length(visible))  # [C + 1]
         byte = tf.gather(position, tf.gather(splits, piece)) + tf.cast(tf.gather(begins, at), tf.int32)
         marker = tf.searchsorted(position, byte)
@@ -97,7 +97,7 @@ class Finder:
         if self._space_spans is not None:
             other = tf.cast(tf.reshape(tf.where(~_within(self._space_spans, codes)), [-1]), tf.int32)
             if self._rstrip is not None:
-                # The next that is no space.
+                # The next code point that is not a space.
                 after = tf.gather(tf.concat([other, tf.shape(codes)], 0), tf.searchsorted(other, stop))
                 stop = tf.where(tf.gather(self._rstrip, token), tf.minimum(after, end_of_piece), stop)
             if self._lstrip is not None:
@@ -109,12 +109,12 @@ class Finder:
 
 
 def utf8_length(codes: tf.Tensor) -> tf.Tensor:
-    """Bytes of each code point."""
+    """UTF-8 length of each code point."""
     return 1 + sum(tf.cast(codes >= limit, tf.int32) for limit in (0x80, 0x800, 0x10000))
 
 
 def utf8_byte(codes: tf.Tensor, lengths: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
-    """A byte of each code point, of which ``lengths`` says how many there are."""
+    """Byte number ``at`` of each code point, whose UTF-8 lengths are ``lengths``."""
     bits = tf.bitwise.right_shift(codes, 6 * (lengths - 1 - at))
     return tf.where(at == 0, tf.gather([0, 0, 0xC0, 0xE0, 0xF0], lengths) + bits, 0x80 + bits % 64)
 
@@ -122,7 +122,7 @@ def utf8_byte(codes: tf.Tensor, lengths: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
 def finders(
     tokens: Sequence[AddedToken], ignored: frozenset[str], normalize: Callable[[str], str]
 ) -> tuple[Finder | None, Finder | None]:
-    """What looks for these tokens: in the raw text for some, in what normalisation made of it for the others."""
+    """The finders for tokens in the raw text, and for tokens in the normalised text."""
     raw, normalized = (
         _finder([token for token in tokens if token.normalized == each], ignored, normalize) for each in (False, True)
     )
@@ -130,27 +130,28 @@ def finders(
 
 
 def _finder(tokens: Sequence[AddedToken], ignored: frozenset[str], normalize: Callable[[str], str]) -> Finder | None:
-    """What looks for these tokens; ``None`` where all of them are ignored."""
+    """The finder for these tokens; ``None`` if all of them are ignored."""
     if all(token.content in ignored for token in tokens):
         return None
-    # Of tokens that normalisation makes equal the reference takes one by chance, by the order of a hash map. Here it is
-    # a special one, or the one of the lowest id.
+    # Among tokens that are equal after normalisation, the reference's choice depends on the order of a hash map. Here
+    # it is a special token, or the one with the lowest id.
     ordered = sorted(tokens, key=lambda token: (not token.special, token.id))
     return Finder([(sought(token, normalize), token) for token in ordered], ignored)
 
 
 def anywhere(tokens: Sequence[AddedToken], ignored: frozenset[str], normalize: Callable[[str], str]) -> str | None:
-    """A regular expression for texts that hold one of the tokens, and for a few more; ``None`` if all are ignored."""
+    """A regular expression that matches all texts with one of the tokens, and some more; ``None`` if all are
+    ignored."""
     searched = [sought(token, normalize) for token in tokens if token.content not in ignored]
     if not searched:
         return None
     texts = {re.sub(r"\\?[ \t\n\r]", r"[\\t\\n\\r ]", re.escape(token)) for token in searched}
-    # Any byte, because what is before a token may be no UTF-8; any case, because normalisation may change it.
+    # Any byte, because text before a token may not be UTF-8; any case, because normalisation may change it.
     return f"\\C*(?i:{'|'.join(sorted(texts))})\\C*"
 
 
 def sought(token: AddedToken, normalize: Callable[[str], str]) -> str:
-    """A token as it is in the text that is searched."""
+    """The spelling of a token in the searched text."""
     return normalize(token.content) if token.normalized else token.content
 
 
@@ -165,12 +166,12 @@ def _within(spans: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
 
 @functools.cache
 def _spans(flag: str) -> np.ndarray:
-    """Characters before which a token with this flag is not found as it is; the reference is asked about each.
+    """Characters that change the match of a token with this flag before them; the reference is queried for each.
 
-    These are the ones beside which a ``single_word`` is none, or which are taken by ``lstrip`` (and by ``rstrip``).
+    For ``single_word`` these are word characters; for ``lstrip`` (and ``rstrip``) white space.
 
     Returns:
-        Where they begin and end among all code points, int32 ``[2 * spans]``, ascending.
+        Starts and ends of their ranges among all code points, int32 ``[2 * spans]``, ascending.
     """
     from tokenizers import AddedToken as Added
     from tokenizers import Tokenizer
@@ -180,7 +181,7 @@ def _spans(flag: str) -> np.ndarray:
     tokenizer.add_tokens([Added("<>", normalized=False, **{flag: True})])
     chars = [chr(code) for code in scalars().tolist()]
     member = np.zeros(CODE_POINTS + 1, np.int8)
-    together = 64  # few, because the matcher goes back to the beginning for every token
+    together = 64  # few, because the matcher restarts at the beginning for every token
     for start in range(0, len(chars), together):
         some = chars[start : start + together]
         encoding = tokenizer.encode("".join(f"{char}<>|" for char in some))

@@ -1,6 +1,6 @@
-"""Texts as flat code points, each with its place in the caller's text, and added tokens cut out of them.
+"""Texts as flat code points with their byte positions in the caller's text, and the removal of added tokens.
 
-Nothing here fails for what a string contains: invalid UTF-8 counts as U+FFFD, each bad sequence once.
+No contents of a string cause an error: each invalid UTF-8 sequence counts as one U+FFFD.
 
 Shape letters: B texts, C code points of all texts, P pieces of text.
 """
@@ -21,16 +21,16 @@ class Characters(NamedTuple):
     codes: tf.Tensor  # int32 [C]
     begins: tf.Tensor  # int32 [C], first byte in the text
     limits: tf.Tensor  # int32 [C], byte after the last
-    text: tf.Tensor  # int32 [C], the text that it is of
-    added: tf.Tensor  # int32 [C], id of the added token in whose place it is, -1: none
+    text: tf.Tensor  # int32 [C], index of the text
+    added: tf.Tensor  # int32 [C], id of the added token that it replaces, -1: none
 
     def at(self, index: tf.Tensor) -> Characters:
-        """Some of them."""
+        """The code points at some indices."""
         return Characters(*(tf.gather(each, index) for each in self))
 
 
 def decode(text: tf.Tensor) -> tuple[Characters, tf.Tensor]:
-    """Code points of strings ``[B]``, and where those of each text begin, int32 ``[B + 1]``."""
+    """Code points of strings ``[B]``, and the start of each text among them, int32 ``[B + 1]``."""
     decoded, offsets = tf.strings.unicode_decode_with_offsets(text, "UTF-8")
     codes, splits = decoded.values, tf.cast(decoded.row_splits, tf.int32)
     row = rows_of(splits, tf.size(codes))
@@ -41,37 +41,37 @@ def decode(text: tf.Tensor) -> tuple[Characters, tf.Tensor]:
 
 
 def piece_starts(characters: Characters) -> tf.Tensor:
-    """Which characters begin a piece of text between added tokens, bool ``[C]``; an added token is a piece too."""
+    """Whether each character begins a piece of text between added tokens, bool ``[C]``; an added token is a piece
+    too."""
     is_marker = characters.added >= 0
     edge = (characters.text[1:] != characters.text[:-1]) | is_marker[1:] | is_marker[:-1]
     return tf.concat([[True], edge], 0)[: tf.size(is_marker)]
 
 
 def splits_at(starts: tf.Tensor) -> tf.Tensor:
-    """Where pieces begin, of which characters begin one, bool ``[C]``: int32 ``[P + 1]``, with the end of the last."""
+    """Starts of pieces, int32 ``[P + 1]`` with the end of the last, from flags of first characters, bool ``[C]``."""
     return tf.concat([tf.cast(tf.reshape(tf.where(starts), [-1]), tf.int32), tf.shape(starts)], 0)
 
 
 def pieces_between(characters: Characters) -> tf.Tensor:
-    """Where each piece of text between added tokens begins, int32 ``[P + 1]``."""
+    """Starts of the pieces of text between added tokens, int32 ``[P + 1]``."""
     return splits_at(piece_starts(characters))
 
 
 def cut_out(
     finder: Finder, characters: Characters, splits: tf.Tensor, filler: int, trims: bool = False
 ) -> tuple[Characters, tf.Tensor, Matches]:
-    """Leave one character of every added token, with the token's place in the text, and drop the white space that it
-    takes.
+    """Replace every added token by one character with the token's position, and drop the white space of the match.
 
     Args:
-        finder: looks for them.
-        characters: of all texts.
-        splits: int32 ``[P + 1]``, the pieces that are searched.
-        filler: a code point that is in no token.
-        trims: whether a token's place leaves out the white space that it takes.
+    finder: finds the tokens.
+        characters: characters of all texts.
+        splits: int32 ``[P + 1]``, starts of the pieces to search.
+        filler: a code point that occurs in no token.
+        trims: whether the position of a token excludes the white space of the match.
 
-    Returns:
-        What is left, its indices, and what was found.
+        Returns:
+    The remaining characters, their indices, and the matches.
     """
     found = finder(characters.codes, splits, filler)
     count = tf.size(characters.codes) + 1

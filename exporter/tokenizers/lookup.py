@@ -20,7 +20,7 @@ class Lookup:
 
 
 class Strings:
-    """Finds strings among some that are known.
+    """Finds strings in a fixed set.
 
     Args:
         known: the strings, each once.
@@ -31,13 +31,13 @@ class Strings:
         order = np.argsort(hashes)
         assert np.all(np.diff(hashes[order])), "two strings have one hash"
         self._hashes = tf.constant(hashes[order])
-        # One more, for hashes above the last; its row says that it is none of them.
+        # One more entry, for hashes above the last; its row stands for an unknown string.
         self._known = tf.gather(tf.constant([*known, b""], tf.string), [*order, len(known)])
         self._rows = tf.constant(np.append(order, len(known)).astype(np.int32))
         self.count = len(known)
 
     def __call__(self, strings: tf.Tensor) -> tf.Tensor:
-        """Row of each string among the known ones, int32; their number for one that is not."""
+        """Index of each string in the set, int32; the size of the set for an unknown string."""
         at = tf.searchsorted(self._hashes, self._hash(strings))
         found = tf.gather(self._known, at) == strings
         return tf.where(found, tf.gather(self._rows, at), self.count)

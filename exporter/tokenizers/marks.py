@@ -1,4 +1,4 @@
-"""The combining marks that canonical ordering moves, as a table made by asking (The Unicode Standard, 3.11)."""
+"""The combining marks that canonical ordering moves, as a table from queries (The Unicode Standard, 3.11)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ from .tables import CODE_POINTS, each
 
 _Text = Callable[[str], str]
 
-#: Combining marks of the lowest and of the highest combining class that there is.
+#: Combining marks of the lowest and of the highest combining class.
 _LOWEST, _HIGHEST = "\u0334", "\u0345"
 
 
 @dataclass(frozen=True)
 class MarkTable:
-    """The code points that canonical ordering moves or must not move others across, and what they decompose to.
+    """The code points that canonical ordering moves, or must not move others across, and their decompositions.
 
-    Listed are the code points whose decomposition holds a combining mark, and those that normalisation removes
-    after ordering. Any other that normalisation leaves stands for itself and ends a run of marks; any other that
-    it removes is gone before.
+    The table lists code points whose decomposition contains a combining mark, and those that normalisation removes
+    after ordering. Any other code point either stays unchanged and ends a run of marks, or is removed before
+    ordering.
 
     Attributes:
         codes: int32 ``[n]``, ascending.
-        splits: int32 ``[n + 1]``, where each begins in ``items``.
+        splits: int32 ``[n + 1]``, start of each in ``items``.
         items: int32 ``[entries]``, code points of the decompositions.
-        ranks: int32 ``[entries]``, order of their combining classes; 0 for what is no combining mark.
+        ranks: int32 ``[entries]``, order of their combining classes; 0 for other code points.
     """
 
     codes: np.ndarray
@@ -39,15 +39,15 @@ def build(decompose: _Text, order: _Text, mark: str, removed: np.ndarray) -> Mar
     """The table for canonical ordering.
 
     Args:
-        decompose: decomposes a text.
-        order: puts the marks of a text in order.
-        mark: a character that stays as it is, and over which no marks are moved.
-        removed: bool, by code point, what normalisation removes later.
+        decompose: function that decomposes a text.
+        order: function that orders the marks of a text.
+        mark: a character that stays unchanged, and that marks are not moved across.
+        removed: bool, by code point: whether normalisation removes it later.
     """
     codes, splits, items = each(decompose, mark)
     rank = ranks_of(items, order, mark)
     ranks, lengths = rank[items], np.diff(splits)
-    # Of what the first step of normalisation removes nothing is left when marks are put in order.
+    # Code points removed by the first step of normalisation are gone before the ordering.
     here = lengths > 0
     has_mark = np.zeros(len(codes), bool)
     has_mark[here] = np.add.reduceat(ranks > 0, splits[:-1][here]) > 0
@@ -67,12 +67,12 @@ def ranks_of(items: np.ndarray, order: _Text, mark: str) -> np.ndarray:
     codes = codes[codes != ord(mark)]
 
     def swaps(left: _Text, right: _Text) -> np.ndarray:
-        """For which code points the pair comes out the other way round."""
+        """Whether the pair of each code point is reversed by the ordering."""
         chars = [chr(code) for code in codes]
         pairs = order(mark.join(left(char) + right(char) for char in chars)).split(mark)
         return np.array([pair == right(char) + left(char) for pair, char in zip(pairs, chars, strict=True)])
 
-    # Only what has a combining class changes places with marks of a lower or a higher one.
+    # Only code points with a combining class change places with marks of a lower or a higher class.
     moves = swaps(lambda char: _HIGHEST, lambda char: char) | swaps(lambda char: char, lambda char: _LOWEST)
     ordered = order("".join(map(chr, codes[moves])))  # by class, lowest first
     steps = order(mark.join(f"{char}{before}" for before, char in pairwise(ordered))).split(mark)

@@ -12,9 +12,9 @@ from .ragged import spread
 class Order:
     """Canonical decomposition and ordering of combining marks (The Unicode Standard, 3.11, D108 to D109).
 
-    The reference goes through the ordered text and takes the next code point of the text before as the origin of
-    each that is the first of its decomposition; the others belong to the one before. So where marks change
-    places their origins do not go with them.
+    The reference walks through the ordered text: the origin of each first code point of a decomposition is the next
+    code point of the text before; other code points have the origin of the one before them. So marks that change
+    places do not keep their origins.
     """
 
     def __init__(self, marks: MarkTable) -> None:
@@ -22,26 +22,26 @@ class Order:
         self._items, self._ranks = tf.constant(marks.items), tf.constant(marks.ranks)
 
     def __call__(self, codes: tf.Tensor, gone: tf.Tensor, text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Decompose what has marks, and put them in order.
+        """Decompose code points with marks, and order the marks.
 
         Args:
             codes: int32 ``[C]``.
-            gone: bool ``[C]``, which are removed before, unless the table lists them.
-            text: int32 ``[C]``, ascending; marks of one text do not mix with those of another.
+            gone: bool ``[C]``, whether to remove them before, unless the table lists them.
+            text: int32 ``[C]``, index of the text, ascending; marks stay within their text.
 
         Returns:
-            Code points, the index of the one that each comes from, and which are the first of their decomposition,
+            Code points, the index of the origin of each, and whether each is the first of its decomposition,
             ``[E]``.
         """
         row = tf.minimum(tf.searchsorted(self._codes, codes), tf.size(self._codes) - 1)
-        listed = tf.gather(self._codes, row) == codes  # never one that is fixed: it is in no text
+        listed = tf.gather(self._codes, row) == codes  # never a fixed code point, because that occurs in no text
         present = tf.reshape(tf.where(listed | ~gone), [-1])
         codes, row, listed, text = (tf.gather(each, present) for each in (codes, row, listed, text))
         source, within, is_listed, at = expand(self._splits, row, listed)
         items = tf.where(is_listed, tf.gather(self._items, at), tf.gather(codes, source))
         rank = tf.where(is_listed, tf.gather(self._ranks, at), 0)
 
-        # A run: something that is no mark, and the marks after it.
+        # A run is a code point that is not a mark, and the marks after it.
         text = tf.gather(text, source)
         is_first_of_text = tf.concat([[True], text[1:] != text[:-1]], 0)[: tf.size(text)]
         run = tf.cumsum(tf.cast((rank == 0) | is_first_of_text, tf.int64))
@@ -52,11 +52,11 @@ class Order:
 
 
 def expand(splits: tf.Tensor, row: tf.Tensor, listed: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    """Code points ``[C]``, of which those that are listed become a row of a table, and the others stay.
+    """Replace listed code points of ``[C]`` by their row of a table, and keep the others.
 
     Returns:
-        Of each result ``[E]`` the code point that it comes from, its number among that one's, whether that one is
-        listed, and the entry of the table, 0 if not.
+        For each result ``[E]`` the index of its origin, its number among the results of that origin, whether the origin
+        is listed, and the entry of the table (0 if not listed).
     """
     begins = tf.gather(splits, row)
     source, within = spread(tf.where(listed, tf.gather(splits, row + 1) - begins, 1))

@@ -1,4 +1,4 @@
-"""Small helpers for values of several rows, end to end."""
+"""Small helpers for values of several rows in one flat tensor."""
 
 from typing import NamedTuple
 
@@ -6,10 +6,10 @@ import tensorflow as tf
 
 
 class Rows(NamedTuple):
-    """Tokens of several texts, end to end: text b has ``length[b]`` of them from ``start[b]`` on.
+    """Tokens of several texts in one flat tensor: text b has ``length[b]`` tokens from ``start[b]`` on.
 
-    ``begins_first`` and ``limits_first`` are those of a token that is the first one left after cutting, where that
-    makes a difference.
+    ``begins_first`` and ``limits_first`` apply to a token that becomes the first of its text after truncation, if they
+    differ.
     """
 
     ids: tf.Tensor  # int32 [L]
@@ -27,17 +27,17 @@ def lengths_of(splits: tf.Tensor) -> tf.Tensor:
 
 
 def starts_of(lengths: tf.Tensor) -> tf.Tensor:
-    """Where each row begins, and where the last one ends: ``[rows + 1]``."""
+    """Start of each row, and the end of the last one: ``[rows + 1]``."""
     return tf.concat([[0], tf.cumsum(lengths)], 0)
 
 
 def rows_of(splits: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """The row that each of ``count`` values belongs to, int32 ``[count]``."""
+    """The row of each of ``count`` values, int32 ``[count]``."""
     return last_at_most(splits, tf.range(count))
 
 
 def spread(counts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Of values that become ``counts`` each: the value that each result comes from, and its number among that one's."""
+    """For values repeated ``counts`` times: the origin of each result, and its number among that origin's results."""
     starts = starts_of(counts)
     source = rows_of(starts, starts[-1])
     return source, tf.range(starts[-1]) - tf.gather(starts, source)
@@ -49,7 +49,7 @@ def last_at_most(ordered: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
 
 
 def last_true(flags: tf.Tensor) -> tf.Tensor:
-    """Index of the last element at or before each that is set, -1: none."""
+    """Index of the last true element at or before each, -1: none."""
     index = tf.where(flags, tf.range(tf.size(flags)), -1)
     return tf.gather(tf.concat([[-1], tf.boolean_mask(index, flags)], 0), tf.cumsum(tf.cast(flags, tf.int32)))
 

@@ -1,4 +1,4 @@
-"""What a tokenizer is, whatever its kind: vocabulary, added tokens, and the template around texts. No TensorFlow."""
+"""The common description of all kinds of tokenizers: vocabulary, added tokens, template. No TensorFlow."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,16 +7,16 @@ from typing import ClassVar, Self
 
 @dataclass(frozen=True)
 class AddedToken:
-    """A token that is matched whole in the text.
+    """A token that is matched as a whole in the text.
 
     Attributes:
-        content: what is looked for.
-        id: its id.
-        special: one of the model's own (``[SEP]`` and the like), not one of its users.
-        single_word: only where no letter or digit is beside it.
-        lstrip: white space before it belongs to it.
-        rstrip: white space after it belongs to it.
-        normalized: both are normalised before it is looked for; else the raw text is searched.
+        content: search text.
+        id: token id.
+        special: one of the model's own tokens (such as ``[SEP]``), not one that users added.
+        single_word: matches only without adjacent letters or digits.
+        lstrip: the match includes white space before it.
+        rstrip: the match includes white space after it.
+        normalized: search in the normalised text, for the normalised token; else in the raw text.
     """
 
     content: str
@@ -34,8 +34,8 @@ class Piece:
 
     Attributes:
         special: id of the special token; ``None`` for a text.
-        text: which one, 0 or 1; ``None`` for a special token.
-        type: the token type of its tokens.
+        text: index of the text, 0 or 1; ``None`` for a special token.
+        type: token type of its tokens.
     """
 
     special: int | None = None
@@ -45,11 +45,11 @@ class Piece:
 
 @dataclass(frozen=True)
 class Template:
-    """What is put around a text, and around two: ``[CLS] A [SEP]``, ``<s> A </s></s> B </s>``.
+    """The special tokens around one text, and around two: ``[CLS] A [SEP]``, ``<s> A </s></s> B </s>``.
 
     Attributes:
-        single: with one text, every piece of type 0.
-        pair: with both texts, the first one first.
+        single: pieces for one text, all of type 0.
+        pair: pieces for two texts, the first one first.
     """
 
     single: tuple[Piece, ...]
@@ -60,33 +60,33 @@ class Template:
         return self.pair if pair else self.single
 
     def specials(self, pair: bool) -> int:
-        """How many special tokens it has for single texts, or for pairs."""
+        """Number of special tokens for single texts, or for pairs."""
         return sum(piece.special is not None for piece in self.of(pair))
 
     def texts(self, starts: Sequence[int]) -> list[int]:
-        """Which text of a pair each token belongs to (or follows), by its offset: -1 is a special token."""
+        """The text of a pair that each token belongs to (or follows), from its offset; -1 is a special token."""
         begin = next(at for at, piece in enumerate(self.pair) if piece.text is not None)
         end = next((at for at, start in enumerate(starts) if at >= begin and start < 0), len(starts))
         return [int(at > end) for at in range(len(starts))]
 
 
 def bert_template(cls_id: int, sep_id: int) -> Template:
-    """BERT's: ``[CLS] A [SEP]`` and ``[CLS] A [SEP] B [SEP]``, where B and the token after it are of type 1."""
+    """BERT's template: ``[CLS] A [SEP]`` and ``[CLS] A [SEP] B [SEP]``; B and the token after it have type 1."""
     single = (Piece(special=cls_id), Piece(text=0), Piece(special=sep_id))
     return Template(single, (*single, Piece(text=1, type=1), Piece(special=sep_id, type=1)))
 
 
 @dataclass(frozen=True)
 class TokenizerSpec:
-    """A tokenizer as the checkpoint's own files set it; each kind is a subclass with settings of its own.
+    """A tokenizer as described by the checkpoint's files; each kind is a subclass with further settings.
 
     Attributes:
-        vocab: ``vocab[i]`` is the token of id ``i``; ``None`` for an id that no word can have.
+        vocab: ``vocab[i]`` is the token of id ``i``; ``None`` for an unused id.
         pad_id: id in padding.
         template: the special tokens around texts.
-        added_tokens: tokens that are matched whole.
-        truncation_side: where texts that are too long are cut, ``right`` or ``left``.
-        trim_offsets: whether offsets leave out the white space that an added token takes, as RobertaProcessing does.
+        added_tokens: tokens that are matched as a whole.
+        truncation_side: side on which long texts are cut, ``right`` or ``left``.
+        trim_offsets: whether offsets exclude the white space of an added token's match, as with RobertaProcessing.
     """
 
     kind: ClassVar[str]
@@ -100,7 +100,7 @@ class TokenizerSpec:
 
     @property
     def size(self) -> int:
-        """Number of ids: the rows that the embedding table must have."""
+        """Number of ids: the required rows of the embedding table."""
         return max(len(self.vocab), *(token.id + 1 for token in self.added_tokens), 0)
 
     @property
@@ -109,10 +109,10 @@ class TokenizerSpec:
         raise NotImplementedError
 
     def lowercased(self) -> Self:
-        """The tokenizer of texts that something lower-cases before all."""
+        """The tokenizer with lower-casing before all other steps."""
         raise NotImplementedError
 
     @property
     def token_lengths(self) -> list[int]:
-        """What ``token_lengths`` of ``tag`` is for each id, see the contract."""
+        """The output ``token_lengths`` of ``tag`` for each id, see the contract."""
         raise NotImplementedError

@@ -1,8 +1,8 @@
-"""From the tokens of texts to what an encoder takes: cut, put into the tokenizer's template, padded.
+"""From the tokens of texts to the inputs of an encoder: truncation, template, padding.
 
-Lengths after cutting are those of the reference (``truncate_encodings`` in tokenizers), special tokens set aside
-first. Where the reference raises, because the one text that may be cut is too short for that, this cuts the other
-one too: a graph must not fail a whole batch for one text.
+Lengths after truncation are those of the reference (``truncate_encodings`` in tokenizers), after room for special
+tokens is reserved. If the reference raises an error because the text to cut is too short, this module also cuts the
+other text: a graph must not fail a whole batch for one text.
 
 Shape letters: B texts or pairs, T tokens of the longest, L tokens of all texts.
 """
@@ -14,7 +14,7 @@ import tensorflow as tf
 from .ragged import Rows
 from .spec import TokenizerSpec
 
-#: tensorflow-text's RoundRobinTrimmer: both texts give tokens in turns, the first one first.
+#: tensorflow-text's RoundRobinTrimmer: tokens are taken from both texts in turn, the first text first.
 ROUND_ROBIN = "round_robin"
 
 
@@ -22,7 +22,7 @@ class Encoding(NamedTuple):
     """Tokens of a batch, padded to its longest text or pair.
 
     Attributes:
-        input_word_ids: int32 ``[B, T]``, the texts' tokens in the template, and padding.
+        input_word_ids: int32 ``[B, T]``, tokens of the texts in the template, and padding.
         input_mask: int32 ``[B, T]``, 1 at tokens, 0 at padding.
         start_offsets: int32 ``[B, T]``, first byte in the caller's text; -1 at special tokens and padding.
         limit_offsets: int32 ``[B, T]``, byte after the last; -1 as above.
@@ -39,14 +39,14 @@ class Encoding(NamedTuple):
 
 
 def encode(rows: Rows, spec: TokenizerSpec, max_length: int, side: str, strategy: str | None = None) -> Encoding:
-    """Cut texts or pairs, and put them into the template.
+    """Truncate texts or pairs, and insert them into the template.
 
     Args:
-        rows: tokens of B texts; for pairs, of all the first ones, then of all the second ones.
+        rows: tokens of B texts; for pairs, of all first texts, then of all second texts.
         spec: the template, and the id in padding.
-        max_length: most tokens of a text or pair, special tokens included.
-        side: where texts that are too long are cut, ``right`` or ``left``.
-        strategy: how the texts of a pair share the room; ``None`` for single texts.
+        max_length: maximum tokens of a text or pair, special tokens included.
+        side: side on which long texts are cut, ``right`` or ``left``.
+        strategy: rule for cutting the two texts of a pair; ``None`` for single texts.
     """
     pieces = spec.template.of(strategy is not None)
     specials = spec.template.specials(strategy is not None)
@@ -58,7 +58,7 @@ def encode(rows: Rows, spec: TokenizerSpec, max_length: int, side: str, strategy
         lengths = tf.reshape(rows.length, [2, -1])
         kept = tf.stack(_kept(lengths[0], lengths[1], room, strategy))
     first = rows.start if side == "right" else rows.start + rows.length - tf.reshape(kept, [-1])
-    first = tf.reshape(first, tf.shape(kept))  # of each text the first token that is kept
+    first = tf.reshape(first, tf.shape(kept))  # the first kept token of each text
 
     begins, limits = (
         plain if leading is None else _replaced(plain, leading, first, kept)
@@ -67,10 +67,10 @@ def encode(rows: Rows, spec: TokenizerSpec, max_length: int, side: str, strategy
 
     total = tf.reduce_sum(kept, 0)[:, tf.newaxis] + specials  # [B, 1]
     column = tf.range(tf.reduce_max(tf.concat([total, [[specials]]], 0)))[tf.newaxis, :]  # [1, T]
-    # One gather does it all: padding and special tokens are entries after the last token.
+    # A single gather: padding and special tokens are entries after the last token.
     after = [spec.pad_id, *(piece.special for piece in pieces if piece.special is not None)]
     index, types, end = tf.fill(tf.stack([tf.size(total), tf.size(column)]), tf.size(rows.ids)), 0, total
-    # From the last piece to the first, each takes the columns before its end; what comes before it takes its own.
+    # From the last piece to the first: each fills all columns before its end, and earlier pieces overwrite theirs.
     special = len(after)
     for number, piece in reversed(list(enumerate(pieces))):
         if piece.special is not None:
@@ -95,19 +95,19 @@ def encode(rows: Rows, spec: TokenizerSpec, max_length: int, side: str, strategy
 
 
 def _replaced(plain: tf.Tensor, leading: tf.Tensor, first: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
-    """The values of tokens ``[L]``, other ones at the first token that is left of each text."""
+    """The values of tokens ``[L]``, with those of ``leading`` at the first kept token of each text."""
     at = tf.boolean_mask(first, kept > 0)
     return tf.tensor_scatter_nd_update(plain, at[:, tf.newaxis], tf.gather(leading, at))
 
 
 def _kept(first: tf.Tensor, second: tf.Tensor, room: int, strategy: str) -> tuple[tf.Tensor, tf.Tensor]:
-    """How many tokens of each text of a pair are kept, int32 ``[B]``."""
-    # A text keeps its share of the room at least, and what the other one leaves of it.
+    """Number of kept tokens of each text of a pair, int32 ``[B]``."""
+    # A text keeps at least its share of the room, and all room that the other one leaves.
     share = {
         "only_first": 0,
         "only_second": room,
         ROUND_ROBIN: (room + 1) // 2,
-        "longest_first": tf.where(first > second, (room + 1) // 2, room // 2),  # an odd token goes to the longer one
+        "longest_first": tf.where(first > second, (room + 1) // 2, room // 2),  # the longer text gets the odd token
     }[strategy]
     return (
         tf.minimum(first, tf.maximum(share, room - second)),

@@ -1,7 +1,7 @@
-"""A checkpoint's tokenizer as a graph: a :class:`.TokenizerSpec` becomes strings in, token ids and byte offsets out.
+"""A checkpoint's tokenizer as a graph, from a :class:`.TokenizerSpec`: strings in, token ids and byte offsets out.
 
-The kind of tokenizer (:mod:`.wordpiece`) makes tokens of texts; templates and truncation, which all kinds share
-(:mod:`.templates`), come after it. A new kind is a folder here with a spec and a :class:`TextTokenizer`, and a line in
+Each kind of tokenizer (such as :mod:`.wordpiece`) turns texts into tokens; truncation and templates are common to all
+kinds (:mod:`.templates`). A new kind needs a folder here with a spec and a :class:`TextTokenizer`, and a line in
 :data:`TOKENIZERS`.
 """
 
@@ -21,9 +21,9 @@ from .unigram.tokenizer import Unigram
 from .wordpiece.spec import WordPieceSpec
 from .wordpiece.tokenizer import WordPiece
 
-#: Tokenizes strings ``[B]``, each by itself, without special tokens.
+#: Tokenizes strings ``[B]`` separately, without special tokens.
 TextTokenizer = Callable[[tf.Tensor], Rows]
-#: Kind of tokenizer -> its graph, made of its spec and the added tokens that count as plain text.
+#: Kind of tokenizer -> its graph, from its spec and the added tokens that count as plain text.
 TOKENIZERS: Mapping[str, Callable[[Any, frozenset[str]], TextTokenizer]] = {
     "wordpiece": WordPiece,
     "unigram": Unigram,
@@ -36,11 +36,11 @@ class Tokenizer(tf.Module):
 
     Args:
         spec: vocabulary and settings.
-        max_seq_length: most tokens of a text or a pair, special tokens included.
-        options: what the user chose.
+        max_seq_length: maximum tokens of a text or a pair, special tokens included.
+        options: the user's options.
 
     Raises:
-        ConfigError: options that this tokenizer cannot follow.
+        ConfigError: options that this tokenizer does not support.
     """
 
     def __init__(
@@ -49,17 +49,17 @@ class Tokenizer(tf.Module):
         super().__init__(name="tokenizer")
         specials = spec.template.specials(options.pair)
         if max_seq_length < specials:
-            raise ConfigError(f"max_seq_length is {max_seq_length}, and the special tokens alone are {specials}")
+            raise ConfigError(f"max_seq_length is {max_seq_length}: give more than the {specials} special tokens")
         self._length, self._strategy = max_seq_length, options.truncation_strategy
         if options.tokenizer == "tf-text":
             first, *_, last = (piece.special or 0 for piece in spec.template.single)
             if not isinstance(spec, WordPieceSpec) or spec.template != bert_template(first, last):
                 raise ConfigError(
-                    "tokenizer tf-text is tensorflow-text's BertTokenizer, and the checkpoint's is not one of BERT "
-                    "('[CLS] text [SEP]'); use tokenizer reference"
+                    "tokenizer tf-text is tensorflow-text's BertTokenizer, but the checkpoint's tokenizer is not "
+                    "BERT's ('[CLS] text [SEP]'); use tokenizer reference"
                 )
             spec = spec.as_tf_text()
-            if self._strategy == "longest_first":  # tensorflow-text cuts pairs in turns
+            if self._strategy == "longest_first":  # tensorflow-text cuts both texts in turn
                 self._strategy = templates.ROUND_ROBIN
         self._spec = spec
         self._side = options.truncation_side or spec.truncation_side
@@ -72,7 +72,7 @@ class Tokenizer(tf.Module):
         if text_pair is None:
             return templates.encode(self._rows(text), self._spec, self._length, self._side)
         same = tf.size(text) == tf.size(text_pair)
-        message = "text and text_pair must have equally many strings"
+        message = "text and text_pair must have the same number of strings"
         with tf.control_dependencies([tf.debugging.Assert(same, [message])]):
             rows = self._rows(tf.concat([text, text_pair], 0))
         return templates.encode(rows, self._spec, self._length, self._side, self._strategy)

@@ -1,6 +1,6 @@
-"""A set of strings as a double-array trie (Aoe, 1989), and the walk through it in the graph, all places at once.
+"""A set of strings as a double-array trie (Aoe, 1989), and its traversal in the graph, from all positions at once.
 
-States are slots of the arrays, the root is slot 0. The child of state s by the symbol c is slot ``base[s] + c``, if
+States are slots of the arrays; the root is slot 0. The child of state s for the symbol c is slot ``base[s] + c``, if
 ``check`` of that slot is s.
 """
 
@@ -11,19 +11,19 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-#: Slots that are looked at together.
+#: Number of slots checked at once.
 _AT_ONCE = 512
 
 
 @dataclass(frozen=True)
 class Trie:
-    """The arrays; every ``base`` plus any symbol is a slot.
+    """The arrays; every ``base`` plus any symbol is a valid slot.
 
     Attributes:
         base: int32 ``[slots]``.
         check: int32 ``[slots]``, the parent, -1: free.
-        value: int32 ``[slots]``, value of the string that ends there, -1: none.
-        depth: symbols of the longest string.
+        value: int32 ``[slots]``, value of the string that ends at the slot, -1: none.
+        depth: length of the longest string in symbols.
     """
 
     base: np.ndarray
@@ -33,10 +33,10 @@ class Trie:
 
 
 def build(strings: Mapping[Sequence[int], int], symbols: int) -> Trie:
-    """The trie of strings of symbols, 1 to ``symbols``, with a value each.
+    """The trie of strings of symbols from 1 to ``symbols``, each with a value.
 
-    States with many children are placed first, each where its children find the first free slots: give frequent symbols
-    low numbers.
+    States with many children are placed first, each at the first place with free slots for its children. Low numbers
+    for frequent symbols give smaller arrays.
     """
     children: list[dict[int, int]] = [{}]
     values = [-1]
@@ -81,7 +81,7 @@ def build(strings: Mapping[Sequence[int], int], symbols: int) -> Trie:
 
 
 def _fitting(used: np.ndarray, below: np.ndarray, free: int, top: int) -> np.ndarray:
-    """Free slots for some symbols: the first ones, or in the last part that is used, so as not to look for long."""
+    """Free slots for some symbols: the first ones found, in the last used part of the arrays to limit the search."""
     last_part = max(free, top - int(below[-1] - below[0]) - 4 * _AT_ONCE)
     for start in (free, *range(last_part, len(used), _AT_ONCE)):
         first = start + np.flatnonzero(~used[start : start + _AT_ONCE])
@@ -90,11 +90,11 @@ def _fitting(used: np.ndarray, below: np.ndarray, free: int, top: int) -> np.nda
         if fits.any():
             found: np.ndarray = first[fits.argmax()] - below[0] + below
             return found
-    raise AssertionError("the array has room for every state after the last one that is used")
+    raise AssertionError("the array has room for every state after the last used slot")
 
 
 class Walk:
-    """Walks through a trie in the graph."""
+    """Traversal of a trie in the graph."""
 
     def __init__(self, trie: Trie) -> None:
         self._base, self._check, self._value = (tf.constant(each) for each in (trie.base, trie.check, trie.value))
@@ -102,20 +102,20 @@ class Walk:
         self._nowhere = len(trie.base) - 1  # the parent of no slot
 
     def __call__(self, symbols: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
-        """The strings that begin at some places.
+        """Find the strings that begin at some positions.
 
         Args:
-            symbols: int32 ``[C]``, 0 where no string can go on; at least ``depth`` of them after the last place are 0.
-            starts: int32 ``[N]``, places among them.
+            symbols: int32 ``[C]``, 0 where every string ends; at least ``depth`` zeros follow the last position.
+            starts: int32 ``[N]``, positions in ``symbols``.
 
         Returns:
-            int32 ``[depth, N]``: the value of the string of 1, 2 ... symbols that begins at each place, -1: none.
+            int32 ``[depth, N]``: value of the string of 1, 2 ... symbols that begins at each position, -1: none.
         """
         ahead = tf.gather(symbols, tf.range(self._depth)[:, tf.newaxis] + starts[tf.newaxis, :])
         node, nodes = tf.zeros_like(starts), []
         for symbol in tf.unstack(ahead, self._depth):
             child = tf.gather(self._base, node) + symbol
-            # No slot is a child by 0.
+            # No slot is a child for symbol 0.
             node = tf.where(tf.gather(self._check, child) == node, child, self._nowhere)
             nodes.append(node)
         return tf.gather(self._value, tf.stack(nodes))

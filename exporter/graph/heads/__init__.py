@@ -1,8 +1,8 @@
-"""Heads: what a signature makes of tokens and of the encoder's outputs, and the table of them.
+"""Heads: from tokens and the encoder's outputs to the outputs of a signature, and the table of heads.
 
-A head answers one signature of :mod:`rawbert.serving.contract`. Where it computes, it has a twin in numpy in
-:mod:`...proof.heads`, which shares nothing with it. A new signature is a declaration in the contract, a head in a file
-here, a twin there, and a line in each table.
+A head answers one signature of :mod:`rawbert.serving.contract`. A head with computations has a twin in numpy in
+:mod:`...proof.heads`, which shares no code with it. A new signature needs a declaration in the contract, a head in a
+file here, a twin there, and a line in each table.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from ...sources.checkpoint import Checkpoint
 from . import classify, embedding, plain, score, tag
 from .plain import Head
 
-#: By name of the signature: makes the head that a checkpoint calls for.
+#: Name of the signature -> function that builds the head of a checkpoint.
 HEADS: Mapping[str, Callable[[Checkpoint], Head]] = {
     CLASSIFY.name: classify.of,
     TAG.name: tag.of,

@@ -1,4 +1,4 @@
-"""``classify``: the labels of a text or pair, with a score each."""
+"""``classify``: the labels of a text or pair, each with a score."""
 
 from __future__ import annotations
 

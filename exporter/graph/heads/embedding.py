@@ -40,7 +40,7 @@ class EmbeddingHead(tf.Module):
         return [self.embed(vectors, tokens.input_mask)]
 
     def embed(self, sequence: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """One embedding a text.
+        """One embedding per text.
 
         Args:
             sequence: float32 ``[batch, tokens, hidden]``.
@@ -52,7 +52,7 @@ class EmbeddingHead(tf.Module):
         x = tf.concat([pool(mode, sequence, mask) for mode in self._modes], axis=-1)
         for step in self._steps:
             if isinstance(step, str):
-                # As torch's normalize: a length below 1e-12 counts as 1e-12.
+                # As in torch's normalize: a norm below 1e-12 counts as 1e-12.
                 length = tf.sqrt(tf.reduce_sum(tf.square(x), axis=-1, keepdims=True))
                 x = x / tf.maximum(length, 1e-12)
             else:
@@ -63,7 +63,7 @@ class EmbeddingHead(tf.Module):
 
 
 def pool(mode: str, sequence: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """One vector a text, ``[batch, hidden]``."""
+    """One vector per text, ``[batch, hidden]``."""
     if mode == "cls":
         return sequence[:, 0]
     weights = tf.cast(mask, sequence.dtype)  # [batch, tokens]
@@ -72,7 +72,7 @@ def pool(mode: str, sequence: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         return tf.gather(sequence, last, axis=1, batch_dims=1)
     if mode == "max":
         return tf.reduce_max(tf.where(mask[:, :, tf.newaxis] == 1, sequence, sequence.dtype.min), axis=1)
-    if mode == "weightedmean":  # the n-th token counts n times
+    if mode == "weightedmean":  # the n-th token has weight n
         weights *= tf.cast(tf.range(1, tf.shape(mask)[1] + 1), sequence.dtype)
     total = tf.reduce_sum(weights, axis=1, keepdims=True)  # [batch, 1]
     if mode == "mean_sqrt_len_tokens":

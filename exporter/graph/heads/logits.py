@@ -1,7 +1,7 @@
 """From an encoder's outputs to the logits of a fine-tuned head, and from logits to scores.
 
-The layers are those of transformers' ``*ForSequenceClassification`` and ``*ForTokenClassification``, or those that a
-user put after a Hub encoder, without dropout.
+The layers are those of transformers' ``*ForSequenceClassification`` and ``*ForTokenClassification``, or a user's
+layers after a Hub encoder, without dropout.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SCORES = {"softmax": tf.nn.softmax, "sigmoid": tf.math.sigmoid, "identity": tf.
 
 
 def head_of(checkpoint: Checkpoint) -> Head:
-    """The head of a checkpoint that has one."""
+    """The head of a checkpoint, which must have one."""
     assert checkpoint.head is not None
     return checkpoint.head
 
@@ -32,7 +32,8 @@ class Scores(tf.Module):
         self._layers = [_Normal(layer) if isinstance(layer, LayerNorm) else _Linear(layer) for layer in head.layers]
 
     def __call__(self, tokens: Encoding, encoder: Encoder) -> tf.Tensor:
-        """Scores: float32 ``[batch, labels]``; of a tagger ``[batch, tokens, tags]``, with any values in padding."""
+        """Scores, float32 ``[batch, labels]``; for a tagger ``[batch, tokens, tags]``, with arbitrary values in
+        padding."""
         vectors, pooled = encoder(tokens)
         if self._takes == "mean":
             x = pool("mean", vectors, tokens.input_mask)
@@ -76,11 +77,11 @@ class _Normal(tf.Module):
 def highest(scores: tf.Tensor, names: tf.Tensor) -> tf.Tensor:
     """The name of the highest score, the first of equal ones: ``[..., names]`` -> string ``[...]``."""
     best = tf.argmax(scores, axis=-1, output_type=tf.int32)
-    with tf.device("/CPU:0"):  # where strings are
+    with tf.device("/CPU:0"):  # string ops run only there
         return tf.gather(names, best)
 
 
 def every_row(names: tf.Tensor, tokens: Encoding) -> tf.Tensor:
-    """The names once a text: string ``[batch, names]``."""
+    """The names for every text: string ``[batch, names]``."""
     with tf.device("/CPU:0"):
         return tf.tile(names[tf.newaxis, :], [tf.shape(tokens.input_mask)[0], 1])

@@ -1,4 +1,4 @@
-"""Heads that answer what encoder and tokenizer give, as it is: ``pooled``, ``sequence`` and ``tokenize``."""
+"""Heads that return the outputs of encoder and tokenizer unchanged: ``pooled``, ``sequence`` and ``tokenize``."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,11 +6,11 @@ import tensorflow as tf
 
 from ...tokenizers.templates import Encoding
 
-#: Tokens to ``sequence_output`` float32 ``[batch, tokens, hidden]`` (padding has any values) and ``pooled_output``
-#: float32 ``[batch, hidden]``, ``None`` where there is no pooler.
+#: Tokens to ``sequence_output`` float32 ``[batch, tokens, hidden]`` (arbitrary values in padding) and
+#: ``pooled_output`` float32 ``[batch, hidden]``, ``None`` without a pooler.
 Encoder = Callable[[Encoding], tuple[tf.Tensor, tf.Tensor | None]]
-#: The graph of a signature, a ``tf.Module`` where it has weights: its outputs in the order in which the contract
-#: declares them. It calls the encoder only if it needs it.
+#: The graph of a signature, a ``tf.Module`` if it has weights: its outputs in the order of the contract. It calls the
+#: encoder only if needed.
 Head = Callable[[Encoding, Encoder], Sequence[tf.Tensor]]
 
 
@@ -24,7 +24,7 @@ def pooled(tokens: Encoding, encoder: Encoder) -> Sequence[tf.Tensor]:
 def sequence(tokens: Encoding, encoder: Encoder) -> Sequence[tf.Tensor]:
     """``sequence_output``, zero beyond the mask, and the tokens."""
     vectors, _ = encoder(tokens)
-    # Not a product: what is in padding may be anything, and 0 * inf is not 0.
+    # Not a product, because padding may contain inf, and 0 * inf is not 0.
     return [tf.where(tokens.input_mask[:, :, tf.newaxis] == 1, vectors, 0.0), *tokenize(tokens, encoder)]
 
 

@@ -1,4 +1,4 @@
-"""``score``: one number a pair or text, of a reranker or a regression."""
+"""``score``: one number per pair or text, from a reranker or a regression."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .plain import Encoder
 
 
 def of(checkpoint: Checkpoint) -> ScoreHead:
-    """The head of one output."""
+    """The head with one output."""
     return ScoreHead(head_of(checkpoint))
 
 
 class ScoreHead(tf.Module):
-    """A head of one output as a graph."""
+    """A head with one output as a graph."""
 
     def __init__(self, head: Head) -> None:
         super().__init__(name="score_head")

@@ -1,4 +1,4 @@
-"""``tag``: a tag a token (entities, parts of speech), with the tokens."""
+"""``tag``: a tag per token (entities, parts of speech), with the tokens."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TagHead(tf.Module):
         """``tag_scores``, zero in padding; ``tag``, empty there and at special tokens; ``tags``; ``token_lengths``; and
         the tokens.
         """
-        # Not a product: what is in padding may be anything, and 0 * inf is not 0.
+        # Not a product, because padding may contain inf, and 0 * inf is not 0.
         scores = tf.where(tokens.input_mask[:, :, tf.newaxis] == 1, self._scores(tokens, encoder), 0.0)
         names = tf.constant(self._tags)
         best = highest(scores, names)

@@ -1,6 +1,6 @@
-"""The reference's forward passes in numpy float64, and the table of them.
+"""The reference's forward passes in numpy float64, and their table.
 
-Each is written from the paper over the checkpoint's own names, and shares nothing with :mod:`...families` and
+Each is written from the paper, with the checkpoint's own names, and shares no code with :mod:`...families` and
 :mod:`...graph`.
 """
 
@@ -13,10 +13,10 @@ from . import albert, bert, deberta_v2, distilbert, modernbert, mpnet, nomic_ber
 
 
 class Twin(Protocol):
-    """What a file here gives."""
+    """The interface of the modules in this folder."""
 
     def first_row(self, config: Mapping[str, Any]) -> int:
-        """Row of the position table that the first token takes."""
+        """Row of the position table for the first token."""
 
     def forward(
         self,
@@ -28,18 +28,18 @@ class Twin(Protocol):
         """The forward pass over one text or pair without padding.
 
         Args:
-            tensors: by the family's names in PyTorch's form, without a prefix; dense weights are ``[out, in]``.
-            config: what config.json says.
+            tensors: tensors by the family's names in PyTorch's form, without a prefix; dense weights are ``[out, in]``.
+            config: contents of config.json.
             ids: int ``[tokens]``.
             types: int ``[tokens]``, token types; 0 if left out.
 
         Returns:
-            ``sequence_output`` float64 ``[tokens, hidden]`` and, where there is a pooler, ``pooled_output``
+            ``sequence_output`` float64 ``[tokens, hidden]`` and, with a pooler, ``pooled_output``
             ``[hidden]``.
         """
 
 
-#: By ``model_type`` of config.json.
+#: ``model_type`` of config.json -> module.
 TWINS: Mapping[str, Twin] = {
     "bert": bert,
     "distilbert": distilbert,
@@ -56,14 +56,14 @@ TWINS: Mapping[str, Twin] = {
 
 
 def name_of(config: Mapping[str, Any]) -> str:
-    """The family that a config.json names: by ``model_type``, or else by its class."""
+    """The family of a config.json, by ``model_type``, or else by its class."""
     if (name := config.get("model_type")) is None:
         classes = [each.lower() for each in config.get("architectures") or ["BertModel"]]
-        # The longest: every DistilBertModel ends in BertModel.
+        # The longest match, because DistilBertModel ends in BertModel.
         name = max((each for each in TWINS if classes[0].startswith(each.replace("-", ""))), key=len)
     return str(name)
 
 
 def twin_of(config: Mapping[str, Any]) -> Twin:
-    """The forward pass of the family that a config.json names."""
+    """The forward pass of the family of a config.json."""
     return TWINS[name_of(config)]

@@ -1,5 +1,5 @@
 """ALBERT's forward pass (Lan et al., 2020, https://arxiv.org/abs/1909.11942): narrow embeddings that are always
-projected, and layers that are applied again and again (3.1: factorized embeddings, cross-layer sharing)."""
+projected, and layers that are applied repeatedly (3.1: factorized embeddings, cross-layer sharing)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,7 +27,7 @@ def forward(
     layers = config["num_hidden_layers"]
     layers_of_a_group = layers / config.get("num_hidden_groups", 1)
     for index in range(layers):
-        # Truncated in floating point, as transformers does it.
+        # Truncated from floating point, as in transformers.
         layer = f"encoder.albert_layer_groups.{int(index / layers_of_a_group)}.albert_layers.0"
         names = [f"{layer}.attention.{part}" for part in ("query", "key", "value")]
         mixed = on.linear(on.attention(x, names, config["num_attention_heads"]), f"{layer}.attention.dense")

@@ -20,7 +20,7 @@ def first_row(config: Mapping[str, Any]) -> int:
 def forward(
     tensors: Mapping[str, np.ndarray], config: Mapping[str, Any], ids: np.ndarray, types: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """See :class:`.Twin`. Narrow embeddings are projected, as ELECTRA does."""
+    """See :class:`.Twin`. Narrow embeddings are projected, as in ELECTRA."""
     on = Layers(tensors, config.get("layer_norm_eps", 1e-12))
     x = on.rows("embeddings.word_embeddings", ids)
     x = x + on.rows("embeddings.position_embeddings", slice(len(ids)))

@@ -65,7 +65,7 @@ def _attention(
 
 
 def _rows(config: Mapping[str, Any], length: int) -> tuple[int, np.ndarray]:
-    """How many distances on either side have vectors, and the row of each query and key, ``[query, key]``."""
+    """Number of distances with vectors on each side, and the row of each query and key, ``[query, key]``."""
     farthest = config.get("max_relative_positions", -1)
     farthest = config["max_position_embeddings"] if farthest < 1 else farthest
     buckets = config.get("position_buckets", -1)
@@ -74,7 +74,7 @@ def _rows(config: Mapping[str, Any], length: int) -> tuple[int, np.ndarray]:
     def row(distance: int) -> int:
         away, middle = abs(distance), buckets // 2
         if buckets > 0 and away > middle:
-            # Whole numbers come of the farthest distance alone, which no rounding may move.
+            # Only the farthest distance gives a whole number, which rounding must not change.
             share = math.log(away / middle) / math.log((farthest - 1) / middle)
             away = middle + math.ceil(round(share * (middle - 1), 5))
         return min(max(span + (away if distance > 0 else -away), 0), 2 * span - 1)

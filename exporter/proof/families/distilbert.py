@@ -25,7 +25,7 @@ def forward(
     for index in range(config.get("num_hidden_layers") or config["n_layers"]):
         layer = f"transformer.layer.{index}"
         names = [f"{layer}.attention.{part}_lin" for part in "qkv"]
-        # transformers takes BERT's names of settings before its own.
+        # In transformers BERT's names of settings have precedence over DistilBERT's.
         attended = on.attention(x, names, config.get("num_attention_heads") or config["n_heads"])
         x = on.norm(x + on.linear(attended, f"{layer}.attention.out_lin"), f"{layer}.sa_layer_norm")
         inner = on.linear(activation(on.linear(x, f"{layer}.ffn.lin1")), f"{layer}.ffn.lin2")

@@ -1,4 +1,4 @@
-"""The building blocks of transformers in numpy float64, over a checkpoint's tensors by the names in PyTorch's form."""
+"""The building blocks of transformers in numpy float64, over a checkpoint's tensors by their PyTorch names."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ class Layers:
     """Computes with the tensors of one checkpoint.
 
     Args:
-        tensors: by name without a prefix; dense weights are ``[out, in]``.
-        epsilon: of normalisation.
+        tensors: tensors by name without a prefix; dense weights are ``[out, in]``.
+        epsilon: epsilon of normalisation.
     """
 
     def __init__(self, tensors: Mapping[str, np.ndarray], epsilon: float) -> None:
@@ -32,7 +32,7 @@ class Layers:
     def norm(self, x: np.ndarray, name: str, bias: bool = True) -> np.ndarray:
         """Layer normalisation of the last axis (Ba et al., 2016, https://arxiv.org/abs/1607.06450).
 
-        Checkpoints that were converted from TensorFlow call its weights gamma and beta.
+        In checkpoints converted from TensorFlow its weights are called gamma and beta.
         """
         x = x - x.mean(-1, keepdims=True)
         x = x / np.sqrt((x * x).mean(-1, keepdims=True) + self._epsilon)
@@ -48,8 +48,8 @@ class Layers:
 
         Args:
             x: ``[tokens, hidden]``.
-            query_key_value: names of the dense layers that make them.
-            heads: their number.
+            query_key_value: names of their dense layers.
+            heads: number of heads.
             bias: ``[heads, query, key]``, added to the scores.
 
         Returns:
@@ -62,11 +62,11 @@ class Layers:
     def attend(
         query: np.ndarray, key: np.ndarray, value: np.ndarray, heads: int, bias: np.ndarray | float = 0.0
     ) -> np.ndarray:
-        """As :meth:`attention`, of query, key and value ``[tokens, hidden]``."""
+        """As :meth:`attention`, from query, key and value ``[tokens, hidden]``."""
         q, k, v = (np.stack(np.split(each, heads, axis=-1)) for each in (query, key, value))
         biases = np.broadcast_to(bias, (heads, len(query), len(key)))
         contexts = []
-        for head in range(heads):  # one by one: of a long text all of them take gigabytes
+        for head in range(heads):  # one by one, because all heads of a long text take gigabytes
             scores = q[head] @ k[head].T / math.sqrt(q.shape[-1]) + biases[head]
             scores = np.exp(scores - scores.max(-1, keepdims=True))
             contexts.append(scores / scores.sum(-1, keepdims=True) @ v[head])
@@ -76,9 +76,9 @@ class Layers:
     def turned(x: np.ndarray, heads: int, theta: float) -> np.ndarray:
         """Rotary positions (Su et al., 2021, https://arxiv.org/abs/2104.09864) of queries or keys ``[tokens, hidden]``.
 
-        As complex numbers: of a head's D numbers those of the first half are real parts and those of the second
-        imaginary ones, and number i of position p is multiplied by ``exp(1j * p * theta ** (-2 * i / D))``. Powers,
-        their inverses and the angles are float32 in the code that trains such models, and so they are here.
+        As complex numbers: the first half of a head's D numbers are real parts, the second half imaginary parts, and
+        number i at position p is multiplied by ``exp(1j * p * theta ** (-2 * i / D))``. Powers, their inverses and the
+        angles are float32, as in the training code of such models.
         """
         size = x.shape[-1] // heads
         powers = [np.float32(theta ** float(np.float32(2 * i) / np.float32(size))) for i in range(size // 2)]
@@ -88,7 +88,7 @@ class Layers:
         return np.concatenate([z.real, z.imag], axis=-1).reshape(x.shape)
 
     def outputs(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """What an encoder answers by its last layer's ``[tokens, hidden]``: see :class:`.Twin`."""
+        """The outputs of an encoder from its last layer's ``[tokens, hidden]``: see :class:`.Twin`."""
         if "pooler.dense" not in self:
             return {"sequence_output": x}
         return {"sequence_output": x, "pooled_output": np.tanh(self.linear(x[0], "pooler.dense"))}

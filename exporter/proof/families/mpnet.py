@@ -20,7 +20,7 @@ def forward(
 ) -> dict[str, np.ndarray]:
     """See :class:`.Twin`."""
     on = Layers(tensors, config.get("layer_norm_eps", 1e-12))
-    # <pad> has row 1 of the positions wherever it is, and the others count from 2 on.
+    # <pad> always has row 1 of the positions; other tokens count from 2.
     positions, place = [], 1
     for token in ids.tolist():
         place += token != 1
@@ -42,10 +42,10 @@ def forward(
 
 
 def _bucket(distance: int) -> int:
-    """T5's bucket of 32 (https://arxiv.org/abs/1910.10683, 2.1) for a key so many tokens after its query.
+    """T5's bucket of 32 (https://arxiv.org/abs/1910.10683, 2.1) for a key ``distance`` tokens after its query.
 
-    Keys before the query have 0 to 15, those after it 16 to 31: single distances up to 7, then two buckets for each
-    doubling, up to 128.
+    Keys before the query have buckets 0 to 15, keys after it 16 to 31: single distances up to 7, then two buckets for
+    each doubling, up to 128.
     """
     away = abs(distance)
     near = away if away < 8 else min(8 + math.floor(2 * math.log2(away / 8)), 15)

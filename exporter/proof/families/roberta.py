@@ -1,8 +1,8 @@
 """RoBERTa's forward pass (Liu et al., 2019, https://arxiv.org/abs/1907.11692).
 
 XLM-RoBERTa (Conneau et al., 2020, https://arxiv.org/abs/1911.02116) and CamemBERT (Martin et al., 2020,
-https://arxiv.org/abs/1911.03894) are the same network. Its layers are BERT's; positions are fairseq's, which number the
-tokens after the padding token's id and leave that id itself out.
+https://arxiv.org/abs/1911.03894) are the same network. Its layers are BERT's; positions are fairseq's: tokens are
+numbered from the padding token's id plus 1.
 """
 
 from collections.abc import Mapping

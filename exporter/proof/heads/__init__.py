@@ -1,7 +1,7 @@
-"""The reference's heads in numpy float64: what a signature makes of the vectors of one text, and the table of them.
+"""The reference's heads in numpy float64, from the vectors of one text to an output, and their table.
 
-They share nothing with :mod:`...graph.heads`. What ``pooled``, ``sequence`` and ``tokenize`` answer is the encoder's
-and the tokenizer's own, and needs none. Heads with scores give the logits; :mod:`..scores` says what scores stand for.
+They share no code with :mod:`...graph.heads`. ``pooled``, ``sequence`` and ``tokenize`` return outputs of encoder and
+tokenizer unchanged, and need no head. Heads with scores return logits; :mod:`..scores` compares scores with logits.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from ....serving.contract import CLASSIFY, EMBED, SCORE, SEQUENCE, TAG
 from . import classify, score, tag
 from .embedding import embed
 
-#: By name of the output: makes it of the encoder's outputs and of what was read for it (a pooling recipe, say).
+#: Name of the output -> function from the encoder's outputs and the head's settings (such as a pooling recipe).
 HEADS: Mapping[str, Callable[[dict[str, np.ndarray], Any], np.ndarray]] = {
     EMBED.outputs[0].name: lambda outputs, recipe: embed(outputs[SEQUENCE.outputs[0].name], recipe),
     CLASSIFY.outputs[0].name: lambda outputs, read: classify.logits(outputs, *read),
@@ -23,5 +23,5 @@ HEADS: Mapping[str, Callable[[dict[str, np.ndarray], Any], np.ndarray]] = {
 
 
 def answers(outputs: dict[str, np.ndarray], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The encoder's outputs of one text or pair, and those of the heads that there are settings for."""
+    """The encoder's outputs for one text or pair, and those of all heads with settings."""
     return {**outputs, **{name: HEADS[name](outputs, each) for name, each in settings.items()}}

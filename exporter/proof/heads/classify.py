@@ -1,7 +1,7 @@
 """The logits of transformers' ``*ForSequenceClassification``, of one text or pair.
 
-Written from transformers' modelling files: BERT and ALBERT classify their pooler's output, the others have a layer of
-their own over the first token's vector. Dropout does nothing at inference.
+Written from transformers' modelling files: BERT and ALBERT classify their pooler's output; the others have a separate
+layer over the first token's vector. Dropout has no effect at inference.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from ..families import name_of
 from ..families.layers import Layers
 from ..numerics import ACTIVATIONS
 
-#: Of a family's own layer: its name, its activation, and the name of the layer that gives the logits.
+#: A family's separate layer: its name, its activation, and the name of the layer of the logits.
 _OWN = {
     "distilbert": ("pre_classifier", "relu", "classifier"),
     "electra": ("classifier.dense", "gelu", "classifier.out_proj"),
@@ -30,9 +30,9 @@ def logits(
     """Logits, float64 ``[labels]``.
 
     Args:
-        outputs: of the encoder, see :class:`..families.Twin`.
-        config: what config.json says.
-        tensors: those of the head by their names in PyTorch's form.
+        outputs: outputs of the encoder, see :class:`..families.Twin`.
+        config: contents of config.json.
+        tensors: tensors of the head by their PyTorch names.
     """
     on, family = Layers(tensors, config.get("norm_eps", 1e-5)), name_of(config)
     if family in ("albert", "bert", "nomic_bert"):
@@ -49,7 +49,7 @@ def logits(
 
 
 def prediction_head(on: Layers, config: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
-    """What ModernBERT's heads put before their last layer: ``[..., hidden]`` -> ``[..., hidden]``."""
+    """The layers of ModernBERT's heads before the last one: ``[..., hidden]`` -> ``[..., hidden]``."""
     activated = ACTIVATIONS[config.get("classifier_activation", "gelu")]
     x = activated(on.linear(x, "head.dense", config.get("classifier_bias", False)))
     return on.norm(x, "head.norm", config.get("norm_bias", False))

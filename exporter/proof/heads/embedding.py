@@ -1,4 +1,4 @@
-"""From the vectors of a text's tokens to one embedding, as sentence-transformers does it."""
+"""From the vectors of a text's tokens to one embedding, as in sentence-transformers."""
 
 import math
 from typing import Any

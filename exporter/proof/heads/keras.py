@@ -1,6 +1,6 @@
-"""The logits of a Keras model's head, from its layers one after the other.
+"""The logits of a Keras model's head, layer by layer.
 
-Formulas are those of Keras 2's layers at inference, where dropout and noise do nothing.
+Formulas are those of Keras 2's layers at inference, where dropout and noise have no effect.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _NAMES = {"linear": "identity", "swish": "silu"}
 
 
 class Layer(NamedTuple):
-    """A layer: its class, its configuration and its weights, in the order in which Keras lists them."""
+    """A layer: its class, its configuration and its weights, in Keras' order."""
 
     kind: str
     config: dict[str, Any]
@@ -22,14 +22,14 @@ class Layer(NamedTuple):
 
 
 def logits(x: np.ndarray, layers: Sequence[Layer]) -> tuple[np.ndarray, str]:
-    """What the head gives, before a softmax or sigmoid that comes last, and the name of that, or ``linear``.
+    """The head's output before a final softmax or sigmoid, and the name of that activation, or ``linear``.
 
     Args:
-        x: what its first layer takes, ``[hidden]``, or ``[tokens, hidden]`` without padding.
-        layers: of the head.
+        x: input of the first layer, ``[hidden]``, or ``[tokens, hidden]`` without padding.
+        layers: layers of the head.
 
     Raises:
-        ValueError: a layer is not known.
+        ValueError: an unknown layer.
     """
     x, last = x.astype(np.float64), "linear"
     for layer in layers:
@@ -44,7 +44,7 @@ def logits(x: np.ndarray, layers: Sequence[Layer]) -> tuple[np.ndarray, str]:
             last = kind.lower()
         elif kind in ("LayerNormalization", "BatchNormalization"):
             mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
-            if kind == "BatchNormalization":  # those of the texts that it was trained on
+            if kind == "BatchNormalization":  # statistics of the training texts
                 *weights, mean, variance = weights
             x = (x - mean) / np.sqrt(variance + config["epsilon"])
             x = x * (weights[0] if config["scale"] else 1.0) + (weights[-1] if config["center"] else 0.0)
@@ -53,11 +53,11 @@ def logits(x: np.ndarray, layers: Sequence[Layer]) -> tuple[np.ndarray, str]:
         elif kind == "GlobalAveragePooling1D":
             x = x.sum(0) / len(x)
         elif not kind.endswith(("Dropout", "Dropout1D", "Noise")):
-            raise ValueError(f"the layer {config['name']} is a {kind}, which the reference does not know")
+            raise ValueError(f"the layer {config['name']} is a {kind}, which the reference does not support")
     return (x, last) if last in ("softmax", "sigmoid") else (_activated(x, last), "linear")
 
 
 def _activated(x: np.ndarray, name: str) -> np.ndarray:
     if name == "softmax":
-        raise ValueError("other layers come after a softmax")
+        raise ValueError("layers after a softmax")
     return ACTIVATIONS[_NAMES.get(name, name)](x)

@@ -1,4 +1,4 @@
-"""The logit of a ``*ForSequenceClassification`` with one output: a reranker's or a regression's."""
+"""The logit of a ``*ForSequenceClassification`` with one output: a reranker or a regression."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,5 +11,5 @@ from . import classify
 def logits(
     outputs: Mapping[str, np.ndarray], config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-    """The logit, float64 ``[]``; arguments as those of :func:`.classify.logits`."""
+    """The logit, float64 ``[]``; arguments as in :func:`.classify.logits`."""
     return classify.logits(outputs, config, tensors).reshape(())

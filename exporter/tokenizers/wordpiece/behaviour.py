@@ -1,8 +1,8 @@
-"""What the graph's tokenizer imitates, to be asked about every code point.
+"""The reference tokenizers of the graph, for queries about every code point.
 
-Normalisation and pre-tokenisation of both kinds work code point by code point. Of each kind, ``mark`` is a character
-that stays as it is, parts everything, and is made of no other; ``orders`` says whether combining marks are put in
-canonical order; ``decompose`` is normalisation up to there.
+Normalisation and pre-tokenisation of both kinds work code point by code point. In each kind, ``mark`` is a character
+that stays unchanged, separates its neighbours, and is the result of no other character; ``orders`` states whether
+combining marks are put in canonical order; ``decompose`` is normalisation up to that step.
 """
 
 from collections.abc import Sequence
@@ -49,8 +49,8 @@ class BertBehaviour:
         return self._nfd.normalize_str(text)
 
     def classify(self, chars: Sequence[str]) -> np.ndarray:
-        """Class of each normalised character, int32: by BertPreTokenizer."""
-        # a?a?a...a: a character that belongs to words is joined with its neighbours.
+        """Class of each normalised character, int32, by BertPreTokenizer."""
+        # a?a?a...a: a word character stays joined with its neighbours.
         text = "a" + "".join(f"{char}a" for char in chars)
         at = np.full(len(text), SPACE, np.int32)
         for _, (start, stop) in BertPreTokenizer().pre_tokenize_str(text):
@@ -59,7 +59,7 @@ class BertBehaviour:
 
 
 class TfTextBehaviour:
-    """tensorflow-text's BasicTokenizer, step by step as its ``tokenize_with_offsets`` does it."""
+    """tensorflow-text's BasicTokenizer, in the steps of its ``tokenize_with_offsets``."""
 
     mark = "\ue000"  # private use
 
@@ -88,7 +88,7 @@ class TfTextBehaviour:
         return tf_text.normalize_utf8(text.encode(), "NFD").numpy().decode()
 
     def classify(self, chars: Sequence[str]) -> np.ndarray:
-        """Class of each normalised character, int32: by the expressions that BasicTokenizer parts texts with."""
+        """Class of each normalised character, int32, by BasicTokenizer's regular expressions."""
         import tensorflow as tf
         from tensorflow_text.python.ops import bert_tokenizer
 

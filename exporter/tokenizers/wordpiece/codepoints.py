@@ -1,12 +1,12 @@
-"""What normalisation and pre-tokenisation do to each single code point, as tables made by asking (:mod:`.behaviour`).
+"""Normalisation and pre-tokenisation of every single code point, as tables from queries (:mod:`.behaviour`).
 
 BERT's normalisation (clean-up, spaces around Chinese characters, NFD without nonspacing marks, lower case) maps
-code points one by one, so asking for each of them gives the whole of it, free of any Unicode version or
-case-folding rule but that of what is asked. Pre-tokenisation then looks at one code point at a time too: white
-space parts words, punctuation is a word of its own.
+code points one by one. So a query for each of them describes it completely, with the Unicode version and the
+case-folding rules of the reference. Pre-tokenisation also works on single code points: white space separates words,
+punctuation is a word of its own.
 
-One thing does look at neighbours: NFD puts combining marks into canonical order. Nearly all marks are removed
-afterwards, so their order shows only where a mark stays. :class:`..marks.MarkTable` holds what those few cases need.
+Only one step depends on neighbours: NFD puts combining marks into canonical order. Nearly all marks are removed
+afterwards, so their order matters only if a mark stays. :class:`..marks.MarkTable` covers those few cases.
 """
 
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from ..tables import CODE_POINTS, Pages, each, paged
 from .behaviour import ISOLATED, WORD, BertBehaviour, TfTextBehaviour
 from .spec import WordPieceSpec
 
-#: Beside the classes of a code point after normalisation: it becomes none or several, see ``CodePointTable.many``.
+#: A further class of a code point: it becomes none or several, see ``CodePointTable.many``.
 MANY = 3
-#: Set beside the class of a combining mark that normalisation may move, and does not remove.
+#: Flag next to the class of a combining mark that normalisation may move, but does not remove.
 STAYS = 4
 #: Bits below the value of an entry.
 SHIFT = 3
@@ -32,14 +32,14 @@ _BLANK = ord(" ")
 class CodePointTable:
     """A table over all code points.
 
-    The value of a code point is ``value << SHIFT | stays | class``. The first is the distance to the code point that
-    replaces it, so that most pages are alike; for ``MANY`` it is the row in ``many``.
+    The value of a code point is ``value << SHIFT | stays | class``. Its first part is the distance to the replacement
+    code point, so that most pages are equal; for ``MANY`` it is the row in ``many``.
 
     Attributes:
-        values: of every code point.
-        many_splits: int32 ``[rows + 1]``, where each row begins in ``many``; row 0 is empty.
+        values: values of all code points.
+        many_splits: int32 ``[rows + 1]``, start of each row in ``many``; row 0 is empty.
         many: int32 ``[entries]``, ``code point << SHIFT | class``.
-        marks: for canonical ordering; ``None`` where these settings do not decompose.
+        marks: table for canonical ordering; ``None`` for settings without decomposition.
     """
 
     values: Pages
@@ -49,7 +49,7 @@ class CodePointTable:
 
 
 def build(spec: WordPieceSpec) -> CodePointTable:
-    """Ask what is imitated for every code point."""
+    """Build the table from queries for every code point."""
     behaviour = TfTextBehaviour(spec) if spec.style == "tf-text" else BertBehaviour(spec)
     codes, splits, mapped = each(behaviour.normalize, behaviour.mark)
     starts, lengths = splits[:-1], np.diff(splits)
@@ -61,8 +61,8 @@ def build(spec: WordPieceSpec) -> CodePointTable:
     single = lengths == 1
     target = mapped[starts[single]]
     values[codes[single]] = (target - codes[single]) << SHIFT | classes[target]
-    # Spaces around one character (a Chinese one): a word of its own. Only tokens that are looked for in the
-    # normalised text can tell the difference.
+    # Spaces around one (Chinese) character make it a word of its own. Only tokens that are searched in the normalised
+    # text can see the difference.
     padded = (lengths == 3) & (not any(token.normalized for token in spec.added_tokens))
     first, middle, last = (mapped[starts[padded] + at] for at in range(3))
     spaced = (first == _BLANK) & (last == _BLANK) & (middle != _BLANK)

@@ -1,4 +1,4 @@
-"""BERT's normalisation in the graph: tables looked up code point by code point, and marks put in order.
+"""BERT's normalisation in the graph: a table lookup for each code point, and the ordering of marks.
 
 Shape letters: C code points before, E after.
 """
@@ -12,7 +12,7 @@ from .codepoints import MANY, SHIFT, STAYS, CodePointTable
 
 
 class Normalizer:
-    """Replaces code points by what a table says."""
+    """Replaces code points by a table."""
 
     def __init__(self, table: CodePointTable) -> None:
         self._look_up = Lookup(table.values)
@@ -24,11 +24,11 @@ class Normalizer:
 
         Args:
             codes: int32 ``[C]``.
-            fixed: bool ``[C]``, which stay as they are, each a word of its own.
-            text: int32 ``[C]``, ascending; marks of one text do not mix with those of another.
+            fixed: bool ``[C]``, whether a code point stays unchanged, as a word of its own.
+            text: int32 ``[C]``, index of the text, ascending; marks stay within their text.
 
         Returns:
-            Code points and their classes, and the index of the code point that each came from, int32 ``[E]``.
+            Code points and their classes, and the index of the origin of each, int32 ``[E]``.
         """
         values = tf.where(fixed, ISOLATED, self._look_up(codes))
         order = self._order
@@ -36,7 +36,7 @@ class Normalizer:
             return self._replace(codes, values)
 
         def ordered() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            # The clean-up, which comes first, removes some.
+            # Code points that the clean-up, the first step, removes.
             gone = tf.bitwise.bitwise_and(values, ~STAYS) == MANY
             items, origin, _ = order(codes, gone, text)
             looked_up = tf.where(tf.gather(fixed, origin), ISOLATED, self._look_up(items))

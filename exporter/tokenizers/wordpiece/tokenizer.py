@@ -1,12 +1,12 @@
 """BERT's WordPiece tokenizer as a graph: strings in, token ids and byte offsets out, without special tokens.
 
-Two ways lead to the same tokens. Plain ASCII, the common case, goes through one tensorflow-text op, which parts words
-as BERT does. Everything else is decoded, mapped code point by code point through a table made by the reference
-tokenizer (:mod:`.codepoints`), parted into words, and only the words go through the op (:mod:`.unicode`). Texts of
-both kinds share a batch.
+There are two paths to the same tokens. Plain ASCII, the common case, needs only one tensorflow-text op, which splits
+words like BERT. Other texts are decoded, mapped code point by code point with a table from the reference tokenizer
+(:mod:`.codepoints`), and split into words; only the words go through the op (:mod:`.unicode`). A batch may contain
+texts of both kinds.
 
 Ops used: ``FastWordpieceTokenizeWithOffsets``, ``RegexSplitWithOffsets`` (both in every TensorFlow Serving from
-2.12 on) and core TensorFlow. Nothing in the graph fails for what a string holds.
+2.12 on) and core TensorFlow. No contents of a string make the graph fail.
 """
 
 import tensorflow as tf
@@ -17,7 +17,7 @@ from .behaviour import normalizer
 from .spec import WordPieceSpec
 from .unicode import UnicodeTokenizer, wordpiece
 
-#: Printable ASCII and the white space that BERT knows: no other code point is touched by normalisation but A-Z.
+#: Printable ASCII and BERT's white space: among these, normalisation changes only A-Z.
 _PLAIN = r"[\t\n\r -~]*"
 
 
@@ -46,14 +46,14 @@ class WordPiece:
         )
 
     def _plain(self, text: tf.Tensor) -> Rows:
-        """Texts that match :data:`_PLAIN`, and hold no added token."""
+        """Tokenize texts that match :data:`_PLAIN`, and contain no added token."""
         found = self._wordpiece.tokenize_with_offsets(tf.strings.lower(text) if self._lowercase else text)
         ids, begins, limits = (tf.cast(each.values, tf.int32) for each in found)
         splits = tf.cast(found[0].row_splits, tf.int32)
         return Rows(ids, begins, limits, splits[:-1], lengths_of(splits))
 
     def _mixed(self, text: tf.Tensor, plain: tf.Tensor, holds_added: tf.Tensor) -> Rows:
-        """Texts of both kinds; which are plain, and whether any of the others may hold a raw added token."""
+        """Tokenize texts of both kinds; ``plain`` marks plain texts; the others may contain raw added tokens."""
         plain_at, other_at = tf.reshape(tf.where(plain), [-1]), tf.reshape(tf.where(~plain), [-1])
         left = self._plain(tf.gather(text, plain_at))
         right = self._unicode(tf.gather(text, other_at), holds_added)

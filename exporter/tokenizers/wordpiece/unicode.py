@@ -1,4 +1,4 @@
-"""Texts of any kind: decoded, normalised code point by code point, parted into words, and only the words tokenized.
+"""Tokenization of any text: decode, normalise each code point, split into words, and tokenize the words.
 
 Shape letters: B texts, L tokens of all texts, C code points, E code points after normalisation, K the same without
 white space, W words.
@@ -17,12 +17,12 @@ from .spec import WordPieceSpec
 
 
 class UnicodeTokenizer:
-    """Tokenizes texts of any kind.
+    """Tokenizes any text.
 
     Args:
         spec: vocabulary and settings.
-        raw: looks for added tokens in the text as it is.
-        normalized: looks for added tokens in the normalised text.
+        raw: finder for added tokens in the raw text.
+        normalized: finder for added tokens in the normalised text.
     """
 
     def __init__(self, spec: WordPieceSpec, raw: Finder | None, normalized: Finder | None) -> None:
@@ -31,7 +31,7 @@ class UnicodeTokenizer:
         self._longest = spec.max_input_chars_per_word
         self._trims = spec.trim_offsets
         self._counts_bytes = spec.style == "tf-text"
-        # Stands for an added token, and for every character of a word that is too long.
+        # Replaces an added token, and every character of a word that is too long.
         self._filler = _unknown_char(spec)
         self._wordpiece = wordpiece(spec, pretokenized=True)
 
@@ -40,10 +40,10 @@ class UnicodeTokenizer:
 
         Args:
             text: string ``[B]``.
-            may_hold_added: bool scalar; where it is not set, there is no raw added token in any of them.
+            may_hold_added: bool scalar; false means that no text contains a raw added token.
         """
         characters, classes = self._normalized_characters(text, may_hold_added)  # [E]
-        # Words: a gap, a word of its own, or another text ends one.
+        # A word ends before a gap, before an isolated character, and at the end of a text.
         same = tf.concat([[False], characters.text[1:] == characters.text[:-1]], 0)
         after_word = tf.concat([[False], classes[:-1] == WORD], 0)
         is_start = ~(same & after_word & (classes == WORD))
@@ -59,7 +59,7 @@ class UnicodeTokenizer:
         too_long = sizes > self._longest
         codes = tf.where(tf.gather(too_long, word), self._filler, codes)
 
-        # Word pieces, and from bytes in the word back to code points, to bytes in the text.
+        # Word pieces; then from bytes in the word to code points, and to bytes in the text.
         words = tf.strings.unicode_encode(tf.RaggedTensor.from_row_splits(codes, word_splits, validate=False), "UTF-8")
         pieces, piece_begins, piece_limits = self._wordpiece.tokenize_with_offsets(words)
         ids = pieces.values  # [L]
@@ -75,9 +75,9 @@ class UnicodeTokenizer:
         return Rows(ids, begins, limits, row_splits[:-1], lengths_of(row_splits))
 
     def _normalized_characters(self, text: tf.Tensor, may_hold_added: tf.Tensor) -> tuple[Characters, tf.Tensor]:
-        """What normalisation leaves, with one in place of each added token, and the classes."""
+        """Normalised characters, with one in place of each added token, and their classes."""
         characters, splits = decode(text)
-        finder = self._raw  # no walrus: AutoGraph does not know it, and warns
+        finder = self._raw  # no walrus operator: AutoGraph does not support it, and warns
         if finder is not None:
             characters = tf.cond(
                 may_hold_added,
@@ -87,7 +87,7 @@ class UnicodeTokenizer:
         codes, classes, source = self._normalize(characters.codes, characters.added >= 0, characters.text)
         characters = characters.at(source)._replace(codes=codes)
         if self._normalized is not None:
-            # Look for added tokens in what normalisation made of the text between those found before.
+            # Search the normalised text between the matches so far for further added tokens.
             splits = pieces_between(characters)
             characters, kept, _ = cut_out(self._normalized, characters, splits, self._filler, self._trims)
             classes = tf.where(characters.added >= 0, ISOLATED, tf.gather(classes, kept))
@@ -95,14 +95,14 @@ class UnicodeTokenizer:
 
 
 def wordpiece(spec: WordPieceSpec, *, pretokenized: bool) -> tf_text.FastWordpieceTokenizer:
-    """The op over the vocabulary; ``pretokenized``: it gets words, not texts."""
-    # An id without a token gets one that no text can have.
+    """The op with the vocabulary; ``pretokenized``: for words, not texts."""
+    # An unused id gets a token that cannot occur in a text.
     filler = chr(_unknown_char(spec))
     vocab = [f"{filler}{index}" if token is None else token for index, token in enumerate(spec.vocab)]
     return tf_text.FastWordpieceTokenizer(
         vocab=vocab,
         suffix_indicator=spec.continuing_subword_prefix,
-        # Words are measured in code points elsewhere; in plain ASCII both are the same.
+        # The limit is in code points; in plain ASCII these are bytes.
         max_bytes_per_word=2**30 if pretokenized else spec.max_input_chars_per_word,
         token_out_type=tf.int32,
         unknown_token=spec.unk_token,
@@ -111,7 +111,7 @@ def wordpiece(spec: WordPieceSpec, *, pretokenized: bool) -> tf_text.FastWordpie
 
 
 def _unknown_char(spec: WordPieceSpec) -> int:
-    """A code point that is in no token: a word of it is unknown."""
+    """A code point that occurs in no token, so that a word with it is unknown."""
     used = {ord(char) for token in spec.vocab if token for char in token}
     used.update(ord(char) for token in spec.added_tokens for char in token.content)
     return next(code for code in (0x1, 0x2, 0xFDD0, 0xFDD1, 0xFFFF, 0x10FFFF) if code not in used)

@@ -28,11 +28,11 @@ def test_what_it_shows(data: Path, tmp_path: Path) -> None:
     for shown in (
         "embed (serving_default)", "[batch, tokens, 32]", "verified  sequence.sequence_output: largest difference",
         f"written   {tmp_path}/my model/1",
-        f"{tmp_path}/models.config: my model, for the server in /models/my model; calls that ask for no version get",
+        f"{tmp_path}/models.config: my model, for the server in /models/my model; calls without a version get",
         f"serve     rawbert serve {tmp_path} --port 8500\n", f"RAWBERT_MODELS={tmp_path} docker compose up",
     ):  # fmt: skip
         assert shown in done.stdout
-    assert "- verifying it in a fresh process\n" in done.stderr
+    assert "- verifying the SavedModel in a fresh process\n" in done.stderr
     assert "\x1b" not in done.stdout + done.stderr
 
 
@@ -57,10 +57,10 @@ def test_json(data: Path, tmp_path: Path) -> None:
         (["{tiny}", "--output", "~nouser/m"], 2, "output is '~nouser/m'"),
         (["{tiny}"], 2, "Missing option '--output'"),
         (["{tiny}", "--output", "m", "--max-seq-length", "2"], 2, "at least 3 are needed"),
-        (["{tiny}", "--output", "m", "--max-seq-length", "65"], 2, "has only 64 positions"),
+        (["{tiny}", "--output", "m", "--max-seq-length", "65"], 2, "give at most 64, the positions"),
         (["{tiny}", "--output", "m", "--signatures", "nope"], 2, "'nope' is unknown; choose from classify"),
         (["{tiny}", "--output", "m", "--encoder-impl", "nope"], 2, "'nope' is not one of"),
-        (["{tiny}", "--output", "m", "--version", "-1"], 2, "counts from 0 to"),
+        (["{tiny}", "--output", "m", "--version", "-1"], 2, "give a number from 0 to"),
     ],
 )
 def test_refusals(

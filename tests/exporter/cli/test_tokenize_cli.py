@@ -52,7 +52,7 @@ def test_json_and_bytes_that_are_no_utf8(data: Path):
     ("arguments", "code", "says"),
     [
         (["text", "--max-seq-length", "2"], 2, "2 is not in the range"),
-        (["text", "--max-seq-length", "65"], 2, "has only 64 positions"),
+        (["text", "--max-seq-length", "65"], 2, "give at most 64, the positions"),
         (["text", "--truncation-strategy", "only_first"], 2, "is for pairs of texts"),
         ([], 2, "Missing argument 'TEXT'"),
     ],

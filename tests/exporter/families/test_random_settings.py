@@ -88,7 +88,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], type[Exception], str]] = {
     "a bias as a word": ("modernbert.base", {"mlp_bias": "no"}, CorruptSource, "mlp_bias is 'no', not true or false"),
     "biases that are not there": ("modernbert.base", {"attention_bias": True}, CorruptSource, "Wqkv.bias is missing"),
     "biases that are not called for": ("modernbert.biases", {"mlp_bias": False}, CorruptSource,
-                                       r"Wi\.bias is there, but config.json requires layers that add no vector"),
+                                       r"Wi\.bias exists, but config.json requires layers that add no vector"),
     "fewer layers": ("modernbert.base", {"num_hidden_layers": 4, "layer_types": None}, CorruptSource,
                      "exists, but config.json requires only 4 layers"),
     "no distances": ("deberta-v2.v3_small", {"relative_attention": False}, UnsupportedModel, "relative_attention"),
@@ -167,7 +167,7 @@ def test_a_first_normalisation_that_nothing_calls_for_is_refused(tmp_path: Path)
         tensors["model.layers.0.attn_norm.weight"] = np.ones(32, np.float32)
 
     retensor(folder, with_norm)
-    with pytest.raises(CorruptSource, match=r"layers\.0\.attn_norm\.weight is there"):
+    with pytest.raises(CorruptSource, match=r"layers\.0\.attn_norm\.weight exists"):
         sources.load(folder)
 
 

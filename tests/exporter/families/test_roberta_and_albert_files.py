@@ -111,9 +111,9 @@ REFUSED = {
         "albert", {"num_hidden_groups": 2}, CorruptSource, r"albert_layer_groups\.1\..* is missing",
     ),
     "fewer groups than weights": (
-        "albert.groups", {"num_hidden_groups": 1}, CorruptSource, "calls for only 1 groups of layers",
+        "albert.groups", {"num_hidden_groups": 1}, CorruptSource, "requires only 1 group of layers",
     ),
-    "fewer layers than weights": ("camembert", {"num_hidden_layers": 1}, CorruptSource, "calls for only 1 layers"),
+    "fewer layers than weights": ("camembert", {"num_hidden_layers": 1}, CorruptSource, "requires only 1 layer"),
     "other embeddings": ("albert", {"embedding_size": 32}, CorruptSource, r"\[60, 16\].*\[60, 32\]"),
 }  # fmt: skip
 
@@ -141,7 +141,7 @@ def test_pairs_need_vectors_of_their_token_types(tmp_path: Path):
     folder = folder_of("roberta", tmp_path / "model")
     write_tokenizer(folder, "albert")  # whose second text is of type 1
     resolved(folder)
-    with pytest.raises(ConfigError, match="the token type 1, and type_vocab_size"):
+    with pytest.raises(ConfigError, match="the token type 1, but type_vocab_size"):
         resolved(folder, pair=True)
     edit(folder / "tokenizer_config.json", model_input_names=["input_ids", "attention_mask"])
     assert resolved(folder, pair=True)[0].pair

@@ -286,7 +286,7 @@ def test_a_model_that_no_server_is_told_of(model: Model) -> None:
 
     result = CliRunner().invoke(rawbert, ["versions", str(model.folder)])
     assert result.exit_code == 0
-    assert "has no server load any of them: rawbert promote lists" in result.output
+    assert "does not list the model, so servers do not load it" in result.output
 
 
 def test_a_copied_model_is_one_of_its_own(model: Model) -> None:

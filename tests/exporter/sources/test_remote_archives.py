@@ -114,7 +114,7 @@ LINK = stat.S_IFLNK | 0o777
 FILE = stat.S_IFREG | 0o644
 
 EVIL: dict[str, tuple[str, Callable[[Path], bytes], str]] = {
-    "tar: up and out": ("a.tar.gz", lambda out: tar_with(member("../trace")), "'../trace' lies outside"),
+    "tar: up and out": ("a.tar.gz", lambda out: tar_with(member("../trace")), "'../trace' is outside"),
     "tar: up and out in the middle": ("a.tar.gz", lambda out: tar_with(member("a/../../trace")), "is outside"),
     "tar: absolute": ("a.tar.gz", lambda out: tar_with(member(str(out / "trace"))), "is outside"),
     "tar: back slashes": ("a.tar.gz", lambda out: tar_with(member("..\\trace")), "is outside"),
@@ -134,7 +134,7 @@ EVIL: dict[str, tuple[str, Callable[[Path], bytes], str]] = {
     "tar: a pipe": ("a.tar.gz", lambda out: tar_with(member("a", b"", type=tarfile.FIFOTYPE)), "neither a file"),
     "tar: a name twice": ("a.tar.gz", lambda out: tar_with(member("a"), member("./a")), "occurs twice"),
     "tar: a file where a folder is": ("a.tar.gz", lambda out: tar_with(member("a"), member("a/b")), "occurs twice"),
-    "zip: up and out": ("a.zip", lambda out: zip_with(("../trace", b"x", FILE)), "'../trace' lies outside"),
+    "zip: up and out": ("a.zip", lambda out: zip_with(("../trace", b"x", FILE)), "'../trace' is outside"),
     "zip: absolute": ("a.zip", lambda out: zip_with((str(out / "trace"), b"x", FILE)), "is outside"),
     "zip: a drive": ("a.zip", lambda out: zip_with(("c:/trace", b"x", FILE)), "is outside"),
     "zip: a link outside": ("a.zip", lambda out: zip_with(("a", str(out / "secret").encode(), LINK)),

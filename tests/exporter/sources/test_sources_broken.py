@@ -120,7 +120,7 @@ BROKEN = {
         "tiny_bert", cut("config.json", 0), "config.json", "JSON", "readable as JSON", "line 1 column 1"),
     "fewer layers than the weights": Broken(
         "tiny_bert", lambda f: edit(f / "config.json", num_hidden_layers=2), "model.safetensors",
-        "encoder.layer.2.attention.output.dense.weight", "only 2 layers", "is there"),
+        "encoder.layer.2.attention.output.dense.weight", "only 2 layers", "exists"),
     "a longer position table than the weights": Broken(
         "tiny_bert", lambda f: edit(f / "config.json", max_position_embeddings=512), "model.safetensors",
         "embeddings.position_embeddings.weight", "[512, 32]", "[64, 32]"),

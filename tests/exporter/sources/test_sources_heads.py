@@ -183,7 +183,7 @@ REFUSED: dict[str, tuple[str, Change, type[Exception], str]] = {
         "problem_type is 'ranking'; known are regression, single_label_classification"),
     "one label of one": (
         "bert.Sequence.1", config(problem_type="single_label_classification"), CorruptSource,
-        "single_label_classification, and there is one label"),
+        "single_label_classification, but there is one label"),
     "another activation": (
         "bert.Sequence.1", config(sentence_transformers={"activation_fn": "torch.nn.modules.activation.Tanh"}),
         UnsupportedModel, "activation_fn is torch.nn.modules.activation.Tanh; torch's Identity, Sigmoid, Softmax can"),
@@ -232,10 +232,10 @@ def test_an_embedding_model_keeps_the_class_of_what_it_was_made_of(tmp_path: Pat
 
 
 WRONG = {
-    "bert.Sequence.1": ("classify", {"problem_type": "regression"}, "a regression of one output, which score answers"),
-    "bert.Sequence.2": ("score", {}, "a classifier of 2 labels, which classify answers"),
-    "bert.Token.9": ("classify", {}, "a tagger of 9 labels, which tag answers"),
-    "mpnet.Sequence.1": ("tag", {}, "a head of one output, which score answers"),
+    "bert.Sequence.1": ("classify", {"problem_type": "regression"}, "a regression of one output: choose score"),
+    "bert.Sequence.2": ("score", {}, "a classifier of 2 labels: choose classify"),
+    "bert.Token.9": ("classify", {}, "a tagger of 9 labels: choose tag"),
+    "mpnet.Sequence.1": ("tag", {}, "a head of one output: choose score"),
 }
 
 
@@ -245,7 +245,7 @@ def test_another_signature_than_the_heads_is_refused(tmp_path: Path, model: str)
     folder = folder_of(model, tmp_path / "model", **settings)
     with pytest.raises(ConfigError, match=f"the signature {name} cannot be exported from .*: its head is {reason}"):
         resolved(folder, signatures=(name,))
-    with pytest.raises(ConfigError, match="logits are of classify, tag, score, and none of them is exported"):
+    with pytest.raises(ConfigError, match="--logits is for classify, tag, score, but none of them is exported"):
         resolved(folder, signatures=("sequence",), logits=True)
 
 
@@ -264,7 +264,7 @@ def test_logits_on_request(tmp_path: Path):
     assert any("the score is the sigmoid of the logit" in note for note in checkpoint.notes)
     recipe, checkpoint = resolved(folder, logits=True)
     assert (recipe.logits, checkpoint.head.activation) == (True, "identity")
-    assert checkpoint.notes == ("scores are logits, as asked for",)
+    assert checkpoint.notes == ("scores are logits, as requested",)
 
 
 # Cross-encoders.
@@ -351,7 +351,7 @@ def test_settings_of_a_cross_encoder_are_followed_or_refused(tmp_path: Path):
     more = {"idx": 1, "name": "1", "path": "1", "type": "sentence_transformers.base.modules.dense.Dense"}
     (folder / "modules.json").write_text(json.dumps([*modules, more]))
     with pytest.raises(
-        UnsupportedModel, match="modules of the cross-encoder are Transformer, Dense; a Transformer with"
+        UnsupportedModel, match="modules of the cross-encoder are Transformer, Dense; only a Transformer with"
     ):
         sources.load(folder)
 

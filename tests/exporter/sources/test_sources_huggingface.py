@@ -214,14 +214,14 @@ BROKEN = {
     "a layer too few": (
         config(num_hidden_layers=4), CorruptSource, "encoder.layer.3.attention.self.query.weight is missing"),
     "a layer too many": (
-        config(num_hidden_layers=2), CorruptSource, "layer.2.attention.output.dense.weight is there, .* only 2"),
+        config(num_hidden_layers=2), CorruptSource, "layer.2.attention.output.dense.weight exists, .* only 2"),
     "another width": (
         config(intermediate_size=63), CorruptSource,
         r"layer.0.intermediate.dense.weight has shape \[64, 32\], but config.json requires \[63, 32\]"),
     "another table size": (config(vocab_size=100), CorruptSource, r"word_embeddings.weight has shape \[99, 32\]"),
     "NaN": (with_value("pooler.dense.bias", np.nan), CorruptSource,
             r"pooler.dense.bias contains values that are not finite.* found nan at \[0\]"),
-    "infinity": (with_value("pooler.dense.bias", np.inf), CorruptSource, "pooler.dense.bias holds .* found inf"),
+    "infinity": (with_value("pooler.dense.bias", np.inf), CorruptSource, "pooler.dense.bias contains .* found inf"),
     "no tokenizer": (remove("vocab.txt", "tokenizer.json"), CorruptSource, "neither tokenizer.json nor vocab.txt"),
     "tokenizer.json cut": (cut("tokenizer.json", 99), CorruptSource, "tokenizer.json: not readable as JSON"),
     "vocab.txt not UTF-8": (
@@ -231,9 +231,9 @@ BROKEN = {
         lambda folder: edit(folder / "tokenizer_config.json", model_max_length="x"), CorruptSource,
         "model_max_length is 'x'"),
     "another normaliser": (
-        other_tokenizer(normalizer={"type": "NFKC"}), UnsupportedModel, "normalizer is NFKC, not BertNormalizer"),
+        other_tokenizer(normalizer={"type": "NFKC"}), UnsupportedModel, "normalizer is NFKC, but only BertNormalizer"),
     "another pre-tokenizer": (
-        other_tokenizer(pre_tokenizer={"type": "WhitespaceSplit"}), UnsupportedModel, "is WhitespaceSplit, not"),
+        other_tokenizer(pre_tokenizer={"type": "WhitespaceSplit"}), UnsupportedModel, "is WhitespaceSplit, but only"),
     "another tokenizer model": (
         other_tokenizer(model={**WORDS, "unk_token": "[UNK]"}), UnsupportedModel, "model is WordLevel, not WordPiece"),
     "another template": (
@@ -272,8 +272,8 @@ BROKEN_SHARDS = {
     "missing": (
         remove("model-00002-of-00002.safetensors"), "model-00002-of-00002.safetensors: the shard is missing; model"),
     "cut": (cut("model-00002-of-00002.safetensors", 50), "model-00002-of-00002.safetensors: not a readable"),
-    "in another folder": (write(INDEX, '{"weight_map": {"a": "../b.safetensors"}}'), "'../b.safetensors' lies outside"),
-    "at the root": (write(INDEX, '{"weight_map": {"a": "/b.safetensors"}}'), "'/b.safetensors' lies outside"),
+    "in another folder": (write(INDEX, '{"weight_map": {"a": "../b.safetensors"}}'), "'../b.safetensors' is outside"),
+    "at the root": (write(INDEX, '{"weight_map": {"a": "/b.safetensors"}}'), "'/b.safetensors' is outside"),
     "of a cut index": (cut(INDEX, 40), "index.json: not readable as JSON"),
     "of no index": (write(INDEX, "{}"), "no weight_map"),
     "without a tensor": (

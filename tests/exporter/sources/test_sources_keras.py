@@ -272,7 +272,7 @@ REFUSED: dict[str, tuple[Head, str]] = {
     "a mean over padding": (stacked("sequence_output", MEAN, DENSE), "also averages over padding"),
     "another activation": (stacked("pooled_output", dense(2, "elu")), "has the activation 'elu'"),
     "a clipped ReLU": (stacked("pooled_output", dense(2, None), ("ReLU", {"max_value": 6}), DENSE), "max_value"),
-    "softmax inside": (stacked("pooled_output", DENSE, dense(2, None)), "other layers come after a softmax"),
+    "softmax inside": (stacked("pooled_output", DENSE, dense(2, None)), "layers after a softmax"),
     "softmax of one": (stacked("pooled_output", dense(1)), "is always 1"),
     "a dense layer": (stacked("pooled_output", ("Dropout", {"rate": 0.1})), "a dense layer"),
     "inner layers": (inner, "takes another output of the encoder"),
@@ -435,9 +435,9 @@ def test_a_file_that_says_how_to_run_code_is_refused_before_keras_reads_it(
 
     monkeypatch.setattr(tf_keras.models, "load_model", lambda *_, **__: pytest.fail("Keras was asked"))
     path = replanted(users_model[1] / "model.keras", tmp_path / "model.keras", CODE[name])
-    with pytest.raises(UnsupportedModel, match="it says how to run code"):
+    with pytest.raises(UnsupportedModel, match="it contains code to run"):
         sources.load(path)
-    with pytest.raises(ValueError, match="it says how to run code"):
+    with pytest.raises(ValueError, match="it contains code to run"):
         reference._loss_of(path)
 
 
@@ -472,12 +472,12 @@ def test_the_user_says_what_makes_probabilities(unsaid: Any) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"labels": ("a", "b", "c")}, "labels names 3 labels, and the head of .* has 2 labels"),
-        ({"labels": ("a", "a")}, "'a' is empty, or there twice"),
-        ({"labels": ("a", " ")}, "' ' is empty, or there twice"),
-        ({"activation": "softmax"}, "says itself what its scores are"),
+        ({"labels": ("a", "b", "c")}, "--labels has 3 names, and the head of .* has 2 labels"),
+        ({"labels": ("a", "a")}, "'a' is empty or a duplicate"),
+        ({"labels": ("a", " ")}, "' ' is empty or a duplicate"),
+        ({"activation": "softmax"}, "states the activation itself"),
         ({"activation": "tanh"}, "'tanh' is unknown; choose from sigmoid, softmax"),
-        ({"max_seq_length": 33}, "has only 32 positions"),
+        ({"max_seq_length": 33}, "give at most 32, the positions"),
     ],
 )
 def test_what_the_user_asks_for_in_vain(loaded_forms: dict[str, Any], settings: dict[str, Any], message: str) -> None:
@@ -486,12 +486,12 @@ def test_what_the_user_asks_for_in_vain(loaded_forms: dict[str, Any], settings: 
 
 
 def test_a_score_has_no_labels_and_an_encoder_no_head(unsaid: Any) -> None:
-    with pytest.raises(ConfigError, match=r"labels names 1 labels, and the head of .* has a score, and no label"):
+    with pytest.raises(ConfigError, match=r"--labels has 1 name, and the head of .* has a score, and no label"):
         asked(unsaid, labels=("a",))
     with pytest.raises(ConfigError, match="a softmax of one output is always 1"):
         asked(unsaid, activation="softmax")
     for settings in ({"labels": ("a",)}, {"activation": "sigmoid"}):
-        with pytest.raises(ConfigError, match="labels and activation are of a fine-tuned head"):
+        with pytest.raises(ConfigError, match="labels and activation need a fine-tuned head"):
             asked(sources.load(DATA / "tiny_bert"), **settings)
 
 

@@ -161,18 +161,18 @@ BROKEN = {
     "a layer over token vectors": (dense(module_input_name="token_embeddings"), UnsupportedModel, "module_input_name"),
     "a dense layer without its size": (dense(out_features=...), CorruptSource, "2_Dense.*: the weights do not fit"),
     "a dense layer of another size": (
-        dense(out_features=17), CorruptSource, r"2_Dense.* calls for .* \[17, 32\]; found \[16, 32\]"),
+        dense(out_features=17), CorruptSource, r"2_Dense.* requires .* \[17, 32\]; found \[16, 32\]"),
     "a dense layer without its bias": (
         dense_weights(lambda t: {"linear.weight": t["linear.weight"]}), CorruptSource,
-        "calls for linear.bias .*found no such"),
+        "requires linear.bias .*found no such"),
     "a bias of another size": (
         dense_weights(lambda t: {**t, "linear.bias": t["linear.bias"][:3]}), CorruptSource,
         r"linear.bias with shape \[16\]; found \[3\]"),
     "NaN in a dense layer": (
         dense_weights(lambda t: {**t, "linear.bias": t["linear.bias"] * np.nan}), CorruptSource,
-        "2_Dense.*: the tensor linear.bias holds"),
+        "2_Dense.*: the tensor linear.bias contains"),
     "a dense layer behind two modes": (
-        write("1_Pooling/config.json", '{"pooling_mode": ["cls", "mean"]}'), CorruptSource, "takes 32 .* gets 64"),
+        write("1_Pooling/config.json", '{"pooling_mode": ["cls", "mean"]}'), CorruptSource, "takes 32 .* gives 64"),
     "no dense weights": (
         lambda folder: (folder / "2_Dense" / "model.safetensors").unlink(), CorruptSource,
         "2_Dense: no weights found"),

@@ -1,4 +1,5 @@
-"""tokenizer.json has precedence where the graph can, and refused by part where it cannot; vocab.txt in all its states."""
+"""tokenizer.json is followed where the graph can, and refused by part where it cannot; vocab.txt in all its
+states."""
 
 from __future__ import annotations
 
@@ -148,7 +149,7 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
     "an unknown part": ("cache", {"type": 1}, "cache is unknown"),
     "an empty prefix": ("model", {"continuing_subword_prefix": ""}, "continuing_subword_prefix is empty"),
     "an unknown that is no word": ("model", {"unk_token": "<unk>"}, "no <unk>"),
-    "a template without a first token": ("post_processor", template("A B:1", "A [SEP]"), "makes 'text \\[SEP\\]'"),
+    "a template without a first token": ("post_processor", template("A B:1", "A [SEP]"), "gives 'text \\[SEP\\]'"),
     "a second type in one text": ("post_processor", template("A B:1", "[CLS] A:1 [SEP]"), "of token type 0"),
     "two texts the other way round": ("post_processor", template("[CLS] B A"), "post-processor is TemplateProcessing"),
     "padding on the left": ("padding", {"type": 0, "strategy": "BatchLongest", "direction": "Left",
@@ -194,7 +195,7 @@ def test_what_the_settings_beside_a_tokenizer_json_say_otherwise_is_noted(tmp_pa
 def test_a_token_that_other_files_add_is_refused(tmp_path: Path):
     folder = tiny(tmp_path / "model")
     (folder / "added_tokens.json").write_text('{"<e1>": 99}')
-    with pytest.raises(UnsupportedModel, match="the token '<e1>' .* is missing"):
+    with pytest.raises(UnsupportedModel, match=r"the token '<e1>' .* is missing"):
         sources.load(folder)
 
 

@@ -67,7 +67,7 @@ def test_a_byteorder_that_is_a_bomb(bin_folder: Path):
     rewrite(path, "byteorder", bytes(512 << 20))
     assert path.stat().st_size < 2 << 20
     tracemalloc.start()
-    both_refuse(bin_folder, "not little-endian", "unpacks to more than its own size")
+    both_refuse(bin_folder, "not little-endian", "unpacks to more than the size of the file")
     assert tracemalloc.get_traced_memory()[1] < MEMORY
     tracemalloc.stop()
 
@@ -79,7 +79,7 @@ def test_big_endian_numbers(bin_folder: Path):
 
 def test_numbers_that_are_compressed(bin_folder: Path):
     rewrite(bin_folder / "pytorch_model.bin", "data/0", bytes(300 << 20))
-    both_refuse(bin_folder, "data/0 is compressed", "unpacks to more than its own size")
+    both_refuse(bin_folder, "data/0 is compressed", "unpacks to more than the size of the file")
 
 
 #: (storage offset, shape, strides) of a tensor of 32 numbers.
@@ -101,7 +101,7 @@ def test_a_tensor_that_reaches_beyond_its_storage(tmp_path: Path, layout: str):
     tensors = tensors_of(folder)
     (folder / "model.safetensors").unlink()
     write_bin(folder / "pytorch_model.bin", tensors, layout={NAME: parts})
-    both_refuse(folder, exporter, f"{NAME} (reaches beyond its storage|is not described)")
+    both_refuse(folder, exporter, f"{NAME} (reaches beyond its storage|is not a description)")
 
 
 def test_a_pickle_that_asks_for_a_large_table(bin_folder: Path, little_memory: None):

@@ -107,7 +107,7 @@ def test_a_length_below_the_special_tokens_is_refused(checkpoint, tokenizer_of):
     from rawbert.exporter.recipe import TokenizerOptions
 
     spec = replace(checkpoint.tokenizer, template=TEMPLATES["roberta"][2])
-    with pytest.raises(ConfigError, match="special tokens alone are 4"):
+    with pytest.raises(ConfigError, match="give more than the 4 special tokens"):
         tokenizer_of(spec, 3, TokenizerOptions(pair=True))
 
 

@@ -91,7 +91,7 @@ def test_two_columns_of_unequal_length_are_refused(checkpoint, tokenizer_of):
     import tensorflow as tf
 
     tokenizer = tokenizer_of(checkpoint.tokenizer, 16, TokenizerOptions(pair=True))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="equally many strings"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the same number of strings"):
         tokenizer(tf.constant(["one", "two"]), tf.constant(["one"]))
 
 
