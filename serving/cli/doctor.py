@@ -13,8 +13,9 @@ import click
 
 from ..doctor import CHECKS, TOGETHER, Finding, Level, Probe, compare, examine
 from ..errors import ServingError
+from ..plurals import counted
 from .connection import MODELS_CONFIG, UNNAMED, client_settings, connection_options, json_option, one_line, only_model
-from .output import counted, print_json, print_lines, print_table
+from .output import print_json, print_lines, print_table
 
 _STYLES: Final = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red", Level.UNKNOWN: "dim"}
 _FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)

@@ -111,7 +111,7 @@ def _processors(*steps: dict) -> Callable[[dict], Any]:
 
 _TRIMS = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 REFUSED = {
-    "lower-casing": (lambda state: state.update(normalizer={"type": "Lowercase"}), "normalizer is Lowercase, but only NFC"),
+    "lower-casing": (lambda state: state.update(normalizer={"type": "Lowercase"}), "Lowercase, but only NFC"),
     "NFD": (lambda state: state.update(normalizer={"type": "NFD"}), "normalizer is NFD"),
     "digits": (
         lambda state: state.update(
