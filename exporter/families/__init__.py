@@ -1,8 +1,8 @@
-"""Families of encoders, one file an architecture, and the table of them.
+"""Families of encoders, one module per architecture, and their table.
 
-A family file reads its config.json and names its weights; the graph (:mod:`..graph.encoder`) is built from the
-:class:`EncoderConfig` that it gives. Its twin in :mod:`..proof.families` computes the same in numpy and shares nothing
-with it. A new family is a file here, a twin there, and a line in each table.
+A family's module reads its config.json and names its weights; the graph (:mod:`..graph.encoder`) is built from the
+resulting :class:`EncoderConfig`. Its twin in :mod:`..proof.families` computes the same in numpy and shares no code with
+it. A new family needs a module here, a twin there, and a line in each table.
 """
 
 import re
@@ -31,7 +31,7 @@ from .names import OBJECT_BASED, TF_MODELS, Naming, Style
 
 
 class Family(Protocol):
-    """What a family file gives."""
+    """The interface of a family's module."""
 
     #: Canonical stem -> stem in PyTorch's form, see :mod:`.names`.
     NAMES: dict[str, str]
@@ -39,7 +39,7 @@ class Family(Protocol):
     CLASSIFIER: HeadLayers
 
     def read_config(self, config: Mapping[str, Any], path: Path) -> EncoderConfig:
-        """As :func:`read_config`; ``has_pooler`` is for the weights to say."""
+        """As :func:`read_config`; ``has_pooler`` is decided by the weights."""
 
 
 #: By ``model_type`` of config.json.
@@ -61,16 +61,16 @@ _HEADS = {"deberta-v2": deberta_v2.read_head, "modernbert": modernbert.read_head
 
 
 def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
-    """The configuration that a config.json states, by the family that it names.
+    """The configuration in a config.json, read by its family's module.
 
     Raises:
-        UnsupportedModel: another family, or a setting that makes another graph of it.
+        UnsupportedModel: another family, or a setting of another architecture.
         CorruptSource: values are missing, or contradict each other.
     """
     architectures = config.get("architectures")
     classes = [str(name) for name in architectures] if isinstance(architectures, list) else []
     family = config.get("model_type")
-    if family is None:  # files of the first releases do not have it
+    if family is None:  # config.json of the first releases does not have it
         names = [re.sub(r"(Model|For[A-Z]\w*)$", "", each).lower() for each in classes]  # DistilBertForMaskedLM
         family = next((name for name in FAMILIES if name.replace("-", "") in names), None)
     if not isinstance(family, str) or family not in FAMILIES:
@@ -83,7 +83,7 @@ def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
 
 
 def needs_code(config: Mapping[str, Any]) -> bool:
-    """Whether a config.json names code (``auto_map``) of which nothing is known here."""
+    """Whether a config.json names unknown code (``auto_map``)."""
     named = config.get("auto_map")
     if not named or config.get("model_type") != "nomic_bert" or not isinstance(named, dict):
         return bool(named)

@@ -35,6 +35,6 @@ def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
     config = {"hidden_act": "gelu_new", "embedding_size": 128, "num_hidden_groups": 1, **config}
     groups, layers = (size(config, key, path) for key in ("num_hidden_groups", "num_hidden_layers"))
     if groups > layers:
-        raise CorruptSource(f"{path}: num_hidden_groups is {groups}, and num_hidden_layers {layers}")
+        raise CorruptSource(f"{path}: num_hidden_groups is {groups}, but num_hidden_layers {layers}")
     # Embeddings are projected whatever their width.
     return read(config, path, family="albert", embedding_size=size(config, "embedding_size", path), layer_groups=groups)

@@ -1,4 +1,4 @@
-"""What an encoder is, whatever its family: :class:`EncoderConfig`, and the names and shapes of its weights.
+"""The common configuration of all encoders, :class:`EncoderConfig`, and the names and shapes of their weights.
 
 Canonical weight names (float32; ``kernel`` is always ``[in, out]``)::
 
@@ -32,7 +32,7 @@ ACTIVATIONS = ("gelu", "gelu_tanh", "relu")
 
 @dataclass(frozen=True)
 class RelativeBias:
-    """A learned number a head, added to attention scores by the distance from query to key (Raffel et al., 2020,
+    """A learned number per head, added to attention scores by the distance from query to key (Raffel et al., 2020,
     https://arxiv.org/abs/1910.10683, 2.1).
 
     Half of the buckets is for keys after the query. Of a half, one half is for single distances and the other for
@@ -45,7 +45,7 @@ class RelativeBias:
 
 @dataclass(frozen=True)
 class Local:
-    """Layers whose tokens attend to those near them only.
+    """Layers whose tokens attend only to near tokens.
 
     Attributes:
         layers: their numbers, from 0.
@@ -104,7 +104,7 @@ class Convolution:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Shape of a transformer encoder.
+    """Configuration of a transformer encoder.
 
     Attributes:
         vocab_size: rows of the word table.

@@ -74,7 +74,7 @@ def _disentangled(config: Mapping[str, Any], path: Path) -> Disentangled:
     if farthest < 1:
         farthest = size(config, "max_position_embeddings", path)
     if buckets > 0 and not 2 <= buckets < 2 * (farthest - 1):
-        raise CorruptSource(f"{path}: position_buckets is {buckets}, for distances of up to {farthest}")
+        raise CorruptSource(f"{path}: position_buckets is {buckets}, but distances go up to {farthest}")
     return Disentangled(
         span=buckets if buckets > 0 else farthest,
         farthest=farthest if buckets > 0 else None,

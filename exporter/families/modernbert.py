@@ -52,7 +52,9 @@ def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
         norm_bias=flag(config, "norm_bias", path),
     )
     if read_as.head_size % 2:
-        raise CorruptSource(f"{path}: a head has {read_as.head_size} numbers, and rotary positions turn pairs of them")
+        raise CorruptSource(
+            f"{path}: a head has {read_as.head_size} numbers, but rotary positions rotate pairs of them"
+        )
     return read_as
 
 

@@ -29,7 +29,9 @@ def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
     """The configuration that a config.json states; see :class:`.Family`."""
     for key, fixed in (("relative_attention_num_buckets", _BUCKETS), ("pad_token_id", _PADDING)):
         if (found := config.get(key, fixed)) != fixed:
-            raise UnsupportedModel(f"{path}: {key} is {found!r}; MPNet's code takes it to be {fixed}")
+            raise UnsupportedModel(
+                f"{path}: {key} is {found!r}; only {fixed}, the value in MPNet's code, can be exported"
+            )
     return read(
         config,
         path,

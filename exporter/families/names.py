@@ -1,4 +1,4 @@
-"""How file formats spell the weights that a family names.
+"""The spelling of a family's weight names in file formats.
 
 A family gives a table: canonical stem (see :mod:`.config`), ``layer_N`` for a layer -> the stem in PyTorch's form, with
 ``N`` for the layer's number. A :class:`Style` turns that form into a format's own. :data:`TF_MODELS` is a table for

@@ -51,10 +51,10 @@ def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
             raise UnsupportedModel(f"{path}: {key} is {config[key]!r}; only {value!r} can be exported")
     for key, other in _TWICE.items():
         if config.get(key) not in (None, config.get(other)):
-            raise CorruptSource(f"{path}: {key} is {config[key]!r}, and {other} is {config.get(other)!r}")
+            raise CorruptSource(f"{path}: {key} is {config[key]!r}, but {other} is {config.get(other)!r}")
     theta = theta_of(config.get("rope_parameters"), "rope_parameters", path, 1000.0)
     if config.get("rotary_emb_base") not in (None, theta):
-        raise CorruptSource(f"{path}: rotary_emb_base is {config['rotary_emb_base']!r}, and rope_theta is {theta!r}")
+        raise CorruptSource(f"{path}: rotary_emb_base is {config['rotary_emb_base']!r}, but rope_theta is {theta!r}")
     width = size(config, "hidden_size", path) // size(config, "num_attention_heads", path)
     if (config.get("head_dim") or width) != width or width % 2:
         raise UnsupportedModel(f"{path}: head_dim is {config.get('head_dim')!r}; an even {width} can be exported")

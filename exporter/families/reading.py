@@ -1,4 +1,4 @@
-"""How values of a config.json are read. (Keys that make another graph are refused before, by ``sources/keys.toml``.)"""
+"""Reading of values in a config.json. (Keys of other architectures are refused before, by ``sources/keys.toml``.)"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,7 +49,7 @@ def positions_from_padding(config: Mapping[str, Any], path: Path, padding_idx: i
     rows = size(config, "max_position_embeddings", path)
     if rows <= padding_idx + 1:
         raise CorruptSource(
-            f"{path}: max_position_embeddings is {rows}, and the first token takes row {padding_idx + 1}"
+            f"{path}: max_position_embeddings is {rows}, but the first token takes row {padding_idx + 1}"
         )
     return {"max_positions": rows - padding_idx - 1, "padding_idx": padding_idx}
 
@@ -109,7 +109,7 @@ def activation_of(config: Mapping[str, Any], key: str, path: Path) -> str:
     """
     found = config.get(key, "gelu")
     if not isinstance(found, str) or found not in _ACTIVATIONS:
-        raise UnsupportedModel(f"{path}: {key} is {found!r}; known are {', '.join(sorted(_ACTIVATIONS))}")
+        raise UnsupportedModel(f"{path}: {key} is {found!r}; only {', '.join(sorted(_ACTIVATIONS))} can be exported")
     return _ACTIVATIONS[found]
 
 
@@ -131,7 +131,7 @@ def read(config: Mapping[str, Any], path: Path, keys: Mapping[str, str] | None =
     hidden, heads = fields["hidden_size"], fields["num_heads"]
     if hidden % heads:
         width, parts = keys["hidden_size"], keys["num_attention_heads"]
-        raise CorruptSource(f"{path}: {width} {hidden} is no multiple of {parts} {heads}")
+        raise CorruptSource(f"{path}: {width} {hidden} is not a multiple of {parts} {heads}")
     fields["activation"] = activation_of(config, keys["hidden_act"], path)
     if "type_vocab_size" not in fixed:
         fields["type_vocab_size"] = size(config, "type_vocab_size", path, default=2)

@@ -1,4 +1,4 @@
-"""A version folder that appears in one atomic rename, or not at all."""
+"""Publication of a version folder by one atomic rename."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""``.rawbert/labels.json`` beside models.config: the versions that each label has been at, for ``rawbert rollback``.
+"""``.rawbert/labels.json`` next to models.config: the earlier versions of each label, for ``rawbert rollback``.
 
 ::
 
     {"minilm": {"stable": [4, 3, 1]}}
 
-The newest is first; models.config says which of them the label is at now, and those after it are the way back. So a
-crash between the writing of the two files does no harm, provided that a promotion writes this one first and a rollback
-writes it last: until models.config is written, the label is still found at its old place in the list.
+The newest version is first; models.config has the current one, and those after it are the way back. A crash between
+the writing of the two files does no harm, because a promotion writes this file first and a rollback writes it last:
+until models.config is written, the label is still found at its old place in the list.
 """
 
 import copy
@@ -16,7 +16,7 @@ from pathlib import Path
 from ..errors import ModelConfigError, os_errors_as
 from ..scratch import replace
 
-#: Steps that a rollback can go back.
+#: Maximum number of rollback steps.
 _STEPS = 10
 
 
@@ -46,7 +46,7 @@ class History:
                 raise TypeError("a version is no whole number")
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ModelConfigError(
-                f"{self.path} is damaged ({error}); remove it: it only says where `rawbert rollback` goes back to"
+                f"{self.path} is damaged ({error}); remove it: it is only the history for `rawbert rollback`"
             ) from error
         self._saved = copy.deepcopy(self._lists)
 

@@ -1,4 +1,4 @@
-"""``assets.extra/rawbert.json``: what a version was made from, with what, and how it was found to be right."""
+"""``assets.extra/rawbert.json``: the source of a version, the tools of its export, and its proof."""
 
 import datetime
 import json
@@ -120,7 +120,7 @@ def recipe_of(folder: Path) -> Recipe:
     """
     path, made = folder / FILE, read(folder)
     if made is None:
-        raise CorruptSource(f"{path} cannot be read: was the folder written by rawbert export?")
+        raise CorruptSource(f"{path} cannot be read: give a folder written by rawbert export")
     if made.get("format") != FORMAT:
         raise CorruptSource(
             f"{path} has format {made.get('format')}, and this release of rawbert reads format {FORMAT}: export the "
@@ -129,7 +129,7 @@ def recipe_of(folder: Path) -> Recipe:
     try:
         return Recipe.from_json(made["recipe"])
     except (AttributeError, ExportError, KeyError, TypeError) as error:
-        raise CorruptSource(f"{path} has no recipe of an export: {error}") from error
+        raise CorruptSource(f"{path} has no recipe of an export; export the model again: {error}") from error
 
 
 def _version(distribution: str) -> str | None:

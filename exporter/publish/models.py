@@ -1,4 +1,4 @@
-"""Which model is meant: its folder, and its entry in the models.config beside it."""
+"""The model named by the user: its folder, and its entry in the models.config next to it."""
 
 import os
 from collections.abc import Iterable
@@ -121,7 +121,7 @@ def entry(config: ModelsConfig, folder: Path, served_from: str | None) -> Entry:
     if found:
         return found[0]
     if served_from is None:
-        raise ModelConfigError(f"{config.path} has no model in {folder.name}")
+        raise ModelConfigError(f"{config.path} lists no model in {folder.name}; add it with rawbert promote")
     made = manifest.read(version_folder(folder)) or {}
     name = str(made.get("name") or folder.name)
     if config.find(name) is not None:  # the folder is a copy of that model's
@@ -153,8 +153,7 @@ def check(config: Path, folder: Path, name: str) -> None:
     claim(models_config.read(config), folder, name)
     if config.parent.is_dir() and not os.access(config.parent, os.W_OK):
         raise ModelConfigError(
-            f"{config} cannot be written: no permission for its folder; mend that, or leave the file alone with "
-            "--no-models-config"
+            f"{config} cannot be written: no permission for its folder; change that, or use --no-models-config"
         )
 
 
@@ -173,14 +172,14 @@ def warnings(config: Path) -> list[str]:
         if not folder.is_dir() and not base_path.is_dir() and PurePosixPath(each.base_path).parent in roots:
             # It ends its look at the base paths at the first that it does not find.
             lines.append(
-                f"{config} lists {each.name} in {each.base_path}, and its folder is gone: TensorFlow Serving loads no "
+                f"{config} lists {each.name} in {each.base_path}, but its folder is gone: TensorFlow Serving loads no "
                 "new version of any model until the entry is removed or the folder is back"
             )
         present = sorted(folders_by_version(folder))
         lines += [
             f"{config} has the label {label} of {each.name} at version {number}, which "
             f"{'its version policy does not load' if number in present else 'is not there'}: TensorFlow Serving does "
-            "not start with such a label, and takes no other change of the file"
+            "not start with such a label, and accepts no other change of the file"
             for label, number in each.labels.items()
             if present and number not in each.loads(present)
         ]

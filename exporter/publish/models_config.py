@@ -1,4 +1,4 @@
-"""``models.config`` beside the models: which of them a server loads, and which version each label means.
+"""``models.config`` next to the models: the models that a server loads, and the version of each label.
 
 The file is TensorFlow Serving's (``--model_config_file``), and people write into it too. A change is made to the parsed
 message, which is written back as protobuf prints it, a field a line: lines that read so already stay as they are, and
@@ -85,11 +85,11 @@ class ModelsConfig:
         try:
             self._message = text_format.Parse(text, ModelServerConfig())
         except (text_format.ParseError, ValueError, RecursionError) as error:
-            raise ModelConfigError(f"{path} is no ModelServerConfig: {error}") from error
+            raise ModelConfigError(f"{path} is not a ModelServerConfig; correct it: {error}") from error
         for name, count in Counter(entry.name for entry in self.entries()).items():
             if count > 1:
                 raise ModelConfigError(
-                    f"{path} lists the model {name} more than once, and TensorFlow Serving refuses that: remove one"
+                    f"{path} lists the model {name} more than once, which TensorFlow Serving refuses: remove one"
                 )
 
     @cached_property
@@ -117,7 +117,9 @@ class ModelsConfig:
             ModelConfigError: the file is of a kind to which nothing can be added.
         """
         if self._message.HasField("custom_model_config"):
-            raise ModelConfigError(f"{self.path} has a custom_model_config, to which rawbert adds no models")
+            raise ModelConfigError(
+                f"{self.path} has a custom_model_config: use a model_config_list, to which rawbert can add models"
+            )
         models = self._message.model_config_list.config
         return _entry(models.add(name=name, base_path=base_path, model_platform="tensorflow"))
 
@@ -128,7 +130,7 @@ class ModelsConfig:
             ModelConfigError: a label that cannot be written.
         """
         if not _LABEL.fullmatch(label):
-            raise ModelConfigError(f"{label!r} is no label: letters, digits, '.', '_' and '-' make one")
+            raise ModelConfigError(f"{label!r} is not a label: use letters, digits, '.', '_' and '-'")
         config = self._config(model)
         config.version_labels[label] = version
         if not _entry(config).has_policy:

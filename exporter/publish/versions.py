@@ -1,6 +1,6 @@
-"""Published versions: which there are, which labels they carry, and which may go.
+"""Published versions, their labels, and their removal.
 
-Whatever changes something here holds the lock of models.config, so two processes never mix.
+Every change holds the lock of models.config, so that two processes do not interfere.
 """
 
 from dataclasses import dataclass
@@ -92,7 +92,7 @@ def promote(model: Model, version: int, label: str, served_from: str = models_co
         present = sorted(folders_by_version(model.folder))
         if version not in present:
             found = ", ".join(map(str, present)) or "none"
-            raise ModelConfigError(f"{model.folder} has no version {version}; there are: {found}")
+            raise ModelConfigError(f"{model.folder} has no version {version}; choose from: {found}")
         entry = models.entry(config, model.folder, served_from)
         now = entry.labels.get(label)
         if now != version:
@@ -119,8 +119,8 @@ def rollback(model: Model, label: str) -> Change:
         before = config.history.before(entry.name, label, now)
         version = _target(config, entry, label, present)
         if version is None:
-            gone = f"; what it was before ({', '.join(map(str, before))}) is gone" if before else ""
-            raise ModelConfigError(f"{label} of {entry.name} is at {now} and was nowhere before{gone}")
+            gone = f"; its earlier versions ({', '.join(map(str, before))}) are gone" if before else ""
+            raise ModelConfigError(f"{label} of {entry.name} is at {now} and has no earlier version{gone}")
         _move(config, entry, label, version, before[before.index(version) + 1 :], present)
         config.save()
         config.history.save()
@@ -138,7 +138,7 @@ def prune(model: Model, keep: int, dry_run: bool = False) -> Pruned:
         ModelConfigError, OutputError: models.config cannot be read, or a version not removed.
     """
     if keep < 1:
-        raise ValueError(f"keep is {keep}: the newest version always stays, so give 1 or more")
+        raise ValueError(f"keep is {keep}: give 1 or more, because the newest version always stays")
     with models_config.locked(model.config) as config:
         folders = folders_by_version(model.folder)
         entries = models.entries(config, model.folder)
@@ -210,8 +210,8 @@ def _move(
     if entry.has_policy and version not in entry.loads(present):
         raise ModelConfigError(
             f"{config.path}: the version policy of {entry.name} ({entry.policy}) does not load version {version}, and "
-            "a server refuses a label that moves to a version which is not loaded; have the policy load it (all {} "
-            "loads every version here), wait until it is AVAILABLE (rawbert status), and promote it then"
+            "a server refuses a label that moves to a version which is not loaded; change the policy to load it (all "
+            "{} loads every version here), wait until it is AVAILABLE (rawbert status), and then promote it"
         )
     config.label(entry.name, label, version)
     config.history.note(entry.name, label, version, before)

@@ -1,7 +1,7 @@
 """``assets.extra/tf_serving_warmup_requests``: calls that TensorFlow Serving replays before a version answers.
 
-Every signature has records of its own. They make the first real call as fast as the others, and they are what keeps a
-faulty version from replacing a good one: an op that is missing in a function, or a variable, shows only when it runs.
+Every signature has its own records. They make the first real call as fast as the others, and they prevent a faulty
+version from replacing a good one: an op or a variable that is missing in a function is noticed only when it runs.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from ..recipe import Recipe
 
 #: Tokens in one record: bounds what loading costs.
 _TOKENS = 512
-#: The tokenizer has a short way for ASCII, and both are to be warm.
+#: The tokenizer has a fast path for ASCII, and both paths need warm-up.
 _WORDS = ("warm ", "the ", "model ", "up ", "before ", "it ", "is ", "called, ")
 _OTHER = ("Wörter ", "और ", "слова ", "文字 ", "λέξεις ", "ﬁne ", "👍 ", "mots. ")
 

@@ -193,7 +193,7 @@ def _activation(
     """The function from logits to scores of sentence-transformers' predict or transformers' pipeline, and notes."""
     problem = config.get("problem_type")
     if problem not in (None, *_PROBLEMS):
-        raise UnsupportedModel(f"{path}: problem_type is {problem!r}; known are {', '.join(_PROBLEMS)}")
+        raise UnsupportedModel(f"{path}: problem_type is {problem!r}; set it to {', '.join(_PROBLEMS)}")
     if problem == "single_label_classification" and count == 1:
         raise CorruptSource(
             f"{path}: problem_type is {problem}, but there is one label; expected regression, or two labels"

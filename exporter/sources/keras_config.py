@@ -76,7 +76,7 @@ def require_known(stated: Stated, known: Collection[str], path: Path) -> None:
     for layer, kind in stated.layers.items():
         if kind not in known:
             raise UnsupportedModel(
-                f"{path}: the layer {layer} is a {kind}, which cannot be exported; known are {', '.join(known)}"
+                f"{path}: the layer {layer} is a {kind}, which cannot be exported; use {', '.join(known)}"
             )
     if stated.kind not in ("Functional", "Sequential", "Model") or "layers" not in stated.states[0]["config"]:
         raise UnsupportedModel(

@@ -111,7 +111,7 @@ def _require_known(layer: Any, where: Path) -> None:
     if (kind := type(layer).__name__) not in LAYERS:
         raise UnsupportedModel(
             f"{where}: the layer {layer.name} ({kind}) is between the encoder and the output, and cannot be exported; "
-            f"known are {', '.join(LAYERS)}"
+            f"use {', '.join(LAYERS)}"
         )
     if layer.compute_dtype != "float32":
         raise UnsupportedModel(
@@ -129,7 +129,7 @@ def _taken(tensor: Any, where: Path) -> str:
         outputs = {tensor.node.layer.get_config().get("output_key"): outputs}
     found = next((name for name, each in outputs.items() if each is tensor), "another output")
     if found not in _TAKES:
-        raise UnsupportedModel(f"{where}: the head takes {found} of the encoder; known are {', '.join(_TAKES)}")
+        raise UnsupportedModel(f"{where}: the head takes {found} of the encoder; use {', '.join(_TAKES)}")
     return _TAKES[found]
 
 
@@ -146,7 +146,7 @@ def _activation(layer: Any, where: Path) -> str:
     name = layer.get_config()["activation"]
     if not isinstance(name, str) or name not in ACTIVATIONS:
         raise UnsupportedModel(
-            f"{where}: the layer {layer.name} has the activation {name!r}; known are {', '.join(ACTIVATIONS)}"
+            f"{where}: the layer {layer.name} has the activation {name!r}; use {', '.join(ACTIVATIONS)}"
         )
     return ACTIVATIONS[name]
 

@@ -184,7 +184,7 @@ def _pooling(path: Path) -> tuple[str, ...]:
         raise CorruptSource(f"{path}: pooling_mode is empty")
     for mode in modes:
         if mode not in POOLING_MODES:
-            raise UnsupportedModel(f"{path}: pooling mode {mode!r} is unknown; known are {', '.join(POOLING_MODES)}")
+            raise UnsupportedModel(f"{path}: pooling mode {mode!r} is unknown; choose from {', '.join(POOLING_MODES)}")
     return modes
 
 

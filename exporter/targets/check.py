@@ -1,10 +1,10 @@
-"""What a TensorFlow Serving release would make of a SavedModel, found without TensorFlow: ``rawbert check``.
+"""A check, without TensorFlow, of a SavedModel against a TensorFlow Serving release: ``rawbert check``.
 
-Any SavedModel will do, whoever wrote it. What is found has one of three levels:
+It accepts any SavedModel from any tool. Findings have one of three levels:
 
 ``error``    the server refuses the version, ends, or fails calls
-``warning``  it works, and not as its users expect
-``note``     worth knowing; true of many a model that is served without trouble
+``warning``  it works, but not as its users expect
+``note``     useful to know; true of many models that are served without trouble
 """
 
 from collections.abc import Iterator
@@ -37,13 +37,15 @@ def _check(folder: Path, model: Any, target: str) -> Iterator[Finding]:
     meta_graph = serving(model)
     if meta_graph is None:
         tags = ", ".join(str(list(each.meta_info_def.tags)) for each in model.meta_graphs) or "none"
-        yield error("no-graph", f"the server asks for a graph with the tag 'serve' alone; found: {tags}")
+        yield error("no-graph", f"the server requires a graph with only the tag 'serve'; found: {tags}")
         return
     graph = Graph(meta_graph)
     known = opsets.nearest(target)
     if not opsets.is_known(target):
-        unknown = f"TensorFlow Serving {target} is not known here; what follows is true of {known}, the newest that is"
-        yield warning("release", f"{unknown}. Releases rarely drop ops: an op that {target} alone has is refused here")
+        unknown = (
+            f"TensorFlow Serving {target} is unknown here; the findings apply to {known}, the newest known release"
+        )
+        yield warning("release", f"{unknown}. Releases rarely drop ops: an op that only {target} has is refused here")
     yield from op_gate.check(map(Graph, model.meta_graphs), known)
     yield from graph_rules.xla(graph)
     yield from file_rules.assets(folder, meta_graph)

@@ -1,4 +1,4 @@
-"""What a server would make of the files beside a graph: assets, variables, warmup records, batching parameters."""
+"""Checks of the files next to a graph: assets, variables, warmup records, batching parameters."""
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -78,7 +78,7 @@ def warmup_records(folder: Path, meta_graph: Any) -> Iterator[Finding]:
         limit = f"with more than {MOST_WARMUP_RECORDS} the version would not load"
         yield error("warmup", f"{WARMUP_FILE} has {count} records, and {limit}")
     for name in sorted(set(counts) - set(names)):
-        yield error("warmup", f"{WARMUP_FILE} calls the signature {name!r}, which there is not: it won't load")
+        yield error("warmup", f"{WARMUP_FILE} calls the signature {name!r}, which does not exist: it won't load")
     for name in names:
         if name not in counts:
             yield warning("warmup", f"the signature {name} has no warmup record: {why}")
@@ -100,7 +100,7 @@ def batching(folder: Path, meta_graph: Any) -> Iterator[Finding]:
         return
     why = (
         f"{BATCHING_FILE} sets enable_large_batch_splitting: the parts of a large call differ in shape, which ends the "
-        "server or mixes up rows; take that setting out"
+        "server or mixes up rows; remove that setting"
     )
     for name, info in signature_infos(meta_graph.signature_def).items():
         for output, spec in info.outputs.items():
@@ -117,4 +117,4 @@ def _batching_params(path: Path) -> Any:
     try:
         return text_format.Parse(data, BatchingParameters())
     except Exception as fault:  # of garbage protobuf raises more than its own ParseError
-        raise ValueError(f"it is no BatchingParameters text proto: {fault}") from fault
+        raise ValueError(f"it is not a BatchingParameters text proto: {fault}") from fault

@@ -1,4 +1,4 @@
-"""What a server would make of a graph and its signatures."""
+"""Checks of a graph and its signatures."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ _COMPILE = "_XlaMustCompile"
 #: How many of these are named.
 _NAMED = 3
 _REST_STRINGS = (
-    "the REST API writes it as it is, and as base64 only where the name ends in _bytes; bytes that are no UTF-8 break "
+    "the REST API writes it as it is, and as base64 only where the name ends in _bytes; bytes that are not UTF-8 break "
     "its JSON"
 )
 
@@ -29,7 +29,8 @@ def declared(meta_graph: Any, name: str) -> tuple[Output, ...]:
 
 
 def xla(graph: Graph) -> Iterator[Finding]:
-    """What XLA must compile. Only what a signature depends on counts: a training step, for one, is never compiled."""
+    """Functions that XLA must compile. Only those that a signature depends on count; a training step is never
+    compiled."""
     table = graph.meta_graph.signature_def
     outputs = [info for name in signature_infos(table) for info in table[name].outputs.values()]
     nodes = _needed(graph, [name for info in outputs for name in tensors_of(info)])

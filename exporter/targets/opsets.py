@@ -1,6 +1,6 @@
-"""What each TensorFlow Serving release can run: its ops and their kernels, as data read from released wheels.
+"""The ops and kernels of each TensorFlow Serving release, as data from released wheels.
 
-One file a release, data/<release>.tsv.xz: a line with the wheels that it was read from, then a line an op.
+One file per release, data/<release>.tsv.xz: a line with its source wheels, then a line per op.
 scripts/make_ops.py makes them, and names its sources.
 """
 
@@ -53,7 +53,7 @@ def order(release: str) -> tuple[int, int, int]:
     """
     match = re.fullmatch(r"(?a)(\d{1,3})\.(\d{1,3})(?:\.\d{1,3})?(?:-?rc(\d{1,3}))?", release)
     if match is None:
-        raise ValueError(f"{release!r} is no TensorFlow Serving release")
+        raise ValueError(f"{release!r} is not a TensorFlow Serving release; give one such as 2.20")
     major, minor, candidate = match.groups()
     return int(major), int(minor), 1000 if candidate is None else int(candidate)
 
@@ -72,7 +72,7 @@ def nearest(release: str) -> str:
     """
     known = [each for each in RELEASES if order(each) <= order(release)]
     if not known:
-        raise ValueError(f"TensorFlow Serving {release} is too old: {RELEASES[0]} is the oldest that is known here")
+        raise ValueError(f"TensorFlow Serving {release} is too old: use {RELEASES[0]} or later")
     return known[-1]
 
 

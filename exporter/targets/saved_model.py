@@ -40,11 +40,9 @@ def read(folder: Path) -> Any:
     try:
         state = path.stat()
         if not stat.S_ISREG(state.st_mode):
-            raise Unreadable("unreadable", f"{path}: no regular file")
+            raise Unreadable("unreadable", f"{path}: not a regular file; give a file")
         if state.st_size > _MOST:
-            raise Unreadable(
-                "damaged", f"{path}: it has {state.st_size} bytes, and no SavedModel has more than {_MOST}"
-            )
+            raise Unreadable("damaged", f"{path}: it has {state.st_size} bytes, but a SavedModel has at most {_MOST}")
         return SavedModel.FromString(path.read_bytes())
     except FileNotFoundError:
         text = " (saved_model.pbtxt, the text form, cannot be checked)" if path.with_suffix(".pbtxt").exists() else ""
@@ -53,11 +51,11 @@ def read(folder: Path) -> Any:
             f"{folder}: no saved_model.pb in it{text}; give a version folder, or the folder of a model",
         ) from None
     except NotADirectoryError:
-        raise Unreadable("no-saved-model", f"{folder}: a file, not the folder of a SavedModel") from None
+        raise Unreadable("no-saved-model", f"{folder}: a file; give the folder of a SavedModel") from None
     except OSError as error:
         raise Unreadable("unreadable", f"{path}: cannot be read: {error.strerror or error}") from error
     except DecodeError as error:
-        raise Unreadable("damaged", f"{path}: no SavedModel, or cut short: {error}") from error
+        raise Unreadable("damaged", f"{path}: not a SavedModel, or cut short: {error}") from error
 
 
 def serving(model: Any) -> Any | None:

@@ -36,7 +36,7 @@ def signatures_of(path: Path) -> Counter[str]:
             log = PredictionLog.FromString(data[begin:end])
             request = PredictRequest.FromString(log.predict_log.request)
         except DecodeError as error:
-            raise ValueError(f"the record at byte {at} is no PredictionLog") from error
+            raise ValueError(f"the record at byte {at} is not a PredictionLog") from error
         if log.HasField("predict_log"):
             counts[request.model_spec.signature_name or DEFAULT_SIGNATURE] += 1
         at = end + 4

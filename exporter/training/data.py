@@ -1,4 +1,4 @@
-"""Labelled rows from CSV, TSV, JSONL and Parquet, held to what training needs before it begins."""
+"""Labelled rows from CSV, TSV, JSONL and Parquet, checked before training."""
 
 import hashlib
 import os
@@ -12,6 +12,7 @@ from ...serving.cli.files import BadFile, inputs, jsonl
 from ...serving.cli.files.columns import Columns
 from ...serving.cli.files.inputs import Inputs
 from ...serving.cli.files.source import Source
+from ...serving.plurals import counted
 from .. import scratch
 from ..errors import DataError, os_errors_as
 
@@ -19,7 +20,7 @@ from ..errors import DataError, os_errors_as
 FORMATS = ("csv", "tsv", "jsonl", "parquet")
 #: Formats of rows with tags, see :mod:`.tagged`.
 TAGGED = ("conll", "jsonl", "parquet")
-#: Problems of one kind that a message names.
+#: Maximum number of faults in a message.
 _NAMED = 5
 
 
@@ -28,7 +29,7 @@ class Row(NamedTuple):
 
     Attributes:
         texts: one, or two.
-        label: as the file has it: a string, number, boolean or list of strings.
+        label: value in the file: a string, number, boolean or list of strings.
         at: its place, for messages; see :meth:`Files.records`.
     """
 
@@ -39,7 +40,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """Rows that were read.
+    """Rows of a file.
 
     Attributes:
         path: of the file or files; see :class:`Files`.
@@ -53,18 +54,18 @@ class Table:
     size: int
 
     def described(self) -> dict[str, Any]:
-        """As run.json has it."""
+        """The form for run.json."""
         return {"file": str(self.path), "sha256": self.sha256, "bytes": self.size, "rows": len(self.rows)}
 
 
 class Form(NamedTuple):
-    """How files of rows are read.
+    """Format of files of rows.
 
     Attributes:
         format: ``csv``, ``tsv``, ``jsonl`` or ``parquet``; ``None`` by the file's name.
-        encoding: of CSV and JSONL; ``None`` is UTF-8, or what a byte-order mark says.
-        delimiter: of CSV; empty for a comma, and a tab in TSV.
-        no_quotes: quotes in CSV are plain characters.
+        encoding: encoding of CSV and JSONL; ``None`` is UTF-8, or the one of a byte-order mark.
+        delimiter: delimiter of CSV; empty for a comma, and a tab in TSV.
+        no_quotes: read quotes in CSV as plain characters.
     """
 
     format: str | None = None
@@ -73,12 +74,12 @@ class Form(NamedTuple):
     no_quotes: bool = False
 
 
-#: The file's name says how.
+#: The format from the file's name.
 BY_NAME = Form()
 
 
 class Files:
-    """What a path of labelled rows names: a file, the files of a folder or a glob, or standard input.
+    """The files of labelled rows at a path: a file, the files of a folder or a glob, or standard input.
 
     Attributes:
         path: as it was named, absolute; ``-`` is standard input.
@@ -105,9 +106,9 @@ class Files:
         if kind not in FORMATS:
             raise BadFile(f"{self.path}: lines without columns; expected {', '.join(FORMATS)}: see --input-format")
         if form.encoding and kind == "parquet":
-            raise BadFile(f"{self.path}: Parquet is always UTF-8; --encoding is for CSV and JSONL")
+            raise BadFile(f"{self.path}: leave --encoding out: it is for CSV and JSONL, and Parquet is always UTF-8")
         if (form.delimiter or form.no_quotes) and kind not in ("csv", "tsv"):
-            raise BadFile(f"{self.path}: --delimiter and --no-quotes are for CSV")
+            raise BadFile(f"{self.path}: leave --delimiter and --no-quotes out: they are for CSV")
         wanted = Columns(None, tuple(columns or ()), columns is None, taken=(), options=columns or {})
         source = Source(self.inputs, (), wanted, form.encoding, form.delimiter, not form.no_quotes)
         for block in source.blocks():
@@ -117,15 +118,15 @@ class Files:
                     yield self.place(block.where(at)), record
                     at += 1
             except UnicodeDecodeError as error:
-                raise BadFile(f"{block.where(at)}: a text that is not UTF-8") from error
+                raise BadFile(f"{block.where(at)}: a text is not UTF-8; convert it") from error
         wanted.check()
 
     def place(self, named: str) -> str:
-        """A place in a file, without the name of the only one."""
+        """A place in a file, without the file's name if there is only one."""
         return named.removeprefix(f"{self.inputs.files[0].name}, ") if len(self.inputs.files) == 1 else named
 
     def hashed(self) -> tuple[str, int]:
-        """The sha256 and the size of the files' bytes, those of several files one after the other."""
+        """The sha256 and the size of the concatenated files."""
         digest, size = hashlib.sha256(), 0
         for file in self.inputs.files:
             assert file.path is not None
@@ -138,10 +139,10 @@ class Files:
 
 @contextmanager
 def opened(named: str | os.PathLike[str], form: Form = BY_NAME) -> Iterator[Files]:
-    """Find files of labelled rows, and see in the end that they are as they were.
+    """Find files of labelled rows, and check at the end that they are unchanged.
 
     Raises:
-        DataError: there are none, one cannot be read, or they changed.
+        DataError: no files, an unreadable file, or a file that changed.
     """
     path = Path(named) if os.fspath(named) == inputs.STANDARD else Path(named).expanduser().absolute()
     with scratch.temporary() as folder, os_errors_as(DataError, f"{path}: cannot be read"):
@@ -166,8 +167,8 @@ def read(
         named: see :class:`Files`.
         texts: columns of texts, one or two.
         label: column of the label.
-        label_separator: between the labels of a cell; a label is a list then, and an empty cell an empty one.
-        form: how the files are read.
+        label_separator: separator of the labels in a cell; a label is then a list, empty for an empty cell.
+        form: format of the files.
 
     Raises:
         DataError: they cannot be read, a column is missing, a text is empty or a label missing.
@@ -188,22 +189,23 @@ def read(
 
 
 def whole(files: Files, rows: Sequence[Row], faults: Sequence[str]) -> Table:
-    """The rows of files, if nothing is wrong with any.
+    """The rows of files, if none has a fault.
 
     Raises:
-        DataError: something is, or there are none.
+        DataError: a row has a fault, or there are no rows.
     """
     if faults:
         raise DataError(
-            f"{files.path}: {len(faults)} rows cannot be trained on: {some(faults)}; mend them or take them out"
+            f"{files.path}: {counted(len(faults), 'row')} cannot be used for training: {some(faults)}; correct or "
+            "remove them"
         )
     if not rows:
-        raise DataError(f"{files.path}: it has no rows")
+        raise DataError(f"{files.path}: it has no rows; add labelled rows")
     return Table(files.path, tuple(rows), *files.hashed())
 
 
 def row(at: str, record: Mapping[str, Any], texts: Sequence[str], label: str) -> Row | str:
-    """The row, or what is wrong with it."""
+    """The row, or a description of its fault."""
     found = []
     for column in texts:
         text = record[column]
@@ -214,7 +216,7 @@ def row(at: str, record: Mapping[str, Any], texts: Sequence[str], label: str) ->
         try:
             text.encode()
         except UnicodeEncodeError:
-            return f"{at} ({column} is no Unicode text: it has half of a surrogate pair)"
+            return f"{at} ({column} is not Unicode text: it has half of a surrogate pair)"
         found.append(text)
     value = record[label]
     if value is None or (isinstance(value, str) and not value.strip()):
@@ -223,5 +225,5 @@ def row(at: str, record: Mapping[str, Any], texts: Sequence[str], label: str) ->
 
 
 def some(faults: Sequence[str]) -> str:
-    """Some of many faults, for a message."""
+    """The first faults, for a message."""
     return ", ".join(faults[:_NAMED]) + (f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else "")

@@ -27,16 +27,16 @@ _TOOLS = ("rawbert", "tensorflow", "tensorflow-text", "transformers", "tokenizer
 
 @dataclass(frozen=True)
 class Run:
-    """A run that is done.
+    """A finished run.
 
     Attributes:
-        folder: what ``rawbert export`` takes.
+        folder: folder for ``rawbert export``.
         labels: names of the model's outputs.
-        metrics: of the best epoch, on the validation rows; see :func:`.metrics.measure`.
+        metrics: metrics of the best epoch on the validation rows; see :func:`.metrics.measure`.
         history: figures of each epoch.
-        best_epoch: from 1.
-        notes: what a user should know.
-        seconds: that this call took.
+        best_epoch: number of the best epoch, from 1.
+        notes: notes for the user.
+        seconds: duration of this call.
     """
 
     folder: Path
@@ -53,10 +53,10 @@ def finetune(
     say: Callable[[str], None] | None = None,
     progress: Callable[["Step"], None] | None = None,
 ) -> Run:
-    """Fine-tune an encoder on labelled rows; continue where the folder has a run that was interrupted.
+    """Fine-tune an encoder on labelled rows; continue an interrupted run in the folder.
 
-    While it runs, TensorFlow's operations are deterministic: the same rows and settings give the same weights to the
-    bit on the same machine.
+    During the run, TensorFlow's operations are deterministic: the same rows and settings give bitwise the same weights
+    on the same machine.
 
     Args:
         config: what to train.
@@ -68,7 +68,7 @@ def finetune(
 
     Raises:
         ExportError: see :mod:`rawbert.exporter.errors`.
-        KeyboardInterrupt: Ctrl-C; its argument says what is saved.
+        KeyboardInterrupt: Ctrl-C; its argument describes the saved state.
     """
     began = time.monotonic()
     if find_spec("tensorboard") is None:
@@ -81,13 +81,15 @@ def finetune(
             folder.mkdir(parents=True, exist_ok=True)
             lock = folder / ".finetune.lock"
             if not stack.enter_context(scratch.locked(lock, wait=False, temporary=True)):
-                raise OutputError(f"{folder}: another process trains in this folder")
+                raise OutputError(
+                    f"{folder}: another process trains in this folder; wait for it, or name another folder"
+                )
         if config.restart:
             run_folder.clear(folder)
         before = run_folder.read_run(folder)
         others = sorted(path.name for path in folder.iterdir() if path != lock)
         if before is None and others:
-            raise OutputError(f"{folder}: not empty, and no run is there ({others[0]}): name a new folder")
+            raise OutputError(f"{folder}: it contains other files than a run ({others[0]}): name a new folder")
         location = stack.enter_context(sources.fetched(config.encoder, config.revision, say))
         say(f"reading {location.folder}")
         checkpoint = _rebuilt(sources.load(location))
@@ -203,14 +205,16 @@ def _length(config: FinetuneConfig, checkpoint: sources.Checkpoint) -> int:
     if config.max_seq_length is None:
         return checkpoint.max_seq_length
     if limit is not None and config.max_seq_length > limit:
-        raise ConfigError(f"max_seq_length is {config.max_seq_length}, but {checkpoint.location} has {limit} positions")
+        raise ConfigError(
+            f"max_seq_length is {config.max_seq_length}, give at most {limit}, the positions of {checkpoint.location}"
+        )
     return config.max_seq_length
 
 
 def _require_same(before: dict[str, Any], run: dict[str, Any], folder: Path) -> None:
-    """Hold a run to the one that the folder has."""
+    """Check that a run is the one in the folder."""
     if before.get("format") != FORMAT:
-        raise OutputError(f"{folder}: a run of another release; begin anew with --restart")
+        raise OutputError(f"{folder}: the run in it is of another release; start again with --restart")
     differing = [key for key in ("settings", "encoder", "max_seq_length") if before.get(key) != run[key]]
     if _rows(before) != _rows(run):
         differing.append("data")
@@ -222,11 +226,11 @@ def _require_same(before: dict[str, Any], run: dict[str, Any], folder: Path) -> 
         if "encoder" in differing:
             named.append("the encoder's files are others")
         raise OutputError(
-            f"{folder}: the run there is another one ({'; '.join(named)}): begin anew with --restart, or name another "
+            f"{folder}: the run in it is another one ({'; '.join(named)}): start again with --restart, or name another "
             "folder"
         )
     if before["status"] == "finished":
-        raise OutputError(f"{folder}: the run there is finished; begin anew with --restart, or export it")
+        raise OutputError(f"{folder}: the run in it is finished; start again with --restart, or export it")
 
 
 def _rows(run: dict[str, Any]) -> Any:

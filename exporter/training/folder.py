@@ -109,7 +109,7 @@ def origin_of(checkpoint: Checkpoint) -> Origin:
         return Origin(config, checkpoint.location, None, {"tokenizer_class": "BertTokenizer", **settings}, spec.vocab)
     if checkpoint.kind not in ("huggingface", "sentence-transformers"):
         raise UnsupportedModel(
-            f"{checkpoint.location}: a {checkpoint.kind} checkpoint, which cannot be fine-tuned; expected a Hugging "
+            f"{checkpoint.location}: a {checkpoint.kind} checkpoint cannot be fine-tuned; use a Hugging "
             "Face or sentence-transformers folder, a BERT of TF Hub, or Google's"
         )
     recipe = read_recipe(checkpoint.location)

@@ -41,7 +41,7 @@ def require_trainable(checkpoint: Checkpoint, config: FinetuneConfig, problem: P
     if config.text_pair is not None or not fits:
         raise UnsupportedModel(
             f"{checkpoint.location}: its weights are not those of a plain BERT; such an encoder of TF Hub can be "
-            f"trained for classes and numbers of single texts alone: {other}"
+            f"trained only for classes and numbers of single texts; {other}"
         )
     if config.layer_decay != 1 or config.precision == "bfloat16":
         what = "layer_decay" if config.layer_decay != 1 else "precision bfloat16"

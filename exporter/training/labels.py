@@ -1,4 +1,4 @@
-"""What the labels of rows ask a model to learn: classes, several labels a text, or a number."""
+"""The problem in the labels of rows: classes, several labels per text, or a number."""
 
 import math
 import re
@@ -68,7 +68,9 @@ class Problem:
             others = [row for row, value in zip(table.rows, values, strict=True) if value not in (0, 1)]
             if self.kind == RELEVANCE and others:
                 row = others[0]
-                raise DataError(f"{table.path}: {row.at}: the label is {row.label!r}; the training rows have 0 and 1")
+                raise DataError(
+                    f"{table.path}: {row.at}: the label is {row.label!r}, but training rows have 0 and 1; correct it"
+                )
             return np.array(values, np.float32)[:, np.newaxis]
         index = {label: at for at, label in enumerate(self.labels)}
         named = [_labels(row, table, self.kind) for row in table.rows]
@@ -77,7 +79,7 @@ class Problem:
             first = next(row.at for row, labels in zip(table.rows, named, strict=True) if set(labels) & set(unseen))
             raise DataError(
                 f"{table.path}: the training rows never have {listed(unseen)} ({first} does): add such rows to them, "
-                "or take the label out here"
+                "or remove the label here"
             )
         if self.kind == SINGLE:
             return np.array([index[label] for (label,) in named], np.int32)
@@ -102,19 +104,19 @@ def find(table: Table, task: str) -> tuple[Problem, list[str]]:
         if all(isinstance(row.label, float) or _FRACTION.fullmatch(str(row.label).strip()) for row in table.rows):
             raise DataError(
                 f"{table.path}: the labels are numbers with fractions ({table.rows[0].label!r} in {table.rows[0].at}), "
-                "and classes are asked for; use --task score for numbers, or write classes as words or whole numbers"
+                "but the task needs classes; use --task score for numbers, or write classes as words or whole numbers"
             )
         if len(counts) == 1:
-            raise DataError(f"{table.path}: every row has the label {next(iter(counts))!r}: two classes are needed")
+            raise DataError(f"{table.path}: every row has the label {next(iter(counts))!r}; add rows of another class")
         if len(counts) > _MOST_CLASSES and len(counts) * 2 > rows:
             raise DataError(
-                f"{table.path}: {len(counts)} different labels in {rows} rows: these are no classes; does --label name "
-                "the right column?"
+                f"{table.path}: {len(counts)} different labels in {rows} rows: not classes; check that --label names "
+                "the right column"
             )
     elif not counts:
-        raise DataError(f"{table.path}: no row has a label")
+        raise DataError(f"{table.path}: no row has a label; check --label and --label-separator")
     elif all(count == rows for count in counts.values()):
-        raise DataError(f"{table.path}: every row has the same labels ({listed(counts)}): there is nothing to learn")
+        raise DataError(f"{table.path}: every row has the same labels ({listed(counts)}); add rows with other labels")
     notes = notes_of(counts, "rows")
     numeric = all(re.fullmatch(r"-?\d+", label) for label in counts)
     return Problem(kind, tuple(sorted(counts, key=(lambda name: (int(name), name)) if numeric else None))), notes
@@ -125,7 +127,9 @@ def notes_of(counts: Mapping[str, int], what: str) -> list[str]:
     notes = []
     alike = Counter(label.strip().casefold() for label in counts)
     if twins := sorted(label for label in counts if alike[label.strip().casefold()] > 1):
-        notes.append(f"labels that differ only in case or space are different ones: {', '.join(map(repr, twins))}")
+        notes.append(
+            f"labels that differ only in case or space count as different labels: {', '.join(map(repr, twins))}"
+        )
     if rare := {label: count for label, count in counts.items() if count < 5}:
         notes.append(f"labels with fewer than 5 {what} are hardly learned: {listed(rare)}")
     return notes
@@ -134,7 +138,7 @@ def notes_of(counts: Mapping[str, int], what: str) -> list[str]:
 def _score(table: Table) -> tuple[Problem, list[str]]:
     values = np.array([_number(row, table) for row in table.rows])
     if len(set(values.tolist())) == 1:
-        raise DataError(f"{table.path}: every row has the label {table.rows[0].label!r}: there is nothing to learn")
+        raise DataError(f"{table.path}: every row has the label {table.rows[0].label!r}; add rows with other labels")
     if set(values.tolist()) == {0.0, 1.0}:
         return Problem(RELEVANCE, ("score",)), ["labels are 0 and 1: the score is a probability (sigmoid)"]
     return Problem(REGRESSION, ("score",), float(values.mean()), float(values.std())), []
@@ -148,7 +152,7 @@ def _number(row: Row, table: Table) -> float:
         value = math.nan
     if not math.isfinite(value) or abs(value) > 1e30:
         raise DataError(
-            f"{table.path}: {row.at}: the label is {row.label!r:.60}, and task score needs a number; for classes use "
+            f"{table.path}: {row.at}: the label is {row.label!r:.60}, but task score needs a number; for classes use "
             "--task classify"
         )
     return value
@@ -159,12 +163,12 @@ def _labels(row: Row, table: Table, kind: str) -> list[str]:
     if isinstance(row.label, list) != (kind == MULTI):
         raise DataError(
             f"{table.path}: {row.at}: the label is {row.label!r:.60}; expected "
-            f"{'a list of labels' if kind == MULTI else 'one label'}, as other rows have"
+            f"{'a list of labels' if kind == MULTI else 'one label'}, like in the other rows; correct it"
         )
     labels = row.label if kind == MULTI else [row.label]
     for label in labels:
         if not isinstance(label, str | int | float) or not str(label).strip():
-            raise DataError(f"{table.path}: {row.at}: {label!r:.60} is not the name of a label")
+            raise DataError(f"{table.path}: {row.at}: {label!r:.60} is not the name of a label; write a non-empty text")
     return list(dict.fromkeys(str(label).lower() if isinstance(label, bool) else str(label) for label in labels))
 
 
@@ -196,7 +200,7 @@ def hold_back(table: Table, problem: Problem, share: float, seed: int) -> tuple[
         count = min(max(round(len(group) * share), 1), len(group) - 1)
         held[rng.permutation(group)[:count]] = True
     if not held.any():
-        raise DataError(f"{table.path}: {len(targets)} rows are too few to hold some back: give --validation")
+        raise DataError(f"{table.path}: too few rows to hold some back ({len(targets)}): give --validation")
 
     trained, validation = parted(table, held)
     if problem.kind == MULTI:  # a label whose only rows were held back

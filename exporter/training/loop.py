@@ -57,7 +57,7 @@ class Rows(NamedTuple):
 
 
 class Step(NamedTuple):
-    """How far training is.
+    """Progress of training.
 
     Attributes:
         epoch, epochs: from 1.
@@ -78,7 +78,7 @@ class Step(NamedTuple):
 
 @dataclass
 class State:
-    """What a run knows beside its weights; see :mod:`.states`.
+    """The state of a run besides its weights; see :mod:`.states`.
 
     Attributes:
         epoch: the one under way, from 0.
@@ -244,7 +244,7 @@ class Trainer:
         loss, norm = self._step(*inputs, rows.targets[places], rows.weights[places], seed, step, np.float32(rate))
         if not math.isfinite(float(loss)) or not math.isfinite(float(norm)):
             raise TrainingError(
-                f"step {step + 1}: the loss is {float(loss)} and its gradient's norm {float(norm)}: begin anew with a "
+                f"step {step + 1}: the loss is {float(loss)} and its gradient's norm {float(norm)}: start again with a "
                 f"lower learning rate than {self._rate:g} (--learning-rate)"
             )
         return float(loss), rate
@@ -287,7 +287,7 @@ class Trainer:
             name, _ = metrics.CHOSEN[self.problem.kind]
             entry = state.history[state.best]
             best = f"the model of epoch {entry['epoch']} ({name} {entry[name]:.4f}) can be exported"
-        return f"{step} of {steps} steps are saved, and {best}; the same command goes on from there"
+        return f"{step} of {steps} steps are saved, and {best}; the same command continues from there"
 
     def _save(self, state: State) -> float:
         """Save everything that a continuation needs; the seconds that it took."""
@@ -315,7 +315,7 @@ class Trainer:
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Let Ctrl-C and the like wait for the end of a step; another one, after a while, does not wait."""
+    """Delay Ctrl-C and similar signals until the end of a step; a second one, after a while, takes effect at once."""
     asked: float | None = None
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -340,7 +340,7 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
 
 @contextlib.contextmanager
 def deterministic() -> Iterator[None]:
-    """Have TensorFlow's operations give the same bits every time."""
+    """Make TensorFlow's operations deterministic."""
     from tensorflow.python.framework import config
 
     before = config.is_op_determinism_enabled()

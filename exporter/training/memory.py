@@ -1,4 +1,4 @@
-"""Whether a batch fits into memory, found out before the first step."""
+"""A check, before the first step, whether a batch fits into memory."""
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def needed(config: EncoderConfig, lengths: np.ndarray, batch_size: int, frozen: 
 
 
 def require(config: EncoderConfig, lengths: np.ndarray, batch_size: int, frozen: bool, vectors: int = 0) -> None:
-    """Refuse a batch that does not fit, and name the size that does.
+    """Refuse a batch that does not fit into memory, and suggest a size that does.
 
     Args:
         config: of the encoder.
@@ -47,9 +47,9 @@ def require(config: EncoderConfig, lengths: np.ndarray, batch_size: int, frozen:
     fits = [size for size in range(1, batch_size) if _BASE + needed(config, lengths, size, frozen) <= free]
     wanted = (_BASE + needed(config, lengths, batch_size, frozen)) / 1e9
     what = (
-        f"batches of {batch_size} rows of up to {int(lengths.max())} tokens take about {wanted:.1f} GB, and there are "
-        f"{free / 1e9:.1f}"
+        f"batches of {batch_size} rows of up to {int(lengths.max())} tokens take about {wanted:.1f} GB, but only "
+        f"{free / 1e9:.1f} GB are free"
     )
     if not fits:
         raise ConfigError(f"{what}: not even one row fits; use a smaller encoder, --max-seq-length or --freeze-encoder")
-    raise ConfigError(f"{what}: --batch-size {max(fits)} fits; a shorter --max-seq-length takes less too")
+    raise ConfigError(f"{what}: use --batch-size {max(fits)}, or a shorter --max-seq-length")

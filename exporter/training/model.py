@@ -29,8 +29,8 @@ _PLACES = ("embeddings", "attention", "attended", "output", "head_input", "head"
 class TrainedEncoder(NativeEncoder):
     """The packed encoder over variables of the canonical names.
 
-    What the exported graph has made of them once (one product for query, key and value; biases by distance) is made of
-    them in every step, so that their gradients are those of the checkpoint's own weights.
+    The prepared weights of an exported graph (one product for query, key and value; biases by distance) are computed in
+    every step here, so that the gradients are those of the checkpoint's own weights.
 
     Args:
         config: shape of the encoder.
@@ -53,7 +53,7 @@ class TrainedEncoder(NativeEncoder):
         self._config = config
         self._of_steps = tf.as_dtype(precision)
         activate = self._activation
-        self._activation = lambda x: activate(tf.cast(x, tf.float32))  # on a CPU slow in any other, and less exact
+        self._activation = lambda x: activate(tf.cast(x, tf.float32))  # other dtypes are slow on a CPU, and less exact
         self._rates = {
             "embeddings": dropout.hidden,
             "output": dropout.hidden if dropout.output is None else dropout.output,

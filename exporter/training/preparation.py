@@ -36,10 +36,12 @@ def read(config: FinetuneConfig) -> tuple[data.Table, data.Table, labels.Problem
     else:
         validation = data.read(config.validation, config.columns, config.label, config.label_separator, config.form)
         if validation.sha256 == train.sha256:
-            raise DataError(f"{validation.path}: the same file as the training rows")
+            raise DataError(f"{validation.path}: the same file as the training rows; give another one")
     targets = problem.targets(validation)
     if problem.kind == labels.RELEVANCE and len(np.unique(targets)) == 1:
-        raise DataError(f"{validation.path}: every validation row has the label {targets[0, 0]:g}: both are needed")
+        raise DataError(
+            f"{validation.path}: every validation row has the label {targets[0, 0]:g}; add rows with the other one"
+        )
     return train, validation, problem, notes + labels.overlap(train, validation)
 
 
@@ -53,7 +55,7 @@ def _read_tagged(config: FinetuneConfig) -> tuple[data.Table, data.Table, labels
         validation, scheme, of_file = tagged.read(config.validation, config)
         more += of_file
         if validation.sha256 == train.sha256:
-            raise DataError(f"{validation.path}: the same file as the training rows")
+            raise DataError(f"{validation.path}: the same file as the training rows; give another one")
         tags.require_known(validation, scheme, problem)
     return train, validation, problem, [*notes, *more, *labels.overlap(train, validation)]
 

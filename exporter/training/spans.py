@@ -87,9 +87,7 @@ def parts_of(texts: Sequence[bytes], tokenize: Tokenize, whole: Tokenize, stride
     for row, starts in zip(long, every.starts, strict=True):
         most = int((tokens.starts[row] >= 0).sum())
         if stride >= most:
-            raise ConfigError(
-                f"stride is {stride}: expected less than the {most} tokens of a text that the model takes"
-            )
+            raise ConfigError(f"stride is {stride}: give less than the model's limit of {most} tokens of a text")
         found = windows.windows(texts[row], starts[starts >= 0].tolist(), most, stride)
         made[row] = [Part(row, *span) for span, _ in found]
     return [each for part in parts for each in made.get(part.row, [part])]
@@ -116,7 +114,7 @@ def place(table: Table, problem: Problem, tokenize: Tokenize, whole: Tokenize, s
     faults = [fault for row in rows for fault in row.faults()]
     if faults:
         raise DataError(
-            f"{table.path}: {len(faults)} spans begin or end in the middle of a token: {some(faults)}; mend them"
+            f"{table.path}: spans begin or end in the middle of a token ({len(faults)}): {some(faults)}; correct them"
         )
     spans = tuple(row.spans() for row in rows)
     unseen = sum(row.unseen() for row in rows)

@@ -36,7 +36,7 @@ def save(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, s
             os.replace(new, path)
         except SafetensorError as error:  # in which the library puts what the system says
             raise OutputError(
-                f"{path}: cannot be written: {error}; with room for it, the same command goes on"
+                f"{path}: cannot be written: {error}; make room, and run the same command again"
             ) from error
         finally:
             new.unlink(missing_ok=True)
@@ -61,4 +61,4 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         with safe_open(path, "np") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()[_STATE])  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
-        raise CorruptSource(f"{path}: not a state of training ({error}); begin anew with --restart") from error
+        raise CorruptSource(f"{path}: not a state of training ({error}); start again with --restart") from error

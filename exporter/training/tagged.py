@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ...serving.cli.files import BadFile, lines
 from ...serving.cli.files.inputs import File
+from ...serving.plurals import counted
 from ..errors import DataError
 from . import data
 from .config import LABEL, TEXT, FinetuneConfig
@@ -66,7 +67,7 @@ def read(named: str | os.PathLike[str], config: FinetuneConfig) -> Tagged:
 def _format(named: str | os.PathLike[str]) -> str:
     suffix = Path(str(named).lower().removesuffix(".gz")).suffix
     if suffix in (".csv", ".json"):
-        raise DataError(f"{named}: tags are read from CoNLL files, .jsonl and .parquet, not from {suffix}")
+        raise DataError(f"{named}: give tags as a CoNLL file, .jsonl or .parquet, not {suffix}")
     return {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}.get(suffix, "conll")
 
 
@@ -120,7 +121,7 @@ def _conll(files: Files, form: Form, word_column: int, tag_column: int) -> Itera
     a sentence) have their own.
     """
     if form.delimiter or form.no_quotes:
-        raise BadFile(f"{files.path}: --delimiter and --no-quotes are for CSV")
+        raise BadFile(f"{files.path}: leave --delimiter and --no-quotes out: they are for CSV")
     for file in files.inputs.files:
         yield from _sentences(files, file, form.encoding, word_column, tag_column)
 
@@ -159,12 +160,12 @@ def _width(file: File, number: int, cells: Sequence[str], width: int | None, wan
     least = max(2, *(abs(column) for column in wanted))
     if len(cells) != (width or len(cells)):
         raise DataError(
-            f"{file.name}: line {number} has {len(cells)} columns ({' '.join(cells)!r:.60}), and the lines before have "
-            f"{width}: each word needs a tag, and sentences end with a blank line"
+            f"{file.name}: line {number} has {counted(len(cells), 'column')} ({' '.join(cells)!r:.60}), but the lines "
+            f"before have {width}; give each word a tag, and end sentences with a blank line"
         )
     if len(cells) < least:
         raise DataError(
-            f"{file.name}: line {number} has {len(cells)} {'column' if len(cells) == 1 else 'columns'} "
+            f"{file.name}: line {number} has {counted(len(cells), 'column')} "
             f"({' '.join(cells)!r:.60}); expected {least} at least: a word and its tag (--word-column, --tag-column)"
         )
     return len(cells)
@@ -223,9 +224,11 @@ def _named(path: Path, at: str, tag: Any, names: Sequence[str]) -> Any:
     if not isinstance(tag, int) or isinstance(tag, bool):
         return tag
     if not names:
-        raise DataError(f"{path}: {at}: tags are numbers, such as {tag}: --tag-names says what they are called")
+        raise DataError(f"{path}: {at}: tags are numbers, such as {tag}: give their names with --tag-names")
     if not 0 <= tag < len(names):
-        raise DataError(f"{path}: {at}: the tag {tag} is none of the {len(names)} that have names")
+        raise DataError(
+            f"{path}: {at}: the tag {tag} has no name; give all names with --tag-names ({len(names)} are given)"
+        )
     return names[tag]
 
 

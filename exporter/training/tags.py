@@ -74,8 +74,8 @@ def scheme_of(path: Path, tags: Iterable[str]) -> str | None:
     if any(tag[0] in "BI" for tag in prefixed):
         without = [tag for tag in others if tag not in prefixed]
         raise DataError(
-            f"{path}: some tags have a prefix ({listed(prefixed)}) and others have none ({listed(without)}): a kind of "
-            "entity needs B- and I-, and the rest is O"
+            f"{path}: some tags have a prefix ({listed(prefixed)}) and others have none ({listed(without)}): use B- "
+            "and I- for entities, and O for the rest"
         )
     return PLAIN
 
@@ -166,15 +166,17 @@ def find(table: Table, scheme: str | None) -> tuple[Problem, list[str]]:
     """
     counts = Counter(span.label for row in table.rows for span in row.label)
     if not counts or scheme is None:
-        raise DataError(f"{table.path}: no row has a span: every word is {OUTSIDE}, and there is nothing to learn")
+        raise DataError(f"{table.path}: no row has a span, every word is {OUTSIDE}; add rows with spans")
     if scheme != PLAIN and OUTSIDE in counts:
-        raise DataError(f"{table.path}: {OUTSIDE!r} cannot be the label of a span: it is what other words have")
+        raise DataError(
+            f"{table.path}: {OUTSIDE!r} cannot be the label of a span, which marks words outside of spans; rename it"
+        )
     if scheme == PLAIN and len(counts) == 1:
-        raise DataError(f"{table.path}: every word has the tag {next(iter(counts))!r}: two tags are needed")
+        raise DataError(f"{table.path}: every word has the tag {next(iter(counts))!r}; add rows with another tag")
     if len(counts) > _MOST_KINDS and len(counts) * 2 > sum(counts.values()):
         raise DataError(
-            f"{table.path}: {len(counts)} different labels of {sum(counts.values())} spans: these are no kinds of "
-            "entities; is it the right column?"
+            f"{table.path}: {len(counts)} different labels of {sum(counts.values())} spans: these are not kinds of "
+            "entities; check that --label names the right column"
         )
     kinds = sorted(set(counts) - {OUTSIDE})
     if scheme == PLAIN:
@@ -197,15 +199,17 @@ def require_known(table: Table, scheme: str | None, problem: Problem) -> None:
         DataError: they have other kinds, other tags, or no spans.
     """
     if scheme is None or not any(span.label != OUTSIDE for row in table.rows for span in row.label):
-        raise DataError(f"{table.path}: no validation row has a span: there is nothing to measure with")
+        raise DataError(f"{table.path}: no validation row has a span; add rows with spans")
     if (scheme == PLAIN) != (problem.scheme == PLAIN):
-        raise DataError(f"{table.path}: its tags are {scheme}, and those of the training rows {problem.scheme}")
+        raise DataError(
+            f"{table.path}: its tags are {scheme}, but those of the training rows {problem.scheme}; use one scheme"
+        )
     known = kinds_of(problem)
     unseen = {span.label: row.at for row in reversed(table.rows) for span in row.label if span.label not in known}
     if unseen:
         raise DataError(
             f"{table.path}: the training rows never have {listed(unseen)} ({next(reversed(unseen.values()))} does): "
-            "add such rows to them, or take the label out here"
+            "add such rows to them, or remove the label here"
         )
 
 
@@ -227,7 +231,7 @@ def hold_back(table: Table, share: float, seed: int) -> tuple[Table, Table]:
             held[at] = False
             left.update(kinds[at])
     if not any(kinds[at] - {OUTSIDE} for at in np.flatnonzero(held)) or held.all():
-        raise DataError(f"{table.path}: {len(held)} rows are too few to hold some back: give --validation")
+        raise DataError(f"{table.path}: too few rows to hold some back ({len(held)}): give --validation")
     return parted(table, held)
 
 

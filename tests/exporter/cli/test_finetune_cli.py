@@ -40,7 +40,7 @@ def test_what_it_shows_and_ctrl_c(data: Path, train: Path):
     assert process.wait() == 130
     assert lines[0] == f"- reading {data / 'tiny_bert'}\n"
     assert "of 1400 steps are saved, and the model of epoch" in lines[-1]
-    assert "the same command goes on from there" in lines[-1]
+    assert "the same command continues from there" in lines[-1]
     state = train.parent / "run" / "checkpoints" / "state.safetensors"
     assert state.is_file()
 

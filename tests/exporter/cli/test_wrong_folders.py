@@ -67,7 +67,7 @@ def test_a_label_that_is_not_there(folder: Path) -> None:
     done = CliRunner().invoke(rawbert, ["rollback", "bert", "--version-label", "stabel"])
     assert (done.exit_code, "has no label stabel; did you mean stable?" in done.output) == (1, True)
     done = CliRunner().invoke(rawbert, ["promote", "bert", "7"])
-    assert (done.exit_code, "has no version 7; there are: 1, 2" in done.output) == (1, True)
+    assert (done.exit_code, "has no version 7; choose from: 1, 2" in done.output) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -233,7 +233,7 @@ def test_every_policy_is_read_and_kept(policy: str, loads: set[int], label: str)
     ],
 )
 def test_a_file_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(ModelConfigError, match="is no ModelServerConfig"):
+    with pytest.raises(ModelConfigError, match="is not a ModelServerConfig"):
         ModelsConfig(PATH, text)
 
 

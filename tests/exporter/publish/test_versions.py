@@ -55,11 +55,11 @@ def test_promote_and_roll_back(model: Model) -> None:
     assert config(model).base_path == "/models/m"
     versions.promote(model, 5, "stable")
     assert [versions.rollback(model, "stable").version for _ in range(2)] == [4, 2]
-    with pytest.raises(ModelConfigError, match="was nowhere before"):
+    with pytest.raises(ModelConfigError, match="has no earlier version"):
         versions.rollback(model, "stable")
     with pytest.raises(ModelConfigError, match="no label nope"):
         versions.rollback(model, "nope")
-    with pytest.raises(ModelConfigError, match="no version 9; there are: 1, 2, 3, 4, 5"):
+    with pytest.raises(ModelConfigError, match="no version 9; choose from: 1, 2, 3, 4, 5"):
         versions.promote(model, 9, "stable")
     assert dict(config(model).version_labels) == {"stable": 2, "canary": 5}
 

@@ -199,7 +199,7 @@ BROKEN = {
         "tiny_distilbert", lambda f: edit(f / "config.json", hidden_dim=65), "model.safetensors",
         "distilbert.transformer.layer.0.ffn.lin1.weight", "[65, 32]", "[64, 32]"),
     "a DistilBERT of heads that do not divide": Broken(
-        "tiny_distilbert", lambda f: edit(f / "config.json", n_heads=3), "config.json", "n_heads", "no multiple",
+        "tiny_distilbert", lambda f: edit(f / "config.json", n_heads=3), "config.json", "n_heads", "not a multiple",
         "dim 32"),
     "a folder of something else": Broken(
         "google", lambda f: [path.unlink() for path in f.iterdir() if path.suffix == ".json"], "google",

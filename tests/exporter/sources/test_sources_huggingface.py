@@ -196,7 +196,7 @@ BROKEN = {
     "config.json not UTF-8": (write("config.json", b"\xff\xfe{}"), CorruptSource, "config.json: not readable as JSON"),
     "config.json a list": (write("config.json", "[]"), CorruptSource, "config.json: not a JSON object"),
     "epsilon a word": (config(layer_norm_eps="x"), CorruptSource, "layer_norm_eps is 'x'"),
-    "heads that do not divide": (config(num_attention_heads=5), CorruptSource, "hidden_size 32 is no multiple of"),
+    "heads that do not divide": (config(num_attention_heads=5), CorruptSource, "hidden_size 32 is not a multiple of"),
     "another family": (config(model_type="xlnet"), UnsupportedModel, "encoder family is 'xlnet'"),
     "no family": (
         config(model_type=..., architectures=["BorgModel"]), UnsupportedModel, r"None \(.*architectures: BorgModel\)"),

@@ -127,7 +127,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "the index removed": (lambda f: (f / "variables" / "variables.index").unlink(), "variables.index is missing"),
     "the index cut": (lambda f: os.truncate(f / "variables" / "variables.index", 100), "it does not end"),
-    "saved_model.pb cut": (lambda f: os.truncate(f / "saved_model.pb", 5000), "no SavedModel, or cut short"),
+    "saved_model.pb cut": (lambda f: os.truncate(f / "saved_model.pb", 5000), "not a SavedModel, or cut short"),
     "saved_model.pb removed": (lambda f: (f / "saved_model.pb").unlink(), "no saved_model.pb in it"),
     "warmup records cut": (
         lambda f: os.truncate(f / "assets.extra" / "tf_serving_warmup_requests", 30), "truncated one, at byte 0"
@@ -238,7 +238,7 @@ def test_a_newer_release_than_is_known_is_judged_by_the_newest_that_is(tiny_bund
     assert (done.returncode, state["ok"], state["target_serving"]) == (0, True, "9.9")
     (finding,) = state["findings"]
     assert (finding["level"], finding["kind"]) == ("warning", "release")
-    assert f"9.9 is not known here; what follows is true of {opsets.RELEASES[-1]}" in finding["message"]
+    assert f"9.9 is unknown here; the findings apply to {opsets.RELEASES[-1]}" in finding["message"]
     found = rules.check(graphs.place("py_function", tmp_path), "9.9")
     assert [each.kind for each in found if each.level != "note"] == ["op", "release"]
     # An export promises more: it is held to a release that is known.

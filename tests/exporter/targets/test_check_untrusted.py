@@ -199,7 +199,7 @@ def test_attributes_deep_within_attributes(tmp_path: Path) -> None:
     except Exception:  # some runtimes of protobuf do not write such a thing
         pytest.skip("this protobuf writes no message that it would not read")
     (message,) = errors(tmp_path)
-    assert "no SavedModel, or cut short" in message
+    assert "not a SavedModel, or cut short" in message
 
 
 def test_a_graph_for_a_server_has_the_one_tag(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_the_same_run_again_is_the_same_to_the_bit(classifier: Any, tmp_path: Pa
     config = config_of(tmp_path, texts(160))
     again = finetune(config)
     assert (again.folder / "model.safetensors").read_bytes() == (run.folder / "model.safetensors").read_bytes()
-    with pytest.raises(OutputError, match="the run there is finished; begin anew with --restart"):
+    with pytest.raises(OutputError, match="the run in it is finished; start again with --restart"):
         finetune(config)
     with pytest.raises(OutputError, match=r"another one \(seed is 1, and was 0\)"):
         finetune(replace(config, seed=1))
@@ -217,7 +217,7 @@ def test_what_is_refused_over_a_hub_encoder(tmp_path: Path):
     for rows, settings, error, message in (
         (texts(40), {"layer_decay": 0.9}, ConfigError, "layer_decay: the layers of .* are not known"),
         (texts(40), {"precision": "bfloat16"}, ConfigError, "precision bfloat16: the layers of .* are not known"),
-        (numbers, {"task": "score"}, UnsupportedModel, "for classes and numbers of single texts alone"),
+        (numbers, {"task": "score"}, UnsupportedModel, "only for classes and numbers of single texts"),
     ):
         with pytest.raises(error, match=message):
             finetune(config_of(tmp_path, rows, encoder=encoder, **settings))
@@ -301,12 +301,12 @@ def test_what_is_refused_before_training(tmp_path: Path):
         finetune(replace(config, validation=validation))
     with pytest.raises(DataError, match="the same file as the training rows"):
         finetune(replace(config, validation=config.train))
-    with pytest.raises(ConfigError, match=r"max_seq_length is 65, but .* has 64 positions"):
+    with pytest.raises(ConfigError, match=r"max_seq_length is 65: give at most 64, the positions of"):
         finetune(replace(config, max_seq_length=65))
     assert list((tmp_path / "run").iterdir()) == []
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
-    with pytest.raises(OutputError, match=r"not empty, and no run is there \(thesis.txt\)"):
+    with pytest.raises(OutputError, match=r"it contains other files than a run \(thesis.txt\)"):
         finetune(replace(config, output=tmp_path / "mine", restart=True))
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
@@ -357,11 +357,11 @@ def test_defaults_by_width_and_rows():
     ("settings", "message"),
     [
         ({"task": "guess"}, "task: 'guess' is unknown"),
-        ({"epochs": 0}, "epochs is 0: expected 1 or more"),
+        ({"epochs": 0}, "epochs is 0: give 1 or more"),
         ({"learning_rate": 2.0}, "learning_rate is 2.0"),
-        ({"validation_share": 0.9}, "at most half"),
+        ({"validation_share": 0.9}, "at most 0.5"),
         ({"task": "score", "label_separator": ";"}, "for task classify"),
-        ({"text_pair": "text"}, "must be different columns"),
+        ({"text_pair": "text"}, "name different columns for text"),
         ({"precision": "float16"}, "precision: 'float16' is unknown"),
         ({"input_format": "xml"}, "input_format: 'xml' is unknown"),
         ({"encoding": "utf-9"}, "encoding: unknown encoding"),

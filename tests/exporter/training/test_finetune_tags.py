@@ -188,7 +188,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path):
             os.kill(os.getpid(), signal.SIGINT)
 
     for _ in range(2):
-        with pytest.raises(KeyboardInterrupt, match="the same command goes on from there"):
+        with pytest.raises(KeyboardInterrupt, match="the same command continues from there"):
             finetune(config, progress=stop)
     run = finetune(config)
     assert (run.folder / "model.safetensors").read_bytes() == (whole.folder / "model.safetensors").read_bytes()

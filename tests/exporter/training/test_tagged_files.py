@@ -130,9 +130,9 @@ def test_parquet(tmp_path: Path):
     assert texts_of(read(tmp_path / "named.parquet")) == [(TEXT, SPANS)]
     parquet.write_table(table, tmp_path / "plain.parquet")
     assert texts_of(read(tmp_path / "plain.parquet", tag_names=tuple(names))) == [(TEXT, SPANS)]
-    with pytest.raises(DataError, match=r"row 1: tags are numbers, such as 1: --tag-names says"):
+    with pytest.raises(DataError, match=r"row 1: tags are numbers, such as 1: give their names with --tag-names"):
         read(tmp_path / "plain.parquet")
-    with pytest.raises(DataError, match="the tag 2 is none of the 2 that have names"):
+    with pytest.raises(DataError, match="the tag 2 has no name"):
         read(tmp_path / "plain.parquet", tag_names=("O", "B-X"))
     spans = [[{"start": span.start, "end": span.end, "label": span.label} for span in SPANS]]
     parquet.write_table(pyarrow.table({"text": [TEXT], "spans": spans}), tmp_path / "spans.parquet")
@@ -140,10 +140,10 @@ def test_parquet(tmp_path: Path):
 
 
 REFUSED: dict[str, tuple[str, Any, str]] = {
-    "no tag": ("a.conll", "Ada B-PER\nmet\n", r"line 2 has 1 columns \('met'\), and the lines before have 2"),
+    "no tag": ("a.conll", "Ada B-PER\nmet\n", r"line 2 has 1 column \('met'\), but the lines before have 2"),
     "no tags": ("a.conll", "Ada\nmet\n", r"line 1 has 1 column \('Ada'\); expected 2 at least"),
     "no blank lines": ("a.conll", "Ada B-PER\nwent to Paris O\n", "line 2 has 4 columns"),
-    "csv": ("a.csv", "text,label\n", "tags are read from CoNLL files, .jsonl and .parquet, not from .csv"),
+    "csv": ("a.csv", "text,label\n", "give tags as a CoNLL file, .jsonl or .parquet, not .csv"),
     "empty tag": ("a.conll", "Ada\tB-PER\nmet\t\n", r"line 1 \(the tag of 'met' is empty\)"),
     "tag of nothing": ("a.conll", "Ada\tB-PER\n\tB-PER\n", r"an empty word has the tag 'B-PER'"),
     "no words": ("a.conll", "\n\n", "it has no rows"),
@@ -232,7 +232,7 @@ def test_tags_that_are_learned(tmp_path: Path):
     ("content", "message"),
     [
         ("a O\nb O\n", "every word is O, and there is nothing to learn"),
-        ("a N\nb N\n", "every word has the tag 'N': two tags are needed"),
+        ("a N\nb N\n", "every word has the tag 'N'; add rows with another tag"),
         ("a B-O\n", "'O' cannot be the label of a span"),
         ("".join(f"w B-{at}\n" for at in range(150)), "150 different labels of 150 spans"),
     ],
@@ -265,7 +265,7 @@ def test_rows_are_held_back(tmp_path: Path):
         assert sorted(train.rows + held.rows) == sorted(found.table.rows)
         assert len(held.rows) in (9, 10)
         assert "rare" in [row.texts[0] for row in train.rows]
-    with pytest.raises(DataError, match="too few to hold some back"):
+    with pytest.raises(DataError, match="too few rows to hold some back"):
         tags.hold_back(read(tmp_path / "a.conll", "a B-X\n\nb O\n").table, 0.5, 0)
 
 
@@ -274,8 +274,8 @@ def test_rows_are_held_back(tmp_path: Path):
     [
         ({"text_pair": "other"}, "text_pair is for tasks classify and score"),
         ({"class_weights": "balanced"}, "for task classify"),
-        ({"word_column": 0}, "expected two columns, counted from 1"),
-        ({"word_column": 2, "tag_column": 2}, "expected two columns"),
+        ({"word_column": 0}, "give two columns, counted from 1"),
+        ({"word_column": 2, "tag_column": 2}, "give two columns"),
         ({"tag_names": ("O", "O")}, "tag_names are 'O', 'O': expected different names"),
         ({"stride": -1}, "stride is -1"),
         ({"aggregation": "none"}, "aggregation: 'none' is unknown"),

@@ -73,7 +73,7 @@ def test_a_parquet_text_that_is_not_utf_8(tmp_path: Path):
 
     texts = pa.array([b"fine", b"caf\xe9"]).view(pa.string())
     parquet.write_table(pa.table({"text": texts, "label": ["a", "b"]}), tmp_path / "rows.parquet")
-    with pytest.raises(DataError, match=r"rows.parquet, row 2: a text that is not UTF-8"):
+    with pytest.raises(DataError, match=r"rows.parquet, row 2: a text is not UTF-8"):
         data.read(tmp_path / "rows.parquet", ["text"], "label")
 
 
@@ -98,7 +98,11 @@ CASES: dict[str, tuple[str, bytes, str]] = {
     "Parquet as CSV": ("rows.csv", b"PAR1\x15\0", "not a text file, but Parquet: name it .parquet"),
     "no UTF-8": ("rows.csv", b"text,label\ncaf\xe9,a\n", "line 2: not UTF-8: undecodable bytes; see --encoding"),
     "cut gzip": ("rows.csv.gz", gzip.compress(b"text,label\nhi,a\n")[:-9], "the gzip data is cut or damaged"),
-    "empty text": ("rows.csv", b'text,label\nhi,a\n"  ",b\n', r"1 rows cannot be trained on: line 3 \(text is empty\)"),
+    "empty text": (
+        "rows.csv",
+        b'text,label\nhi,a\n"  ",b\n',
+        r"1 row cannot be used for training: line 3 \(text is empty\)",
+    ),
     "empty label": ("rows.csv", b"text,label\nhello,\n", r"line 2 \(label is empty\)"),
     "no JSON": ("rows.jsonl", b'{"text": "a", "label": "b"}\n{"text"\n', "line 2: not JSON"),
     "no object": ("rows.jsonl", b"[1]\n", "line 1: not a JSON object with fields"),

@@ -40,15 +40,15 @@ def test_problems(task: str, values: list[Any], kind: str, names: tuple[str, ...
 @pytest.mark.parametrize(
     ("task", "values", "message"),
     [
-        ("classify", ["a", "a"], "every row has the label 'a': two classes are needed"),
-        ("classify", ["0.5", "1.25"], r"numbers with fractions \('0.5' in line 2\), and classes are asked for"),
+        ("classify", ["a", "a"], "every row has the label 'a'; add rows of another class"),
+        ("classify", ["0.5", "1.25"], r"numbers with fractions \('0.5' in line 2\), but the task needs classes"),
         ("classify", [1.0, 2.0], "numbers with fractions"),
         ("classify", [f"id {n}" for n in range(60)], "60 different labels in 60 rows"),
         ("classify", [["a"], "b"], "line 3: the label is 'b'; expected a list of labels"),
         ("classify", [["a"], ["a"]], "every row has the same labels"),
         ("classify", [[], []], "no row has a label"),
         ("classify", [[{"a": 1}], ["b"]], "not the name of a label"),
-        ("score", ["1", "good"], "line 3: the label is 'good', and task score needs a number"),
+        ("score", ["1", "good"], "line 3: the label is 'good', but task score needs a number"),
         ("score", ["2", "2"], "there is nothing to learn"),
     ],
 )
@@ -69,7 +69,7 @@ def test_validation_labels_that_training_never_saw():
 def test_what_a_user_is_told():
     _, notes = labels.find(table(*["Spam"] * 9, *["spam "] * 9, *["ham"] * 9, "rare"), "classify")
     assert notes == [
-        "labels that differ only in case or space are different ones: 'Spam', 'spam '",
+        "labels that differ only in case or space count as different labels: 'Spam', 'spam '",
         "labels with fewer than 5 rows are hardly learned: 'rare'",
     ]
 
@@ -82,7 +82,7 @@ def test_rows_are_held_back_by_class():
     assert [sum(row.label == label for row in held.rows) for label in "abc"] == [8, 2, 0]
     assert labels.hold_back(rows, problem, 0.1, seed=3) == (train, held)
     assert labels.hold_back(rows, problem, 0.1, seed=4) != (train, held)
-    with pytest.raises(DataError, match="too few to hold some back"):
+    with pytest.raises(DataError, match="too few rows to hold some back"):
         labels.hold_back(table("a", "b"), problem, 0.1, seed=0)
 
 

@@ -86,8 +86,8 @@ def test_a_span_that_parts_a_token():
     with pytest.raises(DataError) as error:
         place(rows)
     assert str(error.value) == (
-        "/rows.jsonl: 2 spans begin or end in the middle of a token: line 2 (PER 'abcd' from 0: the token is 'def'), "
-        "line 3 (PER 'bc' from 1: the token is 'abc'); mend them"
+        "/rows.jsonl: spans begin or end in the middle of a token (2): line 2 (PER 'abcd' from 0: the token is 'def'), "
+        "line 3 (PER 'bc' from 1: the token is 'abc'); correct them"
     )
 
 
@@ -129,7 +129,7 @@ def test_long_texts_are_cut_or_windows():
     assert texts == ["aaa bbbccc ddd", "ddd eee fffggg", "fffggg hhh iii"]
     assert not placed.tokens.cut.any()
     assert placed.spans == ((Span(4, 10, "A"), Span(19, 25, "B")),)
-    with pytest.raises(ConfigError, match="stride is 4: expected less than the 4 tokens"):
+    with pytest.raises(ConfigError, match="stride is 4: give less than the model's limit of 4 tokens"):
         place(table(LONG), most=6, stride=4)
 
 
