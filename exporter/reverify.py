@@ -93,7 +93,9 @@ def verify_server(folder: Path, recipe: Recipe, client: Any) -> Report:
     try:
         return verify.hold(recipe, expected, _Server(client))
     except ServingError as error:
-        raise VerificationError(f"the server at {client.address} could not be compared: {error}") from error
+        raise VerificationError(
+            f"the server at {client.address} could not be compared; check that it serves this version: {error}"
+        ) from error
 
 
 class _Server:

@@ -114,9 +114,12 @@ STATUS: dict[grpc.StatusCode, tuple[type[ServingError], str]] = {
     ),
     grpc.StatusCode.ABORTED: (ServerFault, "the server aborted the call; try again"),
     grpc.StatusCode.OUT_OF_RANGE: (InvalidRequest, "the server refused the request; check it with metadata()"),
-    grpc.StatusCode.UNIMPLEMENTED: (ModelNotFound, "the server does not have this method; is it TensorFlow Serving?"),
+    grpc.StatusCode.UNIMPLEMENTED: (
+        ModelNotFound,
+        "the server does not have this method; check that it is TensorFlow Serving",
+    ),
     grpc.StatusCode.INTERNAL: (ServerFault, "the server failed; see its log"),
-    grpc.StatusCode.UNAVAILABLE: (ServerUnavailable, "is the server running, and is the address right?"),
+    grpc.StatusCode.UNAVAILABLE: (ServerUnavailable, "check that the server runs, and its address"),
     grpc.StatusCode.DATA_LOSS: (ServerFault, "the server lost data; see its log"),
 }
 

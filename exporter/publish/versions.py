@@ -120,7 +120,9 @@ def rollback(model: Model, label: str) -> Change:
         version = _target(config, entry, label, present)
         if version is None:
             gone = f"; its earlier versions ({', '.join(map(str, before))}) are gone" if before else ""
-            raise ModelConfigError(f"{label} of {entry.name} is at {now} and has no earlier version{gone}")
+            raise ModelConfigError(
+                f"{label} of {entry.name} is at {now} and has no earlier version{gone}; see rawbert versions"
+            )
         _move(config, entry, label, version, before[before.index(version) + 1 :], present)
         config.save()
         config.history.save()
