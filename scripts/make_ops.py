@@ -1,12 +1,12 @@
-"""Make the files of exporter/targets/data: what a TensorFlow Serving release can run, read off released wheels.
+"""Write the files of exporter/targets/data: the ops of each TensorFlow Serving release, read from released wheels.
 
-``python scripts/make_ops.py FOLDER`` makes all files anew, each from the wheels that its first line names, and
-``python scripts/make_ops.py FOLDER 2.21 --tensorflow 2.21.0 --text 2.21.1`` one of them. An environment for each
-TensorFlow wheel is built under FOLDER (about 2 GB each; Python 3.11 has wheels of all of them).
-scripts/dump_ops.py is the part that runs inside them. The wheels are those for Linux on x86-64.
+``python scripts/make_ops.py FOLDER`` writes all files, each from the wheels in its first line;
+``python scripts/make_ops.py FOLDER 2.21 --tensorflow 2.21.0 --text 2.21.1`` writes one of them. An environment for
+each TensorFlow wheel is built under FOLDER (about 2 GB each; Python 3.11 has wheels of all of them).
+scripts/dump_ops.py runs inside them. The wheels are those for Linux on x86-64.
 
-TensorFlow Serving R links TensorFlow R, a tensorflow-text (its WORKSPACE or workspace.bzl says which; 2.12 to 2.19 link
-2.12.1), and the inference ops of TensorFlow Decision Forests 1.3.0, which are the same in every release.
+TensorFlow Serving R links TensorFlow R, a tensorflow-text (the version in its WORKSPACE or workspace.bzl; 2.12 to 2.19
+link 2.12.1), and the inference ops of TensorFlow Decision Forests 1.3.0, which are the same in every release.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import environments
 from environments import line_of
 
 DATA = Path(__file__).parents[1] / "exporter" / "targets" / "data"
-#: Its wheel, the TensorFlow wheel that it loads into, its library, and how its ops begin.
+#: Version of its wheel, version of a TensorFlow wheel that loads it, its library, and the prefix of its ops.
 _FORESTS = ("1.3.0", "2.12.1", "tensorflow_decision_forests/tensorflow/ops/inference/inference.so", "SimpleML")
 
 
@@ -36,7 +36,7 @@ def make(folder: Path, release: str, tensorflow: str, text: str, data: Path = DA
         release: as ``--target-serving`` names it.
         tensorflow: version of the TensorFlow wheel.
         text: version of the tensorflow-text wheel.
-        data: where the files lie. The ops of Decision Forests are taken from the oldest of them, where there is one.
+        data: folder of the files. The ops of Decision Forests are copied from the oldest file, if there is one.
     """
     state = ask(environments.bare(tensorflow, folder=folder))
     wheel, into, library, prefix = _FORESTS
@@ -62,19 +62,19 @@ def read(page: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def write(page: Path, head: dict[str, Any], ops: dict[str, Any]) -> None:
-    """Write a file: the same content always gives the same bytes."""
+    """Write a file; the same contents always give the same bytes."""
     lines = [_json(head), *(f"{name}\t{_json(op)}" for name, op in sorted(ops.items()))]
     page.write_bytes(lzma.compress("".join(f"{each}\n" for each in lines).encode(), preset=9 | lzma.PRESET_EXTREME))
 
 
 def order(page: Path) -> tuple[int, ...]:
-    """Sorts files by release: a candidate comes before its release."""
+    """Sort key of files: by release, with a candidate before its release."""
     release, _, candidate = page.name.removesuffix(".tsv.xz").partition("rc")
     return *map(int, release.split(".")), int(candidate or 1000)
 
 
 def ask(python: Path, *extras: str) -> dict[str, Any]:
-    """What the TensorFlow of an environment registers, or only what modules and libraries add."""
+    """The ops of an environment's TensorFlow, or only those that modules and libraries add."""
     file = python.parents[1] / "registered.json"
     words = [python, Path(__file__).with_name("dump_ops.py"), file, *extras]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -85,7 +85,7 @@ def ask(python: Path, *extras: str) -> dict[str, Any]:
 
 
 def _wheel_of(release: str, data: Path) -> str:
-    """The TensorFlow wheel that the file of a release names."""
+    """The TensorFlow wheel in the first line of a release's file."""
     wheel: str = read(data / f"{release}.tsv.xz")[0]["tensorflow"]
     return wheel
 

@@ -1,8 +1,8 @@
-"""Take up a TensorFlow release: ``make release TF=2.22.0``, which runs ``python scripts/release.py 2.22.0``.
+"""Add a TensorFlow release: ``make release TF=2.22.0``, which runs ``python scripts/release.py 2.22.0``.
 
-It makes the data of the release, prints what changed since the one before, builds an environment for it, and runs
-there what proves it: exports, which old and new TensorFlow load and answer; the comparison of the lines; the cases that
-are known of a running TensorFlow Serving, on `rawbert serve`; and the demo. Where all passes, the exit status is 0.
+It writes the data of the release, prints the changes since the one before, builds an environment for it, and runs the
+proof there: exports, which old and new TensorFlow load and run; the comparison of the lines; the known cases of a
+running TensorFlow Serving, on `rawbert serve`; and the demo. If everything passes, the exit status is 0.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import make_ops
 from environments import FOLDER, ROOT, line_of
 
 _UPSTREAM = "https://github.com/tensorflow/serving"
-#: Packages of the line itself; others that its file pins are those that another line's file does.
+#: Packages of the line itself; the other pins of its file are the same as in another line's file.
 _LINE = ("tensorflow", "tensorflow-text", "tf-keras", "tensorflow-serving-api")
 _PROOF = (
     ("exports, in every TensorFlow and on both lines",
@@ -36,25 +36,25 @@ console = Console(highlight=False, soft_wrap=True)
 
 @click.command(help=__doc__)
 @click.argument("version")
-@click.option(
-    "--text", help="tensorflow-text to read ops from.  [default: the one that the sources of the server name]"
-)
+@click.option("--text", help="tensorflow-text to read ops from.  [default: the one in the sources of the server]")
 @click.option("--serving", type=click.Path(exists=True, file_okay=False, path_type=Path),
               help=f"A clone of TensorFlow Serving.  [default: the tag, cloned from {_UPSTREAM}]")  # fmt: skip
 @click.option("--ref", help="Commit, branch or tag of the clone.  [default: the tag of the release]")
-@click.option("--no-proof", is_flag=True, help="Make the data and the environment, say what changed, and end.")
+@click.option("--no-proof", is_flag=True, help="Only build data and environment, and print the changes.")
 def main(version: str, text: str | None, serving: Path | None, ref: str | None, no_proof: bool) -> None:
     """The command."""
     match = re.fullmatch(r"(\d+\.\d+)\.\d+(?:rc\d+)?", version)
     if match is None:
-        raise click.BadParameter(f"{version!r} is no version of TensorFlow's wheel, such as 2.22.0 or 2.22.0rc0")
+        raise click.BadParameter(
+            f"{version!r} is not a version of TensorFlow's wheel; give one such as 2.22.0 or 2.22.0rc0"
+        )
     line, candidate = match[1], version.partition("rc")[2]
     release = f"{line}rc{candidate}" if candidate else line
     missing = []
     tag = ref or version.replace("rc", "-rc")
     repository = serving or _cloned(tag)
     if repository is None:
-        missing.append(f"its flags: {_UPSTREAM} has no {tag} that can be had here; give --serving, and --ref")
+        missing.append(f"its flags: {_UPSTREAM} has no {tag} that can be fetched here; give --serving, and --ref")
     text = text or _text(repository, tag, line)
 
     console.rule(f"TensorFlow {version}: data")
@@ -80,18 +80,18 @@ def main(version: str, text: str | None, serving: Path | None, ref: str | None, 
         with console.status("building it"):
             python = environment(line, version, text)
     except subprocess.CalledProcessError:
-        missing.append(f"an environment: pip finds no {', '.join(_LINE)} of {version} that go together")
+        missing.append(f"an environment: pip finds no compatible {', '.join(_LINE)} of {version}")
     else:
         missing += [] if no_proof else prove(python)
     for each in missing:
         console.print(f"[bold red]missing[/]: {each}")
     if not missing:
-        console.print(f"TensorFlow {version}: done. CONTRIBUTING.md says what to commit and to change.")
+        console.print(f"TensorFlow {version}: done. See CONTRIBUTING.md for the files to commit and to change.")
     sys.exit(1 if missing else 0)
 
 
 def show_ops(before: tuple[dict, dict], after: tuple[dict, dict]) -> None:
-    """Print how the ops of two releases differ."""
+    """Print the differences between the ops of two releases."""
     old, new = before[1], after[1]
     console.rule(f"ops since {before[0]['release']}")
     for title, names in (("added", new.keys() - old.keys()), ("removed", old.keys() - new.keys())):
@@ -118,7 +118,7 @@ def show_ops(before: tuple[dict, dict], after: tuple[dict, dict]) -> None:
 
 
 def show_flags(page: Path) -> None:
-    """Print how the flags of a release differ from those of the one before."""
+    """Print the differences between the flags of a release and those of the one before."""
     older = [each for each in make_flags.DATA.glob("*_flags.json") if make_flags.order(each) < make_flags.order(page)]
     if not older:
         return
@@ -136,7 +136,7 @@ def show_flags(page: Path) -> None:
 
 
 def environment(line: str, version: str, text: str) -> Path:
-    """The Python of a line's environment; the line's file of constraints is written where there is none."""
+    """The Python of a line's environment; the line's file of constraints is written if it does not exist."""
     file = environments.CONSTRAINTS / f"tensorflow-{line}.txt"
     if file.exists():
         return environments.project(line)
@@ -149,13 +149,13 @@ def environment(line: str, version: str, text: str) -> Path:
     rows = [row.split("==") for row in listed.splitlines() if "==" in row]
     pins = {re.sub(r"[-_.]+", "-", name).lower(): pin for name, pin in rows}
     chosen = "".join(f"{name}=={pins[name]}\n" for name in sorted(names & pins.keys()))
-    file.write_text(f"# TensorFlow {line}, and what goes with it alone; beside constraints.txt.\n\n{chosen}")
+    file.write_text(f"# TensorFlow {line} and its own pins; used together with constraints.txt.\n\n{chosen}")
     console.print(f"{_shown(file)}: written")
     return python
 
 
 def prove(python: Path) -> list[str]:
-    """Run what proves a line in its environment; what failed."""
+    """Run the proof of a line in its environment; returns the failures."""
     failed = []
     for title, words in _PROOF:
         console.rule(title)
@@ -170,7 +170,7 @@ def _pins(file: Path) -> list[str]:
 
 
 def _cloned(tag: str) -> Path | None:
-    """TensorFlow Serving's sources at a tag; ``None`` where they cannot be had."""
+    """TensorFlow Serving's sources at a tag; ``None`` if they cannot be fetched."""
     folder = FOLDER / f"serving-{tag}"
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -181,7 +181,7 @@ def _cloned(tag: str) -> Path | None:
 
 
 def _text(repository: Path | None, tag: str, line: str) -> str:
-    """The tensorflow-text that the server's sources name; else the newest of the line, or of any line that has data."""
+    """The tensorflow-text in the server's sources; else the newest of the line, or of any line with data."""
     if repository is not None:
         named = re.search(
             r'"text-(\d+\.\d+\.\d+)"', make_flags.source(repository, tag, "tensorflow_serving/workspace.bzl")

@@ -1,4 +1,4 @@
-"""Write the three sets of texts: mixed.txt, short.txt and full.txt, one text a line.
+"""Write the three sets of texts: mixed.txt, short.txt and full.txt, one text per line.
 
     python benchmarks/data/make_texts.py
 

@@ -1,1 +1,1 @@
-"""Data sets of real text for fine-tuning, and how well and how fast it is done."""
+"""Data sets of real text for fine-tuning, and its quality and speed."""

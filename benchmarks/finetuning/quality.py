@@ -1,4 +1,4 @@
-"""How good a fine-tuned encoder is, beside TF-IDF and logistic regression, and whether it is served as it was measured.
+"""Quality of a fine-tuned encoder, compared with TF-IDF and logistic regression, and equality of the served answers.
 
     python -m benchmarks.finetuning.make_sections build/sections
     python -m benchmarks.finetuning.quality ENCODER build/sections [--run run] [OPTIONS]

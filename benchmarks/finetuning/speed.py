@@ -1,4 +1,4 @@
-"""Rows a second in training: ``rawbert finetune`` beside a plain Keras loop over the padded Hub layer.
+"""Rows per second in training: ``rawbert finetune`` and a plain Keras loop over the padded Hub layer.
 
     python -m benchmarks.finetuning.speed [--rounds 5] [--batch-size 32]
 
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def measure(folder: Path, scratch: Path, rounds: int, size: int, precision: str) -> dict[str, Any]:
-    """Rows a second of both, by round."""
+    """Rows per second of both, by round."""
     from rawbert.exporter import FinetuneConfig, sources
     from rawbert.exporter.tokenizers.tokenizer import Tokenizer
     from rawbert.exporter.training import batches, dropout, labels
@@ -70,7 +70,7 @@ def measure(folder: Path, scratch: Path, rounds: int, size: int, precision: str)
 
     def own(number: int) -> float:
         began = time.perf_counter()
-        with deterministic():  # as a run is
+        with deterministic():  # as in a run
             for at, part in enumerate(batches.epoch(tokens.lengths, size, 0, number)):
                 trainer._do(number * (steps // (rounds + 1)) + at, steps, part)
         return len(texts) / (time.perf_counter() - began)
@@ -88,7 +88,7 @@ def measure(folder: Path, scratch: Path, rounds: int, size: int, precision: str)
     found = []
     for number in range(rounds + 1):
         pair = (own(number), peer_round(number))
-        print(f"round {number}: {pair[0]:.1f} and {pair[1]:.1f} rows a second", file=sys.stderr)
+        print(f"round {number}: {pair[0]:.1f} and {pair[1]:.1f} rows per second", file=sys.stderr)
         found.append(pair)
     measured = found[1:]  # the first builds the graphs
     return {

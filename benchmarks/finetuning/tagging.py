@@ -1,4 +1,4 @@
-"""How good a fine-tuned tagger is, beside an averaged perceptron, and whether it is served as it was measured.
+"""Quality of a fine-tuned tagger, compared with an averaged perceptron, and equality of the served answers.
 
     python -m benchmarks.finetuning.make_mentions build/mentions
     python -m benchmarks.finetuning.tagging ENCODER build/mentions

@@ -1,4 +1,4 @@
-"""One contestant a file: each has a class ``Peer`` that keeps to :class:`.base.Contestant`."""
+"""One contestant per module: each has a class ``Peer`` with the interface :class:`.base.Contestant`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["ALL", "Contestant", "Kind", "Setup", "make"]
 
 @dataclass(frozen=True)
 class Kind:
-    """A contestant of the table: its module, what people may read about it, and the precisions that it has.
+    """A contestant of the table: its module, its description, and its precisions.
 
-    ``ours`` tells rawbert from its peers; neither is true of the GEMM limit.
+    ``ours`` marks rawbert; ``limit`` marks the GEMM limit, which is neither rawbert nor a peer.
     """
 
     name: str
@@ -44,7 +44,7 @@ ALL = {
 
 
 def make(name: str, setup: Setup) -> Contestant:
-    """The contestant of a name in :data:`ALL`, not yet loaded."""
+    """The contestant with a name of :data:`ALL`, not yet loaded."""
     module = importlib.import_module(f".{ALL[name].module}", __package__)
     contestant: Contestant = module.Peer(setup)
     return contestant

@@ -1,4 +1,4 @@
-"""What every contestant does, and what several of them share."""
+"""The interface of contestants, and shared code."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["Contestant", "Setup", "in_sorted_batches", "mean_pooled", "tokenizer
 
 @dataclass(frozen=True)
 class Setup:
-    """How a contestant is to run.
+    """Settings of a contestant.
 
     Args:
         source: sentence-transformers folder of the model.
-        work: folder for what is made of it once: exports, ONNX files.
+        work: folder for prepared files: exports, ONNX files.
         precision: ``float32`` or ``bfloat16``.
-        threads: how many a contestant may compute with.
-        max_tokens: where texts are cut.
-        batch: most texts in one batch of those that sort and split what they are given, as
-            sentence-transformers does; its default.
+        threads: number of compute threads.
+        max_tokens: maximum tokens of a text.
+        batch: maximum texts in one batch of contestants that sort and split their input; sentence-transformers'
+            default.
     """
 
     source: Path
@@ -43,30 +43,30 @@ class Contestant(Protocol):
     def __init__(self, setup: Setup) -> None: ...
 
     def prepare(self) -> None:
-        """Make what :meth:`load` needs in ``setup.work``, where it is not there; runs in a process of its own."""
+        """Create missing files for :meth:`load` in ``setup.work``; runs in a separate process."""
 
     def load(self) -> None:
-        """Be ready for calls."""
+        """Load the model, so that calls are possible."""
 
     def embed(self, texts: list[str]) -> np.ndarray:
         """Float32 ``[B, H]`` of B texts."""
 
     def close(self) -> None:
-        """Stop what :meth:`load` started."""
+        """Undo :meth:`load`."""
 
 
 def tokenizer(setup: Setup) -> PreTrainedTokenizerBase:
-    """The model's own tokenizer, as the peers that are fed tokens use it."""
+    """The model's own tokenizer, for peers that take tokens."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(str(setup.source))
 
 
 def in_sorted_batches(run: Callable[[list[str]], np.ndarray], texts: list[str], batch: int) -> np.ndarray:
-    """Sort by length, run in batches, and put the results into the order of the texts.
+    """Sort by length, run in batches, and restore the order of the texts.
 
-    What sentence-transformers does with a list of texts; those that only run one padded batch get it too, for
-    nobody would give them hundreds of unlike texts at once.
+    This is sentence-transformers' treatment of a list of texts. Contestants that only run one padded batch get it too,
+    because nobody would pass them hundreds of different texts at once.
     """
     if len(texts) <= batch:
         return run(texts)

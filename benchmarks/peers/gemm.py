@@ -1,10 +1,10 @@
-"""The limit: the matrix products of the model's dense layers and nothing else, on the same number of tokens.
+"""The limit: only the matrix products of the model's dense layers, for the same number of tokens.
 
 Products of ``[N, k]`` with the constant ``[k, m]`` of every layer (see :attr:`..flops.Shape.dense`), one after the
-other, N being the call's real tokens. TensorFlow runs them through oneDNN, whose weights are laid out for the processor
-once. No graph with these layers can be faster in TensorFlow; attention, normalisation, activation, tokenizing and
-pooling are not in it. For a handful of tokens other libraries have faster products, so that the share of the limit says
-little there.
+other; N is the call's number of real tokens. TensorFlow runs them through oneDNN, which lays out the weights for the
+processor once. No graph with these layers can be faster in TensorFlow; attention, normalisation, activation,
+tokenization and pooling are not included. For a few tokens other libraries have faster products, so that the share of
+the limit is not meaningful there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .base import Setup, tokenizer
 
 __all__ = ["Peer"]
 
-#: Most rows of a product; more tokens are done in parts.
+#: Maximum rows of a product; more tokens are processed in parts.
 _ROWS = 8192
 
 
@@ -55,7 +55,7 @@ class Peer:
             config = config_pb2.ConfigProto(
                 intra_op_parallelism_threads=self._setup.threads, inter_op_parallelism_threads=1
             )
-            # It would leave out products that nothing reads.
+            # The optimizer would remove products without a reader.
             config.graph_options.rewrite_options.dependency_optimization = rewriter_config_pb2.RewriterConfig.OFF
             session = tf.compat.v1.Session(config=config)
             session.run(tf.compat.v1.global_variables_initializer())
@@ -63,17 +63,17 @@ class Peer:
         self._run = session._make_callable_from_options(options)
 
     def embed(self, texts: list[str]) -> np.ndarray:
-        """Do the products for these texts' tokens."""
+        """Compute the products for these texts' tokens."""
         self.multiply(self.tokens(texts))
         return np.zeros([len(texts), self._shape.hidden], np.float32)
 
     def tokens(self, texts: list[str]) -> int:
-        """How many tokens the texts have together."""
+        """Total number of tokens of the texts."""
         ids = self._tokenizer(texts, truncation=True, max_length=self._setup.max_tokens)["input_ids"]
         return sum(map(len, ids))
 
     def multiply(self, tokens: int) -> None:
-        """Do the products for so many tokens."""
+        """Compute the products for this number of tokens."""
         for first in range(0, tokens, _ROWS):
             self._run(np.int32(min(_ROWS, tokens - first)))
 
