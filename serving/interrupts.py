@@ -1,4 +1,4 @@
-"""Ctrl-C and its like, held back where an exception would be lost or would do harm."""
+"""Delay of Ctrl-C and similar signals while an exception would be lost or would do harm."""
 
 import signal
 import threading
@@ -13,11 +13,11 @@ SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Let signals wait for the end of the block: their handlers run after it, the first signal's only.
+    """Delay signals until the end of the block; then the handler of the first signal runs.
 
     A handler that raises KeyboardInterrupt needs this around code that C++ calls back, such as the import of
     TensorFlow (C++ prints the exception and goes on), and around the hand-over of a call to gRPC (gRPC does not count
-    a call that was interrupted there: its thread ends too soon, and closing the channel waits for ever).
+    a call that was interrupted there: its thread ends too soon, and closing the channel waits forever).
 
     Outside of the main thread, and in a sub-interpreter, there are no signals to hold.
     """

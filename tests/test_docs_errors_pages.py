@@ -43,6 +43,7 @@ REASONS = {
     "exporter/targets/tensor_bundle.py": ("CorruptIndex ValueError", "has no content hash"),
     "exporter/training/tagged.py": ("ValueError", "cannot be used for training"),
     "serving/cli/files/job.py": ("ValueError", "is damaged: start again"),
+    "serving/server/rest/parser.py": ("_error", "JSON Parse error"),
     "serving/wire/varint.py": ("ValueError", "the tensor … cannot be read"),
 }
 #: Not error texts: findings of `rawbert check` and `rawbert doctor`, which have pages of their own; parts of other
@@ -133,7 +134,7 @@ def patterns() -> list[tuple[str, bool]]:
     for line in "\n".join(page.read_text(encoding="utf-8") for page in PAGES).splitlines():
         if line.startswith("## "):
             foreign = line.removeprefix("## ") == FOREIGN
-        if line.startswith("| `"):
+        if re.match(r"\| (?:REST: )?`", line):
             found += [(pattern, foreign) for pattern in re.findall(r"`([^`]+)`", line.split(" | ")[0])]
     return found
 

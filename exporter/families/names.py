@@ -21,7 +21,7 @@ class Style:
         number: between a part of a name and its number.
         leaves: canonical leaf (none for a table) -> what follows the name of the layer, the usual one first.
         transposed: whether dense weights are ``[out, in]``.
-        split_heads: whether attention weights are ``[hidden, heads, head_dim]`` and the like.
+        split_heads: whether attention weights have separate head dimensions, such as ``[hidden, heads, head_dim]``.
     """
 
     separator: str

@@ -8,7 +8,7 @@ every comment stays beside its line (:func:`_with_comments`). The file is replac
 A model with labels gets the version policy ``all``, unless it has one already. Under it every version on disk is
 loaded, and a label can be moved to any of them at once. (TensorFlow Serving checks the labels of a new configuration
 before it looks at its policy: a label that moves to a version which is not loaded yet is refused together with the
-policy that would have it loaded, for ever.) ``rawbert prune`` bounds what that costs.
+policy that would load it, and this never changes.) ``rawbert prune`` limits the cost.
 """
 
 import re

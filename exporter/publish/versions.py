@@ -72,7 +72,7 @@ def publish(staging: Staging, path: Path, folder: Path, name: str, served_from: 
         try:
             return staging.publish()
         finally:
-            # Then: a server waits for ever for a model without versions. After an interrupt too, if it came so late.
+            # Second, because a server waits forever for a model without versions. Also after a late interrupt.
             if not is_listed and staging.published is not None:
                 version, number = staging.published
                 try:

@@ -69,5 +69,5 @@ def _batches(max_seq_length: int, max_batch_size: int) -> Iterator[list[bytes]]:
 
 
 def _text(tokens: int, words: tuple[str, ...]) -> bytes:
-    """A text of at least about so many tokens: one a word, and more where the vocabulary lacks it."""
+    """A text of about ``tokens`` tokens or more: one per word, and more for words outside of the vocabulary."""
     return "".join(words[at % len(words)] for at in range(tokens)).encode()

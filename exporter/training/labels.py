@@ -123,7 +123,7 @@ def find(table: Table, task: str) -> tuple[Problem, list[str]]:
 
 
 def notes_of(counts: Mapping[str, int], what: str) -> list[str]:
-    """What a user should know of labels with so many rows, or spans."""
+    """Notes for the user about labels with these numbers of rows, or spans."""
     notes = []
     alike = Counter(label.strip().casefold() for label in counts)
     if twins := sorted(label for label in counts if alike[label.strip().casefold()] > 1):

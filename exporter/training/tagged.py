@@ -317,7 +317,7 @@ def _parts(value: Any) -> tuple[int, int, str]:
     if any(not isinstance(place, int) or isinstance(place, bool) for place in (start, end)):
         raise ValueError(f"{value!r:.60} is no span; expected start, end and label")
     if not isinstance(label, str) or not label.strip() or label == OUTSIDE:
-        raise ValueError(f"{label!r:.40} is no label of a span")
+        raise ValueError(f"{label!r:.40} is not the label of a span")
     assert isinstance(start, int)
     assert isinstance(end, int)
     return start, end, label

@@ -26,7 +26,7 @@ class Panel:
 
 
 def svg(heading: str, callers: Sequence[int], panels: Sequence[Panel]) -> str:
-    """Line charts side by side, each value against the number of callers.
+    """Line charts side by side: values by number of callers.
 
     Args:
         heading: text above all panels.

@@ -305,7 +305,7 @@ class Probe:
         return taken
 
     def fastest(self, signature: str, rows: int) -> float:
-        """Seconds of the fastest of some calls of so many equal short texts."""
+        """Seconds of the fastest of some calls with this number of equal short texts."""
         return min(self._timed(signature, rows) for _ in range(_REPEATED))
 
     @cached_property

@@ -144,7 +144,7 @@ def test_the_docker_compose_of_old_is_taken_where_the_plugin_is_not(
         ("model_config_list {", "cannot be read"),
         ("model_config_list {}", "lists no model"),
         (CONFIG.replace("/models/minilm", "/home/me/minilm"), "not one of the container"),
-        (CONFIG.replace("/models/minilm", "/models/other"), "other; the server would wait for it for ever"),
+        (CONFIG.replace("/models/minilm", "/models/other"), "other; the server would wait for it forever"),
     ],
 )
 def test_what_the_models_lack_is_said(

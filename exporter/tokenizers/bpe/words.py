@@ -86,10 +86,10 @@ class WordStarts:
 
 
 def _before(values: tf.Tensor, distance: int) -> tf.Tensor:
-    """What is so many places before each; zero where there is none."""
+    """The value ``distance`` places before each; zero if there is none."""
     return tf.concat([tf.zeros([distance], values.dtype), values], 0)[: tf.size(values)]
 
 
 def _after(values: tf.Tensor, distance: int, last: bool | int = 0) -> tf.Tensor:
-    """What is so many places after each; ``last`` where there is none."""
+    """The value ``distance`` places after each; ``last`` if there is none."""
     return tf.concat([values, tf.cast(tf.fill([distance], last), values.dtype)], 0)[distance:]

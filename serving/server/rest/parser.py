@@ -38,7 +38,7 @@ def parse(text: bytes) -> Value:
     """The value with which a text begins.
 
     Raises:
-        Failure: INVALID_ARGUMENT; the text is no JSON.
+        Failure: INVALID_ARGUMENT; the text is not JSON.
     """
     if not text:
         raise invalid("JSON Parse error: The document is empty")

@@ -52,7 +52,7 @@ def read_predict(body: bytes, inputs_of: Callable[[str], Mapping[str, Any]]) -> 
         inputs_of: TensorInfos by input name of a signature.
 
     Raises:
-        Failure: the text is no JSON, or does not fit the signature.
+        Failure: the text is not JSON, or does not fit the signature.
     """
     document = _read_object(body)
     signature_name = _read_signature_name(document)
@@ -78,7 +78,7 @@ def read_examples(body: bytes) -> str:
     """Read the body of a classify or regress request; the signature that it names, empty for the default one.
 
     Raises:
-        Failure: the text is no JSON, or has no examples.
+        Failure: the text is not JSON, or has no examples.
     """
     document = _read_object(body)
     signature_name = _read_signature_name(document)
@@ -138,7 +138,7 @@ class _Tensor:
             raise invalid(f"Expecting shape {_shown(self._shape)} but got: {_shown(shape)}")
 
     def array(self, *rows: int) -> Array:
-        """What was read: one array, or so many rows."""
+        """The values read: one array, or a number of rows."""
         assert self._shape is not None
         shape = (*rows, *self._shape)
         if self._type == "string":

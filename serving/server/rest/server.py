@@ -74,7 +74,7 @@ class HttpServer:
             time.sleep(0.005)
 
     def refuse(self, grace: float | None) -> None:
-        """Accept no further requests; those in flight have so many seconds."""
+        """Accept no further requests; those in flight may take some more seconds."""
         # Read when the server stops: none cuts them off.
         self._config.timeout_graceful_shutdown = grace or 0  # type: ignore[assignment]
         self._server.should_exit = True
@@ -88,7 +88,7 @@ class HttpServer:
 
 
 class _Protocol(H11Protocol):
-    """Closes a connection on which nothing comes for long while no answer is due: uvicorn waits for ever."""
+    """Closes a connection that is silent for long while no answer is due; uvicorn would wait forever."""
 
     _timer: asyncio.TimerHandle | None = None
 

@@ -265,7 +265,7 @@ def test_a_custom_configuration_gets_no_models() -> None:
 @pytest.mark.parametrize("label", ["", "a b", "é", 'a"', "-a", "a\n"])
 def test_a_label_that_is_none_is_refused(label: str) -> None:
     config = ModelsConfig(PATH, PLAIN)
-    with pytest.raises(ModelConfigError, match="is no label"):
+    with pytest.raises(ModelConfigError, match="is not a label"):
         config.label("first", label, 1)
     assert config.text == PLAIN
 

@@ -163,7 +163,7 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
     "blank": ("a.jsonl", {"text": "a  b", "spans": [[1, 3, "A"]]}, "the span 1 to 3 is blank"),
     "fraction": ("a.jsonl", {"text": "Ada", "spans": [[0, 1.5, "A"]]}, r"is no span; expected start, end and label"),
     "class": ("a.jsonl", {"text": "Ada", "label": ["person"]}, "'person' is no span"),
-    "label O": ("a.jsonl", {"text": "Ada", "spans": [[0, 3, "O"]]}, "'O' is no label of a span"),
+    "label O": ("a.jsonl", {"text": "Ada", "spans": [[0, 3, "O"]]}, "'O' is not the label of a span"),
     "empty text": ("a.jsonl", {"text": " ", "spans": []}, r"line 1 \(text is empty\)"),
 }  # fmt: skip
 
