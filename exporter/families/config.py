@@ -35,7 +35,7 @@ class RelativeBias:
     """A learned number per head, added to attention scores by the distance from query to key (Raffel et al., 2020,
     https://arxiv.org/abs/1910.10683, 2.1).
 
-    Half of the buckets is for keys after the query. Of a half, one half is for single distances and the other for
+    Half of the buckets are for keys after the query. In each half, one half is for single distances, the other for
     ranges that grow logarithmically up to ``max_distance``; larger distances share the last bucket.
     """
 
@@ -48,9 +48,9 @@ class Local:
     """Layers whose tokens attend only to near tokens.
 
     Attributes:
-        layers: their numbers, from 0.
-        window: the farthest token that is attended to, on either side.
-        theta: of rotary positions in these layers.
+        layers: numbers of the layers, from 0.
+        window: distance of the farthest token in attention, on either side.
+        theta: base of rotary positions in these layers.
     """
 
     layers: tuple[int, ...]
@@ -62,17 +62,17 @@ class Local:
 class Disentangled:
     """Attention by content and by distance (He et al., 2021, https://arxiv.org/abs/2006.03654, 3.1).
 
-    Each distance from key to query has a vector, of which every layer makes a key and a query. To the product of query
-    and key that of the query and the distance's key is added, and that of the distance's query and the key; the sum is
-    divided by ``sqrt(D * terms)``.
+    Each distance from key to query has a vector, which every layer projects to a key and a query. A score is the sum of
+    three products, divided by ``sqrt(D * terms)``: query and key, query and the distance's key, the distance's query
+    and key.
 
     Attributes:
-        span: distances on either side that have a vector; larger ones have that of the largest.
-        farthest: where distances share vectors beyond half of the span, in ranges that grow logarithmically: the
-            distance that has the last one; ``None``: each has its own.
-        has_keys: whether there are keys of distances.
-        has_queries: whether there are queries of distances.
-        shares_projections: whether they are made by the layers that make those of tokens.
+        span: number of distances with a vector on either side; larger distances use the last vector.
+        farthest: for distances that share vectors beyond half of the span, in logarithmic ranges: the distance of the
+            last vector; ``None``: each distance has its own vector.
+        has_keys: whether distances have keys.
+        has_queries: whether distances have queries.
+        shares_projections: whether distances use the projections of tokens.
         is_normalised: whether the vectors are normalised before all layers.
     """
 
@@ -85,17 +85,18 @@ class Disentangled:
 
     @property
     def terms(self) -> int:
-        """Products that are added up for a score."""
+        """Number of products in a score."""
         return 1 + self.has_keys + self.has_queries
 
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution of the embeddings, whose activation is added to what the first layer gives; the sum is normalised.
+    """A convolution over the embeddings; its activation is added to the first layer's output, and the sum is
+    normalised.
 
     Attributes:
-        width: tokens that are seen, an odd number; there is nothing beyond a text.
-        activation: of what it gives.
+        width: number of tokens, odd; zeros outside of the text.
+        activation: activation of its output.
     """
 
     width: int
@@ -109,35 +110,35 @@ class EncoderConfig:
     Attributes:
         vocab_size: rows of the word table.
         hidden_size: width of a token's vector.
-        num_layers: of attention and feed-forward.
-        num_heads: of attention in a layer.
+        num_layers: number of layers.
+        num_heads: number of attention heads in a layer.
         intermediate_size: width inside the feed-forward layer.
-        max_positions: most tokens of a text.
-        type_vocab_size: token types; 0 where tokens have no type.
-        activation: one of :data:`ACTIVATIONS`; ``None`` where the source does not say it.
-        layer_norm_eps: added to the variance inside the root.
+        max_positions: maximum tokens of a text.
+        type_vocab_size: number of token types; 0 without types.
+        activation: one of :data:`ACTIVATIONS`; ``None`` if the source does not state it.
+        layer_norm_eps: epsilon, added to the variance inside the root.
         has_pooler: whether the checkpoint has the dense layer with tanh over the first token.
         family: ``model_type`` of config.json, a key of :data:`..families.FAMILIES`.
         embedding_size: width of the embedding tables, which a dense layer projects; ``None``: they are as wide as the
-            layers, and nothing is projected.
-        padding_idx: as RoBERTa counts positions: tokens of this id take this row of the position table and are not
-            counted, and the first other token takes the next row; ``None``: every token is counted, from row 0.
-        relative_bias: of attention scores, shared by all layers; ``None`` where there is none.
-        layer_groups: groups of layers that share their weights, one after the other; ``None``: each has its own.
+            layers, without a projection.
+        padding_idx: for RoBERTa's positions: tokens with this id get this row of the position table and are not
+            counted, and the first other token gets the next row; ``None``: every token is counted, from row 0.
+        relative_bias: bias of attention scores, shared by all layers; ``None`` without one.
+        layer_groups: number of groups of consecutive layers with shared weights; ``None``: each layer has its own.
         has_position_table: whether tokens get a vector by their position.
         rotary_theta: of rotary positions (Su et al., 2021, https://arxiv.org/abs/2104.09864): numbers i and i + D / 2
-            of a head's D are turned by ``position * rotary_theta ** (-2 * i / D)``; ``None`` where there are none.
-        local: layers with a window, which have a theta of their own; ``None`` where all attend to whole texts.
-        is_gated: whether half of what the first feed-forward layer gives multiplies the activation of the other half
+            of a head's D are rotated by ``position * rotary_theta ** (-2 * i / D)``; ``None`` without rotary positions.
+        local: layers with a window, with their own theta; ``None`` if all layers attend to whole texts.
+        is_gated: whether half of the first feed-forward layer's output multiplies the activation of the other half
             (Shazeer, 2020, https://arxiv.org/abs/2002.05202).
-        normalises_first: whether attention and feed-forward layer take normalised vectors, and the sums are normalised
-            at the very end only; the first attention takes the embeddings, which are normalised already. Otherwise each
+        normalises_first: whether inputs of attention and feed-forward layers are normalised, and the residual sums only
+            at the end; the first attention takes the embeddings, which are normalised already. Otherwise each
             residual sum is normalised.
-        disentangled: attention by content and by distance; ``None``: by content alone.
-        convolution: beside the first layer; ``None`` where there is none.
+        disentangled: attention by content and by distance; ``None``: only by content.
+        convolution: convolution in parallel to the first layer; ``None`` without one.
         has_qkv: whether the checkpoint has one dense layer for query, key and value.
-        has_gate_layer: whether it has a dense layer for the half that multiplies.
-        attention_bias, feed_forward_bias, norm_bias: whether the layers add a vector.
+        has_gate_layer: whether it has a separate dense layer for the gate.
+        attention_bias, feed_forward_bias, norm_bias: whether the layers have a bias.
     """
 
     vocab_size: int
@@ -170,28 +171,28 @@ class EncoderConfig:
 
     @property
     def head_size(self) -> int:
-        """Numbers of a token that an attention head reads: D."""
+        """Size of an attention head, D."""
         return self.hidden_size // self.num_heads
 
     @property
     def thetas(self) -> tuple[float, ...]:
-        """Those of rotary positions, each once."""
+        """The different bases of rotary positions."""
         found = (self.rotary_theta, self.local.theta if self.local else None)
         return tuple(dict.fromkeys(theta for theta in found if theta is not None))
 
     @property
     def projects(self) -> bool:
-        """Whether a dense layer lies between the embeddings and the first layer."""
+        """Whether there is a dense layer between the embeddings and the first layer."""
         return self.embedding_size is not None
 
     @property
     def stored_layers(self) -> int:
-        """Layers that have weights of their own."""
+        """Number of layers with their own weights."""
         return self.num_layers if self.layer_groups is None else self.layer_groups
 
     def stored_layer(self, index: int) -> int:
-        """Whose weights a layer has."""
-        # As transformers computes it, in floating point: where groups are of unequal size, rounding decides.
+        """The stored layer with the weights of a layer."""
+        # In floating point, as in transformers: for groups of unequal size, rounding decides.
         return index if self.layer_groups is None else int(index / (self.num_layers / self.layer_groups))
 
     @property
@@ -201,7 +202,7 @@ class EncoderConfig:
 
 
 def canonical_shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every weight that an encoder of this configuration has."""
+    """Name and shape of every weight of an encoder with this configuration."""
     hidden, intermediate = config.hidden_size, config.intermediate_size
     embedding = config.embedding_size or hidden
 

@@ -1,4 +1,4 @@
-"""Heads that transformers puts on an encoder: which vector they take, and their dense layers.
+"""transformers' heads on an encoder: their input, and their dense layers.
 
 Canonical weight names, as those of :mod:`.config`::
 
@@ -18,10 +18,10 @@ class HeadLayers:
     Attributes:
         takes: ``pooled`` (the pooler's output), ``first`` (the vector of the first token), ``mean`` (of all tokens) or
             ``tokens`` (all of them).
-        names: canonical stem -> stem in PyTorch's form, in the order in which the layers are applied.
-        activation: after ``head/dense``.
-        epsilon: of ``head/layer_norm``.
-        unbiased: stems of layers that add no vector.
+        names: canonical stem -> stem in PyTorch's form, in the order of the layers.
+        activation: activation after ``head/dense``.
+        epsilon: epsilon of ``head/layer_norm``.
+        unbiased: stems of layers without a bias.
     """
 
     takes: str
@@ -31,7 +31,7 @@ class HeadLayers:
     unbiased: tuple[str, ...] = ()
 
     def leaves(self, stem: str) -> tuple[str, ...]:
-        """What the weights of a layer are called."""
+        """Names of the weights of a layer."""
         leaves = ("gamma", "beta") if stem.endswith("layer_norm") else ("kernel", "bias")
         return leaves[:1] if stem in self.unbiased else leaves
 

@@ -1,7 +1,7 @@
-"""``batching_params.pbtxt``: how TensorFlow Serving batches the calls to one model.
+"""``batching_params.pbtxt``: TensorFlow Serving's batching parameters of one model.
 
-It is read from the version folder with ``--enable_batching --enable_per_model_batching_parameters``. The threads that
-run batches are the server's, not the model's: ``num_batch_threads`` has no effect here.
+The server reads it from the version folder with ``--enable_batching --enable_per_model_batching_parameters``. The
+threads for batches belong to the server, not to the model: ``num_batch_threads`` has no effect here.
 """
 
 from collections.abc import Iterable
@@ -12,18 +12,18 @@ from google.protobuf import text_format
 from ...serving.contract import Signature
 from ...serving.wire.protos import BatchingParameters
 
-#: Tokens that one batch may hold: what a layer keeps of them (4 x hidden each) stays within some 200 MB.
+#: Maximum tokens of one batch: the activations of a layer (4 x hidden per token) stay within about 200 MB.
 _TOKENS = 16_384
-#: At least what rawbert's client sends in one call, and no more than pays: beyond, a batch only takes longer.
+#: The minimum is the batch size of rawbert's client; above the maximum, a batch only takes longer.
 _FEWEST, _MOST = 64, 128
 
 _HEAD = """\
-# How TensorFlow Serving batches calls to this version: read from here with
+# TensorFlow Serving's batching parameters for this version, read with
 # --enable_batching --enable_per_model_batching_parameters. Written by rawbert.
 """
 _WHOLE = """\
-# Never enable_large_batch_splitting here: how many tokens an output has depends on the batch, and
-# the parts of a split call would not fit together.
+# Never set enable_large_batch_splitting here: the number of tokens of an output depends on the
+# batch, and the parts of a split call would not fit together.
 """
 
 
@@ -32,11 +32,12 @@ class Batching:
     """Parameters of the batcher.
 
     Attributes:
-        max_batch_size: most texts in one call.
-        max_execution_batch_size: most texts that run at once; less than ``max_batch_size`` where calls are split.
-        batch_timeout_micros: how long a lone caller waits for company; under load, batches fill while others run.
-        max_enqueued_batches: batches that may wait. More than there are threads (--grpc_max_threads): a waiting call
-            holds one, and the end of this queue is a refusal.
+        max_batch_size: maximum texts of one call.
+        max_execution_batch_size: maximum texts of one batch; less than ``max_batch_size`` if calls are split.
+        batch_timeout_micros: waiting time of a single caller for other calls; under load, batches fill while others
+        run.
+        max_enqueued_batches: maximum waiting batches. More than the number of threads (--grpc_max_threads): a waiting
+            call occupies a thread, and a full queue refuses calls.
     """
 
     max_batch_size: int
@@ -45,7 +46,7 @@ class Batching:
     max_enqueued_batches: int = 1000
 
     def render(self) -> str:
-        """The file's text: a BatchingParameters text proto."""
+        """The text of the file, a BatchingParameters text proto."""
         splits = self.max_execution_batch_size < self.max_batch_size
         message = BatchingParameters()
         message.max_batch_size.value = self.max_batch_size
@@ -61,10 +62,10 @@ def choose(max_seq_length: int, signatures: Iterable[Signature]) -> Batching:
     """Parameters for a model.
 
     Args:
-        max_seq_length: most tokens of a text.
-        signatures: those of the model.
+        max_seq_length: maximum tokens of a text.
+        signatures: signatures of the model.
     """
     rows = max(_FEWEST, min(_MOST, _TOKENS // max_seq_length))
-    # Parts of a split call are glued together by rows: their other dimensions must be the same whatever the texts.
+    # Parts of a split call are concatenated by rows: their other dimensions must not depend on the texts.
     fixed = not any(output.varies for each in signatures for output in each.outputs)
     return Batching(max_batch_size=1024 if fixed else rows, max_execution_batch_size=rows)

@@ -25,13 +25,13 @@ class Bundle:
 
     Attributes:
         path: ``<base path>/<version>``.
-        base_path: what TensorFlow Serving's ``--model_base_path`` takes.
+        base_path: value for TensorFlow Serving's ``--model_base_path``.
         version: number of the version.
         name: model name for clients.
         signatures: outputs by signature name.
         size: bytes on disk.
         seconds: wall-clock time of the export.
-        manifest: the content of assets.extra/rawbert.json.
+        manifest: contents of assets.extra/rawbert.json.
     """
 
     path: Path
@@ -54,7 +54,7 @@ def folders_by_version(base_path: Path) -> dict[int, Path]:
 
 
 def version_folder(path: Path) -> Path:
-    """The folder of a SavedModel: ``path`` itself, or the newest version below, the one that a server would load."""
+    """The folder of a SavedModel: ``path`` itself, or the newest version below, which a server would load."""
     try:
         if not (path / "saved_model.pb").exists() and (found := folders_by_version(path)):
             return path / found[max(found)].name
@@ -64,7 +64,7 @@ def version_folder(path: Path) -> Path:
 
 
 class Staging:
-    """A hidden folder beside the versions, on the same file system, that becomes a version or vanishes.
+    """A hidden folder next to the versions, on the same file system, that becomes a version or is removed.
 
     ::
 
@@ -72,12 +72,12 @@ class Staging:
             ...                       # write into staging.folder
             path = staging.publish()
 
-    Folders that had to be made for it vanish too where nothing was published. What a killed process left in the base
-    path is removed on entering. A KeyboardInterrupt that comes too late to keep the version from appearing says so.
+    Without a publication, newly created parent folders are removed too. Remains of killed processes in the base path
+    are removed at the start. A KeyboardInterrupt after the publication contains a note about it.
 
     Raises:
-        OutputError: the base path cannot be made or written.
-        VersionExists: the version is there and ``force`` is not set.
+        OutputError: the base path cannot be created or written.
+        VersionExists: the version exists and ``force`` is not set.
     """
 
     def __init__(self, base_path: Path, version: int | None, force: bool) -> None:
@@ -114,7 +114,7 @@ class Staging:
             raise KeyboardInterrupt(f"version {number} is published: {path}") from interrupt
 
     def number(self) -> int:
-        """The version that is to be published, as things stand."""
+        """The next version number at present."""
         if self._version is not None:
             return self._version
         number = max([0, *folders_by_version(self._base_path)]) + 1
@@ -124,7 +124,7 @@ class Staging:
 
     @property
     def published(self) -> tuple[Path, int] | None:
-        """Path and number that the folder got, also where :meth:`publish` was interrupted after the rename."""
+        """Path and number of the published folder, also if :meth:`publish` was interrupted after the rename."""
         if self._renaming is not None:
             path, number, state = self._renaming
             with contextlib.suppress(OSError):
@@ -133,7 +133,7 @@ class Staging:
         return None
 
     def publish(self) -> tuple[Path, int]:
-        """Flush everything to disk and rename it to its version; the path and the number.
+        """Flush everything to disk and rename the folder to its version; returns path and number.
 
         Raises:
             VersionExists: the version appeared meanwhile.
@@ -169,7 +169,7 @@ class Staging:
 
 
 def remove(version: Path) -> None:
-    """Remove a version folder: it vanishes by one rename, so that nobody sees half of it.
+    """Remove a version folder by one rename, so that it is never visible half removed.
 
     Raises:
         OutputError: it cannot be removed.
@@ -194,7 +194,7 @@ def _remove_empty(folder: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Have everything on disk before it gets its name: a power cut leaves no half a version."""
+    """Flush everything to disk before the rename, so that a power cut leaves no incomplete version."""
     for path in (*folder.rglob("*"), folder):
         _flush(path)
 
@@ -208,7 +208,7 @@ def _flush(path: Path) -> None:
 
 
 def _exchange(new: Path, old: Path) -> None:
-    """Swap two folders in one step where the system can; the old one is left under the new one's name."""
+    """Swap two folders in one step if the system can; the old one then has the name of the new one."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is not None:
         if rename(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(old), _RENAME_EXCHANGE) == 0:
@@ -216,7 +216,7 @@ def _exchange(new: Path, old: Path) -> None:
         code = ctypes.get_errno()
         if code not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
             raise OSError(code, os.strerror(code))
-    # Elsewhere the version is away for a moment between two renames.
+    # On other systems the version is missing for a moment between two renames.
     aside = new.with_name(new.name + ".old")
     os.rename(old, aside)
     try:

@@ -15,10 +15,10 @@ from ..sources import Location, license
 from ..sources.checkpoint import Checkpoint
 
 FILE = Path(MANIFEST_FILE)
-#: Bytes of a manifest that is read: a thousand times what an export writes.
+#: Maximum size in bytes: a thousand times that of an export's manifest.
 _MOST = 50_000_000
 
-#: Of the file.
+#: Format version of the file.
 FORMAT = 2
 
 _TOOLS = ("rawbert", "tensorflow", "tensorflow-text", "tensorflow-hub", "tf-keras", "transformers", "tokenizers")
@@ -32,15 +32,15 @@ def make(
     signatures: Mapping[str, Sequence[TensorSpec]],
     verification: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What is known of an export when it was verified, as JSON knows it.
+    """The manifest of a verified export, as JSON values.
 
     Args:
-        name: of the model.
-        recipe: what was made.
-        location: where the checkpoint came from.
-        checkpoint: what it is.
+        name: name of the model.
+        recipe: recipe of the export.
+        location: source of the checkpoint.
+        checkpoint: the checkpoint.
         signatures: outputs by signature.
-        verification: how it was found to be right.
+        verification: report of the proof.
     """
     tokenizer, head = checkpoint.tokenizer, checkpoint.head
     return {
@@ -53,7 +53,7 @@ def make(
             "origin": location.origin,
             "handle": location.handle,
             "revision": location.revision,
-            # What was unpacked is gone by now.
+            # The unpacked folder of an archive is temporary.
             "location": None if location.origin == "archive" else str(location.folder),
             "archive_sha256": location.sha256,
             "license": license.stated(location.folder),
@@ -87,7 +87,7 @@ def make(
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it, but for large fields, which a dataclass does not show."""
+    """A JSON value, without large fields, which are excluded from the dataclass's repr."""
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
     if is_dataclass(value):
@@ -101,19 +101,19 @@ def write(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a version folder; ``None`` where there is none that can be read."""
+    """The manifest of a version folder; ``None`` if there is no readable one."""
     path = folder / FILE
     try:
         if not path.is_file() or path.stat().st_size > _MOST:
             return None
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):  # the last of brackets within brackets
+    except (OSError, ValueError, RecursionError):  # the last one for deeply nested brackets
         return None
     return manifest if isinstance(manifest, dict) else None
 
 
 def recipe_of(folder: Path) -> Recipe:
-    """The recipe by which a version folder was made.
+    """The recipe of a version folder.
 
     Raises:
         CorruptSource: there is no manifest, or one of another format.

@@ -1,4 +1,4 @@
-"""``assets.extra/README.md``: the model card: the manifest in words, and how to ask the model."""
+"""``assets.extra/README.md``: the model card, with the manifest in words and example calls."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ from ..recipe import Recipe, TokenizerOptions, in_words
 
 FILE = Path("assets.extra", "README.md")
 
-#: Licence files of a checkpoint, which go where its weights go.
+#: Licence files of a checkpoint, which are copied together with its weights.
 _LICENSES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "NOTICE", "NOTICE.txt")
 
 #: By the activation of a head.
@@ -21,7 +21,7 @@ _SCORES = {
 
 
 def write(folder: Path, manifest: dict[str, Any], source: Path) -> None:
-    """Write the card beside the manifest of a version folder, and the source's licence files beside it."""
+    """Write the card, and the source's licence files, next to the manifest of a version folder."""
     path = folder / FILE
     licenses = [name for name in _LICENSES if (source / name).is_file()]
     for name in licenses:
@@ -35,7 +35,7 @@ def render(manifest: dict[str, Any], licenses: list[str]) -> str:
     batching, recipe = manifest["batching"], Recipe.from_json(manifest["recipe"])
     licence = source["license"]["name"] if source["license"] else "not stated by the source"
     if licenses:
-        licence += f"; {' and '.join(licenses)} beside this file"
+        licence += f"; see {' and '.join(licenses)} next to this file"
     takes = " and ".join(f"`{each}`" for each in input_names(recipe.pair))
     outputs = [(each, output) for each in recipe.signatures for output in signature(each).outputs_for(recipe.pair)]
     counted = next((f"; `{output.name}` tells" for _, output in outputs if output.kind is Kind.COUNT), "")
@@ -46,7 +46,7 @@ def render(manifest: dict[str, Any], licenses: list[str]) -> str:
     parts = [
         f"# {name}\n",
         "A SavedModel that takes raw strings, made by `rawbert export` for TensorFlow Serving "
-        f"{recipe.target_serving}. Everything here, and more, is in `rawbert.json` beside this file.\n",
+        f"{recipe.target_serving}. `rawbert.json` next to this file contains all of this, and more.\n",
         _table(
             ("", ""),
             [
@@ -68,7 +68,7 @@ def render(manifest: dict[str, Any], licenses: list[str]) -> str:
         ),
         *([_head(manifest["head"])] if manifest["head"] else []),
         *([_run(manifest["run"])] if manifest["run"] else []),
-        "## How to ask it\n",
+        "## How to call it\n",
         "```python\nfrom rawbert.serving import Client\n\n"
         f'with Client("localhost:8500", model="{name}") as client:\n    {_call(default, recipe.pair)}\n```\n',
         "Over REST, with any client:\n",
@@ -93,7 +93,7 @@ def render(manifest: dict[str, Any], licenses: list[str]) -> str:
 
 
 def verification(report: dict[str, Any]) -> str:
-    """What was compared with what, and how close it came, for people."""
+    """The comparison of the proof and its differences, for people."""
     head = (
         f"Loaded from disk by a fresh process and compared with {report['reference']}, alone and in batches: "
         f"{report['texts']} texts of {report['tokens']} tokens (at least {report['least_texts']} of "
@@ -104,7 +104,7 @@ def verification(report: dict[str, Any]) -> str:
     if exact := report["float32"]:
         head += (
             f"The same graph in float32 was proven first, within {exact['tolerance']:g} and a cosine of "
-            f"{exact['min_cosine']:g}; below is what the lower precision costs.\n\n"
+            f"{exact['min_cosine']:g}; the table contains the differences of the lower precision.\n\n"
         )
     rows = [
         (
@@ -117,11 +117,11 @@ def verification(report: dict[str, Any]) -> str:
         for output, each in report["outputs"].items()
     ]
     columns = ("output", "largest difference", "largest reference value", "smallest cosine", "on the text")
-    return head + (_table(columns, rows) if rows else "There are no vectors.\n")
+    return head + (_table(columns, rows) if rows else "The model has no vectors.\n")
 
 
 def _head(head: dict[str, Any]) -> str:
-    """What the scores of a fine-tuned head are, and its labels."""
+    """The kind of scores of a fine-tuned head, and its labels."""
     text = f"## {head['signature'].capitalize()}\n\n{_SCORES[head['activation']]}.\n"
     if head["signature"] == SCORE.name:
         return text
@@ -130,7 +130,7 @@ def _head(head: dict[str, Any]) -> str:
 
 
 def _run(run: dict[str, Any]) -> str:
-    """How the model was fine-tuned, and what it does on the validation rows."""
+    """The fine-tuning of the model, and its metrics on the validation rows."""
     chosen = ("task", "seed", "learning_rate", "batch_size", "freeze_encoder", "class_weights", "layer_decay")
     settings = [(name, f"`{run['settings'].get(name)}`") for name in ("encoder", *chosen)]
     epochs = [("best epoch", f"{run['best_epoch']} of {run['epochs']}")]
@@ -161,7 +161,7 @@ def _call(default: str, pair: bool) -> str:
     if pair:
         return f'client.predict({_inputs(pair)}, signature_name="{default}")'
     vector = signature(default).vector
-    answer = f"{vector.dtype} [{', '.join(('texts', *vector.shape[1:]))}]" if vector else "one a text"
+    answer = f"{vector.dtype} [{', '.join(('texts', *vector.shape[1:]))}]" if vector else "one per text"
     return f'answers = client.{default}(["plain strings go in"])  # {answer}'
 
 

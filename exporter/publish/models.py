@@ -21,10 +21,10 @@ class Model:
 
 
 def find(model: str | Path, models: Path) -> Model:
-    """The model that is meant by its folder, or by its name in the folder ``models``.
+    """The model with this folder, or with this name in the folder ``models``.
 
     Raises:
-        ModelConfigError: there is none; the message says what is there in its place.
+        ModelConfigError: no such model; the message describes the given path.
     """
     found = [folder for folder in (Path(model), models / model) if folder.is_dir()]
     if not found:
@@ -40,7 +40,7 @@ def find(model: str | Path, models: Path) -> Model:
                 f"there is no model {model}: neither a folder of that path, nor one of that name in {models} "
                 f"(--models names another folder){near}"
             )
-    # The checkpoint may have the model's name: what has versions is meant.
+    # A checkpoint may have the same name: prefer the folder with versions.
     folder = max(found, key=lambda each: bool(folders_by_version(each))).absolute()
     if (folder / "saved_model.pb").is_file():
         raise ModelConfigError(f"{folder} is a version; name the folder of the model, {folder.parent}")
@@ -52,7 +52,7 @@ def find(model: str | Path, models: Path) -> Model:
 
 
 def find_all(models: Path) -> list[Model]:
-    """The models that have versions in the folder ``models``, by name.
+    """The models with versions in the folder ``models``, sorted by name.
 
     Raises:
         ModelConfigError: there is none.
@@ -65,9 +65,9 @@ def find_all(models: Path) -> list[Model]:
 
 
 def saved_model(path: Path) -> Path:
-    """The folder of the SavedModel that is meant: ``path`` itself, or the newest version of the model there.
+    """The folder of a SavedModel: ``path`` itself, or the newest version of the model in it.
 
-    It may still lack a saved_model.pb: whoever reads it says so.
+    The folder may still lack a saved_model.pb, which its reader reports.
 
     Raises:
         ModelConfigError: there is no such folder, or it is one of models.
@@ -90,7 +90,7 @@ def saved_model(path: Path) -> Path:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A question about the nearest of the names that are known; nothing where none is near."""
+    """A question about the most similar known name; empty if there is none."""
     near = get_close_matches(name, list(known), 1)
     return f"; did you mean {near[0]}?" if near else ""
 
@@ -104,12 +104,12 @@ def _models_in(folder: str | Path) -> list[str]:
 
 
 def entries(config: ModelsConfig, folder: Path) -> list[Entry]:
-    """What models.config has about a folder; there may be several names for it."""
+    """The entries of models.config for a folder; it may have several names."""
     return [each for each in config.entries() if each.folder_name == folder.name]
 
 
 def entry(config: ModelsConfig, folder: Path, served_from: str | None) -> Entry:
-    """The one entry of a model; added where there is none and ``served_from`` is given.
+    """The only entry of a model; added if there is none and ``served_from`` is given.
 
     Raises:
         ModelConfigError: there is none, or there are several, or it cannot be added.
@@ -158,7 +158,7 @@ def check(config: Path, folder: Path, name: str) -> None:
 
 
 def warnings(config: Path) -> list[str]:
-    """What in a models.config keeps servers from starting, or from loading new versions, a line each.
+    """Faults in a models.config that prevent servers from starting or from loading new versions, one line each.
 
     Raises:
         ModelConfigError: it cannot be parsed.
@@ -170,7 +170,7 @@ def warnings(config: Path) -> list[str]:
     for each in entries:
         folder, base_path = config.parent / each.folder_name, Path(each.base_path)
         if not folder.is_dir() and not base_path.is_dir() and PurePosixPath(each.base_path).parent in roots:
-            # It ends its look at the base paths at the first that it does not find.
+            # The server stops polling the base paths at the first missing one.
             lines.append(
                 f"{config} lists {each.name} in {each.base_path}, but its folder is gone: TensorFlow Serving loads no "
                 "new version of any model until the entry is removed or the folder is back"

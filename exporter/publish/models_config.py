@@ -1,8 +1,8 @@
 """``models.config`` next to the models: the models that a server loads, and the version of each label.
 
-The file is TensorFlow Serving's (``--model_config_file``), and people write into it too. A change is made to the parsed
-message, which is written back as protobuf prints it, a field a line: lines that read so already stay as they are, and
-every comment stays beside its line (:func:`_with_comments`). The file is replaced by one rename, under a lock
+The file is TensorFlow Serving's (``--model_config_file``), and people edit it too. A change is made to the parsed
+message, which is printed by protobuf with one field per line: lines that are already in this form stay unchanged, and
+every comment stays with its line (:func:`_with_comments`). The file is replaced by one rename, under a lock
 (``.models.config.lock``).
 
 A model with labels gets the version policy ``all``, unless it has one already. Under it every version on disk is
@@ -30,7 +30,7 @@ from ..scratch import replace, unfinished
 from . import labels
 
 FILE = "models.config"
-#: Where TensorFlow Serving's images, and docker-compose.yml, have the models.
+#: Folder of the models in TensorFlow Serving's images and in docker-compose.yml.
 SERVED_FROM = "/models"
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -61,11 +61,11 @@ class Entry:
 
     @property
     def folder_name(self) -> str:
-        """The last part of the base path: the rest is the server's, and perhaps a container's."""
+        """The last part of the base path; the rest may be a path in a container."""
         return PurePosixPath(self.base_path).name
 
     def loads(self, present: list[int]) -> set[int]:
-        """Versions of those on disk that the policy has loaded."""
+        """The versions on disk that the policy loads."""
         if self.policy == "all":
             return set(present)
         if self.policy == "specific":
@@ -94,12 +94,12 @@ class ModelsConfig:
 
     @cached_property
     def history(self) -> labels.History:
-        """Where the labels were before."""
+        """The earlier versions of the labels."""
         return labels.History(self.path)
 
     @property
     def text(self) -> str:
-        """The file as :meth:`save` writes it."""
+        """The text that :meth:`save` writes."""
         return _with_comments(text_format.MessageToString(self._message, as_utf8=True), self._text or _HEAD)
 
     def entries(self) -> list[Entry]:
@@ -124,7 +124,7 @@ class ModelsConfig:
         return _entry(models.add(name=name, base_path=base_path, model_platform="tensorflow"))
 
     def label(self, model: str, label: str, version: int) -> None:
-        """Point a label to a version, and have all versions loaded where no policy is chosen.
+        """Point a label to a version; a model without a policy gets the policy ``all``.
 
         Raises:
             ModelConfigError: a label that cannot be written.
@@ -137,7 +137,8 @@ class ModelsConfig:
             config.model_version_policy.all.SetInParent()
 
     def keep_loaded(self, model: str, present: list[int]) -> bool:
-        """Have a ``latest`` policy still load all labelled versions when ``present`` is on disk; whether it changed."""
+        """Widen a ``latest`` policy so that it loads all labelled versions of ``present``; returns whether it
+        changed."""
         config = self._config(model)
         entry = _entry(config)
         lost = set(entry.labels.values()) & set(present) - entry.loads(present)
@@ -177,15 +178,15 @@ def _entry(config: Any) -> Entry:
     )
 
 
-#: Code and comment of a line: a # in a string begins no comment.
+#: Code and comment of a line; a # within a string does not begin a comment.
 _LINE = re.compile(r"""((?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^#])*)(#.*)?""")
 
 
 def _with_comments(printed: str, written: str) -> str:
-    """A message as protobuf prints it, with the comments of the text that people wrote.
+    """The printed form of a message, with the comments of the written text.
 
-    The lines of both that have code are aligned as in a diff. A line of equal code stays as people wrote it,
-    indentation and comment included. What is above or after a line that has changed or gone stays at its place.
+    The lines with code are aligned as in a diff. A line with equal code stays as it was written, with indentation and
+    comment. Comments above or after a changed or removed line stay at their place.
     """
     old = []  # the lines with code: what is above each, its text, code and comment
     above: list[str] = []
@@ -215,7 +216,7 @@ def _with_comments(printed: str, written: str) -> str:
 
 
 def read(path: Path) -> ModelsConfig:
-    """The file as it is; without models where there is no file.
+    """The contents of the file; without models if the file does not exist.
 
     Raises:
         ModelConfigError: it cannot be read or parsed.
@@ -228,7 +229,7 @@ def read(path: Path) -> ModelsConfig:
 
 @contextmanager
 def locked(path: Path) -> Iterator[ModelsConfig]:
-    """The file, reserved for this process; :meth:`ModelsConfig.save` writes it.
+    """The file, locked for this process; :meth:`ModelsConfig.save` writes it.
 
     Raises:
         ModelConfigError: it cannot be read, parsed or locked.
@@ -238,5 +239,5 @@ def locked(path: Path) -> Iterator[ModelsConfig]:
             stack.enter_context(scratch.locked(path.with_name(f".{path.name}.lock")))
         for file in (path, labels.file_beside(path)):
             with suppress(OSError):
-                unfinished(file).unlink()  # of a process that was killed
+                unfinished(file).unlink()  # left by a killed process
         yield read(path)

@@ -16,7 +16,7 @@ from .models_config import Entry, ModelsConfig
 
 @dataclass(frozen=True)
 class Change:
-    """What became of a label: the version before (``None`` for a new label) and now."""
+    """A change of a label: the version before (``None`` for a new label) and now."""
 
     model: str
     label: str
@@ -26,7 +26,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Pruned:
-    """Versions that were removed, and for those older than the newest N that were kept, why."""
+    """Removed versions, and kept versions older than the newest N with the reason."""
 
     removed: tuple[int, ...]
     kept: dict[int, str]
@@ -37,14 +37,14 @@ class Version:
     """A version on disk.
 
     Attributes:
-        number: its number.
-        labels: that point to it.
-        rollback_of: labels that a rollback would bring here.
-        loaded: whether models.config has servers load it.
-        created: when, ISO 8601; ``None`` where there is no manifest.
-        source: what it was made from.
-        precision: of its computation.
-        size: bytes.
+        number: version number.
+        labels: labels that point to it.
+        rollback_of: labels that a rollback would point to it.
+        loaded: whether servers load it by models.config.
+        created: time of the export, ISO 8601; ``None`` without a manifest.
+        source: source of the export.
+        precision: dtype of its computation.
+        size: size in bytes.
     """
 
     number: int
@@ -58,7 +58,7 @@ class Version:
 
 
 def publish(staging: Staging, path: Path, folder: Path, name: str, served_from: str) -> tuple[Path, int]:
-    """Publish a version, and see that the models.config at ``path`` lists its model.
+    """Publish a version, and list its model in the models.config at ``path``.
 
     Raises:
         ModelConfigError: models.config cannot be changed; nothing was published.
@@ -104,7 +104,7 @@ def promote(model: Model, version: int, label: str, served_from: str = models_co
 
 
 def rollback(model: Model, label: str) -> Change:
-    """Point a label to the version that it was at before, of those that are still there.
+    """Point a label to its previous version among those that still exist.
 
     Raises:
         ModelConfigError: there is none.
@@ -130,10 +130,10 @@ def rollback(model: Model, label: str) -> Change:
 
 
 def prune(model: Model, keep: int, dry_run: bool = False) -> Pruned:
-    """Remove old versions: not the newest ``keep``, nor one that must stay.
+    """Remove old versions, except the newest ``keep`` and those that must stay.
 
-    A label points to it, a rollback would, or a version policy lists it. With ``dry_run`` nothing is removed: the
-    answer says what would be.
+    A version must stay if a label points to it or would after a rollback, or if a version policy lists it. With
+    ``dry_run`` nothing is removed, only listed.
 
     Raises:
         ValueError: ``keep`` is below 1.
@@ -188,14 +188,14 @@ def listed(model: Model) -> tuple[str, list[Version]]:
 
 
 def _target(config: ModelsConfig, entry: Entry, label: str, present: list[int]) -> int | None:
-    """Where a rollback would bring a label."""
+    """The version of a label after a rollback."""
     now = entry.labels[label]
     before = config.history.before(entry.name, label, now)
     return next((number for number in before if number in present and number != now), None)
 
 
 def _reason(config: ModelsConfig, entries: list[Entry], present: list[int], number: int) -> str | None:
-    """Why a version must stay whatever its age."""
+    """The reason why a version must stay, independent of its age."""
     reasons = [f"it is {label}" for entry in entries for label, at in entry.labels.items() if at == number]
     for entry in entries:
         ways = [label for label in entry.labels if _target(config, entry, label, present) == number]
@@ -207,8 +207,8 @@ def _reason(config: ModelsConfig, entries: list[Entry], present: list[int], numb
 def _move(
     config: ModelsConfig, entry: Entry, label: str, version: int, before: tuple[int, ...], present: list[int]
 ) -> None:
-    """Point a label to a version, and note where it was before; the caller saves both files."""
-    # Without a policy of its own the model gets one with its first label.
+    """Point a label to a version, and record its earlier version; the caller saves both files."""
+    # A model without a policy gets one with its first label.
     if entry.has_policy and version not in entry.loads(present):
         raise ModelConfigError(
             f"{config.path}: the version policy of {entry.name} ({entry.policy}) does not load version {version}, and "

@@ -25,9 +25,9 @@ def write(folder: Path, model: str, recipe: Recipe, max_batch_size: int) -> int:
 
     Args:
         folder: the version folder.
-        model: its name for clients.
-        recipe: what the SavedModel was made by.
-        max_batch_size: most texts that run at once.
+        model: model name for clients.
+        recipe: recipe of the export.
+        max_batch_size: maximum texts of one batch.
 
     Returns:
         The number of records.
@@ -57,9 +57,9 @@ def write(folder: Path, model: str, recipe: Recipe, max_batch_size: int) -> int:
 
 
 def _batches(max_seq_length: int, max_batch_size: int) -> Iterator[list[bytes]]:
-    """As many texts as run at once, some, one of the greatest length, and short ones last.
+    """A full batch, some texts, one text of maximum length, and short texts last.
 
-    A call right after a large one is slower than the next: so the last are of the kind that most first calls are.
+    A call directly after a large one is slower than the next: so the last records resemble typical first calls.
     """
     for rows in (max_batch_size, 8):
         longest = min(max_seq_length, 2 * _TOKENS // rows)

@@ -1,4 +1,4 @@
-"""What a model's scores on the validation rows are worth: figures, predictions, and the worst mistakes."""
+"""Evaluation of a model's scores on the validation rows: figures, predictions, and the worst mistakes."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -11,23 +11,23 @@ from .labels import MULTI, REGRESSION, SINGLE, Problem
 
 
 class Answers(Protocol):
-    """Of rows with labels (:class:`RowAnswers`), or with spans (:class:`.spans.SpanAnswers`)."""
+    """Evaluation of rows with labels (:class:`RowAnswers`), or with spans (:class:`.spans.SpanAnswers`)."""
 
     def measure(self, scores: np.ndarray) -> Mapping[str, Any]:
-        """Figures by name, of scores as :func:`.metrics.scores_of` makes them."""
+        """Figures by name, from scores of :func:`.metrics.scores_of`."""
 
     def predictions(self, scores: np.ndarray) -> list[dict[str, Any]]:
-        """Every row, with what was found."""
+        """Every row with its prediction."""
 
     def worst(self, scores: np.ndarray, most: int) -> list[dict[str, Any]]:
         """The worst mistakes: ``at``, ``texts``, ``label`` and ``answer``; of spans also the places."""
 
 
 class RowAnswers:
-    """Of rows with labels.
+    """Evaluation of rows with labels.
 
     Args:
-        problem: what was learned.
+        problem: the problem.
         table, targets: the rows.
     """
 
@@ -46,7 +46,7 @@ class RowAnswers:
         ]
 
     def worst(self, scores: np.ndarray, most: int) -> list[dict[str, Any]]:
-        """The rows that the model is most sure and wrong about; of numbers, those that are farthest off."""
+        """The rows with the most confident wrong predictions; for numbers, those with the largest errors."""
         problem, targets = self._problem, self._targets
         rows = np.arange(len(self._table.rows))
         if problem.kind == SINGLE:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-#: Batches whose rows are sorted by length together: more are less random, fewer leave more unequal lengths.
+#: Number of batches whose rows are sorted by length together: more are less random, fewer have less equal lengths.
 _POOL = 32
-#: Texts that are tokenized at once.
+#: Number of texts tokenized at once.
 _AT_ONCE = 512
 
 
@@ -19,9 +19,9 @@ class Tokens:
     Attributes:
         ids, types: int32 of each row; ``types`` is ``None`` for single texts.
         lengths: int32 ``[rows]``.
-        cut: bool ``[rows]``, which were longer than the model takes.
+        cut: bool ``[rows]``, whether a row was too long for the model.
         starts, limits: int32 of each row, the first byte of each token in its text and the byte after its last, -1 at
-            special tokens; ``None`` where nobody asked.
+            special tokens; ``None`` if not requested.
     """
 
     ids: tuple[np.ndarray, ...]
@@ -44,7 +44,7 @@ class Tokens:
 
 
 def graph_of(tokenizer: Any, columns: int = 1) -> Any:
-    """A tokenizer as a graph of one or two columns of strings ``[rows]``."""
+    """A tokenizer as a graph over one or two columns of strings ``[rows]``."""
     import tensorflow as tf
 
     signature = [tf.TensorSpec([None], tf.string)] * columns
@@ -52,7 +52,7 @@ def graph_of(tokenizer: Any, columns: int = 1) -> Any:
 
 
 def tokenize(graph: Any, texts: Sequence[tuple[str | bytes, ...]], offsets: bool = False) -> Tokens:
-    """Tokenize rows with the tokenizer that will be served; ``offsets``: with the places of the tokens."""
+    """Tokenize rows with the tokenizer of the served model; ``offsets``: with byte offsets of the tokens."""
     import tensorflow as tf
 
     made: dict[str, list[np.ndarray]] = {}
@@ -85,13 +85,13 @@ def _encoded(text: str | bytes) -> bytes:
 
 
 def epoch(lengths: np.ndarray, size: int, seed: int, number: int) -> list[np.ndarray]:
-    """The batches of an epoch: rows in random order, those of a batch of similar length.
+    """The batches of an epoch: rows in random order, with similar lengths within a batch.
 
     Args:
         lengths: tokens of each row.
-        size: rows of a batch.
-        seed: of the run.
-        number: of the epoch; the same number gives the same batches.
+        size: rows per batch.
+        seed: seed of the run.
+        number: number of the epoch; the same number gives the same batches.
 
     Returns:
         The rows of each batch.
@@ -107,7 +107,7 @@ def epoch(lengths: np.ndarray, size: int, seed: int, number: int) -> list[np.nda
 
 
 def in_order(lengths: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """The rows by length, in batches: for what is only measured."""
+    """The rows in batches, sorted by length: for evaluation."""
     order = np.argsort(lengths, kind="stable")
     for start in range(0, len(order), size):
         yield order[start : start + size]

@@ -1,5 +1,5 @@
-"""Dropout of each family, as its config.json says and transformers applies it. (That of the vectors that DeBERTa has
-for distances is left out.)"""
+"""Dropout of each family, from its config.json, applied as in transformers. (Except DeBERTa's dropout of distance
+vectors.)"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from ..errors import CorruptSource
 
 @dataclass(frozen=True)
 class Dropout:
-    """Parts of values that are dropped in training.
+    """Dropout rates in training.
 
     Attributes:
-        hidden: of embeddings.
-        attended: of what attention gives.
-        attention: of attention's probabilities.
-        head: before the head's last layer.
-        head_input: of the head's input, where the head has a layer before its last.
-        output: of what a feed-forward layer gives; ``None``: as of embeddings.
-        inner: of what the second part of a feed-forward layer takes.
+        hidden: rate of embeddings.
+        attended: rate of attention outputs.
+        attention: rate of attention probabilities.
+        head: rate before the head's last layer.
+        head_input: rate of the head's input, if the head has a layer before its last.
+        output: rate of feed-forward outputs; ``None``: as for embeddings.
+        inner: rate of the input of the second part of a feed-forward layer.
     """
 
     hidden: float = 0.0
@@ -33,7 +33,7 @@ class Dropout:
 
 
 def read(config: Mapping[str, Any], family: str, path: Path, tags: bool = False) -> Dropout:
-    """Dropout of a config.json; transformers' defaults where it says none.
+    """Dropout of a config.json, with transformers' defaults.
 
     Args:
         config: config.json.
@@ -42,7 +42,7 @@ def read(config: Mapping[str, Any], family: str, path: Path, tags: bool = False)
         tags: whether the head is that of a tagger, ``*ForTokenClassification``.
 
     Raises:
-        CorruptSource: a value is no probability.
+        CorruptSource: a value is not a probability.
     """
 
     def rate(key: str, default: float) -> float:

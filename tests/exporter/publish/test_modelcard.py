@@ -36,4 +36,4 @@ def test_the_licence_goes_along(tmp_path: Path) -> None:
     assert bundle.manifest["source"]["license"] == {"name": "apache-2.0", "file": "README.md"}
     assert (bundle.path / "assets.extra" / "LICENSE").read_text(encoding="utf-8") == "the terms"
     card = (bundle.path / "assets.extra" / "README.md").read_text(encoding="utf-8")
-    assert "apache-2.0; LICENSE beside this file" in card
+    assert "apache-2.0; see LICENSE next to this file" in card
