@@ -1,4 +1,4 @@
-"""The folder of a run: a fine-tuned model as transformers and the exporter read it, and the run's own files.
+"""The folder of a run: a fine-tuned model in the format of transformers and the exporter, and the run's own files.
 
 ::
 
@@ -6,7 +6,7 @@
     model.safetensors                            the best epoch so far, in transformers' names
     run.json                                     settings, data hashes, metrics
     report.html, report.json, predictions.jsonl  of the best epoch, on the validation rows
-    checkpoints/state.safetensors                what an interrupted run continues from
+    checkpoints/state.safetensors                the state for continuing an interrupted run
     logs/                                        for TensorBoard
 """
 
@@ -33,7 +33,7 @@ from ..tokenizers.wordpiece.spec import WordPieceSpec
 from . import states
 from .labels import REGRESSION, TAGGING, Problem
 
-#: Whatever a run writes, for ``--restart``; nothing else in the folder is touched.
+#: All files of a run, for ``--restart``; other files in the folder stay.
 FILES = (
     run.FILE, run.WEIGHTS, "config.json", "README.md", "report.html", "report.json", "predictions.jsonl",
     *tokenizer_files.TOKENIZER_FILES, "saved_model.pb", "keras_metadata.pb", "fingerprint.pb",
@@ -54,7 +54,7 @@ _CLASSES = {
     "deberta-v2": ("DebertaV2", "deberta"),
     "nomic_bert": ("NomicBert", "nomic_bert"),
 }
-#: Keys of config.json that say what a model was fine-tuned for, or where it came from.
+#: Keys of config.json about a model's task or origin.
 _REPLACED = (
     "architectures", "id2label", "label2id", "num_labels", "_num_labels", "problem_type", "sentence_transformers",
     "sbert_ce_default_activation_function", "finetuning_task", "_name_or_path", "torch_dtype", "dtype",
@@ -69,18 +69,18 @@ _TOKENIZER = {
     "handle_chinese_chars": "tokenize_chinese_chars",
 }
 _LICENSES = ("LICEN[SC]E*", "NOTICE*")
-#: torch's classes of activations, by which a cross-encoder says its own.
+#: torch's classes of activations, for the settings of a cross-encoder.
 _ACTIVATIONS = {"softmax": "Softmax", "sigmoid": "Sigmoid", "identity": "Identity"}
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What an encoder's own files say.
+    """The encoder's own files.
 
     Attributes:
-        config: config.json, or the same made of what a checkpoint of another format says.
-        path: its place, for errors.
-        tokenizer: the folder of tokenizer files that can be copied; ``None`` where they are made of the next two.
+        config: config.json, or its equivalent for a checkpoint of another format.
+        path: its path, for errors.
+        tokenizer: folder of tokenizer files to copy; ``None`` if they are built from the next two.
         settings: tokenizer_config.json.
         vocab: the tokens in order.
     """
@@ -96,7 +96,7 @@ def origin_of(checkpoint: Checkpoint) -> Origin:
     """The files of an encoder.
 
     Raises:
-        UnsupportedModel: it is of a kind that cannot be trained.
+        UnsupportedModel: a kind that cannot be trained.
     """
     encoder, spec = checkpoint.encoder, checkpoint.tokenizer
     if checkpoint.kind in ("hub", "google", "tf-models") and encoder is not None and isinstance(spec, WordPieceSpec):
@@ -118,18 +118,18 @@ def origin_of(checkpoint: Checkpoint) -> Origin:
 
 
 def head_task(problem: Problem) -> str:
-    """Transformers' name of a problem's head, after the family's."""
+    """transformers' name of a problem's head, without the family."""
     return "TokenClassification" if problem.kind == TAGGING else "SequenceClassification"
 
 
 def begin(
     folder: Path, origin: Origin, checkpoint: Checkpoint, location: Location, length: int, problem: Problem, pair: bool
 ) -> None:
-    """Write what is there from the start: settings, tokenizer, licence.
+    """Write the files that exist from the start: settings, tokenizer, licence.
 
     Raises:
         OutputError: it cannot be written.
-        UnsupportedModel: the folder's tokenizer would not be that of the encoder.
+        UnsupportedModel: the folder's tokenizer would differ from the encoder's.
     """
     assert checkpoint.encoder is not None
     family = checkpoint.encoder.family
@@ -143,7 +143,7 @@ def begin(
     }
     if problem.kind != TAGGING:
         config["problem_type"] = problem.problem_type
-    if pair:  # by which sentence-transformers, and an export, know that it takes two texts
+    if pair:  # marks a model of two texts for sentence-transformers, and for exports
         activation = f"torch.nn.modules.activation.{_ACTIVATIONS[problem.activation]}"
         if problem.activation == "identity":
             activation = "torch.nn.modules.linear.Identity"
@@ -177,7 +177,7 @@ def write_about(folder: Path, location: Location) -> None:
     """
     stated_licence = license.stated(location.folder)
     front = f"---\nlicense: {json.dumps(stated_licence['name'])}\n---\n\n" if stated_licence else ""
-    text = f"{front}# {folder.name}\n\nFine-tuned by `rawbert finetune`; run.json and report.html say how.\n"
+    text = f"{front}# {folder.name}\n\nFine-tuned by `rawbert finetune`; see run.json and report.html.\n"
     with os_errors_as(OutputError, f"{folder}: cannot be written"):
         scratch.replace(folder / "README.md", text)
         for path in (path for name in _LICENSES for path in location.folder.glob(name) if path.is_file()):
@@ -185,13 +185,13 @@ def write_about(folder: Path, location: Location) -> None:
 
 
 def write_model(folder: Path, config: EncoderConfig, values: Mapping[str, np.ndarray], problem: Problem) -> str:
-    """Write weights in transformers' names: the reverse of how :mod:`..sources.huggingface` reads them.
+    """Write weights with transformers' names: the reverse of :mod:`..sources.huggingface`.
 
     Args:
-        folder: of the run.
-        config: shape of the encoder.
-        values: by canonical name.
-        problem: a regression's last layer takes its scale.
+        folder: folder of the run.
+        config: configuration of the encoder.
+        values: weights by canonical name.
+        problem: the problem; the scale of a regression is folded into the last layer.
 
     Returns:
         The file's sha256.
@@ -215,7 +215,7 @@ def write_model(folder: Path, config: EncoderConfig, values: Mapping[str, np.nda
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:
-    """run.json; ``None`` where there is none.
+    """The contents of run.json; ``None`` if it does not exist.
 
     Raises:
         CorruptSource: it is not JSON.
@@ -235,7 +235,7 @@ def write_run(folder: Path, state: Mapping[str, Any]) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Remove what a run wrote.
+    """Remove the files of a run.
 
     Raises:
         OutputError: it cannot be removed.

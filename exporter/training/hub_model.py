@@ -1,7 +1,7 @@
 """Training over a Hub encoder that cannot be rebuilt: ``hub.KerasLayer(trainable=True)`` and a dense layer.
 
-Its texts are padded, and its own dropout is not used: a continued run could not draw the same random numbers again.
-The folder of the run is the tf_keras model, saved as users save theirs, which :mod:`..sources.keras_model` reads.
+Texts are padded, and the encoder's own dropout is not used, because a continued run could not reproduce its random
+numbers. The folder of the run is a saved tf_keras model, which :mod:`..sources.keras_model` reads.
 """
 
 import os
@@ -22,17 +22,17 @@ from .labels import MULTI, REGRESSION, SINGLE, Problem
 from .model import INITIAL, dropped
 
 _NAMES = ("input_word_ids", "input_mask", "input_type_ids")
-#: Before the head's only layer.
+#: Dropout rate before the head's only layer.
 _DROPOUT = 0.1
-#: That a file is written last by: without it, a folder is no model.
+#: The file that is written last: a folder without it is not a model.
 _LAST = "saved_model.pb"
 
 
 def require_trainable(checkpoint: Checkpoint, config: FinetuneConfig, problem: Problem) -> None:
-    """Refuse what such an encoder cannot be trained for.
+    """Refuse problems and settings that such an encoder does not support.
 
     Raises:
-        UnsupportedModel: a task that tf_keras models are not exported for.
+        UnsupportedModel: a task without export of tf_keras models.
         ConfigError: a setting that needs the encoder's layers.
     """
     other = "take the same model in Hugging Face's format"
@@ -49,16 +49,16 @@ def require_trainable(checkpoint: Checkpoint, config: FinetuneConfig, problem: P
 
 
 class HubModel(tf.Module):
-    """Encoder and head, with what :class:`.loop.Trainer` uses of :class:`.model.Model`.
+    """Encoder and head, with the methods of :class:`.model.Model` that :class:`.loop.Trainer` uses.
 
     Args:
-        checkpoint: of the Hub encoder.
-        problem: what is learned.
-        length: most tokens of a text.
-        seed: of the head's first weights.
+        checkpoint: checkpoint of the Hub encoder.
+        problem: the problem.
+        length: maximum tokens of a text.
+        seed: seed of the head's initial weights.
 
     Raises:
-        UnsupportedModel: it shows no weights to train.
+        UnsupportedModel: no trainable weights.
     """
 
     def __init__(self, checkpoint: Checkpoint, problem: Problem, length: int, seed: int) -> None:
@@ -90,7 +90,7 @@ class HubModel(tf.Module):
 
     @property
     def values(self) -> dict[str, tf.Variable]:
-        """All weights that are trained, by name."""
+        """All trained weights by name."""
         weights = self._layer.trainable_weights
         return {**{f"encoder/{at}/{each.name}": each for at, each in enumerate(weights)}, **self.head}
 
@@ -109,7 +109,7 @@ class HubModel(tf.Module):
         return tf.nn.bias_add(tf.matmul(x, self.head["head/output/kernel"]), self.head["head/output/bias"])
 
     def write(self, folder: Path) -> str:
-        """Save the model; a folder in which a write was cut off has no ``saved_model.pb``.
+        """Save the model; after an interrupted write, the folder has no ``saved_model.pb``.
 
         Returns:
             The sha256 of the file of its weights.

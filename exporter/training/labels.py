@@ -18,19 +18,19 @@ SINGLE, MULTI, RELEVANCE, REGRESSION = "single label", "multi-label", "relevance
 TAGGING = "tagging"
 
 _FRACTION = re.compile(r"[+-]?(\d+[.,]\d*|[.,]\d+)([eE][+-]?\d+)?")
-#: More classes than this, and fewer than two rows for each, are no classes.
+#: More classes than this, with fewer than two rows each, are not classes.
 _MOST_CLASSES = 50
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is learned.
+    """The problem to learn.
 
     Attributes:
         kind: one of the constants of this module.
-        labels: names of the model's outputs; one name of a number.
-        mean, scale: of a regression: the model learns ``(value - mean) / scale``.
-        scheme: of a tagger's labels, see :mod:`.tags`.
+        labels: names of the model's outputs; one name for a number.
+        mean, scale: for a regression: the model learns ``(value - mean) / scale``.
+        scheme: scheme of a tagger's labels, see :mod:`.tags`.
     """
 
     kind: str
@@ -41,7 +41,7 @@ class Problem:
 
     @property
     def problem_type(self) -> str | None:
-        """As config.json of transformers has it."""
+        """The value for transformers' config.json."""
         return {
             SINGLE: "single_label_classification",
             MULTI: "multi_label_classification",
@@ -50,11 +50,11 @@ class Problem:
 
     @property
     def activation(self) -> str:
-        """What makes scores of logits."""
+        """The function from logits to scores."""
         return {SINGLE: "softmax", TAGGING: "softmax", REGRESSION: "identity"}.get(self.kind, "sigmoid")
 
     def targets(self, table: Table) -> np.ndarray:
-        """Labels as the loss takes them.
+        """Labels in the form of the loss.
 
         Returns:
             int32 ``[rows]``, the class of each; float32 ``[rows, labels]`` of 0 and 1 (multi-label); or float32
@@ -90,10 +90,10 @@ class Problem:
 
 
 def find(table: Table, task: str) -> tuple[Problem, list[str]]:
-    """The problem that training rows pose, and what a user should know of it.
+    """The problem of training rows, and notes for the user.
 
     Raises:
-        DataError: there is nothing to learn, or labels are not of the task.
+        DataError: nothing to learn, or labels of another task.
     """
     if task == "score":
         return _score(table)
@@ -179,12 +179,12 @@ def listed(labels: Iterable[str]) -> str:
 
 
 def hold_back(table: Table, problem: Problem, share: float, seed: int) -> tuple[Table, Table]:
-    """Part rows into those to train on and those to measure with: by class where there are classes.
+    """Split rows into training and validation rows, by class if there are classes.
 
-    A class with one row is trained on.
+    A class with one row goes to the training rows.
 
     Raises:
-        DataError: there are too few rows.
+        DataError: too few rows.
     """
     rng = np.random.default_rng([seed, 1])
     targets = problem.targets(table)
@@ -203,7 +203,7 @@ def hold_back(table: Table, problem: Problem, share: float, seed: int) -> tuple[
         raise DataError(f"{table.path}: too few rows to hold some back ({len(targets)}): give --validation")
 
     trained, validation = parted(table, held)
-    if problem.kind == MULTI:  # a label whose only rows were held back
+    if problem.kind == MULTI:  # all rows of a label may have been held back
         seen = {label for row in trained.rows for label in _labels(row, table, MULTI)}
         if missing := set(problem.labels) - seen:
             raise DataError(f"{table.path}: too few rows have {listed(missing)}: give --validation, or more rows")
@@ -211,7 +211,7 @@ def hold_back(table: Table, problem: Problem, share: float, seed: int) -> tuple[
 
 
 def parted(table: Table, held: np.ndarray) -> tuple[Table, Table]:
-    """The rows that are not held back, and those that are: bool ``[rows]``."""
+    """The training rows and the validation rows; ``held`` bool ``[rows]``."""
     kept, back = (
         tuple(row for row, at in zip(table.rows, held, strict=True) if bool(at) == which) for which in (False, True)
     )
@@ -219,7 +219,7 @@ def parted(table: Table, held: np.ndarray) -> tuple[Table, Table]:
 
 
 def overlap(train: Table, validation: Table) -> list[str]:
-    """A note of texts that are in both: what is measured with them is memory."""
+    """A note about texts in both parts: metrics on them only measure memorisation."""
     seen = {row.texts for row in train.rows}
     both = sum(row.texts in seen for row in validation.rows)
     return [f"{both} of {len(validation.rows)} validation texts are in the training rows too"] if both else []
@@ -228,7 +228,7 @@ def overlap(train: Table, validation: Table) -> list[str]:
 def weights_of(problem: Problem, targets: np.ndarray, balanced: bool) -> np.ndarray:
     """The weight of each term of the loss, float32: ``[rows]``, or ``[rows, labels]`` like the targets.
 
-    Balanced: ``rows / (classes * rows of the class)``, so that every class counts the same.
+    Balanced: ``rows / (classes * rows of the class)``, so that every class has the same total weight.
     """
     weights: Any = np.ones(targets.shape, np.float32)
     if balanced and problem.kind == SINGLE:

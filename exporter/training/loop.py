@@ -1,7 +1,7 @@
 """The loop: steps, the best epoch, early stopping, and exact continuation.
 
-A step depends on nothing but the weights, the moments, its number and the seed. A run that is continued from its last
-state does the same steps again, and comes to the same weights.
+A step depends only on the weights, the moments, its number and the seed. A run continued from its last state repeats
+the same steps, and ends with the same weights.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from .config import FinetuneConfig
 from .labels import MULTI, RELEVANCE, SINGLE, TAGGING, Problem
 from .model import Model
 
-#: A state is saved when this many times its cost has passed since the last one.
+#: A state is saved after this multiple of the time for saving it.
 _COSTS = 20
-#: Seconds for which a further Ctrl-C is not heeded.
+#: Seconds for which a further Ctrl-C is ignored.
 _AGAIN = 2.0
 
 
 class Rows(NamedTuple):
-    """Rows as the loop takes them.
+    """Rows in the form of the loop.
 
     Attributes:
         tokens: see :class:`.batches.Tokens`.
-        targets, weights: of each row, see :meth:`.Problem.targets` and :func:`.weights_of`; of a tagger, of each token,
-            row by row.
+        targets, weights: targets and weights of each row, see :meth:`.Problem.targets` and :func:`.weights_of`; for a
+            tagger, of each token, row by row.
     """
 
     tokens: batches.Tokens
@@ -48,7 +48,7 @@ class Rows(NamedTuple):
     weights: np.ndarray
 
     def places(self, part: np.ndarray) -> np.ndarray:
-        """Where the targets of some rows are among all targets."""
+        """Indices of the targets of some rows among all targets."""
         lengths = self.tokens.lengths
         if len(self.targets) == len(lengths):
             return part
@@ -60,11 +60,11 @@ class Step(NamedTuple):
     """Progress of training.
 
     Attributes:
-        epoch, epochs: from 1.
-        step, steps: done, and in all.
-        loss: of the step.
-        best: the best validation metric so far, by name.
-        seconds_left: about; training may end earlier. ``None`` after the first step, which builds the graph.
+        epoch, epochs: current epoch, from 1, and number of epochs.
+        step, steps: finished steps, and number of steps.
+        loss: loss of the step.
+        best: name and value of the best validation metric so far.
+        seconds_left: estimate; training may end earlier. ``None`` after the first step, which builds the graph.
     """
 
     epoch: int
@@ -81,8 +81,8 @@ class State:
     """The state of a run besides its weights; see :mod:`.states`.
 
     Attributes:
-        epoch: the one under way, from 0.
-        position: batches of it that are done.
+        epoch: current epoch, from 0.
+        position: finished batches of the epoch.
         loss: sum of their losses.
         history: of each epoch ``epoch``, ``loss``, ``validation_loss`` and the figures that are numbers.
         best: index of the best epoch in ``history``.
@@ -99,12 +99,12 @@ class Trainer:
     """A model in training.
 
     Args:
-        model: what is trained.
-        problem: what is learned.
-        config: how.
-        train, validation: rows.
-        folder: of the run.
-        measure: figures of the validation rows' scores; ``None`` for those of :func:`.metrics.measure`.
+        model: the model.
+        problem: the problem.
+        config: settings of the run.
+        train, validation: training and validation rows.
+        folder: folder of the run.
+        measure: function from the validation rows' scores to figures; ``None`` for :func:`.metrics.measure`.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class Trainer:
         self._epochs, self._patience, self._rate = config.epochs, config.patience, config.learning_rate
 
     def _encoded(self, rows: Rows) -> np.ndarray:
-        """What the head takes of a frozen encoder, float32 ``[rows or tokens, H]``."""
+        """The head's inputs from a frozen encoder, float32 ``[rows or tokens, H]``."""
         found = np.empty((len(rows.targets), self.model.config.hidden_size), np.float32)
         for part in batches.in_order(rows.tokens.lengths, self.config.batch_size):
             found[rows.places(part)] = self._encode(*rows.tokens.padded(part)).numpy()
@@ -168,7 +168,7 @@ class Trainer:
         return self._forward(inputs, None)
 
     def _make_loss(self, logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        """The weighted mean of each row's (label's, token's) loss; 0 where no token of a batch counts."""
+        """The weighted mean of the losses of rows, labels or tokens; 0 if no token of a batch has a weight."""
         if self.problem.kind in (SINGLE, TAGGING):
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
         elif self.problem.kind in (MULTI, RELEVANCE):
@@ -194,14 +194,14 @@ class Trainer:
         return found
 
     def run(self, better: Callable[[State, np.ndarray], None], progress: Callable[[Step], None]) -> State:
-        """Train, from the last state that is on disk.
+        """Train, starting from the last saved state.
 
         Args:
-            better: called after each epoch that is the best so far, with the validation rows' scores.
+            better: called after each new best epoch, with the validation rows' scores.
             progress: called after each step.
 
         Raises:
-            KeyboardInterrupt: it was interrupted; its argument says what is saved.
+            KeyboardInterrupt: an interrupt; its argument describes the saved state.
             TrainingError: the loss is not a number.
         """
         state = self._restore()
@@ -250,7 +250,7 @@ class Trainer:
         return float(loss), rate
 
     def _close_epoch(self, state: State, writer: Any, better: Callable[[State, np.ndarray], None]) -> None:
-        """Measure, and keep the weights if they are the best."""
+        """Evaluate, and save the weights if they are the best."""
         logits = self.predict(self._validation)
         scores = metrics.scores_of(self.problem, logits)
         measured = self._measure(scores)
@@ -273,7 +273,7 @@ class Trainer:
         state.epoch, state.position, state.loss = state.epoch + 1, 0, 0.0
 
     def _rank(self, entry: dict[str, Any]) -> tuple[float, float]:
-        """Epochs by metric, those of the same by loss."""
+        """Sort key of epochs: by metric, then by loss."""
         name, more = metrics.CHOSEN[self.problem.kind]
         value = entry[name]
         return (-math.inf if value is None else value if more else -value, -entry["validation_loss"])
@@ -290,7 +290,7 @@ class Trainer:
         return f"{step} of {steps} steps are saved, and {best}; the same command continues from there"
 
     def _save(self, state: State) -> float:
-        """Save everything that a continuation needs; the seconds that it took."""
+        """Save everything for a continuation; returns the seconds needed."""
         began = time.monotonic()
         tensors = {f"value/{name}": value.numpy() for name, value in self._values.items()}
         tensors |= {name: value.numpy() for name, value in self._optimizer.moments.items()}
@@ -298,7 +298,7 @@ class Trainer:
         return time.monotonic() - began
 
     def forget(self) -> None:
-        """Remove the state of a run that is done."""
+        """Remove the state of a finished run."""
         shutil.rmtree(self._state_file.parent, ignore_errors=True)
 
     def _restore(self) -> State:
@@ -328,7 +328,7 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is threading.main_thread():
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)
-            # What nohup, or a shell for a job in the background, has switched off stays so.
+            # Signals that nohup, or a shell for a background job, has switched off stay off.
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
                 before[number] = signal.signal(number, ask)
     try:

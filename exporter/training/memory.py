@@ -6,18 +6,18 @@ from ..errors import ConfigError
 from ..families.config import EncoderConfig, canonical_shapes
 from ..memory import available
 
-#: Values that a step keeps of a token in a layer: of the layer's width, of the inner width, and, for each head and
-#: other token of the longest text, of attention. With these, MiniLM is estimated at 3.0 GB for 32 rows of 128 tokens
-#: and 3.6 GB for 16 rows of 256, and was measured at 2.7 and 3.0 GB.
+#: Number of values in memory per token and layer: of the layer's width, of the inner width, and of attention (per head
+#: and token of the longest text). With these, the estimate for MiniLM is 3.0 GB for 32 rows of 128 tokens and 3.6 GB
+#: for 16 rows of 256; measured were 2.7 and 3.0 GB.
 _HIDDEN, _INNER, _ATTENTION = 24, 3, 4
-#: Copies of the weights: values, two moments, gradients, and what is made of the weights in a step.
+#: Number of copies of the weights: values, two moments, gradients, and the prepared weights of a step.
 _COPIES = 5
-#: Of TensorFlow, and of the tokenizer's tables.
+#: Memory of TensorFlow and of the tokenizer's tables.
 _BASE = 600_000_000
 
 
 def needed(config: EncoderConfig, lengths: np.ndarray, batch_size: int, frozen: bool) -> int:
-    """Bytes that training takes, about: those of a step with the longest rows."""
+    """Approximate memory of training in bytes: a step with the longest rows."""
     longest = np.sort(lengths)[-batch_size:].astype(np.int64)
     weights = sum(int(np.prod(shape)) for shape in canonical_shapes(config).values())
     each = _HIDDEN * config.hidden_size + _INNER * config.intermediate_size
@@ -30,14 +30,14 @@ def require(config: EncoderConfig, lengths: np.ndarray, batch_size: int, frozen:
     """Refuse a batch that does not fit into memory, and suggest a size that does.
 
     Args:
-        config: of the encoder.
+        config: configuration of the encoder.
         lengths: tokens of each row.
-        batch_size: rows of a step.
-        frozen: whether the head alone is trained.
-        vectors: those of a frozen encoder that are kept.
+        batch_size: rows per step.
+        frozen: whether only the head is trained.
+        vectors: number of stored vectors of a frozen encoder.
 
     Raises:
-        ConfigError: there is too little memory.
+        ConfigError: too little memory.
     """
     free = available()
     if free is not None:

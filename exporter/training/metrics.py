@@ -1,4 +1,4 @@
-"""How good scores are: the figures of a report. Numpy alone."""
+"""Metrics of scores, for a report. Only numpy."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ import numpy as np
 
 from .labels import MULTI, REGRESSION, RELEVANCE, SINGLE, TAGGING, Problem
 
-#: Parts of 0..1 for calibration.
+#: Number of bins of 0..1 for calibration.
 _BINS = 10
-#: By kind of problem: the figure that decides which epoch is best, and whether more of it is better.
+#: Kind of problem -> metric that decides on the best epoch, and whether higher is better.
 CHOSEN = {
     SINGLE: ("macro_f1", True), MULTI: ("macro_f1", True), RELEVANCE: ("auc", True), REGRESSION: ("rmse", False),
     TAGGING: ("f1", True),
@@ -16,7 +16,7 @@ CHOSEN = {
 
 
 def scores_of(problem: Problem, logits: np.ndarray) -> np.ndarray:
-    """What the exported model answers, of logits in float64: float64 ``[rows or tokens, labels]``."""
+    """The exported model's scores, from logits in float64: float64 ``[rows or tokens, labels]``."""
     logits = logits.astype(np.float64)
     if problem.activation == "softmax":
         e = np.exp(logits - logits.max(1, keepdims=True))
@@ -27,17 +27,17 @@ def scores_of(problem: Problem, logits: np.ndarray) -> np.ndarray:
 
 
 def measure(problem: Problem, scores: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
-    """Figures of scores.
+    """Metrics of scores.
 
     Args:
-        problem: what was learned.
+        problem: the problem.
         scores: see :func:`scores_of`.
         targets: see :meth:`.Problem.targets`.
 
     Returns:
-        Numbers by name. Of classes also ``classes``, a dictionary each with ``precision``, ``recall``, ``f1`` and
-        ``rows``; of one label a row ``confusion`` (rows of the true class, columns of the predicted one) and, of all
-        but a regression, ``calibration``.
+        Numbers by name. For classes also ``classes``, each a dictionary with ``precision``, ``recall``, ``f1`` and
+        ``rows``; for one label per row ``confusion`` (rows: true class, columns: predicted class), and, except for a
+        regression, ``calibration``.
     """
     if problem.kind == REGRESSION:
         return _regression(scores[:, 0], targets[:, 0])
@@ -70,7 +70,7 @@ def measure(problem: Problem, scores: np.ndarray, targets: np.ndarray) -> dict[s
         }
         for label, hit, of_rows, of_found in zip(problem.labels, hits, rows, found, strict=True)
     }
-    # As scikit-learn: a class that is neither there nor found counts nothing.
+    # As in scikit-learn: a class without true and without predicted rows does not count.
     counted = [each["f1"] for each, a, b in zip(classes.values(), rows, found, strict=True) if a + b]
     return {"macro_f1": float(np.mean(counted)), **more, "classes": classes}
 
@@ -96,7 +96,7 @@ def confusion(targets: np.ndarray, predicted: np.ndarray, classes: int) -> np.nd
 
 
 def calibration(confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:
-    """Parts of the confidences, and the expected calibration error (Guo et al., 2017, arXiv 1706.04599, 2)."""
+    """Bins of confidences, and the expected calibration error (Guo et al., 2017, arXiv 1706.04599, 2)."""
     at = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
     bins = []
     for number in range(_BINS):
@@ -109,14 +109,14 @@ def calibration(confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1, equal values sharing their mean rank."""
+    """Ranks from 1; equal values share their mean rank."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return (last - (counts - 1) / 2)[inverse]
 
 
 def auc(score: np.ndarray, true: np.ndarray) -> float | None:
-    """Area under the ROC curve: how often a positive scores above a negative; ``None`` where there is one kind only."""
+    """Area under the ROC curve: probability of a positive above a negative; ``None`` with only one kind of row."""
     positive = int(true.sum())
     negative = len(true) - positive
     if not positive or not negative:
@@ -125,7 +125,7 @@ def auc(score: np.ndarray, true: np.ndarray) -> float | None:
 
 
 def average_precision(score: np.ndarray, true: np.ndarray) -> float | None:
-    """Mean precision at each positive, by falling score; equal scores count together."""
+    """Mean precision at each positive, by descending score; equal scores form one step."""
     if not true.any():
         return None
     order = np.argsort(-score, kind="stable")

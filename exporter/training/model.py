@@ -22,7 +22,7 @@ from .dropout import Dropout
 
 #: Standard deviation of a new layer's weights (``initializer_range`` of transformers).
 INITIAL = 0.02
-#: Places of dropout, each with random numbers of its own.
+#: Places of dropout, each with its own random numbers.
 _PLACES = ("embeddings", "attention", "attended", "output", "head_input", "head", "inner", "convolved")
 
 
@@ -33,11 +33,11 @@ class TrainedEncoder(NativeEncoder):
     every step here, so that the gradients are those of the checkpoint's own weights.
 
     Args:
-        config: shape of the encoder.
-        weights: by canonical name.
-        dropout: of the family.
+        config: configuration of the encoder.
+        weights: weights by canonical name.
+        dropout: dropout rates of the family.
         precision: dtype of the matrix products in a step of training. The weights and their gradients stay in float32,
-            and what is measured is computed in float32, as it will be served.
+            and the evaluation is computed in float32, like the served model.
     """
 
     def __init__(
@@ -73,17 +73,17 @@ class TrainedEncoder(NativeEncoder):
             ids: int32 ``[B, T]``.
             mask: int32 ``[B, T]``, 1 at real tokens.
             types: int32 ``[B, T]``.
-            seed: int32 ``[2]``, of dropout in a step of training; ``None`` without.
+            seed: int32 ``[2]``, seed of dropout in a training step; ``None`` without dropout.
 
         Returns:
-            float32 ``[B, T, H]``; padding has any values.
+            float32 ``[B, T, H]``; arbitrary values in padding.
         """
         self._dtype = tf.float32 if seed is None else self._of_steps
         self._weights, self._seed = self._made(seed), seed
         return self._encode(ids, mask, types, many=True)
 
     def _made(self, seed: tf.Tensor | None) -> dict[str, tf.Tensor]:
-        """The weights as the graph takes them, and the seed of what comes before the layers."""
+        """The prepared weights of the graph, and the seed of the dropout before the layers."""
         own = {name: tf.convert_to_tensor(value) for name, value in self.values.items()}
         made = dict(prepared(self._config, own))
         for name, value in made.items():
@@ -94,7 +94,7 @@ class TrainedEncoder(NativeEncoder):
         return made
 
     def _of_layer(self, index: int) -> Mapping[str, tf.Tensor]:
-        # Layers that share weights have dropout of their own.
+        # Layers that share weights have separate dropout.
         seed = {} if self._seed is None else {"seed": tf.random.experimental.stateless_fold_in(self._seed, index)}
         return {**super()._of_layer(index), **seed}
 
@@ -102,12 +102,12 @@ class TrainedEncoder(NativeEncoder):
         return dropped(x, self._rates[place], weights.get("seed"), place, number)
 
     def _layer_norm(self, x: tf.Tensor, weights: Mapping[str, tf.Tensor], name: str, many: bool) -> tf.Tensor:
-        # The form that TensorFlow fuses is for constants: here it would only cost more.
+        # TensorFlow fuses only constants: with variables this form would only cost more.
         return super()._layer_norm(x, weights, name, many=False)
 
 
 def dropped(x: tf.Tensor, rate: float, seed: tf.Tensor | None, place: str, number: int = 0) -> tf.Tensor:
-    """Dropout whose random numbers depend on the seed and the place alone: a step that is done again is the same."""
+    """Dropout whose random numbers depend only on seed and place, so that a repeated step is the same."""
     if seed is None or not rate:
         return x
     own = tf.random.experimental.stateless_fold_in(seed, _PLACES.index(place) + len(_PLACES) * number)
@@ -121,11 +121,11 @@ class Model(tf.Module):
         config: shape of the encoder.
         weights: by canonical name.
         dropout: of the family.
-        labels: L.
-        seed: of the head's first weights.
+        labels: number of labels, L.
+        seed: seed of the head's initial weights.
         precision: see :class:`TrainedEncoder`; the head is computed in float32.
         task: transformers' name of the head: ``SequenceClassification`` or ``TokenClassification``.
-        stated: config.json of the encoder, which says of some families' heads how they are made.
+        stated: config.json of the encoder, with settings of some families' heads.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class Model(tf.Module):
             weights = {**weights, **dict(zip(("pooler/kernel", "pooler/bias"), dense(hidden, hidden), strict=True))}
         self.config = replace(config, has_pooler=pooled)
         self.encoder = TrainedEncoder(replace(config, has_pooler=False), weights, dropout, precision)
-        # The pooler is the first layer of BERT's head: it is trained with a frozen encoder too.
+        # The pooler is the first layer of BERT's head: it is trained even with a frozen encoder.
         self._activation = activation("tanh" if pooled else self._layers.activation)
         made = {"pooler": (weights["pooler/kernel"], weights["pooler/bias"])} if pooled else {}
         for stem in self._layers.names:
@@ -165,7 +165,7 @@ class Model(tf.Module):
         self.head = {
             f"{stem}/{leaf}": tf.Variable(np.asarray(value, np.float32), name=f"{stem}/{leaf}")
             for stem, values in made.items()
-            for leaf, value in zip(self._layers.leaves(stem), values, strict=False)  # some layers have no second
+            for leaf, value in zip(self._layers.leaves(stem), values, strict=False)  # some layers have no second weight
         }
         self._dropout = dropout
 
@@ -175,11 +175,11 @@ class Model(tf.Module):
         return {**self.encoder.values, **self.head}
 
     def vectors(self, ids: tf.Tensor, mask: tf.Tensor, types: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
-        """The vectors that the head takes, float32; see :meth:`TrainedEncoder.sequence` for the arguments.
+        """The input vectors of the head, float32; see :meth:`TrainedEncoder.sequence` for the arguments.
 
         Returns:
-            That of each text's first token, or the mean of all, ``[B, H]``; for a tagger those of all tokens
-            ``[N, H]``, text by text.
+            The vector of each text's first token, or the mean of all, ``[B, H]``; for a tagger the vectors of all
+            tokens ``[N, H]``, text by text.
         """
         sequence = self.encoder.sequence(ids, mask, types, seed)
         if self._layers.takes == "tokens":

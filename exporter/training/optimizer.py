@@ -1,6 +1,6 @@
 """AdamW (Loshchilov & Hutter, 2019, https://arxiv.org/abs/1711.05101) with clipping, and its learning rates.
 
-Own, for the state: each weight has two moments by its own name, which a checkpoint keeps; and for a learning rate by
+Reasons for an implementation here: named moments of each weight, which a checkpoint stores, and learning rates by
 layer, which tf_keras does not have. The update is TensorFlow's fused operation.
 """
 
@@ -17,10 +17,10 @@ class AdamW(tf.Module):
     """The optimizer of some variables.
 
     Args:
-        values: by canonical name.
-        weight_decay: of kernels and tables; biases and normalisation have none.
+        values: weights by canonical name.
+        weight_decay: weight decay of kernels and tables; biases and normalisation have none.
         clip: largest norm of all gradients together.
-        factors: of the learning rate, by name.
+        factors: factors of the learning rate by name.
     """
 
     def __init__(

@@ -1,19 +1,19 @@
-"""The dtype of the matrix products in training, as the hardware has it."""
+"""The dtype of the matrix products in training, depending on the hardware."""
 
 import contextlib
 from pathlib import Path
 
 from ...serving.interrupts import held
 
-#: Instructions for products of bfloat16 matrices, by Linux's names: with avx512_bf16 a step of MiniLM takes 0.55 of the
-#: time. Without them TensorFlow converts every operand.
+#: Linux's names of CPU instructions for bfloat16 matrices: with avx512_bf16 a step of MiniLM takes 0.55 of the time.
+#: Without them TensorFlow converts every operand.
 _INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
-#: NVIDIA's compute capability from which on GPUs have bfloat16.
+#: The first compute capability of NVIDIA GPUs with bfloat16.
 _CAPABILITY = (8, 0)
 
 
 def resolved(precision: str) -> str:
-    """``bfloat16`` or ``float32`` of ``auto``, by the first GPU, or else the CPU; any other as it is."""
+    """``auto`` resolved to ``bfloat16`` or ``float32``, by the first GPU or else the CPU; other values unchanged."""
     if precision != "auto":
         return precision
     with held():
@@ -28,7 +28,7 @@ def resolved(precision: str) -> str:
 
 
 def _instructions() -> set[str]:
-    """What this CPU knows; nothing where the system does not say."""
+    """Instruction sets of this CPU; empty if the system does not report them."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("flags"):

@@ -1,4 +1,4 @@
-"""From labelled files to rows that the loop takes: read, checked, parted, and tokenized by the graph that is served."""
+"""From labelled files to rows for the loop: read, checked, split, and tokenized by the graph of the served model."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...serving.plurals import counted
 from .. import sources
 from ..errors import DataError
 from ..recipe import DEFAULT_TOKENIZATION
@@ -22,10 +23,10 @@ _ENDLESS = 1 << 24
 
 
 def read(config: FinetuneConfig) -> tuple[data.Table, data.Table, labels.Problem, list[str]]:
-    """Rows to train on, rows to measure with, what is learned, and notes.
+    """Training rows, validation rows, the problem, and notes.
 
     Raises:
-        DataError: they cannot be trained on.
+        DataError: the rows cannot be used for training.
     """
     if config.task == "tag":
         return _read_tagged(config)
@@ -46,7 +47,7 @@ def read(config: FinetuneConfig) -> tuple[data.Table, data.Table, labels.Problem
 
 
 def _read_tagged(config: FinetuneConfig) -> tuple[data.Table, data.Table, labels.Problem, list[str]]:
-    """As :func:`_read`, of rows with spans or tags."""
+    """As :func:`read`, for rows with spans or tags."""
     train, scheme, notes = tagged.read(config.train, config)
     problem, more = tags.find(train, scheme)
     if config.validation is None:
@@ -68,17 +69,17 @@ def tokenized(
     train: data.Table,
     validation: data.Table,
 ) -> tuple["Rows", "Rows", Answers, list[str]]:
-    """Rows as the loop takes them, with the tokens of the graph that will be served.
+    """Rows in the form of the loop, with the tokens of the served graph.
 
     Args:
-        config: what to train.
-        checkpoint: its tokenizer.
-        length: most tokens of a text or pair.
-        problem: what is learned.
+        config: settings of the run.
+        checkpoint: source of the tokenizer.
+        length: maximum tokens of a text or pair.
+        problem: the problem.
         train, validation: the rows.
 
     Returns:
-        The rows to train on and those to measure with; what answers to the latter are worth; and notes.
+        Training rows, validation rows, the evaluation of the latter, and notes.
 
     Raises:
         DataError: see :func:`.spans.place`.
@@ -127,7 +128,7 @@ def _tagged_rows(
     def tokenize(texts: Sequence[bytes]) -> batches.Tokens:
         return batches.tokenize(served, [(text,) for text in texts], offsets=True)
 
-    @cache  # only where it is needed, and for both tables: a large vocabulary takes a while
+    @cache  # computed only if needed, and once for both tables: a large vocabulary takes a while
     def endless() -> Any:
         return batches.graph_of(_tokenizer(config, checkpoint, _ENDLESS))
 
@@ -139,19 +140,19 @@ def _tagged_rows(
     for name, each in zip(("training", "validation"), placed, strict=True):
         if cut := int(each.tokens.cut.sum()):
             notes.append(
-                f"{cut} of {len(each.table.rows)} {name} texts have more than {length} tokens and are cut; --stride "
-                "makes windows of them"
+                f"{cut} of {counted(len(each.table.rows), f'{name} text')} cut to {length} tokens; --stride divides "
+                "long texts into windows"
             )
         if each.unseen:
-            lost = "are not learned whole" if name == "training" else "count as missed"
-            notes.append(f"{each.unseen} {name} spans are cut, or have no token, and {lost}")
+            effect = "not learned as a whole" if name == "training" else "counted as missed"
+            notes.append(f"{counted(each.unseen, f'{name} span')} cut or without a token: {effect}")
     rows, held = (Rows(each.tokens, each.targets, each.weights) for each in placed)
     lengths = checkpoint.tokenizer.token_lengths
     return rows, held, spans.SpanAnswers(placed[1], problem, lengths, config.aggregation), notes
 
 
 def _tokenizer(config: FinetuneConfig, checkpoint: sources.Checkpoint, length: int) -> Any:
-    """The graph that will be served."""
+    """The tokenizer's graph in the served model."""
     from ..tokenizers.tokenizer import Tokenizer
 
     side = checkpoint.tokenizer.truncation_side

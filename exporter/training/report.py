@@ -1,4 +1,4 @@
-"""report.json and report.html: what a run's best model does on the validation rows."""
+"""report.json and report.html: the results of a run's best model on the validation rows."""
 
 import html
 import json
@@ -14,9 +14,9 @@ from ..errors import OutputError, os_errors_as
 from .answers import Answers
 
 _WORST = 20
-#: Characters of a text that a page shows.
+#: Maximum characters of a text on the page.
 _LONGEST = 400
-#: Sides of pictures, in pixels; more classes than this are too many for one.
+#: Side of pictures in pixels; maximum number of classes in a picture.
 _SIDE, _MOST_CLASSES = 560, 60
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .7rem;border-bottom:1px solid #ddd;text-align:left}
@@ -35,12 +35,12 @@ def write(
     """Write report.json, report.html and predictions.jsonl.
 
     Args:
-        folder: of the run.
-        title: of the page.
-        answers: of the validation rows.
-        scores: of these rows, float64 ``[rows or tokens, labels]``.
-        measured: the figures that ``answers`` makes of them.
-        facts: of the run, for the page's first table.
+        folder: folder of the run.
+        title: title of the page.
+        answers: evaluation of the validation rows.
+        scores: scores of these rows, float64 ``[rows or tokens, labels]``.
+        measured: metrics of ``answers``.
+        facts: facts about the run, for the page's first table.
 
     Raises:
         OutputError: a file cannot be written.
@@ -98,7 +98,7 @@ class _Html(str):
 
 
 def _text(mistake: Mapping[str, Any]) -> str:
-    """The text of a mistake; spans that were missed or are wrong are marked, and what is far from them is left out."""
+    """The text of a mistake, with missed and wrong spans marked, and distant parts left out."""
     if "missed" not in mistake:
         return " ⏎ ".join(mistake["texts"])[:_LONGEST]
     (text,) = mistake["texts"]

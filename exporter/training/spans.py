@@ -1,11 +1,11 @@
-"""Spans on tokens: what a tagger's tokens learn, and the spans that its scores make.
+"""Spans and tokens: the targets of a tagger's tokens, and the spans in its scores.
 
-Every token of a span learns a tag: the first one that of the span's beginning, the others that of its inside; tokens
-outside of spans learn ``O``. Clients make spans of the tags of all tokens (``aggregation="simple"``), so none may be
-left to chance. Special tokens have no tag.
+Every token of a span learns a tag: the first token the tag of the span's beginning, the others the tag of its inside;
+tokens outside of spans learn ``O``. Clients build spans from the tags of all tokens (``aggregation="simple"``), so
+every token needs a target, except special tokens.
 
-Spans are made of scores by the client's own rules (:mod:`...serving.client.entities`), of texts that are too long in
-its own windows: what is measured is what is served.
+Spans are built from scores by the client's own rules (:mod:`...serving.client.entities`), in long texts with its own
+windows, so that the evaluation is equal to the served results.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,12 +24,12 @@ from .data import Row, Table, some
 from .labels import Problem
 from .tags import OUTSIDE, PLAIN, Span, kinds_of, of_tokens, served_label
 
-#: Tokenizes texts, UTF-8, and says where the tokens are.
+#: Function from texts, UTF-8, to tokens with offsets.
 Tokenize = Callable[[Sequence[bytes]], Tokens]
 
 
 class Part(NamedTuple):
-    """A part of a text that the model sees at once: its row, and its bytes ``[start, end)``."""
+    """A part of a text in one input of the model: its row, and its bytes ``[start, end)``."""
 
     row: int
     start: int
@@ -43,13 +43,13 @@ class Placed:
     Attributes:
         table: the rows.
         parts: of the texts, in order; all but long texts are one part.
-        tokens: of the parts.
+        tokens: tokens of the parts.
         targets: index of each token's tag, int32, part by part.
-        weights: float32, 0 where a token learns none.
-        spans: of each row, as a client can find them at best: without characters at their ends that the tokenizer
-            removes; of plain tags neighbours are one.
-        unseen: number of spans that no client can find: a long text is cut before or in them, or the tokenizer removes
-            all of their characters.
+        weights: float32, 0 for a token without a target.
+        spans: spans of each row that a client could find at best: without characters at their ends that the tokenizer
+            removes; with plain tags, neighbours are one span.
+        unseen: number of spans that no client can find: a long text is cut before or within them, or the tokenizer
+            removes all of their characters.
     """
 
     table: Table
@@ -62,12 +62,12 @@ class Placed:
 
 
 def parts_of(texts: Sequence[bytes], tokenize: Tokenize, whole: Tokenize, stride: int | None) -> list[Part]:
-    """The parts of texts that a client asks for: windows that share ``stride`` tokens, or whole texts without one.
+    """The parts of texts in a client's calls: windows that share ``stride`` tokens, or whole texts without a stride.
 
     Args:
-        texts: UTF-8.
-        tokenize: as the model does.
-        whole: without a limit.
+        texts: texts, UTF-8.
+        tokenize: the model's tokenization.
+        whole: tokenization without a limit.
         stride: see the client's ``tag``.
 
     Raises:
@@ -94,7 +94,7 @@ def parts_of(texts: Sequence[bytes], tokenize: Tokenize, whole: Tokenize, stride
 
 
 def place(table: Table, problem: Problem, tokenize: Tokenize, whole: Tokenize, stride: int | None) -> Placed:
-    """Give tokens the tags of the spans.
+    """Assign the tags of spans to tokens.
 
     Raises:
         ConfigError: see :func:`parts_of`.
@@ -122,7 +122,7 @@ def place(table: Table, problem: Problem, tokenize: Tokenize, whole: Tokenize, s
 
 
 class _Seen(NamedTuple):
-    """What the model sees of a span; see :class:`_Spans`."""
+    """The visible part of a span; see :class:`_Spans`."""
 
     start: int
     end: int
@@ -134,7 +134,7 @@ class _Seen(NamedTuple):
         return self.begins and self.ends
 
     def joined(self, other: "_Seen") -> "_Seen":
-        """With what another part has of it."""
+        """Joined with the visible part in another part of the text."""
         return _Seen(
             min(self.start, other.start),
             max(self.end, other.end),
@@ -144,18 +144,18 @@ class _Seen(NamedTuple):
 
 
 class _Spans:
-    """The spans of a row, and where its tokens are."""
+    """The spans of a row, and the positions of its tokens."""
 
     def __init__(self, row: Row, text: bytes, problem: Problem) -> None:
         self._row, self._text, self._problem = row, text, problem
         self._given: tuple[Span, ...] = row.label
-        # Where each character begins, and where the last one ends.
+        # First byte of each character, and the end of the last one.
         begin = np.flatnonzero((np.frombuffer(text, np.uint8) & 0xC0) != 0x80)
         self._bytes = np.append(begin, len(text))
         self._starts = self._bytes[[span.start for span in self._given]].astype(np.int64)
         self._ends = self._bytes[[span.end for span in self._given]].astype(np.int64)
         self._kinds = kinds_of(problem)
-        #: Of each the bytes that its tokens have in all parts, and whether its begin and its end are among them.
+        #: For each span the bytes of its tokens in all parts, and whether these include its beginning and its end.
         self._found: list[_Seen | None] = [None] * len(self._given)
         self._parted: dict[int, str] = {}
 
@@ -163,7 +163,7 @@ class _Spans:
         """Targets and weights of a part's tokens."""
         own = np.flatnonzero(starts >= 0)
         targets, weights = np.zeros(len(starts), np.int32), np.zeros(len(starts), np.float32)
-        if self._problem.scheme != PLAIN:  # there every word has its span, O too
+        if self._problem.scheme != PLAIN:  # with plain tags every word has a span, also O
             weights[own] = 1
         if not len(own) or not self._given:
             return targets, weights
@@ -186,7 +186,7 @@ class _Spans:
         which = np.searchsorted(self._starts, starts, side="right") - 1
         after = np.minimum(which + 1, len(self._given) - 1)
         inside = (which >= 0) & (starts < self._ends[which])
-        # A token may have the blank before a word; any other part of a token is a mistake.
+        # A token may include the blank before a word; any other overlap is a fault.
         for token in np.flatnonzero((self._starts[after] > starts) & (self._starts[after] < limits)).tolist():
             span = int(after[token])
             if self._is_blank(starts[token], self._starts[span]):
@@ -205,7 +205,7 @@ class _Spans:
         self._parted[span] = self._text[int(start) : int(end)].decode("utf-8", "replace")
 
     def faults(self) -> list[str]:
-        """The spans that have a part of a token."""
+        """Spans that begin or end within a token."""
         return [
             f"{self._row.at} ({_named(self._row, span)} from {span.start}: the token is {token!r:.40})"
             for span, token in ((self._given[at], token) for at, token in self._parted.items())
@@ -225,7 +225,7 @@ class _Spans:
             if span.label == OUTSIDE:
                 continue
             start, end = span.start, span.end
-            if found is not None and found.whole:  # characters that are in it, if only in part
+            if found is not None and found.whole:  # includes partly covered characters
                 start = int(np.searchsorted(self._bytes, found.start, side="right")) - 1
                 end = int(np.searchsorted(self._bytes, found.end, side="left"))
             plain, last = self._problem.scheme == PLAIN, self._given[before] if before >= 0 else None
@@ -239,11 +239,11 @@ class _Spans:
 
 
 class SpanAnswers:
-    """What a tagger's scores on rows are worth; see :class:`.answers.Answers`.
+    """Evaluation of a tagger's scores; see :class:`.answers.Answers`.
 
     Args:
         placed: the rows.
-        problem: what was learned.
+        problem: the problem.
         lengths: ``token_lengths`` of the vocabulary, see the contract.
         aggregation: see the client's ``tag``.
     """
@@ -255,7 +255,7 @@ class SpanAnswers:
         self._last: tuple[np.ndarray, list[list[Entity]]] | None = None
 
     def found(self, scores: np.ndarray) -> list[list[Entity]]:
-        """The spans of each row, as a client finds them in the served scores.
+        """The spans of each row by the client's rules.
 
         Args:
             scores: ``[tokens, tags]``, part by part.
@@ -305,7 +305,7 @@ class SpanAnswers:
         }
 
     def predictions(self, scores: np.ndarray) -> list[dict[str, Any]]:
-        """Every row with its spans and those that were found."""
+        """Every row with its given and its found spans."""
         rows = zip(self._placed.table.rows, self._placed.spans, self.found(scores), strict=True)
         return [
             {
@@ -320,7 +320,7 @@ class SpanAnswers:
         ]
 
     def worst(self, scores: np.ndarray, most: int) -> list[dict[str, Any]]:
-        """The rows with the most mistakes: spans that were missed, and spans that are wrong, by their scores."""
+        """The rows with the most mistakes, missed and wrong spans, sorted by scores."""
         rows = []
         for row, spans, found in zip(self._placed.table.rows, self._placed.spans, self.found(scores), strict=True):
             missed = set(spans) - {_span(entity) for entity in found}
@@ -352,7 +352,7 @@ def _named(row: Row, span: Span) -> str:
 def f1_of(given: Sequence[Sequence[Span]], found: Sequence[Sequence[Span]]) -> dict[str, Any]:
     """Precision, recall and F1 of spans, over all of them and by label: seqeval's strict figures.
 
-    A span is right where a given one of its row has the same label, start and end.
+    A span is right if a given span of its row has the same label, start and end.
 
     Returns:
         ``f1``, ``precision`` and ``recall`` over all spans, ``macro_f1``, the mean over labels, and ``entities``: a

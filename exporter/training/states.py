@@ -1,4 +1,4 @@
-"""Tensors and facts on disk that are whole or not there: what a killed run continues from."""
+"""Complete states of a run on disk, from which a killed run continues."""
 
 import json
 import os
@@ -28,13 +28,13 @@ def save(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, s
         path.parent.mkdir(exist_ok=True)
         try:
             save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, new, dict(metadata))
-            mask = os.umask(0)  # there is no other way to ask for it
+            mask = os.umask(0)  # the only way to read it
             os.umask(mask)
-            new.chmod(0o666 & ~mask)  # the library's own is for this user alone
+            new.chmod(0o666 & ~mask)  # the library's files are readable only for this user
             with new.open("rb") as stream:
                 os.fsync(stream.fileno())
             os.replace(new, path)
-        except SafetensorError as error:  # in which the library puts what the system says
+        except SafetensorError as error:  # contains the system's error
             raise OutputError(
                 f"{path}: cannot be written: {error}; make room, and run the same command again"
             ) from error
@@ -48,7 +48,7 @@ def keep(path: Path, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]
 
 
 def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-    """The tensors and facts that :func:`keep` wrote; ``None`` where there is no such file.
+    """The tensors and facts that :func:`keep` wrote; ``None`` if the file does not exist.
 
     Raises:
         CorruptSource: the file is damaged.

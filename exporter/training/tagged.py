@@ -20,22 +20,22 @@ from .config import LABEL, TEXT, FinetuneConfig
 from .data import Files, Form, Row, Table
 from .tags import BIO, OUTSIDE, Sentence, Span, to_spans
 
-#: Columns that are looked for where the user names none, the first that is there.
+#: Default columns; the first existing one is used.
 _WORDS, _TAGS = ("tokens", "words"), ("tags", "ner_tags", "labels", "label")
 _SPANS = ("spans", "entities", "labels", "label")
-#: A span's own names: of this project, Prodigy and spaCy; of Doccano; of transformers' pipeline.
+#: Names of a span's fields: in this project, Prodigy and spaCy; in Doccano; in transformers' pipeline.
 _START, _END = ("start", "start_offset"), ("end", "end_offset")
 _LABEL = ("label", "entity_group", "entity", "type")
 _DOCUMENT = "-DOCSTART-"
 
 
 class Tagged(NamedTuple):
-    """What a file of tagged rows has.
+    """The contents of a file of tagged rows.
 
     Attributes:
         table: the rows.
-        scheme: of its tags, see :mod:`.tags`; ``None`` where no word has one but ``O``.
-        notes: what a user should know.
+        scheme: scheme of its tags, see :mod:`.tags`; ``None`` if all tags are ``O``.
+        notes: notes for the user.
     """
 
     table: Table
@@ -48,10 +48,10 @@ def read(named: str | os.PathLike[str], config: FinetuneConfig) -> Tagged:
 
     Args:
         named: see :class:`.data.Files`. Names that end in ``.jsonl`` and ``.parquet`` are tables; any other is CoNLL.
-        config: how files are read, and the names of columns and tags.
+        config: format of the files, and names of columns and tags.
 
     Raises:
-        DataError: it cannot be read, or rows cannot be trained on.
+        DataError: it cannot be read, or rows cannot be used for training.
     """
     form = config.form._replace(format=config.input_format or _format(named))
     with data.opened(named, form._replace(format="text") if form.format == "conll" else form) as files:
@@ -74,7 +74,7 @@ def _format(named: str | os.PathLike[str]) -> str:
 def _of_words(
     files: Files, sentences: Iterator[tuple[str, Any, Any]], faults: list[str]
 ) -> tuple[str | None, list[Row], list[str]]:
-    """Rows of words and tags."""
+    """Rows from words and tags."""
     found = []
     for at, words, tags in sentences:
         fault = _fault(words, tags)
@@ -96,7 +96,7 @@ def _of_words(
 
 
 def _fault(words: Any, tags: Any) -> str | None:
-    """What is wrong with words and tags."""
+    """The fault in words and tags, if there is one."""
     for what, values in (("words", words), ("tags", tags)):
         if not isinstance(values, list):
             return f"the {what} are {values!r:.40}, not a list"
@@ -115,10 +115,11 @@ def _fault(words: Any, tags: Any) -> str | None:
 
 
 def _conll(files: Files, form: Form, word_column: int, tag_column: int) -> Iterator[tuple[str, list[str], list[str]]]:
-    """The sentences of a CoNLL file: a word a line, columns parted by a tab or blanks, and a blank line after each.
+    """The sentences of a CoNLL file: one word per line, columns separated by a tab or blanks, and a blank line after
+    each.
 
-    A line of another number of columns is an error that names it; only comments (``# text = ...``, at the beginning of
-    a sentence) have their own.
+    A line with another number of columns is an error; only comments (``# text = ...``, at the beginning of a sentence)
+    may differ.
     """
     if form.delimiter or form.no_quotes:
         raise BadFile(f"{files.path}: leave --delimiter and --no-quotes out: they are for CSV")
@@ -156,7 +157,7 @@ def _sentences(
 
 
 def _width(file: File, number: int, cells: Sequence[str], width: int | None, wanted: tuple[int, int]) -> int:
-    """The number of columns, held to that of the lines before."""
+    """The number of columns, checked against the lines before."""
     least = max(2, *(abs(column) for column in wanted))
     if len(cells) != (width or len(cells)):
         raise DataError(
@@ -172,7 +173,7 @@ def _width(file: File, number: int, cells: Sequence[str], width: int | None, wan
 
 
 def _stated_names(files: Files, column: str) -> list[str]:
-    """The names of tags that are numbers, as Hugging Face writes them into Parquet files."""
+    """The names of numeric tags in Hugging Face's Parquet files."""
     from pyarrow import parquet
 
     try:
@@ -196,7 +197,7 @@ def _names(feature: Any) -> Iterator[list[str]]:
 
 
 def _of_records(files: Files, config: FinetuneConfig, faults: list[str]) -> tuple[str | None, list[Row], list[str]]:
-    """Rows of objects: the first one says whether they have spans, or words and tags."""
+    """Rows from objects; the first one decides between spans, and words with tags."""
     records = files.records(None)
     first = next(records, None)
     if first is None:
@@ -220,7 +221,7 @@ def _of_records(files: Files, config: FinetuneConfig, faults: list[str]) -> tupl
 
 
 def _named(path: Path, at: str, tag: Any, names: Sequence[str]) -> Any:
-    """The name of a tag that is a number."""
+    """The name of a numeric tag."""
     if not isinstance(tag, int) or isinstance(tag, bool):
         return tag
     if not names:
@@ -233,7 +234,7 @@ def _named(path: Path, at: str, tag: Any, names: Sequence[str]) -> Any:
 
 
 def _columns(path: Path, record: Mapping[str, Any], config: FinetuneConfig) -> tuple[str, str]:
-    """The columns of the text, or words, and of spans, or tags."""
+    """The columns of text and spans, or of words and tags."""
 
     def of(own: str, default: str, known: Sequence[str], kinds: type | tuple[type, ...]) -> str | None:
         names = known if own == default else (own,)
@@ -269,15 +270,15 @@ def _of_spans(
             rows.append(Row(found.texts, _spans(found.texts[0], spans), at))
         except ValueError as error:
             faults.append(f"{at} ({error})")
-    notes = [f"{rejected} rows have the answer reject or ignore, and are left out"] if rejected else []
+    notes = [f"{counted(rejected, 'row')} skipped: the answer is reject or ignore"] if rejected else []
     return BIO if any(row.label for row in rows) else None, rows, notes
 
 
 def _spans(text: str, values: Any) -> tuple[Span, ...]:
-    """The spans of a text, in order, without the blanks at their ends.
+    """The spans of a text in order, without blanks at their ends.
 
     Raises:
-        ValueError: says what is wrong with one.
+        ValueError: a fault in a span.
     """
     if not isinstance(values, list):
         raise ValueError(f"the spans are {values!r:.40}, not a list")
@@ -305,7 +306,7 @@ def _spans(text: str, values: Any) -> tuple[Span, ...]:
 
 
 def _parts(value: Any) -> tuple[int, int, str]:
-    """Start, end and label of a span in any of the known spellings."""
+    """Start, end and label of a span in any of the known formats."""
     start = end = label = None
     if isinstance(value, dict):
         start, end, label = (
@@ -315,7 +316,7 @@ def _parts(value: Any) -> tuple[int, int, str]:
     elif isinstance(value, list) and len(value) == 3:
         start, end, label = value
     if any(not isinstance(place, int) or isinstance(place, bool) for place in (start, end)):
-        raise ValueError(f"{value!r:.60} is no span; expected start, end and label")
+        raise ValueError(f"{value!r:.60} is not a span; expected start, end and label")
     if not isinstance(label, str) or not label.strip() or label == OUTSIDE:
         raise ValueError(f"{label!r:.40} is not the label of a span")
     assert isinstance(start, int)

@@ -1,7 +1,7 @@
 """Schemes of tags: from the tags of words to spans, and from spans to the tags that a model learns.
 
-Whatever the scheme of a file, its tags become spans, and spans become tags of tokens. A word may be several tokens, so
-the tags of words are not those of tokens: ``S-PER`` of a word of two tokens is ``B-PER`` and ``E-PER``.
+Tags of any scheme become spans, and spans become tags of tokens. A word may have several tokens, so the tags of words
+and tokens differ: ``S-PER`` for a word of two tokens becomes ``B-PER`` and ``E-PER``.
 """
 
 from collections import Counter
@@ -12,17 +12,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...serving.plurals import counted
 from ..errors import DataError
 from .data import Table
 from .labels import TAGGING, Problem, listed, notes_of, parted
 
-#: Schemes that a model learns. Plain tags have no prefixes: neighbours of one tag are one span.
+#: Schemes that a model learns. Plain tags have no prefixes: neighbours with the same tag are one span.
 PLAIN, BIO, BIOES = "plain", "BIO", "BIOES"
 OUTSIDE = "O"
 
 #: Prefixes of the schemes' spellings (BILOU, BMES) as those of BIOES.
 _PREFIXES = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S"}
-#: More kinds than this, and fewer than two spans of each, are no kinds.
+#: More kinds than this, with fewer than two spans each, are not kinds.
 _MOST_KINDS = 100
 
 
@@ -35,7 +36,7 @@ class Span(NamedTuple):
 
 
 class Sentence(NamedTuple):
-    """Words with a tag each, and their place in the file."""
+    """Words with their tags, and their place in the file."""
 
     words: Sequence[str]
     tags: Sequence[str]
@@ -44,12 +45,12 @@ class Sentence(NamedTuple):
 
 @dataclass
 class _Seen:
-    """Spans that do not begin or end as their scheme asks.
+    """Spans whose beginning or end violates their scheme.
 
     Attributes:
         loose: number of spans that begin with ``I-`` (or ``E-``).
         first: place of the first one.
-        tight: number of ``B-`` that no scheme but BIO asks for: not right after a span of the same kind.
+        tight: number of ``B-`` that only BIO requires: not directly after a span of the same kind.
         open: number of spans of BIOES without an end.
     """
 
@@ -60,10 +61,10 @@ class _Seen:
 
 
 def scheme_of(path: Path, tags: Iterable[str]) -> str | None:
-    """The scheme of a file's tags; ``None`` where all are ``O``.
+    """The scheme of a file's tags; ``None`` if all are ``O``.
 
     Raises:
-        DataError: some tags have the prefixes of a scheme, and others have not.
+        DataError: only some of the tags have the prefixes of a scheme.
     """
     others = sorted(set(tags) - {OUTSIDE})
     prefixed = [tag for tag in others if tag[:1] in _PREFIXES and tag[1:2] == "-" and len(tag) > 2]
@@ -81,19 +82,19 @@ def scheme_of(path: Path, tags: Iterable[str]) -> str | None:
 
 
 def served_label(tag: str) -> str:
-    """The label of a span of a tag, as clients (transformers' pipeline, and this project's) take it."""
+    """The span label of a tag in clients (transformers' pipeline, and this project's)."""
     return tag.split("-", 1)[-1]
 
 
 def to_spans(path: Path, sentences: Sequence[Sentence]) -> tuple[str | None, list[list[Span]], list[str]]:
-    """Spans of tagged words, whose text is the words with single spaces between them.
+    """Spans of tagged words; the text is the words joined by single spaces.
 
     Args:
         path: the file, for messages.
-        sentences: without words that are blank.
+        sentences: sentences without blank words.
 
     Returns:
-        The scheme, the spans of each sentence, and notes. Of plain tags every word is a span, ``O`` included.
+        The scheme, the spans of each sentence, and notes. With plain tags every word is a span, also ``O``.
 
     Raises:
         DataError: see :func:`scheme_of`.
@@ -120,9 +121,9 @@ def _plain(tags: Sequence[str]) -> list[tuple[int, int, str]]:
 
 
 def _groups(sentence: Sentence, scheme: str, seen: _Seen) -> list[tuple[int, int, str]]:
-    """First word, last word and kind of each span. One that begins with ``I-`` is taken as conlleval takes it."""
+    """First word, last word and kind of each span. Spans that begin with ``I-`` are treated as in conlleval."""
     groups: list[tuple[int, int, str]] = []
-    running: str | None = None  # kind of the span that the next word may go on with
+    running: str | None = None  # kind of the span that the next word may continue
     before: tuple[int, str] = (-2, "")  # last word and kind of the last span
     for at, tag in enumerate(sentence.tags):
         if tag == OUTSIDE:
@@ -152,17 +153,17 @@ def _notes(path: Path, scheme: str, seen: _Seen) -> list[str]:
         return [f"{path.name}: tags are IOB1 (B- only where two spans of a kind meet) and are converted to BIO"]
     notes = []
     if seen.loose:
-        notes.append(f"{path.name}: {seen.loose} spans do not begin with B-; they begin all the same ({seen.first})")
+        notes.append(f"{path.name}: accepted {counted(seen.loose, 'span')} without B- at the beginning ({seen.first})")
     if seen.open:
-        notes.append(f"{path.name}: {seen.open} spans of {scheme} have no end (E- or S-); they end all the same")
+        notes.append(f"{path.name}: accepted {counted(seen.open, 'span')} of {scheme} without an end (E- or S-)")
     return notes
 
 
 def find(table: Table, scheme: str | None) -> tuple[Problem, list[str]]:
-    """The problem that tagged training rows pose, and what a user should know of it.
+    """The problem of tagged training rows, and notes for the user.
 
     Raises:
-        DataError: there is nothing to learn.
+        DataError: nothing to learn.
     """
     counts = Counter(span.label for row in table.rows for span in row.label)
     if not counts or scheme is None:
@@ -187,16 +188,16 @@ def find(table: Table, scheme: str | None) -> tuple[Problem, list[str]]:
     notes = notes_of(counts, "spans")
     if scheme == PLAIN and (renamed := [kind for kind in kinds if served_label(kind) != kind]):
         notes.append(
-            f"labels are served without what comes before their first '-', as transformers does it: {listed(renamed)}"
+            f"labels are served without the part before their first '-', as in transformers: {listed(renamed)}"
         )
     return Problem(TAGGING, tuple(tags), scheme=scheme), notes
 
 
 def require_known(table: Table, scheme: str | None, problem: Problem) -> None:
-    """Hold validation rows to what training rows have.
+    """Check validation rows against training rows.
 
     Raises:
-        DataError: they have other kinds, other tags, or no spans.
+        DataError: other kinds, other tags, or no spans.
     """
     if scheme is None or not any(span.label != OUTSIDE for row in table.rows for span in row.label):
         raise DataError(f"{table.path}: no validation row has a span; add rows with spans")
@@ -214,12 +215,12 @@ def require_known(table: Table, scheme: str | None, problem: Problem) -> None:
 
 
 def hold_back(table: Table, share: float, seed: int) -> tuple[Table, Table]:
-    """Part rows at random into those to train on and those to measure with.
+    """Split rows at random into training and validation rows.
 
-    Rows with a kind that no other row has are trained on.
+    Rows with a kind that no other row has go to the training rows.
 
     Raises:
-        DataError: there are too few rows with spans.
+        DataError: too few rows with spans.
     """
     order = np.random.default_rng([seed, 1]).permutation(len(table.rows))
     held = np.zeros(len(table.rows), bool)
@@ -236,7 +237,7 @@ def hold_back(table: Table, share: float, seed: int) -> tuple[Table, Table]:
 
 
 def kinds_of(problem: Problem) -> Mapping[str, int]:
-    """Labels of spans, and of each the index of its first tag."""
+    """Labels of spans, each with the index of its first tag."""
     if problem.scheme == PLAIN:
         return {tag: at for at, tag in enumerate(problem.labels)}
     each = 2 if problem.scheme == BIO else 4
@@ -250,7 +251,7 @@ def of_tokens(problem: Problem, first: int, count: int, begins: bool, ends: bool
         problem: see :func:`find`.
         first: see :func:`kinds_of`.
         count: number of tokens.
-        begins, ends: whether the span's first and last token are among them; not so where a text is cut.
+        begins, ends: whether the span's first and last token are included, which is false in truncated texts.
     """
     if problem.scheme == PLAIN:
         return [first] * count

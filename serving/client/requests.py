@@ -14,6 +14,7 @@ import numpy.typing as npt
 from .. import contract
 from ..contract import TensorSpec
 from ..errors import DecodeError, SignatureNotFound
+from ..plurals import counted
 from ..wire import codec
 from ..wire.codec import Array
 from ..wire.messages import ModelMetadata, Row
@@ -78,7 +79,9 @@ def as_row(at: int, row: Sequence[Any]) -> Row:
     """The text, or the text and its pair, at an index of a stream; raises as :func:`as_rows` does."""
     for text, longer, shorter in zip(row, ("text_pair", "texts"), ("texts", "text_pair"), strict=False):
         if text is ENDED:
-            raise ValueError(f"{longer} goes on after {at} texts, where {shorter} ends: give one pair for each text")
+            raise ValueError(
+                f"{longer} continues after the end of {shorter} ({counted(at, 'text')}): give one pair for each text"
+            )
     return tuple(encoded(text, name, at) for text, name in zip(row, ("texts", "text_pair"), strict=False))
 
 

@@ -261,9 +261,9 @@ def test_a_sorted_stream_is_split_at_the_servers_limit_in_order() -> None:
 @pytest.mark.parametrize(
     ("streams", "says"),
     [
-        ((["1"] * 9, ["1"] * 8), "texts goes on after 8 texts, where text_pair ends"),
-        ((["1"] * 8, ["1"] * 9), "text_pair goes on after 8 texts, where texts ends"),
-        (([], ["1"]), "text_pair goes on after 0 texts"),
+        ((["1"] * 9, ["1"] * 8), r"texts continues after the end of text_pair \(8 texts\)"),
+        ((["1"] * 8, ["1"] * 9), r"text_pair continues after the end of texts \(8 texts\)"),
+        (([], ["1"]), r"text_pair continues after the end of texts \(0 texts\)"),
         ((["1", "2"], ["1", None]), r"text_pair\[1\] is a NoneType"),
         ((["1"], "1"), "text_pair is a single str"),
         (("1", None), "texts is a single str"),

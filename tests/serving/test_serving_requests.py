@@ -47,7 +47,7 @@ def test_pairs_go_with_their_texts() -> None:
     assert {name: list(tensor.string_val) for name, tensor in request.inputs.items()} == {
         "text": [b"a", b"b"], "text_pair": [b"c", b"d"],
     }  # fmt: skip
-    with pytest.raises(ValueError, match="texts goes on after 1 texts, where text_pair ends"):
+    with pytest.raises(ValueError, match=r"texts continues after the end of text_pair \(1 text\)"):
         requests.as_rows(["a", "b"], ["c"])
 
 

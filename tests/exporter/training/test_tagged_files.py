@@ -115,7 +115,7 @@ def test_columns_by_name_and_answers(tmp_path: Path):
     rows = [{"body": TEXT, "marks": [[0, 3, "A"]]}, {"body": TEXT, "marks": [], "answer": "reject"}]
     found = read(write_jsonl(tmp_path / "spans.jsonl", rows), text="body", label="marks")
     assert texts_of(found) == [(TEXT, [Span(0, 3, "A")])]
-    assert found.notes == ["1 rows have the answer reject or ignore, and are left out"]
+    assert found.notes == ["1 row skipped: the answer is reject or ignore"]
 
 
 def test_parquet(tmp_path: Path):
@@ -161,8 +161,8 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
     "bytes": ("a.jsonl", {"text": "Zoë", "spans": [[0, 4, "A"]]}, "3 characters .places are characters, not bytes"),
     "backwards": ("a.jsonl", {"text": "Ada", "spans": [[2, 1, "A"]]}, "the span 2 to 1 is empty"),
     "blank": ("a.jsonl", {"text": "a  b", "spans": [[1, 3, "A"]]}, "the span 1 to 3 is blank"),
-    "fraction": ("a.jsonl", {"text": "Ada", "spans": [[0, 1.5, "A"]]}, r"is no span; expected start, end and label"),
-    "class": ("a.jsonl", {"text": "Ada", "label": ["person"]}, "'person' is no span"),
+    "fraction": ("a.jsonl", {"text": "Ada", "spans": [[0, 1.5, "A"]]}, r"is not a span; expected start, end and label"),
+    "class": ("a.jsonl", {"text": "Ada", "label": ["person"]}, "'person' is not a span"),
     "label O": ("a.jsonl", {"text": "Ada", "spans": [[0, 3, "O"]]}, "'O' is not the label of a span"),
     "empty text": ("a.jsonl", {"text": " ", "spans": []}, r"line 1 \(text is empty\)"),
 }  # fmt: skip
@@ -184,11 +184,19 @@ def test_what_is_refused(tmp_path: Path, case: str):
 def test_schemes_by_hand(tmp_path: Path):
     """Spans of words 0 to 4 by their first and last word."""
     cases: dict[str, tuple[str, list[tuple[int, int, str]], list[str]]] = {
-        "B-X I-X B-X O I-Y": ("BIO", [(0, 1, "X"), (2, 2, "X"), (4, 4, "Y")], ["1 spans do not begin with B-"]),
+        "B-X I-X B-X O I-Y": (
+            "BIO",
+            [(0, 1, "X"), (2, 2, "X"), (4, 4, "Y")],
+            ["accepted 1 span without B- at the beginning"],
+        ),
         "I-X I-X B-X O I-Y": ("BIO", [(0, 1, "X"), (2, 2, "X"), (4, 4, "Y")], ["are IOB1"]),
-        "B-X I-Y I-Y O B-X": ("BIO", [(0, 0, "X"), (1, 2, "Y"), (4, 4, "X")], ["1 spans do not begin with B-"]),
+        "B-X I-Y I-Y O B-X": (
+            "BIO",
+            [(0, 0, "X"), (1, 2, "Y"), (4, 4, "X")],
+            ["accepted 1 span without B- at the beginning"],
+        ),
         "S-X S-X B-Y I-Y E-Y": ("BIOES", [(0, 0, "X"), (1, 1, "X"), (2, 4, "Y")], []),
-        "B-X E-X I-X O B-Y": ("BIOES", [(0, 1, "X"), (2, 2, "X"), (4, 4, "Y")], ["do not begin", "2 spans of BIOES"]),
+        "B-X E-X I-X O B-Y": ("BIOES", [(0, 1, "X"), (2, 2, "X"), (4, 4, "Y")], ["without B-", "2 spans of BIOES"]),
         "U-X B-Y M-Y M-Y E-Y": ("BIOES", [(0, 0, "X"), (1, 4, "Y")], []),
         "DET NOUN NOUN O VERB": ("plain", [(n, n, t) for n, t in enumerate(["DET", "NOUN", "NOUN", "O", "VERB"])], []),
     }
@@ -224,14 +232,14 @@ def test_tags_that_are_learned(tmp_path: Path):
     problem, notes = problem_of(tmp_path, "a NOUN\nb O\nc -LRB-\n" * 5)
     assert problem.labels == ("O", "-LRB-", "NOUN")
     assert notes == [
-        "labels are served without what comes before their first '-', as transformers does it: '-LRB-'",
+        "labels are served without the part before their first '-', as in transformers: '-LRB-'",
     ]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a O\nb O\n", "every word is O, and there is nothing to learn"),
+        ("a O\nb O\n", "every word is O; add rows with spans"),
         ("a N\nb N\n", "every word has the tag 'N'; add rows with another tag"),
         ("a B-O\n", "'O' cannot be the label of a span"),
         ("".join(f"w B-{at}\n" for at in range(150)), "150 different labels of 150 spans"),
@@ -247,7 +255,7 @@ def test_validation_that_does_not_fit(tmp_path: Path):
     cases = {
         "c B-X\n\na B-Y\n\nb B-Y\n": r"the training rows never have 'Y' \(line 3 does\)",
         "a O\n": "no validation row has a span",
-        "a N\nb V\n": "its tags are plain, and those of the training rows BIO",
+        "a N\nb V\n": "its tags are plain, but those of the training rows BIO; use one scheme",
     }
     for content, message in cases.items():
         found = read(tmp_path / "validation.conll", content)
@@ -276,7 +284,7 @@ def test_rows_are_held_back(tmp_path: Path):
         ({"class_weights": "balanced"}, "for task classify"),
         ({"word_column": 0}, "give two columns, counted from 1"),
         ({"word_column": 2, "tag_column": 2}, "give two columns"),
-        ({"tag_names": ("O", "O")}, "tag_names are 'O', 'O': expected different names"),
+        ({"tag_names": ("O", "O")}, "tag_names are 'O', 'O': give different names"),
         ({"stride": -1}, "stride is -1"),
         ({"aggregation": "none"}, "aggregation: 'none' is unknown"),
         ({"input_format": "csv"}, "choose from conll, jsonl, parquet"),

@@ -52,7 +52,7 @@ def test_encodings_and_delimiters(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [row.label for row in table.rows] == ["a", "b"]
     assert table.described()["file"] == "-"
     for form in (data.Form(delimiter=";"), data.Form(no_quotes=True)):
-        with pytest.raises(DataError, match="--delimiter and --no-quotes are for CSV"):
+        with pytest.raises(DataError, match="leave --delimiter and --no-quotes out: they are for CSV"):
             data.read(write_jsonl(tmp_path / "rows.jsonl", [{}]), ["text"], "label", form=form)
 
 

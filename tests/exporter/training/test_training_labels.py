@@ -49,7 +49,7 @@ def test_problems(task: str, values: list[Any], kind: str, names: tuple[str, ...
         ("classify", [[], []], "no row has a label"),
         ("classify", [[{"a": 1}], ["b"]], "not the name of a label"),
         ("score", ["1", "good"], "line 3: the label is 'good', but task score needs a number"),
-        ("score", ["2", "2"], "there is nothing to learn"),
+        ("score", ["2", "2"], "every row has the label '2'; add rows with other labels"),
     ],
 )
 def test_what_is_refused(task: str, values: list[Any], message: str):
@@ -62,7 +62,7 @@ def test_validation_labels_that_training_never_saw():
     with pytest.raises(DataError, match=r"the training rows never have 'c' \(line 3 does\)"):
         problem.targets(table("a", "c"))
     problem, _ = labels.find(table("0", "1"), "score")
-    with pytest.raises(DataError, match=r"line 2: the label is '0\.5'; the training rows have 0 and 1"):
+    with pytest.raises(DataError, match=r"line 2: the label is '0\.5', but training rows have 0 and 1; correct it"):
         problem.targets(table("0.5", "1"))
 
 
