@@ -48,7 +48,7 @@ def main() -> int:
     """Compare, then promote or roll back; 0 if the canary is now stable."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="folder of the model, such as models/minilm")
-    parser.add_argument("texts", type=Path, help="a text a line")
+    parser.add_argument("texts", type=Path, help="one text per line")
     parser.add_argument("--address", default=os.environ.get("RAWBERT_ADDRESS", "localhost:8500"))
     parser.add_argument("--share", type=float, default=0.1)
     parser.add_argument("--min-cosine", type=float, default=0.999)

@@ -22,7 +22,7 @@ FOREIGN = "TensorFlow Serving and gRPC"
 IMPERATIVES = (
     "accept|add|call|change|check|choose|compare|connect|convert|copy|correct|create|delete|edit|export|follow|get|give|"
     "install|leave|load|log "
-    "in|make|merge|name|put|quote|remove|rename|renew|repeat|replace|run|save|see|send|set|start|take|try|unpack|use|wait|write"
+    "in|make|merge|name|put|quote|remove|rename|renew|repeat|replace|run|save|see|send|set|shorten|start|take|try|unpack|use|wait|write"
 )
 REMEDY = re.compile(rf"(?:^|[:;,.(] (?:or |and |then )*)(?:{IMPERATIVES})\b|--[a-z]|did you mean", re.IGNORECASE)
 

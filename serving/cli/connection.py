@@ -57,14 +57,14 @@ _MODEL = [
     click.option("--address", "-a", default="localhost:8500", show_default=True, envvar="RAWBERT_ADDRESS",
                  show_envvar=True, help="Host and gRPC port."),
     click.option("--model", "-m", envvar="RAWBERT_MODEL", show_envvar=True,
-                 help="Model name on the server.  [default: its only one, or that of models/models.config]"),
+                 help="Model name on the server.  [default: its only model, or that of models/models.config]"),
 ]  # fmt: skip
 _MODELS = [
     click.option("--address", "-a", multiple=True, default=["localhost:8500"], show_default=True,
                  envvar="RAWBERT_ADDRESS", show_envvar=True,
                  help="Host and gRPC port; repeatable: several servers are called in turn."),
     click.option("--model", "-m", "models", multiple=True, envvar="RAWBERT_MODEL", show_envvar=True,
-                 help="Model name on the servers; repeatable.  [default: all that they have]"),
+                 help="Model name on the servers; repeatable.  [default: all models of the servers]"),
 ]  # fmt: skip
 _CALL = [
     click.option("--version", type=int, help="Version of the model.  [default: the newest available]"),
@@ -99,12 +99,12 @@ def job_options(command: _Command) -> _Command:
 
 
 def connection_options(command: _Command) -> _Command:
-    """All options; :func:`client_settings` reads them."""
+    """Add all connection options; :func:`client_settings` reads them."""
     return _with(_MODEL, _with(_CALL, security_options(command)))
 
 
 def several_connection_options(command: _Command) -> _Command:
-    """The same for several servers and models; :func:`several_settings` reads them."""
+    """Add the options for several servers and models; :func:`several_settings` reads them."""
     return _with(_MODELS, _with(_CALL, security_options(command)))
 
 
@@ -135,7 +135,7 @@ def several_settings(options: dict[str, Any]) -> dict[str, Any]:
     """:func:`client_settings` of several servers and models: ``address`` and ``models`` are lists.
 
     Raises:
-        as that does.
+        click.UsageError: as :func:`client_settings`.
     """
     rest = _with_tls(options)
     return {**rest, "address": list(rest["address"]), "models": list(rest["models"]) or _all_models(rest)}
@@ -154,7 +154,7 @@ def _with_tls(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _all_models(settings: dict[str, Any]) -> list[str]:
-    """Those of models.config that the server has, or those that it says it has."""
+    """The models of models.config that the server has, or those of the server's error text."""
     kept = {key: settings[key] for key in ("address", "timeout", "tls", "metadata")}
     found, told = list[str](), list[str]()
     for name in _listed() or [UNNAMED]:
@@ -165,7 +165,7 @@ def _all_models(settings: dict[str, Any]) -> list[str]:
             except ModelNotFound as error:
                 told = served_models(error)
     if not (found or told):
-        raise click.UsageError("give --model NAME, or RAWBERT_MODEL: the server does not say which models it has")
+        raise click.UsageError("give --model NAME, or RAWBERT_MODEL: the server does not list its models")
     return found or told
 
 

@@ -38,7 +38,7 @@ def _aliases(context: click.Context, parameter: click.Parameter, values: tuple[s
 
 
 def _keys(context: click.Context, parameter: click.Parameter, file: Path | None) -> list[str]:
-    """Keys of a file: one a line, without blank lines and comments."""
+    """Keys of a file: one per line, without blank lines and comments."""
     if file is None:
         return []
     try:
@@ -47,42 +47,43 @@ def _keys(context: click.Context, parameter: click.Parameter, file: Path | None)
         raise click.BadParameter(f"{file} cannot be read: {error}") from error
     found = [line for line in lines if line and not line.startswith("#")]
     if not found:
-        raise click.BadParameter(f"{file} has no key: write one a line")
+        raise click.BadParameter(f"{file} has no key: write one per line")
     return found
 
 
 @click.command()
 @several_connection_options
 @click.option("--alias", "aliases", multiple=True, metavar="NAME=MODEL", callback=_aliases,
-              help="Further name for a model, also NAME=MODEL@LABEL or NAME=MODEL@VERSION; repeatable.")  # fmt: skip
-@click.option("--logits", multiple=True, metavar="MODEL", help="Model whose scores are logits, of which /rerank and "
-              "/predict make probabilities; repeatable.")  # fmt: skip
+              help="Additional name for a model, also NAME=MODEL@LABEL or NAME=MODEL@VERSION; repeatable.")  # fmt: skip
+@click.option("--logits", multiple=True, metavar="MODEL", help="Model whose scores are logits; /rerank and /predict "
+              "convert them to probabilities; repeatable.")  # fmt: skip
 @click.option("--on-truncation", type=click.Choice(["fail", "ignore"]), default="ignore", show_default=True,
-              help="What happens to texts that are longer than the model takes: refused, or cut.")  # fmt: skip
+              help="Texts over the length limit: fail refuses them, ignore truncates them.")  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
-              help="Address to listen on: 127.0.0.1 for this machine alone, 0.0.0.0 for all.")  # fmt: skip
+              help="Address to listen on: 127.0.0.1 for this machine only, 0.0.0.0 for all.")  # fmt: skip
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True,
-              help="TCP port for HTTP; 0 takes one that is free.")  # fmt: skip
+              help="TCP port for HTTP; 0 for a free one.")  # fmt: skip
 @click.option("--api-key", "api_keys", multiple=True, envvar="RAWBERT_API_KEYS", show_envvar=True, metavar="KEY",
-              help="Key that callers must send (Authorization: Bearer KEY); repeatable. Others see the command line: "
-              "prefer the file, or the environment.")  # fmt: skip
-@click.option("--api-key-file", "key_file", type=FILE, callback=_keys, help="File of such keys, one a line.")
+              help="Key that callers must send (Authorization: Bearer KEY); repeatable. Other users see "
+              "the command line: prefer the file, or the environment.")  # fmt: skip
+@click.option("--api-key-file", "key_file", type=FILE, callback=_keys, help="File with API keys, one per line.")
 @click.option("--max-body-bytes", "body_bytes", type=click.IntRange(min=1), default=_DEFAULTS.body_bytes,
-              show_default=True, help="Largest request.")  # fmt: skip
+              show_default=True, help="Maximum size of a request.")  # fmt: skip
 @click.option("--max-texts", "texts", type=click.IntRange(min=1), default=_DEFAULTS.texts, show_default=True,
-              help="Texts, or documents, in a request.")  # fmt: skip
+              help="Maximum number of texts, or documents, in a request.")  # fmt: skip
 @click.option("--requests-per-minute", type=click.IntRange(min=0), default=_DEFAULTS.requests_per_minute,
-              help="Of each key, or of each address where there are no keys.  [default: no limit]")  # fmt: skip
+              help="Rate limit for each key, or without keys for each address.  [default: no limit]")  # fmt: skip
 @click.option("--max-concurrent-requests", "concurrent_requests", type=click.IntRange(min=1),
-              default=_DEFAULTS.concurrent_requests, show_default=True, help="Requests at once.")  # fmt: skip
-@click.option("--ssl-certfile", type=FILE, help="PEM certificate chain: the gateway itself speaks HTTPS.")
-@click.option("--ssl-keyfile", type=FILE, help="PEM private key of it.")
+              default=_DEFAULTS.concurrent_requests, show_default=True,
+              help="Maximum number of requests in progress.")  # fmt: skip
+@click.option("--ssl-certfile", type=FILE, help="PEM certificate chain; the gateway then uses HTTPS.")
+@click.option("--ssl-keyfile", type=FILE, help="PEM private key of the certificate.")
 @click.option("--drain", type=click.FloatRange(min=0), default=0, show_default=True,
-              help="Seconds after SIGTERM for which /health says 503 and all else is answered, so that load balancers "
-              "send nothing more.")  # fmt: skip
-@click.option("--access-log", is_flag=True, help="Log a line a request.")
+              help="Seconds after SIGTERM during which /health returns 503 and other requests are answered, so that "
+              "load balancers send no more.")  # fmt: skip
+@click.option("--access-log", is_flag=True, help="Log one line per request.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
-              help="How the log is written on standard error; json: one object a line.")  # fmt: skip
+              help="Format of the log on standard error; json: one object per line.")  # fmt: skip
 def gateway(
     aliases: dict[str, str],
     logits: tuple[str, ...],
@@ -102,11 +103,11 @@ def gateway(
     log_format: str,
     **settings: Any,
 ) -> None:
-    """Answer OpenAI's, Cohere's and text-embeddings-inference's HTTP calls from a server of models.
+    """Answer HTTP requests of the OpenAI, Cohere and text-embeddings-inference APIs with a model server.
 
-    Clients written for those need a new URL: http://localhost:8080/v1 for OpenAI's, http://localhost:8080 for others.
-    The gateway calls the server as rawbert's other clients do: with the same versions, labels, retries and deadlines.
-    A description of all routes is at /docs.
+    Existing clients only need the gateway's URL: http://localhost:8080/v1 for OpenAI's, http://localhost:8080 for the
+    others. The gateway calls the server like rawbert's other clients: with the same versions, labels, retries and
+    deadlines. A description of all routes is at /docs.
 
     \b
     Examples:
@@ -116,7 +117,7 @@ def gateway(
     """
     log_to_stderr(log_format, _LOG.name)
     if (ssl_certfile is None) != (ssl_keyfile is None):
-        raise click.UsageError("--ssl-certfile and --ssl-keyfile go together; one of them is missing")
+        raise click.UsageError("give both --ssl-certfile and --ssl-keyfile")
     keys = [*api_keys, *key_file]
     with one_line():
         app = create_app(
@@ -140,7 +141,7 @@ def gateway(
         config.load()
     except OSError as error:  # As ssl's errors are.
         raise click.ClickException(
-            f"{ssl_certfile} and {ssl_keyfile} are no certificate and its key: {error}"
+            f"{ssl_certfile} and {ssl_keyfile} are not a certificate and its key: {error}; give PEM files"
         ) from error
     listener = _listening(host, port)
     _warn(host, bool(keys), ssl_certfile is not None)

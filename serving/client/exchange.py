@@ -229,7 +229,7 @@ class Exchange(Generic[T]):
         if code is grpc.StatusCode.NOT_FOUND and self._server is None:
             part.without |= {attempt.server}
             if len(part.without) < self._shared.balancer.count:
-                return  # Another server may have the model or version: while they are updated, they differ.
+                return  # Another server may have the model or version during a rollout.
             if attempt.version is not None:
                 self._gone(attempt, details)
                 return
@@ -263,7 +263,7 @@ class Exchange(Generic[T]):
         part.due, part.error = now + pause, error
 
     def _gone(self, attempt: Attempt[T], details: str) -> None:
-        """No server has the pinned version any more: another version is asked where it may be."""
+        """No server has the pinned version any more: use another version if the options allow it."""
         if not self._follow:
             raise self._changed(f"no server has it any more ({details.strip()})")
         attempt.part.without = frozenset()

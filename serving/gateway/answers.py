@@ -1,4 +1,4 @@
-"""Vectors as JSON, and what all routes share of requests and answers."""
+"""Vectors as JSON, and the parts of requests and answers that all routes share."""
 
 import asyncio
 import base64
@@ -14,9 +14,9 @@ from ..wire.codec import Array
 from .errors import Kind, Refused
 from .models import Answered
 
-#: Vectors that are written between two turns of other requests.
+#: Vectors written before other requests get a turn.
 _AT_ONCE: Final = 32
-#: Lengths of vectors this close to 1 are 1: float32 is no closer.
+#: Tolerance of the length 1: the precision of float32.
 _CLOSE: Final = 1e-5
 _NO_TOKENS: Final = (
     "token ids are not taken: send texts, which the model's own tokenizer reads; in LangChain give "
@@ -33,54 +33,59 @@ def _texts(value: Any) -> list[str]:
         if isinstance(text, (int, list)):
             raise ValueError(_NO_TOKENS)
         if not isinstance(text, str):
-            raise ValueError(f"item {at} is no text")
+            raise ValueError(f"item {at} is not a text: give texts")
         check_text(text, f"item {at}")
     return found
 
 
 def check_text(text: str, where: str) -> None:
-    """See that a text can be sent; a ValueError where it cannot."""
+    """Raise a ValueError for a text that UTF-8 cannot encode."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{where} has half of a surrogate pair, which is no text in UTF-8") from None
+        raise ValueError(f"{where} contains half of a surrogate pair, which UTF-8 cannot encode: remove it") from None
 
 
-#: One text or a list of them; a list always.
+#: One text or a list of texts; always a list after validation.
 Texts = Annotated[str | list[str], BeforeValidator(_texts)]
 
 
 def check_count(texts: Sequence[Any], most: int, param: str) -> None:
-    """See that there are texts, and not too many."""
+    """Check the number of texts."""
     if not texts:
-        raise Refused(Kind.EMPTY, f"`{param}` cannot be empty", param)
+        raise Refused(Kind.EMPTY, f"`{param}` is empty: give a text", param)
     if len(texts) > most:
-        raise Refused(Kind.TOO_MANY, f"`{param}` has {len(texts)} texts, and {most} is the most", param)
+        raise Refused(
+            Kind.TOO_MANY, f"`{param}` has {len(texts)} texts, more than the limit of {most}: send fewer", param
+        )
 
 
 def check_finite(values: Array) -> None:
-    """See that a model answered numbers: JSON has no others."""
+    """Check that all values are finite, since JSON has no NaN or infinity."""
     if not np.isfinite(values).all():
-        raise Refused(Kind.FAULT, "the model answered values that are not finite")
+        raise Refused(
+            Kind.FAULT,
+            "the model returned NaN or infinity, values that are not finite: check its export with rawbert verify",
+        )
 
 
 def shortened(vectors: Array, dimensions: int | None, normalize: bool) -> Array:
-    """Vectors of so many dimensions, their first ones, of length 1 where anything was left out or it is asked for.
+    """The first dimensions of vectors, scaled to length 1 if any dimension was removed, or with ``normalize``.
 
-    Vectors that have the length 1 already stay as they are, to the bit.
+    Vectors that already have length 1 are unchanged, bit for bit.
 
     Args:
         vectors: float32 ``[texts, dim]``.
         dimensions: from 1 to dim; ``None`` for all.
-        normalize: whether vectors of all dimensions are made to be of length 1 too.
+        normalize: whether vectors with all dimensions are also scaled to length 1.
 
     Raises:
-        Refused: there are fewer dimensions, or a value that is no number.
+        Refused: the vectors have fewer dimensions, or a value is not finite.
     """
     check_finite(vectors)
     width = vectors.shape[1]
     if dimensions is not None and dimensions > width:
-        raise Refused(Kind.INVALID, f"dimensions is {dimensions}, and the model's vectors have {width}", "dimensions")
+        raise Refused(Kind.INVALID, f"dimensions is {dimensions}: give at most {width}, the model's", "dimensions")
     cut = dimensions is not None and dimensions < width
     if not (cut or normalize):
         return vectors
@@ -91,7 +96,7 @@ def shortened(vectors: Array, dimensions: int | None, normalize: bool) -> Array:
 
 
 async def vectors_json(vectors: Array, form: Literal["float", "base64"] = "float") -> list[str]:
-    """JSON of each vector: its floats, with all their digits, or base64 of its float32 in little-endian order."""
+    """Each vector as JSON: floats with all their digits, or base64 of little-endian float32."""
     written = []
     for at, vector in enumerate(vectors):
         if at % _AT_ONCE == 0:
@@ -104,6 +109,6 @@ async def vectors_json(vectors: Array, form: Literal["float", "base64"] = "float
 
 
 def json_answer(content: str, answered: Answered) -> Response:
-    """An answer, with the version of the model in a header."""
+    """An answer with the model version in a header."""
     headers = {} if answered.version is None else {"x-rawbert-model-version": str(answered.version)}
     return Response(content, media_type="application/json", headers=headers)

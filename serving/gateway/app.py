@@ -97,7 +97,7 @@ def create_app(
 async def health(request: Request) -> JSONResponse:
     """Whether calls are answered: each model has a version that is available."""
     state = state_of(request)
-    why = "the gateway is about to end" if state.draining else await state.models.unready()
+    why = "the gateway is shutting down: try again" if state.draining else await state.models.unready()
     if why:
         return errors.response(errors.Refused(errors.Kind.AWAY, why), errors.path_of(request.scope))
     return JSONResponse({"status": "ok"})

@@ -1,6 +1,6 @@
-"""What a call ends with that cannot be answered: one table of statuses, written in the form of the API that was called.
+"""Errors as responses: one table of statuses, in the format of the called API.
 
-OpenAI's form is ``{"error": {"message", "type", "param", "code"}}``, text-embeddings-inference's is
+OpenAI's format is ``{"error": {"message", "type", "param", "code"}}``, text-embeddings-inference's is
 ``{"error", "error_type"}``.
 """
 
@@ -39,13 +39,13 @@ class Kind(Enum):
 
 
 class Refused(Exception):
-    """A call that is answered with an error.
+    """A call refused with an error.
 
     Args:
-        kind: what kind of error.
-        message: for the caller.
-        param: the field of the request that is meant.
-        retry_after: seconds after which the call may be sent again.
+        kind: kind of the error.
+        message: message for the caller.
+        param: the field of the request at fault.
+        retry_after: seconds until the call may be repeated.
     """
 
     def __init__(self, kind: Kind, message: str, param: str | None = None, retry_after: int | None = None) -> None:
@@ -53,16 +53,24 @@ class Refused(Exception):
         self.kind, self.param, self.retry_after = kind, param, retry_after
 
 
-#: Errors of the client; the first that fits counts. Those without a message tell the caller what the server said.
+#: Errors of the client; the first match counts. Those without a message return the server's.
 _KINDS: Final[tuple[tuple[type[errors.ServingError], Kind, str], ...]] = (
     (errors.ModelNotFound, Kind.NO_MODEL, ""),
     (errors.SignatureNotFound, Kind.NO_TASK, ""),
     (errors.InvalidRequest, Kind.INVALID, ""),
-    (errors.MessageTooLarge, Kind.TOO_LARGE, "the texts are larger than the model server takes: send fewer or shorter"),
-    (errors.DeadlineExceeded, Kind.LATE, "the model server did not answer in time: send fewer texts, or later again"),
-    (errors.ServerOverloaded, Kind.BUSY, "the model server has more calls than it can take: try again"),
+    (
+        errors.MessageTooLarge,
+        Kind.TOO_LARGE,
+        "the texts are larger than the model server's limit: send fewer or shorter texts",
+    ),
+    (
+        errors.DeadlineExceeded,
+        Kind.LATE,
+        "the model server did not answer in time: send fewer texts, or try again later",
+    ),
+    (errors.ServerOverloaded, Kind.BUSY, "the model server is overloaded: try again"),
     (errors.ServerUnavailable, Kind.AWAY, "the model server cannot be reached: try again"),
-    (errors.ModelVersionChanged, Kind.AWAY, "the model was replaced while it answered: try again"),
+    (errors.ModelVersionChanged, Kind.AWAY, "the model version changed during the call: try again"),
     (errors.CallCancelled, Kind.AWAY, "the call was cancelled: try again"),
     (errors.Unauthenticated, Kind.FAULT, "the model server refuses the gateway's credentials"),
     (errors.ServingError, Kind.FAULT, "the model server failed: see the log of the gateway"),
@@ -70,7 +78,7 @@ _KINDS: Final[tuple[tuple[type[errors.ServingError], Kind, str], ...]] = (
 
 
 def refused(error: errors.ServingError) -> Refused:
-    """What a caller is told of an error of the client. Where it is the server's, the gateway's log says all of it."""
+    """The refusal for an error of the client. The gateway's log contains the full text of server errors."""
     kind, message = next((kind, message) for known, kind, message in _KINDS if isinstance(error, known))
     if message:
         _LOG.warning("%s", " ".join(str(error).split()))
@@ -79,7 +87,7 @@ def refused(error: errors.ServingError) -> Refused:
 
 
 def response(error: Refused, path: str) -> JSONResponse:
-    """The answer with an error, in the form of the API that the path belongs to."""
+    """The response with an error, in the format of the path's API."""
     status, type_, code, tei_status, tei_type = error.kind.value
     headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
     if error.kind is Kind.NO_KEY:
@@ -92,7 +100,7 @@ def response(error: Refused, path: str) -> JSONResponse:
 
 
 def path_of(scope: Any) -> str:
-    """The path of a request, without that at which the app is mounted."""
+    """The path of a request, without the path of the mounted app."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", "")) or "/"
 
@@ -105,20 +113,20 @@ async def on_refused(request: Request, error: Exception) -> JSONResponse:
 
 
 async def on_invalid(request: Request, error: Exception) -> JSONResponse:
-    """Handler of requests that are not what a path takes. Their texts are not repeated."""
+    """Handler of invalid requests. The message does not repeat their texts."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(each) for each in first["loc"] if each != "body") or None
     message = re.sub("^Value error, ", "", first["msg"])
     if first["type"] == "json_invalid":
-        where, message = None, f"the request is no JSON: {first.get('ctx', {}).get('error', message)}"
+        where, message = None, f"the request is not JSON: {first.get('ctx', {}).get('error', message)}"
     elif first["type"] in ("model_attributes_type", "missing") and where is None:
         message = "send a JSON object, with the header Content-Type: application/json"
     return response(Refused(Kind.INVALID, f"{where}: {message}" if where else message, where), path_of(request.scope))
 
 
 async def on_http(request: Request, error: Exception) -> JSONResponse:
-    """Handler of paths and methods that there are not."""
+    """Handler of unknown paths and methods."""
     assert isinstance(error, HTTPException)
     path = path_of(request.scope)
     answer = response(Refused(Kind.INVALID, f"{request.method} {path}: {error.detail}"), path)
@@ -128,5 +136,5 @@ async def on_http(request: Request, error: Exception) -> JSONResponse:
 
 
 async def on_bug(request: Request, error: Exception) -> JSONResponse:
-    """Handler of all else; the server's log has the traceback."""
+    """Handler of all other exceptions; the server's log contains the traceback."""
     return response(Refused(Kind.BUG, "the gateway failed: see its log"), path_of(request.scope))

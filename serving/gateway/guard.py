@@ -1,4 +1,4 @@
-"""What a request passes before it is read: API keys, rates, sizes. And what is measured of it."""
+"""Checks before a request is read (API key, rate, size), and its metrics."""
 
 import hashlib
 import hmac
@@ -13,18 +13,18 @@ from .errors import Kind, Refused, path_of, response
 from .metrics import Metrics
 from .settings import Limits
 
-#: What is answered without a key, to GET and HEAD: for probes and Prometheus, and the description of the API.
+#: Paths without a key, for GET and HEAD: probes, Prometheus, and the description of the API.
 _OPEN: Final = ("/", "/health", "/live", "/ping", "/metrics", "/docs", "/redoc", "/openapi.json")
-#: Callers without keys of whom rates are kept at most; those that have been quiet go first.
+#: Maximum number of callers with a stored rate; the least recent are removed first.
 _CALLERS: Final = 10_000
 
 
 class Rates:
-    """How many requests each caller may still send: a bucket a caller, which fills at the rate that is allowed.
+    """Rate limit by a token bucket for each caller.
 
     Args:
-        per_minute: size of a bucket, and what comes into it in a minute.
-        clock: seconds.
+        per_minute: size of a bucket, and requests added to it per minute.
+        clock: time in seconds.
     """
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -32,12 +32,12 @@ class Rates:
         self._buckets: dict[bytes, tuple[float, float]] = {}
 
     def take(self, caller: bytes) -> float:
-        """Take one request; the seconds after which the caller may come again, or 0 where there was one left."""
+        """Take one request; 0, or if none is left, the seconds until the next one."""
         now = self._clock()
         left, since = self._buckets.pop(caller, (float(self._most), now))
         left = min(left + (now - since) * self._most / 60, self._most)
         wait = 0.0 if left >= 1 else (1 - left) * 60 / self._most
-        self._buckets[caller] = (left if wait else left - 1, now)  # The last to come is the last of the dict.
+        self._buckets[caller] = (left if wait else left - 1, now)  # The dict is in order of the last request.
         while len(self._buckets) > _CALLERS:
             del self._buckets[next(iter(self._buckets))]
         return wait
@@ -47,10 +47,10 @@ class Guard:
     """ASGI middleware, see the module.
 
     Args:
-        app: what is guarded.
-        keys: API keys, one of which must come with a request; none where it is open.
-        limits: of requests.
-        metrics: where requests are counted.
+        app: the protected app.
+        keys: API keys, one of which each request must have; empty for no keys.
+        limits: limits of requests.
+        metrics: counters of requests.
     """
 
     def __init__(self, app: ASGIApp, keys: Sequence[str], limits: Limits, metrics: Metrics) -> None:
@@ -91,7 +91,9 @@ class Guard:
         caller = self._caller(scope)
         if self._rates and (wait := self._rates.take(caller)):
             limit = self._limits.requests_per_minute
-            raise Refused(Kind.LIMITED, f"more than {limit} requests a minute", retry_after=math.ceil(wait))
+            raise Refused(
+                Kind.LIMITED, f"more than {limit} requests per minute: wait and try again", retry_after=math.ceil(wait)
+            )
         if self._running >= self._limits.concurrent_requests:
             raise Refused(Kind.BUSY, f"more than {self._running} requests at once: try again", retry_after=1)
         self._running += 1
@@ -103,21 +105,21 @@ class Guard:
             self._running -= 1
 
     def _caller(self, scope: Scope) -> bytes:
-        """Who sends a request: a key, or an address where there are no keys; Refused where the key is none."""
+        """The sender of a request: its key, or without keys its address; Refused for an unknown key."""
         if not self._keys:
             return (scope["client"] or ("",))[0].encode()
         header = dict(scope["headers"]).get(b"authorization", b"")
         scheme, _, key = header.partition(b" ")
         if scheme.lower() != b"bearer":
-            raise Refused(Kind.NO_KEY, "an API key is needed: send the header Authorization: Bearer KEY")
+            raise Refused(Kind.NO_KEY, "the request has no API key: send the header Authorization: Bearer KEY")
         digest = _digest(key.strip())
         # Every key is compared, each in constant time.
         if not sum(hmac.compare_digest(digest, known) for known in self._keys):
-            raise Refused(Kind.NO_KEY, "the API key is not known")
+            raise Refused(Kind.NO_KEY, "the API key is unknown: check it")
         return digest
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
-        """The body of a request, of a size that is allowed; ``None`` where the caller has gone."""
+        """The body of a request, with its size checked; ``None`` if the caller disconnected."""
         most = self._limits.body_bytes
         too_large = Refused(Kind.TOO_LARGE, f"the request is larger than {most} bytes: send fewer texts")
         length = dict(scope["headers"]).get(b"content-length", b"")
@@ -140,7 +142,7 @@ def _digest(key: bytes) -> bytes:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """A body that was read, for the app to read."""
+    """A receive function that returns a body already read."""
     message: Message | None = {"type": "http.request", "body": body, "more_body": False}
 
     async def again() -> Message:
@@ -152,6 +154,6 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 
 def _route(scope: Scope) -> str:
-    """The route that answered, and not the path: callers may ask for any number of those."""
+    """The route instead of the path, whose values are unbounded."""
     route: Any = scope.get("route")
     return getattr(route, "path", None) or "none"

@@ -1,4 +1,4 @@
-"""The models that a gateway offers, and the calls to them: each request is answered by one version of one model."""
+"""The gateway's models and the calls to them. One version of one model answers each request."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from .settings import Served
 
 T = TypeVar("T")
 
-#: Seconds for which the signatures of a model are remembered.
+#: Seconds for which the signatures of a model are cached.
 _REMEMBERED: Final = 30.0
-#: Seconds that a look at whether a model answers may take: probes of Kubernetes wait for one.
+#: Timeout of a readiness check in seconds: probes of Kubernetes wait for 1 s.
 _LOOK: Final = 0.9
-#: Seconds before a request is asked again of another version.
+#: Seconds before a request is repeated with another version.
 _PAUSE: Final = 0.02
 
 
 class Answered(NamedTuple):
-    """What a model makes of texts.
+    """A model's answer for texts.
 
     Attributes:
         value: the answer.
-        version: that answered; ``None`` where the server does not say.
-        tokens: of each text, where the model counts them and they were asked for.
+        version: the version that answered; ``None`` if the server does not report it.
+        tokens: tokens of each text, if requested and the model has the signature tokenize.
     """
 
     value: Any
@@ -42,7 +42,7 @@ class Answered(NamedTuple):
 
     @property
     def token_count(self) -> int:
-        """Tokens that the model has read: of all texts, special ones included, without what was cut."""
+        """Number of tokens in the model's input for all texts: with special tokens, after truncation."""
         return sum(map(len, self.tokens))
 
 
@@ -50,12 +50,12 @@ class Models:
     """See the module.
 
     Args:
-        address: of the servers.
-        names: all names that may be asked for, see :func:`.settings.names`.
-        timeout: seconds in which a request must be answered; ``None`` for no deadline.
-        truncate: whether texts that are longer than a model takes are cut, or else refused.
-        metrics: where answers and calls are counted.
-        settings: further arguments of :class:`AsyncClient`.
+        address: address of the servers.
+        names: all names for clients, see :func:`.settings.names`.
+        timeout: deadline of a request in seconds; ``None`` for no deadline.
+        truncate: whether texts over a model's length limit are truncated; they are refused otherwise.
+        metrics: counters of answers and calls.
+        settings: additional arguments of :class:`AsyncClient`.
     """
 
     def __init__(
@@ -69,12 +69,12 @@ class Models:
     ) -> None:
         self.names, self.truncate, self.metrics = names, truncate, metrics
         self._address, self._timeout, self._settings = address, timeout, dict(settings)
-        #: A client belongs to its event loop; whoever mounts the app in tests has one a request.
+        #: A client belongs to its event loop; tests with the mounted app have one loop per request.
         self._clients: dict[asyncio.AbstractEventLoop, dict[str, AsyncClient]] = {}
         self._own = [each for name, each in names.items() if name == each.model]
         self._signatures: dict[Served, tuple[float, frozenset[str]]] = {}
         for each in self._own:
-            self._made(each.model)  # What is wrong with the settings is said at once.
+            self._made(each.model)  # Invalid settings raise here.
 
     def _made(self, model: str) -> AsyncClient:
         return AsyncClient(
@@ -92,17 +92,17 @@ class Models:
         for client in self._clients.pop(asyncio.get_running_loop(), {}).values():
             await client.close()
 
-    # --- Which model is meant ---
+    # --- Choice of the model ---
 
     def find(self, name: str) -> Served:
-        """What a name is for; Refused where it is nothing."""
+        """The model of a name; Refused for an unknown one."""
         if name not in self.names:
             listed = ", ".join(self.names)
-            raise Refused(Kind.NO_MODEL, f"the model {name!r} does not exist; there are {listed}", "model")
+            raise Refused(Kind.NO_MODEL, f"the model {name!r} does not exist: use one of {listed}", "model")
         return self.names[name]
 
     async def choose(self, name: str | None, *tasks: str) -> tuple[Served, str]:
-        """A model and the first of these signatures that it has; without a name, the one model that has it."""
+        """A model and the first of the signatures that it has; without a name, the only model with one of them."""
         candidates = [self.find(name)] if name else self._own
         found = await asyncio.gather(*map(self.signatures, candidates), return_exceptions=True)
         failures = [each for each in found if isinstance(each, BaseException)]
@@ -115,16 +115,20 @@ class Models:
             able = [served for served, signatures in known if task in signatures]
             if len(able) > 1:
                 listed = ", ".join(each.name for each in able)
-                raise Refused(Kind.INVALID, f"which model is meant? name one of {listed}", "model")
+                raise Refused(Kind.INVALID, f"several models fit: name one of {listed}", "model")
             if able:
                 return able[0], task
         if failures:
             raise failures[0]
         has = "; ".join(f"{served.name!r} has {', '.join(sorted(each))}" for served, each in known)
-        raise Refused(Kind.NO_TASK, f"there is no signature {' or '.join(tasks)} for this: the model {has}", "model")
+        raise Refused(
+            Kind.NO_TASK,
+            f"the request needs the signature {' or '.join(tasks)}: use another model; the model {has}",
+            "model",
+        )
 
     async def signatures(self, served: Served) -> frozenset[str]:
-        """The signatures of a model; remembered for a while."""
+        """The signatures of a model; cached for a short time."""
         known = self._signatures.get(served)
         if known is None or known[0] < time.monotonic():
             known = time.monotonic() + _REMEMBERED, frozenset((await self.metadata(served)).signatures)
@@ -132,14 +136,14 @@ class Models:
         return known[1]
 
     async def metadata(self, served: Served) -> ModelMetadata:
-        """What the server says of a model."""
+        """The server's metadata of a model."""
         return await self._client(served.model).metadata(**self._which(served), timeout=self._timeout)
 
     @staticmethod
     def _which(served: Served) -> dict[str, Any]:
         return {"version": served.version, "version_label": served.version_label}
 
-    # --- What it makes of texts ---
+    # --- Answers ---
 
     async def answer(
         self,
@@ -152,26 +156,30 @@ class Models:
         truncate: bool | None = None,
         param: str = "input",
     ) -> Answered:
-        """What a model makes of texts, and their tokens: all of one version, which a swap on the way does not change.
+        """A model's answer for texts, and their tokens, all by one version, also during a version swap.
 
         Args:
             served: the model.
-            ask: the client and keywords of a call -> what it answers, and the version that did.
-            texts, text_pair: what is sent.
-            counted: whether their tokens are counted, where the model can; also where no text may be cut.
-            truncate: as of the class, in its place.
+            ask: the client and keywords of a call -> its answer, and the version that answered.
+            texts, text_pair: the texts.
+            counted: whether to count tokens, if the model has the signature tokenize; always without truncation.
+            truncate: overrides the class's ``truncate``.
             param: the field of the request with the texts, for messages.
 
         Raises:
-            Refused: a text is too long, and is not to be cut.
-            ServingError: as the client does.
+            Refused: a text is too long, and truncation is off.
+            ServingError: as raised by the client.
         """
         until = math.inf if self._timeout is None else time.monotonic() + self._timeout
         truncate = self.truncate if truncate is None else truncate
         client = self._client(served.model)
         counts = (counted or not truncate) and TOKENIZE.name in await self.signatures(served)
         if not (truncate or counts):
-            raise Refused(Kind.NO_TASK, f"the model has no signature {TOKENIZE.name}: it does not say what it cuts")
+            raise Refused(
+                Kind.NO_TASK,
+                f"the model has no signature {TOKENIZE.name} to find long texts: set truncate, or give "
+                "--on-truncation ignore",
+            )
         while True:
             which: dict[str, Any] = self._which(served)
             tokens: Sequence[Tokens] = ()
@@ -183,7 +191,7 @@ class Models:
                         which = {"version": tokens[0].model_version}
                 value, version = await ask(client, {**which, "timeout": _left(until)})
             except (ModelNotFound, ModelVersionChanged) as error:
-                # Where a version has counted the tokens, or answered the first texts, and is gone: again, by another.
+                # A version was unloaded after it counted the tokens or answered the first texts: repeat.
                 if not (tokens or isinstance(error, ModelVersionChanged)) or time.monotonic() >= until:
                     raise
                 await asyncio.sleep(_PAUSE)
@@ -192,10 +200,10 @@ class Models:
             self.metrics.answered(served.model, version, len(texts), answered.token_count)
             return answered
 
-    # --- Whether they answer ---
+    # --- Readiness ---
 
     async def unready(self) -> str | None:
-        """Why the gateway cannot answer: a model without a version that is available; ``None`` where all have one."""
+        """The reason for unreadiness, a model without an available version; ``None`` if all have one."""
         found = await asyncio.gather(*map(self._unready, self._own))
         return next((why for why in found if why), None)
 
@@ -210,16 +218,16 @@ class Models:
 
 
 def _left(until: float) -> float | None:
-    """Seconds that are left for a call."""
+    """Seconds left for a call."""
     return None if until == math.inf else max(until - time.monotonic(), 0.001)
 
 
 def _check_lengths(tokens: Sequence[Tokens], truncate: bool, param: str) -> None:
-    """See that no text is too long, where none is to be cut."""
+    """Refuse texts that are too long, unless they may be truncated."""
     for at, each in enumerate(tokens):
         if each.truncated and not truncate:
             raise Refused(
                 Kind.TOO_LONG,
-                f"{param}[{at}] has {each.token_count} tokens, and the model takes {len(each)}: shorten it",
+                f"{param}[{at}] has {each.token_count} tokens, but the model's limit is {len(each)}: shorten it",
                 param,
             )

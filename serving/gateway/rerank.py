@@ -24,20 +24,20 @@ def _query(value: Any) -> str:
 
 
 def _documents(value: Any) -> list[str]:
-    """Texts of documents, which are texts or objects with a text."""
+    """Texts of documents, from texts or objects with a text."""
     if not isinstance(value, list):
         raise ValueError("give a list of texts")
     texts: list[Any] = [each.get("text") if isinstance(each, dict) else each for each in value]
     for at, text in enumerate(texts):
         if not isinstance(text, str):
-            raise ValueError(f'item {at} is neither a text nor an object with a "text"')
+            raise ValueError(f'item {at} is neither a text nor an object with a "text": give one of them')
         check_text(text, f"item {at}")
     return texts
 
 
 def _rank_fields(value: Any) -> Any:
     if value not in (None, ["text"]):
-        raise ValueError("fields are not taken: send documents as texts")
+        raise ValueError("fields are not supported: send documents as texts")
     return value
 
 
@@ -45,7 +45,7 @@ Query = Annotated[str, BeforeValidator(_query)]
 
 
 class RerankRequest(BaseModel):
-    """Documents to sort by how well they answer a query."""
+    """A query, and documents to sort by relevance."""
 
     query: Query
     documents: Annotated[list[str | dict[str, Any]], BeforeValidator(_documents)]
@@ -62,7 +62,7 @@ class Document(BaseModel):
 
 
 class RerankResult(BaseModel):
-    """One document: its place among those that were sent, and its score."""
+    """One document: its index in the request, and its score."""
 
     index: int
     relevance_score: float
@@ -83,7 +83,7 @@ class RerankResponse(BaseModel):
 @router.post("/v1/rerank", responses={200: {"model": RerankResponse}}, response_class=Response)
 @router.post("/v2/rerank", responses={200: {"model": RerankResponse}}, response_class=Response)
 async def rerank(body: RerankRequest, request: Request) -> Response:
-    """Sort documents by how well they answer a query."""
+    """Sort documents by relevance to a query."""
     state = state_of(request)
     documents = [str(each) for each in body.documents]
     check_count(documents, state.limits.texts, "documents")

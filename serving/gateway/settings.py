@@ -1,24 +1,24 @@
-"""Settings of the gateway: the names under which it offers models, and its limits. Frozen, validated."""
+"""Settings of the gateway: model names and limits. Frozen, validated."""
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Final, NamedTuple
 
-#: What an alias is for: a model, perhaps with a label or a version of it.
+#: Target of an alias: a model, optionally with a label or a version.
 _TARGET: Final = r"([^@]+)(?:@(\d+)|@([^@]+))?"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the gateway takes at most.
+    """Limits of requests.
 
     Args:
-        body_bytes: size of a request.
-        texts: texts, or documents, in a request; OpenAI takes as many.
-        requests_per_minute: of each API key, or of each address where there are no keys; 0 for no limit. So many may
-            come at once, and go on at that rate.
-        concurrent_requests: requests that are answered at the same time.
+        body_bytes: maximum size of a request.
+        texts: maximum number of texts, or documents, in a request; the default is OpenAI's.
+        requests_per_minute: rate for each API key, or without keys for each address; 0 for no limit. A burst may
+            have as many requests.
+        concurrent_requests: maximum number of requests in progress.
 
     Raises:
         ValueError: a limit below 1.
@@ -37,12 +37,12 @@ class Limits:
 
 
 class Served(NamedTuple):
-    """A name that clients may ask for.
+    """A name for clients.
 
     Attributes:
         name: the name.
         model: the model on the server.
-        version, version_label: of the model; where both are ``None``, those of the gateway's client.
+        version, version_label: version of the model; if both are ``None``, that of the gateway's client.
     """
 
     name: str
@@ -52,15 +52,15 @@ class Served(NamedTuple):
 
 
 def names(models: Iterable[str], aliases: Mapping[str, str]) -> dict[str, Served]:
-    """All names that clients may ask for, the models first.
+    """All names for clients, the models first.
 
     Args:
         models: names of models on the server.
-        aliases: further name -> one of the models, also as ``MODEL@LABEL`` or ``MODEL@VERSION``.
+        aliases: additional name -> one of the models, also as ``MODEL@LABEL`` or ``MODEL@VERSION``.
 
     Raises:
         TypeError: ``models`` is a single name.
-        ValueError: there are no models, or an alias is of no use.
+        ValueError: no models, or an invalid alias.
     """
     if isinstance(models, str):
         raise TypeError(f"models is a single str; give a list of names, such as [{models!r}]")
@@ -68,7 +68,7 @@ def names(models: Iterable[str], aliases: Mapping[str, str]) -> dict[str, Served
     if not found:
         raise ValueError("models is empty: name the models that the server has")
     if "" in found:
-        raise ValueError("a model's name is empty")
+        raise ValueError("a model's name is empty: give a name")
     for alias, target in aliases.items():
         match = re.fullmatch(_TARGET, target)
         if not alias or match is None or match[1] not in models:
@@ -76,6 +76,6 @@ def names(models: Iterable[str], aliases: Mapping[str, str]) -> dict[str, Served
                 f"alias {alias!r} is for {target!r}: give a model of {', '.join(models)}, or MODEL@LABEL, MODEL@VERSION"
             )
         if alias in models:
-            raise ValueError(f"alias {alias!r} is a model's name too")
+            raise ValueError(f"alias {alias!r} is also the name of a model: choose another")
         found[alias] = Served(alias, match[1], None if match[2] is None else int(match[2]), match[3])
     return found

@@ -40,7 +40,7 @@ def _sequences(value: Any) -> list[Sequence]:
         for text in row:
             check_text(text, "a text")
     if len({len(row) for row in rows}) > 1:
-        raise ValueError("texts and pairs of texts cannot be sent together: the model takes either")
+        raise ValueError("the request contains both texts and pairs of texts: send one kind")
     return rows
 
 
@@ -143,7 +143,11 @@ def _named(request: Request) -> str | None:
 
 def _no_prompt(name: str | None) -> None:
     if name is not None:
-        raise Refused(Kind.INVALID, f"prompt_name is {name!r}: prompts are part of the exported model", "prompt_name")
+        raise Refused(
+            Kind.INVALID,
+            f"prompt_name is {name!r}: leave it out; prompts are part of the exported model",
+            "prompt_name",
+        )
 
 
 @router.post("/embed", responses={200: {"model": list[list[float]]}}, response_class=Response)
@@ -215,8 +219,8 @@ def _activated(scores: Array, state: State, model: str, raw: bool) -> Array:
     check_finite(scores)
     if model not in state.logits:
         if raw:
-            why = "the model answers what its checkpoint does: a gateway with --logits knows that these are logits"
-            raise Refused(Kind.INVALID, f"raw_scores cannot be had: {why}", "raw_scores")
+            why = "the gateway returns raw scores only of models in --logits"
+            raise Refused(Kind.INVALID, f"leave raw_scores out: {why}", "raw_scores")
         return scores
     if raw:
         return scores

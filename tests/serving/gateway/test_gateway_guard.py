@@ -331,7 +331,7 @@ def test_it_is_mounted_in_another_app(backend: Any) -> None:
         ({"models": ["text"], "aliases": {"a": "nope"}}, "'nope'"),
         ({"models": ["text"], "aliases": {"a": "text@"}}, "'text@'"),
         ({"models": ["text"], "aliases": {"": "text"}}, "alias ''"),
-        ({"models": ["text", "b"], "aliases": {"b": "text"}}, "a model's name too"),
+        ({"models": ["text", "b"], "aliases": {"b": "text"}}, "is also the name of a model"),
         ({"models": ["text"], "logits": ["nope"]}, "nope"),
         ({"models": ["text"], "api_keys": "key"}, "list of keys"),
         ({"models": ["text"], "api_keys": [""]}, "empty key"),
