@@ -116,7 +116,7 @@ def test_models_are_listed(http: Any) -> None:
 
 
 WRONG: list[tuple[dict[str, Any], int, str | None, str | None, str]] = [
-    ({"input": "a", "model": "nope"}, 404, "model", "model_not_found", "there are text, tasks"),
+    ({"input": "a", "model": "nope"}, 404, "model", "model_not_found", "use one of text, tasks"),
     ({"input": "a", "model": "gone"}, 404, None, "model_not_found", "9"),
     ({"input": "a", "model": "tasks"}, 400, "model", "unsupported_model", "classify"),
     ({"model": "text"}, 400, "input", None, "required"),
@@ -127,7 +127,7 @@ WRONG: list[tuple[dict[str, Any], int, str | None, str | None, str]] = [
     ({"input": ["a"] * 2049, "model": "text"}, 400, "input", "too_many_inputs", "2048"),
     ({"input": [1212, 318], "model": "text"}, 400, "input", None, "check_embedding_ctx_length=False"),
     ({"input": [[1212], [318]], "model": "text"}, 400, "input", None, "check_embedding_ctx_length=False"),
-    ({"input": "a", "model": "text", "dimensions": 4}, 400, "dimensions", None, "have 3"),
+    ({"input": "a", "model": "text", "dimensions": 4}, 400, "dimensions", None, "at most 3"),
     ({"input": "a", "model": "text", "dimensions": 0}, 400, "dimensions", None, "1"),
     ({"input": "a", "model": "text", "encoding_format": "int8"}, 400, "encoding_format", None, "base64"),
     ({"input": "a", "model": 5}, 400, "model", None, "string"),
@@ -150,8 +150,8 @@ def test_wrong_requests(
     [
         (b"", "JSON object"),
         (b"[1]", "JSON object"),
-        (b'{"input": "a"', "no JSON"),
-        (b"\xff\xfe", "no JSON"),
+        (b'{"input": "a"', "not JSON"),
+        (b"\xff\xfe", "not JSON"),
         (b"[" * 100_000, "parsing"),
         (b'{"input": "\\ud800"}', "surrogate"),
     ],
