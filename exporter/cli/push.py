@@ -1,6 +1,6 @@
-"""``rawbert push``: a version to an object store.
+"""``rawbert push``: upload a version to an object store.
 
-Exit codes: 0 it is there, 1 refused or failed, 2 wrong usage, 130 interrupted.
+Exit codes: 0 uploaded, 1 refused or failed, 2 wrong usage, 130 interrupted.
 """
 
 from contextlib import ExitStack
@@ -9,8 +9,9 @@ from pathlib import Path
 
 import click
 
-from ...serving.cli.output import counted, print_json, print_lines
+from ...serving.cli.output import print_json, print_lines
 from ...serving.cli.telling import progress
+from ...serving.plurals import counted
 from ..publish.models import find
 from ..publish.push import push as pushed
 from .common import failing, json_option, user_path
@@ -19,25 +20,25 @@ from .common import failing, json_option, user_path
 @click.command()
 @click.argument("model", type=user_path)
 @click.argument("url")
-@click.option("--version", type=click.IntRange(min=0), help="Which version.  [default: the newest]")
+@click.option("--version", type=click.IntRange(min=0), help="Number of the version.  [default: the newest]")
 @click.option(
     "--models", type=user_path, default=Path("models"), show_default=True, metavar="FOLDER",
-    help="Folder of the models, for a MODEL that is given by its name.",
+    help="Folder of the models, if MODEL is a name.",
 )  # fmt: skip
 @click.option(
     "--no-models-config", is_flag=True,
-    help="Leave models.config there alone: servers that poll the folder may see the version too soon.",
+    help="Do not write models.config: servers that poll the folder may load an incomplete version.",
 )  # fmt: skip
 @click.option(
     "--served-from", metavar="PATH",
-    help="The folder of the models as servers see it, such as /models for a copy.  [default: that of URL]",
+    help="Path of the models' folder on the servers, such as /models for a copy.  [default: the parent of URL]",
 )  # fmt: skip
 @click.option(
     "--settle", type=click.FloatRange(min=0), default=10.0, show_default=True,
-    help="Seconds for servers to read models.config, where its version policy had to be pinned first.",
+    help="Seconds for servers to read models.config after its version policy was pinned.",
 )  # fmt: skip
-@click.option("--restart", is_flag=True, help="Remove what an unfinished push of another content left there.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be sent.")
+@click.option("--restart", is_flag=True, help="Remove the files of an unfinished push of other content.")
+@click.option("--dry-run", is_flag=True, help="Only print the number of bytes to send.")
 @json_option
 def push(
     model: Path,
@@ -51,18 +52,18 @@ def push(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Copy a version of MODEL (its folder, or its name) to URL, the model's folder in an object store.
+    """Upload a version of MODEL (its folder, or its name) to URL, the model's folder in an object store.
 
-    URL is anything that fsspec knows: s3:// (needs s3fs), gs:// (needs gcsfs), a path. Every file is read back and
-    compared by its sha256; saved_model.pb comes last, and then models.config beside the model's folder. The same
-    command goes on where a push was interrupted. A number that has another content is refused.
+    fsspec opens URL: s3:// (needs s3fs), gs:// (needs gcsfs), or a path. Every file is read back and compared by its
+    sha256; saved_model.pb is last, and then models.config next to the model's folder. The same command continues an
+    interrupted push. A number with other content is refused.
 
     \b
     Examples:
       rawbert push models/minilm s3://bucket/models/minilm
       rawbert push minilm gs://bucket/models/minilm --version 3 --dry-run
     """
-    with failing("; the same command goes on from there"), ExitStack() as stack:
+    with failing("; the same command continues from there"), ExitStack() as stack:
         done = pushed(
             find(model, models).folder,
             url,

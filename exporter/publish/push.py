@@ -1,15 +1,15 @@
-"""A version to an object store, or any other file system that fsspec knows: seen whole, or not at all.
+"""Upload a version to an object store, or any other file system of fsspec. Servers see a complete version or none.
 
-There is no rename there, and TensorFlow Serving takes a folder for a version as soon as its first file is there:
-without a saved_model.pb the load fails, and after its retries that number is not tried again. So a version becomes
-visible twice:
+Object stores have no rename, and TensorFlow Serving loads a numbered folder as soon as its first file exists. Without
+saved_model.pb the load fails, and after its retries the server does not try that number again. The order of the writes
+is therefore:
 
-1. Its files are written under its number and read back, saved_model.pb last: without it there is no SavedModel.
-2. models.config is written, in one piece, with the version policy ``specific``: a server that reads it does not look
-   at other numbers. An entry with another policy is first pinned to what it loads now.
+1. The files under the version's number, each read back, saved_model.pb last: it makes the folder a SavedModel.
+2. models.config in one write, with the version policy ``specific``: a server that reads it ignores other numbers. An
+   entry with another policy is pinned to its loaded versions before step 1.
 
-``.rawbert/<version>.json`` beside the versions is written first: the sha256 of every file. By it a push that was killed
-goes on, and one of another content under the same number is refused.
+Before both, ``.rawbert/<version>.json`` next to the versions records the sha256 of every file. With it an interrupted
+push can continue, and a push of other content under the same number is refused.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from .bundle import folders_by_version
 from .models_config import ModelsConfig
 from .store import SAVED_MODEL, Progress, Store, sha256
 
-#: sha256 (hex) and size of each file, by its name with slashes.
+#: File name with slashes -> sha256 (hex) and size in bytes.
 Files = Mapping[str, tuple[str, int]]
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push did.
+    """The result of a push.
 
     Attributes:
-        url: the version there.
-        version: its number.
-        files: number of its files.
-        size: their bytes.
-        sent: bytes of those that were not there yet.
-        models_config: the models.config that was changed; ``None`` where it was not.
+        url: URL of the version.
+        version: number of the version.
+        files: number of files.
+        size: total size in bytes.
+        sent: bytes sent by this push.
+        models_config: URL of models.config; ``None`` if unchanged.
     """
 
     url: str
@@ -63,44 +63,44 @@ def push(
     dry_run: bool = False,
     progress: Callable[[int], Progress] = lambda total: lambda count: None,
 ) -> Pushed:
-    """Copy a version of a model to another place, where servers find it.
+    """Copy a version of a model to a store for servers.
 
     Args:
-        folder: the model's folder, which has its versions.
-        url: the model's folder there, such as ``s3://bucket/models/minilm``; models.config is beside it.
-        version: which one; the newest if left out.
-        with_config: whether models.config is written; without it a server that polls the folder may see the version
-            too soon.
-        served_from: the folder of the models as servers see it, for a model that models.config lacks; that of
+        folder: the model's folder, with its versions.
+        url: the model's folder in the store, such as ``s3://bucket/models/minilm``; models.config is next to it.
+        version: number of the version; the newest if left out.
+        with_config: whether models.config is written; without it a server that polls the folder may load an
+            incomplete version.
+        served_from: path of the models' folder on the servers, for a model new in models.config; the parent of
             ``url`` if left out.
-        settle: seconds to wait where models.config had to be changed first, for servers to read it.
-        restart: remove what an unfinished push of another content has left under the number.
-        dry_run: only look.
-        progress: called with the bytes that there are to do; answers a function that is called with bytes done.
+        settle: seconds for servers to read models.config after its version policy was pinned.
+        restart: remove the files of an unfinished push of other content under the same number.
+        dry_run: write nothing.
+        progress: called with the total bytes; returns a function that is called with bytes done.
 
     Raises:
-        SourceNotFound: there is no such version here.
-        VersionExists: another content is there under the number.
-        OutputError: the store cannot be read or written, or does not keep what was written.
-        ModelConfigError: its models.config cannot be changed: servers that go by it do not see the version.
+        SourceNotFound: the version does not exist on this machine.
+        VersionExists: the store has other content under the number.
+        OutputError: the store cannot be read or written, or returns other bytes than were written.
+        ModelConfigError: its models.config cannot be changed, so servers do not see the version.
     """
     number, path = _chosen(folder, version)
     local = {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*")) if file.is_file()}
     if SAVED_MODEL not in local:
-        raise SourceNotFound(f"{path} has no {SAVED_MODEL}: it is no version that a server can load")
+        raise SourceNotFound(f"{path} has no {SAVED_MODEL}, so servers cannot load it: export the version again")
     sizes = {name: file.stat().st_size for name, file in local.items()}
     store = Store(url)
     tell = progress(3 * sum(sizes.values()))  # read, sent, compared
     wanted: Files = {name: (_digest_of(file, tell), sizes[name]) for name, file in local.items()}
     config = _Config(store, path, number, served_from) if with_config else None
     if config is not None:
-        config.read()  # what is wrong with it is said before anything is written
+        config.read()  # a faulty file raises before any write
     there = _claimed(store, number, wanted, restart=restart, dry_run=dry_run)
     sent = 0
     if not dry_run:
         if config is not None and SAVED_MODEL not in there:
             config.pin(settle)
-        # saved_model.pb is the last; until then nothing there is a SavedModel.
+        # saved_model.pb is last; until then the folder is not a SavedModel.
         for name in sorted(wanted, key=lambda name: (name == SAVED_MODEL, name)):
             if name == SAVED_MODEL and name not in there:
                 _see_claim(store, number, wanted)
@@ -116,10 +116,10 @@ def push(
 def _chosen(folder: Path, version: int | None) -> tuple[int, Path]:
     found = folders_by_version(folder)
     if not found:
-        inner = " (it is a version: give the folder of its model)" if (folder / SAVED_MODEL).is_file() else ""
-        raise SourceNotFound(f"{folder} has no versions{inner}")
+        advice = "give the folder of its model" if (folder / SAVED_MODEL).is_file() else "export the model first"
+        raise SourceNotFound(f"{folder} has no versions: " + advice)
     if version is not None and version not in found:
-        raise SourceNotFound(f"{folder} has no version {version}: there are {', '.join(map(str, sorted(found)))}")
+        raise SourceNotFound(f"{folder} has no version {version}: choose from {', '.join(map(str, sorted(found)))}")
     number = max(found) if version is None else version
     return number, found[number]
 
@@ -134,31 +134,31 @@ def _record(wanted: Files) -> bytes:
 
 
 def _claimed(store: Store, number: int, wanted: Files, *, restart: bool, dry_run: bool) -> dict[str, int]:
-    """The files that are there under the number, which is claimed for this content.
+    """Claim the number for this content; the files in the store under the number.
 
     Raises:
-        VersionExists: it is another's.
+        VersionExists: the number has other content.
     """
     there, claim = store.sizes(str(number)), store.read(_claim_file(number))
     at = store.at(str(number))
     if claim == _record(wanted):
         if extra := sorted(there.keys() - wanted.keys()):
-            raise VersionExists(f"{at} has files that the version here has not: {', '.join(extra)}; remove them there")
+            raise VersionExists(f"{at} has additional files: {', '.join(extra)}; remove them from the store")
         return there
     if SAVED_MODEL in there:
-        # Copied there by other means, perhaps: the files decide.
+        # Without a record, such as after a copy with other tools: compare the files.
         differing = sorted(there.keys() ^ wanted.keys()) or [
             name for name, (digest, size) in wanted.items()
             if there[name] != size or store.digest(f"{number}/{name}", lambda count: None) != digest
         ]  # fmt: skip
         if differing:
             raise VersionExists(
-                f"{at} is another content ({', '.join(differing[:3])}): a number is never given twice; export or copy "
-                "the version under a new one"
+                f"{at} has other content ({', '.join(differing[:3])}): versions are never overwritten; export or copy "
+                "the version under a new number"
             )
     elif there or claim is not None:
         if not restart:
-            raise VersionExists(f"{at} is a push of another content that did not end: --restart removes what it left")
+            raise VersionExists(f"{at} has an unfinished push of other content: --restart removes its files")
         if not dry_run:
             for name in there:
                 store.remove(f"{number}/{name}")
@@ -169,13 +169,15 @@ def _claimed(store: Store, number: int, wanted: Files, *, restart: bool, dry_run
 
 
 def _see_claim(store: Store, number: int, wanted: Files) -> None:
-    """See, right before a version becomes whole, that nobody else has begun to write under its number."""
+    """Check, right before a version becomes complete, that no other push has claimed its number."""
     if store.read(_claim_file(number)) != _record(wanted):
-        raise VersionExists(f"{store.at(str(number))}: another push of another content has begun under that number")
+        raise VersionExists(
+            f"{store.at(str(number))}: another push of other content has claimed the number; export under a new one"
+        )
 
 
 def _bring(store: Store, name: str, local: Path, wanted: tuple[str, int], there: int | None, progress: Progress) -> int:
-    """Have a file there, and read it back; the bytes that were sent."""
+    """Send a file unless the store has it, and read it back; the bytes sent."""
     digest, size = wanted
     if there == size and store.digest(name, progress) == digest:
         progress(size)
@@ -184,7 +186,9 @@ def _bring(store: Store, name: str, local: Path, wanted: tuple[str, int], there:
     if store.digest(name, progress) != digest:
         if name.endswith(f"/{SAVED_MODEL}"):
             store.remove(name)
-        raise OutputError(f"{store.at(name)}: what is read back is not what was sent; the version is not published")
+        raise OutputError(
+            f"{store.at(name)}: the store returned other bytes than were sent; the version is not published, try again"
+        )
     return size
 
 
@@ -194,13 +198,13 @@ def _digest_of(path: Path, progress: Progress) -> str:
 
 
 class _Config:
-    """The models.config beside the model there.
+    """The models.config next to the model in the store.
 
     Args:
         store: the model's folder.
-        path: the version's folder here.
-        number: the version.
-        served_from: the folder of the models as servers see it.
+        path: the version's local folder.
+        number: number of the version.
+        served_from: path of the models' folder on the servers.
     """
 
     def __init__(self, store: Store, path: Path, number: int, served_from: str | None) -> None:
@@ -218,10 +222,10 @@ class _Config:
         self.url = self._beside.at(models_config.FILE)
 
     def read(self) -> ModelsConfig:
-        """The file as it is now.
+        """The current file.
 
         Raises:
-            ModelConfigError: it cannot be parsed, or has the name for another folder.
+            ModelConfigError: it cannot be parsed, or its entry with the name has another folder.
         """
         data = self._beside.read(models_config.FILE) or b""
         try:
@@ -231,12 +235,12 @@ class _Config:
         found = config.find(self._name)
         if found is not None and found.folder_name != self._folder:
             raise ModelConfigError(
-                f"{self.url} has the name {self._name} for {found.base_path}, not for {self._folder}"
+                f"{self.url} has the name {self._name} for {found.base_path}, not for {self._folder}: correct the entry"
             )
         return config
 
     def pin(self, settle: float) -> None:
-        """Have servers keep to the versions that they load now, before the folder of another one appears."""
+        """Pin servers to their loaded versions, before the folder of another version appears."""
         config = self.read()
         entry = config.find(self._name)
         if entry is None or entry.policy == "specific":
@@ -247,7 +251,7 @@ class _Config:
             time.sleep(settle)
 
     def publish(self) -> None:
-        """Have servers load the version, the newest, and those that have labels."""
+        """Make servers load the version, the newest one, and all with labels."""
         config, present = self.read(), self._store.versions()
         if (entry := config.find(self._name)) is None:
             entry = config.add(self._name, self._base_path)

@@ -1,4 +1,4 @@
-"""A folder in an object store, or in any other file system that fsspec knows."""
+"""A folder in an object store, or in any other file system of fsspec."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from fsspec.callbacks import Callback
 from ...serving.contract import version_of
 from ..errors import OutputError, first_line
 
-#: Stores in which folders are not made: a name with slashes is enough. (s3fs would make a bucket that is missing.)
+#: Stores without folders: a name with slashes is enough. (s3fs would create a missing bucket.)
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci"}
-#: Packages that fsspec needs for them.
+#: fsspec's packages for them.
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 
-#: Called with the number of bytes that were read, sent or compared.
+#: Called with the number of bytes read, sent or compared.
 Progress = Callable[[int], None]
-#: Without it, a folder is no SavedModel.
+#: The file that makes a folder a SavedModel.
 SAVED_MODEL = "saved_model.pb"
 _CHUNK = 1 << 20
 
 
 class _Sent(Callback):  # type: ignore[misc]
-    """Passes on what fsspec tells of an upload."""
+    """Forwards fsspec's progress of an upload."""
 
     def __init__(self, progress: Progress) -> None:
         super().__init__()
         self._progress, self.told = progress, 0
 
     def call(self, *_: Any, **__: Any) -> None:
-        """As of its base."""
+        """See the base class."""
         self._progress(self.value - self.told)
         self.told = self.value
 
 
 class Store:
-    """A folder at a URL, through fsspec; whatever fails there is an OutputError that says what and where.
+    """A folder at a URL, through fsspec; all failures are OutputErrors with operation and place.
 
     Raises:
-        OutputError: the URL is of no kind that fsspec knows, or the package for it is missing.
+        OutputError: fsspec does not support the URL, or its package is missing.
     """
 
     def __init__(self, url: str) -> None:
@@ -55,7 +55,7 @@ class Store:
         except ImportError as error:
             package = _PACKAGES.get(protocol)
             how = f"pip install {package}" if package else first_line(error)
-            raise OutputError(f"{url}: {protocol}:// needs a package of its own: {how}") from error
+            raise OutputError(f"{url}: install the package for {protocol}://: {how}") from error
         except ValueError as error:
             raise OutputError(f"{url}: {first_line(error)}; give s3://bucket/..., gs://bucket/... or a path") from error
 
@@ -64,7 +64,7 @@ class Store:
         return f"{self.url}/{name}"
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """The files anywhere in a folder, by their names in it."""
+        """All files in a folder and its subfolders: relative name -> size in bytes."""
         root = f"{self._root}/{folder}".rstrip("/")
         with self._failing(folder):
             self._fs.invalidate_cache()
@@ -81,7 +81,7 @@ class Store:
         }
 
     def versions(self) -> set[int]:
-        """The numbers of the versions that have a saved_model.pb."""
+        """The numbers of the versions with a saved_model.pb."""
         names = [name.split("/") for name in self.sizes("")]
         return {
             number
@@ -90,7 +90,7 @@ class Store:
         }
 
     def read(self, name: str) -> bytes | None:
-        """A small file; ``None`` where there is none."""
+        """The bytes of a small file; ``None`` if it does not exist."""
         with self._failing(name):
             self._fs.invalidate_cache()
             try:
@@ -100,33 +100,33 @@ class Store:
             return data
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a small file, and see that it is read back."""
+        """Write a small file, and check it by reading it back."""
         path = f"{self._root}/{name}"
         with self._failing(name):
             self._make_folder(name)
-            if self._is_local:  # where, unlike in a store, a file can be seen half-written
+            if self._is_local:  # unlike in a store, readers could see a half-written file
                 self._fs.pipe_file(f"{path}.tmp", data)
                 self._fs.mv(f"{path}.tmp", path)
             else:
                 self._fs.pipe_file(path, data)
         if self.read(name) != data:
-            raise OutputError(f"{self.at(name)}: what is read back is not what was written")
+            raise OutputError(f"{self.at(name)}: the store returned other bytes than were written; try again")
 
     def send(self, local: Path, name: str, size: int, progress: Progress) -> None:
-        """Upload a file; one that was there is replaced."""
+        """Upload a file; an existing one is replaced."""
         sent = _Sent(progress)
         with self._failing(name):
             self._make_folder(name)
             self._fs.put_file(str(local), f"{self._root}/{name}", callback=sent)
-        progress(size - sent.told)  # Not every store tells.
+        progress(size - sent.told)  # Not every store reports progress.
 
     def digest(self, name: str, progress: Progress) -> str:
-        """sha256 of a file as it is read back."""
+        """sha256 of a file read back."""
         with self._failing(name), self._fs.open(f"{self._root}/{name}", "rb") as stream:
             return sha256(stream, progress)
 
     def remove(self, name: str) -> None:
-        """Remove a file; no matter where there is none."""
+        """Remove a file, if it exists."""
         with self._failing(name), suppress(FileNotFoundError):
             self._fs.rm_file(f"{self._root}/{name}")
 
@@ -145,9 +145,9 @@ class Store:
             kind, said = type(error).__name__, first_line(error)
             hint = ""
             if isinstance(error, PermissionError) or "redential" in kind + said or "Forbidden" in said:
-                hint = "; are the credentials there, and do they allow it? They come from the store's own environment"
+                hint = "; check the credentials and their permissions: they come from the environment of the store's package"
             elif isinstance(error, FileNotFoundError):
-                hint = "; is there such a bucket?"
+                hint = "; check that the bucket exists"
             raise OutputError(f"{self.at(name)}: {kind}: {said}{hint}") from error
 
 

@@ -211,7 +211,7 @@ def test_another_content_is_refused(model: Path) -> None:
     pushed(model)
     before = there()
     (model / "2" / "assets" / "vocab.txt").write_bytes(b"a\nc\n2")
-    with pytest.raises(VersionExists, match=r"another content \(assets/vocab.txt\).*under a new one"):
+    with pytest.raises(VersionExists, match=r"other content \(assets/vocab.txt\).*under a new number"):
         pushed(model, restart=True)
     (model / "2" / "assets" / "more.txt").write_bytes(b"")
     with pytest.raises(VersionExists, match=r"assets/more\.txt"):
@@ -281,7 +281,7 @@ def test_whenever_it_ends_nothing_half_is_seen(model: Path, kind: type[BaseExcep
 @pytest.mark.parametrize("name", ["2/variables/variables.index", "2/saved_model.pb", ".rawbert/2.json"])
 def test_what_is_read_back_differs(model: Path, name: str) -> None:
     Faulty.read_as = {name: b"rotten"}
-    with pytest.raises(OutputError, match="read back is not what was"):
+    with pytest.raises(OutputError, match="the store returned other bytes than were"):
         pushed(model)
     Faulty.read_as = {}
     assert served() == {}
@@ -297,7 +297,7 @@ def test_a_store_that_loses_models_config(model: Path, monkeypatch: pytest.Monke
         "pipe_file",
         lambda self, path, *rest, **more: "models.config" in path or real(self, path, *rest, **more),
     )
-    with pytest.raises(OutputError, match=r"models\.config: what is read back"):
+    with pytest.raises(OutputError, match=r"models\.config: the store returned other bytes"):
         pushed(model)
 
 
@@ -313,7 +313,7 @@ def test_two_pushes_at_once_do_not_mix(model: Path, tmp_path: Path) -> None:
             MemoryFileSystem.pipe_file(Faulty(None), "/bucket/models/minilm/.rawbert/2.json", b'{"files": {}}\n')
 
     Faulty.before = staticmethod(write_claim)
-    with pytest.raises(VersionExists, match="another push of another content"):
+    with pytest.raises(VersionExists, match="another push of other content"):
         pushed(foreign)
     assert "minilm/2/saved_model.pb" not in there()
 
@@ -346,14 +346,14 @@ def test_urls_that_cannot_be_used(model: Path, url: str, kind: type[ExportError]
 
 
 def test_what_is_wrong_here_or_with_models_config(model: Path) -> None:
-    with pytest.raises(SourceNotFound, match="no version 9: there are 1, 2"):
+    with pytest.raises(SourceNotFound, match="no version 9: choose from 1, 2"):
         pushed(model, version=9)
     (model / "3").mkdir()
     with pytest.raises(SourceNotFound, match=r"no saved_model\.pb"):
         pushed(model)
     (model / "3").rmdir()
     for text, said in (
-        ("model_config_list { config { name: 5 } }", "no ModelServerConfig"),
+        ("model_config_list { config { name: 5 } }", "not a ModelServerConfig"),
         ('model_config_list { config { name: "minilm" base_path: "/models/other" } }', "has the name minilm for"),
     ):
         Faulty(None).pipe_file("/bucket/models/models.config", text.encode())
@@ -405,7 +405,7 @@ def test_the_command_writes_files_without_tensorflow(model: Path, tmp_path: Path
     (model / "2" / "saved_model.pb").write_bytes(b"another")
     refused = rawbert(model, target)
     assert refused.returncode == 1
-    assert "another content (saved_model.pb)" in refused.stderr
+    assert "other content (saved_model.pb)" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
