@@ -116,8 +116,10 @@ def push(
 def _chosen(folder: Path, version: int | None) -> tuple[int, Path]:
     found = folders_by_version(folder)
     if not found:
-        advice = "give the folder of its model" if (folder / SAVED_MODEL).is_file() else "export the model first"
-        raise SourceNotFound(f"{folder} has no versions: " + advice)
+        is_version = (folder / SAVED_MODEL).is_file()
+        raise SourceNotFound(
+            f"{folder} has no versions: " + ("give the folder of its model" if is_version else "export the model first")
+        )
     if version is not None and version not in found:
         raise SourceNotFound(f"{folder} has no version {version}: choose from {', '.join(map(str, sorted(found)))}")
     number = max(found) if version is None else version

@@ -145,7 +145,7 @@ class Store:
             kind, said = type(error).__name__, first_line(error)
             hint = ""
             if isinstance(error, PermissionError) or "redential" in kind + said or "Forbidden" in said:
-                hint = "; check the credentials and their permissions: they come from the environment of the store's package"
+                hint = "; check the credentials of the store's package, and their permissions"
             elif isinstance(error, FileNotFoundError):
                 hint = "; check that the bucket exists"
             raise OutputError(f"{self.at(name)}: {kind}: {said}{hint}") from error
