@@ -16,7 +16,7 @@ import numpy as np
 
 #: Numbers of float32, bfloat16 and float16 (tensorflow.DataType).
 _FLOATS = {1, 14, 19}
-#: Attributes that say nothing about the values: shapes, names of nodes, and names of gradients, which are numbered.
+#: Attributes without effect on values: shapes, names of nodes, and numbered names of gradients.
 _IGNORED = {
     "_output_shapes", "_class", "_user_specified_name", "_has_manual_control_dependencies", "config_proto",
     "_gradient_op_type", "_original_func_name", "backward_function_name", "forward_function_name",
