@@ -237,7 +237,7 @@ class Comparison:
         key, got, names = f"{name}.{output.name}", outputs[output.name][row], wanted.labels.names
         if output.kind is Kind.NAME:
             found, own = got.tolist(), [each.encode() for each in names]
-            return None if found == own else f"{key} is {_short(found)}, by the reference {_short(own)}"
+            return None if found == own else f"{key} is {_short(found)}, but {_short(own)} in the reference"
         of = next(each for each in self._outputs(name) if each.kind.is_score)
         answered = outputs[of.name][row]
         if output.kind is Kind.LABEL:
@@ -276,7 +276,7 @@ def _unequal(key: str, kind: Kind, got: Any, wanted: Any) -> str | None:
         got = got[: len(wanted)]
     elif isinstance(wanted, list):
         wanted = wanted + [kind.padding] * (len(got) - len(wanted))
-    return None if got == wanted else f"{key} is {_short(got)}, by the reference {_short(wanted)}"
+    return None if got == wanted else f"{key} is {_short(got)}, but {_short(wanted)} in the reference"
 
 
 def _unlike(key: str, found: Sequence[bytes], right: Sequence[set[bytes]]) -> str | None:

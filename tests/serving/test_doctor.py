@@ -129,7 +129,7 @@ def test_a_label_that_is_asked_for_and_unknown() -> None:
 def test_a_server_that_is_not_there_is_said_once() -> None:
     found = examined(f"127.0.0.1:{free_port()}")
     assert faults(found) == {"reachable": "problem"}
-    assert "rawbert serve starts one" in found["reachable"].found
+    assert "start a server with rawbert serve" in found["reachable"].found
 
 
 def test_a_model_that_is_not_there() -> None:

@@ -56,7 +56,7 @@ def test_json(data: Path, tmp_path: Path) -> None:
         (["~nouser/m", "--output", "m"], 1, "~nouser/m: there is no such user"),
         (["{tiny}", "--output", "~nouser/m"], 2, "output is '~nouser/m'"),
         (["{tiny}"], 2, "Missing option '--output'"),
-        (["{tiny}", "--output", "m", "--max-seq-length", "2"], 2, "at least 3 are needed"),
+        (["{tiny}", "--output", "m", "--max-seq-length", "2"], 2, "give at least 3"),
         (["{tiny}", "--output", "m", "--max-seq-length", "65"], 2, "give at most 64, the positions"),
         (["{tiny}", "--output", "m", "--signatures", "nope"], 2, "'nope' is unknown; choose from classify"),
         (["{tiny}", "--output", "m", "--encoder-impl", "nope"], 2, "'nope' is not one of"),

@@ -63,7 +63,7 @@ def test_errors_come_before_tensorflow(data: Path, train: Path):
         (["--label", "class"], 1, "has the columns text, label, not 'class'"),
         (["--task", "score"], 1, "task score needs a number"),
         (["--epochs", "0"], 2, "epochs is 0"),
-        (["--max-seq-length", "900"], 2, "has 64 positions"),
+        (["--max-seq-length", "900"], 2, "give at most 64"),
     ]
     for more, code, message in cases:
         result = CliRunner().invoke(rawbert, [*arguments, *more])

@@ -74,7 +74,7 @@ def test_a_label_that_is_not_there(folder: Path) -> None:
     ("words", "says"),
     [
         ("serve nope", "there is no folder nope"),
-        ("serve empty", "empty/models.config is not there"),
+        ("serve empty", "empty/models.config does not exist"),
         ("serve models/bert", "--model_base_path models/bert"),
         ("serve --model_base_path models", "it is a folder of models: give one of them, such as"),
         ("serve --model_base_path models/bert/1", "give the folder above it"),

@@ -287,7 +287,7 @@ GRAPH_FAULTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "mask ignored in pooling": ("embed", "embed.embedding is off", {"pooling_mask": all_ones}),
     "normalisation left out": ("embed", "embed.embedding is off", {"recipe": PoolingRecipe(("mean",))}),
     "offsets shifted": ("tokenize", "tokenize.start_offsets is", {"tokens": shifted}),
-    "count of the cut text": ("tokenize", "tokenize.token_count is 64, the", {"tokens": counted_after_the_cut}),
+    "count of the cut text": ("tokenize", "tokenize.token_count is 64, but", {"tokens": counted_after_the_cut}),
     "[SEP] left out": ("tokenize", "tokenize.input_word_ids is", {"tokens": without_sep}),
     "lower case left out": ("tokenize", "tokenize.input_word_ids is", {"rules": {"lowercase": False}}),
     "a word's id changed": ("tokenize", "tokenize.input_word_ids is", {"rules": {"unk_token": "a"}}),

@@ -180,7 +180,7 @@ REFUSED: dict[str, tuple[str, Change, type[Exception], str]] = {
         "bert.Sequence.2", config(id2label=names("a", "\ud800")), CorruptSource, r"id2label 1 is '\\ud800', not the"),
     "another problem": (
         "bert.Sequence.2", config(problem_type="ranking"), UnsupportedModel,
-        "problem_type is 'ranking'; known are regression, single_label_classification"),
+        "problem_type is 'ranking'; set it to regression, single_label_classification"),
     "one label of one": (
         "bert.Sequence.1", config(problem_type="single_label_classification"), CorruptSource,
         "single_label_classification, but there is one label"),
