@@ -1,6 +1,7 @@
-"""Certificates for development: an authority, a server and a client that it signs, and the server's ssl_config_file.
+"""Certificates for development: an authority, signed server and client certificates, and the server's
+ssl_config_file.
 
-It needs ``cryptography``, of the extra ``server``.
+The module needs ``cryptography``, of the extra ``server``.
 """
 
 import datetime
@@ -35,15 +36,15 @@ def make_certificates(
 ) -> list[Path]:
     """Write keys and certificates for TLS, all or none of them.
 
-    ``ca.pem``, ``server.pem`` and ``client.pem`` are certificates; ``.key`` has its private key (P-256).
+    ``ca.pem``, ``server.pem`` and ``client.pem`` are certificates; the ``.key`` files are their private keys (P-256).
     ``ssl.config``: the SSLConfig text proto of the server, with its key. Keys and ``ssl.config`` have mode 0600.
 
     Args:
-        folder: where to; made where it is not there.
+        folder: output folder; created if missing.
         names: host names and IP addresses of the server.
-        days: for which the server's and the client's certificate are valid.
-        client_verify: whether ``ssl.config`` asks clients for a certificate that this authority has signed.
-        overwrite: replace files that are there.
+        days: validity of the server's and the client's certificate.
+        client_verify: whether ``ssl.config`` requires a client certificate signed by this authority.
+        overwrite: replace existing files.
 
     Returns:
         The files.
@@ -54,7 +55,7 @@ def make_certificates(
         OSError: a file cannot be written.
     """
     if not names:
-        raise ValueError("give a name of the server at least")
+        raise ValueError("give at least one name of the server")
     if not 1 <= days <= 36500:
         raise ValueError(f"{days} days: give 1 to 36500")
     alternatives = [_alternative(name) for name in names]
@@ -103,7 +104,7 @@ def _alternative(name: str) -> x509.GeneralName:
 
 
 class _Authority:
-    """A certificate that signs others, and its key."""
+    """A certificate authority with its key."""
 
     def __init__(self, days: int) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -121,7 +122,7 @@ class _Authority:
     def issue(
         self, name: str, alternatives: Sequence[x509.GeneralName], purpose: x509.ObjectIdentifier, days: int
     ) -> tuple[bytes, bytes]:
-        """A private key and its certificate, PEM."""
+        """A private key and its certificate in PEM."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = self._builder(_name(name[:64]), key.public_key(), days)
         builder = (

@@ -127,17 +127,17 @@ STATUS: dict[grpc.StatusCode, tuple[type[ServingError], str]] = {
 #: Pattern of a message of the gRPC library -> remedy.
 _HINTS = {
     "Too many pings": "the server allows fewer pings; give a longer ChannelConfig(keepalive_time=...)",
-    "Failed parsing HTTP/2": "that port speaks no gRPC; TensorFlow Serving's gRPC port is usually 8500, 8501 is REST",
-    "WRONG_VERSION_NUMBER": "the server speaks no TLS there; connect without tls, or to its TLS port",
-    "unable to get local issuer": "the certificate of the server is signed by another CA; give TLS(ca=...)",
-    "self.signed": "the certificate of the server signs itself; give TLS(ca=...)",
-    "certificate has expired": "the certificate of the server has expired",
-    "not in peer cert|Hostname Veri": "the certificate is for another name; give TLS(server_name=...) if that is right",
-    "CERTIFICATE_REQUIRED": "the server asks for a client certificate; give TLS(certificate=..., key=...)",
-    "CERTIFICATE_VERIFY_FAILED": "the certificate of the server is not trusted; see TLS(ca=...)",
-    "resolv|Domain name not found": "the name of the server cannot be looked up; is it right?",
-    "security handshaker": "TLS cannot start; is it the key of that certificate? TLS(certificate=..., key=...)",
-    "handshake failed": "TLS could not be agreed on; check TLS(ca=..., certificate=..., key=...)",
+    "Failed parsing HTTP/2": "that port does not speak gRPC; use the server's gRPC port, usually 8500 (8501 is REST)",
+    "WRONG_VERSION_NUMBER": "that port does not speak TLS; connect without tls, or to the TLS port",
+    "unable to get local issuer": "another CA signed the server's certificate; give TLS(ca=...)",
+    "self.signed": "the server's certificate is self-signed; give TLS(ca=...)",
+    "certificate has expired": "the server's certificate has expired; renew it",
+    "not in peer cert|Hostname Veri": "the certificate is for another name; if it is right, give TLS(server_name=...)",
+    "CERTIFICATE_REQUIRED": "the server requires a client certificate; give TLS(certificate=..., key=...)",
+    "CERTIFICATE_VERIFY_FAILED": "the server's certificate is not trusted; give TLS(ca=...)",
+    "resolv|Domain name not found": "the server's name cannot be looked up; check it",
+    "security handshaker": "TLS cannot start; check that TLS(certificate=..., key=...) belong together",
+    "handshake failed": "the TLS handshake failed; check TLS(ca=..., certificate=..., key=...)",
 }
 #: Remedy for a label that a server refuses.
 LABEL_HINT = (
@@ -146,13 +146,13 @@ LABEL_HINT = (
 )
 #: Messages for a connection that the server, or a proxy before it, closed after the first bytes.
 _CLOSED = ("Socket closed", "Connection reset", "Broken pipe", "Endpoint closing")
-_ASKS = "the server closed the connection: does it ask for a client certificate? TLS(certificate=..., key=...)"
+_ASKS = "the server closed the connection: if it requires a client certificate, give TLS(certificate=..., key=...)"
 _REFUSED = (
-    "the server closed the connection: does it trust the certificate of this client? It refuses one that has expired, "
-    "that another CA has signed, or that is not for clients: TLS(certificate=..., key=...)"
+    "the server closed the connection: check the client certificate, TLS(certificate=..., key=...); servers refuse one "
+    "that has expired, is signed by another CA, or is not for clients"
 )
-_PLAIN = "the connection was closed before a word: is it a TLS port? then give tls=TLS(...); is the server running?"
-_PROXY = "gRPC uses the http_proxy of the environment; ChannelConfig(http_proxy=False) or no_proxy switch it off"
+_PLAIN = "the connection was closed at once: check that the server runs; to a TLS port, connect with tls=TLS(...)"
+_PROXY = "gRPC uses the http_proxy of the environment; set ChannelConfig(http_proxy=False) or no_proxy to avoid it"
 _TOO_LARGE = (
     "the message is over a limit: ChannelConfig(max_message_bytes=...) in this client, the server's receive limit, "
     "or client_max_body_size in nginx; send fewer or shorter texts at a time (max_batch_size)"
@@ -198,10 +198,10 @@ def from_status(
     """The exception for a failed call, with a remedy.
 
     Args:
-        code, details: what the server, or the gRPC library, said.
-        what: the call, for the message: method, model, version, signature.
-        address: the server.
-        attempts: calls that were made.
+        code, details: status and message of the server or of the gRPC library.
+        what: description of the call: method, model, version, signature.
+        address: address of the server.
+        attempts: number of attempts.
         connection: ``plain``: without TLS; ``anonymous``: TLS without a client certificate; ``identified``: TLS with
             one; ``proxy``: the environment names a proxy.
     """

@@ -178,5 +178,13 @@ def test_the_advice_of_the_client_contains_a_remedy() -> None:
     from rawbert.serving import errors
 
     advice = [text for _, text in errors.STATUS.values()] + list(errors._HINTS.values())
-    advice += [errors.LABEL_HINT, errors._ASKS, errors._PLAIN, errors._PROXY, errors._TOO_LARGE, errors._TIMED_OUT]
+    advice += [
+        errors.LABEL_HINT,
+        errors._ASKS,
+        errors._REFUSED,
+        errors._PLAIN,
+        errors._PROXY,
+        errors._TOO_LARGE,
+        errors._TIMED_OUT,
+    ]
     assert [text for text in advice if not REMEDY.search(text)] == []

@@ -18,13 +18,13 @@ from .output import print_lines
 @click.option("--days", default=365, show_default=True, type=click.IntRange(1, 36500),
               help="Validity of the server's and the client's certificate.")  # fmt: skip
 @click.option("--client-verify/--no-client-verify", default=True, show_default=True,
-              help="Let ssl.config ask clients for a certificate (mutual TLS).")  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace files that are there: all keys are new.")
+              help="Require a client certificate in ssl.config (mutual TLS).")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace existing files; all keys are new.")
 def certs(out: Path, names: tuple[str, ...], days: int, client_verify: bool, overwrite: bool) -> None:
-    """Make a development CA, a server and a client certificate, and the server's ssl_config_file.
+    """Create a development CA, certificates of a server and a client, and the server's ssl_config_file.
 
-    OUT is a folder. It gets ca.pem, server.pem, client.pem, their private keys (.key) and ssl.config. Only this user
-    can read the keys. For production, have your own CA sign.
+    The folder OUT then contains ca.pem, server.pem, client.pem, their private keys (.key) and ssl.config. Only this
+    user can read the keys. For production, use certificates of your own CA.
 
     \b
     Examples:
@@ -43,7 +43,7 @@ def certs(out: Path, names: tuple[str, ...], days: int, client_verify: bool, ove
     address = f"{names[0]}:8500" if names else "localhost:8500"
     print_lines(
         [
-            f"Wrote a development CA, and certificates for {', '.join(names or LOCAL)}, into {out}. Next:",
+            f"Wrote a development CA and certificates for {', '.join(names or LOCAL)} to {out}. Next:",
             f"  rawbert serve models --port 8500 --ssl_config_file {out}/ssl.config",
             f'  rawbert embed --address {address} --tls-ca {out}/ca.pem{own} "hello"',
         ]

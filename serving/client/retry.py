@@ -30,9 +30,9 @@ class Verdict(Enum):
 
 #: Messages of a server that is alive but full: TensorFlow Serving's threads and queue, ``rawbert serve``, gRPC's limit.
 _BUSY: Final = "(?i)Threadpool Exhausted|batch scheduling queue|the server is busy|Concurrent RPC limit"
-#: TLS was refused: no repetition mends a certificate.
+#: TLS was refused: a retry does not change a certificate.
 _TLS: Final = "(?i)handshake failed|security handshaker|CERTIFICATE_VERIFY_FAILED|Peer name .* is not in|SSL_ERROR"
-#: No server was reached: sending again is no load.
+#: No server was reached: a retry adds no load.
 _UNREACHED: Final = "(?i)failed to connect|errors resolving|DNS|No route|unreachable|empty address"
 _CUT: Final = "Stream removed|RST_STREAM|Cancelling all calls"
 #: A call cancelled by this client, not by a server that drops calls.

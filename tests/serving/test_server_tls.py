@@ -99,17 +99,17 @@ def test_who_has_the_right_certificates_gets_in(mutual: str, certs: Path, kind: 
 
 #: Mistake of a client -> what its error says.
 MISTAKES = {
-    "plain text": "is it a TLS port",
+    "plain text": "to a TLS port, connect with tls",
     "no CA": "TLS(ca=",
     "another CA": "TLS(ca=",
     "another name": "for another name",
-    "no certificate": "does it ask for a client certificate",
-    "certificate of another CA": "that another CA has signed",
+    "no certificate": "if it requires a client certificate",
+    "certificate of another CA": "is signed by another CA",
     "certificate that has expired": "has expired",
-    "certificate that is not valid yet": "does it trust the certificate of this client",
+    "certificate that is not valid yet": "check the client certificate",
     "certificate of the server": "not for clients",
-    "certificate that signs itself": "that another CA has signed",
-    "key of another certificate": "is it the key of that certificate?",
+    "certificate that signs itself": "is signed by another CA",
+    "key of another certificate": "belong together",
 }
 
 
@@ -141,7 +141,7 @@ def test_mistakes_of_clients(mutual: str, certs: Path, others: Path, tmp_path: P
 
 
 def test_tls_to_a_port_in_plain_text(text_server: Any, certs: Path) -> None:
-    with pytest.raises(ServerUnavailable, match="speaks no TLS"):
+    with pytest.raises(ServerUnavailable, match="does not speak TLS"):
         _embed(text_server.address, _tls(certs, certs))
 
 
@@ -162,20 +162,20 @@ def _encrypted(certs: Path) -> str:
 #: Mistake in the server's file -> what the start says.
 WRONG = {
     "no file": "No such file or directory",
-    "nonsense": "no SSLConfig text proto",
-    "an unknown field": "no SSLConfig text proto",
+    "nonsense": "not an SSLConfig text proto",
+    "an unknown field": "not an SSLConfig text proto",
     "empty": "server_key is missing",
     "no certificate": "server_cert is missing",
-    "paths": "server_key is no private key in PEM: give the text itself, not the path of a file",
-    "key and certificate exchanged": "server_key is no private key in PEM: it has a CERTIFICATE",
+    "paths": "server_key is not a private key: give PEM text, not the path of a file",
+    "key and certificate exchanged": "server_key is not a private key: give PEM text, not a CERTIFICATE",
     "an encrypted key": "server_key is encrypted",
-    "another key": "server_key is not the key of server_cert",
-    "half a certificate": "server_cert is no certificate in PEM",
-    "expired": "server_cert has expired at ",
+    "another key": "server_key does not belong to the first certificate",
+    "half a certificate": "server_cert is not a certificate",
+    "expired": "server_cert expired at ",
     "not valid yet": "server_cert is not valid before ",
     "clients without a CA": "client_verify is true, but custom_ca",
-    "a CA that is none": "custom_ca is no certificate in PEM",
-    "a CA that has expired": "custom_ca has expired at ",
+    "a CA that is none": "custom_ca is not a certificate",
+    "a CA that has expired": "custom_ca expired at ",
 }
 
 

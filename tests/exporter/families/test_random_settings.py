@@ -114,7 +114,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], type[Exception], str]] = {
     ),
     "experts": ("nomic_bert.base", {"moe_every_n_layers": 2}, UnsupportedModel, "moe_every_n_layers is 2; only 0 can"),
     "interleaved": ("nomic_bert.base", {"rotary_emb_interleaved": True}, UnsupportedModel, "rotary_emb_interleaved"),
-    "two widths": ("nomic_bert.base", {"n_embd": 768}, CorruptSource, "n_embd is 768, and hidden_size is 32"),
+    "two widths": ("nomic_bert.base", {"n_embd": 768}, CorruptSource, "n_embd is 768, but hidden_size is 32"),
     "two bases": ("nomic_bert.base", {"rotary_emb_base": 10000}, CorruptSource, "rotary_emb_base is 10000, but rope"),
 }  # fmt: skip
 
