@@ -1,8 +1,7 @@
-"""``rawbert up``: from a checkpoint to a server that answers.
+"""``rawbert up``: from a checkpoint to a ready server.
 
-It runs ``rawbert export`` and ``rawbert serve``, each in a process of its own, or docker compose in place of the
-second. Exit codes: 0 stopped or, with compose, left running; 1 refused or failed; 2 wrong usage; 130 interrupted before
-it served.
+The command runs ``rawbert export``, and ``rawbert serve`` or docker compose, each in a separate process. Exit codes: 0
+stopped, or with compose left running; 1 refused or failed; 2 wrong usage; 130 interrupted before the server answered.
 """
 
 import hashlib
@@ -31,7 +30,7 @@ from .common import failing
 
 _RAWBERT: Final = (sys.executable, "-c", "from rawbert.serving.cli import main; main()")
 _SUFFIXES: Final = re.compile(r"(\.tar(\.\w+)?|\.tgz|\.zip|\.keras|\.h5)$")
-#: How a model is asked, by its default signature: at the terminal, and in Python.
+#: Default signature -> an example call at the terminal, and in Python.
 _ASK: Final = {
     "embed": ('embed "plain strings go in"', 'client.embed(["plain strings go in"])'),
     "classify": ('classify "plain strings go in"', 'client.classify(["plain strings go in"])'),
@@ -47,20 +46,20 @@ _ASK: Final = {
 @click.command()
 @click.argument("source")
 @click.option("--models", default="models", show_default=True, type=click.Path(file_okay=False, path_type=Path),
-              metavar="FOLDER", help="Folder that gets the model, and is served.")  # fmt: skip
+              metavar="FOLDER", help="Folder of the models; the server serves all of them.")  # fmt: skip
 @click.option("--name", help="Name of the model.  [default: the last part of SOURCE]")
 @click.option("--revision", metavar="NAME", help="Branch, tag, commit or version of a hub's model.")
-@click.option("--precision", type=click.Choice(PRECISIONS), help="As of rawbert export.  [default: float32]")
-@click.option("--max-seq-length", type=int, metavar="N", help="As of rawbert export.")
+@click.option("--precision", type=click.Choice(PRECISIONS), help="See rawbert export.  [default: float32]")
+@click.option("--max-seq-length", type=int, metavar="N", help="See rawbert export.")
 @click.option("--by", type=click.Choice(["auto", "compose", "serve"]), default="auto", show_default=True,
-              help="What serves: TensorFlow Serving by docker compose, or `rawbert serve`; auto: compose where Docker "
+              help="Server: TensorFlow Serving with docker compose, or `rawbert serve`; auto: compose if Docker "
               "runs.")  # fmt: skip
 @click.option("--profile", "profiles", multiple=True, metavar="NAME",
               help="Profile of the compose stack; repeatable.  [default: COMPOSE_PROFILES of .env, cpu]")  # fmt: skip
 @click.option("--port", type=click.IntRange(1, 65535), default=8500, show_default=True, help="TCP port for gRPC.")
 @click.option("--rest-port", type=click.IntRange(1, 65535), default=8501, show_default=True, help="TCP port for REST.")
 @click.option("--wait", type=click.FloatRange(min=0, min_open=True), default=600.0, show_default=True,
-              metavar="SECONDS", help="How long the server may take until it answers.")  # fmt: skip
+              metavar="SECONDS", help="Maximum time until the server answers.")  # fmt: skip
 def up(
     source: str,
     models: Path,
@@ -72,12 +71,12 @@ def up(
     wait: float,
     **settings: Any,
 ) -> None:
-    """Export SOURCE if that was not done yet, serve it, and say how to call it.
+    """Export SOURCE if needed, serve it, and print example calls.
 
-    SOURCE is what `rawbert export` takes: a folder, an archive, a model of a hub. It is exported again when its files,
-    or the options, differ from those of the newest version. A folder with a models.config is served as it is.
+    SOURCE is a source of `rawbert export`: a folder, an archive or a model of a hub. It is exported again if its files
+    or the options differ from those of the newest version. A folder with a models.config is served unchanged.
 
-    With docker compose the server is left running (`rawbert stack down` stops it); `rawbert serve` runs until Ctrl-C.
+    With docker compose the server keeps running until `rawbert stack down`; `rawbert serve` runs until Ctrl-C.
 
     \b
     Examples:
@@ -95,9 +94,11 @@ def up(
         listed = [entry.name for entry in models_config.read(models / models_config.FILE).entries()]
         names = names or listed
         if unknown := [each for each in names if each not in listed]:
-            raise ExportError(f"{models / models_config.FILE} has no model {unknown[0]}: it lists {', '.join(listed)}")
+            raise ExportError(
+                f"{models / models_config.FILE} has no model {unknown[0]}: choose from {', '.join(listed)}"
+            )
         if not names:
-            raise ExportError(f"{models / models_config.FILE} lists no model: rawbert up SOURCE exports one")
+            raise ExportError(f"{models / models_config.FILE} lists no model: run rawbert up SOURCE to export one")
         say = _Told(models, names, port, rest_port)
         if _by_compose(by):
             _compose(models, profiles, say, wait)
@@ -106,7 +107,7 @@ def up(
 
 
 def named(source: str) -> str:
-    """A model's name for a source: the last part of its path, handle or URL."""
+    """The model's name from a source: the last part of its path, handle or URL."""
     last = re.split(r"[/\\]", source.rstrip("/\\").split("?")[0])[-1]
     if last in (".", "..", "~"):
         last = Path(source).expanduser().resolve().name
@@ -114,7 +115,7 @@ def named(source: str) -> str:
 
 
 def _exported(source: str, base_path: Path, settings: dict[str, Any]) -> None:
-    """Export, unless the newest version is of the same source and settings."""
+    """Export, unless the newest version has the same source and settings."""
     found = folders_by_version(base_path)
     if found:
         newest = found[max(found)]
@@ -189,9 +190,9 @@ def _compose(models: Path, profiles: tuple[str, ...], say: "_Told", wait: float)
     try:
         answers = say.when_it_answers(wait, lambda: True)
     except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt("the stack was started, and goes on: rawbert stack down stops it") from interrupt
+        raise KeyboardInterrupt("the stack was started and keeps running: rawbert stack down stops it") from interrupt
     if not answers:
-        raise ExportError(f"no answer from {say.address} in {wait:g} seconds: rawbert stack logs has the reason")
+        raise ExportError(f"no answer from {say.address} in {wait:g} seconds: see rawbert stack logs for the reason")
     print_lines(["", "rawbert stack down stops it."])
 
 
@@ -216,12 +217,12 @@ def _serve(models: Path, say: "_Told", wait: float) -> None:
 
 
 def _child(arguments: list[str]) -> int:
-    """Run a command of rawbert's, and give its exit status."""
+    """Run a rawbert command; its exit status."""
     return _ended(subprocess.Popen([*_RAWBERT, *arguments], start_new_session=True))
 
 
 def _ended(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a process; signals that this one gets are passed on, each once: it is in a session of its own."""
+    """Wait for a process and pass signals on to it, each once: it runs in a separate session."""
     while True:
         try:
             return process.wait()
@@ -230,14 +231,14 @@ def _ended(process: subprocess.Popen[bytes]) -> int:
 
 
 class _Told:
-    """What is said when the server answers."""
+    """The output when the server answers."""
 
     def __init__(self, models: Path, names: list[str], port: int, rest_port: int) -> None:
         self.port, self.rest_port, self.address = port, rest_port, f"localhost:{port}"
         self._models, self._names = models, names
 
     def when_it_answers(self, seconds: float, goes_on: Callable[[], bool]) -> bool:
-        """Wait until every model answers a call, and say how to make one; whether they did in time."""
+        """Wait until every model answers a call, and print example calls; whether all answered in time."""
         end = time.monotonic() + seconds
         for name in self._names:
             with Client(self.address, model=name, timeout=min(10.0, seconds)) as client:

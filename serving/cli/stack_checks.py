@@ -68,7 +68,7 @@ def _models(stack: Stack) -> Iterator[str]:
     try:
         config = text_format.Parse(file.read_text(encoding="utf-8"), ModelServerConfig())
     except (FileNotFoundError, NotADirectoryError):
-        yield f"{file} is not there: rawbert export SOURCE --output {models / 'NAME'} writes it"
+        yield f"{file} does not exist: rawbert export SOURCE --output {models / 'NAME'} writes it"
         return
     except (OSError, ValueError, text_format.ParseError) as error:
         yield f"{file} cannot be read: {error}"
@@ -84,7 +84,7 @@ def _models(stack: Stack) -> Iterator[str]:
                 f"{models} as /models"
             )
         elif not folder.is_dir() or not any(version_of(entry.name) is not None for entry in folder.iterdir()):
-            yield f"{file}: {model.name} has no version in {folder}; the server would wait for it for ever"
+            yield f"{file}: {model.name} has no version in {folder}; the server would wait for it forever"
         else:
             yield from _unreadable((folder, *folder.rglob("*")), stack.settings["RAWBERT_USER"])
 

@@ -140,7 +140,7 @@ def test_the_docker_compose_of_old_is_taken_where_the_plugin_is_not(
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        (None, "models.config is not there: rawbert export"),
+        (None, "models.config does not exist: rawbert export"),
         ("model_config_list {", "cannot be read"),
         ("model_config_list {}", "lists no model"),
         (CONFIG.replace("/models/minilm", "/home/me/minilm"), "not one of the container"),

@@ -90,9 +90,9 @@ def test_what_goes_wrong_is_said(up: Callable[..., Done], docker: Docker) -> Non
     assert (done.returncode, "docker compose up failed, with status 17" in done.said) == (1, True)
     docker.set()
     done = up("models", "--wait", "1", ports=ports)
-    assert (done.returncode, "rawbert stack logs has the reason" in done.said) == (1, True)
+    assert (done.returncode, "see rawbert stack logs for the reason" in done.said) == (1, True)
     done = up("models", "--name", "txet", ports=ports)
-    assert (done.returncode, "has no model txet: it lists text" in done.said) == (1, True)
+    assert (done.returncode, "has no model txet: choose from text" in done.said) == (1, True)
     done = up("models", "--profile", "observability", ports=ports)
     assert (done.returncode, "no profile serves a model" in done.said) == (1, True)
     with socket.create_server(("127.0.0.1", ports[0])):
