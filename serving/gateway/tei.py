@@ -84,7 +84,7 @@ class RerankRequest(Cut):
     @classmethod
     def _of_tei(cls, data: Any) -> Any:
         if isinstance(data, dict) and "documents" in data:
-            raise ValueError("TEI's /rerank takes texts; the API with documents is at /v1/rerank")
+            raise ValueError("send texts to TEI's /rerank; use /v1/rerank for documents")
         return data
 
 
