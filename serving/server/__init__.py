@@ -1,7 +1,7 @@
-"""The embedded server: TensorFlow Serving's gRPC and HTTP where there is no Docker.
+"""The embedded server: TensorFlow Serving's gRPC and HTTP protocols without Docker.
 
-It stands in for ``tensorflow_model_server`` on laptops and in tests, on the official tensorflow-serving-api stubs.
-It needs the ``server`` extra; :class:`EmbeddedServer` imports TensorFlow when it is first asked for.
+The server replaces ``tensorflow_model_server`` on laptops and in tests, with the official tensorflow-serving-api stubs.
+It needs the extra ``server``; the first access to :class:`EmbeddedServer` imports TensorFlow.
 
 >>> from rawbert.serving.server import EmbeddedServer
 >>> with EmbeddedServer("minilm", "models/minilm") as server:  # doctest: +SKIP
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbeddedServer", "StartError"]
 
-# TensorFlow reads it when it is first imported. What matters of its start-up chatter comes as an exception too; a
-# user's own setting wins.
+# TensorFlow reads this variable at its import. Important start-up messages also come as exceptions; a user's own
+# setting has precedence.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 _NEEDED = (

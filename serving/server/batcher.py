@@ -1,9 +1,9 @@
-"""Calls of several callers to one signature, put together into batches and taken apart again.
+"""Batches of calls to one signature from several callers.
 
-As TensorFlow Serving's batching session forms them: a batch is run when it is full, or when its first call has waited
-for the time-out and a thread is free; up to ``max_enqueued_batches`` wait, and further calls are refused. Two things
-differ on purpose: calls whose caller is gone are not computed, and the parts of a split call are joined only where
-their inner shapes are equal; otherwise the call is run whole.
+The rules are those of TensorFlow Serving's batching session: a batch runs when it is full, or when its first call has
+waited for the time-out and a thread is free; up to ``max_enqueued_batches`` wait, and further calls are refused. Two
+differences are intentional: calls whose caller is gone are not computed, and the parts of a split call are joined only
+if their inner shapes are equal; otherwise the call runs as a whole.
 """
 
 import threading
@@ -27,7 +27,7 @@ Wanted = Callable[[], bool]
 
 
 def gone() -> Failure:
-    """For a caller that is gone or whose deadline has passed: nobody receives it."""
+    """The failure for a caller that is gone or whose deadline has passed; nobody receives it."""
     return Failure(grpc.StatusCode.CANCELLED, "the caller is gone")
 
 
@@ -54,7 +54,7 @@ class _Batch:
 
 
 class Batcher:
-    """One queue a signature, and the threads that run what is due.
+    """One queue per signature, and the threads that run due batches.
 
     Args:
         batching: the parameters.
@@ -76,7 +76,7 @@ class Batcher:
             thread.start()
 
     def run(self, signature: str, task: Task, timeout: float | None = None) -> dict[str, Array]:
-        """Run a call in company; arrays by output name. TimeoutError after ``timeout`` seconds."""
+        """Run a call in a batch; arrays by output name. TimeoutError after ``timeout`` seconds."""
         end = None if timeout is None else task.since + timeout
         for _ in task.inputs:
             self._metrics.input_batch_size.observe(rows(task.rows))
@@ -109,7 +109,7 @@ class Batcher:
             thread.join()
 
     def _put(self, signature: str, tasks: Sequence[Task]) -> None:
-        """Queue tasks: all of them, or none where the queue has no room."""
+        """Queue all tasks, or none if the queue has no room."""
         most = self._batching.max_execution_batch_size
         with self._changed:
             queue = self._queues.setdefault(signature, deque())

@@ -28,7 +28,7 @@ _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class EmbeddedServer:
-    """Serves models as ``rawbert serve`` does: polls for versions, and swaps them while calls go on.
+    """Serves models like ``rawbert serve``: polls for versions, and swaps them during calls.
 
     The models are loaded by the constructor; calls are answered between :meth:`start` and :meth:`stop`, or within the
     ``with`` block::
@@ -45,7 +45,7 @@ class EmbeddedServer:
         flags: further fields of :class:`~rawbert.serving.server.options.ServerOptions`.
 
     Raises:
-        StartError: nothing can be served from there, or the port is taken.
+        StartError: the folder cannot be served, or the port is in use.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What ends a call, a load or a reload with a status other than OK."""
+"""The failure of a call, a load or a reload: a status other than OK."""
 
 import grpc
 
@@ -24,5 +24,5 @@ def invalid(message: str) -> Failure:
 
 
 def unfit(message: str) -> Failure:
-    """FAILED_PRECONDITION: what is asked for cannot be done as things are."""
+    """FAILED_PRECONDITION: the request cannot be done in the present state."""
     return Failure(grpc.StatusCode.FAILED_PRECONDITION, message)

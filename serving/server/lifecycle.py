@@ -1,8 +1,8 @@
-"""Brings what is served in line with the configuration and with the disk, for as long as the server runs.
+"""Keeps the served versions in line with the configuration and with the disk.
 
-Each model has a keeper, a thread that looks at its base path and acts by TensorFlow Serving's availability-preserving
-policy: versions that are no longer wanted go when one that is wanted answers calls, or when none is wanted. Keepers do
-not wait for each other, nor for the calls of a version that goes.
+Each model has a keeper: a thread that polls its base path and follows TensorFlow Serving's availability-preserving
+policy. Versions that are no longer wanted are unloaded when a wanted version answers calls, or when none is wanted.
+Keepers do not wait for each other, nor for the calls of an unloaded version.
 """
 
 import gc

@@ -60,7 +60,7 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class Batching:
-    """How calls to one signature are put together.
+    """Parameters for batching the calls to one signature.
 
     Attributes:
         max_batch_size: most rows of one call, and of one batch where calls are not split.
@@ -230,4 +230,4 @@ def _parsed(text: str, message: Any) -> Any:
     try:
         return text_format.Parse(text, message)
     except Exception as error:  # of garbage protobuf raises more than its own ParseError
-        raise invalid(f"it is no {message.DESCRIPTOR.name} text proto: {error}") from error
+        raise invalid(f"it is not a {message.DESCRIPTOR.name} text proto: {error}") from error

@@ -1,4 +1,4 @@
-"""Which versions of a model are on disk, what state each is in, and which of them answers a call."""
+"""The versions of a model on disk, their states, and the choice of the version that answers a call."""
 
 import enum
 import threading
@@ -48,8 +48,8 @@ class Servable(Generic[Runnable]):
 class Registry(Generic[Runnable]):
     """The versions that answer calls, their states, and the labels that point at them.
 
-    A call takes its version once and holds it until it is answered: what is registered later never mixes into it, and
-    what is removed is freed only after it. Safe to use from several threads.
+    A call takes its version once and holds it until its answer: versions registered later do not affect it, and a
+    removed version is freed only after it. Safe to use from several threads.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Registry(Generic[Runnable]):
 
     @contextmanager
     def use(self, model: str, version: int | None = None, label: str | None = None) -> Iterator[Servable[Runnable]]:
-        """Hold the version of a model that is to answer: the one asked for, or the largest."""
+        """Hold the version of a model for a call: the requested one, or the largest."""
         with self._changed:
             servable = self._find(model, version, label)
             servable.calls += 1

@@ -1,4 +1,4 @@
-"""What a server is to serve, and what keeps it from starting: found out before TensorFlow is loaded."""
+"""The plan of a server, with checks for faults that prevent its start, before TensorFlow is loaded."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class StartError(Exception):
-    """The server cannot start; the message says why, in one line."""
+    """The server cannot start; the message contains the reason in one line."""
 
 
 class Plan:
@@ -48,7 +48,7 @@ class Plan:
                 path = options.batching_parameters_file
                 self.batching = read_file(path, parse_batching) if path else Batching()
             elif options.batching_parameters_file:
-                raise StartError("--batching_parameters_file is set without --enable_batching")
+                raise StartError("--batching_parameters_file needs --enable_batching")
             _ = options.parallelism
             path = options.monitoring_config_file
             self.metrics_path = read_file(path, parse_monitoring) if path else ""
@@ -58,7 +58,9 @@ class Plan:
             for settings in self.models.values():
                 if not settings.policy.choose(find_versions(settings.base_path)):
                     newest_version(settings.base_path)
-                    raise StartError(f"{settings.base_path} has no version that the policy of {settings.name} asks for")
+                    raise StartError(
+                        f"{settings.base_path} has no version for the policy of {settings.name}; check the folder"
+                    )
         except (Failure, OSError, ValueError) as error:
             raise StartError(one_line(error)) from error
         _check_port(options.host, options.port)
@@ -84,9 +86,9 @@ class Plan:
         if options.model_config_file:
             return self.on_this_machine(read_file(options.model_config_file, parse_models))
         if not options.model_base_path:
-            raise StartError("give --model_base_path or --model_config_file: neither says what to serve")
+            raise StartError("give --model_base_path or --model_config_file: neither is given")
         if not options.model_name:
-            raise StartError("the model name is empty")
+            raise StartError("the model name is empty: set --model_name")
         return {options.model_name: ModelSettings(options.model_name, Path(options.model_base_path).absolute())}
 
     def on_this_machine(self, models: Mapping[str, ModelSettings]) -> dict[str, ModelSettings]:
@@ -117,7 +119,7 @@ def _channel_arguments(text: str) -> list[tuple[str, Any]]:
 
 
 def _check_port(host: str, port: int) -> None:
-    """See that a port is free: before a model is loaded for nothing, and with a reason, which gRPC does not give."""
+    """Check that a port is free, before a model is loaded, and with a reason, which gRPC does not give."""
     try:
         for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             with socket.socket(family, kind, protocol) as probe:
@@ -130,7 +132,7 @@ def _check_port(host: str, port: int) -> None:
 
 
 def _check_socket(path: str) -> None:
-    """See that nobody listens on a Unix socket, whose name gRPC would take from them."""
+    """Check that no process listens on a Unix socket, because gRPC would take over its name."""
     if not path:
         return
     try:
@@ -152,6 +154,6 @@ def joined(host: str, port: int) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, without its line breaks, and what to do about it."""
+    """The message of an error in one line, with a remedy."""
     said = " ".join(str(error).split())
     return f"{said} ({LABEL_HINT})" if "Request to assign label" in said else said

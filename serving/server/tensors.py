@@ -30,7 +30,7 @@ def decode(tensor: Any, name: str) -> Array:
     """A tensor of a request as an array; strings become an object array of bytes."""
     # A value takes a byte at least.
     if math.prod(dim.size for dim in tensor.tensor_shape.dim) > tensor.ByteSize() + _MOST_FILLED:
-        raise DecodeError(f"the tensor {name!r} has far fewer values than its shape calls for")
+        raise DecodeError(f"the tensor {name!r} has far fewer values than its shape requires")
     array = decode_tensor(tensor, name)
     # The codec widens bfloat16, which numpy lacks, to float32: exact, and so is the way back.
     return array.astype(BFLOAT16) if tensor.dtype == DTYPE_NUMBERS["bfloat16"] else array
@@ -40,7 +40,7 @@ def encode_into(tensor: Any, value: Any, as_content: bool = False) -> None:
     """Fill a TensorProto with what a model gave, in the field of its dtype or in ``tensor_content``."""
     array = np.asarray(value, object if isinstance(value, bytes) else None)
     if array.dtype not in DTYPE_OF:
-        raise TypeError(f"an output of dtype {array.dtype} cannot be answered")
+        raise TypeError(f"an output of dtype {array.dtype} cannot be sent")
     dtype = DTYPE_OF[array.dtype]
     tensor.dtype, field = dtype.number, dtype.field
     # Touched even where there is nothing to add: a scalar has a shape, of no dimensions.

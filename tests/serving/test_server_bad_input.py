@@ -271,10 +271,10 @@ def test_a_folder_that_cannot_be_read_is_a_failure_of_its_version(kept: Any, cap
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("max_batch_size { value: 99999999999999999999 }", "no BatchingParameters text proto"),
+        ("max_batch_size { value: 99999999999999999999 }", "not a BatchingParameters text proto"),
         ("batch_timeout_micros { value: -1 }", "batch_timeout_micros must be at least 0"),
-        ("\x00", "no BatchingParameters text proto"),
-        ("thread_pool_name { value: '\\377' }", "no BatchingParameters text proto"),
+        ("\x00", "not a BatchingParameters text proto"),
+        ("thread_pool_name { value: '\\377' }", "not a BatchingParameters text proto"),
     ],
 )
 def test_parameters_of_garbage(parts: Any, text: str, says: str) -> None:

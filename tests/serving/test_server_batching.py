@@ -144,7 +144,7 @@ def test_batched_calls_of_a_server(model_root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("nonsense", "no BatchingParameters text proto"),
+        ("nonsense", "not a BatchingParameters text proto"),
         ("max_batch_size { value: 0 }", "max_batch_size must be at least 1"),
         ("max_batch_size { value: 8 } allowed_batch_sizes: 4", "last entry was 4; expected 8"),
     ],
