@@ -1,1 +1,1 @@
-"""What a TensorFlow Serving release can run, and what a SavedModel contains. No TensorFlow is needed."""
+"""Ops of TensorFlow Serving releases, and contents of SavedModels. TensorFlow is not needed."""

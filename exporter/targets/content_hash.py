@@ -1,4 +1,4 @@
-"""A hash of what a SavedModel is: the same for the same graph, weights and assets, whenever and wherever made.
+"""A hash of a SavedModel's content: equal for equal graph, weights and assets, independent of time and place.
 
 Names that TensorFlow numbers anew, debug information, object bookkeeping, timestamps and paths are left out. Weights
 count by the bytes of each variable, not by their places in the shards.

@@ -1,4 +1,4 @@
-"""A hash of what a graph computes, whatever its nodes and functions are called and in whatever order they are written.
+"""A hash of a graph's computation, independent of the names and order of nodes and functions.
 
 Hashes are built upward, as in a Merkle tree. A node's hash covers its op, device and attributes, and its inputs in
 order: the hash of each producer, and which of its outputs. A call covers the hash of the function in place of its name.
@@ -137,7 +137,7 @@ def _upward(
 
 
 def _value(nodes: Mapping[str, bytes], reference: str) -> bytes:
-    """The hash of what a reference names: ``node``, which is ``node:0``, ``node:1``, ``node:output:0`` or ``^node``."""
+    """The hash of a reference's target: ``node``, which is ``node:0``, ``node:1``, ``node:output:0`` or ``^node``."""
     return _hash(nodes.get(node_of(reference), "unknown"), reference.partition(":")[2] or "0")
 
 

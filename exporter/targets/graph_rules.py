@@ -24,7 +24,7 @@ _REST_STRINGS = (
 
 
 def declared(meta_graph: Any, name: str) -> tuple[Output, ...]:
-    """What the contract says of a signature's outputs; nothing where neither name nor inputs are the contract's."""
+    """The contract's outputs of a signature; empty if neither its name nor its inputs are in the contract."""
     return contract.declared_outputs(name, {key: set(each.inputs) for key, each in meta_graph.signature_def.items()})
 
 
@@ -88,7 +88,7 @@ def signatures(folder: Path, graph: Graph) -> Iterator[Finding]:
 
 
 def contract_outputs(folder: Path, meta_graph: Any) -> Iterator[Finding]:
-    """In a version that rawbert made, what its client would not find or not understand."""
+    """In a version made by rawbert: parts that its client would miss or not understand."""
     if not (folder / MANIFEST_FILE).is_file():
         return
     for name, info in signature_infos(meta_graph.signature_def).items():

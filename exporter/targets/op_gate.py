@@ -1,4 +1,4 @@
-"""Every op of a SavedModel, its function library included, against what a TensorFlow Serving release can run.
+"""Every op of a SavedModel, including its function library, compared with the ops of a TensorFlow Serving release.
 
 A release refuses a graph for an op that it does not register, for an op that it has deprecated, and for a GraphDef
 version out of its range (tensorflow/core/framework/versions.cc); it fails calls of an op without a kernel for the
@@ -32,7 +32,7 @@ _PYTHON = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 
 
 def check(graphs: Iterable[Graph], target: str) -> Iterator[Finding]:
-    """What keeps TensorFlow Serving ``target`` from running a SavedModel: how often, where first, and what to change.
+    """Obstacles to running a SavedModel in TensorFlow Serving ``target``: count, first place and remedy.
 
     An error is what it refuses; a warning an attribute that it leaves out of account, or an op that only a GPU runs.
     Functions that the main graph does not reach never run, and the loader does not look into them: nor does this.
@@ -97,7 +97,7 @@ def _version_fault(versions: Any, known: opsets.OpSet) -> str | None:
 
 
 def _advice(node: Any, reason: str, producer: int, target: str) -> str:
-    """What to do: where there are any, take a release that has the op and does not complain of the same."""
+    """The remedy: a release that has the op and no finding of the same kind, if there is one."""
     if node.op in _PYTHON:
         return _CALLS_PYTHON
     releases = [

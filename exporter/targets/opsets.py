@@ -65,7 +65,7 @@ NEWEST = [release for release in RELEASES if "rc" not in release][-1]
 
 
 def nearest(release: str) -> str:
-    """The newest of :data:`RELEASES` that is not newer than a release: itself, where it is known.
+    """The newest of :data:`RELEASES` that is not newer than a release: the release itself, if known.
 
     Raises:
         ValueError: it is older than all of them, or not spelled as releases are.

@@ -19,7 +19,7 @@ _MOST = 2**31 - 1
 
 
 class Unreadable(Exception):
-    """A folder has no SavedModel that can be read; the message says where and why.
+    """A folder has no readable SavedModel; the message contains place and reason.
 
     Attributes:
         kind: ``no-saved-model``, ``unreadable`` or ``damaged``.
@@ -59,7 +59,7 @@ def read(folder: Path) -> Any:
 
 
 def serving(model: Any) -> Any | None:
-    """The ``MetaGraphDef`` of a SavedModel that a server loads; ``None`` where there is none."""
+    """The ``MetaGraphDef`` that a server loads from a SavedModel; ``None`` if it has none."""
     return next((each for each in model.meta_graphs if set(each.meta_info_def.tags) == {_SERVE}), None)
 
 

@@ -25,7 +25,7 @@ _ENTRY = 100
 
 
 class CorruptIndex(Exception):
-    """The file is no table of tensors, or contradicts itself or a shard; the message says how."""
+    """The file is not a table of tensors, or contradicts itself or a shard; the message contains the reason."""
 
 
 def shard_name(shard: int, shards: int) -> str:
@@ -96,7 +96,7 @@ def _bounded(pairs: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, byte
 
 
 def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """Pairs of one block; each key is written as what it adds to the beginning of the one before."""
+    """Pairs of one block; keys are stored without the prefix shared with the previous key."""
     if offset + size + _TRAILER > len(data):
         raise ValueError("a block lies beyond its end")
     if data[offset + size] != 0:

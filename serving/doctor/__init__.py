@@ -1,4 +1,4 @@
-"""What is off with a running server, by what it answers: ``rawbert doctor`` as a call.
+"""Faults of a running server, from its answers: ``rawbert doctor`` as a function.
 
 ::
 

@@ -27,7 +27,7 @@ _WAIT = 0.02
     "for it.",
 )
 def health(probe: Probe) -> Result:
-    """The health service says SERVING."""
+    """The health service reports SERVING."""
     try:
         answer = probe.call(_HEALTH, b"")
     except ServingError as error:

@@ -1,4 +1,4 @@
-"""Checks of the connection: how the server is reached, who can listen, and what answers beside gRPC."""
+"""Checks of the connection: address, encryption, and protocols other than gRPC."""
 
 import email.utils
 import socket
@@ -148,7 +148,7 @@ def _certificate(probe: Probe, *, check_name: bool) -> Any:
     "TensorFlow Serving then goes on without REST.",
 )
 def rest(probe: Probe) -> Result:
-    """REST answers where it was said to be."""
+    """REST answers at the given address."""
     if probe.http.status is not None:
         return ok(f"answers at {probe.http.url}")
     if probe.http.named:

@@ -1,4 +1,4 @@
-"""A check, as data and a function, and what it finds."""
+"""A check, as data and a function, and its findings."""
 
 import enum
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def unknown(found: str) -> Result:
 
 
 class NotKnown(Exception):
-    """A measurement that a check needs could not be made; the message says why."""
+    """A measurement for a check failed; the message is the reason."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Checks of the model: its versions and labels, and what it answers."""
+"""Checks of the model: versions, labels and answers."""
 
 import time
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""One server, and what was measured of it: each measurement is made once, by the first check that needs it."""
+"""One server and its measurements: the first check that needs a measurement makes it, once."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class Probe:
 
     @cached_property
     def unreached(self) -> ServingError | None:
-        """Why the server cannot be asked; ``None`` where it can."""
+        """The reason for a failed connection; ``None`` if the server answers."""
         return self.proxied if self.proxied is None or self.proxy is None else self.direct
 
     @cached_property
@@ -142,7 +142,7 @@ class Probe:
 
     @cached_property
     def host_port(self) -> tuple[str, int] | None:
-        """Host and port of the address; ``None`` where it has none, as ``unix:path``."""
+        """Host and port of the address; ``None`` if it has none, such as ``unix:path``."""
         found = re.fullmatch(r"(?:dns:(?:///)?|ipv[46]:)?(?:\[([^\]]+)\]|([^/:\[\]]+)):(\d+)", self.address)
         return (found[1] or found[2], int(found[3])) if found else None
 
@@ -153,7 +153,7 @@ class Probe:
 
     @cached_property
     def ips(self) -> list[Any]:
-        """The IP addresses of the host; none where it cannot be looked up or the address has none."""
+        """The IP addresses of the host; empty if the lookup fails or the address has no host."""
         if self.host_port is None:
             return []
         try:
@@ -163,7 +163,7 @@ class Probe:
         return [ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in infos]
 
     def call(self, path: str, request: bytes, channel: Any = None) -> bytes:
-        """The answer to one call, as bytes; a busy server is asked some times.
+        """The answer to one call, as bytes; a busy server gets several attempts.
 
         Raises:
             NotKnown: the server cannot be reached at all.
@@ -222,7 +222,7 @@ class Probe:
 
     @cached_property
     def listed(self) -> Any:
-        """The model's entry of models.config; ``None`` where it has none or there is no such file here."""
+        """The model's entry in models.config; ``None`` without an entry or a local file."""
         if self.models is None:
             return None
         try:
@@ -233,7 +233,7 @@ class Probe:
         return next((model for model in config.model_config_list.config if model.name == self.model), None)
 
     def target(self, signature: str = "") -> Target:
-        """The version that was asked for, and a signature."""
+        """The requested version, and a signature."""
         return Target(self.model, self.version, self.version_label, signature)
 
     def labelled(self, label: str) -> int:
@@ -250,7 +250,7 @@ class Probe:
 
     @cached_property
     def signatures(self) -> dict[str, tuple[str, ...]]:
-        """The signatures that take texts alone, and their inputs; the default one, an alias, only where it is alone."""
+        """The signatures with only text inputs, and the inputs; the default one, an alias, only if no other exists."""
         found = {
             name: tuple(info.inputs)
             for name, info in self.described.signatures.items()
@@ -323,7 +323,7 @@ class Probe:
 
     @cached_property
     def batched(self) -> bool:
-        """Whether the server puts calls together: of a scalar its batcher says that it can do nothing with it."""
+        """Whether the server batches calls: its batcher refuses a scalar with its own error."""
         self.times  # noqa: B018 first calls are counted there
         request = PredictRequest(model_spec=self.target(self.cheapest).spec())
         for name in self.signatures[self.cheapest]:

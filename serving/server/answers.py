@@ -9,7 +9,7 @@ from .registry import Registry, Servable
 
 
 def model_status(registry: Registry[Model], model: str, version: int | None) -> Any:
-    """A GetModelStatusResponse: the states of a model's versions, or of one of them."""
+    """A GetModelStatusResponse: the states of a model's versions, or of one version."""
     response = get_model_status_pb2.GetModelStatusResponse()
     for status in registry.status(model, version):
         shown = response.model_version_status.add(version=status.version, state=int(status.state))

@@ -1,4 +1,4 @@
-"""Classify and Regress, for all protocols: refused, and as TensorFlow Serving refuses them where it does."""
+"""Classify and Regress, for all protocols: refused, with TensorFlow Serving's errors where it has them."""
 
 from typing import Any, NoReturn
 

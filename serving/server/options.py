@@ -1,4 +1,4 @@
-"""What the server is told to do: its options, the models of a ModelServerConfig, and how they are batched.
+"""The server's configuration: options, models of a ModelServerConfig, and batching parameters.
 
 Files are text protos in TensorFlow Serving's own formats: ``models.config`` is a ModelServerConfig,
 ``batching_params.pbtxt`` a BatchingParameters.
@@ -137,7 +137,7 @@ class ServerOptions:
 
 
 def read_file(path: str | Path, parse: Callable[[str], Parsed]) -> Parsed:
-    """What ``parse`` makes of a file; INVALID_ARGUMENT where it cannot be read or is refused."""
+    """The result of ``parse`` for a file; INVALID_ARGUMENT if it cannot be read or is refused."""
     try:
         return parse(Path(path).read_text(encoding="utf-8"))
     except (Failure, OSError, ValueError) as error:
@@ -220,7 +220,7 @@ def parse_batching(text: str) -> Batching:
 
 
 def parse_monitoring(text: str) -> str:
-    """The path of the metrics that a MonitoringConfig text proto asks for; empty where it does not."""
+    """The path of the metrics in a MonitoringConfig text proto; empty without one."""
     config = _parsed(text, MonitoringConfig()).prometheus_config
     path: str = config.path or "/monitoring/prometheus/metrics"
     return path if config.enable else ""

@@ -130,7 +130,7 @@ class Registry(Generic[Runnable]):
         return [statuses[each] for each in sorted(statuses, reverse=True) if version in (None, each)]
 
     def set_labels(self, labels: Mapping[str, Mapping[str, int]], allow_unavailable: bool = False) -> None:
-        """Replace the labels of all models, or none of them: FAILED_PRECONDITION where a version is not available.
+        """Replace the labels of all models, or of none: FAILED_PRECONDITION if a version is not available.
 
         With ``allow_unavailable`` a label that is new may point at a version that is not there yet; one that exists is
         never moved to such a version.

@@ -92,7 +92,7 @@ class Plan:
         return {options.model_name: ModelSettings(options.model_name, Path(options.model_base_path).absolute())}
 
     def on_this_machine(self, models: Mapping[str, ModelSettings]) -> dict[str, ModelSettings]:
-        """The models of a configuration: where a base path is a container's, from beside what is served here."""
+        """The models of a configuration; base paths of a container are looked up next to the configuration file."""
         return {name: self._found(settings) for name, settings in models.items()}
 
     def _found(self, settings: ModelSettings) -> ModelSettings:

@@ -37,7 +37,7 @@ def decode(tensor: Any, name: str) -> Array:
 
 
 def encode_into(tensor: Any, value: Any, as_content: bool = False) -> None:
-    """Fill a TensorProto with what a model gave, in the field of its dtype or in ``tensor_content``."""
+    """Fill a TensorProto with an output of a model, in the field of its dtype or in ``tensor_content``."""
     array = np.asarray(value, object if isinstance(value, bytes) else None)
     if array.dtype not in DTYPE_OF:
         raise TypeError(f"an output of dtype {array.dtype} cannot be sent")

@@ -74,7 +74,7 @@ def _add(server: grpc.Server, address: str, credentials: grpc.ServerCredentials 
 
 
 class _Admission(grpc.ServerInterceptor):  # type: ignore[misc]
-    """Refuses calls beyond ``most``, as TensorFlow Serving does; health checks are let in all the same."""
+    """Refuses calls beyond ``most``, as TensorFlow Serving does; health checks are always accepted."""
 
     def __init__(self, threads: CallThreads, most: int) -> None:
         self._threads, self._most = threads, most

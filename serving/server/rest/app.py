@@ -93,7 +93,7 @@ class _TooLargeError(Exception):
 
 
 async def _read(request: Request) -> bytes:
-    """The body, unpacked where it is gzip; empty where that fails, as there."""
+    """The body, decompressed if gzip; empty if that fails, as in TensorFlow Serving."""
     parts, size = [], 0
     if int(request.headers.get("content-length", "0")) > MOST_BYTES and "expect" in request.headers:
         raise _TooLargeError  # The caller waits for leave to send it.

@@ -172,7 +172,7 @@ def _string(text: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _unicode(text: bytes, start: int) -> tuple[bytes, int]:
-    r"""The character of ``\uXXXX``, or of two of them that are a pair of surrogates."""
+    r"""The character of ``\uXXXX``, or of two that form a surrogate pair."""
     unit, at = _hex4(text, start + 2, start), start + 6
     if 0xD800 <= unit <= 0xDBFF:
         if text[at : at + 2] != b"\\u":

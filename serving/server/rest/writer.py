@@ -29,7 +29,7 @@ _EXCERPT = 256
 
 
 def indent(depth: int) -> bytes:
-    """A line's end, and the blanks before what follows it."""
+    """A line break, and the indentation of the next line."""
     return b"\n" + b"    " * depth
 
 
@@ -44,7 +44,7 @@ def name_of(name: str) -> bytes:
 
 
 def error(message: str) -> bytes:
-    """The answer that says what went wrong."""
+    """The response with an error."""
     return b"{" + indent(1) + b'"error": ' + name_of(message) + indent(0) + b"}"
 
 
