@@ -181,7 +181,11 @@ def test_from_start_to_end(program: Any, paths: Path, tmp_path: Path) -> None:
     flags = ["--model_name=m", f"--model_base_path={paths}/batchable", f"--grpc_socket_path={socket}"]
     with servers.running(program, *flags) as calls:
         assert calls.server is not None
-        assert f":{calls.server.port} ..." in calls.server.output().partition("Running gRPC ModelServer at ")[2]
+        started, ports = calls.server, (calls.server.port, str(calls.rest).rpartition(":")[2])
+        for says, number in zip(("Running gRPC ModelServer at ", "Exporting HTTP/REST API at:"), ports, strict=True):
+            # The port is open a moment before.
+            until(lambda says=says: says in started.output(), 10)  # type: ignore[misc]
+            assert f":{number} ..." in started.output().partition(says)[2]
         with servers.Calls(f"unix:{socket}", program.rawbert) as local:
             assert local.array("m", "rows", "y", {"x": np.ones(2, "f4")}).tolist() == [2, 2]
         slow = servers.request("m", "slow", {"x": np.float32([40_000])})

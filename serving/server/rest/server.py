@@ -38,7 +38,7 @@ class HttpServer:
     def __init__(self, plan: Plan, registry: Registry[Model], metrics: Metrics) -> None:
         options = plan.options
         try:
-            self._socket = _listening(options.host, options.rest_api_port)
+            self._socket = _bound(options.host, options.rest_api_port)
         except OSError as error:
             address = joined(options.host, options.rest_api_port)
             raise StartError(f"cannot listen on {address}: {error.strerror or error}") from error
@@ -115,14 +115,13 @@ class _Protocol(H11Protocol):
             self.transport.close()
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _bound(host: str, port: int) -> socket.socket:
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # It listens from the start on: nobody can connect before somebody answers.
         listener.bind(address)
-        # Before the start: who connects now is answered then.
-        listener.listen(_MOST_CONNECTIONS)
     except OSError:
         listener.close()
         raise
