@@ -55,14 +55,12 @@ class FinetuneConfig:
         stride: divide long texts into windows that share this number of tokens; ``None`` cuts them.
         aggregation: rule for token tags to spans in the validation; use the same rule with the served model.
         label_separator: separator of the labels in a cell, for rows with any number of labels. Lists in JSONL and
-        Parquet
-            need none.
+            Parquet need none.
         epochs: maximum passes over the rows; ``None`` for 400 steps, from 6 to 20 epochs.
         patience: end of training after this many epochs without a better metric; ``None`` for a third of the epochs.
         batch_size: rows per step.
         learning_rate: highest learning rate; ``None`` is 0.04 divided by the encoder's width (1e-4 for 384, 5e-5 for
-        768),
-            and 1e-3 with ``freeze_encoder``.
+            768), and 1e-3 with ``freeze_encoder``.
         warmup: part of the steps in which the learning rate rises from 0; it falls to 0 in the rest.
         weight_decay: weight decay of AdamW; biases and normalisation have none.
         clip: largest norm of the gradient of all weights.
@@ -70,8 +68,7 @@ class FinetuneConfig:
         class_weights: ``balanced`` gives every class the same total weight, ``none`` every row.
         freeze_encoder: train only the head. The encoder runs once over every text.
         precision: dtype of the encoder's matrix products in training. ``auto`` is bfloat16 on hardware that has it,
-        else
-            float32. Weights, gradients, loss and metrics are float32 in both cases.
+            else float32. Weights, gradients, loss and metrics are float32 in both cases.
         max_seq_length: maximum tokens of a text or pair; ``None`` takes the checkpoint's own limit.
         seed: seed of the split, the order of the rows, dropout and the head's initial weights.
         revision: revision of a hub's model.
