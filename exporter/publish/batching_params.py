@@ -35,7 +35,7 @@ class Batching:
         max_batch_size: maximum texts of one call.
         max_execution_batch_size: maximum texts of one batch; less than ``max_batch_size`` if calls are split.
         batch_timeout_micros: waiting time of a single caller for other calls; under load, batches fill while others
-        run.
+            run.
         max_enqueued_batches: maximum waiting batches. More than the number of threads (--grpc_max_threads): a waiting
             call occupies a thread, and a full queue refuses calls.
     """
