@@ -27,6 +27,7 @@ class Setup:
         max_tokens: maximum tokens of a text.
         batch: maximum texts in one batch of contestants that sort and split their input; sentence-transformers'
             default.
+        device: ``cpu`` or ``cuda``, of the contestants that are told; TensorFlow takes the GPU that it sees.
     """
 
     source: Path
@@ -35,6 +36,7 @@ class Setup:
     threads: int = 1
     max_tokens: int = 128
     batch: int = 32
+    device: str = "cpu"
 
 
 class Contestant(Protocol):

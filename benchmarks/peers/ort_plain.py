@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, with all of its own graph optimizations (its default)."""
+"""ONNX Runtime, with all of its own graph optimizations (its default)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,12 @@ class Peer:
         options.intra_op_num_threads = self._setup.threads
         options.inter_op_num_threads = 1
         self._tokenizer = tokenizer(self._setup)
-        self._session = onnxruntime.InferenceSession(str(self._file()), options, providers=["CPUExecutionProvider"])
+        provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[self._setup.device]
+        if self._setup.device == "cuda":
+            onnxruntime.preload_dlls()  # those of the nvidia packages
+        self._session = onnxruntime.InferenceSession(str(self._file()), options, providers=[provider])
+        if self._session.get_providers()[0] != provider:
+            raise RuntimeError(f"{provider} cannot be used: {self._session.get_providers()}")
 
     def embed(self, texts: list[str]) -> np.ndarray:
         """Float32 ``[B, H]``."""

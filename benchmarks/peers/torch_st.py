@@ -1,4 +1,4 @@
-"""sentence-transformers with PyTorch on the CPU: ``SentenceTransformer.encode`` with its own defaults.
+"""sentence-transformers with PyTorch: ``SentenceTransformer.encode`` with its own defaults.
 
 Whatever is more than a batch of 32 texts it sorts by length itself. bfloat16 is its own way of it: the model loaded
 with that dtype (https://sbert.net/docs/sentence_transformer/usage/efficiency.html).
@@ -29,7 +29,9 @@ class Peer:
 
         torch.set_num_threads(self._setup.threads)
         dtype = getattr(torch, self._setup.precision)
-        self._model = SentenceTransformer(str(self._setup.source), device="cpu", model_kwargs={"dtype": dtype})
+        self._model = SentenceTransformer(
+            str(self._setup.source), device=self._setup.device, model_kwargs={"dtype": dtype}
+        )
         self._model.max_seq_length = self._setup.max_tokens
 
     def embed(self, texts: list[str]) -> np.ndarray:

@@ -1,0 +1,65 @@
+"""PyTorch as transformers gives it, with scaled dot-product attention, padded to the longest text; and compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .base import Setup, in_sorted_batches, tokenizer
+
+__all__ = ["Compiled", "Peer"]
+
+
+class Peer:
+    """See :class:`.base.Contestant`."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+
+    def prepare(self) -> None:
+        """Nothing to make."""
+
+    def load(self) -> None:
+        """Load it."""
+        import torch
+        from transformers import AutoModel
+
+        torch.set_num_threads(self._setup.threads)
+        dtype = getattr(torch, self._setup.precision)
+        model = AutoModel.from_pretrained(str(self._setup.source), attn_implementation="sdpa", dtype=dtype)
+        self._model = self._made(model.to(self._setup.device).eval())
+        self._tokenizer = tokenizer(self._setup)
+
+    def _made(self, model: Any) -> Any:
+        return model
+
+    def embed(self, texts: list[str]) -> np.ndarray:
+        """Float32 ``[B, H]``."""
+        return in_sorted_batches(self._run, texts, self._setup.batch)
+
+    def _run(self, texts: list[str]) -> np.ndarray:
+        import torch
+
+        tokens = self._tokenizer(
+            texts, padding=True, truncation=True, max_length=self._setup.max_tokens, return_tensors="pt"
+        ).to(self._setup.device)
+        with torch.inference_mode():
+            sequence = self._model(**tokens).last_hidden_state.float()  # [B, T, H]
+            weights = tokens["attention_mask"].unsqueeze(-1).float()  # [B, T, 1]
+            mean = (sequence * weights).sum(1) / weights.sum(1)
+            result: np.ndarray = torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
+        return result
+
+    def close(self) -> None:
+        """Free it."""
+        del self._model
+
+
+class Compiled(Peer):
+    """The same through ``torch.compile``, for shapes of any size."""
+
+    def _made(self, model: Any) -> Any:
+        import torch
+
+        return torch.compile(model, dynamic=True)
