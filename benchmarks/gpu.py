@@ -125,11 +125,11 @@ class Run:
         """Do something, take its time, write what there is; a failure is noted, and answers ``None``."""
         print(f"{time.monotonic() - self._began:6.0f} s  {name}", file=sys.stderr, flush=True)
         begun = time.monotonic()
-        if self.left <= 0:
+        try:
+            if self.left > 0:
+                return do()
             self.results["left_out"].append(name)
             return None
-        try:
-            return do()
         except Exception as error:  # whatever it is, the other steps can be made
             said = getattr(error, "output", None) or str(error)
             self.results["failed"].append({"step": name, "error": str(said)[-2000:]})
@@ -175,20 +175,24 @@ class Run:
             "TF_FORCE_GPU_ALLOW_GROWTH": "true", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true",
             **({"CUDA_VISIBLE_DEVICES": "-1"} if self.plan.device == "cpu" else {}), **environment,
         }  # fmt: skip
-        with path.open("a", encoding="utf-8") as errors:
+        out = self.output_of(log)
+        with path.open("a", encoding="utf-8") as errors, out.open("w", encoding="utf-8") as written:
             try:
-                done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, check=True,
-                                      cwd=ROOT, env=variables, timeout=max(self.left, 1))  # fmt: skip
+                subprocess.run(command, stdout=written, stderr=errors, check=True, cwd=ROOT, env=variables,
+                               timeout=max(self.left, 1))  # fmt: skip
             except subprocess.SubprocessError as error:
                 error.output = f"{error}\n{path.read_text(encoding='utf-8', errors='replace')[-1500:]}"
                 raise
-        return done.stdout
+        return out.read_text(encoding="utf-8")
+
+    def output_of(self, log: str) -> Path:
+        """The file with the standard output of the last process with a log: so far, where it was ended."""
+        return self.work / f"{log}.out"
 
     def worker(self, environment: str, name: str, log: str, what: dict[str, Any], **variables: str) -> list[Any]:
         """Run a step of gpu_work.py; the JSON values that it writes, one a line."""
         command = [self.python(environment), "-m", "benchmarks.gpu_work", name, json.dumps(what)]
-        lines = self.call(command, log, **variables).splitlines()
-        return [json.loads(line.removeprefix("@")) for line in lines if line.startswith("@")]
+        return _told(self.call(command, log, **variables))
 
     # -- the steps
 
@@ -260,11 +264,12 @@ class Run:
             "texts": {shape: self.sources[shape] for shape in self.plan.shapes},
             "reference": str(self.work), "until": time.time() + self.left - 5,
         }  # fmt: skip
-        found = self.worker(
-            chosen[0].environment, "measure", f"measure-{chosen[0].title.replace('/', '-')}", what, **variables
-        )
-        for each in found:
-            self.results[each.pop("kind")].append(each)
+        log = f"measure-{chosen[0].title.replace('/', '-')}-{chosen[-1].title.replace('/', '-')}"
+        try:
+            self.worker(chosen[0].environment, "measure", log, what, **variables)
+        finally:  # what was measured before a failure counts
+            for each in _told(self.output_of(log).read_text(encoding="utf-8")):
+                self.results[each.pop("kind")].append(each)
 
     def all(self) -> None:
         """Everything, in its order."""
@@ -300,6 +305,12 @@ class Run:
                        for each in self.results["agreement"] if not each["agrees"]]  # fmt: skip
         failed = [f"{each['step']} failed" for each in self.results["failed"]]
         return [*failed, *verified, *disagreeing, *(f"{each} was left out" for each in self.results["left_out"])]
+
+
+def _told(output: str) -> list[Any]:
+    """What a step of gpu_work.py wrote; a line that was cut short is left out."""
+    lines = output.split("\n")[:-1]
+    return [json.loads(line.removeprefix("@")) for line in lines if line.startswith("@")]
 
 
 def _machine() -> dict[str, Any]:

@@ -81,9 +81,13 @@ def test_what_fails_is_noted_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert [each["step"] for each in written["failed"]] == ["devices", "a process"]
     assert "it broke" in written["failed"][1]["error"]
     assert run.wrong == ["devices failed", "a process failed"]
+    cut = """print('@{"kind": "cells"}'); print('@{', end='', flush=True); raise SystemExit(1)"""
+    assert run.step("cut short", lambda: run.call([sys.executable, "-c", cut], "cut")) is None
+    assert gpu._told(run.output_of("cut").read_text()) == [{"kind": "cells"}]
     late = gpu.Run(gpu.Plan(minutes=0), tmp_path, tmp_path / "late.json", {})
     assert late.step("measure", lambda: pytest.fail("it began")) is None
     assert late.wrong == ["measure was left out"]
+    assert json.loads((tmp_path / "late.json").read_text())["left_out"] == ["measure"]
 
 
 @pytest.mark.slow
