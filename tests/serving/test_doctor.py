@@ -306,19 +306,6 @@ def test_a_server_without_flags(serve: Serve) -> None:
 
 
 @pytest.mark.slow
-def test_the_stack_with_rest_and_metrics_is_sound(serve: Serve, tmp_path: Path) -> None:
-    """Its own REST API and metrics, after calls that were asked for."""
-    monitoring, port = tmp_path / "monitoring.config", free_port()
-    monitoring.write_text('prometheus_config { enable: true path: "/monitoring/prometheus/metrics" }')
-    address = serve(rest_api_port=port, monitoring_config_file=str(monitoring))
-    found = examined(address, "text", models=tmp_path / "models", rest=f"127.0.0.1:{port}")
-    assert faults(found) == {}
-    assert {name: found[name].level for name in ("rest", "clock", "metrics")} == dict.fromkeys(
-        ("rest", "clock", "metrics"), Level.OK
-    )
-
-
-@pytest.mark.slow
 def test_batching_parameters_with_a_long_wait(serve: Serve) -> None:
     def prepare(root: Path) -> None:
         parameters = "max_batch_size { value: 32 } batch_timeout_micros { value: 100000 }"
