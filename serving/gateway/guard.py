@@ -15,6 +15,8 @@ from .settings import Limits
 
 #: Paths without a key, for GET and HEAD: probes, Prometheus, and the description of the API.
 _OPEN: Final = ("/", "/health", "/live", "/ping", "/metrics", "/docs", "/redoc", "/openapi.json")
+#: Status in the metrics for a caller that disconnected before an answer, as in nginx.
+_GONE: Final = 499
 #: Maximum number of callers with a stored rate; the least recent are removed first.
 _CALLERS: Final = 10_000
 
@@ -64,7 +66,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun, status = time.perf_counter(), 500
+        begun, status = time.perf_counter(), _GONE
         path = path_of(scope)
 
         async def noted(message: Message) -> None:
