@@ -6,6 +6,7 @@ From a vocab.txt and its settings, transformers builds a tokenizer. Settings of 
 tokenizer.json (lengths, sides, token types) are applied as in transformers.
 """
 
+import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -87,8 +88,15 @@ def read_folder(folder: Path, family: str | None = "bert") -> tuple[TokenizerSpe
         sets = [paths for paths in found if all(path.is_file() for path in paths)]
         if not sets:
             raise CorruptSource(f"{folder}: neither tokenizer.json nor vocab.txt found; expected the tokenizer's files")
+        path = sets[0][0]
+        if path.name in SENTENCEPIECE and not importlib.util.find_spec("sentencepiece"):
+            raise UnsupportedModel(
+                f"{path}: a SentencePiece model without a tokenizer.json is read by the package sentencepiece, which "
+                "is not installed: pip install sentencepiece; or let transformers write a tokenizer.json: "
+                "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+            )
         tokenizer = _built({path: path.read_bytes() for path in sets[0]}, settings, family or "bert")
-        spec = _parse(tokenizer.backend_tokenizer, settings, sets[0][0])
+        spec = _parse(tokenizer.backend_tokenizer, settings, path)
     if spec.lowercases and vocabulary.is_cased([word for word in spec.vocab if word]):
         notes.append("texts are lower-cased, but the vocabulary has words with capitals, which no text can match")
     limit = settings.get("model_max_length", settings.get("max_len"))

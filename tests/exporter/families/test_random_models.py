@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import bpe
 import numpy as np
 import pytest
-from folders import edit
+import unigrams
+from folders import edit, retensor
 from formats import write_bin
 from random_encoders import MODELS, RandomModel, padded
 from rawbert.exporter import ExportConfig, export, sources
@@ -76,15 +78,22 @@ EXPORTS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
 SLOW: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "ModernBERT: mean of tokens": ("modernbert.biases", "classify", {}),
     "ModernBERT: first token, pairs": ("modernbert.base", "classify", {"pair": True}),
+    "ModernBERT: first token, pairs, float16": (
+        "modernbert.base",
+        "classify",
+        {"pair": True, "precision": "float16", "min_cosine": 0.99},
+    ),
     "ModernBERT: tags": ("modernbert.biases", "tag", {}),
     "ModernBERT: bfloat16": ("modernbert.base", None, {"precision": "bfloat16", "min_cosine": 0.99}),
     "ModernBERT: float16": ("modernbert.sliding", "classify", {"precision": "float16", "min_cosine": 0.99}),
     "DeBERTa: tags": ("deberta-v2.v3_small", "tag", {}),
+    "DeBERTa: tags, bfloat16": ("deberta-v2.v3_small", "tag", {"precision": "bfloat16", "min_cosine": 0.99}),
     "DeBERTa: types and positions, pairs": ("deberta-v2.own_projections", "classify", {"pair": True}),
     "DeBERTa: bfloat16": ("deberta-v2.v3_small", "classify", {"precision": "bfloat16", "min_cosine": 0.99}),
     "DeBERTa: float16": ("deberta-v2.v2_xlarge", None, {"precision": "float16", "min_cosine": 0.99}),
     "NomicBERT: the pooler's classes, pairs": ("nomic_bert.base", "classify", {"pair": True}),
     "NomicBERT: tags": ("nomic_bert.other", "tag", {}),
+    "NomicBERT: tags, bfloat16": ("nomic_bert.base", "tag", {"precision": "bfloat16", "min_cosine": 0.99}),
     "NomicBERT: bfloat16": ("nomic_bert.base", None, {"precision": "bfloat16", "min_cosine": 0.99}),
 }
 
@@ -105,8 +114,32 @@ def test_an_export_is_verified_and_runs_in_every_release(tmp_path: Path, name: s
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["modernbert.base", "deberta-v2.v3_small"])
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_a_model_with_a_tokenizer_of_the_familys_own_kind(tmp_path: Path, name: str, kind: str):
+    source = RandomModel(name).folder(tmp_path / "source", "SequenceClassification")
+    for file in ("vocab.txt", "tokenizer_config.json"):
+        (source / file).unlink()
+    state = bpe.variant("nfc") if kind == "bpe" else unigrams.state("DeBERTa of transformers 5")
+    (source / "tokenizer.json").write_text(json.dumps(state), encoding="utf-8")
+    rows = max([len(state["model"]["vocab"]), *(token["id"] + 1 for token in state["added_tokens"])])
+    edit(source / "config.json", vocab_size=rows)
+
+    def widen(tensors: dict[str, np.ndarray]) -> None:
+        (key,) = (key for key in tensors if key.endswith(("tok_embeddings.weight", "word_embeddings.weight")))
+        width = tensors[key].shape[1]
+        tensors[key] = np.random.default_rng(1).normal(size=(rows, width)).astype(np.float32)
+
+    retensor(source, widen)
+    bundle = export(ExportConfig(source, tmp_path / "models", pair=True, max_seq_length=40))
+    assert bundle.manifest["tokenizer"]["kind"] == kind
+    assert "classify" in bundle.manifest["signatures"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
 @pytest.mark.parametrize("name", ["modernbert.base", "deberta-v2.v3_small", "nomic_bert.base"])
-def test_a_sentence_transformers_folder_with_pytorchs_file(tmp_path: Path, name: str):
+def test_a_sentence_transformers_folder_with_pytorchs_file(tmp_path: Path, name: str, pooling: str):
     model = RandomModel(name)
     source = model.folder(tmp_path / "source")
     (source / "model.safetensors").unlink()
@@ -118,9 +151,11 @@ def test_a_sentence_transformers_folder_with_pytorchs_file(tmp_path: Path, name:
     ]
     (source / "modules.json").write_text(json.dumps(listing))
     (source / "1_Pooling").mkdir()
-    (source / "1_Pooling" / "config.json").write_text('{"pooling_mode": "mean", "embedding_dimension": 32}')
+    state = {"pooling_mode": pooling, "embedding_dimension": 32}
+    (source / "1_Pooling" / "config.json").write_text(json.dumps(state))
     (source / "sentence_bert_config.json").write_text('{"max_seq_length": 40, "do_lower_case": false}')
     edit(source / "tokenizer_config.json", model_max_length=64)
     bundle = export(ExportConfig(source, tmp_path / "models"))
     assert bundle.manifest["recipe"]["max_seq_length"] == 40
+    assert bundle.manifest["recipe"]["pooling"] == pooling
     assert "embed" in bundle.manifest["signatures"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from folders import edit, retensor
+from folders import edit, retensor, tiny
 from random_encoders import RandomModel
 from rawbert.exporter import CorruptSource, UnsupportedModel, sources
 from rawbert.exporter.families import head_of, read_config
@@ -158,6 +158,33 @@ def test_the_settings_of_nomics_own_code_are_known_and_its_code_is_not_asked(tmp
     edit(folder / "config.json", auto_map={"AutoModel": "me/mine--modeling.Model"})
     with pytest.raises(ValueError, match="auto_map"):
         FolderReference(folder, 64)
+
+
+#: Of Alibaba-NLP/gte-multilingual-base and jinaai/jina-embeddings-v2-base-en, which transformers reads with their code.
+WITH_CODE: dict[str, tuple[dict[str, Any], str]] = {
+    "GTE": (
+        {"model_type": "new", "auto_map": {"AutoModel": "Alibaba-NLP/new-impl--modeling.NewModel"}},
+        "auto_map .*Alibaba-NLP/new-impl.*code of its own, which is not run",
+    ),
+    "GTE without auto_map": ({"model_type": "new"}, "the encoder family is 'new'"),
+    "jina v2": (
+        {
+            "model_type": "bert",
+            "auto_map": {"AutoModel": "jinaai/jina-bert-implementation--modeling_bert.JinaBertModel"},
+            "position_embedding_type": "alibi", "feed_forward_type": "geglu", "emb_pooler": "mean",
+        },
+        "auto_map .*jinaai/jina-bert-implementation.*code of its own, which is not run|is 'alibi': only 'absolute'",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WITH_CODE)
+def test_families_with_code_of_their_own_are_refused_by_name(tmp_path: Path, name: str):
+    changes, message = WITH_CODE[name]
+    folder = tiny(tmp_path / "model")
+    edit(folder / "config.json", **changes)
+    with pytest.raises(UnsupportedModel, match=message):
+        sources.load(folder)
 
 
 def test_a_first_normalisation_that_nothing_calls_for_is_refused(tmp_path: Path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -317,3 +318,15 @@ def test_a_cased_vocabulary_that_is_read_as_lower_case_is_noted(tmp_path: Path):
     use_vocabulary(folder, [*words[:76], *(word.title() for word in words[76:88]), *words[88:]])
     (note,) = (note for note in sources.load(folder).notes if "capitals" in note)
     assert "lower-cased" in note
+
+
+@pytest.mark.parametrize("name", ["sentencepiece.bpe.model", "spiece.model", "spm.model"])
+def test_a_sentencepiece_model_alone_is_refused_where_nothing_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    from rawbert.exporter.sources.tokenizer_files import read_folder
+
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(UnsupportedModel, match=rf"{name}: .*pip install sentencepiece; or let transformers write"):
+        read_folder(tmp_path, "xlm-roberta")

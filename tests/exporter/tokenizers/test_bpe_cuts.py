@@ -6,13 +6,18 @@ import itertools
 from pathlib import Path
 
 import pytest
-from bpe import rules_of, variant
+from bpe import modernbert, roberta, rules_of, variant
 
 TEXTS = ("", "the cat", " sat's", "a <mask>  中 é", "  aaaa bb <mask>", "\xe9")
 
+#: RoBERTa's own vocabulary, and one of ModernBERT's kind.
+OWN = {"roberta": roberta, "modernbert": modernbert}
+
 
 @pytest.mark.parametrize("side", ["right", "left"])
-@pytest.mark.parametrize("name", ["plain", "blank", "nfc"])
+@pytest.mark.parametrize(
+    "name", ["plain", "blank", "nfc", *(pytest.param(each, marks=pytest.mark.slow) for each in OWN)]
+)
 def test_every_length_and_pair(tokenizer_of, tmp_path: Path, name: str, side: str):
     import tensorflow as tf
     from rawbert.exporter.proof.settings import Settings
@@ -20,9 +25,13 @@ def test_every_length_and_pair(tokenizer_of, tmp_path: Path, name: str, side: st
     from rawbert.exporter.proof.tokens import ReferenceTokenizer
     from rawbert.exporter.recipe import TRUNCATION_STRATEGIES, TokenizerOptions
 
-    rules = rules_of(variant(name), tmp_path)
+    rules = rules_of(OWN[name]() if name in OWN else variant(name), tmp_path)
     pairs = list(itertools.product(TEXTS, TEXTS))
-    for strategy, length in ((None, 2), (None, 3), (None, 5), *itertools.product(TRUNCATION_STRATEGIES, (5, 8, 30))):
+    # Of the real vocabularies every length, from special tokens alone to one more than the longest text or pair has.
+    alone, together = (range(2, 16), range(4, 28)) if name in OWN else ((2, 3, 5), (5, 8, 30))
+    for strategy, length in (
+        *itertools.product([None], alone), *itertools.product(TRUNCATION_STRATEGIES, together),
+    ):  # fmt: skip
         options = TokenizerOptions(
             pair=strategy is not None, truncation_side=side, **({"truncation_strategy": strategy} if strategy else {})
         )

@@ -24,15 +24,22 @@ from unigrams import BLANKS, METASPACE, SPACES, Case, case, state
 
 pytestmark = pytest.mark.slow
 
-_CHARSMAP = """
+#: Trains a small model, and writes it to standard output.
+_MODEL = """
 import io, sys
 sys.path.insert(0, sys.argv[1])
 import sentencepiece
 model = io.BytesIO()
 lines = iter([f"some words to learn from, number {n}" for n in range(200)])
 sentencepiece.SentencePieceTrainer.train(sentence_iterator=lines, model_writer=model, vocab_size=40, minloglevel=2)
+sys.stdout.buffer.write(model.getvalue())
+"""
+#: Reads one from standard input, and writes its map of characters.
+_CHARSMAP = """
+import sys
+sys.path.insert(0, sys.argv[1])
 from sentencepiece import sentencepiece_model_pb2
-spec = sentencepiece_model_pb2.ModelProto.FromString(model.getvalue()).normalizer_spec
+spec = sentencepiece_model_pb2.ModelProto.FromString(sys.stdin.buffer.read()).normalizer_spec
 assert spec.name == "nmt_nfkc"
 sys.stdout.buffer.write(spec.precompiled_charsmap)
 """
@@ -54,8 +61,10 @@ def unpacked(name: str) -> Path:
 
 @functools.cache
 def charsmap() -> str:
-    command = [sys.executable, "-c", _CHARSMAP, str(unpacked("sentencepiece==0.2.1"))]
-    return base64.b64encode(subprocess.run(command, check=True, capture_output=True).stdout).decode()
+    folder, made = str(unpacked("sentencepiece==0.2.1")), b""
+    for code in (_MODEL, _CHARSMAP):
+        made = subprocess.run([sys.executable, "-c", code, folder], check=True, capture_output=True, input=made).stdout
+    return base64.b64encode(made).decode()
 
 
 FORMS = ("xlm-roberta", "multilingual-e5")
@@ -194,3 +203,22 @@ def test_pairs_and_every_length():
         ids, kept = encoding.input_word_ids.numpy(), encoding.input_mask.numpy().sum(1)
         for row, count, each in zip(ids, kept, wanted, strict=True):
             assert row[:count].tolist() == each.ids
+
+
+_READ = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from rawbert.exporter.sources.tokenizer_files import read_folder
+spec = read_folder(Path(sys.argv[2]), sys.argv[3])[0]
+print(spec.kind, [step.type for step in spec.normalizer], spec.vocab[:4])
+"""
+
+
+def test_a_sentencepiece_model_alone_is_read_with_its_package(tmp_path: Path):
+    folder = str(unpacked("sentencepiece==0.2.1"))
+    model = subprocess.run([sys.executable, "-c", _MODEL, folder], check=True, capture_output=True).stdout
+    (tmp_path / "sentencepiece.bpe.model").write_bytes(model)
+    command = [sys.executable, "-c", _READ, folder, str(tmp_path), "xlm-roberta"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.startswith("unigram ['Precompiled']")
