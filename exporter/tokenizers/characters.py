@@ -35,8 +35,11 @@ def decode(text: tf.Tensor) -> tuple[Characters, tf.Tensor]:
     codes, splits = decoded.values, tf.cast(decoded.row_splits, tf.int32)
     row = rows_of(splits, tf.size(codes))
     begins = tf.cast(offsets.values, tf.int32)
-    is_last = tf.range(tf.size(codes)) + 1 == tf.gather(splits, row + 1)
-    limits = tf.where(is_last, tf.gather(tf.strings.length(text), row), tf.concat([begins[1:], [0]], 0))
+    # A character ends where the next one begins, the last one of a text where that ends.
+    length = tf.strings.length(text)
+    ends, length = tf.boolean_mask(splits[1:], length > 0), tf.boolean_mask(length, length > 0)
+    next_begins = tf.concat([begins[1:], tf.zeros_like(begins[:1])], 0)
+    limits = tf.tensor_scatter_nd_update(next_begins, ends[:, tf.newaxis] - 1, length)
     return Characters(codes, begins, limits, row, tf.fill(tf.shape(codes), -1)), splits
 
 

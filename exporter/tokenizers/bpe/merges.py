@@ -20,22 +20,14 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from ..distinct import Tokens
+from ..lookup import Pairs
 from ..ragged import lengths_of, rows_of, starts_of
-from .pairs import PairTable
 from .spec import LETTERS, BpeSpec
 
 _NONE = np.iinfo(np.int32).max
 #: How many neighbours away the bounds look.
 _LOOKS = 3
-
-
-class Tokens(NamedTuple):
-    """Tokens of several words, end to end."""
-
-    ids: tf.Tensor  # int32 [L]
-    begins: tf.Tensor  # int32 [L], first byte in the word
-    limits: tf.Tensor  # int32 [L], byte after the last
-    counts: tf.Tensor  # int32 [W], tokens of each word
 
 
 class MergeTable(NamedTuple):
@@ -89,8 +81,8 @@ class Merges:
         unknown = ids.get(spec.unknown_byte, 0)
         self._of_byte = tf.constant([ids.get(letter, unknown) for letter in LETTERS], tf.int32)
         known = table(spec)
-        self._find = PairTable(known.pairs, len(spec.vocab))
-        self._entries = tf.constant(np.vstack([known.entries[self._find.order], np.full((1, 3), _NONE, np.int32)]))
+        self._find = Pairs(known.pairs, len(spec.vocab))
+        self._entries = tf.constant(np.vstack([known.entries, np.full((1, 3), _NONE, np.int32)]))
         self._made = tf.constant(known.made)
 
     def __call__(self, words: tf.Tensor) -> Tokens:

@@ -11,11 +11,11 @@ import tensorflow as tf
 
 from .. import added
 from ..characters import Characters, cut_out, decode, piece_starts, pieces_between, splits_at
-from ..lookup import Strings
+from ..distinct import DistinctWords
+from ..forms import Form
 from ..ragged import Rows, last_at_most, lengths_of, spread, starts_of
 from . import behaviour
-from .merges import Merges, Tokens
-from .nfc import Nfc
+from .merges import Merges
 from .offsets import Trim
 from .spec import BpeSpec
 from .words import WordStarts, with_blanks
@@ -27,14 +27,18 @@ class Bpe:
     def __init__(self, spec: BpeSpec, ignored: frozenset[str]) -> None:
         normalize = behaviour.normalizer(spec)
         self._raw, self._normalized = added.finders(spec.added_tokens, ignored, normalize)
+        self._may_hold_raw, self._may_hold_normalized = (
+            added.anywhere([token for token in spec.added_tokens if token.normalized == each], ignored, normalize)
+            for each in (False, True)
+        )
         # Stands for an added token: a character that none has.
         used = "".join(token.content for token in spec.added_tokens)
         self._filler = next(code for code in range(1, 0x80) if chr(code) not in used)
         self._adds_blanks = spec.add_prefix_space
-        self._nfc = Nfc() if spec.nfc else None
+        self._nfc = Form("NFC") if spec.nfc else None
         self._starts = WordStarts() if spec.splits else None
         self._trim = Trim(spec, normalize) if spec.trim_offsets else None
-        self._words = _Words(spec)
+        self._words = DistinctWords(behaviour.whole_words(spec), Merges(spec), "BYTE")
 
     def __call__(self, text: tf.Tensor) -> Rows:
         """Tokenize strings ``[B]``."""
@@ -44,13 +48,18 @@ class Bpe:
         characters = source._replace(begins=index, limits=index + 1)
         around = tf.zeros([tf.size(index), 2], tf.int32)  # of added tokens, see Trim
         if self._raw is not None:
-            characters, around = self._cut_out(self._raw, characters, around, text_splits)
+            holds_raw = tf.reduce_any(tf.strings.regex_full_match(text, self._may_hold_raw))
+            characters, around = self._cut_out(holds_raw, self._raw, characters, around, text_splits)
+        changes = tf.constant(False)
         if self._nfc is not None:
-            codes, kept = self._nfc(characters.codes, piece_starts(characters))
-            characters, around = characters.at(kept)._replace(codes=codes), tf.gather(around, kept)
+            starts = piece_starts(characters)
+            changes = self._nfc.concerns(characters.codes, starts)
+            characters, around = self._in_nfc(changes, characters, around, starts)
         if self._normalized is not None:
+            # What normalisation leaves as it is has such a token only where the text has it.
+            holds_normalized = changes | tf.reduce_any(tf.strings.regex_full_match(text, self._may_hold_normalized))
             splits = pieces_between(characters)
-            characters, around = self._cut_out(self._normalized, characters, around, splits)
+            characters, around = self._cut_out(holds_normalized, self._normalized, characters, around, splits)
 
         splits = pieces_between(characters)
         if self._adds_blanks:
@@ -99,47 +108,31 @@ class Bpe:
         )
 
     def _cut_out(
-        self, finder: added.Finder, characters: Characters, around: tf.Tensor, splits: tf.Tensor
+        self, may_hold: tf.Tensor, finder: added.Finder, characters: Characters, around: tf.Tensor, splits: tf.Tensor
     ) -> tuple[Characters, tf.Tensor]:
         """Leave one character of every added token, and the white space around it."""
-        left, kept, found = cut_out(finder, characters, splits, self._filler)
-        if self._trim is not None:
-            around = tf.tensor_scatter_nd_update(around, found.marker[:, tf.newaxis], self._trim.of_added(found))
-        return left, tf.gather(around, kept)
 
+        def left() -> tuple[Characters, tf.Tensor]:
+            left, kept, found = cut_out(finder, characters, splits, self._filler)
+            if self._trim is None:
+                return left, tf.gather(around, kept)
+            marked = tf.tensor_scatter_nd_update(around, found.marker[:, tf.newaxis], self._trim.of_added(found))
+            return left, tf.gather(marked, kept)
 
-class _Words:
-    """Tokens of words: those that are one token are looked up, and the others merged."""
+        return tf.cond(may_hold, left, lambda: (characters, around))
 
-    def __init__(self, spec: BpeSpec) -> None:
-        words = behaviour.whole_words(spec)
-        self._whole = Strings(list(words))
-        self._ids = tf.constant([*words.values(), 0], tf.int32)
-        self._merges = Merges(spec)
+    def _in_nfc(
+        self, changes: tf.Tensor, characters: Characters, around: tf.Tensor, starts: tf.Tensor
+    ) -> tuple[Characters, tf.Tensor]:
+        """Put pieces of text into normal form C, where that may change something."""
+        form = self._nfc
+        assert form is not None
 
-    def __call__(self, words: tf.Tensor) -> Tokens:
-        """Tokens of words, UTF-8 ``[W]``, none of them empty."""
-        words, which = tf.unique(words)  # [U]
-        row = self._whole(words)
-        known = row < self._whole.count
-        merged = self._merges(tf.boolean_mask(words, ~known))
-        # Of each word a token by itself, and after all of those the tokens of words that were merged.
-        ids, begins, limits = (
-            tf.concat(pair, 0)
-            for pair in (
-                (tf.gather(self._ids, row), merged.ids),
-                (tf.zeros_like(row), merged.begins),
-                (tf.strings.length(words), merged.limits),
-            )
-        )
-        number = tf.cumsum(tf.cast(~known, tf.int32)) - 1  # among the merged ones
-        number = tf.where(known, tf.size(merged.counts), number)
-        counts = tf.gather(tf.concat([merged.counts, [1]], 0), number)
-        start = tf.where(known, tf.range(tf.size(words)), tf.size(words) + tf.gather(starts_of(merged.counts), number))
-        counts = tf.gather(counts, which)
-        word, within = spread(counts)
-        at = tf.gather(tf.gather(start, which), word) + within
-        return Tokens(tf.gather(ids, at), tf.gather(begins, at), tf.gather(limits, at), counts)
+        def changed() -> tuple[Characters, tf.Tensor]:
+            codes, kept = form(characters.codes, tf.cumsum(tf.cast(starts, tf.int32)), characters.added >= 0)
+            return characters.at(kept)._replace(codes=codes), tf.gather(around, kept)
+
+        return tf.cond(changes, changed, lambda: (characters, around))
 
 
 def _flags(splits: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

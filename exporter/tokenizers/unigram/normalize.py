@@ -8,24 +8,45 @@ Shape letters: C code points before a step, E after it.
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
+from ..forms import Form
 from ..lookup import Lookup
 from ..ragged import last_true, shifted, spread
+from ..replacements import Replacements
 from ..tables import CODE_POINTS, each, paged, scalars
 from . import reference
-from .forms import Form
 from .precompiled import Precompiled
-from .replacements import Replacements
 from .spec import Step
 
 _BESIDE = "a"  # in no run
-#: Takes code points int32 ``[C]``, the piece of text that each is of, int32 ``[C]``, ascending, and which are added
-#: tokens, bool ``[C]``, each of them a piece. Returns code points, and the index of the one that each comes from.
-Stage = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+
+class Stage(Protocol):
+    """A step."""
+
+    def concerns(self, codes: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
+        """Whether it may change anything, bool: not for certain.
+
+        Args:
+            codes: int32 ``[C]``.
+            starts: bool ``[C]``, which begin a piece of text.
+        """
+
+    def __call__(self, codes: tf.Tensor, piece: tf.Tensor, fixed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Normalise.
+
+        Args:
+            codes: int32 ``[C]``.
+            piece: int32 ``[C]``, the piece of text that each is of, ascending from 0.
+            fixed: bool ``[C]``, which are added tokens, each of them a piece.
+
+        Returns:
+            Code points, and the index of the one that each comes from, int32 ``[E]``.
+        """
 
 
 def stage(step: Step) -> Stage:
@@ -45,15 +66,14 @@ class Single:
                 texts[code] = mapped[start:stop].tolist()
         self._replacements = Replacements(texts)
 
+    def concerns(self, codes: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
+        """Whether something is replaced."""
+        return tf.reduce_any(self._replacements.look_up(codes) != 0)
+
     def __call__(self, codes: tf.Tensor, piece: tf.Tensor, fixed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Replace."""
-        entries = self._replacements.look_up(codes)
-
-        def replaced() -> tuple[tf.Tensor, tf.Tensor]:
-            mapped, source, _ = self._replacements(codes, entries)
-            return mapped, source
-
-        return tf.cond(tf.reduce_any(entries != 0), replaced, lambda: (codes, tf.range(tf.size(codes))))
+        mapped, source, _ = self._replacements(codes, self._replacements.look_up(codes))
+        return mapped, source
 
 
 class Strip:
@@ -62,6 +82,11 @@ class Strip:
     def __init__(self, step: Step) -> None:
         self._is_space = Lookup(paged(reference.spaces()))
         self._left, self._right = step["strip_left"], step["strip_right"]
+
+    def concerns(self, codes: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
+        """Whether there is white space at the end of a piece."""
+        ends = tf.concat([starts[1:], tf.ones_like(starts[:1])], 0)
+        return tf.reduce_any((self._is_space(codes) > 0) & (starts | ends))
 
     def __call__(self, codes: tf.Tensor, piece: tf.Tensor, fixed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Strip."""
@@ -88,6 +113,10 @@ class Prepend:
     def __init__(self, step: Step) -> None:
         self._text = tf.constant([*map(ord, step["prepend"])], tf.int32)
 
+    def concerns(self, codes: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
+        """Always."""
+        return tf.constant(True)
+
     def __call__(self, codes: tf.Tensor, piece: tf.Tensor, fixed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Prepend; what is put there has the place of the piece's first code point."""
         more = tf.where((piece != shifted(piece, -1)) & ~fixed, tf.size(self._text), 0)
@@ -111,14 +140,10 @@ class _Replace:
 
     def _replaced(self, codes: tf.Tensor, match: tf.Tensor, last: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Which code points are in a match, and which are the last of one."""
-
-        def replaced() -> tuple[tf.Tensor, tf.Tensor]:
-            source, within = spread(tf.where(match, tf.where(last, tf.size(self._content), 0), 1))
-            new = tf.gather(match, source)
-            content = tf.concat([self._content, [0]], 0)
-            return tf.where(new, tf.gather(content, within), tf.gather(codes, source)), source
-
-        return tf.cond(tf.reduce_any(match), replaced, lambda: (codes, tf.range(tf.size(codes))))
+        source, within = spread(tf.where(match, tf.where(last, tf.size(self._content), 0), 1))
+        new = tf.gather(match, source)
+        content = tf.concat([self._content, [0]], 0)
+        return tf.where(new, tf.gather(content, within), tf.gather(codes, source)), source
 
 
 class ReplaceRuns(_Replace):
@@ -136,6 +161,11 @@ class ReplaceRuns(_Replace):
             table[codes[[text == found for text in texts]]] = 3 - times
         self._member = Lookup(paged(table))  # 1: of a run, 2: alone too
 
+    def concerns(self, codes: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
+        """Whether there is a run."""
+        kind = self._member(codes)
+        return tf.reduce_any((kind > 1) | (kind > 0) & (shifted(kind, 0) > 0))
+
     def __call__(self, codes: tf.Tensor, piece: tf.Tensor, fixed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Replace."""
         kind = tf.where(fixed, 0, self._member(codes))
@@ -150,6 +180,10 @@ class ReplaceText(_Replace):
     def __init__(self, step: Step) -> None:
         super().__init__(step["content"])
         self._text = [*map(ord, step["pattern"]["String"])]
+
+    def concerns(self, codes: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
+        """Whether the text's first character is there."""
+        return tf.reduce_any(codes == self._text[0])
 
     def __call__(self, codes: tf.Tensor, piece: tf.Tensor, fixed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Replace."""
@@ -179,5 +213,5 @@ _KINDS: Mapping[str, Callable[[Step], Any]] = {
     "Prepend": Prepend,
     "Replace": replace,
     "Precompiled": Precompiled,
-    **dict.fromkeys(("NFC", "NFD", "NFKC", "NFKD"), Form),
+    **dict.fromkeys(("NFC", "NFD", "NFKC", "NFKD"), lambda step: Form(step.type)),
 }

@@ -12,14 +12,14 @@ import tensorflow as tf
 
 from ..added import utf8_length
 from ..lookup import Lookup
-from ..ragged import last_true, lengths_of, shifted, starts_of
+from ..ragged import lengths_of, shifted, starts_of
+from ..replacements import Replacements
 from ..tables import paged
 from . import charsmap, graphemes
-from .replacements import Replacements
 from .spec import Step
 
-#: Beside the classes of :mod:`.graphemes`: some key begins with it; it is a key.
-_BEGINS, _KEY = 1 << graphemes.BITS, 1 << (graphemes.BITS + 1)
+#: Beside the classes of :mod:`.graphemes`: some key begins with it; it is a key; it may join what is before it.
+_BEGINS, _KEY, _JOINS = (1 << (graphemes.BITS + at) for at in range(3))
 _BASE = 1 << 21  # more than any code point
 
 
@@ -40,26 +40,27 @@ class Precompiled:
         kinds = graphemes.classes().copy()
         for key in texts:
             kinds[ord(key[0])] |= _BEGINS | (_KEY if len(key) == 1 else 0)
+        kinds[kinds & graphemes.EXTENDS != 0] |= _JOINS
+        kinds[ord("\n")] |= _JOINS  # after a carriage return
         self._kinds = Lookup(paged(kinds))
+
+    def concerns(self, codes: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
+        """Whether there is a key of one code point, or what can make a cluster with a key of several."""
+        return tf.reduce_any(tf.bitwise.bitwise_and(self._kinds(codes), _KEY | _JOINS) != 0)
 
     def __call__(self, codes: tf.Tensor, piece: tf.Tensor, fixed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Replace."""
         entries = self._replacements.look_up(codes)
         kinds = self._kinds(codes)
-        extends = tf.bitwise.bitwise_and(kinds, graphemes.EXTENDS) != 0
-        can_be_first = tf.bitwise.bitwise_and(kinds, _BEGINS | graphemes.EXTENDS) != 0
+        joins = tf.bitwise.bitwise_and(kinds, _JOINS) != 0
+        can_be_first = tf.bitwise.bitwise_and(kinds, _BEGINS | _JOINS) != 0
         # Clusters matter only where something joins the beginning of a key, or what has joined it already.
-        clusters = tf.reduce_any(extends & shifted(can_be_first, False) | (codes == 10) & (shifted(codes, 0) == 13))
-        units = tf.ones_like(codes)
         entries, units = tf.cond(
-            clusters, lambda: self._clusters(codes, kinds, entries, piece), lambda: (entries, units)
+            tf.reduce_any(joins & shifted(can_be_first, False)),
+            lambda: self._clusters(codes, kinds, entries, piece),
+            lambda: (entries, tf.ones_like(codes)),
         )
-        unchanged = tf.logical_not(tf.reduce_any(entries != 0) | tf.reduce_any(units != 1))
-        return tf.cond(
-            unchanged,
-            lambda: (codes, tf.range(tf.size(codes))),
-            lambda: self._replaced(codes, entries, units, piece),
-        )
+        return self._replaced(codes, entries, units, piece)
 
     def _clusters(
         self, codes: tf.Tensor, kinds: tf.Tensor, entries: tf.Tensor, piece: tf.Tensor
@@ -95,32 +96,26 @@ class Precompiled:
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """What the entries make of it, and where each result comes from by the rules of the reference.
 
-        The first results take the places of what is replaced, further ones the place of the last. What is replaced by
-        fewer code points than it has adds the difference to those that the last result before it takes, and is not
-        counted where there is none: the places of the whole piece are then off by that.
+        The first results take the places of what is replaced, further ones the place of the last; but the last of
+        these takes the place of what is removed after it. What is removed at the start of a piece is not counted: the
+        places of the whole piece are then off by that.
         """
-        entries = tf.where(units == 0, self._nothing, entries)
-        made, source, within = self._replacements(codes, entries)
-        count, mine = tf.size(made), tf.gather(piece, source)
-        first_of_piece = last_true(piece != shifted(piece, -1))  # [C]
-        first_made = last_true(mine != shifted(mine, -1))  # [E]
-        stands_for, results = tf.gather(units, source), tf.gather(self._results(entries), source)
-        # The reference's "changes" of each result: 1 for one that is added, -n for one that takes n others too.
-        changes = tf.where(
-            within >= stands_for, 1, tf.where(within == results - 1, tf.minimum(results - stands_for, 0), 0)
-        )
-        gone = tf.cast(tf.reshape(tf.where((self._results(entries) == 0) & (units > 0)), [-1]), tf.int32)
-        before = tf.searchsorted(source, gone) - 1
-        inside = (before >= 0) & (
-            tf.gather(tf.concat([mine, [-1]], 0), tf.maximum(before, 0)) == tf.gather(piece, gone)
-        )
-        changes -= tf.math.unsorted_segment_sum(tf.gather(units, gone), tf.where(inside, before, -1), count)
-        index = tf.cumsum(tf.where(changes > 0, 0, 1 - changes), exclusive=True)
-        index += tf.gather(first_of_piece, source) - tf.gather(index, first_made)
-        return made, tf.where(changes > 0, index - 1, index)
+        made, source, within = self._replacements(codes, tf.where(units == 0, self._nothing, entries))
+        mine, stands_for = tf.gather(piece, source), tf.gather(units, source)
+        index = source + tf.minimum(within, stands_for - 1)
 
-    def _results(self, entries: tf.Tensor) -> tf.Tensor:
-        return tf.where(entries == 0, 1, self._replacements.lengths(entries))
+        further = tf.cast(tf.reshape(tf.where(within >= stands_for), [-1]), tf.int32)
+        after = tf.gather(source + stands_for, further)  # the code point after what is replaced
+        is_there = tf.gather(tf.concat([piece, [-1]], 0), after) == tf.gather(mine, further)
+        is_removed = is_there & (tf.gather(tf.concat([source, [tf.size(codes)]], 0), further + 1) > after)
+        index = tf.tensor_scatter_nd_add(index, further[:, tf.newaxis], tf.cast(is_removed, tf.int32))
+
+        first_made = tf.reshape(tf.where(mine != shifted(mine, -1)), [-1])  # of each piece that has results
+        first = tf.cast(tf.reshape(tf.where(piece != shifted(piece, -1)), [-1]), tf.int32)  # of each piece
+        pieces = tf.gather(mine, first_made)
+        lost = tf.gather(source, first_made) - tf.gather(first, pieces)
+        lost = tf.tensor_scatter_nd_update(tf.zeros_like(first), pieces[:, tf.newaxis], lost)
+        return made, index - tf.gather(lost, mine)
 
     def _find(self, keys: tf.Tensor) -> tf.Tensor:
         """Entries of keys of several code points, 0: none."""

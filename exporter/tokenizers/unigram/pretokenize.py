@@ -1,7 +1,6 @@
 """Pre-tokenisation of Unigram tokenizers: white space removed, or turned into the mark of a word's beginning.
 
-Each step takes and returns characters, and where the pieces of text begin that it parts: added tokens are pieces of
-their own, and are left alone.
+Each step parts the pieces of a stream further; added tokens are pieces of their own, and are left alone.
 """
 
 from collections.abc import Callable
@@ -11,19 +10,20 @@ import tensorflow as tf
 
 from ..characters import Characters
 from ..lookup import Lookup
-from ..ragged import shifted, spread
+from ..ragged import shifted
 from ..tables import paged
 from . import reference
 from .spec import Step
+from .stream import Stream
 
-#: Characters ``[C]`` and starts of pieces, bool ``[C]``.
-Pieces = tuple[Characters, tf.Tensor]
+#: Takes a stream, and the characters that it comes from.
+PreTokenizer = Callable[[Stream, Characters], Stream]
 
 
-def step(state: Step) -> Callable[[Characters, tf.Tensor], Pieces]:
+def step(state: Step) -> PreTokenizer:
     """A step of a pre-tokeniser."""
     kinds: dict[str, Callable[[Step], Any]] = {"WhitespaceSplit": WhitespaceSplit, "Metaspace": Metaspace}
-    made: Callable[[Characters, tf.Tensor], Pieces] = kinds[state.type](state)
+    made: PreTokenizer = kinds[state.type](state)
     return made
 
 
@@ -33,12 +33,12 @@ class WhitespaceSplit:
     def __init__(self, step: Step) -> None:
         self._is_space = Lookup(paged(reference.spaces()))
 
-    def __call__(self, characters: Characters, starts: tf.Tensor) -> Pieces:
+    def __call__(self, stream: Stream, characters: Characters) -> Stream:
         """Part pieces."""
-        space = self._is_space(characters.codes) > 0
-        kept = tf.reshape(tf.where(~space), [-1])
+        space = self._is_space(stream.codes) > 0
         # A piece that begins with white space begins after it.
-        return characters.at(kept), tf.gather(starts | shifted(space, False), kept)
+        stream = stream._replace(starts=stream.starts | shifted(space, False))
+        return stream.at(tf.reshape(tf.where(~space), [-1]))
 
 
 class Metaspace:
@@ -47,19 +47,27 @@ class Metaspace:
     def __init__(self, step: Step) -> None:
         self._mark, self._scheme, self._split = ord(step["replacement"]), step["prepend_scheme"], step["split"]
 
-    def __call__(self, characters: Characters, starts: tf.Tensor) -> Pieces:
+    def __call__(self, stream: Stream, characters: Characters) -> Stream:
         """Part pieces."""
-        own = characters.added < 0
-        codes = tf.where(own & (characters.codes == ord(" ")), self._mark, characters.codes)
-        characters = characters._replace(codes=codes)
+        # What stands for an added token is no blank, and begins a piece already.
+        stream = stream._replace(codes=tf.where(stream.codes == ord(" "), self._mark, stream.codes))
         if self._scheme != "never":
-            before = starts & own & (codes != self._mark)
-            if self._scheme == "first":
-                before &= characters.begins == 0
-            source, within = spread(1 + tf.cast(before, tf.int32))
-            marked = tf.gather(before, source) & (within == 0)
-            characters, starts = characters.at(source), tf.gather(starts, source) & (within == 0)
-            characters = characters._replace(codes=tf.where(marked, self._mark, characters.codes))
-        if self._split:
-            starts |= (characters.codes == self._mark) & (characters.added < 0)
-        return characters, starts
+            stream = self._prepended(stream, characters)
+        return stream._replace(starts=stream.starts | (stream.codes == self._mark)) if self._split else stream
+
+    def _prepended(self, stream: Stream, characters: Characters) -> Stream:
+        """A mark has the place of the character after it."""
+        first = tf.cast(tf.reshape(tf.where(stream.starts), [-1]), tf.int32)
+        source = tf.gather(stream.source, first)
+        lacks = (tf.gather(stream.codes, first) != self._mark) & (tf.gather(characters.added, source) < 0)
+        if self._scheme == "first":
+            lacks &= tf.gather(characters.begins, source) == 0
+        first = tf.boolean_mask(first, lacks)
+        marks, count = first + tf.range(tf.size(first)), tf.size(stream.codes) + tf.size(first)
+        is_mark = tf.tensor_scatter_nd_update(
+            tf.zeros([count], tf.bool), marks[:, tf.newaxis], tf.ones_like(marks, tf.bool)
+        )
+        stream = stream.at(tf.range(count) - tf.cumsum(tf.cast(is_mark, tf.int32), exclusive=True))
+        return stream._replace(
+            codes=tf.where(is_mark, self._mark, stream.codes), starts=stream.starts & ~shifted(is_mark, False)
+        )

@@ -27,14 +27,16 @@ def filler(spec: UnigramSpec) -> int:
     )
 
 
-def whole(spec: UnigramSpec) -> np.ndarray:
-    """Which ids a word of just that piece has, bool ``[vocabulary]``: a path of other pieces may be better."""
+def whole_words(spec: UnigramSpec) -> dict[bytes, int]:
+    """The words that are one piece, UTF-8, and its id: a path of other pieces may be better."""
     vocab = [[token or "", score] for token, score in zip(spec.vocab, spec.scores, strict=True)]
     state = {"type": "Unigram", "unk_id": spec.unk_id, "vocab": vocab, "byte_fallback": spec.byte_fallback}
     tokenize = _tokenizer(model=state).model.tokenize
-    return np.array(
-        [token is not None and [each.id for each in tokenize(token)] == [at] for at, token in enumerate(spec.vocab)]
-    )
+    return {
+        token.encode(): at
+        for at, token in enumerate(spec.vocab)
+        if token and [each.id for each in tokenize(token)] == [at]
+    }
 
 
 @functools.cache

@@ -12,16 +12,18 @@ longest piece, T tokens.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from ..added import utf8_byte, utf8_length
+from ..distinct import Tokens
 from ..lookup import Lookup
-from ..ragged import last_true, lengths_of, shifted, spread, starts_of
+from ..ragged import last_at_most, last_true, lengths_of, shifted, spread, starts_of
 from ..tables import CODE_POINTS, paged
-from ..trie import Walk, build
+from ..trie import Found, Walk, build
 from . import reference
 from .spec import UnigramSpec
 
@@ -31,12 +33,16 @@ _PENALTY = 10.0
 _EXACT = 2.0**27
 
 
-class Tokens(NamedTuple):
-    """Tokens of words, in order."""
+class Pieces(NamedTuple):
+    """Pieces of words, in order."""
 
     ids: tf.Tensor  # int32 [T]
-    first: tf.Tensor  # int32 [T], first code point
-    last: tf.Tensor  # int32 [T], last code point
+    first: tf.Tensor  # int32 [T], first code point of all
+    last: tf.Tensor  # int32 [T], last code point of all
+
+
+#: Takes the first and the last place of some characters, int32, and returns the piece that they are.
+PieceOf = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class Segmenter:
@@ -50,69 +56,55 @@ class Segmenter:
         self._symbols = Lookup(paged(symbols))
         trie = build({tuple(symbols[[*map(ord, token)]].tolist()): at for token, at in pieces.items()}, len(alphabet))
         self._walk, self._depth = Walk(trie), trie.depth
-        self._whole = tf.constant(np.append(reference.whole(spec), False))  # -1 is the last one
+        self._gap = chr(reference.filler(spec))
         scores = np.array(spec.scores, np.float64)
         self._unk, self._unk_score = spec.unk_id, float(scores.min()) - _PENALTY
-        self._scores = tf.constant(np.append(scores, -np.inf))
+        self._scores = tf.constant(scores)
         scaled = scores * _EXACT
         self._chunks = bool((scaled == np.rint(scaled)).all() and self._unk_score > -128)
         self._bytes = _byte_ids(spec) if spec.byte_fallback else None
 
-    def __call__(self, codes: tf.Tensor, splits: tf.Tensor, added: tf.Tensor) -> Tokens:
-        """Part words.
-
-        Args:
-            codes: int32 ``[K]``, words end to end.
-            splits: int32 ``[W + 1]``, where each begins.
-            added: int32 ``[K]``, id of the added token in whose place a word of one code point is, -1: none.
-        """
-        count, lengths = tf.size(codes), lengths_of(splits)
-        places = tf.range(count)
+    def __call__(self, words: tf.Tensor) -> Tokens:
+        """Tokens of words, UTF-8 ``[W]``, none of them empty."""
+        # After each word there is a character that is in no piece: a gap, which no piece crosses.
+        decoded = tf.strings.unicode_decode(tf.strings.join([words, self._gap]), "UTF-8")
+        codes, splits = decoded.values, tf.cast(decoded.row_splits, tf.int32)  # [N], [W + 1]
+        count, gaps = tf.size(codes), splits[1:, tf.newaxis] - 1
+        is_gap = tf.tensor_scatter_nd_update(tf.zeros_like(codes, tf.bool), gaps, tf.ones_like(splits[1:], tf.bool))
         symbols = tf.concat([self._symbols(codes), [0] * self._depth], 0)
-        room = tf.repeat(splits[1:], lengths) - places  # to the end of the word
-        sizes = tf.range(1, self._depth + 1)
-        found = tf.where(sizes[:, tf.newaxis] <= room, self._walk(symbols, places), -1)  # [D, K]
-
-        # Words that are a piece.
-        first, last = splits[:-1], splits[1:] - 1
-        piece = tf.gather(tf.reshape(found, [-1]), (tf.minimum(lengths, self._depth) - 1) * count + first)
-        done = (lengths <= self._depth) & tf.gather(self._whole, _or_last(piece, self._whole))
-        at = tf.cast(tf.reshape(tf.where(~tf.repeat(done, lengths)), [-1]), tf.int32)  # [N]
-        starts = tf.scatter_nd(splits[:-1, tf.newaxis], tf.ones_like(first), tf.shape(codes)) > 0
-        ids, begins, ends = tf.cond(
-            tf.size(at) > 0,
-            lambda: self._best(tf.gather(found, at, axis=1), tf.gather(starts, at)),
-            lambda: (at, at, at),
+        found = self._walk(symbols, count)
+        pieces, piece_of = self._best(found, count, is_gap | shifted(is_gap, True))
+        pieces = self._fused(pieces, is_gap, piece_of)
+        if self._bytes is not None:
+            pieces = self._as_bytes(pieces, codes)
+        word = last_at_most(splits, pieces.first)
+        begin = tf.gather(splits, word)
+        return Tokens(
+            pieces.ids,
+            pieces.first - begin,
+            pieces.last + 1 - begin,
+            lengths_of(tf.searchsorted(pieces.first, splits)),
         )
 
-        # Both, in the order of the text.
-        own = tf.boolean_mask(tf.stack([last, piece, first]), done, axis=1)
-        others = tf.stack([tf.gather(at, ends), ids, tf.gather(at, begins)])
-        last, ids, first = tf.unstack(tf.concat([own, others], 1))
-        order = tf.argsort(last)
-        tokens = self._fused(Tokens(*(tf.gather(each, order) for each in (ids, first, last))), starts, found)
-        added = tf.gather(added, tokens.first)
-        tokens = tokens._replace(ids=tf.where(added < 0, tokens.ids, added))
-        return tokens if self._bytes is None else self._as_bytes(tokens, codes)
-
-    def _best(self, found: tf.Tensor, starts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def _best(self, found: Found, count: tf.Tensor, starts: tf.Tensor) -> tuple[Pieces, PieceOf]:
         """The best paths.
 
         Args:
-            found: int32 ``[D, N]``, the piece of 1, 2 ... characters that begins at each, -1: none.
-            starts: bool ``[N]``, where words begin.
+            found: all pieces that there are.
+            count: N.
+            starts: bool ``[N]``, where words and gaps begin.
 
         Returns:
-            Ids, first and last places of the pieces.
+            The pieces on the best paths, and a function that looks up pieces; ids are -1 where there is none.
         """
-        depth, count = self._depth, tf.size(starts)
-        places = tf.range(count)
+        depth, places = self._depth, tf.range(count)
         if self._chunks:
-            # The longest piece that begins at each place crosses those up to its end.
-            longest = tf.reduce_max(tf.where(found >= 0, tf.range(depth)[:, tf.newaxis], 0), 0)
-            opens = tf.ones_like(places)
-            closed = tf.math.unsorted_segment_sum(opens, places + longest + 1, count + 1)[:-1]
-            starts |= tf.cumsum(shifted(opens, 0) - closed) <= 0
+            # A piece crosses the places after its first one, up to its last one.
+            crosses = tf.boolean_mask(tf.stack([found.start + 1, found.start + found.size]), found.size > 1, axis=1)
+            opens, closes = (
+                tf.math.unsorted_segment_sum(tf.ones_like(each), each, count + 1) for each in tf.unstack(crosses)
+            )
+            starts = tf.cumsum(opens - closes)[:-1] <= 0
         begin = tf.cast(tf.reshape(tf.where(starts), [-1]), tf.int32)  # [chunks]
         lengths = lengths_of(tf.concat([begin, [count]], 0))
         chunk = tf.cumsum(tf.cast(starts, tf.int32)) - 1
@@ -123,27 +115,24 @@ class Segmenter:
         offset = starts_of(alive)
         rank = tf.math.invert_permutation(order)
         row = tf.gather(offset, places - tf.gather(begin, chunk)) + tf.gather(rank, chunk)  # of each place
-        place = tf.math.invert_permutation(row)  # of each row
 
-        # What a piece that ends at a row's place adds: the longest one, which begins first, in column 0.
-        back = tf.range(depth - 1, -1, -1)
-        start = place[:, tf.newaxis] - back
-        flat = tf.where(start >= 0, back * count + start, 0)
-        pieces = tf.where(start >= 0, tf.gather(tf.reshape(found, [-1]), flat), -1)  # [N, D]
-        scores = tf.gather(self._scores, _or_last(pieces, self._scores))
-        unknown = tf.where(pieces[:, -1:] < 0, tf.constant(self._unk_score, tf.float64), scores[:, -1:])
-        scores = tf.concat([scores[:, :-1], unknown], 1)
+        # Of each row the pieces that end at its place: the longest one, which begins first, in column 0.
+        last = found.start + found.size - 1
+        at = (tf.gather(row, last) * depth + depth - found.size)[:, tf.newaxis]
+        ids = tf.tensor_scatter_nd_update(tf.fill([count * depth], -1), at, found.value)
+        nothing = tf.tile(tf.constant([-np.inf] * (depth - 1) + [self._unk_score], tf.float64), [count])
+        scores = tf.tensor_scatter_nd_update(nothing, at, tf.gather(self._scores, found.value))
+        scores = tf.reshape(scores, [-1, depth])
 
         def step(at: tf.Tensor, sums: tf.Tensor, chosen: tf.TensorArray) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
             rows = offset[at + 1] - offset[at]
-            sums = sums[:rows]
-            with_piece = sums + scores[offset[at] : offset[at + 1]]
+            with_piece = sums[:rows] + scores[offset[at] : offset[at + 1]]
             chosen = chosen.write(at, tf.argmax(with_piece, 1, tf.int32))
-            return at + 1, tf.concat([sums[:, 1:], tf.reduce_max(with_piece, 1, keepdims=True)], 1), chosen
+            best = tf.reduce_max(with_piece, 1, keepdims=True)
+            return at + 1, tf.concat([sums[:rows][:, 1:], best], 1), chosen
 
         # Of the D places before each: the sum of the best path that ends there.
-        nothing = tf.fill([tf.size(begin), depth - 1], tf.constant(-np.inf, tf.float64))
-        sums = tf.concat([nothing, tf.zeros([tf.size(begin), 1], tf.float64)], 1)
+        sums = tf.tile(tf.constant([[-np.inf] * (depth - 1) + [0.0]], tf.float64), [tf.size(begin), 1])
         chosen = tf.TensorArray(tf.int32, steps, infer_shape=False, element_shape=[None])
         _, _, chosen = tf.while_loop(
             lambda at, *_: at < steps,
@@ -153,12 +142,15 @@ class Segmenter:
             parallel_iterations=1,
         )
         column = tf.gather(tf.ensure_shape(chosen.concat(), [None]), row)  # of each place
-        size = depth - column
-        ids = tf.gather(tf.reshape(pieces, [-1]), row * depth + column)
-        on_path = self._path(places - size, starts, steps)
-        ends = tf.cast(tf.reshape(tf.where(on_path), [-1]), tf.int32)
-        ids, size = tf.gather(ids, ends), tf.gather(size, ends)
-        return tf.where(ids < 0, self._unk, ids), ends - size + 1, ends
+        on_path = self._path(places - depth + column, starts, steps)
+        last = tf.cast(tf.reshape(tf.where(on_path), [-1]), tf.int32)
+        first = last - depth + 1 + tf.gather(column, last)
+
+        def piece_of(first: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
+            column = depth - 1 - (last - first)
+            return tf.where(column < 0, -1, tf.gather(ids, tf.gather(row, last) * depth + tf.maximum(column, 0)))
+
+        return Pieces(piece_of(first, last), first, last), piece_of
 
     @staticmethod
     def _path(before: tf.Tensor, starts: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
@@ -175,44 +167,40 @@ class Segmenter:
         on_path = tf.concat([starts[1:], [True, False]], 0)[-count - 1 :]
 
         def double(reached: tf.Tensor, before: tf.Tensor, on_path: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            found = tf.where(on_path, before, count)
-            on_path = tf.tensor_scatter_nd_update(on_path, found[:, tf.newaxis], tf.ones_like(on_path))
+            found = tf.boolean_mask(before, on_path)[:, tf.newaxis]
+            on_path = tf.tensor_scatter_nd_update(on_path, found, tf.ones_like(found[:, 0], tf.bool))
             return reached * 2, tf.gather(before, before), on_path
 
         _, _, on_path = tf.while_loop(lambda reached, *_: reached < steps, double, (1, before, on_path))
         return on_path[:count]
 
-    def _fused(self, tokens: Tokens, starts: tf.Tensor, found: tf.Tensor) -> Tokens:
-        """Unknown tokens that follow each other in a word are one, and that one may be a piece."""
-        unknown = tokens.ids == self._unk
-        follows = unknown & shifted(unknown, False) & ~tf.gather(starts, tokens.first)
+    def _fused(self, pieces: Pieces, is_gap: tf.Tensor, piece_of: PieceOf) -> Pieces:
+        """Gaps are left out; unknown tokens that follow each other in a word are one, and that one may be a piece."""
+        gap = tf.gather(is_gap, pieces.last)
+        unknown = ((pieces.ids < 0) | (pieces.ids == self._unk)) & ~gap
+        follows = unknown & shifted(unknown, False)
         head = tf.cast(tf.reshape(tf.where(~follows), [-1]), tf.int32)
         tail = tf.concat([head[1:], tf.shape(follows)], 0)[: tf.size(head)] - 1
-        first, last = tf.gather(tokens.first, head), tf.gather(tokens.last, tail)
-        size = last - first
-        piece = tf.gather(tf.reshape(found, [-1]), tf.minimum(size, self._depth - 1) * tf.size(starts) + first)
-        known = (size < self._depth) & (piece >= 0)
-        return Tokens(tf.where(known, piece, self._unk if self._bytes is None else -1), first, last)
+        words = tf.reshape(tf.where(~tf.gather(gap, head)), [-1])
+        head, tail = tf.gather(head, words), tf.gather(tail, words)
+        first, last = tf.gather(pieces.first, head), tf.gather(pieces.last, tail)
+        ids = piece_of(first, last)
+        return Pieces(tf.where(ids < 0, self._unk if self._bytes is None else -1, ids), first, last)
 
-    def _as_bytes(self, tokens: Tokens, codes: tf.Tensor) -> Tokens:
+    def _as_bytes(self, pieces: Pieces, codes: tf.Tensor) -> Pieces:
         """A token a byte in place of what is no piece, each with the place of them all."""
         length = utf8_length(codes)
         starts = starts_of(length)
-        begin, end = tf.gather(starts, tokens.first), tf.gather(starts, tokens.last + 1)
-        unknown = tokens.ids < 0
+        begin, end = tf.gather(starts, pieces.first), tf.gather(starts, pieces.last + 1)
+        unknown = pieces.ids < 0
         source, within = spread(tf.where(unknown, end - begin, 1))
         unknown, byte = tf.gather(unknown, source), tf.gather(begin, source) + within
         code, at = spread(length)
         value = utf8_byte(tf.gather(codes, code), tf.gather(length, code), at)
-        ids = tf.where(unknown, tf.gather(self._bytes, tf.gather(value, byte)), tf.gather(tokens.ids, source))
-        return Tokens(ids, tf.gather(tokens.first, source), tf.gather(tokens.last, source))
+        ids = tf.where(unknown, tf.gather(self._bytes, tf.gather(value, byte)), tf.gather(pieces.ids, source))
+        return Pieces(ids, tf.gather(pieces.first, source), tf.gather(pieces.last, source))
 
 
 def _byte_ids(spec: UnigramSpec) -> tf.Tensor:
     ids = {token: at for at, token in enumerate(spec.vocab) if token}
     return tf.constant([ids[f"<0x{byte:02X}>"] for byte in range(256)], tf.int32)
-
-
-def _or_last(index: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """The index, and that of the last value in place of -1."""
-    return tf.where(index < 0, tf.size(values) - 1, index)

@@ -8,11 +8,13 @@ pre-tokeniser, and the words into pieces. Only core TensorFlow ops are used, but
 import tensorflow as tf
 
 from .. import added
-from ..characters import Characters, cut_out, decode, piece_starts, pieces_between, splits_at
-from ..ragged import Rows, lengths_of
-from . import normalize, pretokenize, reference
+from ..characters import Characters, cut_out, decode, splits_at
+from ..distinct import DistinctWords
+from ..ragged import Rows, lengths_of, shifted, spread
+from . import normalize, pretokenize, reference, stream
 from .segment import Segmenter
 from .spec import UnigramSpec
+from .stream import Stream
 
 
 class Unigram:
@@ -26,8 +28,8 @@ class Unigram:
         self._trims = spec.trim_offsets
         self._normalize = [normalize.stage(step) for step in spec.normalizer]
         self._pretokenize = [pretokenize.step(step) for step in spec.pre_tokenizer]
-        self._segment = Segmenter(spec)
-        self._filler = reference.filler(spec)
+        self._words = DistinctWords(reference.whole_words(spec), Segmenter(spec), "UTF8_CHAR")
+        self._filler, self._byte_fallback = reference.filler(spec), spec.byte_fallback
 
     def __call__(self, text: tf.Tensor) -> Rows:
         """Tokenize strings ``[B]``."""
@@ -40,31 +42,49 @@ class Unigram:
                 lambda: cut_out(finder, characters, splits, self._filler, self._trims)[0],
                 lambda: characters,
             )
+        flow = stream.of(characters)
         for stage in self._normalize:
-            codes, source = stage(characters.codes, _piece(characters), characters.added >= 0)
-            characters = characters.at(source)._replace(codes=codes)
+            flow = _normalized(stage, flow, characters)
         if self._normalized is not None:
             # Added tokens in what normalisation made of the text between those found before.
-            characters, _, _ = cut_out(
-                self._normalized, characters, pieces_between(characters), self._filler, self._trims
-            )
-        starts = piece_starts(characters)
+            characters = characters.at(flow.source)._replace(codes=flow.codes)
+            characters, _, _ = cut_out(self._normalized, characters, splits_at(flow.starts), self._filler, self._trims)
+            flow = stream.of(characters)
         for step in self._pretokenize:
-            characters, starts = step(characters, starts)
-        return self._rows(characters, starts, tf.size(text))
+            flow = step(flow, characters)
+        return self._rows(flow, characters, tf.size(text))
 
-    def _rows(self, characters: Characters, starts: tf.Tensor, texts: tf.Tensor) -> Rows:
-        tokens = self._segment(characters.codes, splits_at(starts), characters.added)
-        row_splits = tf.searchsorted(tf.gather(characters.text, tokens.first), tf.range(texts + 1))
+    def _rows(self, flow: Stream, characters: Characters, texts: tf.Tensor) -> Rows:
+        splits = splits_at(flow.starts)
+        words = tf.RaggedTensor.from_row_splits(flow.codes, splits, validate=False)
+        tokens = self._words(tf.strings.unicode_encode(words, "UTF-8"))
+        word, within = spread(tokens.counts)
+        begin = tf.gather(splits, word)
+        first = tf.gather(flow.source, begin + tokens.begins)
+        last = tf.gather(flow.source, begin + tokens.limits - 1)
+        added = tf.gather(characters.added, first)
+        ids = tf.where(added < 0, tokens.ids, added)
+        if self._byte_fallback:
+            # What stands for an added token has several bytes.
+            kept = tf.reshape(tf.where((added < 0) | (within == 0)), [-1])
+            ids, first, last = (tf.gather(each, kept) for each in (ids, first, last))
+        row_splits = tf.searchsorted(tf.gather(characters.text, first), tf.range(texts + 1))
         return Rows(
-            tokens.ids,
-            tf.gather(characters.begins, tokens.first),
-            tf.gather(characters.limits, tokens.last),
+            ids,
+            tf.gather(characters.begins, first),
+            tf.gather(characters.limits, last),
             row_splits[:-1],
             lengths_of(row_splits),
         )
 
 
-def _piece(characters: Characters) -> tf.Tensor:
-    """The piece of text that each character is of, int32 ``[C]``, ascending from 0."""
-    return tf.cumsum(tf.cast(piece_starts(characters), tf.int32)) - 1
+def _normalized(stage: normalize.Stage, flow: Stream, characters: Characters) -> Stream:
+    """A step of the normaliser, where it is concerned."""
+
+    def changed() -> Stream:
+        piece = tf.cumsum(tf.cast(flow.starts, tf.int32)) - 1
+        codes, index = stage(flow.codes, piece, tf.gather(characters.added, flow.source) >= 0)
+        piece = tf.gather(piece, index)
+        return Stream(codes, piece != shifted(piece, -1), tf.gather(flow.source, index))
+
+    return tf.cond(stage.concerns(flow.codes, flow.starts), changed, lambda: flow)

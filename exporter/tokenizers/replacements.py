@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from ..lookup import Lookup
-from ..ragged import spread
-from ..tables import CODE_POINTS, paged
+from .lookup import Lookup
+from .ragged import spread
+from .tables import CODE_POINTS, paged
 
 #: Bits of an entry for the length of a text; no replacement is longer.
 _BITS = 6

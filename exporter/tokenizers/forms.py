@@ -1,0 +1,181 @@
+"""Unicode's normalisation forms in the graph (The Unicode Standard, 3.11, D108 to D117).
+
+Decomposed first, and marks put in canonical order; NFC and NFKC compose again. What each character becomes, the order
+of marks and the pairs that compose are asked of the tokenizers library, whose Unicode is older than Python's.
+
+Places: the library goes through the result and the text at once. Each result takes as many characters of the text as
+went into it first parts of decompositions, and has the place of the first one that it takes; one that takes none has
+the place of the character before. So where marks change places, their places in the text do not go with them.
+
+Shape letters: C code points before, E on the way and after.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from tokenizers import normalizers
+
+from . import marks
+from .lookup import Lookup, Pairs
+from .order import Order
+from .ragged import last_true, shifted
+from .replacements import Replacements
+from .tables import CODE_POINTS, each, paged
+
+_MARK = "\ue000"
+
+
+def _normalize(form: str) -> Callable[[str], str]:
+    normalize: Callable[[str], str] = getattr(normalizers, form)().normalize_str
+    return normalize
+
+
+class Tables(NamedTuple):
+    """What the library says of a form.
+
+    Attributes:
+        marks: for canonical ordering, with what decomposes to marks.
+        texts: what the other code points decompose to that do so.
+        kinds: int32 ``[CODE_POINTS]``, twice the rank of the combining class, 0 for what is no mark; 1 more for what
+            the form changes, or composes with what is before it.
+    """
+
+    marks: marks.MarkTable
+    texts: dict[int, list[int]]
+    kinds: np.ndarray
+
+
+@functools.cache
+def tables(name: str) -> Tables:
+    """Ask the library about a form."""
+    decompose = _normalize(name.replace("C", "D"))
+    codes, splits, items = each(decompose, _MARK)
+    table = marks.build(decompose, decompose, _MARK, np.zeros(CODE_POINTS, bool))
+    # Those with marks are decomposed when these are put in order.
+    apart = _changed(codes, splits, items)
+    apart[table.codes] = False
+    texts = {
+        code: items[start:stop].tolist()
+        for code, start, stop in zip(codes.tolist(), splits[:-1], splits[1:], strict=True)
+        if apart[code]
+    }
+    ranks = np.zeros(CODE_POINTS, np.int32)
+    ranks[table.items] = table.ranks
+    changes = _changed(*each(_normalize(name), _MARK))
+    if name.endswith("C"):
+        changes[[second for _, second in pairs()]] = True
+    return Tables(table, texts, 2 * ranks + changes)
+
+
+class Form:
+    """NFC, NFD, NFKC or NFKD."""
+
+    def __init__(self, name: str) -> None:
+        known = tables(name)
+        self._order, self._replacements = Order(known.marks), Replacements(known.texts)
+        self._kinds = Lookup(paged(known.kinds))
+        self._compose = Compose() if name.endswith("C") else None
+
+    def concerns(self, codes: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
+        """Whether some code points are not in this form, or may compose: most texts are and have none.
+
+        Args:
+            codes: int32 ``[C]``.
+            starts: bool ``[C]``, which begin a piece of text.
+        """
+        kinds = self._kinds(codes)
+        rank = tf.bitwise.right_shift(kinds, 1)
+        disorder = (rank > 0) & (shifted(rank, 0) > rank) & ~starts
+        return tf.reduce_any(disorder | (tf.bitwise.bitwise_and(kinds, 1) > 0))
+
+    def __call__(self, codes: tf.Tensor, piece: tf.Tensor, fixed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Normalise.
+
+        Args:
+            codes: int32 ``[C]``.
+            piece: int32 ``[C]``, the piece of text that each is of, ascending; pieces are normalised by themselves.
+            fixed: not used: an added token is a piece, and its code point stays as it is.
+
+        Returns:
+            Code points, and the index of the one whose place each has, int32 ``[E]``.
+        """
+        items, origin, is_first = self._order(codes, tf.zeros_like(codes, tf.bool), piece)
+        items, source, within = self._replacements(items, self._replacements.look_up(items))
+        origin = tf.gather(origin, source)
+        if self._compose is None:
+            return items, origin
+        takes = tf.cast(tf.gather(is_first, source) & (within == 0), tf.int32)
+        items, takes = self._compose(
+            items, takes, tf.bitwise.right_shift(self._kinds(items), 1), tf.gather(piece, origin)
+        )
+        return items, tf.cumsum(takes, exclusive=True) - tf.cast(takes == 0, tf.int32)
+
+
+def _changed(codes: np.ndarray, splits: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Which code points become something else, bool ``[CODE_POINTS]``."""
+    table = np.zeros(CODE_POINTS, bool)
+    table[codes] = (np.diff(splits) != 1) | (items[np.minimum(splits[:-1], len(items) - 1)] != codes)
+    return table
+
+
+@functools.cache
+def pairs() -> dict[tuple[int, int], int]:
+    """Code points that compose, and what they become (primary composites, D114)."""
+    nfc, nfd = _normalize("NFC"), _normalize("NFD")
+    stays, apart = ~_changed(*each(nfc, _MARK)), _changed(*each(nfd, _MARK))
+    found = {}
+    for code in np.flatnonzero(stays & apart).tolist():
+        # It is made of all parts but the last, which compose, and the last.
+        parts = nfd(chr(code))
+        first = nfc(parts[:-1])
+        if len(parts) > 1 and len(first) == 1 and nfc(first + parts[-1]) == chr(code):
+            found[ord(first), ord(parts[-1])] = code
+    # Which of two neighbours composes first is clear where no character does so on both sides.
+    assert not {first for first, _ in found} & {second for _, second in found}
+    return found
+
+
+class Compose:
+    """Canonical composition of what is decomposed and in order, in rounds (D117)."""
+
+    def __init__(self) -> None:
+        known = np.array(list(pairs()), np.int32)
+        self._find = Pairs(known, CODE_POINTS)
+        self._made = tf.constant(np.array([*pairs().values(), -1], np.int32))
+
+    def __call__(self, items: tf.Tensor, takes: tf.Tensor, rank: tf.Tensor, piece: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Compose code points ``[E]`` of a rank and a piece.
+
+        Returns:
+            Code points, and the sum of ``takes`` of the parts of each.
+        """
+        columns, _ = tf.while_loop(
+            lambda columns, goes_on: goes_on,
+            lambda columns, goes_on: self._round(columns),
+            (tf.stack([items, takes, rank, piece], 1), tf.constant(True)),
+            shape_invariants=(tf.TensorShape([None, 4]), tf.TensorShape([])),
+            parallel_iterations=1,
+        )
+        return columns[:, 0], columns[:, 1]
+
+    def _round(self, columns: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Compose each character with the first of the marks after it that it composes with, or with the next one."""
+        items, takes, rank, piece = tf.unstack(columns, axis=1)
+        index = tf.range(tf.size(items))
+        # The last character before each that is no mark.
+        host = shifted(last_true(rank == 0), -1)
+        safe = tf.maximum(host, 0)
+        made = tf.gather(self._made, self._find(tf.gather(items, safe), items))
+        free = (host == index - 1) | (shifted(rank, 0) < rank)
+        fits = (made >= 0) & (host >= 0) & (tf.gather(piece, safe) == piece) & free
+        count = tf.cumsum(tf.cast(fits, tf.int32))
+        chosen = tf.where(fits & (count - tf.gather(count, safe) == 1))[:, 0]
+        at = tf.gather(safe, chosen)[:, tf.newaxis]
+        items = tf.tensor_scatter_nd_update(items, at, tf.gather(made, chosen))
+        takes = tf.tensor_scatter_nd_add(takes, at, tf.gather(takes, chosen))
+        gone = tf.scatter_nd(chosen[:, tf.newaxis], tf.ones_like(chosen), tf.shape(items, tf.int64))
+        kept = tf.where(gone == 0)[:, 0]
+        return tf.gather(tf.stack([items, takes, rank, piece], 1), kept), tf.size(chosen) > 0
