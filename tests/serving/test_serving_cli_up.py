@@ -188,7 +188,8 @@ def test_from_a_checkpoint_to_an_answer_and_back(data: Path, tmp_path: Path) -> 
             (line,) = (line for line in said.splitlines() if line.startswith("  rawbert"))
             done = subprocess.run([*RAWBERT, *shlex.split(line)[1:]], capture_output=True, text=True, check=True)
             assert len(json.loads(done.stdout)["embedding"]) > 1
-            program = "\n".join(text[2:] for text in said.splitlines() if re.match(r"  (from|with|    )", text))
+            after = said.partition(line)[2].splitlines()
+            program = "\n".join(text[2:] for text in after if re.match(r"  (from|with|    )", text))
             subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
             began = time.monotonic()
             process.send_signal(signal.SIGINT if run == 1 else signal.SIGTERM)
