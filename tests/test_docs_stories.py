@@ -61,7 +61,10 @@ def folder(tiny_bundle: Any, data: Path, tmp_path: Path) -> Path:
     shutil.copytree(data / "tiny_bert", tmp_path / "all-MiniLM-L6-v2")
     shutil.copytree(data / "tiny_pooling" / "mean_dense_normalize", tmp_path / "all-MiniLM-L6-v2", dirs_exist_ok=True)
     for version in range(1, 5):
-        shutil.copytree(tiny_bundle.path, tmp_path / "models" / "minilm" / str(version))
+        copied = tmp_path / "models" / "minilm" / str(version)
+        shutil.copytree(tiny_bundle.path, copied)
+        manifest = copied / "assets.extra" / "rawbert.json"
+        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "name": "minilm"}))
     return tmp_path
 
 
