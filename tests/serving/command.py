@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -81,3 +82,12 @@ def limited(command: list[str], size: int | None) -> list[str]:
         return command
     limit = "import os, resource as r, sys; r.setrlimit(r.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2); "
     return [sys.executable, "-c", f"{limit}os.execv(sys.argv[2], sys.argv[2:])", str(size), *command]
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports on which nothing listens."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import Done, rawbert
+from command import Done, free_ports, rawbert
 from standin_docker import DENIED, ENGINE, NO_ENGINE, Docker
 
 ROOT = Path(__file__).parents[2]
@@ -16,14 +16,6 @@ CONFIG = """model_config_list {
   config { name: "minilm" base_path: "/models/minilm" model_platform: "tensorflow" }
 }
 """
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import RAWBERT, Done, rawbert
+from command import RAWBERT, Done, free_ports, rawbert
 from standin_docker import NO_ENGINE, Docker
 
 GATE = Path(__file__).with_name("watched.py")
@@ -26,14 +26,6 @@ CONFIG = """model_config_list {
   config { name: "text" base_path: "/models/text" model_platform: "tensorflow" }
 }
 """
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 @pytest.fixture
