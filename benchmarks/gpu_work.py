@@ -132,7 +132,7 @@ def measure(
 
 
 def _texts(name: str, source: Path, size: int = 0) -> texts.Texts:
-    """A set of at least so many texts: of a small one, each more than once."""
+    """A set of at least ``size`` texts; a small set is repeated."""
     found = texts.load(name, source)
     return texts.Texts(found.texts * -(-max(size, 1) // len(found.texts)), source)
 

@@ -1,7 +1,7 @@
-"""What the graph imitates, to be asked: GPT-2's pattern, merging, and normal form C of the tokenizers library.
+"""The reference parts of the tokenizers library, for queries: GPT-2's pattern, merging, and normal form C.
 
-Unicode's versions differ between libraries and the expressions in them; so no property of a character is written down
-here, and each is asked for.
+Unicode versions differ between libraries and their regular expressions. So this module contains no property of any
+character: each is queried.
 """
 
 import functools
@@ -20,7 +20,7 @@ _BYTES = {letter: byte for byte, letter in enumerate(LETTERS)}
 
 
 def spelled(token: str) -> bytes | None:
-    """The bytes that a token of the vocabulary stands for; ``None`` where it is no spelling of bytes."""
+    """The bytes of a token of the vocabulary; ``None`` if it is not a spelling of bytes."""
     return bytes(_BYTES[letter] for letter in token) if all(letter in _BYTES for letter in token) else None
 
 
@@ -42,15 +42,15 @@ def model(spec: BpeSpec) -> Any:
 
 
 def normalizer(spec: BpeSpec) -> Callable[[str], str]:
-    """Normalises a text."""
+    """The library's normaliser as a function."""
     normalize: Callable[[str], str] = normalizers.NFC().normalize_str if spec.nfc else str
     return normalize
 
 
 def whole_words(spec: BpeSpec) -> dict[bytes, int]:
-    """The words that are one token, UTF-8, and its id.
+    """Words, UTF-8, that become exactly one token -> its id.
 
-    A token need not be what merging makes of its own spelling.
+    Merging the spelling of a token may give other tokens.
     """
     ask, words = model(spec), {}
     for at, token in enumerate(spec.vocab):
@@ -69,7 +69,7 @@ def _is_utf8(raw: bytes) -> bool:
 
 
 def white_space_around(text: str) -> tuple[int, int]:
-    """Characters at the start and at the end of a token that ``trim_offsets`` leaves out."""
+    """Number of characters at the start and at the end of a token that ``trim_offsets`` excludes."""
     blank = LETTERS[ord(" ")]
     found = [is_space(letter) or letter == blank for letter in text]
     lead = next((at for at, each in enumerate(found) if not each), len(found))
@@ -78,5 +78,5 @@ def white_space_around(text: str) -> tuple[int, int]:
 
 
 def is_space(char: str) -> bool:
-    """White space, as the library's offsets know it."""
+    """Whether a character is white space for the library's offsets."""
     return classes()[ord(char)] == SPACE

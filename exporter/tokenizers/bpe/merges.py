@@ -1,16 +1,16 @@
-"""Words to tokens by merging pairs, those of the lowest rank first, of all words of a batch at once.
+"""Words to tokens by merging pairs, lowest rank first, for all words of a batch at once.
 
-The reference merges one pair at a time: that of the lowest rank in the word, of equal ones the leftmost. Here each
-round merges every pair for which that order cannot matter. The trick is a bound on when a symbol is lost to a
-neighbour. Take neighbours ``v w x y``: x is lost to the left by the merge ``w x``, or by some merge ``W x``, where W is
-longer than w and ends with it. That needs a W in the table, and w must be lost to the left before:
+The reference merges one pair at a time: the one with the lowest rank in the word, of equal ones the leftmost. Here
+each round merges every pair whose order cannot matter. The trick is a bound on the rank at which a symbol is merged
+with a neighbour. Take neighbours ``v w x y``: x is lost to the left by the merge ``w x``, or by some merge ``W x``,
+where W is longer than w and ends with it. This needs a W in the table, and w must be lost to the left before:
 
     lost(x) >= min(rank(w x), max(lowest rank of such a W x, lost(w)))
 
-and likewise to the right. Where neither x nor y can be lost before the rank of ``x y``, the two wait for each other,
-and merge now. (Made early, ``xy`` takes part in merges of higher ranks only, see :func:`.out_of_order`.) The pair of
-the lowest rank in its word may merge anyway, so that each round gets on. In a run ``x x x`` pairs overlap: every second
-one merges, from the left. Three or four rounds do for words of any length.
+and likewise to the right. If neither x nor y can be lost before the rank of ``x y``, the pair is merged in this round.
+(Created early, ``xy`` takes part only in merges of higher ranks, see :func:`.out_of_order`.) The pair with the lowest
+rank in its word is always merged, so that each round makes progress. In a run ``x x x`` pairs overlap: every second
+pair is merged, from the left. Three or four rounds suffice for words of any length.
 
 Shape letters: W words, N symbols of all words, L tokens, V tokens of the vocabulary, M entries of the table.
 """
@@ -35,10 +35,10 @@ class MergeTable(NamedTuple):
 
     Attributes:
         pairs: int32 ``[M, 2]``, ids of two neighbours.
-        entries: int32 ``[M, 3]``: the rank of their merge; the lowest rank of a merge of the second with something
-            longer before it that ends with the first; the lowest of the first with something longer after it that
-            begins with the second.
-        made: int32 ``[merges]``, the id that each merge makes, by rank.
+        entries: int32 ``[M, 3]``: the rank of their merge; the lowest rank of a merge of the second with a longer
+            symbol before it that ends with the first; the lowest rank of a merge of the first with a longer symbol
+            after it that begins with the second.
+        made: int32 ``[merges]``, the resulting id of each merge, by rank.
     """
 
     pairs: np.ndarray
@@ -47,7 +47,7 @@ class MergeTable(NamedTuple):
 
 
 def table(spec: BpeSpec) -> MergeTable:
-    """What merging knows of neighbours."""
+    """Build the table of merges of neighbours."""
     ids = {token: at for at, token in enumerate(spec.vocab) if token is not None}
     ranks = {pair: rank for rank, pair in enumerate(spec.merges)}  # of equal pairs the last counts
     found: dict[tuple[int, int], list[int]] = {}
@@ -77,7 +77,7 @@ class Merges:
 
     def __init__(self, spec: BpeSpec) -> None:
         ids = {token: at for at, token in enumerate(spec.vocab)}
-        # A byte without a token is unknown, or is in no UTF-8.
+        # A byte without a token is unknown, or never occurs in UTF-8.
         unknown = ids.get(spec.unknown_byte, 0)
         self._of_byte = tf.constant([ids.get(letter, unknown) for letter in LETTERS], tf.int32)
         known = table(spec)
@@ -115,17 +115,17 @@ class Merges:
         return tf.gather(self._entries, tf.concat([row, last], 0))
 
     def _round(self, symbols: tf.Tensor, known: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Merge what can be merged."""
+        """Merge all pairs that can be merged in this round."""
         ids, word, place = tf.unstack(symbols, axis=1)
         rank, longer_left, longer_right = tf.unstack(known, axis=1)
-        # When the first of each pair may be lost to the left, and the second to the right.
+        # Ranks at which the first of each pair may be lost to the left, and the second to the right.
         left = right = tf.zeros_like(rank)
         for _ in range(_LOOKS + 1):
             left = tf.concat([[_NONE], tf.minimum(rank, tf.maximum(longer_left, left))[:-1]], 0)
             right = tf.concat([tf.minimum(rank, tf.maximum(longer_right, right))[1:], [_NONE]], 0)
         lowest = tf.gather(tf.math.unsorted_segment_min(rank, word, count), word)
         merges = (rank < _NONE) & ((rank == lowest) | ((left > rank) & (right >= rank)))
-        # Of neighbours of one rank every second, from the left.
+        # Of neighbours with the same rank every second one, from the left.
         heads = tf.concat([[True], rank[1:] != rank[:-1]], 0)
         head = tf.gather(tf.where(heads)[:, 0], tf.cumsum(tf.cast(heads, tf.int32)) - 1)
         merges &= (tf.range(tf.size(ids)) - tf.cast(head, tf.int32)) % 2 == 0

@@ -1,7 +1,7 @@
-"""``trim_offsets``: white space that is left out of the offsets of tokens (``process_offsets`` in tokenizers).
+"""``trim_offsets``: exclusion of white space from token offsets (``process_offsets`` in tokenizers).
 
-Tokens are looked at as they are spelled, and their places counted in characters of the text; so what is taken off a
-place need not be white space there. An added token is spelled with the white space that it takes.
+White space is counted in the spelling of a token, but removed from its position in the text; so the removed characters
+need not be white space there. The spelling of an added token includes the white space of its match.
 
 Shape letters: L tokens, M added tokens found.
 """
@@ -17,7 +17,7 @@ from .spec import BpeSpec
 
 
 class Trim:
-    """Leaves white space out of places."""
+    """Trims white space off positions."""
 
     def __init__(self, spec: BpeSpec, normalize: Callable[[str], str]) -> None:
         self._keeps_first = spec.keeps_prefix_space
@@ -33,7 +33,7 @@ class Trim:
         return tf.gather(self._of_token, tf.minimum(ids, tf.shape(self._of_token)[0] - 1))
 
     def of_added(self, found: Matches) -> tf.Tensor:
-        """White space at the start and at the end of added tokens, with what they take, int32 ``[M, 2]``."""
+        """White space at the start and at the end of added tokens, including that of their match, int32 ``[M, 2]``."""
         token = tf.argmax(tf.cast(found.id[:, tf.newaxis] == self._added[tf.newaxis], tf.int32), 1)
         beside = tf.stack([found.marker - found.start, found.stop - found.end], 1)
         whole = (found.stop - found.start)[:, tf.newaxis]
@@ -43,18 +43,18 @@ class Trim:
     def __call__(
         self, start: tf.Tensor, stop: tf.Tensor, around: tf.Tensor, is_first: tf.Tensor, zero: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Trim places.
+        """Trim positions.
 
         Args:
             start: int32 ``[L]``, first character.
             stop: int32 ``[L]``, character after the last.
             around: int32 ``[L, 2]``, see :meth:`of_tokens`.
-            is_first: bool ``[L]``, which are the first of their text.
+            is_first: bool ``[L]``, whether a token is the first of its text.
             zero: int32 ``[L]``, the first character of their text.
         """
         lead, trail = around[:, 0], around[:, 1]
         if self._keeps_first:
-            # A blank that was put before the text is none of its.
+            # A blank that was put before the text does not belong to it.
             lead = tf.where((is_first | (start == zero)) & (lead == 1), 0, lead)
         start = tf.minimum(start + lead, stop)
         return start, tf.where(stop - zero >= trail, tf.maximum(stop - trail, start), stop)

@@ -11,7 +11,7 @@ from ..spec import TokenizerSpec
 
 
 def _letters() -> tuple[str, ...]:
-    """The letter by which vocabularies spell each byte: what can be seen stands for itself (Radford et al., GPT-2)."""
+    """The letter of each byte in vocabularies: visible characters stand for themselves (Radford et al., GPT-2)."""
     seen = {*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = iter(range(0x100, 0x200))
     return tuple(chr(byte if byte in seen else next(others)) for byte in range(256))
@@ -26,13 +26,13 @@ class BpeSpec(TokenizerSpec):
     """Byte-level BPE; the vocabulary spells each byte as one letter, see :data:`.LETTERS`.
 
     Attributes:
-        merges: pairs of tokens, the first to be merged first.
-        unknown_byte: token of bytes that the vocabulary does not have.
-        ignore_merges: whether a word that is a token is that token, whatever the merges say.
-        add_prefix_space: whether a text that does not begin with a blank gets one, and so does a text after an added
+        merges: pairs of tokens, in the order of merging.
+        unknown_byte: token of bytes that are not in the vocabulary.
+        ignore_merges: whether a word in the vocabulary is always that token, without merging.
+        add_prefix_space: whether a text that does not begin with a blank gets one, also after an added
             token.
-        splits: whether GPT-2's pattern parts texts into words; else a text is one word.
-        nfc: whether texts are put into Unicode's normal form C.
+        splits: whether GPT-2's pattern splits texts into words; else a text is one word.
+        nfc: whether texts are normalised to Unicode's form C.
         keeps_prefix_space: whether ``trim_offsets`` leaves one blank at the start of the first token.
     """
 
@@ -53,11 +53,11 @@ class BpeSpec(TokenizerSpec):
 
     def lowercased(self) -> BpeSpec:
         """Not for this kind."""
-        raise UnsupportedModel("texts are lower-cased (do_lower_case) before a BPE tokenizer; take that out")
+        raise UnsupportedModel("texts are lower-cased (do_lower_case) before a BPE tokenizer; remove that setting")
 
     @property
     def token_lengths(self) -> list[int]:
-        """As in the base: no prefix tells parts of words, so only that of the unknown token is known."""
+        """As in the base class: without a prefix for parts of words, only the unknown token's length is known."""
         lengths = [-1] * self.size
         if self.unknown_byte in self.vocab:
             lengths[self.vocab.index(self.unknown_byte)] = 0
@@ -65,7 +65,7 @@ class BpeSpec(TokenizerSpec):
 
 
 def out_of_order(merges: Sequence[tuple[str, str]]) -> str | None:
-    """A token that a merge uses before the last merge that makes it; ``None`` where there is none."""
+    """A token that a merge uses before the last merge that creates it; ``None`` if there is none."""
     ranks = {pair: rank for rank, pair in enumerate(merges)}  # of equal pairs the last counts
     last = {one + other: rank for (one, other), rank in ranks.items()}
     late = (part for pair, rank in ranks.items() for part in pair if last.get(part, -1) >= rank)

@@ -1,8 +1,8 @@
 """A byte-level BPE tokenizer as a graph: strings in, token ids and byte offsets out, without special tokens.
 
-Texts are decoded, added tokens cut out, and the rest normalised and parted into words (:mod:`.words`). Each distinct
-word of a batch is looked up among those that are one token; the others are merged (:mod:`.merges`). Core TensorFlow
-ops only, but for the search for added tokens.
+Texts are decoded, added tokens are cut out, and the rest is normalised and split into words (:mod:`.words`). Each
+distinct word of a batch is looked up among the words of one token; the others are merged (:mod:`.merges`). Only core
+TensorFlow ops are used, except in the search for added tokens.
 
 Shape letters: B texts, C code points, W words, U distinct words, L tokens.
 """
@@ -31,7 +31,7 @@ class Bpe:
             added.anywhere([token for token in spec.added_tokens if token.normalized == each], ignored, normalize)
             for each in (False, True)
         )
-        # Stands for an added token: a character that none has.
+        # A character that occurs in no added token, as their placeholder.
         used = "".join(token.content for token in spec.added_tokens)
         self._filler = next(code for code in range(1, 0x80) if chr(code) not in used)
         self._adds_blanks = spec.add_prefix_space
@@ -43,7 +43,7 @@ class Bpe:
     def __call__(self, text: tf.Tensor) -> Rows:
         """Tokenize strings ``[B]``."""
         source, text_splits = decode(text)
-        # Places are counted in characters of all texts end to end, as the reference counts them.
+        # Positions are counted in characters of all texts end to end, as in the reference.
         index = tf.range(tf.size(source.codes))
         characters = source._replace(begins=index, limits=index + 1)
         around = tf.zeros([tf.size(index), 2], tf.int32)  # of added tokens, see Trim
@@ -110,7 +110,7 @@ class Bpe:
     def _cut_out(
         self, may_hold: tf.Tensor, finder: added.Finder, characters: Characters, around: tf.Tensor, splits: tf.Tensor
     ) -> tuple[Characters, tf.Tensor]:
-        """Leave one character of every added token, and the white space around it."""
+        """Replace every added token, and the white space of its match, by one character."""
 
         def left() -> tuple[Characters, tf.Tensor]:
             left, kept, found = cut_out(finder, characters, splits, self._filler)
@@ -136,6 +136,6 @@ class Bpe:
 
 
 def _flags(splits: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """Which values are the first of a row, bool."""
+    """Whether each value is the first of its row, bool."""
     counts = tf.math.unsorted_segment_sum(tf.ones_like(splits), splits, tf.size(values) + 1)
     return counts[:-1] > 0

@@ -1,13 +1,13 @@
-"""Texts to words, as ByteLevel's pattern of GPT-2 parts them (Radford et al., "Language Models are Unsupervised
+"""Texts to words by ByteLevel's pattern of GPT-2 (Radford et al., "Language Models are Unsupervised
 Multitask Learners", encoder.py).
 
-The pattern, an alternative a line, of which the first that fits is taken:
+The pattern, one alternative per line; the first one that matches counts:
 
     's|'t|'re|'ve|'m|'ll|'d     a contraction
     ␣?\\p{L}+                    letters, with one blank before them
     ␣?\\p{N}+                    digits, likewise
     ␣?[^\\s\\p{L}\\p{N}]+          others, likewise
-    \\s+(?!\\S)                  white space; the last one before something else is left to that
+    \\s+(?!\\S)                  white space, without the last one before another character
     \\s+
 
 Shape letters: C code points, P pieces of text.
@@ -25,14 +25,14 @@ _BLANK, _APOSTROPHE = ord(" "), ord("'")
 
 
 def with_blanks(characters: Characters, splits: tf.Tensor) -> tuple[Characters, tf.Tensor, tf.Tensor]:
-    """Begin each piece of text with a blank, which has the place of the character after it.
+    """Begin each piece of text with a blank, which gets the position of the character after it.
 
     Args:
         characters: ``[C]``.
-        splits: int32 ``[P + 1]``, where pieces begin; an added token is one, and gets no blank.
+        splits: int32 ``[P + 1]``, starts of the pieces; an added token is a piece, and gets no blank.
 
     Returns:
-        The characters with blanks, where pieces begin now, and the character before that each was.
+        The characters with blanks, the new starts of the pieces, and the original index of each character.
     """
     first = splits[:-1]
     lacks = (tf.gather(characters.codes, first) != _BLANK) & (tf.gather(characters.added, first) < 0)  # [P]
@@ -47,17 +47,17 @@ def with_blanks(characters: Characters, splits: tf.Tensor) -> tuple[Characters, 
 
 
 class WordStarts:
-    """Finds where GPT-2's words begin."""
+    """Finds the starts of GPT-2's words."""
 
     def __init__(self) -> None:
         self._classes = Lookup(paged(classes()))
 
     def __call__(self, codes: tf.Tensor, is_first: tf.Tensor) -> tf.Tensor:
-        """Which code points begin a word.
+        """Whether each code point begins a word.
 
         Args:
             codes: int32 ``[C]``.
-            is_first: bool ``[C]``, which begin a piece of text: no word reaches into another piece.
+            is_first: bool ``[C]``, whether a code point begins a piece of text; words do not cross pieces.
         """
         kind = self._classes(codes)
         space = kind == SPACE
@@ -70,7 +70,7 @@ class WordStarts:
         )
         starts |= is_first
 
-        # A contraction at the start of a word ends it; its letters begin none.
+        # A contraction at the start of a word is a word of its own.
         opens = starts & (codes == _APOSTROPHE) & goes_on
         one, two = _after(codes, 1), _after(codes, 2)
 

@@ -1,1 +1,1 @@
-"""SentencePiece's Unigram as ``tokenizers`` does it: normaliser, pre-tokeniser, and the best path of pieces."""
+"""SentencePiece's Unigram as in ``tokenizers``: normaliser, pre-tokeniser, and the best path of pieces."""

@@ -1,4 +1,4 @@
-"""SentencePiece's ``precompiled_charsmap``: a Darts double-array trie of UTF-8 keys, and what replaces each."""
+"""SentencePiece's ``precompiled_charsmap``: a Darts double-array trie of UTF-8 keys, and their replacements."""
 
 import struct
 from collections.abc import Mapping
@@ -8,16 +8,16 @@ import numpy as np
 from . import reference
 from .spec import Step
 
-#: Bytes of a grapheme cluster that the normaliser looks at whole.
+#: Maximum bytes of a grapheme cluster that the normaliser treats as a whole.
 LONGEST = 5
 _LEAF = 1 << 31
 
 
 def entries(charsmap: bytes) -> dict[str, str]:
-    """What is replaced, and by what.
+    """Key -> replacement.
 
     Raises:
-        ValueError: it is no such map.
+        ValueError: not such a map.
     """
     (size,) = struct.unpack_from("<I", charsmap)
     units = np.frombuffer(charsmap, "<u4", size // 4, 4).astype(np.int64)

@@ -1,9 +1,9 @@
-"""Extended grapheme clusters (Unicode Standard Annex 29) in the graph, by classes that the reference is asked for.
+"""Extended grapheme clusters (Unicode Standard Annex 29) in the graph, by classes queried from the reference.
 
-The ``Precompiled`` normaliser looks at whole clusters of at most five bytes first. It is asked with maps of a single
-entry, whose cluster it swallows whole if it is short: what is left says whether two code points are of one cluster.
-
-Regional indicators, and Hangul syllables of conjoining jamo, make clusters of six bytes and more: they matter to none.
+The ``Precompiled`` normaliser first treats clusters of at most five bytes as a whole. The queries use maps of a single
+entry: the normaliser replaces a short cluster completely, so the rest of the text shows whether two code points are in
+the same cluster. Regional indicators, and Hangul syllables of conjoining jamo, form clusters of six or more bytes,
+which do not matter here.
 """
 
 import base64
@@ -69,7 +69,7 @@ def classes() -> np.ndarray:
 
 
 def starts(codes: tf.Tensor, kinds: tf.Tensor, piece: tf.Tensor) -> tf.Tensor:
-    """Where clusters begin, bool ``[C]``, of code points with classes, in pieces of text."""
+    """Whether each code point begins a cluster, bool ``[C]``, from code points, classes and pieces of text."""
     first = last_true(piece != shifted(piece, -1))
 
     def has(bit: int) -> tf.Tensor:

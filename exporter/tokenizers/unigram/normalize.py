@@ -1,7 +1,7 @@
-"""The steps of a Unigram tokenizer's normaliser. Each maps code points to code points, and says where each comes from.
+"""The steps of a Unigram tokenizer's normaliser. Each maps code points to code points with their origins.
 
-Where a step replaces, adds or removes, the tokenizers library has rules of its own for the places in the text that the
-results get (``NormalizedString.transform``); each step here follows them.
+If a step replaces, adds or removes code points, the tokenizers library has its own rules for the positions of the
+results (``NormalizedString.transform``); each step here follows them.
 
 Shape letters: C code points before a step, E after it.
 """
@@ -77,7 +77,7 @@ class Single:
 
 
 class Strip:
-    """Removes white space at the ends of pieces."""
+    """Removes white space at both ends of pieces."""
 
     def __init__(self, step: Step) -> None:
         self._is_space = Lookup(paged(reference.spaces()))
@@ -118,7 +118,7 @@ class Prepend:
         return tf.constant(True)
 
     def __call__(self, codes: tf.Tensor, piece: tf.Tensor, fixed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Prepend; what is put there has the place of the piece's first code point."""
+        """Prepend; the new text has the position of the piece's first code point."""
         more = tf.where((piece != shifted(piece, -1)) & ~fixed, tf.size(self._text), 0)
         source, within = spread(1 + more)
         more = tf.gather(more, source)
@@ -133,7 +133,7 @@ def replace(step: Step) -> Stage:
 
 
 class _Replace:
-    """Replaces matches: what is put there has the place of the last code point of the match."""
+    """Replaces matches; the replacement has the position of the last code point of the match."""
 
     def __init__(self, content: str) -> None:
         self._content = tf.constant([*map(ord, content)], tf.int32)

@@ -1,8 +1,8 @@
 """The ``Precompiled`` normaliser: a map of texts, as SentencePiece writes it and the tokenizers library applies it.
 
-Where a grapheme cluster of at most five bytes begins with a key of the map, what the shortest such key becomes replaces
-the whole cluster. All other code points are replaced one by one. (SentencePiece itself takes the longest key, and knows
-no clusters.)
+If a grapheme cluster of at most five bytes begins with a key of the map, the replacement of the shortest such key
+replaces the whole cluster. All other code points are replaced one by one. (SentencePiece itself uses the longest key,
+and does not use clusters.)
 """
 
 import base64

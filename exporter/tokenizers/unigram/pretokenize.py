@@ -28,13 +28,13 @@ def step(state: Step) -> PreTokenizer:
 
 
 class WhitespaceSplit:
-    """Removes white space, and parts pieces there."""
+    """Removes white space, and splits pieces there."""
 
     def __init__(self, step: Step) -> None:
         self._is_space = Lookup(paged(reference.spaces()))
 
     def __call__(self, stream: Stream, characters: Characters) -> Stream:
-        """Part pieces."""
+        """Split pieces."""
         space = self._is_space(stream.codes) > 0
         # A piece that begins with white space begins after it.
         stream = stream._replace(starts=stream.starts | shifted(space, False))
@@ -42,13 +42,13 @@ class WhitespaceSplit:
 
 
 class Metaspace:
-    """Turns blanks into a mark, puts it before pieces that do not begin with it, and parts pieces before each."""
+    """Turns blanks into a mark, adds it to pieces that do not begin with it, and splits pieces before each mark."""
 
     def __init__(self, step: Step) -> None:
         self._mark, self._scheme, self._split = ord(step["replacement"]), step["prepend_scheme"], step["split"]
 
     def __call__(self, stream: Stream, characters: Characters) -> Stream:
-        """Part pieces."""
+        """Split pieces."""
         # What stands for an added token is no blank, and begins a piece already.
         stream = stream._replace(codes=tf.where(stream.codes == ord(" "), self._mark, stream.codes))
         if self._scheme != "never":

@@ -1,4 +1,4 @@
-"""The parts of a Unigram tokenizer in the tokenizers library, to be asked."""
+"""The parts of a Unigram tokenizer in the tokenizers library, for queries."""
 
 import functools
 import json
@@ -18,7 +18,7 @@ def normalizer(steps: Sequence[Step]) -> Any:
 
 
 def filler(spec: UnigramSpec) -> int:
-    """A code point that stands for an added token: no token has it, and normalisation leaves it."""
+    """A code point as placeholder of an added token: it occurs in no token, and normalisation keeps it."""
     used = {char for token in (*spec.vocab, *(token.content for token in spec.added_tokens)) if token for char in token}
     made = normalizer(spec.normalizer)
     candidates = map(chr, (0xFDD0, 0xFDD1, 0x10FFFF, 0xFFFF, 0xE000, 0x1, 0x2))
@@ -41,7 +41,7 @@ def whole_words(spec: UnigramSpec) -> dict[bytes, int]:
 
 @functools.cache
 def spaces() -> np.ndarray:
-    """White space as Rust knows it, bool, by code point."""
+    """White space by Rust's definition, bool, by code point."""
     from tokenizers.pre_tokenizers import WhitespaceSplit
 
     member = np.zeros(CODE_POINTS, bool)

@@ -27,7 +27,7 @@ from ..trie import Found, Walk, build
 from . import reference
 from .spec import UnigramSpec
 
-#: How much worse than the worst piece an unknown character is (K_UNK_PENALTY of the reference).
+#: Penalty of an unknown character relative to the worst piece (K_UNK_PENALTY of the reference).
 _PENALTY = 10.0
 #: Sums of multiples of 2 ** -27 are exact in float64 for words of half a million characters and scores down to -128.
 _EXACT = 2.0**27
@@ -46,7 +46,7 @@ PieceOf = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class Segmenter:
-    """Parts words into pieces."""
+    """Divides words into pieces."""
 
     def __init__(self, spec: UnigramSpec) -> None:
         pieces = {token: at for at, token in enumerate(spec.vocab) if token}

@@ -32,10 +32,10 @@ class UnigramSpec(TokenizerSpec):
 
     Attributes:
         scores: of every id of the vocabulary, log probabilities.
-        unk_id: id of what has no piece.
-        byte_fallback: what has no piece becomes a token a byte.
-        normalizer: its steps.
-        pre_tokenizer: its steps.
+        unk_id: id of the unknown token.
+        byte_fallback: whether characters without a piece become one token per byte.
+        normalizer: steps of the normaliser.
+        pre_tokenizer: steps of the pre-tokeniser.
     """
 
     kind: ClassVar[str] = "unigram"
@@ -58,5 +58,5 @@ class UnigramSpec(TokenizerSpec):
 
     @property
     def token_lengths(self) -> list[int]:
-        """As in the base: no prefix tells parts of words, so all but the unknown token's are -1."""
+        """As in the base class: without a prefix for parts of words, all but the unknown token's length are -1."""
         return [0 if at == self.unk_id else -1 for at in range(self.size)]

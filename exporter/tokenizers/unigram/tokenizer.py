@@ -1,7 +1,7 @@
 """A Unigram tokenizer as a graph: strings in, token ids and byte offsets out, without special tokens.
 
-Texts become code points; added tokens are cut out of them, and what is between is normalised, parted into words by the
-pre-tokeniser, and the words into pieces. Only core TensorFlow ops are used, but for the op that finds added tokens,
+Texts become code points; added tokens are cut out of them; the rest is normalised, split into words by the
+pre-tokeniser, and divided into pieces. Only core TensorFlow ops are used, except the op that finds added tokens,
 ``RegexSplitWithOffsets``, which is in every TensorFlow Serving from 2.12 on.
 """
 
