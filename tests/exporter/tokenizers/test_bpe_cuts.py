@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from pathlib import Path
 
@@ -18,13 +19,16 @@ OWN = {"roberta": roberta, "modernbert": modernbert}
 @pytest.mark.parametrize(
     "name", ["plain", "blank", "nfc", *(pytest.param(each, marks=pytest.mark.slow) for each in OWN)]
 )
-def test_every_length_and_pair(tokenizer_of, tmp_path: Path, name: str, side: str):
+def test_every_length_and_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, side: str):
     import tensorflow as tf
     from rawbert.exporter.proof.settings import Settings
     from rawbert.exporter.proof.tokenizer_files import of_folder
     from rawbert.exporter.proof.tokens import ReferenceTokenizer
     from rawbert.exporter.recipe import TRUNCATION_STRATEGIES, TokenizerOptions
+    from rawbert.exporter.tokenizers import tokenizer as tokenizers
 
+    # The tables of a vocabulary are made once for all lengths.
+    monkeypatch.setitem(tokenizers.TOKENIZERS, "bpe", functools.cache(tokenizers.Bpe))
     rules = rules_of(OWN[name]() if name in OWN else variant(name), tmp_path)
     pairs = list(itertools.product(TEXTS, TEXTS))
     # Of the real vocabularies every length, from special tokens alone to one more than the longest text or pair has.
@@ -36,7 +40,7 @@ def test_every_length_and_pair(tokenizer_of, tmp_path: Path, name: str, side: st
             pair=strategy is not None, truncation_side=side, **({"truncation_strategy": strategy} if strategy else {})
         )
         wanted = ReferenceTokenizer(of_folder(Settings(tmp_path)), length, options)
-        tokenizer = tokenizer_of(rules, length, options)
+        tokenizer = tokenizers.Tokenizer(rules, length, options)
         batch = pairs if strategy else [(text,) for text in TEXTS]
         out = [
             None if each is None else each.numpy() for each in tokenizer(*map(tf.constant, zip(*batch, strict=True)))
