@@ -102,7 +102,8 @@ class Strip:
 def _seen(flags: tf.Tensor, piece: tf.Tensor, reverse: bool) -> tf.Tensor:
     """Whether there is a flag in the same piece, at or before each place; after it if ``reverse``."""
     if reverse:
-        return tf.reverse(_seen(tf.reverse(flags, [0]), tf.reverse(-piece, [0]), False), [0])
+        backwards = tf.reduce_max(piece) - tf.reverse(piece, [0])  # from 0 on again
+        return tf.reverse(_seen(tf.reverse(flags, [0]), backwards, False), [0])
     first = last_true(piece != shifted(piece, -1))
     return last_true(flags) >= first
 

@@ -157,5 +157,5 @@ def test_a_sentence_transformers_folder_with_pytorchs_file(tmp_path: Path, name:
     edit(source / "tokenizer_config.json", model_max_length=64)
     bundle = export(ExportConfig(source, tmp_path / "models"))
     assert bundle.manifest["recipe"]["max_seq_length"] == 40
-    assert bundle.manifest["recipe"]["pooling"] == pooling
+    assert bundle.manifest["recipe"]["pooling"] == [pooling]
     assert "embed" in bundle.manifest["signatures"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import random
 from pathlib import Path
@@ -112,6 +113,18 @@ def test_places_are_bytes_of_the_text_as_it_was_sent():
     assert ids_of(tokenizer, b"\xff the")[1][-1] == (1, 5)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_text_of_white_space_is_stripped_whatever_texts_are_before_it(count: int):
+    import tensorflow as tf
+    from rawbert.exporter.tokenizers.unigram.normalize import Strip
+    from rawbert.exporter.tokenizers.unigram.spec import Step
+
+    strip = Strip(Step("Strip", '{"type":"Strip","strip_left":false,"strip_right":true}'))
+    piece = tf.range(count)
+    codes = tf.constant([ord("a")] * (count - 1) + [ord(" ")])
+    assert strip(codes, piece, piece < 0)[1].numpy().tolist() == list(range(count - 1))
+
+
 CASES = ("E5", "first, words")
 
 
@@ -122,6 +135,17 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in SETTINGS if name 
 def test_every_string_has_the_tokens_of_the_reference(settings: str):
     found, tokenizer = made(settings)
     wrong = differences(found.reference, tokenizer, strings(1000 if settings in CASES else 20_000, 1))
+    assert not wrong, "\n".join(wrong[:5])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_two_texts_together_have_the_tokens_of_the_reference(settings: str):
+    found, tokenizer = made(settings)
+    texts = [*EDGES, " \t\r\n ", "a b "]
+    wrong = [
+        each for pair in itertools.product(texts, texts) for each in differences(found.reference, tokenizer, [*pair])
+    ]
     assert not wrong, "\n".join(wrong[:5])
 
 
