@@ -206,7 +206,7 @@ def _length(config: FinetuneConfig, checkpoint: sources.Checkpoint) -> int:
         return checkpoint.max_seq_length
     if limit is not None and config.max_seq_length > limit:
         raise ConfigError(
-            f"max_seq_length is {config.max_seq_length}, give at most {limit}, the positions of {checkpoint.location}"
+            f"max_seq_length is {config.max_seq_length}: give at most {limit}, the positions of {checkpoint.location}"
         )
     return config.max_seq_length
 

@@ -86,11 +86,11 @@ CASES = {
         "`--batching_parameters_file` without `--enable_batching`",
         lambda paths, own: _half(paths, f"--batching_parameters_file={paths}/batching"),
         "batching_parameters_file is set without setting server_options.enable_batching to true.",
-        "--batching_parameters_file is set without --enable_batching",
+        "--batching_parameters_file needs --enable_batching",
     ),
     "parameters that do not parse": Case(
         "batching parameters that do not parse", lambda paths, own: _batching(paths, own, "nonsense"),
-        ours="no BatchingParameters text proto",
+        ours="it is not a BatchingParameters text proto",
     ),
     "sizes that do not end with the largest": Case(
         "`allowed_batch_sizes` that do not end with `max_batch_size`",

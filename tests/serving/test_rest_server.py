@@ -195,7 +195,7 @@ def test_prometheus_own_reader_takes_the_page(port: int) -> None:
     [
         ({"rest_api_port": 8501, "port": 8501}, "--rest_api_port and --port are the same"),
         ({"monitoring_config_file": "/nowhere/monitoring"}, "No such file"),
-        ({"monitoring_config_file": "nonsense"}, "no MonitoringConfig text proto"),
+        ({"monitoring_config_file": "nonsense"}, "it is not a MonitoringConfig text proto"),
     ],
 )
 def test_starts_that_fail(model_root: Path, tmp_path: Path, flags: dict[str, Any], says: str) -> None:

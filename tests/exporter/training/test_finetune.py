@@ -331,7 +331,7 @@ def test_too_little_memory_names_the_batch_that_fits(tmp_path: Path, monkeypatch
     need = memory.needed(encoder, lengths, 40, frozen=False)
     monkeypatch.setattr(memory, "available", lambda: memory._BASE + need)
     memory.require(encoder, lengths, 40, frozen=False)
-    with pytest.raises(ConfigError, match=r"batches of 64 rows of up to 64 tokens take about .* --batch-size 40 fits"):
+    with pytest.raises(ConfigError, match=r"batches of 64 rows of up to 64 tokens take about .*: use --batch-size 40"):
         memory.require(encoder, lengths, 64, frozen=False)
     monkeypatch.setattr(memory, "available", lambda: 1)
     with pytest.raises(ConfigError, match="not even one row fits"):

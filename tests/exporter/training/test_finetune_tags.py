@@ -159,7 +159,7 @@ def test_what_is_refused_before_training(tmp_path: Path):
     with pytest.raises(DataError, match=r"the training rows never have 'FISH' \(line 1 does\)"):
         finetune(replace(config, validation=unseen))
     parted = write_spans(tmp_path / "p.jsonl", [("the cat", [{"start": 4, "end": 6, "label": "ANIMAL"}])] * 9)
-    message = r"begin or end in the middle of a token: line \d \(ANIMAL 'ca' from 4: the token is 'cat'\)"
+    message = r"begin or end in the middle of a token .*: line \d \(ANIMAL 'ca' from 4: the token is 'cat'\)"
     with pytest.raises(DataError, match=message):
         finetune(replace(config, train=parted))
     assert list((tmp_path / "run").iterdir()) == []
