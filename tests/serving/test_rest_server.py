@@ -146,7 +146,7 @@ def test_headers_without_end(port: int) -> None:
 def test_a_caller_that_is_gone_is_not_computed(server: Any, port: int) -> None:
     """All threads are busy; who leaves in the meantime is not asked of the model."""
     name = 'runtime_latency_count{model_name="arithmetic"'
-    slow = b'{"signature_name": "slow", "inputs": [30000]}'
+    slow = b'{"signature_name": "slow", "inputs": [200000]}'
 
     def runs() -> int:
         return int(
@@ -258,7 +258,7 @@ def test_the_end_after_its_grace_cuts_calls_off(model_root: Path) -> None:
 
     def ask() -> None:
         try:
-            ended.append(_ask(port, b'{"signature_name": "slow", "inputs": [200000]}')[0])
+            ended.append(_ask(port, b'{"signature_name": "slow", "inputs": [700000]}')[0])
         except (http.client.HTTPException, OSError) as error:
             ended.append(error)
 
