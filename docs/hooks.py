@@ -17,13 +17,17 @@ LINK = re.compile(r"(?P<open>\]\()(?P<target>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)")
 CODE = re.compile(r"(^ *```.*?^ *```$)", re.DOTALL | re.MULTILINE)
 
 
-def on_config(config: Any) -> Any:
-    """List the pages of the commands, and let mkdocstrings find the two packages by their installed names."""
+def on_startup(**_: Any) -> None:
+    """Let mkdocstrings find the two packages by their installed names: it looks for the folder before ``on_config``."""
     packages = ROOT / "build" / "docs-packages" / "rawbert"
     packages.mkdir(parents=True, exist_ok=True)
     for name in ("exporter", "serving"):
         (packages / name).unlink(missing_ok=True)
         (packages / name).symlink_to(ROOT / name)
+
+
+def on_config(config: Any) -> Any:
+    """List the pages of the commands."""
     _fill(config["nav"], "COMMANDS", sorted(f"reference/commands/{path.name}" for path in commands()))
     return config
 
