@@ -128,8 +128,7 @@ def large_answers(probe: Probe) -> Result:
 )
 def threads(probe: Probe) -> Result:
     """No caller is refused."""
-    refused = _refused(probe, grpc.StatusCode.RESOURCE_EXHAUSTED)
-    return problem(f"{refused} of {probe.callers} calls at once were refused") if refused else _stood(probe)
+    return _at_once(probe, grpc.StatusCode.RESOURCE_EXHAUSTED, "were refused")
 
 
 @check(
@@ -139,16 +138,14 @@ def threads(probe: Probe) -> Result:
 )
 def queue(probe: Probe) -> Result:
     """No caller finds the queue full."""
-    refused = _refused(probe, grpc.StatusCode.UNAVAILABLE)
-    return problem(f"{refused} of {probe.callers} calls at once found the queue full") if refused else _stood(probe)
+    return _at_once(probe, grpc.StatusCode.UNAVAILABLE, "found the queue full")
 
 
-def _refused(probe: Probe, code: grpc.StatusCode) -> int:
-    return sum(error is not None and error.code is code for error in probe.rush)
-
-
-def _stood(probe: Probe) -> Result:
-    others = [error for error in probe.rush if error is not None]
-    if others:
-        return unknown(f"{len(others)} of {probe.callers} calls at once failed otherwise: {others[0]}")
+def _at_once(probe: Probe, code: grpc.StatusCode, how: str) -> Result:
+    """A problem if calls at once fail with a status; ``how`` says what that status means."""
+    failed = [error for error in probe.rush if error is not None]
+    if refused := sum(error.code is code for error in failed):
+        return problem(f"{refused} of {probe.callers} calls at once {how}")
+    if failed:
+        return unknown(f"{len(failed)} of {probe.callers} calls at once failed otherwise: {failed[0]}")
     return ok(f"{probe.callers} calls at once were answered")
