@@ -1,11 +1,6 @@
-"""One server and its measurements: the first check that needs a measurement makes it, once."""
+"""A server to be examined, and its measurements: the first check that needs a measurement makes it, once."""
 
-from __future__ import annotations
-
-import ipaddress
-import os
 import re
-import socket
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -17,28 +12,18 @@ import grpc
 import numpy as np
 from google.protobuf import text_format
 
-from ..client import channel as channels
-from ..client.settings import DEFAULT_TIMEOUT, TLS, ChannelConfig
 from ..contract import DEFAULT_SIGNATURE, TEXT, TEXT_PAIR, TOKENIZE, Kind, declared_outputs
-from ..errors import DecodeError, ModelNotFound, ServerOverloaded, ServerUnavailable, ServingError, from_status
+from ..errors import DecodeError, ServerOverloaded, ServerUnavailable, ServingError
 from ..wire import messages
 from ..wire.codec import Array
 from ..wire.messages import ModelMetadata, Target, VersionStatus
 from ..wire.protos import ModelServerConfig, PredictRequest, PredictResponse
 from .finding import NotKnown
+from .link import REPEATED, Link
 from .rest import Rest
 
-#: Seconds that the first call may take.
-_CONNECT = 10.0
-#: Variables of the environment, in gRPC's order (grpc/doc/environment_variables.md).
-_PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
-_EXCEPTED = ("no_grpc_proxy", "no_proxy")
-#: Attempts of a call that a busy server refuses.
-_ATTEMPTS = 5
 #: A text of some length.
 _SHORT, LONG = b"The doctor calls.", b"The quick brown fox jumps over the lazy dog. " * 12
-#: Calls beside the first one, of which the fastest counts.
-_REPEATED = 4
 
 
 @dataclass(frozen=True)
@@ -50,165 +35,27 @@ class Times:
 
 
 @dataclass(frozen=True)
-class Probe:
-    """A server to be examined.
+class Probe(Link):
+    """A server and one of its models.
 
     Attributes:
-        address: ``host:port`` of its gRPC port, or ``unix:path``.
-        model: the model's name on the server.
         version, version_label: which version is asked; the newest if neither is given.
-        timeout: seconds for each call.
-        tls: TLS; ``None`` for plain text.
-        metadata: gRPC metadata of every call.
         rest: address of the REST API, ``host:port`` or a URL; the next port is tried if left out.
         models: folder with models.config that the server serves, where this machine sees it.
         callers: calls at once that it must stand; 0 leaves them out.
     """
 
-    address: str
-    model: str = "default"
     version: int | None = None
     version_label: str | None = None
-    timeout: float = DEFAULT_TIMEOUT
-    tls: TLS | None = None
-    metadata: tuple[tuple[str, str | bytes], ...] = ()
     rest: str | None = None
     models: Path | None = None
     callers: int = 8
-
-    def __enter__(self) -> Probe:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        for name in ("_through_environment", "_direct"):
-            if name in self.__dict__:
-                self.__dict__[name].close()
-
-    # -- the connection
-
-    def open(self, fresh: int = 0, *, http_proxy: bool = True) -> Any:
-        """A channel; another number ``fresh`` gives another connection."""
-        config = ChannelConfig(http_proxy=http_proxy)
-        return channels.make(grpc, config, self.tls, channels.addresses(self.address)[0], fresh)
-
-    @cached_property
-    def _through_environment(self) -> Any:
-        return self.open()
-
-    @cached_property
-    def _direct(self) -> Any:
-        return self.open(http_proxy=False)
-
-    @cached_property
-    def proxied(self) -> ServingError | None:
-        """Why a call fails with the proxy of the environment, if there is one for this address."""
-        return self._reached_by(self._through_environment)
-
-    @cached_property
-    def direct(self) -> ServingError | None:
-        """Why a call fails without a proxy."""
-        return self._reached_by(self._direct)
-
-    def _reached_by(self, channel: Any) -> ServingError | None:
-        try:
-            request = messages.status_request(Target(self.model))
-            messages.status_answer(self._call(channel, messages.GET_MODEL_STATUS, request, min(self.timeout, _CONNECT)))
-        except ModelNotFound as error:
-            return error if error.code is grpc.StatusCode.UNIMPLEMENTED else None
-        except ServingError as error:
-            return error
-        return None
-
-    @cached_property
-    def unreached(self) -> ServingError | None:
-        """The reason for a failed connection; ``None`` if the server answers."""
-        return self.proxied if self.proxied is None or self.proxy is None else self.direct
-
-    @cached_property
-    def proxy(self) -> str | None:
-        """The variable of the environment by which gRPC takes a proxy for this address."""
-        name = next((each for each in _PROXIES if os.environ.get(each)), None)
-        if name is None or self.host is None:
-            return None
-        excepted = next((each for each in map(os.environ.get, _EXCEPTED) if each), "")
-        return None if any(_covers(entry.strip(), self.host) for entry in excepted.split(",")) else name
-
-    @cached_property
-    def channel(self) -> Any:
-        """The channel that all checks use: without a proxy, where that is in the way."""
-        if self.unreached is not None:
-            raise NotKnown("the server was not reached")
-        return self._through_environment if self.proxied is None else self._direct
-
-    @cached_property
-    def host_port(self) -> tuple[str, int] | None:
-        """Host and port of the address; ``None`` if it has none, such as ``unix:path``."""
-        found = re.fullmatch(r"(?:dns:(?:///)?|ipv[46]:)?(?:\[([^\]]+)\]|([^/:\[\]]+)):(\d+)", self.address)
-        return (found[1] or found[2], int(found[3])) if found else None
-
-    @property
-    def host(self) -> str | None:
-        """Its host."""
-        return self.host_port[0] if self.host_port else None
-
-    @cached_property
-    def ips(self) -> list[Any]:
-        """The IP addresses of the host; empty if the lookup fails or the address has no host."""
-        if self.host_port is None:
-            return []
-        try:
-            infos = socket.getaddrinfo(*self.host_port, type=socket.SOCK_STREAM)
-        except OSError:
-            return []
-        return [ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in infos]
-
-    def call(self, path: str, request: bytes, channel: Any = None) -> bytes:
-        """The answer to one call, as bytes; a busy server gets several attempts.
-
-        Raises:
-            NotKnown: the server cannot be reached at all.
-            ServingError: the call failed.
-        """
-        for attempt in range(_ATTEMPTS):
-            try:
-                return self._call(channel or self.channel, path, request, self.timeout)
-            except (ServerOverloaded, ServerUnavailable):
-                if attempt == _ATTEMPTS - 1:
-                    raise
-                time.sleep(0.1 * 2**attempt)
-        raise AssertionError
-
-    def _call(self, channel: Any, path: str, request: bytes, timeout: float) -> bytes:
-        try:
-            answer: bytes = channel.unary_unary(path)(request, timeout=timeout, metadata=self.metadata)
-        except grpc.RpcError as error:
-            raise self.failure(error, path) from error
-        return answer
-
-    def failure(self, error: Any, path: str) -> ServingError:
-        """The client's exception for a failed call."""
-        connection = ["plain"] if self.tls is None else ["identified" if self.tls.certificate else "anonymous"]
-        what = f"{path.rpartition('/')[2]} of model {self.model!r}"
-        return from_status(error.code(), error.details() or "", what, self.address, connection=connection)
-
-    @cached_property
-    def round_trip(self) -> float:
-        """Seconds of the fastest of some calls that no model sees."""
-        request = messages.status_request(Target(self.model))
-        taken = []
-        for _ in range(_REPEATED):
-            begun = time.monotonic()
-            self.call(messages.GET_MODEL_STATUS, request)
-            taken.append(time.monotonic() - begun)
-        return min(taken)
 
     @cached_property
     def http(self) -> Rest:
         """The REST API: that which was named, or on the next port."""
         guessed = f"{self.host_port[0]}:{self.host_port[1] + 1}" if self.host_port else ""
         return Rest(self.rest or guessed, self.model, named=self.rest is not None)
-
-    # -- the model
 
     def status(self) -> list[VersionStatus]:
         """The states of the versions now, newest first."""
@@ -287,7 +134,7 @@ class Probe:
         found: dict[str, Times | ServingError] = {}
         for name in self.signatures:
             try:
-                taken = [self._timed(name) for _ in range(1 + _REPEATED)]
+                taken = [self._timed(name) for _ in range(1 + REPEATED)]
             except ServingError as error:
                 found[name] = error
             else:
@@ -306,7 +153,7 @@ class Probe:
 
     def fastest(self, signature: str, rows: int) -> float:
         """Seconds of the fastest of some calls with this number of equal short texts."""
-        return min(self._timed(signature, rows) for _ in range(_REPEATED))
+        return min(self._timed(signature, rows) for _ in range(REPEATED))
 
     @cached_property
     def answer(self) -> dict[str, Any]:
@@ -388,15 +235,3 @@ class Probe:
         if error is not None and not isinstance(error, grpc.RpcError):
             raise DecodeError(str(error)) from error
         return None if error is None else self.failure(error, messages.PREDICT)
-
-
-def _covers(entry: str, host: str) -> bool:
-    """Whether an entry of no_proxy means a host: a name, its end, a range of IP addresses, or ``*``."""
-    if not entry:
-        return False
-    if entry == "*" or host.lower().endswith(entry.lower()):
-        return True
-    try:
-        return ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False)
-    except ValueError:
-        return False

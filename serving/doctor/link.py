@@ -1,0 +1,184 @@
+"""The gRPC connection to a server: its address, the proxies on the way, and single calls."""
+
+import ipaddress
+import os
+import re
+import socket
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import grpc
+
+from ..client import channel as channels
+from ..client.settings import DEFAULT_TIMEOUT, TLS, ChannelConfig
+from ..errors import ModelNotFound, ServerOverloaded, ServerUnavailable, ServingError, from_status
+from ..wire import messages
+from ..wire.messages import Target
+from .finding import NotKnown
+
+#: Seconds that the first call may take.
+_CONNECT = 10.0
+#: Variables of the environment, in gRPC's order (grpc/doc/environment_variables.md).
+_PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
+_EXCEPTED = ("no_grpc_proxy", "no_proxy")
+#: Attempts of a call that a busy server refuses.
+_ATTEMPTS = 5
+#: Calls of which the fastest counts.
+REPEATED = 4
+
+
+@dataclass(frozen=True)
+class Link:
+    """Connections to a server, opened when they are needed.
+
+    Attributes:
+        address: ``host:port`` of its gRPC port, or ``unix:path``.
+        model: the model's name on the server.
+        timeout: seconds for each call.
+        tls: TLS; ``None`` for plain text.
+        metadata: gRPC metadata of every call.
+    """
+
+    address: str
+    model: str = "default"
+    timeout: float = DEFAULT_TIMEOUT
+    tls: TLS | None = None
+    metadata: tuple[tuple[str, str | bytes], ...] = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        for name in ("_through_environment", "_direct"):
+            if name in self.__dict__:
+                self.__dict__[name].close()
+
+    def open(self, fresh: int = 0, *, http_proxy: bool = True) -> Any:
+        """A channel; another number ``fresh`` gives another connection."""
+        config = ChannelConfig(http_proxy=http_proxy)
+        return channels.make(grpc, config, self.tls, channels.addresses(self.address)[0], fresh)
+
+    @cached_property
+    def _through_environment(self) -> Any:
+        return self.open()
+
+    @cached_property
+    def _direct(self) -> Any:
+        return self.open(http_proxy=False)
+
+    @cached_property
+    def proxied(self) -> ServingError | None:
+        """Why a call fails with the proxy of the environment, if there is one for this address."""
+        return self._reached_by(self._through_environment)
+
+    @cached_property
+    def direct(self) -> ServingError | None:
+        """Why a call fails without a proxy."""
+        return self._reached_by(self._direct)
+
+    def _reached_by(self, channel: Any) -> ServingError | None:
+        try:
+            request = messages.status_request(Target(self.model))
+            messages.status_answer(self._call(channel, messages.GET_MODEL_STATUS, request, min(self.timeout, _CONNECT)))
+        except ModelNotFound as error:
+            return error if error.code is grpc.StatusCode.UNIMPLEMENTED else None
+        except ServingError as error:
+            return error
+        return None
+
+    @cached_property
+    def unreached(self) -> ServingError | None:
+        """The reason for a failed connection; ``None`` if the server answers."""
+        return self.proxied if self.proxied is None or self.proxy is None else self.direct
+
+    @cached_property
+    def proxy(self) -> str | None:
+        """The variable of the environment by which gRPC takes a proxy for this address."""
+        name = next((each for each in _PROXIES if os.environ.get(each)), None)
+        if name is None or self.host is None:
+            return None
+        excepted = next((each for each in map(os.environ.get, _EXCEPTED) if each), "")
+        return None if any(_covers(entry.strip(), self.host) for entry in excepted.split(",")) else name
+
+    @cached_property
+    def channel(self) -> Any:
+        """The channel that all checks use: without a proxy, where that is in the way."""
+        if self.unreached is not None:
+            raise NotKnown("the server was not reached")
+        return self._through_environment if self.proxied is None else self._direct
+
+    @cached_property
+    def host_port(self) -> tuple[str, int] | None:
+        """Host and port of the address; ``None`` if it has none, such as ``unix:path``."""
+        found = re.fullmatch(r"(?:dns:(?:///)?|ipv[46]:)?(?:\[([^\]]+)\]|([^/:\[\]]+)):(\d+)", self.address)
+        return (found[1] or found[2], int(found[3])) if found else None
+
+    @property
+    def host(self) -> str | None:
+        """Its host."""
+        return self.host_port[0] if self.host_port else None
+
+    @cached_property
+    def ips(self) -> list[Any]:
+        """The IP addresses of the host; empty if the lookup fails or the address has no host."""
+        if self.host_port is None:
+            return []
+        try:
+            infos = socket.getaddrinfo(*self.host_port, type=socket.SOCK_STREAM)
+        except OSError:
+            return []
+        return [ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in infos]
+
+    def call(self, path: str, request: bytes, channel: Any = None) -> bytes:
+        """The answer to one call, as bytes; a busy server gets several attempts.
+
+        Raises:
+            NotKnown: the server cannot be reached at all.
+            ServingError: the call failed.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self._call(channel or self.channel, path, request, self.timeout)
+            except (ServerOverloaded, ServerUnavailable):
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                time.sleep(0.1 * 2**attempt)
+        raise AssertionError
+
+    def _call(self, channel: Any, path: str, request: bytes, timeout: float) -> bytes:
+        try:
+            answer: bytes = channel.unary_unary(path)(request, timeout=timeout, metadata=self.metadata)
+        except grpc.RpcError as error:
+            raise self.failure(error, path) from error
+        return answer
+
+    def failure(self, error: Any, path: str) -> ServingError:
+        """The client's exception for a failed call."""
+        connection = ["plain"] if self.tls is None else ["identified" if self.tls.certificate else "anonymous"]
+        what = f"{path.rpartition('/')[2]} of model {self.model!r}"
+        return from_status(error.code(), error.details() or "", what, self.address, connection=connection)
+
+    @cached_property
+    def round_trip(self) -> float:
+        """Seconds of the fastest of some calls that no model sees."""
+        request = messages.status_request(Target(self.model))
+        taken = []
+        for _ in range(REPEATED):
+            begun = time.monotonic()
+            self.call(messages.GET_MODEL_STATUS, request)
+            taken.append(time.monotonic() - begun)
+        return min(taken)
+
+
+def _covers(entry: str, host: str) -> bool:
+    """Whether an entry of no_proxy means a host: a name, its end, a range of IP addresses, or ``*``."""
+    if not entry:
+        return False
+    if entry == "*" or host.lower().endswith(entry.lower()):
+        return True
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        return False
