@@ -4,6 +4,7 @@ import email.utils
 import socket
 import ssl
 import time
+from collections.abc import Collection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,7 +18,8 @@ _DAY = 86_400
 #: Days before its end in which a certificate is renewed, unless it is a short-lived one: then a quarter of its life.
 _RENEWED = 14
 #: What OpenSSL calls failed verifications (X509_V_ERR_..., openssl/x509_vfy.h).
-_NOT_YET_VALID, _EXPIRED, _WRONG_NAME, _WRONG_IP = 9, 10, 62, 64
+_DATES = _NOT_YET_VALID, _EXPIRED = 9, 10
+_NAMES = 62, 64  # of a host, of an IP address
 
 
 @check(
@@ -74,13 +76,11 @@ def certificate_dates(probe: Probe) -> Result:
     """The certificate is valid, and will be for a while."""
     if probe.tls is None:
         return ok("no TLS")
-    shown = _certificate(probe, check_name=False)
-    if isinstance(shown, ssl.SSLCertVerificationError):
-        if shown.verify_code == _EXPIRED:
-            return problem("the certificate has expired")
-        if shown.verify_code == _NOT_YET_VALID:
-            return problem("the certificate is not yet valid: a clock is wrong, here or where it was made")
-        raise NotKnown(f"the certificate is not trusted: {shown.verify_message}")
+    shown = _certificate(probe, check_name=False, faults=_DATES)
+    if shown == _EXPIRED:
+        return problem("the certificate has expired")
+    if shown == _NOT_YET_VALID:
+        return problem("the certificate is not yet valid: a clock is wrong, here or where it was made")
     begin, end = (ssl.cert_time_to_seconds(shown[name]) for name in ("notBefore", "notAfter"))
     left = end - time.time()
     said = f"valid for {left / _DAY:.0f} days" if left > 2 * _DAY else f"valid for {left / 3600:.0f} hours"
@@ -96,15 +96,12 @@ def certificate_name(probe: Probe) -> Result:
     """The certificate is for the name that clients use."""
     if probe.tls is None:
         return ok("no TLS")
-    shown = _certificate(probe, check_name=True)
-    if not isinstance(shown, ssl.SSLCertVerificationError):
+    if _certificate(probe, check_name=True, faults=_NAMES) not in _NAMES:
         return ok(f"for {_expected(probe)}")
-    if shown.verify_code in (_WRONG_NAME, _WRONG_IP):
-        shown = _certificate(probe, check_name=False)
-        names = [] if isinstance(shown, ssl.SSLCertVerificationError) else shown.get("subjectAltName", ())
-        listed = ", ".join(str(value) for _, value in names) or "no name"
-        return problem(f"the certificate is for {listed}, and not for {_expected(probe)}")
-    raise NotKnown(f"the certificate is not trusted: {shown.verify_message}")
+    shown = _certificate(probe, check_name=False, faults=_DATES)
+    # Python shows the names only of a certificate that is otherwise valid.
+    names = "another name" if shown in _DATES else ", ".join(value for _, value in shown.get("subjectAltName", ()))
+    return problem(f"the certificate is for {names or 'no name'}, and not for {_expected(probe)}")
 
 
 def _expected(probe: Probe) -> str:
@@ -112,8 +109,12 @@ def _expected(probe: Probe) -> str:
     return probe.tls.server_name or probe.host or ""
 
 
-def _certificate(probe: Probe, *, check_name: bool) -> Any:
-    """The server's certificate, as ``ssl`` shows one that it verified; or the SSLCertVerificationError."""
+def _certificate(probe: Probe, *, check_name: bool, faults: Collection[int]) -> Any:
+    """The server's certificate, as ``ssl`` shows one that it verified; or the code of its fault, if one of ``faults``.
+
+    Raises:
+        NotKnown: it has another fault, or is not shown.
+    """
     if probe.host_port is None:
         raise NotKnown("the address names no host")
     assert probe.tls is not None
@@ -137,7 +138,9 @@ def _certificate(probe: Probe, *, check_name: bool) -> Any:
         ):
             return secure.getpeercert()
     except ssl.SSLCertVerificationError as error:
-        return error
+        if error.verify_code in faults:
+            return error.verify_code
+        raise NotKnown(f"the certificate is not trusted: {error.verify_message}") from error
     except (OSError, ValueError) as error:
         raise NotKnown(f"no certificate was seen: {error}") from error
 
