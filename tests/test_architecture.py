@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 #: From top to bottom: each imports only what is listed after it.
 EXPORTER = (
     "cli", "__init__", "export", "reverify", "training", "publish", "proof", "graph", "resolve", "sources",
-    "tokenizers", "memory", "families", "recipe", "targets", "protos", "scratch", "errors",
+    "tokenizers", "memory", "families", "recipe", "targets", "protos", "scratch", "hashing", "errors",
 )  # fmt: skip
 SERVING = (
     "cli",
@@ -29,6 +29,7 @@ SERVING = (
     "contract",
     "extras",
     "interrupts",
+    "listening",
     "plurals",
     "data",
 )

@@ -18,6 +18,7 @@ import uvicorn
 
 from ..gateway import Limits, create_app
 from ..gateway.state import State
+from ..listening import bound, joined
 from .connection import FILE, one_line, several_connection_options, several_settings
 from .log import log_to_stderr
 
@@ -143,14 +144,16 @@ def gateway(
         raise click.ClickException(
             f"{ssl_certfile} and {ssl_keyfile} are not a certificate and its key: {error}; give PEM files"
         ) from error
-    listener = _listening(host, port)
+    try:
+        listener = bound(host, port)
+    except OSError as error:
+        raise click.ClickException(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
     _warn(host, bool(keys), ssl_certfile is not None)
     if access_log:
         logging.getLogger("uvicorn.access").setLevel(logging.INFO)
     for name, served in app.state.gateway.models.names.items():
         _LOG.info("Serving %s%s", name, "" if name == served.model else f", which is {aliases[name]}")
-    where = f"[{host}]" if ":" in host else host
-    url = f"{'https' if ssl_certfile else 'http'}://{where}:{listener.getsockname()[1]}"
+    url = f"{'https' if ssl_certfile else 'http'}://{joined(host, listener.getsockname()[1])}"
     _Server(config, app.state.gateway, drain, url).run(sockets=[listener])
 
 
@@ -175,14 +178,6 @@ class _Server(uvicorn.Server):
         if self._state.draining and time.monotonic() >= self._until:
             self.should_exit = True
         return await super().on_tick(counter)
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=2048)
-    except OSError as error:
-        raise click.ClickException(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
 
 
 def _warn(host: str, keys: bool, tls: bool) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from ..listening import joined
 from .flags import model_server_flags
 from .log import log_to_stderr
 from .tensorflow_log import drop_chatter
@@ -80,7 +81,7 @@ def serve(
     try:
         # Imported here so that --help does not wait for it.
         from ..server.options import ServerOptions
-        from ..server.start import Plan, StartError, joined
+        from ..server.start import Plan, StartError
     except ModuleNotFoundError as error:
         raise click.ClickException(str(error)) from error
     try:

@@ -14,6 +14,7 @@ from google.protobuf import text_format
 
 from ..contract import DEFAULT_SIGNATURE, TEXT, TEXT_PAIR, TOKENIZE, Kind, declared_outputs
 from ..errors import DecodeError, ServerOverloaded, ServerUnavailable, ServingError
+from ..listening import joined
 from ..wire import messages
 from ..wire.codec import Array
 from ..wire.messages import ModelMetadata, Target, VersionStatus
@@ -54,7 +55,7 @@ class Probe(Link):
     @cached_property
     def http(self) -> Rest:
         """The REST API: that which was named, or on the next port."""
-        guessed = f"{self.host_port[0]}:{self.host_port[1] + 1}" if self.host_port else ""
+        guessed = joined(self.host_port[0], self.host_port[1] + 1) if self.host_port else ""
         return Rest(self.rest or guessed, self.model, named=self.rest is not None)
 
     def status(self) -> list[VersionStatus]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..contract import WARMUP_FILE
+from ..listening import joined
 from .failure import Failure
 from .grpc.server import listen
 from .lifecycle import Manager
@@ -19,7 +20,7 @@ from .options import ModelSettings, ServerOptions
 from .predict import predict
 from .registry import Registry, Servable, newest_version
 from .rest.server import HttpServer
-from .start import Plan, StartError, joined, one_line
+from .start import Plan, StartError, one_line
 
 _LOG = logging.getLogger(__name__)
 

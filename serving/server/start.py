@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LABEL_HINT
+from ..listening import joined
 from .failure import Failure
 from .options import Batching, ModelSettings, ServerOptions, parse_batching, parse_models, parse_monitoring, read_file
 from .registry import find_versions, newest_version
@@ -146,11 +147,6 @@ def _check_socket(path: str) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
     raise StartError(f"cannot listen on unix:{path}: {reason}")
-
-
-def joined(host: str, port: int) -> str:
-    """``host:port``, as an address is written."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def one_line(error: Exception) -> str:

@@ -10,11 +10,12 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from ...listening import joined
 from ..metrics import Metrics
 from ..model import Model
 from ..options import ModelSettings
 from ..registry import Registry
-from ..start import Plan, StartError, joined
+from ..start import Plan, StartError
 from ..threads import CallThreads
 from .service import ModelService, PredictionService
 

@@ -1,7 +1,6 @@
 """An HTTP server of the app, in a thread of its own."""
 
 import asyncio
-import socket
 import threading
 import time
 from typing import Any
@@ -9,10 +8,11 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from ...listening import bound, joined
 from ..metrics import Metrics
 from ..model import Model
 from ..registry import Registry
-from ..start import Plan, StartError, joined
+from ..start import Plan, StartError
 from ..threads import CallThreads
 from .api import Api
 from .app import PATIENCE, App
@@ -38,7 +38,7 @@ class HttpServer:
     def __init__(self, plan: Plan, registry: Registry[Model], metrics: Metrics) -> None:
         options = plan.options
         try:
-            self._socket = _bound(options.host, options.rest_api_port)
+            self._socket = bound(options.host, options.rest_api_port)
         except OSError as error:
             address = joined(options.host, options.rest_api_port)
             raise StartError(f"cannot listen on {address}: {error.strerror or error}") from error
@@ -113,16 +113,3 @@ class _Protocol(H11Protocol):
     def _expire(self) -> None:
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # It listens from the start on: nobody can connect before somebody answers.
-        listener.bind(address)
-    except OSError:
-        listener.close()
-        raise
-    return listener
