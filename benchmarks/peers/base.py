@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Contestant", "Setup", "in_sorted_batches", "mean_pooled", "tokenizer"]
+__all__ = ["Contestant", "Setup", "in_sorted_batches", "mean_pooled", "tokenizer", "torch_dtype"]
 
 
 @dataclass(frozen=True)
@@ -39,22 +39,33 @@ class Setup:
     device: str = "cpu"
 
 
-class Contestant(Protocol):
+class Contestant:
     """One way to turn texts into embeddings: mean of the token vectors, scaled to length 1."""
 
-    def __init__(self, setup: Setup) -> None: ...
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
 
     def prepare(self) -> None:
-        """Create missing files for :meth:`load` in ``setup.work``; runs in a separate process."""
+        """Create missing files for :meth:`load` in ``setup.work``; runs in a separate process. None by default."""
 
     def load(self) -> None:
         """Load the model, so that calls are possible."""
+        raise NotImplementedError
 
     def embed(self, texts: list[str]) -> np.ndarray:
         """Float32 ``[B, H]`` of B texts."""
+        raise NotImplementedError
 
     def close(self) -> None:
-        """Undo :meth:`load`."""
+        """Undo :meth:`load`, where the end of the process does not."""
+
+
+def torch_dtype(setup: Setup) -> Any:
+    """The precision as a dtype of PyTorch, which then computes with the threads of the setup."""
+    import torch
+
+    torch.set_num_threads(setup.threads)
+    return getattr(torch, setup.precision)
 
 
 def tokenizer(setup: Setup) -> PreTrainedTokenizerBase:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..flops import MINILM, Shape
-from .base import Setup, tokenizer
+from .base import Contestant, Setup, tokenizer
 
 __all__ = ["Peer"]
 
@@ -20,14 +20,12 @@ __all__ = ["Peer"]
 _ROWS = 8192
 
 
-class Peer:
+class Peer(Contestant):
     """See :class:`.base.Contestant`; the embeddings are zeros."""
 
     def __init__(self, setup: Setup, shape: Shape = MINILM) -> None:
-        self._setup, self._shape = setup, shape
-
-    def prepare(self) -> None:
-        """Nothing to make."""
+        super().__init__(setup)
+        self._shape = shape
 
     def load(self) -> None:
         """Build the graph."""
@@ -76,6 +74,3 @@ class Peer:
         """Compute the products for this number of tokens."""
         for first in range(0, tokens, _ROWS):
             self._run(np.int32(min(_ROWS, tokens - first)))
-
-    def close(self) -> None:
-        """Nothing to stop."""

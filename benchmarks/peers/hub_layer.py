@@ -5,16 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from . import hub
-from .base import Setup, in_sorted_batches, mean_pooled, tokenizer
+from .base import Contestant, in_sorted_batches, mean_pooled, tokenizer
 
 __all__ = ["Peer"]
 
 
-class Peer:
+class Peer(Contestant):
     """See :class:`.base.Contestant`."""
-
-    def __init__(self, setup: Setup) -> None:
-        self._setup = setup
 
     def prepare(self) -> None:
         """Build the Hub encoder."""
@@ -46,6 +43,3 @@ class Peer:
             "input_type_ids": tf.constant(tokens["token_type_ids"], tf.int32),
         }
         return mean_pooled(self._layer(inputs)["sequence_output"], inputs["input_mask"]).numpy()
-
-    def close(self) -> None:
-        """Nothing to stop."""

@@ -9,18 +9,15 @@ from __future__ import annotations
 import numpy as np
 
 from . import onnx
-from .base import Setup, in_sorted_batches, tokenizer
+from .base import Contestant, in_sorted_batches, tokenizer
 
 __all__ = ["Peer"]
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
-class Peer:
+class Peer(Contestant):
     """See :class:`.base.Contestant`."""
-
-    def __init__(self, setup: Setup) -> None:
-        self._setup = setup
 
     def prepare(self) -> None:
         """Export the model."""
@@ -50,6 +47,3 @@ class Peer:
         result = self._request.infer(onnx.feeds(self._tokenizer, texts, self._setup.max_tokens))
         # A copy: the request writes its next answer into the same memory.
         return np.array(result[0])
-
-    def close(self) -> None:
-        """Nothing to stop."""

@@ -7,16 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from . import onnx
-from .base import Setup, in_sorted_batches, tokenizer
+from .base import Contestant, in_sorted_batches, tokenizer
 
 __all__ = ["Peer"]
 
 
-class Peer:
+class Peer(Contestant):
     """See :class:`.base.Contestant`."""
-
-    def __init__(self, setup: Setup) -> None:
-        self._setup = setup
 
     def prepare(self) -> None:
         """Export the model."""
@@ -46,6 +43,3 @@ class Peer:
 
     def _run(self, texts: list[str]) -> np.ndarray:
         return self._session.run(None, onnx.feeds(self._tokenizer, texts, self._setup.max_tokens))[0]
-
-    def close(self) -> None:
-        """Nothing to stop."""

@@ -10,16 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from . import rawbert_graph
-from .base import Setup
+from .base import Contestant
 
 __all__ = ["Peer"]
 
 
-class Peer:
+class Peer(Contestant):
     """See :class:`.base.Contestant`."""
-
-    def __init__(self, setup: Setup) -> None:
-        self._setup = setup
 
     def prepare(self) -> None:
         """Export the checkpoint."""

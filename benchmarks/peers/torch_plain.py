@@ -6,27 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from .base import Setup, in_sorted_batches, tokenizer
+from .base import Contestant, in_sorted_batches, tokenizer, torch_dtype
 
 __all__ = ["Compiled", "Peer"]
 
 
-class Peer:
+class Peer(Contestant):
     """See :class:`.base.Contestant`."""
-
-    def __init__(self, setup: Setup) -> None:
-        self._setup = setup
-
-    def prepare(self) -> None:
-        """Nothing to make."""
 
     def load(self) -> None:
         """Load it."""
-        import torch
         from transformers import AutoModel
 
-        torch.set_num_threads(self._setup.threads)
-        dtype = getattr(torch, self._setup.precision)
+        dtype = torch_dtype(self._setup)
         model = AutoModel.from_pretrained(str(self._setup.source), attn_implementation="sdpa", dtype=dtype)
         self._model = self._made(model.to(self._setup.device).eval())
         self._tokenizer = tokenizer(self._setup)

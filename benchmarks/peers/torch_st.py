@@ -8,27 +8,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import Setup
+from .base import Contestant, torch_dtype
 
 __all__ = ["Peer"]
 
 
-class Peer:
+class Peer(Contestant):
     """See :class:`.base.Contestant`."""
-
-    def __init__(self, setup: Setup) -> None:
-        self._setup = setup
-
-    def prepare(self) -> None:
-        """Nothing to make."""
 
     def load(self) -> None:
         """Load it."""
-        import torch
         from sentence_transformers import SentenceTransformer
 
-        torch.set_num_threads(self._setup.threads)
-        dtype = getattr(torch, self._setup.precision)
+        dtype = torch_dtype(self._setup)
         self._model = SentenceTransformer(
             str(self._setup.source), device=self._setup.device, model_kwargs={"dtype": dtype}
         )
@@ -40,6 +32,3 @@ class Peer:
             texts, batch_size=self._setup.batch, normalize_embeddings=True, show_progress_bar=False
         )
         return vectors.astype(np.float32, copy=False)
-
-    def close(self) -> None:
-        """Nothing to stop."""
