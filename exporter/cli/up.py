@@ -4,7 +4,6 @@ The command runs ``rawbert export``, and ``rawbert serve`` or docker compose, ea
 stopped, or with compose left running; 1 refused or failed; 2 wrong usage; 130 interrupted before the server answered.
 """
 
-import hashlib
 import re
 import shlex
 import signal
@@ -23,6 +22,7 @@ from ...serving.cli.output import print_error, print_lines
 from ...serving.cli.stack_checks import missing
 from ...serving.contract import TEXT, TEXT_PAIR
 from ..errors import ExportError
+from ..hashing import file_sha256
 from ..publish import manifest, models_config
 from ..publish.bundle import folders_by_version, version_folder
 from ..recipe import PRECISIONS, Recipe
@@ -91,15 +91,16 @@ def up(
             name = name or named(source)
             _exported(source, models / name, settings)
             names = [name]
-        listed = [entry.name for entry in models_config.read(models / models_config.FILE).entries()]
-        names = names or listed
+        listed = {entry.name: entry for entry in models_config.read(models / models_config.FILE).entries()}
+        names = names or list(listed)
         if unknown := [each for each in names if each not in listed]:
             raise ExportError(
                 f"{models / models_config.FILE} has no model {unknown[0]}: choose from {', '.join(listed)}"
             )
         if not names:
             raise ExportError(f"{models / models_config.FILE} lists no model: run rawbert up SOURCE to export one")
-        say = _Told(models, names, port, rest_port)
+        recipes = {each: _recipe(models / listed[each].folder_name) for each in names}
+        say = _Told(recipes, port, rest_port)
         if _by_compose(by):
             _compose(models, profiles, say, wait)
         else:
@@ -143,20 +144,24 @@ def is_of(made: dict[str, Any], source: str, settings: dict[str, Any]) -> bool:
             return False
         path = Path(source).expanduser()
         if path.is_file() and of["archive_sha256"]:
-            return bool(_sha256(path) == of["archive_sha256"])
+            return bool(file_sha256(path) == of["archive_sha256"])
         if path.exists():
             root = path if path.is_dir() else path.parent
             return of["origin"] == "local" and all(
-                _sha256(root / file["path"]) == file["sha256"] for file in of["files"]
+                file_sha256(root / file["path"]) == file["sha256"] for file in of["files"]
             )
         return of["handle"] == source and settings["revision"] in (None, of["revision"])
     except (ExportError, KeyError, OSError, TypeError):
         return False
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _recipe(base_path: Path) -> Recipe | None:
+    """The recipe of a model's newest version; ``None`` if rawbert did not export it."""
+    made = manifest.read(version_folder(base_path))
+    try:
+        return None if made is None else Recipe.from_json(made["recipe"])
+    except (ExportError, KeyError, TypeError):
+        return None
 
 
 def _by_compose(by: str) -> bool:
@@ -231,43 +236,36 @@ def _ended(process: subprocess.Popen[bytes]) -> int:
 
 
 class _Told:
-    """The output when the server answers."""
+    """The output when the server answers.
 
-    def __init__(self, models: Path, names: list[str], port: int, rest_port: int) -> None:
+    Args:
+        recipes: of all models, by name; ``None`` for those of others.
+        port, rest_port: of the server.
+    """
+
+    def __init__(self, recipes: dict[str, Recipe | None], port: int, rest_port: int) -> None:
         self.port, self.rest_port, self.address = port, rest_port, f"localhost:{port}"
-        self._models, self._names = models, names
+        self._recipes = recipes
 
     def when_it_answers(self, seconds: float, goes_on: Callable[[], bool]) -> bool:
         """Wait until every model answers a call, and print example calls; whether all answered in time."""
         end = time.monotonic() + seconds
-        for name in self._names:
+        for name, recipe in self._recipes.items():
+            inputs = {TEXT: ["ready?"]} | ({TEXT_PAIR: ["yes"]} if recipe and recipe.pair else {})
             with Client(self.address, model=name, timeout=min(10.0, seconds)) as client:
                 while True:
                     try:
-                        client.predict(self._inputs(name))
+                        client.predict(inputs)
                         break
                     except ServingError:
                         if not goes_on() or time.monotonic() > end:
                             return False
                         time.sleep(0.5)
-        for name in self._names:
-            print_lines(self._how(name))
+        for name, recipe in self._recipes.items():
+            print_lines(self._how(name, recipe))
         return True
 
-    def _recipe(self, name: str) -> Recipe | None:
-        entry = models_config.read(self._models / models_config.FILE).find(name)
-        made = manifest.read(version_folder(self._models / (entry.folder_name if entry else name)))
-        try:
-            return None if made is None else Recipe.from_json(made["recipe"])
-        except (ExportError, KeyError, TypeError):
-            return None
-
-    def _inputs(self, name: str) -> dict[str, list[str]]:
-        recipe = self._recipe(name)
-        return {TEXT: ["ready?"]} | ({TEXT_PAIR: ["yes"]} if recipe and recipe.pair else {})
-
-    def _how(self, name: str) -> list[str]:
-        recipe = self._recipe(name)
+    def _how(self, name: str, recipe: Recipe | None) -> list[str]:
         command, call = _ASK.get(recipe.default if recipe else "", (None, "client.predict({'text': ['a text']})"))
         inputs = '{"inputs": {"text": ["a question"], "text_pair": ["a document"]}}' if recipe and recipe.pair else (
             '{"inputs": {"text": ["plain strings go in"]}}'

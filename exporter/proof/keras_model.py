@@ -4,7 +4,6 @@ Keras loads the model and computes the answers of the user's own code. In additi
 float64 (:mod:`.heads.keras`), from the encoder's output for a text without padding; both results must agree.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...serving.contract import CLASSIFY, POOLED, SCORE, SEQUENCE, TAG
+from ..hashing import file_sha256
 from ..recipe import Recipe, TokenizerOptions
 from .heads.keras import Layer, logits
 from .labels import Labels
@@ -160,7 +160,7 @@ def _names(source: Path) -> tuple[str, ...]:
     if not run.is_file():
         return ()
     said = json.loads(run.read_text(encoding="utf-8"))
-    is_of_it = hashlib.sha256(weights.read_bytes()).hexdigest() == said.get("model_sha256")
+    is_of_it = file_sha256(weights) == said.get("model_sha256")
     return tuple(said["problem"]["labels"]) if is_of_it else ()
 
 

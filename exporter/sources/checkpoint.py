@@ -1,6 +1,5 @@
 """The neutral description of a checkpoint: the result of every kind of source, and the input of all later steps."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..families.config import EncoderConfig
+from ..hashing import file_sha256
 from ..tokenizers.spec import TokenizerSpec
 
 
@@ -123,7 +123,5 @@ def describe_files(paths: Iterable[Path], root: Path) -> tuple[SourceFile, ...]:
     found = []
     for path in dict.fromkeys(paths):
         if path.is_file():
-            with path.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            found.append(SourceFile(path.relative_to(root).as_posix(), path.stat().st_size, digest))
+            found.append(SourceFile(path.relative_to(root).as_posix(), path.stat().st_size, file_sha256(path)))
     return tuple(found)

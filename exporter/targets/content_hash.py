@@ -8,6 +8,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from ..hashing import file_sha256
 from . import tensor_bundle
 from .graph_hash import graph_hash
 from .saved_model import Graph
@@ -69,11 +70,8 @@ def _weights(folder: Path) -> list[tuple[str, str]]:
 
 def _assets(folder: Path) -> list[tuple[str, str]]:
     root = folder / "assets"
-    digests = []
-    for path in sorted(path for path in root.rglob("*") if path.is_file()):
-        with path.open("rb") as stream:
-            digests.append((path.relative_to(root).as_posix(), hashlib.file_digest(stream, "sha256").hexdigest()))
-    return digests
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    return [(path.relative_to(root).as_posix(), file_sha256(path)) for path in files]
 
 
 def _digest(value: Any) -> str:
