@@ -1,4 +1,4 @@
-"""Two additions to MkDocs: links to files outside of docs/, and the list of commands in the navigation.
+"""Additions to MkDocs: links to files outside of docs/, the list of commands, and pages without side columns.
 
 A page may link to any file of the repository, so that its links also work on the repository's own site. Such files
 become part of the documentation site, below ``repository/``: Markdown as pages, other files unchanged.
@@ -62,8 +62,9 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Rewrite links to files outside of docs/ for the site."""
+    """Rewrite links to files outside of docs/ for the site, and hide side columns."""
     source = Path(page.file.abs_src_path)
+    page.meta["hide"] = _hidden(page.file.src_uri)
 
     def placed(link: re.Match[str]) -> str:
         path = _target(source, link["target"])
@@ -72,6 +73,13 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return f"](/{uri_of(path)}{link['anchor'] or ''})".replace("(/", f"({_up(page.file.src_uri)}")
 
     return "".join(part if part.lstrip().startswith("```") else LINK.sub(placed, part) for part in CODE.split(markdown))
+
+
+def _hidden(uri: str) -> list[str]:
+    """The side columns that a page does not need: its room is for the table of the home page and for help texts."""
+    if uri == "index.md":
+        return ["navigation", "toc"]
+    return ["toc"] if uri.startswith("reference/commands/") else []
 
 
 def uri_of(path: Path) -> str:

@@ -52,13 +52,14 @@ def render() -> dict[str, str]:
     from rawbert.serving.cli.app import COMMANDS, rawbert
 
     guides = {name: f"[{title}]({page})" for name, (title, page) in GUIDES.items()}
-    rows = "\n".join(f"| [{name}]({name}.md) | {guides.get(name, '')} |" for name in COMMANDS)
+    rows = "\n".join(f"| [{name}]({name}.md) | {guides[name]} |" for name in COMMANDS)
     pages = {"index.md": INDEX.format(help=help_of(), rows=rows)}
     for name in COMMANDS:
         command = rawbert.get_command(click.Context(rawbert), name)
         parts = command.commands if isinstance(command, click.Group) else ()
         blocks = [help_of(name), *(help_of(name, part) for part in parts)]
-        pages[f"{name}.md"] = f"# rawbert {name}\n" + "".join(f"\n```\n{block}\n```\n" for block in blocks)
+        begin = f"# rawbert {name}\n\nGuide: {guides[name]}.\n"
+        pages[f"{name}.md"] = begin + "".join(f"\n```\n{block}\n```\n" for block in blocks)
     return pages
 
 

@@ -1,6 +1,7 @@
 """The pages of the documentation and their code blocks, for the tests that run them."""
 
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,13 @@ BLOCK = re.compile(
     r"(?:^<!-- (?P<mark>[^\n]*?) -->\n)?^(?P<indent> *)```(?P<language>[\w-]+)[^\n]*\n(?P<code>.*?)^(?P=indent)```",
     re.DOTALL | re.MULTILINE,
 )
+FENCE = re.compile(r" *(?P<fence>`{3,}|~{3,}) *(?P<language>.*)")
 #: Languages of blocks that a reader would run.
 RUNNABLE = ("sh", "bash", "python", "go", "java")
-
+#: Languages of all other blocks: outputs, data, queries.
+OTHER = ("text", "json", "promql")
+#: A line that a reader would run.
+COMMAND = re.compile(r"\s*(?:[$>%] |(?:\w+=\S+ )?(?:rawbert|pip|docker|curl|make|python3?|import|from) \S)")
 
 PAGES_OUTSIDE = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md", "examples/README.md")
 
@@ -45,4 +50,31 @@ def blocks(page: str) -> Iterator[Block]:
     """The runnable blocks of a page, in order."""
     for found in BLOCK.finditer(text_of(page)):
         if found["language"] in RUNNABLE:
-            yield Block(found["language"], found["code"], found["mark"] or "")
+            yield Block(found["language"], textwrap.dedent(found["code"]), found["mark"] or "")
+
+
+def hidden_blocks(page: str) -> Iterator[str]:
+    """Lines of a page that :func:`blocks` does not find and that a reader may still run: blocks in another form, or
+    with another language, and commands within outputs. Pages of help texts have no runnable blocks.
+    """
+    helps = page.startswith("reference/commands/")
+    fence = language = before = ""
+    indented = r"(?: {4}|\t)\s*\S"
+    for line in text_of(page).splitlines():
+        found = FENCE.match(line)
+        if fence and line.strip() == fence:
+            fence = ""
+        elif fence:
+            if language in OTHER and COMMAND.match(line):
+                yield line
+        elif found:
+            fence, language = found["fence"], found["language"]
+            if fence != "```" or language not in (*RUNNABLE, *OTHER, *([""] if helps else [])):
+                yield line
+        elif (not before.strip() and re.match(indented, line)) or re.search(r"<(?:pre|code)\b", line):
+            yield line
+        if re.match(r"\S", line) and not fence:  # Below an item of a list, code has four spaces more.
+            indented = r"(?: {8}|\t)\s*\S" if re.match(r"(?:[-*+]|\d+\.) ", line) else r"(?: {4}|\t)\s*\S"
+        before = line
+    if fence:
+        yield fence

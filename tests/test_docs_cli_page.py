@@ -34,8 +34,11 @@ def test_commands_in_the_documentation_exist_with_the_options_that_it_gives_them
         code for page in pages for code in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     ]
     lines = [line for code in shell for line in code.splitlines() if line.startswith("rawbert ")]
+    helps = [page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference" / "commands").glob("*.md")]
+    examples = [line for text in helps for line in re.findall(r"^    (rawbert .*)$", text, re.MULTILINE)]
     assert lines
-    for line in lines:
+    assert examples
+    for line in lines + examples:
         name = line.split()[1]
         assert name in COMMANDS, line
         command = rawbert.get_command(None, name)  # type: ignore[arg-type]

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import yaml
-from docs_pages import BLOCK, DOCS, ROOT, blocks, pages, text_of
+from docs_pages import BLOCK, DOCS, ROOT, RUNNABLE, blocks, hidden_blocks, pages, text_of
 
-#: Pages whose blocks other tests run.
+#: Pages, the languages of their blocks that other tests run, and these tests.
 ELSEWHERE = {
-    "how-to/coming-from-hub.md": "test_docs_hub_page.py",
-    "how-to/gateway.md": "serving/gateway/test_gateway_clients.py",
-    "reference/client.md": "test_docs_client_pages.py",
-    "reference/deadlines.md": "test_docs_client_pages.py",
+    "how-to/coming-from-hub.md": (("sh", "python"), "test_docs_hub_page.py"),
+    "how-to/gateway.md": (("python",), "serving/gateway/test_gateway_clients.py"),
+    "reference/client.md": (("python",), "test_docs_client_pages.py"),
+    "reference/deadlines.md": (("python",), "test_docs_client_pages.py"),
 }
 
 
@@ -60,12 +60,53 @@ def test_links_lead_to_files_and_headings(page: str) -> None:
 def test_every_block_is_run_or_says_why_not(page: str) -> None:
     from test_docs_stories import STORIES
 
-    skipped = [each.code for each in blocks(page) if each.is_run]
-    assert not skipped or page in STORIES or page in ELSEWHERE
+    languages, file = ELSEWHERE.get(page, ((), ""))
+    ran = RUNNABLE if page in STORIES and page not in ELSEWHERE else languages
     if page in ELSEWHERE:
-        assert Path(page).name in (ROOT / "tests" / ELSEWHERE[page]).read_text(encoding="utf-8")
+        assert Path(page).name in (ROOT / "tests" / file).read_text(encoding="utf-8")
+        ran = (*ran, "sh") if page in STORIES else ran
     for block in blocks(page):
-        assert block.is_run or len(block.mark) > len("not run: ") + 5
+        assert block.language in ran if block.is_run else len(block.mark) > len("not run: ") + 5, block.code
+        for name in re.findall(r"(?:tests|examples|benchmarks|deploy)/[\w./-]+\w", block.mark):
+            assert (ROOT / name).exists(), block.mark
+
+
+@pytest.mark.parametrize("page", [*pages(), "../CHANGELOG.md"])
+def test_no_block_is_hidden_from_the_tests(page: str) -> None:
+    assert list(hidden_blocks(page)) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "~~~sh\nrawbert nope\n~~~",
+        "``` sh\nrawbert nope\n```\n\n```shell\nrawbert nope\n```",
+        "````sh\nrawbert nope\n````",
+        "```{.sh}\nrawbert nope\n```",
+        "```\nrawbert nope\n```",
+        "```text\n$ rawbert nope\n```",
+        "```text\nRAWBERT_MODEL=a rawbert nope\n```",
+        "\n    rawbert nope\n",
+        "\n\trawbert nope\n",
+        "- an item\n\n        rawbert nope\n",
+        "- an item\n\ntext\n\n    rawbert nope\n",
+        "<pre>rawbert nope</pre>",
+        "```sh\nrawbert nope",
+    ],
+)
+def test_hidden_blocks_are_found(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import docs_pages
+
+    monkeypatch.setattr(docs_pages, "text_of", lambda page: text)
+    assert list(hidden_blocks("page.md"))
+
+
+def test_blocks_in_lists_and_tabs_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    import docs_pages
+
+    monkeypatch.setattr(docs_pages, "text_of", lambda page: '=== "Tab"\n\n    ```python\n    a = 1\n    ```\n')
+    assert [each.code for each in blocks("page.md")] == ["a = 1\n"]
+    assert not list(hidden_blocks("page.md"))
 
 
 #: Words of sentences that stop a reader. A noun comes first, and a relative clause does not replace it.
