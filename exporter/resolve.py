@@ -186,7 +186,7 @@ def _surprises(config: ExportConfig, checkpoint: Checkpoint, recipe: Recipe) -> 
     side = checkpoint.tokenizer.truncation_side
     if recipe.tokenization.truncation_side != side:
         notes.append(
-            f"long texts are cut on the {recipe.tokenization.truncation_side}, by the checkpoint on the {side}"
+            f"long texts are cut on the {recipe.tokenization.truncation_side}; the checkpoint cuts on the {side}"
         )
     if recipe.tokenization.tokenizer != checkpoint.own_tokenizer:
         whose = {"tf-text": "those of tensorflow-text", "reference": "those of BERT's own tokenizer"}

@@ -91,7 +91,7 @@ def verify_server(folder: Path, recipe: Recipe, client: Any) -> Report:
 
     expected = answers.read(folder / answers.FILE)
     try:
-        return verify.hold(recipe, expected, _Server(client))
+        return verify.compare_answers(recipe, expected, _Server(client))
     except ServingError as error:
         raise VerificationError(
             f"the server at {client.address} could not be compared; check that it serves this version: {error}"

@@ -143,17 +143,17 @@ def locked(path: Path, *, wait: bool = True, temporary: bool = False) -> Iterato
 def _take(path: Path, wait: bool) -> int | None:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        is_had = False
+        is_held = False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             # The last holder may have removed the file after it was opened here: then the lock has no effect.
-            is_had = os.path.samestat(os.fstat(descriptor), os.lstat(path))
-            if is_had:
+            is_held = os.path.samestat(os.fstat(descriptor), os.lstat(path))
+            if is_held:
                 return descriptor
         except BlockingIOError:
             return None
         except FileNotFoundError:
             pass
         finally:
-            if not is_had:
+            if not is_held:
                 os.close(descriptor)

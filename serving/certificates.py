@@ -1,7 +1,7 @@
 """Certificates for development: an authority, signed server and client certificates, and the server's
 ssl_config_file.
 
-The module needs ``cryptography``, of the extra ``server``.
+The module needs ``cryptography``, which the extra ``server`` installs.
 """
 
 import datetime
@@ -21,7 +21,7 @@ from .wire.protos import SSLConfig
 
 #: Names under which a server of this machine is reached.
 LOCAL = ("localhost", "127.0.0.1", "::1")
-#: Days for which the authority is valid at least; the certificates that it signs come and go.
+#: Minimum validity of the authority in days: it outlives the certificates that it signs.
 _AUTHORITY_DAYS = 1825
 _LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = re.compile(rf"(\*\.)?({_LABEL}\.)*{_LABEL}")
@@ -51,7 +51,7 @@ def make_certificates(
 
     Raises:
         ValueError: a name that no server can have, or no days.
-        FileExistsError: a file is there.
+        FileExistsError: a file exists, and ``overwrite`` is not set.
         OSError: a file cannot be written.
     """
     if not names:
@@ -143,7 +143,7 @@ class _Authority:
             .issuer_name(self._name)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            # Clocks differ.
+            # An hour early, because the clocks of two machines may differ.
             .not_valid_before(now - datetime.timedelta(hours=1))
             .not_valid_after(now + datetime.timedelta(days=days))
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)

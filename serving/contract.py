@@ -166,19 +166,21 @@ TOKEN_OUTPUTS = (
     ),
     Output("input_mask", "int32", _TOKENS, Kind.TOKEN_MASK, "1 at tokens, 0 in padding"),
     Output("start_offsets", "int32", _TOKENS, Kind.START, "first byte of a token in the caller's text"),
-    Output("limit_offsets", "int32", _TOKENS, Kind.LIMIT, "byte after its last"),
+    Output("limit_offsets", "int32", _TOKENS, Kind.LIMIT, "byte after the last byte of a token"),
     Output("token_count", "int32", ("batch",), Kind.COUNT, "tokens before truncation"),
-    Output("input_type_ids", "int32", _TOKENS, Kind.TOKEN_TYPE, "1 in the pair, or 0", True, attribute="type_ids"),
+    Output(
+        "input_type_ids", "int32", _TOKENS, Kind.TOKEN_TYPE, "1 in the second text, else 0", True, attribute="type_ids"
+    ),
 )
 
 CLASSIFY = Signature(
     "classify",
     (
-        Output("scores", "float32", ("batch", "labels"), Kind.LABEL_SCORE, "a score a label, in the order of labels"),
+        Output("scores", "float32", ("batch", "labels"), Kind.LABEL_SCORE, "one score per label, in their order"),
         Output("label", "string", ("batch",), Kind.LABEL, "the label with the highest score"),
         Output("labels", "string", ("batch", "labels"), Kind.NAME, "the names of the labels, in every row"),
     ),
-    "labels of a text or pair, with a score each",
+    "the labels of a text or pair, with their scores",
 )
 TAG = Signature(
     "tag",
@@ -188,24 +190,24 @@ TAG = Signature(
             "float32",
             (*_TOKENS, "tags"),
             Kind.TAG_SCORE,
-            "a score a tag, in the order of tags; 0 in padding",
+            "one score per tag, in their order; 0 in padding",
         ),
         Output("tag", "string", _TOKENS, Kind.TAG, "the tag with the highest score; empty at special tokens"),
         Output("tags", "string", ("batch", "tags"), Kind.NAME, "the names of the tags, in every row"),
         Output("token_lengths", "int32", _TOKENS, Kind.TOKEN_LENGTH, "characters of a token in the vocabulary"),
         *TOKEN_OUTPUTS,
     ),
-    "a tag a token, and the tokens",
+    "one tag per token, and the tokens",
 )
 SCORE = Signature(
     "score",
     (Output("score", "float32", ("batch",), Kind.SCORE, "the score"),),
-    "one score a text or pair",
+    "one score per text or pair",
 )
 EMBED = Signature(
     "embed",
     (Output("embedding", "float32", ("batch", "dim"), Kind.VECTOR, "the checkpoint's own pooling recipe"),),
-    "one embedding a text, by the checkpoint's own recipe",
+    "one embedding per text, by the checkpoint's own recipe",
 )
 POOLED = Signature(
     "pooled",
@@ -220,12 +222,12 @@ SEQUENCE = Signature(
             "float32",
             (*_TOKENS, "hidden"),
             Kind.TOKEN_VECTOR,
-            "one vector a token, zero in padding",
+            "one vector per token, zero in padding",
             attribute="vectors",
         ),
         *TOKEN_OUTPUTS,
     ),
-    "one vector a token, and the tokens",
+    "one vector per token, and the tokens",
 )
 TOKENIZE = Signature("tokenize", TOKEN_OUTPUTS, "the tokens, without the encoder")
 
@@ -320,10 +322,10 @@ _INT64 = range(-(2**63), 2**63)
 
 
 def version_of(folder_name: str) -> int | None:
-    """The version number that TensorFlow Serving reads from a folder's name in a base path; ``None`` if it is none.
+    """The version number that TensorFlow Serving reads from a folder's name in a base path; ``None`` if there is none.
 
-    An optional sign and digits, as ``strings::safe_strto64`` accepts them (observed on TensorFlow Serving 2.20.0):
-    ``3``, ``001``, ``+4`` and ``-1`` are versions, ``v1`` and ``1.0`` are not.
+    A number is an optional sign and digits, as ``strings::safe_strto64`` accepts them (observed on TensorFlow Serving
+    2.20.0): ``3``, ``001``, ``+4`` and ``-1`` are versions, ``v1`` and ``1.0`` are not.
     """
     if not re.fullmatch(_VERSION, folder_name):
         return None

@@ -157,7 +157,7 @@ _TOO_LARGE = (
     "the message is over a limit: ChannelConfig(max_message_bytes=...) in this client, the server's receive limit, "
     "or client_max_body_size in nginx; send fewer or shorter texts at a time (max_batch_size)"
 )
-_TIMED_OUT = "a proxy ended the call at its own time-out (nginx: grpc_read_timeout); raise it, or send fewer texts"
+_TIMED_OUT = "a proxy ended the call at its own timeout (nginx: grpc_read_timeout); raise it, or send fewer texts"
 #: gRPC's report of an HTTP status, which only a proxy sends.
 _HTTP = r"(?i)http2? (?:header with )?status(?: code)?:? (\d{3})"
 

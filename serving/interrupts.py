@@ -15,11 +15,11 @@ SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "
 def held() -> Iterator[None]:
     """Delay signals until the end of the block; then the handler of the first signal runs.
 
-    A handler that raises KeyboardInterrupt needs this around code that C++ calls back, such as the import of
-    TensorFlow (C++ prints the exception and goes on), and around the hand-over of a call to gRPC (gRPC does not count
-    a call that was interrupted there: its thread ends too soon, and closing the channel waits forever).
+    A handler that raises KeyboardInterrupt needs this in two places. The first is Python code that C++ calls, such as
+    in the import of TensorFlow: C++ prints the exception and continues. The second is the start of a call in gRPC: if
+    it is interrupted, gRPC does not count the call, its thread ends too soon, and closing the channel waits forever.
 
-    Outside of the main thread, and in a sub-interpreter, there are no signals to hold.
+    Outside of the main thread, and in a sub-interpreter, there are no signals to delay.
     """
     caught: list[tuple[int, FrameType | None]] = []
     handlers = {}

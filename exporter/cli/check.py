@@ -43,7 +43,7 @@ _SHOWN, _MOST_ROWS = 15, 200
 )  # fmt: skip
 @json_option
 def check(path: Path, target_serving: str, as_json: bool) -> None:
-    """Check the SavedModel at PATH, whoever made it, against a TensorFlow Serving release.
+    """Check the SavedModel at PATH, from any tool, against a TensorFlow Serving release.
 
     PATH is a version folder, or a base path, whose newest version is checked. An error prevents loading or answering;
     a warning is a likely surprise; a note is information. Only errors lead to exit code 1.
@@ -75,7 +75,7 @@ def inspect(path: Path, as_json: bool) -> None:
     """Show signatures, ops, size, content hash and manifest of the SavedModel at PATH.
 
     PATH is a version folder, or a base path, whose newest version is shown. The content hash is the same for the same
-    graph, signatures, weights and assets, independent of time and place of writing.
+    graph, signatures, weights and assets, whenever and wherever they were written.
 
     \b
     Example:
@@ -144,7 +144,7 @@ def _show(state: dict[str, Any], meta_graph: Any) -> None:
     _show_rows(state["path"], ("signature", "side", "name", "dtype", "shape"), rows, ("name",))
     shown = [f"{op} {count}" for op, count in list(state["ops"].items())[:_SHOWN]]
     if len(state["ops"]) > _SHOWN:
-        shown[-1] += f" and {len(state['ops']) - _SHOWN} kinds more"
+        shown[-1] += f" and {len(state['ops']) - _SHOWN} more kinds"
     lines = [
         f"size      {state['size'] / 1e6:.1f} MB, written by TensorFlow "
         f"{state['tensorflow'] or 'of an unknown version'}",

@@ -100,7 +100,7 @@ def failing(state: str = "") -> Iterator[None]:
     except ExportError as error:
         _fail(error, 2 if isinstance(error, ConfigError) else 1)
     except BrokenPipeError:
-        raise  # click ends the command in silence
+        raise  # click ends the command without a message
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else error)
     except ImportError as error:

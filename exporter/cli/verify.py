@@ -99,17 +99,17 @@ def _show(report: Report, what: str, source: str | None) -> None:
     for output, each in report.outputs.items():
         allowed = report.tolerance * max(1.0, each.largest_reference)
         if each.min_cosine is None:  # scores: the tolerance applies to their logits
-            lines.append(f"logits    {output} is held to the logits of the reference, within {allowed:.2e}")
+            lines.append(f"logits    {output} is compared by its logits, within {allowed:.2e}")
             row = ("", "", "")
         else:
             row = (f"{allowed:.2e}", f"{each.min_cosine:.7f}", f"{report.min_cosine:g}")
         rows.append((output, f"{each.max_abs:.2e}", *row))
     if rows:
         print_table(what, ("output", "off by", "allowed", "cosine", "at least"), rows)
-    lines += [f"worst     {output} is furthest off on {each.worst_text}" for output, each in report.outputs.items()]
+    lines += [f"worst     {output} differs most for {each.worst_text}" for output, each in report.outputs.items()]
     lines += [f"differs   {line}" for line in report.mismatches[:20]]
     if len(report.mismatches) > 20:
-        lines.append(f"differs   and in {len(report.mismatches) - 20} places more")
+        lines.append(f"differs   and in {len(report.mismatches) - 20} more places")
     if not report.mismatches:
         proven = f"{report.tokens} tokens of {report.texts} texts, alone and in batches: {report.calls} calls"
         lines.append(f"equal     tokens, offsets, counts and labels: {proven}")

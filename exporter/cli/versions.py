@@ -85,7 +85,7 @@ def promote(model: Path, version: int, label: str, models: Path, served_from: st
 @_models
 @json_option
 def rollback(model: Path, label: str, models: Path, as_json: bool) -> None:
-    """Point a label of MODEL (its folder, or its name) to its previous version; each repetition goes one further back.
+    """Point a label of MODEL (its folder, or its name) to its previous version. Each repetition goes back by one more.
 
     \b
     Example:

@@ -35,14 +35,14 @@ class Family(Protocol):
 
     #: Canonical stem -> stem in PyTorch's form, see :mod:`.names`.
     NAMES: dict[str, str]
-    #: Of ``*ForSequenceClassification``.
+    #: Layers of ``*ForSequenceClassification``.
     CLASSIFIER: HeadLayers
 
     def read_config(self, config: Mapping[str, Any], path: Path) -> EncoderConfig:
-        """As :func:`read_config`; ``has_pooler`` is decided by the weights."""
+        """See :func:`read_config`. The weights decide about ``has_pooler``."""
 
 
-#: By ``model_type`` of config.json.
+#: ``model_type`` of config.json -> module.
 FAMILIES: Mapping[str, Family] = {
     "bert": bert,
     "distilbert": distilbert,
@@ -56,7 +56,7 @@ FAMILIES: Mapping[str, Family] = {
     "deberta-v2": deberta_v2,
     "nomic_bert": nomic_bert,
 }
-#: Families whose heads depend on their settings: read them.
+#: Families whose heads depend on config.json -> function that reads the head's layers.
 _HEADS = {"deberta-v2": deberta_v2.read_head, "modernbert": modernbert.read_head}
 
 
@@ -64,7 +64,7 @@ def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
     """The configuration in a config.json, read by its family's module.
 
     Raises:
-        UnsupportedModel: another family, or a setting of another architecture.
+        UnsupportedModel: an unknown family, or a setting of another architecture.
         CorruptSource: values are missing, or contradict each other.
     """
     architectures = config.get("architectures")
@@ -103,11 +103,11 @@ def head_of(
     Args:
         family: a key of :data:`FAMILIES`.
         task: the end of the class's name.
-        config: what config.json states.
-        path: its place, for errors.
+        config: contents of config.json.
+        path: its path, for errors.
 
     Raises:
-        UnsupportedModel, CorruptSource: a setting of the head.
+        UnsupportedModel, CorruptSource: a setting of the head is unknown or invalid.
     """
     if family in _HEADS:
         return _HEADS[family](task, config, path)

@@ -1,5 +1,5 @@
 """ALBERT (Lan et al., 2020, https://arxiv.org/abs/1909.11942): BERT with narrow embeddings that are projected, and with
-layers that share their weights, all of them or those of a group."""
+layers that share their weights, in one group or in several."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from .config import EncoderConfig
 from .heads import HeadLayers
 from .reading import read, size
 
-#: The layer of a group; a group of several is refused (``sources/keys.toml``).
+#: The layer of a group; a group of several layers is refused (``sources/keys.toml``).
 _LAYER = "encoder.albert_layer_groups.N.albert_layers.0"
 NAMES = {
     **bert.NAMES,
@@ -31,10 +31,10 @@ CLASSIFIER = HeadLayers("pooled", {"head/output": "classifier"})
 
 def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
     """The configuration that a config.json states; see :class:`.Family`."""
-    # Its code's own defaults.
+    # The defaults of transformers' AlbertConfig.
     config = {"hidden_act": "gelu_new", "embedding_size": 128, "num_hidden_groups": 1, **config}
     groups, layers = (size(config, key, path) for key in ("num_hidden_groups", "num_hidden_layers"))
     if groups > layers:
-        raise CorruptSource(f"{path}: num_hidden_groups is {groups}, but num_hidden_layers {layers}")
-    # Embeddings are projected whatever their width.
+        raise CorruptSource(f"{path}: num_hidden_groups is {groups}, but num_hidden_layers is {layers}")
+    # Embeddings are always projected, even if they are as wide as the layers.
     return read(config, path, family="albert", embedding_size=size(config, "embedding_size", path), layer_groups=groups)

@@ -33,7 +33,7 @@ def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
 
 
 def with_original_activation(config: Mapping[str, Any], *, tf_models: bool) -> tuple[dict[str, Any], str | None]:
-    """A bert_config.json in the words of transformers, and a note for the user.
+    """A bert_config.json with transformers' name of the activation, and a note for the user.
 
     Its ``gelu`` means different things. Google's first release, whose code trained the published models, computed
     the exact GELU, and transformers reads it so; tf-models computes the tanh approximation.

@@ -1,4 +1,4 @@
-"""CamemBERT (Martin et al., 2020, https://arxiv.org/abs/1911.03894): RoBERTa over French texts."""
+"""CamemBERT (Martin et al., 2020, https://arxiv.org/abs/1911.03894): RoBERTa for French texts."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -3,21 +3,21 @@
 Canonical weight names (float32; ``kernel`` is always ``[in, out]``)::
 
     embeddings/word                          [vocabulary, embedding]
-    embeddings/position                      [positions, embedding], after rows up to padding_idx, where there is one
+    embeddings/position                      [positions, embedding]; with padding_idx, rows 0 to padding_idx come first
     embeddings/type                          [types, embedding], where tokens have types
     embeddings/layer_norm/{gamma,beta}       [embedding]
-    embeddings/project/{kernel,bias}         [embedding, hidden], where the tables have a width of their own
+    embeddings/project/{kernel,bias}         [embedding, hidden], where the tables are narrower than the layers
     attention/relative_bias                  [buckets, heads], where the family has one, shared by all layers
     attention/distances                      [2 * span, hidden], where attention is disentangled
     attention/distances/layer_norm/{gamma,beta}                      where they are normalised
-    layer_N/attention/distance_{query,key}/{kernel,bias}             where they are not query and key
-    layer_N/attention/{query,key,value,output}/{kernel,bias}      N: the layer, or the group of layers that share it
+    layer_N/attention/distance_{query,key}/{kernel,bias}             where distances do not use those of query and key
+    layer_N/attention/{query,key,value,output}/{kernel,bias}      N: number of the layer, or of its group of layers
     layer_N/attention/qkv/{kernel,bias}      [hidden, 3 * hidden], [3 * hidden], in place of query, key and value
     layer_N/attention/layer_norm/{gamma,beta}
     layer_N/intermediate/{kernel,bias}       [hidden, inner], [inner]: inner is intermediate, or twice that if gated
-    layer_N/gate/{kernel,bias}               [hidden, intermediate], [intermediate], where it is not the second half
+    layer_N/gate/{kernel,bias}               [hidden, intermediate], [intermediate], where it is a separate layer
     layer_N/output/{kernel,bias}             [intermediate, hidden], [hidden]
-    layer_N/output/layer_norm/{gamma,beta}   of what the feed-forward layer gives, or takes if normalised before
+    layer_N/output/layer_norm/{gamma,beta}   of the feed-forward layer's output, or its input if normalised before
     final/layer_norm/{gamma,beta}            where layers normalise before
     convolution/{kernel,bias}                [width, hidden, hidden], [hidden], where there is one
     convolution/layer_norm/{gamma,beta}
@@ -119,21 +119,22 @@ class EncoderConfig:
         layer_norm_eps: epsilon, added to the variance inside the root.
         has_pooler: whether the checkpoint has the dense layer with tanh over the first token.
         family: ``model_type`` of config.json, a key of :data:`..families.FAMILIES`.
-        embedding_size: width of the embedding tables, which a dense layer projects; ``None``: they are as wide as the
-            layers, without a projection.
+        embedding_size: width of the embedding tables, if a dense layer projects them; ``None``: they are as wide as the
+            layers, and there is no projection.
         padding_idx: for RoBERTa's positions: tokens with this id get this row of the position table and are not
             counted, and the first other token gets the next row; ``None``: every token is counted, from row 0.
         relative_bias: bias of attention scores, shared by all layers; ``None`` without one.
         layer_groups: number of groups of consecutive layers with shared weights; ``None``: each layer has its own.
         has_position_table: whether tokens get a vector by their position.
-        rotary_theta: of rotary positions (Su et al., 2021, https://arxiv.org/abs/2104.09864): numbers i and i + D / 2
-            of a head's D are rotated by ``position * rotary_theta ** (-2 * i / D)``; ``None`` without rotary positions.
+        rotary_theta: base of rotary positions (Su et al., 2021, https://arxiv.org/abs/2104.09864): numbers i and
+            i + D / 2 of a head's D are rotated by ``position * rotary_theta ** (-2 * i / D)``; ``None`` without rotary
+            positions.
         local: layers with a window, with their own theta; ``None`` if all layers attend to whole texts.
         is_gated: whether half of the first feed-forward layer's output multiplies the activation of the other half
             (Shazeer, 2020, https://arxiv.org/abs/2002.05202).
-        normalises_first: whether inputs of attention and feed-forward layers are normalised, and the residual sums only
-            at the end; the first attention takes the embeddings, which are normalised already. Otherwise each
-            residual sum is normalised.
+        normalises_first: whether the inputs of attention and feed-forward layers are normalised, and the last residual
+            sum; the first attention layer gets the embeddings, which are normalised already. Otherwise each residual
+            sum is normalised.
         disentangled: attention by content and by distance; ``None``: only by content.
         convolution: convolution in parallel to the first layer; ``None`` without one.
         has_qkv: whether the checkpoint has one dense layer for query, key and value.

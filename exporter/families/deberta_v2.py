@@ -1,5 +1,5 @@
 """DeBERTa v2 and v3 (He et al., 2021, https://arxiv.org/abs/2006.03654 and https://arxiv.org/abs/2111.09543): attention
-by content and by distance, each with vectors of its own."""
+by content and by distance, each with its own vectors."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +24,7 @@ NAMES = {
     "convolution": "encoder.conv.conv",
     "convolution/layer_norm": "encoder.conv.LayerNorm",
 }
-#: What transformers calls the pooler, of which the rest of the encoder knows nothing.
+#: transformers calls the head's first layer a pooler. The encoder has none.
 CLASSIFIER = HeadLayers("first", {"head/dense": "pooler.dense", "head/output": "classifier"}, "gelu")
 
 
@@ -51,7 +51,7 @@ def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
 
 
 def read_head(task: str, config: Mapping[str, Any], path: Path) -> HeadLayers:
-    """The layers of its ``*ForSequenceClassification`` or ``*ForTokenClassification``, as ``task`` says.
+    """The layers of ``*ForSequenceClassification`` or ``*ForTokenClassification``, depending on ``task``.
 
     Raises:
         UnsupportedModel: the activation is unknown.

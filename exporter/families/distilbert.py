@@ -1,4 +1,5 @@
-"""DistilBERT (Sanh et al., 2019, https://arxiv.org/abs/1910.01108): BERT without token types, by other names."""
+"""DistilBERT (Sanh et al., 2019, https://arxiv.org/abs/1910.01108): BERT without token types, with other names of
+weights and settings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ NAMES = {
     "layer_N/output/layer_norm": "transformer.layer.N.output_layer_norm",
 }
 CLASSIFIER = HeadLayers("first", {"head/dense": "pre_classifier", "head/output": "classifier"}, "relu")
-#: Keys of BERT -> its own.
+#: BERT's keys of config.json -> DistilBERT's.
 _KEYS = {
     "hidden_size": "dim",
     "num_attention_heads": "n_heads",
@@ -34,11 +35,11 @@ _KEYS = {
 
 def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
     """The configuration that a config.json states; see :class:`.Family`."""
-    # transformers takes BERT's names of these too, and before its own.
+    # transformers also accepts BERT's names of these, and prefers them.
     for alias in ("hidden_size", "num_attention_heads", "num_hidden_layers"):
         key, value = _KEYS[alias], config.get(alias)
         if value is not None and config.get(key, value) != value:
             raise CorruptSource(f"{path}: {key} is {config[key]!r}, and {alias} is {value!r}; expected one of them")
         config = config if value is None else {**config, key: value}
-    # The epsilon is fixed in its code.
+    # transformers' code has a fixed epsilon.
     return read(config, path, _KEYS, family="distilbert", type_vocab_size=0, layer_norm_eps=1e-12)

@@ -11,7 +11,7 @@ from .heads import HeadLayers
 from .reading import read, size
 
 NAMES = bert.NAMES
-# The exact GELU, whatever hidden_act is.
+# The head always uses the exact GELU; it ignores hidden_act.
 CLASSIFIER = HeadLayers("first", {"head/dense": "classifier.dense", "head/output": "classifier.out_proj"}, "gelu")
 
 

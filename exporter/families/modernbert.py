@@ -53,17 +53,17 @@ def read_config(config: Mapping[str, Any], path: Path) -> EncoderConfig:
     )
     if read_as.head_size % 2:
         raise CorruptSource(
-            f"{path}: a head has {read_as.head_size} numbers, but rotary positions rotate pairs of them"
+            f"{path}: the size of an attention head is {read_as.head_size}, but rotary positions need an even size"
         )
     return read_as
 
 
 def read_head(task: str, config: Mapping[str, Any], path: Path) -> HeadLayers:
-    """The layers of its ``*ForSequenceClassification`` or ``*ForTokenClassification``, as ``task`` says.
+    """The layers of ``*ForSequenceClassification`` or ``*ForTokenClassification``, depending on ``task``.
 
     Raises:
         UnsupportedModel: the pooling or the activation is unknown.
-        CorruptSource: a value is of another kind.
+        CorruptSource: a value has the wrong type.
     """
     pooling = config.get("classifier_pooling", "cls")
     if pooling not in ("cls", "mean"):
@@ -80,7 +80,8 @@ def read_head(task: str, config: Mapping[str, Any], path: Path) -> HeadLayers:
 
 
 def _kinds(config: Mapping[str, Any], path: Path) -> list[str]:
-    """Kind of each layer: listed, or every n-th one sees whole texts, from the first on."""
+    """The kind of each layer in config.json. Without a list, every n-th layer from the first on attends to whole
+    texts."""
     layers = size(config, "num_hidden_layers", path)
     kinds = config.get("layer_types")
     if kinds is None:
@@ -92,7 +93,7 @@ def _kinds(config: Mapping[str, Any], path: Path) -> list[str]:
 
 
 def _theta(config: Mapping[str, Any], kind: str, path: Path) -> float:
-    """The base of the angles in layers of a kind, as transformers 5 or earlier releases say it."""
+    """The base of the angles in layers of a kind, from the keys of transformers 5 or of earlier releases."""
     key, default = _THETAS[kind]
     stated = config.get("rope_parameters") or {}
     if not isinstance(stated, dict) or not set(stated) <= set(_THETAS):

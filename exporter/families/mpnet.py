@@ -21,7 +21,7 @@ NAMES = {
     "layer_N/attention/layer_norm": "encoder.layer.N.attention.LayerNorm",
 }
 CLASSIFIER = HeadLayers("first", {"head/dense": "classifier.dense", "head/output": "classifier.out_proj"}, "tanh")
-#: Fixed in its code, whatever config.json says.
+#: Fixed in transformers' code, which ignores these values of config.json.
 _PADDING, _BUCKETS, _FARTHEST = 1, 32, 128
 
 

@@ -1,8 +1,8 @@
 """The spelling of a family's weight names in file formats.
 
-A family gives a table: canonical stem (see :mod:`.config`), ``layer_N`` for a layer -> the stem in PyTorch's form, with
-``N`` for the layer's number. A :class:`Style` turns that form into a format's own. :data:`TF_MODELS` is a table for
-itself: tf-models-official has names of its own for BERT, in one format.
+Each family has a table: canonical stem (see :mod:`.config`) -> stem in PyTorch's form. Both contain ``N`` in place of
+the layer's number. A :class:`Style` turns PyTorch's form into that of another format. tf-models-official has its own
+names for BERT, in one format: their table is :data:`TF_MODELS`.
 """
 
 import re
@@ -19,7 +19,7 @@ class Style:
     Attributes:
         separator: between the parts of a name.
         number: between a part of a name and its number.
-        leaves: canonical leaf (none for a table) -> what follows the name of the layer, the usual one first.
+        leaves: canonical leaf (empty for a table) -> suffixes after the name of the layer, the most common one first.
         transposed: whether dense weights are ``[out, in]``.
         split_heads: whether attention weights have separate head dimensions, such as ``[hidden, heads, head_dim]``.
     """
@@ -65,7 +65,7 @@ class Naming:
     style: Style
 
     def spellings(self, name: str) -> list[str]:
-        """The keys that the canonical weight ``name`` may have, without a prefix; none where the family has no name."""
+        """Possible keys of a canonical weight, without a prefix; empty if the family does not have that weight."""
         layer = "".join(_NUMBER.findall(name))
         pattern = _NUMBER.sub("N", name)
         stem, leaf = (pattern, "") if pattern in self.stems else pattern.rsplit("/", 1)
@@ -78,7 +78,7 @@ class Naming:
         return [key + ending for ending in self.style.leaves[leaf]]
 
 
-#: What tf-models-official calls the weights of BERT, also in the encoders that it wrote for TF Hub.
+#: Names of BERT's weights in tf-models-official, also in the encoders that it exported for TF Hub.
 TF_MODELS = Naming(
     {
         "embeddings/word": "word_embeddings",

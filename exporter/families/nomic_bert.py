@@ -1,5 +1,5 @@
-"""NomicBERT (Nussbaum et al., 2024, https://arxiv.org/abs/2402.01613), as transformers knows and writes it: BERT with
-rotary positions, gated feed-forward layers, and no biases but those of normalisation."""
+"""NomicBERT (Nussbaum et al., 2024, https://arxiv.org/abs/2402.01613), in transformers' implementation: BERT with
+rotary positions, gated feed-forward layers, and no biases except in normalisation."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,9 +24,9 @@ NAMES = {
     "pooler": "pooler.dense",
 }
 CLASSIFIER = HeadLayers("pooled", {"head/output": "classifier"})
-#: The code that published checkpoints name, whose model transformers 5 has as its own.
+#: Prefix of the remote code that published checkpoints name. transformers 5 implements the same model.
 CODE = "nomic-ai/nomic-bert-2048--"
-#: Keys of that code -> those of transformers, with which they must agree.
+#: Keys of the remote code -> transformers' keys, which must have the same values.
 _TWICE = {
     "n_embd": "hidden_size",
     "n_head": "num_attention_heads",
@@ -34,7 +34,7 @@ _TWICE = {
     "n_inner": "intermediate_size",
     "layer_norm_epsilon": "layer_norm_eps",
 }
-#: Keys of that code -> the value that transformers' model has.
+#: Keys of the remote code -> the only value that transformers' implementation supports.
 _ONLY = {
     "activation_function": "swiglu", "causal": False, "mlp_fc1_bias": False, "mlp_fc2_bias": False,
     "moe_every_n_layers": 0, "parallel_block": False, "prenorm": False, "qkv_proj_bias": False,

@@ -1,4 +1,4 @@
-"""Reading of values in a config.json. (Keys of other architectures are refused before, by ``sources/keys.toml``.)"""
+"""Values of a config.json, with checks. (``sources/keys.toml`` has already refused keys of other architectures.)"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ _ACTIVATIONS = {
     "tanh": "tanh",
     "silu": "silu",
 }
-#: Fields of :class:`EncoderConfig` -> what BERT's config.json calls them.
+#: Fields of :class:`EncoderConfig` -> their keys in BERT's config.json.
 SIZES = {
     "vocab_size": "vocab_size",
     "hidden_size": "hidden_size",
@@ -32,7 +32,7 @@ def size(config: Mapping[str, Any], key: str, path: Path, default: int | None = 
     """A positive whole number.
 
     Raises:
-        CorruptSource: it is something else, or missing without a default.
+        CorruptSource: it is not, or it is missing and has no default.
     """
     found = config.get(key, default)
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
@@ -41,10 +41,10 @@ def size(config: Mapping[str, Any], key: str, path: Path, default: int | None = 
 
 
 def positions_from_padding(config: Mapping[str, Any], path: Path, padding_idx: int) -> dict[str, Any]:
-    """Fields of positions that are counted from the padding's row on, as RoBERTa counts them.
+    """Fields of an :class:`EncoderConfig` for RoBERTa's positions: the first token has the row after the padding's.
 
     Raises:
-        CorruptSource: no row is left for a token.
+        CorruptSource: the position table has no row for a token.
     """
     rows = size(config, "max_position_embeddings", path)
     if rows <= padding_idx + 1:
@@ -58,7 +58,7 @@ def number(config: Mapping[str, Any], key: str, path: Path, default: float) -> f
     """A positive number.
 
     Raises:
-        CorruptSource: it is something else.
+        CorruptSource: it is not.
     """
     found = config.get(key, default)
     if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < float("inf"):
@@ -70,7 +70,7 @@ def flag(config: Mapping[str, Any], key: str, path: Path, default: bool = False)
     """True or false.
 
     Raises:
-        CorruptSource: it is something else.
+        CorruptSource: it is neither.
     """
     found = config.get(key, default)
     if not isinstance(found, bool):
@@ -82,14 +82,14 @@ def theta_of(stated: Any, key: str, path: Path, default: float) -> float:
     """The base of the angles of rotary positions.
 
     Args:
-        stated: ``rope_parameters`` of config.json, or what it says of a kind of layers.
-        key: what it is called, for errors.
-        path: of config.json, for errors.
-        default: where it says none.
+        stated: ``rope_parameters`` of config.json, or its entry for a kind of layers.
+        key: its name, for errors.
+        path: path of config.json, for errors.
+        default: the base if none is stated.
 
     Raises:
-        UnsupportedModel: angles that are stretched, or of a part of the numbers.
-        CorruptSource: it is no object, or the base is no positive number.
+        UnsupportedModel: the angles are scaled, or only part of each head is rotated.
+        CorruptSource: ``stated`` is not an object, or the base is not a positive number.
     """
     if not isinstance(stated, dict | None):
         raise CorruptSource(f"{path}: {key} is {stated!r:.200}, not an object")
@@ -102,7 +102,7 @@ def theta_of(stated: Any, key: str, path: Path, default: float) -> float:
 
 
 def activation_of(config: Mapping[str, Any], key: str, path: Path) -> str:
-    """An activation, ``gelu`` if none is said.
+    """The canonical name of an activation; ``gelu`` if config.json does not state it.
 
     Raises:
         UnsupportedModel: it is unknown.
@@ -114,13 +114,13 @@ def activation_of(config: Mapping[str, Any], key: str, path: Path) -> str:
 
 
 def read(config: Mapping[str, Any], path: Path, keys: Mapping[str, str] | None = None, **fixed: Any) -> EncoderConfig:
-    """What a config.json states.
+    """The encoder's configuration from a config.json.
 
     Args:
-        config: its content.
-        path: where it is, for errors.
-        keys: keys of BERT -> those of the family, where they differ.
-        fixed: fields that are not read; ``family`` is one of them.
+        config: contents of config.json.
+        path: its path, for errors.
+        keys: BERT's keys -> the family's, where they differ.
+        fixed: fields of the result that are not read from config.json, among them ``family``.
 
     Raises:
         UnsupportedModel: the activation is unknown.

@@ -1,4 +1,5 @@
-"""RoBERTa (Liu et al., 2019, https://arxiv.org/abs/1907.11692): BERT, with positions counted from the padding's on."""
+"""RoBERTa (Liu et al., 2019, https://arxiv.org/abs/1907.11692): BERT with positions that are counted from the id
+of the padding token."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from .reading import positions_from_padding, read
 
 NAMES = bert.NAMES
 CLASSIFIER = HeadLayers("first", {"head/dense": "classifier.dense", "head/output": "classifier.out_proj"}, "tanh")
-#: The id of ``<pad>`` where config.json does not say it.
+#: The id of ``<pad>`` if config.json does not state it.
 _PADDING = 1
 
 
@@ -20,9 +21,9 @@ def read_config(config: Mapping[str, Any], path: Path, family: str = "roberta") 
     """The configuration that a config.json states; see :class:`.Family`.
 
     Args:
-        config: its content.
-        path: where it is, for errors.
-        family: of the same architecture, and with other weights.
+        config: contents of config.json.
+        path: its path, for errors.
+        family: name of the family; others have the same architecture.
     """
     padding = config.get("pad_token_id", _PADDING)
     if not isinstance(padding, int) or isinstance(padding, bool) or padding < 0:

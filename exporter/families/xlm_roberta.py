@@ -1,6 +1,6 @@
-"""XLM-RoBERTa (Conneau et al., 2020, https://arxiv.org/abs/1911.02116): RoBERTa over texts of 100 languages.
+"""XLM-RoBERTa (Conneau et al., 2020, https://arxiv.org/abs/1911.02116): RoBERTa for 100 languages.
 
-Of this family are the encoders of multilingual-e5-base and -large, bge-m3 and the bge-rerankers.
+The encoders of multilingual-e5-base, multilingual-e5-large, bge-m3 and the bge-rerankers belong to this family.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """A transformer encoder, rebuilt from its weights according to its :class:`..families.EncoderConfig`.
 
-Shape letters: B texts, T tokens of the longest text, N tokens of all, E width of the embedding tables (H, or narrower
-and projected), H hidden, A heads, D = H / A, I intermediate; g texts and t tokens of the longest of a group.
+Shape letters: B texts, T tokens of the longest text, N tokens of all texts, E width of the embedding tables (H, or
+narrower and projected), H hidden, A heads, D = H / A, I intermediate. In a group: g texts, t tokens of the longest.
 """
 
 import functools
@@ -16,7 +16,7 @@ from .attention import Attention
 from .packing import Packing
 from .prepared import Array, prepared
 
-#: Weights by name; those of a layer without its number in front.
+#: Weights by name; in the weights of a single layer, names do not include its number.
 _Weights = Mapping[str, Array]
 
 #: The fixed epsilon of the fused operation that TensorFlow's remapper (2.15 to 2.21) puts in place of a normalisation

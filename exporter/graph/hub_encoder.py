@@ -1,19 +1,19 @@
 """Any Hub text encoder as a black box: saved unchanged, and called on texts of similar length.
 
 Texts cannot be packed inside a black box. But padding costs as much as text, so a batch is divided into length groups,
-and the layer is called for one group after the other.
+and the layer is called once for each group.
 
-Shape letters: B texts, T tokens of the longest; g texts and t tokens of the longest of a group; H hidden.
+Shape letters: B texts, T tokens of the longest, H hidden. In a group: g texts, t tokens of the longest.
 """
 
 import tensorflow as tf
 
 from ..sources.hub import TextLayer
-from .packing import part
+from .packing import divide
 
 #: Maximum number of groups: each waits for the one before it, and small matrix products are inefficient.
 _GROUPS = 8
-#: Desired minimum number of tokens of a group, for the same reason.
+#: Desired minimum number of tokens in a group, for the same reason.
 _TOKENS = 128
 
 
@@ -47,7 +47,7 @@ class HubEncoder(tf.Module):
         with tf.device("/CPU:0"):  # ids and mask are there
             lengths = tf.reduce_sum(mask, axis=1)  # [B]
             wanted = tf.clip_by_value(tf.reduce_sum(lengths) // _TOKENS, 1, _GROUPS)
-            order, bounds = part(lengths, wanted)
+            order, bounds = divide(lengths, wanted)
             bounds = tf.concat([tf.unique(bounds).y, bounds[-1:]], 0)  # no empty groups, except for an empty batch
             count = tf.maximum(tf.size(bounds) - 2, 1)
             sorted_lengths = tf.gather(lengths, order)
@@ -70,10 +70,10 @@ class HubEncoder(tf.Module):
         sequences, pooleds = (each.concat() for each in results)  # [sum of g * t, H], [B, H]
 
         with tf.device("/CPU:0"):
-            place = tf.math.invert_permutation(order)  # of each text among the sorted
+            place = tf.math.invert_permutation(order)  # [B], index of each text in the sorted order
             group = tf.searchsorted(bounds[1:-1], tf.range(tf.size(order)), side="right")
-            padded = tf.gather(tf.math.segment_max(sorted_lengths, group), group)  # [B], the t of each
+            padded = tf.gather(tf.math.segment_max(sorted_lengths, group), group)  # [B], t of each text's group
             starts = tf.gather(tf.cumsum(padded, exclusive=True), place)[:, tf.newaxis]
-            # Padding takes the vector of the text's last token.
+            # Padding gets the vector of the text's last token.
             rows = starts + tf.minimum(tf.range(tf.shape(ids)[1]), lengths[:, tf.newaxis] - 1)  # [B, T]
         return tf.gather(sequences, rows), tf.gather(pooleds, place)

@@ -7,8 +7,8 @@ group is padded only to its own longest text. Packed tokens keep the caller's or
 An attention head reads and writes one row of D numbers per token. So one gather of rows moves queries, keys and values
 from the packed tokens into a group, separated by heads, and another gather moves the results back, without transposes.
 
-Shape letters: B texts, T tokens of the longest, N tokens of all texts, H hidden, A heads, D = H / A, g texts and t
-tokens of the longest of a group.
+Shape letters: B texts, T tokens of the longest, N tokens of all texts, H hidden, A heads, D = H / A. In a group: g
+texts, t tokens of the longest.
 """
 
 from typing import NamedTuple
@@ -37,7 +37,7 @@ class Group(NamedTuple):
     bias: tf.Tensor | None
 
 
-def part(lengths: tf.Tensor, groups: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
+def divide(lengths: tf.Tensor, groups: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
     """Divide texts into groups of similar length with about the same number of tokens.
 
     Args:
@@ -66,12 +66,12 @@ class Packing:
 
     Args:
         mask: int32 ``[B, T]``, 1 at real tokens, which come first in every row.
-        heads: A.
+        heads: number of attention heads, A.
         many: whether there may be several texts; a single text, without padding, is one group.
 
     Attributes:
         columns: int32 ``[N]``, the position of each packed token in its text.
-        many: as given.
+        many: the argument.
     """
 
     def __init__(self, mask: tf.Tensor, heads: int, many: bool = True) -> None:
@@ -82,14 +82,14 @@ class Packing:
         self._texts, self._lengths = rows, lengths
         starts = tf.cumsum(lengths, exclusive=True)  # [B]
         last = tf.maximum(tf.size(rows) - 1, 0)
-        self._packed = rows * width + self.columns  # [N], of the tokens of all texts with padding
-        self._padded = tf.minimum(starts[:, tf.newaxis] + tf.range(width), last)  # [B, T], of packed tokens
+        self._packed = rows * width + self.columns  # [N], into the padded tokens
+        self._padded = tf.minimum(starts[:, tf.newaxis] + tf.range(width), last)  # [B, T], into the packed tokens
 
         groups = _GROUPS if many else 1
-        order, bounds = part(lengths, groups)
+        order, bounds = divide(lengths, groups)
         lengths, starts = tf.gather(lengths, order), tf.gather(starts, order)
         self.groups: list[Group] = []
-        # For each text: its first row in the results of all groups (flat, with padding), and the distance of its heads.
+        # For each text: its first row in the results of all groups (flat, with padding), and the stride between heads.
         first, stride, size = [], [], tf.constant(0)
         for number in range(groups):
             texts = slice(bounds[number], bounds[number + 1])

@@ -18,21 +18,21 @@ from .positions import buckets, turns
 #: A weight.
 Array: TypeAlias = np.ndarray | tf.Tensor | tf.Variable
 
-#: Weights that are not used unchanged.
+#: Weights that :func:`prepared` converts; all others are used unchanged.
 _REMADE = re.compile(
     "layer_[0-9]+/gate/|attention/(relative_bias$|distances|(distance_)?(query|key)/|(value|qkv)/)|convolution/kernel"
 )
 
 
 def prepared(config: EncoderConfig, weights: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
-    """The weights of a graph by name, one after the other.
+    """Yield name and value of each weight of a graph.
 
-    They have the canonical names, and these::
+    Unchanged weights have their canonical names. The others are::
 
         attention/relative_bias        [heads, 2 * positions - 1], by distance
         rotary/THETA                   [positions, D], cosines and sines
         layer_N/attention/qkv/kernel   [H, 3H], query part divided by sqrt(D * terms); bias [3H]
-        layer_N/attention/distance_keys/rows, distance_queries/rows    [A, 2 * span, D], the queries divided so too
+        layer_N/attention/distance_keys/rows, distance_queries/rows    [A, 2 * span, D], queries divided in the same way
         convolution/kernel             [width * H, H]
     """
     for name in canonical_shapes(config):
@@ -46,7 +46,7 @@ def prepared(config: EncoderConfig, weights: Mapping[str, Array]) -> Iterator[tu
     if config.convolution is not None:
         yield "convolution/kernel", tf.reshape(weights["convolution/kernel"], [-1, config.hidden_size])
     distances = config.disentangled
-    # Attention scores are divided by sqrt(D), or by more; here the weights of the query are divided once.
+    # Attention scores are divided by sqrt(D * terms). Dividing the weights of the query once has the same effect.
     scale = np.float32(math.sqrt(config.head_size * (distances.terms if distances else 1)))
     for index in range(config.stored_layers):
         prefix = f"layer_{index}/attention"

@@ -61,7 +61,7 @@ def choose_encoder(
     """The encoder for ``impl`` (``auto``, ``native`` or ``hub``), and its kind.
 
     Raises:
-        ConfigError: ``hub`` for another source than a Hub encoder, pairs for an encoder of single texts.
+        ConfigError: ``hub`` for a source that is not a Hub encoder, or pairs for an encoder of single texts.
         UnsupportedModel: ``native``, or a precision other than float32, for weights that are not understood.
     """
     if impl == "hub" and checkpoint.hub_layer is None:
@@ -94,7 +94,10 @@ def choose_encoder(
 
 
 def _resolved(config: EncoderConfig, checkpoint: Checkpoint, layer: hub.TextLayer) -> EncoderConfig | None:
-    """The configuration whose native encoder gives the Hub layer's outputs: the layer does not state its GELU."""
+    """The configuration, with the activation that reproduces the Hub layer's outputs; ``None`` if no activation does.
+
+    (A Hub layer does not state its kind of GELU.)
+    """
     rng = np.random.default_rng(0)
     length = min(16, config.max_positions)
     ids = tf.constant(rng.integers(0, config.vocab_size, (4, length)), tf.int32)

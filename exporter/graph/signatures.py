@@ -58,8 +58,8 @@ class ServingModule(tf.Module):
         return {DEFAULT_SIGNATURE: functions[default_of(names)], **functions}
 
     def _tokens(self, *texts: tf.Tensor) -> Encoding:
-        # Strings live on the CPU. Left to itself, TensorFlow would put each op between them that has a GPU kernel on
-        # the GPU: dozens of copies to and fro.
+        # Strings are always on the CPU. Without this, TensorFlow would place every op between string ops that has a GPU
+        # kernel on the GPU, which needs dozens of copies in both directions.
         with tf.device("/CPU:0"):
             return self.tokenizer(*texts)
 

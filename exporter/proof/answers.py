@@ -54,7 +54,7 @@ def compute(recipe: Recipe, source: Path) -> list[Expected]:
     from . import keras_model
     from .reference import FolderReference, HubReference
 
-    # Settings without a choice of the user are read by the reference itself.
+    # The reference itself reads the settings that the user did not choose.
     side = recipe.tokenization.truncation_side if "truncation_side" in recipe.chosen else None
     options = replace(recipe.tokenization, truncation_side=side)
     reference: Any

@@ -15,7 +15,8 @@ from .answers import Expected, quote
 from .model import Model
 from .samples import Texts
 
-#: Minimum number of different texts in a proof, and of their tokens per unit of length up to 64.
+#: Minimum number of different texts in a proof. Minimum number of their tokens, as a multiple of the maximum length (64
+#: if that is larger).
 _TEXTS, _TOKENS = 24, 8
 
 #: Kinds that are compared with names, or with the scores in the same answer.
@@ -92,7 +93,7 @@ class Comparison:
             wanted = {each.name: (each.dtype, each.shape) for each in self._outputs(name)}
             self._shaped(f"{name} gives", found[name].outputs, wanted)
         if not self.report.mismatches and found[DEFAULT_SIGNATURE] != found[self._recipe.default]:
-            self.report.mismatches.append(f"{DEFAULT_SIGNATURE} is not declared as {self._recipe.default} is")
+            self.report.mismatches.append(f"{DEFAULT_SIGNATURE} is declared differently from {self._recipe.default}")
         return not self.report.mismatches
 
     def call(self, expected: Sequence[Expected]) -> None:
@@ -162,7 +163,7 @@ class Comparison:
         return len(self.report.mismatches) == before
 
     def _row(self, name: str, outputs: Mapping[str, np.ndarray], row: int, wanted: Expected, rows: int) -> None:
-        """Compare the answer for one text of a call; of the token outputs only the first that differs is reported."""
+        """Compare the answer for one text of a call. Only the first token output that differs is reported."""
         tokens = wanted.tokens
         count = len(tokens.ids)
         exact: dict[Kind, Any] = {

@@ -49,7 +49,7 @@ class KerasReference(HubReference):
         options: tokenizer options.
 
     Raises:
-        ValueError: code besides the layers, or answers that differ from those of the layers.
+        ValueError: the model contains code other than its layers, or its answers differ from those of its layers.
     """
 
     def __init__(self, source: Path, recipe: Recipe, options: TokenizerOptions) -> None:
@@ -137,7 +137,8 @@ _SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def _last_of(head: list[Layer], loss: Any) -> str | None:
-    """The function from the last values to scores, by the last layer or by a loss on logits; ``None`` if neither."""
+    """The activation from logits to scores, according to the last layer or to a loss on logits; ``None`` if neither
+    states one."""
     named = [layer for layer in head if "activation" in layer.config or layer.kind in ("ReLU", "Softmax")]
     last = named[-1].config.get("activation", named[-1].kind.lower())
     if last != "linear":

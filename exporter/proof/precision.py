@@ -90,7 +90,7 @@ def _function(low: Any, exact: Any, functions: list[tuple[str, str]]) -> str | N
         for function in (low, exact)
     ]
     if len(arguments[0]) != len(arguments[1]) or len(results[0]) != len(results[1]):
-        return f"{low.signature.name} has other inputs or outputs"
+        return f"{low.signature.name} has different inputs or outputs"
     scopes = [_Scope(function.node_def, names) for function, names in zip((low, exact), arguments, strict=True)]
     return _walk(scopes[0], scopes[1], list(zip(*results, strict=True)), functions)
 
@@ -106,7 +106,7 @@ def _walk(low: _Scope, exact: _Scope, pairs: list[tuple[str, str]], functions: l
                 return f"an input is {pair[0]}, in float32 {pair[1]}"
             continue
         if one_port != other_port:
-            return f"{one.name} is taken at {one_port}, in float32 {other.name} at {other_port}"
+            return f"the output {one_port} of {one.name} is used, in float32 {other_port} of {other.name}"
         if (one.name, other.name) in seen:
             continue
         seen.add((one.name, other.name))
@@ -119,7 +119,7 @@ def _walk(low: _Scope, exact: _Scope, pairs: list[tuple[str, str]], functions: l
         data = [[each for each in node.input if not each.startswith("^")] for node in (one, other)]
         control = [sorted(each for each in node.input if each.startswith("^")) for node in (one, other)]
         if len(data[0]) != len(data[1]):
-            return f"{one.op} {one.name} has other inputs"
+            return f"{one.op} {one.name} has different inputs"
         pairs += [*zip(*data, strict=True), *zip(*control, strict=True)]
     return None
 

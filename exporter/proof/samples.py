@@ -103,8 +103,11 @@ def calls(lengths: Sequence[int]) -> list[list[int]]:
     There are two kinds of groups of eight: with all lengths, and with similar lengths, which together use every
     attention group.
 
-        Args:
+    Args:
         lengths: number of tokens of each sample.
+
+    Returns:
+        For each call the indices of its samples.
     """
     every = list(range(len(lengths)))
     pairs, left = [], every

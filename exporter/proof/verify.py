@@ -56,7 +56,7 @@ def prove(task: Task) -> Report:
 
 
 def run(task: Task) -> Report:
-    """As :func:`prove`, but with differences only in the report.
+    """Compare in a fresh process, and report differences in place of raising an error.
 
     Raises:
         VerificationError: the comparison failed to run.
@@ -99,11 +99,11 @@ def compare(task: Task) -> Report:
         tolerance, min_cosine = TOLERANCES["float32"]
         exact = replace(task.recipe, precision="float32", tolerance=tolerance, min_cosine=min_cosine)
         with closing(SavedModel(task.float32)) as model:
-            twin = hold(exact, expected, model)
+            twin = compare_answers(exact, expected, model)
         if twin.mismatches:
             return replace(twin, mismatches=[f"in float32, {line}" for line in twin.mismatches])
     with closing(SavedModel(task.saved_model)) as model:
-        report = hold(task.recipe, expected, model)
+        report = compare_answers(task.recipe, expected, model)
     report.float32 = twin
     if task.float32 is not None:
         report.mismatches += precision.differences(task.saved_model, task.float32)
@@ -112,7 +112,7 @@ def compare(task: Task) -> Report:
     return report
 
 
-def hold(recipe: Recipe, expected: Sequence[Expected], model: Model) -> Report:
+def compare_answers(recipe: Recipe, expected: Sequence[Expected], model: Model) -> Report:
     """Compare a model, in this process or on a server, with the reference's answers."""
     comparison = Comparison(recipe, model)
     if comparison.declared():

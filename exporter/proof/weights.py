@@ -113,7 +113,7 @@ def _stored(folder: Path) -> dict[str, np.ndarray]:
                 sets = {name: stream[name] for name in names if isinstance(stream[name], h5py.Dataset)}
                 for name, each in sets.items():
                     if each.external or each.is_virtual or each.nbytes > 100 * each.id.get_storage_size() + 2**20:
-                        raise ValueError(f"{path}: the values of {name} are not in it")
+                        raise ValueError(f"{path}: the values of {name} are missing")
                     tensors[name] = each[()]
     else:
         tensors = _tensorflow(folder)

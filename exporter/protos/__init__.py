@@ -1,7 +1,7 @@
-"""TensorFlow's and TensorFlow Serving's messages that the exporter reads and writes, without either.
+"""Messages of TensorFlow and TensorFlow Serving that the exporter reads and writes; neither package is needed.
 
-They live in descriptor pools of our own, so that nothing clashes with theirs. Each ``.pb`` here is the descriptor set
-of the ``.proto`` beside it::
+The messages are in descriptor pools of their own, so that they do not conflict with those packages. Each ``.pb`` here
+is the descriptor set of the ``.proto`` file with the same name::
 
     python -m grpc_tools.protoc -I exporter/protos --include_imports --descriptor_set_out exporter/protos/X.pb X.proto
 """
@@ -25,5 +25,5 @@ SavedModel: Any = _saved_model["tensorflow.SavedModel"]
 #: The entries of variables.index.
 BundleHeader: Any = _saved_model["tensorflow.BundleHeaderProto"]
 BundleEntry: Any = _saved_model["tensorflow.BundleEntryProto"]
-#: A record of assets.extra/tf_serving_warmup_requests that holds a PredictRequest.
+#: A record of assets.extra/tf_serving_warmup_requests, with a PredictRequest.
 PredictionLog: Any = _messages("warmup.pb")["tensorflow.serving.PredictionLog"]

@@ -1,1 +1,1 @@
-"""A proven version, published: its folder, the files beside the graph, and models.config with its labels."""
+"""Publication of a proven version: its folder, the files next to the graph, and models.config with its labels."""

@@ -59,7 +59,7 @@ def version_folder(path: Path) -> Path:
         if not (path / "saved_model.pb").exists() and (found := folders_by_version(path)):
             return path / found[max(found)].name
     except (OSError, OutputError):
-        pass  # whoever opens it says why
+        pass  # the code that opens it reports the reason
     return path
 
 
@@ -114,7 +114,7 @@ class Staging:
             raise KeyboardInterrupt(f"version {number} is published: {path}") from interrupt
 
     def number(self) -> int:
-        """The next version number at present."""
+        """The number that the version would get now."""
         if self._version is not None:
             return self._version
         number = max([0, *folders_by_version(self._base_path)]) + 1
@@ -136,7 +136,7 @@ class Staging:
         """Flush everything to disk and rename the folder to its version; returns path and number.
 
         Raises:
-            VersionExists: the version appeared meanwhile.
+            VersionExists: the version appeared in the meantime.
             OutputError: the rename failed.
         """
         with os_errors_as(OutputError, f"{self._base_path}: the version cannot be published"):

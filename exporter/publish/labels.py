@@ -4,9 +4,9 @@
 
     {"minilm": {"stable": [4, 3, 1]}}
 
-The newest version is first; models.config has the current one, and those after it are the way back. A crash between
-the writing of the two files does no harm, because a promotion writes this file first and a rollback writes it last:
-until models.config is written, the label is still found at its old place in the list.
+The newest version is first. models.config has the current version, and a rollback goes to the next one in the list. A
+crash between the writing of the two files does no harm, because a promotion writes this file first and a rollback
+writes it last: until models.config is written, its version is still in the list.
 """
 
 import copy
@@ -20,13 +20,13 @@ from ..scratch import replace
 _STEPS = 10
 
 
-def file_beside(config: Path) -> Path:
-    """The file that belongs to a models.config."""
+def file_of(config: Path) -> Path:
+    """The path of the history of a models.config."""
     return config.parent / ".rawbert" / "labels.json"
 
 
 class History:
-    """The file beside a models.config; whoever changes it holds the lock of models.config.
+    """The history of a models.config. A process that changes it must hold the lock of models.config.
 
     Args:
         config: path of models.config.
@@ -36,14 +36,14 @@ class History:
     """
 
     def __init__(self, config: Path) -> None:
-        self.path = file_beside(config)
+        self.path = file_of(config)
         try:
             with os_errors_as(ModelConfigError, f"{self.path}: cannot be read"):
                 text = self.path.read_text(encoding="utf-8") if self.path.exists() else "{}"
             self._lists: dict[str, dict[str, list[int]]] = json.loads(text)
             every = [at for labels in self._lists.values() for versions in labels.values() for at in versions]
             if not all(type(number) is int for number in every):
-                raise TypeError("a version is no whole number")
+                raise TypeError("a version is not a whole number")
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ModelConfigError(
                 f"{self.path} is damaged ({error}); remove it: it is only the history for `rawbert rollback`"
@@ -51,16 +51,16 @@ class History:
         self._saved = copy.deepcopy(self._lists)
 
     def before(self, model: str, label: str, now: int) -> tuple[int, ...]:
-        """Versions that a label was at before it came to ``now``, the newest first."""
+        """The versions of a label before its version ``now``, the newest first."""
         versions = self._lists.get(model, {}).get(label, [])
         return tuple(versions[versions.index(now) + 1 :] if now in versions else versions)
 
     def note(self, model: str, label: str, now: int, before: tuple[int, ...]) -> None:
-        """Note where a label is, and where it was before; the newest :data:`_STEPS` are kept."""
+        """Record the version of a label and its earlier versions, of which the newest :data:`_STEPS` are kept."""
         self._lists.setdefault(model, {})[label] = [now, *before[:_STEPS]]
 
     def forget(self, model: str, removed: set[int]) -> None:
-        """Take versions out of what a model's labels were at: their numbers may come back for other versions."""
+        """Remove versions from the history of a model's labels, because new versions may get their numbers."""
         for versions in self._lists.get(model, {}).values():
             versions[:] = [number for number in versions if number not in removed]
 

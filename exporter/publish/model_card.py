@@ -76,7 +76,7 @@ def render(manifest: dict[str, Any], licenses: list[str]) -> str:
         f"localhost:8501/v1/models/{name}:predict\n```\n",
         "## Limits\n",
         f"- A text is cut at {recipe.max_seq_length} tokens, special ones included{counted}.\n"
-        f"- With the batching parameters of this folder, a call carries at most {most} texts{runs}.\n",
+        f"- With the batching parameters of this folder, a call has at most {most} texts{runs}.\n",
         "## Tokenizer\n",
         _tokenizer(manifest["tokenizer"], recipe.tokenization),
     ]
@@ -116,7 +116,7 @@ def verification(report: dict[str, Any]) -> str:
         )
         for output, each in report["outputs"].items()
     ]
-    columns = ("output", "largest difference", "largest reference value", "smallest cosine", "on the text")
+    columns = ("output", "largest difference", "largest reference value", "smallest cosine", "worst text")
     return head + (_table(columns, rows) if rows else "The model has no vectors.\n")
 
 
@@ -134,7 +134,7 @@ def _run(run: dict[str, Any]) -> str:
     chosen = ("task", "seed", "learning_rate", "batch_size", "freeze_encoder", "class_weights", "layer_decay")
     settings = [(name, f"`{run['settings'].get(name)}`") for name in ("encoder", *chosen)]
     epochs = [("best epoch", f"{run['best_epoch']} of {run['epochs']}")]
-    held = " (held back of the training file)" if run["data"].get("held_back") else ""
+    held = " (held back from the training file)" if run["data"].get("held_back") else ""
     data = [
         (of, f"`{Path(each['file']).name}`{held if of == 'validation' else ''}", each["rows"], each["sha256"])
         for of, each in run["data"].items()
@@ -186,7 +186,7 @@ def _unigram(rules: dict[str, Any]) -> list[str]:
     steps = ", ".join(step["type"] for part in ("normalizer", "pre_tokenizer") for step in rules[part])
     unknown = "bytes" if rules["byte_fallback"] else "one unknown token in a word"
     return [
-        f"- Unigram over {rules['vocab']}; {steps or 'no normalisation'}; characters without a piece are {unknown}."
+        f"- Unigram over {rules['vocab']}; {steps or 'no normalisation'}; characters without a piece become {unknown}."
     ]
 
 
@@ -198,9 +198,9 @@ def _wordpiece(rules: dict[str, Any], chosen: TokenizerOptions) -> list[str]:
     return [
         f"- WordPiece over {rules['vocab']}; {'lower case' if rules['lowercase'] else 'case is kept'}; "
         f"accents {'stripped' if stripped else 'kept'}; "
-        f"Chinese characters {'apart' if rules['handle_chinese_chars'] else 'not apart'}; control characters "
+        f"Chinese characters {'split' if rules['handle_chinese_chars'] else 'not split'}; control characters "
         f"{'dropped' if rules['clean_text'] else 'kept'}.",
-        f"- A word of more than {rules['max_input_chars_per_word']} characters, or without pieces, is "
+        f"- A word of more than {rules['max_input_chars_per_word']} characters, or without pieces, becomes "
         f"`{rules['unk_token']}`.",
     ]
 

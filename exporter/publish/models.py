@@ -14,7 +14,7 @@ from .models_config import Entry, ModelsConfig
 
 @dataclass(frozen=True)
 class Model:
-    """A model's folder, and the models.config beside it."""
+    """A model's folder, and the models.config next to it."""
 
     folder: Path
     config: Path
@@ -134,7 +134,7 @@ def claim(config: ModelsConfig, folder: Path, name: str) -> None:
     """Refuse a name that models.config has for another folder.
 
     Raises:
-        ModelConfigError: it has.
+        ModelConfigError: another folder has the name.
     """
     found = config.find(name)
     if found is not None and found.folder_name != folder.name:
@@ -145,7 +145,7 @@ def claim(config: ModelsConfig, folder: Path, name: str) -> None:
 
 
 def check(config: Path, folder: Path, name: str) -> None:
-    """Refuse a models.config to which the model cannot be added, before anything is done for it.
+    """Refuse a models.config to which the model cannot be added, before the export starts.
 
     Raises:
         ModelConfigError: it cannot be parsed or written, or has the name for another model.
@@ -164,7 +164,7 @@ def warnings(config: Path) -> list[str]:
         ModelConfigError: it cannot be parsed.
     """
     entries = models_config.read(config).entries()
-    # The folders beside the file are all in one for the server, too: what it has elsewhere cannot be seen from here.
+    # The folders next to the file are in one parent folder on the server, too. Other folders are not visible here.
     roots = {PurePosixPath(each.base_path).parent for each in entries if (config.parent / each.folder_name).is_dir()}
     lines = []
     for each in entries:
@@ -178,7 +178,7 @@ def warnings(config: Path) -> list[str]:
         present = sorted(folders_by_version(folder))
         lines += [
             f"{config} has the label {label} of {each.name} at version {number}, which "
-            f"{'its version policy does not load' if number in present else 'is not there'}: TensorFlow Serving does "
+            f"{'its version policy does not load' if number in present else 'does not exist'}: TensorFlow Serving does "
             "not start with such a label, and accepts no other change of the file"
             for label, number in each.labels.items()
             if present and number not in each.loads(present)

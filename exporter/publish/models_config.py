@@ -7,8 +7,9 @@ every comment stays with its line (:func:`_with_comments`). The file is replaced
 
 A model with labels gets the version policy ``all``, unless it has one already. Under it every version on disk is
 loaded, and a label can be moved to any of them at once. (TensorFlow Serving checks the labels of a new configuration
-before it looks at its policy: a label that moves to a version which is not loaded yet is refused together with the
-policy that would load it, and this never changes.) ``rawbert prune`` limits the cost.
+before it applies the policy. If a label moves to a version that is not loaded yet, the server refuses the whole
+configuration, including the policy that would load the version, and does so at every attempt.) ``rawbert prune`` limits
+the cost.
 """
 
 import re
@@ -43,11 +44,11 @@ class Entry:
 
     Attributes:
         name: its name for clients.
-        base_path: where the server looks for versions.
+        base_path: folder of the versions, as the server sees it.
         has_policy: whether a version policy is chosen; without one the newest version is loaded.
         policy: ``latest``, ``all`` or ``specific``.
-        count: with ``latest``, how many versions.
-        specific: with ``specific``, which versions.
+        count: number of versions of the policy ``latest``.
+        specific: versions of the policy ``specific``.
         labels: version by label.
     """
 
@@ -114,7 +115,7 @@ class ModelsConfig:
         """Append a model.
 
         Raises:
-            ModelConfigError: the file is of a kind to which nothing can be added.
+            ModelConfigError: the file has a custom_model_config, to which no model can be added.
         """
         if self._message.HasField("custom_model_config"):
             raise ModelConfigError(
@@ -148,7 +149,7 @@ class ModelsConfig:
         return True
 
     def load_only(self, model: str, versions: Iterable[int]) -> None:
-        """Have servers load these versions, and look at no others."""
+        """Set the policy ``specific``: servers load these versions, and ignore all others."""
         self._config(model).model_version_policy.specific.versions[:] = sorted(versions)
 
     def save(self) -> None:
@@ -172,7 +173,7 @@ def _entry(config: Any) -> Entry:
         base_path=config.base_path,
         has_policy=choice is not None,
         policy=choice or "latest",
-        count=max(1, policy.latest.num_versions),  # TensorFlow Serving takes 0 for 1
+        count=max(1, policy.latest.num_versions),  # TensorFlow Serving treats 0 as 1
         specific=tuple(policy.specific.versions),
         labels=dict(sorted(config.version_labels.items())),
     )
@@ -188,7 +189,7 @@ def _with_comments(printed: str, written: str) -> str:
     The lines with code are aligned as in a diff. A line with equal code stays as it was written, with indentation and
     comment. Comments above or after a changed or removed line stay at their place.
     """
-    old = []  # the lines with code: what is above each, its text, code and comment
+    old = []  # for each line with code: the lines above it, its text, code and comment
     above: list[str] = []
     for text in written.split("\n"):
         code, comment = _LINE.findall(text)[0]
@@ -237,7 +238,7 @@ def locked(path: Path) -> Iterator[ModelsConfig]:
     with ExitStack() as stack:
         with os_errors_as(ModelConfigError, f"{path}: cannot be locked"):
             stack.enter_context(scratch.locked(path.with_name(f".{path.name}.lock")))
-        for file in (path, labels.file_beside(path)):
+        for file in (path, labels.file_of(path)):
             with suppress(OSError):
                 unfinished(file).unlink()  # left by a killed process
         yield read(path)

@@ -103,8 +103,8 @@ def push(
         # saved_model.pb is last; until then the folder is not a SavedModel.
         for name in sorted(wanted, key=lambda name: (name == SAVED_MODEL, name)):
             if name == SAVED_MODEL and name not in there:
-                _see_claim(store, number, wanted)
-            sent += _bring(store, f"{number}/{name}", local[name], wanted[name], there.get(name), tell)
+                _check_claim(store, number, wanted)
+            sent += _send(store, f"{number}/{name}", local[name], wanted[name], there.get(name), tell)
         if config is not None:
             config.publish()
     else:
@@ -136,7 +136,7 @@ def _record(wanted: Files) -> bytes:
 
 
 def _claimed(store: Store, number: int, wanted: Files, *, restart: bool, dry_run: bool) -> dict[str, int]:
-    """Claim the number for this content; the files in the store under the number.
+    """Claim the number for this content; returns the sizes of the files in the store under the number.
 
     Raises:
         VersionExists: the number has other content.
@@ -170,7 +170,7 @@ def _claimed(store: Store, number: int, wanted: Files, *, restart: bool, dry_run
     return there
 
 
-def _see_claim(store: Store, number: int, wanted: Files) -> None:
+def _check_claim(store: Store, number: int, wanted: Files) -> None:
     """Check, right before a version becomes complete, that no other push has claimed its number."""
     if store.read(_claim_file(number)) != _record(wanted):
         raise VersionExists(
@@ -178,8 +178,8 @@ def _see_claim(store: Store, number: int, wanted: Files) -> None:
         )
 
 
-def _bring(store: Store, name: str, local: Path, wanted: tuple[str, int], there: int | None, progress: Progress) -> int:
-    """Send a file unless the store has it, and read it back; the bytes sent."""
+def _send(store: Store, name: str, local: Path, wanted: tuple[str, int], there: int | None, progress: Progress) -> int:
+    """Send a file unless the store has it, and read it back; returns the number of bytes sent."""
     digest, size = wanted
     if there == size and store.digest(name, progress) == digest:
         progress(size)

@@ -26,7 +26,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Pruned:
-    """Removed versions, and kept versions older than the newest N with the reason."""
+    """Removed versions, and versions that were kept in addition to the newest N, with the reason."""
 
     removed: tuple[int, ...]
     kept: dict[int, str]
@@ -137,7 +137,8 @@ def prune(model: Model, keep: int, dry_run: bool = False) -> Pruned:
 
     Raises:
         ValueError: ``keep`` is below 1.
-        ModelConfigError, OutputError: models.config cannot be read, or a version not removed.
+        ModelConfigError: models.config cannot be read.
+        OutputError: a version cannot be removed.
     """
     if keep < 1:
         raise ValueError(f"keep is {keep}: give 1 or more, because the newest version always stays")
@@ -199,7 +200,7 @@ def _reason(config: ModelsConfig, entries: list[Entry], present: list[int], numb
     reasons = [f"it is {label}" for entry in entries for label, at in entry.labels.items() if at == number]
     for entry in entries:
         ways = [label for label in entry.labels if _target(config, entry, label, present) == number]
-        reasons += [f"a rollback of {label} goes there" for label in ways]
+        reasons += [f"a rollback of {label} returns to it" for label in ways]
         reasons += [f"the version policy of {entry.name} lists it"] if number in entry.specific else []
     return reasons[0] if reasons else None
 

@@ -13,7 +13,7 @@ from ..errors import OutputError
 from ..protos import PredictionLog
 from ..recipe import Recipe
 
-#: Tokens in one record: bounds what loading costs.
+#: Maximum number of tokens in one record, which limits the time of loading.
 _TOKENS = 512
 #: The tokenizer has a fast path for ASCII, and both paths need warm-up.
 _WORDS = ("warm ", "the ", "model ", "up ", "before ", "it ", "is ", "called, ")
@@ -44,7 +44,7 @@ def write(folder: Path, model: str, recipe: Recipe, max_batch_size: int) -> int:
         with tf.io.TFRecordWriter(str(path)) as writer:
             for signature in sorted((*recipe.signatures, DEFAULT_SIGNATURE)):
                 for texts in _batches(recipe.max_seq_length, max_batch_size):
-                    # Of a pair, the second text is the first again: half of the tokens each.
+                    # Both texts of a pair are the same, with half of the tokens each.
                     log = PredictionLog()
                     log.predict_log.request = predict_request(
                         Target(model, signature=signature), dict.fromkeys(input_names(recipe.pair), texts)

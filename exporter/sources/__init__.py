@@ -33,7 +33,7 @@ def fetched(encoder: str | os.PathLike[str], revision: str | None = None, say: S
 
     Args:
         encoder: a folder, an archive, a URL, or a handle of a hub.
-        revision: of a hub's model: branch, tag, commit or version.
+        revision: branch, tag, commit or version of a hub's model.
         say: called with a line for people at the start of a slow step.
 
     Raises:

@@ -1,7 +1,7 @@
 """sentence-transformers' cross-encoders: classifiers of pairs, with settings in addition to transformers' files.
 
-The place of the activation depends on the release: up to 3 ``sbert_ce_default_activation_function`` of config.json, in
-4 and 5 ``sentence_transformers`` there, since then modules.json and config_sentence_transformers.json.
+The place of the activation depends on the release: ``sbert_ce_default_activation_function`` of config.json up to 3,
+``sentence_transformers`` of config.json in 4 and 5, modules.json and config_sentence_transformers.json in later ones.
 """
 
 from collections.abc import Mapping

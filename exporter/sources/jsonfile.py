@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import CorruptSource
 
-#: Bytes. The tokenizer.json of a large vocabulary has 17 MB.
+#: Maximum size in bytes. The tokenizer.json of a large vocabulary has 17 MB.
 _LARGEST = 128 << 20
 
 

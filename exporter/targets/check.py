@@ -2,9 +2,9 @@
 
 It accepts any SavedModel from any tool. Findings have one of three levels:
 
-``error``    the server refuses the version, ends, or fails calls
-``warning``  it works, but not as its users expect
-``note``     useful to know; true of many models that are served without trouble
+``error``    the server refuses the version, crashes, or fails calls
+``warning``  the version works, but not as its users expect
+``note``     useful to know; many models with such a note are served without problems
 """
 
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ from .saved_model import Graph, serving
 
 
 def check(folder: Path, target: str) -> list[Finding]:
-    """Everything found in a version folder, the gravest first.
+    """The findings in a version folder, the most severe ones first.
 
     Args:
-        folder: where saved_model.pb lies.
+        folder: folder with saved_model.pb.
         target: one of :data:`.opsets.RELEASES`, or a newer release, which is judged by the newest of them.
 
     Raises:

@@ -1,7 +1,7 @@
 """A hash of a SavedModel's content: equal for equal graph, weights and assets, independent of time and place.
 
-Names that TensorFlow numbers anew, debug information, object bookkeeping, timestamps and paths are left out. Weights
-count by the bytes of each variable, not by their places in the shards.
+Names with numbers that change with each export, debug information, object bookkeeping, timestamps and paths are left
+out. The hash of the weights covers the bytes of each variable, but not their places in the shards.
 """
 
 import hashlib
@@ -13,12 +13,12 @@ from . import tensor_bundle
 from .graph_hash import graph_hash
 from .saved_model import Graph
 
-#: Begins the values that depend on how a graph is hashed: those of other schemes are not to be compared with them. The
-#: first one had no prefix; it counted ops and constants and knew nothing of how they are connected. The second counted
-#: the TensorFlow release that wrote a graph.
+#: Prefix of the hashes of graphs and contents. Hashes of different schemes cannot be compared. The first scheme had no
+#: prefix: it covered ops and constants, but not their connections. The second one covered the TensorFlow release that
+#: wrote a graph.
 _SCHEME = "v3:"
 _CHUNK = 1 << 20
-#: An entry that is TensorFlow's bookkeeping.
+#: An entry of variables.index with TensorFlow's bookkeeping, not a variable.
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
@@ -26,7 +26,7 @@ def content_hash(folder: Path, meta_graph: Any) -> dict[str, str]:
     """sha256 (hex) of ``graph``, ``weights``, ``assets``, and of these three together as ``content``.
 
     Raises:
-        Unhashable: functions or nodes of the graph go round in a circle.
+        Unhashable: functions or nodes of the graph form a cycle.
         CorruptIndex: variables.index or a shard is damaged.
         OSError: a file is missing or cannot be read.
     """
@@ -61,7 +61,7 @@ def _weights(folder: Path) -> list[tuple[str, str]]:
             while left:
                 data = stream.read(min(left, _CHUNK))
                 if not data:
-                    raise tensor_bundle.CorruptIndex(f"{shard.name} is cut short: {name!r} lies beyond its end")
+                    raise tensor_bundle.CorruptIndex(f"{shard.name} is cut short: {name!r} is beyond its end")
                 digest.update(data)
                 left -= len(data)
         digests.append((name, digest.hexdigest()))

@@ -14,12 +14,12 @@ from .finding import Finding, error, note, warning
 from .saved_model import Graph
 from .warmup_file import signatures_of
 
-#: Bytes of a text proto that is read: a hundred times what anyone writes.
+#: Maximum size in bytes of a text proto: a hundred times that of a usual file.
 _MOST_TEXT = 100_000
 
 
 def assets(folder: Path, meta_graph: Any) -> Iterator[Finding]:
-    """Files that the graph names."""
+    """Missing or unsafe files that the graph names."""
     for asset in meta_graph.asset_file_def:
         name = PurePosixPath(asset.filename)
         if name.is_absolute() or ".." in name.parts or "\0" in asset.filename:
@@ -36,7 +36,7 @@ def assets(folder: Path, meta_graph: Any) -> Iterator[Finding]:
 
 
 def variables(folder: Path, graph: Graph) -> Iterator[Finding]:
-    """The index and the shards of the weights."""
+    """Faults of the index and the shards of the weights."""
     index = folder / "variables" / "variables.index"
     if not index.is_file():
         if any(node.op in ("VarHandleOp", "VariableV2") for node in graph.nodes):
@@ -61,10 +61,10 @@ def variables(folder: Path, graph: Graph) -> Iterator[Finding]:
 
 
 def warmup_records(folder: Path, meta_graph: Any) -> Iterator[Finding]:
-    """Records for every signature, and no others."""
+    """Signatures without warmup records, and records without a signature."""
     names = list(signature_infos(meta_graph.signature_def))
     path = folder / WARMUP_FILE
-    why = "a fault that shows only when it runs would not keep this version from replacing a good one"
+    why = "this version may replace a good one even if its calls fail"
     if not path.is_file():
         if names:
             yield note("warmup", f"no warmup records ({WARMUP_FILE}): the first calls are slow, and {why}")
@@ -99,8 +99,8 @@ def batching(folder: Path, meta_graph: Any) -> Iterator[Finding]:
     if not message.enable_large_batch_splitting.value:
         return
     why = (
-        f"{BATCHING_FILE} sets enable_large_batch_splitting: the parts of a large call differ in shape, which ends the "
-        "server or mixes up rows; remove that setting"
+        f"{BATCHING_FILE} sets enable_large_batch_splitting: the parts of a large call differ in shape, which crashes "
+        "the server or mixes up rows; remove that setting"
     )
     for name, info in signature_infos(meta_graph.signature_def).items():
         for output, spec in info.outputs.items():
@@ -116,5 +116,5 @@ def _batching_params(path: Path) -> Any:
         raise ValueError(f"it has more than {_MOST_TEXT} bytes")
     try:
         return text_format.Parse(data, BatchingParameters())
-    except Exception as fault:  # of garbage protobuf raises more than its own ParseError
+    except Exception as fault:  # for invalid files, protobuf raises more than its own ParseError
         raise ValueError(f"it is not a BatchingParameters text proto: {fault}") from fault

@@ -1,4 +1,4 @@
-"""What a check finds."""
+"""A finding of ``rawbert check``."""
 
 import functools
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ LEVELS = ("error", "warning", "note")
 
 @dataclass(frozen=True)
 class Finding:
-    """Something found: its level, a short name for tools, and a sentence for people."""
+    """A finding: its level, a short name for tools, and a sentence for people."""
 
     level: str
     kind: str

@@ -1,12 +1,12 @@
 """A hash of a graph's computation, independent of the names and order of nodes and functions.
 
-Hashes are built upward, as in a Merkle tree. A node's hash covers its op, device and attributes, and its inputs in
-order: the hash of each producer, and which of its outputs. A call covers the hash of the function in place of its name.
-A function's hash covers its arguments, results and nodes. The hash of the graph covers the signatures by name, the
-restoring of variables, the assets, and all nodes and functions, used or not, as a sorted list.
+Hashes are built bottom-up, as in a Merkle tree. A node's hash covers its op, device and attributes, and its inputs in
+order: for each input the producer's hash and the number of its output. A call's hash covers the hash of the function in
+place of its name. A function's hash covers its arguments, results and nodes. The hash of the graph covers the
+signatures by name, the restoring of variables, the assets, and all nodes and functions, used or not, as a sorted list.
 
-Two nodes without inputs (variables, tables, placeholders) may be alike in all this and still be two things. So hashes
-are built twice: the second time, the hash of such a node also covers the nodes that read it.
+Two different nodes without inputs (variables, tables, placeholders) may have equal hashes by these rules. So hashes are
+built twice: the second time, the hash of such a node also covers the nodes that read it.
 """
 
 import hashlib
@@ -16,20 +16,20 @@ from typing import Any
 
 from .saved_model import Graph, node_of, tensors_of
 
-#: Attributes that do not change what a graph computes and differ from one writing to the next: names of nodes and of
-#: gradients, functions of a training step by name, numbers of collective operations, the writing session's settings.
+#: Attributes without effect on the computation, whose values differ between exports: names of nodes and of gradients,
+#: functions of a training step by name, numbers of collective operations, settings of the writing session.
 _UNSTABLE = frozenset({
     "_class", "_collective_manager_ids", "_gradient_op_type", "_original_func_name", "backward_function_name",
     "config_proto", "forward_function_name",
 })  # fmt: skip
-#: The name of a table, which TensorFlow makes at random; that of a variable counts.
+#: Part of the name of a table's op, and its attribute with a random name. (The names of variables are not random.)
 _TABLE, _SHARED_NAME = "HashTable", "shared_name"
-#: Where a turn of a loop begins and where it ends, in graphs of TensorFlow 1. No other cycle can run.
+#: Ops at the start and at the end of a loop's iteration, in graphs of TensorFlow 1. No other cycle can run.
 _TURN, _NEXT = ("Merge", "RefMerge"), ("NextIteration", "RefNextIteration")
 
 
 class Unhashable(Exception):
-    """Functions call each other in a circle, or nodes read each other: no hash can be built upward."""
+    """Functions call each other in a cycle, or nodes read each other: no hash can be built bottom-up."""
 
 
 def graph_hash(graph: Graph) -> str:
@@ -48,7 +48,7 @@ def graph_hash(graph: Graph) -> str:
         functions[name] = _hash_function(graph.functions[name], functions)
     nodes = _hash_nodes(graph.nodes, {}, functions)
     saver = meta_graph.saver_def
-    # What it asks of its readers; the producer is only the release that wrote it.
+    # Only the requirements for readers: the producer is the release that wrote the graph.
     versions = meta_graph.graph_def.versions
     return _hash(
         _hash(*sorted(meta_graph.meta_info_def.tags)),
@@ -123,7 +123,14 @@ def _own(node: Any, functions: Mapping[str, bytes]) -> bytes:
 def _upward(
     order: Iterable[Any], own: Mapping[str, bytes], arguments: Mapping[str, bytes], before: Mapping[str, bytes]
 ) -> dict[str, bytes]:
-    """Hashes of nodes with their inputs; ``before``: for the end of a loop's turn, which comes after its beginning."""
+    """Hashes of nodes with their inputs.
+
+    Args:
+        order: the nodes in dependency order.
+        own: hash of each node without its inputs.
+        arguments: hashes of a function's arguments.
+        before: provisional hashes for the end of a loop's iteration, which comes after its start.
+    """
     hashes = dict(arguments)
     for node in order:
         data = [each for each in node.input if each[:1] != "^"]
@@ -164,11 +171,15 @@ def _attribute(value: Any, functions: Mapping[str, bytes]) -> bytes:
 
 
 def _bottom_up(needs: Mapping[str, Collection[str]], fault: str) -> list[str]:
-    """The names, each after those that it needs."""
+    """The names in dependency order.
+
+    Raises:
+        Unhashable: there is a cycle.
+    """
     try:
         return list(TopologicalSorter(needs).static_order())
     except CycleError as error:
-        raise Unhashable(f"{fault} in a circle: {' > '.join(error.args[1][:-5:-1])}") from error
+        raise Unhashable(f"{fault} in a cycle: {' > '.join(error.args[1][:-5:-1])}") from error
 
 
 def _bytes(message: Any) -> bytes:
@@ -176,7 +187,7 @@ def _bytes(message: Any) -> bytes:
 
 
 def _hash(*parts: bytes | str) -> bytes:
-    """sha256 of parts, each after its length, so that no two lists of parts are alike."""
+    """sha256 of parts, each preceded by its length: different lists of parts have different hashes."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part

@@ -15,7 +15,7 @@ from .saved_model import Graph, node_of, tensors_of
 
 #: Attribute of functions, and of the nodes that call them, that XLA must compile.
 _COMPILE = "_XlaMustCompile"
-#: How many of these are named.
+#: Maximum number of names in a finding.
 _NAMED = 3
 _REST_STRINGS = (
     "the REST API writes it as it is, and as base64 only where the name ends in _bytes; bytes that are not UTF-8 break "
@@ -46,7 +46,7 @@ def xla(graph: Graph) -> Iterator[Finding]:
 
 
 def _needed(graph: Graph, tensors: Iterable[str]) -> list[Any]:
-    """The nodes of the main graph that tensors of it depend on."""
+    """The nodes of the main graph on which tensors depend."""
     nodes = {node.name: node for node in graph.nodes}
     needed: dict[str, Any] = {}
     waiting = list(tensors)
@@ -59,7 +59,7 @@ def _needed(graph: Graph, tensors: Iterable[str]) -> list[Any]:
 
 
 def signatures(folder: Path, graph: Graph) -> Iterator[Finding]:
-    """Tensors that are not there, and shapes and dtypes that a server cannot batch or write."""
+    """Missing tensors, and shapes and dtypes that a server cannot batch or write."""
     table = graph.meta_graph.signature_def
     found = signature_infos(table)
     if not found:
@@ -82,7 +82,7 @@ def signatures(folder: Path, graph: Graph) -> Iterator[Finding]:
             if spec.dtype == "float64":
                 yield note("dtype", f"{label} is float64: twice the bytes of float32 in every answer")
             if spec.dtype in ("float16", "bfloat16"):
-                yield note("rest", f"{label} is of 16-bit floats, which the REST API cannot write")
+                yield note("rest", f"{label} has 16-bit floats, which the REST API cannot write")
             if spec.dtype == "string" and not output.endswith("_bytes") and output not in own:
                 yield note("rest", f"{label} is a string: {_REST_STRINGS}")
 

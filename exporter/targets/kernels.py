@@ -1,4 +1,4 @@
-"""Whether a release has a kernel for the dtypes of a node: an op without one is refused when it is to run.
+"""The kernels of a release for a node with its dtypes: a server fails calls of an op without one.
 
 A kernel is registered for a device and for the dtypes that some attributes of the op may have
 (tensorflow/core/framework/kernel_def_builder.h).
@@ -21,9 +21,10 @@ _NUMBERS = {
 
 
 def devices(node: Any, op: opsets.Op) -> set[str]:
-    """Devices, of ``cpu`` and ``gpu``, on which an op has a kernel for a node; a node that names one has no other.
+    """Devices, among ``cpu`` and ``gpu``, with a kernel for a node; at most the node's own device if it names one.
 
-    An op that is registered without any kernel counts as if it had them all: TensorFlow replaces it, or it never runs.
+    An op that is registered without any kernel counts as if it had kernels for both: TensorFlow replaces it before it
+    runs, or it never runs.
     """
     allowed = {"cpu"} if "CPU" in node.device.upper() else {"cpu", "gpu"}
     if not op.kernels:
@@ -43,7 +44,7 @@ def _fits(node: Any, op: opsets.Op, row: Mapping[str, Sequence[int]]) -> bool:
 
 
 def _types(node: Any, op: opsets.Op, name: str) -> list[int]:
-    """The dtypes of an attribute; none where the caller of a function gives them."""
+    """The dtypes of an attribute; empty if the caller of a function decides about them."""
     if name in node.attr:
         value = node.attr[name]
         return [value.type] if value.WhichOneof("value") == "type" else list(value.list.type)

@@ -1,10 +1,10 @@
 """Every op of a SavedModel, including its function library, compared with the ops of a TensorFlow Serving release.
 
-A release refuses a graph for an op that it does not register, for an op that it has deprecated, and for a GraphDef
-version out of its range (tensorflow/core/framework/versions.cc); it fails calls of an op without a kernel for the
-node's dtypes. An attribute that it does not know it ignores, and computes something else where that attribute matters
-(node_def_util.cc; names with an underscore first are notes to TensorFlow itself). Ops that call back into Python are
-registered everywhere, and run nowhere but in that process.
+A release refuses a graph if an op is not registered or is deprecated, or if the GraphDef version is out of its range
+(tensorflow/core/framework/versions.cc). It fails calls of an op without a kernel for the node's dtypes. It ignores
+unknown attributes, and then may compute something else (node_def_util.cc; attributes with a leading underscore are
+TensorFlow's own annotations). Ops that call Python are registered in every release, but run only in the process that
+made the graph.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,31 +14,31 @@ from . import kernels, opsets
 from .finding import Finding, error, warning
 from .saved_model import MAIN, Graph
 
-#: What to use in place of ops that people meet, and where they come from.
+#: The origin of ops that users often have in their graphs, and what to use in their place.
 _ROUND_ROBIN = (
-    "tensorflow_text.RoundRobinTrimmer writes it from release 2.13 on; trim with ragged slices or "
+    "tensorflow_text.RoundRobinTrimmer adds it from release 2.13 on; trim with ragged slices or "
     "tensorflow_text.WaterfallTrimmer, or export with `rawbert export`"
 )
 _HINTS = {
     "TFText>RoundRobinTrim": _ROUND_ROBIN,
     "TFText>RoundRobinGenerateMasks": _ROUND_ROBIN,
-    "FastBertNormalize": "tensorflow_text.FastBertTokenizer brings it; use tensorflow_text.BertTokenizer",
+    "FastBertNormalize": "tensorflow_text.FastBertTokenizer adds it; use tensorflow_text.BertTokenizer",
 }
 _CALLS_PYTHON = "tf.py_function and tf.numpy_function call Python, which no server has; write that part with ops"
-#: Callers of a function that are named.
+#: Maximum number of callers of a function in a finding.
 _CALLERS = 20
-#: Registered in every release, but what they run lives in the process that made the graph.
+#: Ops that are registered in every release, but call Python in the process that made the graph.
 _PYTHON = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 
 
 def check(graphs: Iterable[Graph], target: str) -> Iterator[Finding]:
     """Obstacles to running a SavedModel in TensorFlow Serving ``target``: count, first place and remedy.
 
-    An error is what it refuses; a warning an attribute that it leaves out of account, or an op that only a GPU runs.
-    Functions that the main graph does not reach never run, and the loader does not look into them: nor does this.
+    An error is an obstacle that the server refuses. A warning is an attribute that it ignores, or an op that runs only
+    on a GPU. Functions that the main graph does not reach are skipped: they never run, and the loader ignores them.
 
     Args:
-        graphs: those of the SavedModel.
+        graphs: the graphs of the SavedModel.
         target: one of :data:`.opsets.RELEASES`.
     """
     refused = f"TensorFlow Serving {target} cannot run it"
@@ -61,15 +61,15 @@ def check(graphs: Iterable[Graph], target: str) -> Iterator[Finding]:
             advice = _advice(node, reason, versions.producer, target)
             problem = f"{reason}{times}: {_place(node.name, body, callers)}; {advice}"
             if kind == "attribute":
-                yield warning(kind, f"TensorFlow Serving {target} ignores what it does not know: {problem}")
+                yield warning(kind, f"TensorFlow Serving {target} ignores unknown attributes: {problem}")
             elif kind == "gpu":
-                yield warning("kernel", f"TensorFlow Serving {target} runs it on a GPU alone: {problem}")
+                yield warning("kernel", f"TensorFlow Serving {target} runs it only on a GPU: {problem}")
             else:
                 yield error(kind, f"{refused}: {problem}")
 
 
 def _complaints(node: Any, known: opsets.OpSet, producer: int) -> Iterator[tuple[str, str]]:
-    """What is wrong with a node: the kind, ``op``, ``attribute``, ``kernel`` or ``gpu``, and the reason."""
+    """The faults of a node: kind (``op``, ``attribute``, ``kernel`` or ``gpu``) and reason."""
     op = known.ops.get(node.op)
     if node.op in _PYTHON:
         yield "op", f"the op {node.op} calls Python"
@@ -90,14 +90,14 @@ def _complaints(node: Any, known: opsets.OpSet, producer: int) -> Iterator[tuple
 def _version_fault(versions: Any, known: opsets.OpSet) -> str | None:
     own, asked = known.graph_def_version, versions.min_consumer
     if own < asked or own in versions.bad_consumers:
-        return f"the graph asks for a TensorFlow of GraphDef version {asked} or later, and this one has {own}"
+        return f"the graph needs a TensorFlow with GraphDef version {asked} or later, and this one has {own}"
     if versions.producer < known.min_producer:
-        return f"the graph's GraphDef version {versions.producer} is older than {known.min_producer}, the oldest taken"
+        return f"the graph's GraphDef version {versions.producer} is older than {known.min_producer}, the minimum"
     return None
 
 
 def _advice(node: Any, reason: str, producer: int, target: str) -> str:
-    """The remedy: a release that has the op and no finding of the same kind, if there is one."""
+    """The remedy: a release with the op and without a finding of the same kind, if there is one."""
     if node.op in _PYTHON:
         return _CALLS_PYTHON
     releases = [
@@ -117,7 +117,7 @@ def _advice(node: Any, reason: str, producer: int, target: str) -> str:
 
 
 def _place(node: str, function: str, callers: Mapping[str, tuple[str, str]]) -> str:
-    """A node, its function ('' for the main graph), and the nodes that lead there: of many, the innermost."""
+    """A node, its function ('' for the main graph) and the chain of callers, of which only the innermost are shown."""
     if not function:
         return f"node {node!r}"
     chain: list[str] = []

@@ -1,7 +1,7 @@
 """The ops and kernels of each TensorFlow Serving release, as data from released wheels.
 
-One file per release, data/<release>.tsv.xz: a line with its source wheels, then a line per op.
-scripts/make_ops.py makes them, and names its sources.
+Each release has a file, data/<release>.tsv.xz: a line with its source wheels, then one line per op.
+scripts/make_ops.py writes these files, and describes its sources.
 """
 
 import functools
@@ -22,10 +22,10 @@ class Op:
     """A registered op.
 
     Attributes:
-        attrs: attribute name -> its default as protobuf text, ``None`` where it must be given.
-        deprecated: GraphDef version from which on it is refused, ``None`` for never.
-        kernels: ``cpu`` or ``gpu`` -> the combinations of dtypes that it has kernels for: attribute name -> numbers of
-            DataType. Empty where it is registered without a kernel, as ops are that TensorFlow replaces.
+        attrs: attribute name -> its default as protobuf text; ``None`` if it has no default.
+        deprecated: first GraphDef version that refuses the op; ``None`` if none does.
+        kernels: ``cpu`` or ``gpu`` -> the combinations of dtypes with a kernel: attribute name -> numbers of
+            DataType. Empty if the op is registered without a kernel, such as ops that TensorFlow replaces.
     """
 
     attrs: Mapping[str, str | None]
@@ -35,7 +35,7 @@ class Op:
 
 @dataclass(frozen=True)
 class OpSet:
-    """The ops of one release by name, and the GraphDef versions that it takes."""
+    """The ops of one release by name, and the GraphDef versions that it accepts."""
 
     graph_def_version: int
     min_producer: int
@@ -43,13 +43,14 @@ class OpSet:
 
 
 def order(release: str) -> tuple[int, int, int]:
-    """Sorts releases. A candidate, such as 2.22rc0, comes before its release.
+    """Sort key of releases. A release candidate, such as 2.22rc0, comes before its release.
 
     Args:
-        release: ``2.21``, ``2.21.0``, ``2.22rc0`` or ``2.22.0-rc0``: of the release 2.21, and of the candidate 2.22rc0.
+        release: a release, such as ``2.21`` or ``2.21.0``, or a release candidate, such as ``2.22rc0`` or
+            ``2.22.0-rc0``.
 
     Raises:
-        ValueError: it is not spelled so.
+        ValueError: it has another form.
     """
     match = re.fullmatch(r"(?a)(\d{1,3})\.(\d{1,3})(?:\.\d{1,3})?(?:-?rc(\d{1,3}))?", release)
     if match is None:
@@ -60,7 +61,7 @@ def order(release: str) -> tuple[int, int, int]:
 
 #: TensorFlow Serving releases, oldest first.
 RELEASES = tuple(sorted((page.name.removesuffix(_SUFFIX) for page in _DATA.glob(f"*{_SUFFIX}")), key=order))
-#: The newest that is no candidate.
+#: The newest release that is not a release candidate.
 NEWEST = [release for release in RELEASES if "rc" not in release][-1]
 
 
@@ -68,7 +69,7 @@ def nearest(release: str) -> str:
     """The newest of :data:`RELEASES` that is not newer than a release: the release itself, if known.
 
     Raises:
-        ValueError: it is older than all of them, or not spelled as releases are.
+        ValueError: it is older than all of them, or has another form.
     """
     known = [each for each in RELEASES if order(each) <= order(release)]
     if not known:
@@ -86,7 +87,7 @@ def load(release: str) -> OpSet:
     """The op set of a release.
 
     Raises:
-        KeyError: it is none of :data:`RELEASES`.
+        KeyError: it is not one of :data:`RELEASES`.
     """
     if release not in RELEASES:
         raise KeyError(release)

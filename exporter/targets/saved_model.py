@@ -1,4 +1,4 @@
-"""saved_model.pb without TensorFlow: the message, and which functions the nodes of a graph call."""
+"""saved_model.pb without TensorFlow: the message, and the functions that the nodes of a graph call."""
 
 import stat
 from collections import deque
@@ -10,11 +10,11 @@ from google.protobuf.message import DecodeError
 
 from ..protos import SavedModel
 
-#: Stands for the main graph where other graphs have their function's name.
+#: The main graph's name among those of functions.
 MAIN = ""
 #: The tag of the graph that a server loads.
 _SERVE = "serve"
-#: Bytes of the longest message that protobuf reads or writes.
+#: Maximum size in bytes of a message in protobuf.
 _MOST = 2**31 - 1
 
 
@@ -40,7 +40,7 @@ def read(folder: Path) -> Any:
     try:
         state = path.stat()
         if not stat.S_ISREG(state.st_mode):
-            raise Unreadable("unreadable", f"{path}: not a regular file; give a file")
+            raise Unreadable("unreadable", f"{path}: it is not a regular file; give a file")
         if state.st_size > _MOST:
             raise Unreadable("damaged", f"{path}: it has {state.st_size} bytes, but a SavedModel has at most {_MOST}")
         return SavedModel.FromString(path.read_bytes())
@@ -51,7 +51,7 @@ def read(folder: Path) -> Any:
             f"{folder}: no saved_model.pb in it{text}; give a version folder, or the folder of a model",
         ) from None
     except NotADirectoryError:
-        raise Unreadable("no-saved-model", f"{folder}: a file; give the folder of a SavedModel") from None
+        raise Unreadable("no-saved-model", f"{folder}: it is a file; give the folder of a SavedModel") from None
     except OSError as error:
         raise Unreadable("unreadable", f"{path}: cannot be read: {error.strerror or error}") from error
     except DecodeError as error:
@@ -68,7 +68,7 @@ class Graph:
 
     Attributes:
         meta_graph: the message.
-        nodes: those of the main graph.
+        nodes: nodes of the main graph.
         functions: name -> ``FunctionDef``.
     """
 
@@ -79,14 +79,14 @@ class Graph:
         self.functions = {each.signature.name: each for each in library if each.signature.name != MAIN}
 
     def called(self, node: Any) -> list[str]:
-        """Functions that a node calls: by its op, or by its attributes."""
+        """Functions that a node calls by its op or names in its attributes."""
         return [name for name in (node.op, *_named(node.attr)) if name in self.functions]
 
     def reached(self, nodes: Iterable[Any]) -> dict[str, tuple[str, str]]:
-        """Functions that nodes of the main graph can come to call, the nearest first.
+        """Functions that nodes of the main graph call, directly or through other functions, in breadth-first order.
 
         Returns:
-            Function -> the first node found to call it, and the function that this node is in.
+            Function -> the first node that calls it, and the function of that node.
         """
         callers: dict[str, tuple[str, str]] = {}
         waiting = deque([(MAIN, nodes)])
@@ -101,9 +101,9 @@ class Graph:
 
 
 def _named(attrs: Any) -> Iterator[str]:
-    """Functions that attributes name, and the attributes of these in turn.
+    """Functions in attributes, and in the attributes of these functions.
 
-    Those with an underscore first are notes to TensorFlow itself, which calls nothing that they name.
+    Attributes with a leading underscore are TensorFlow's own annotations; functions in them are not called.
     """
     for key in sorted(attrs):  # protobuf's own order changes from run to run
         value = attrs[key]
@@ -119,7 +119,7 @@ def node_of(reference: str) -> str:
 
 
 def tensors_of(info: Any) -> list[str]:
-    """Names of the tensors of a ``TensorInfo``: one, but for sparse and composite ones."""
+    """Names of the tensors of a ``TensorInfo``: one name, or several for sparse and composite tensors."""
     sparse = info.coo_sparse
     names = [info.name, sparse.values_tensor_name, sparse.indices_tensor_name, sparse.dense_shape_tensor_name]
     inner = [name for component in info.composite_tensor.components for name in tensors_of(component)]

@@ -1,7 +1,7 @@
-"""variables.index without TensorFlow: which tensors the shards of a checkpoint hold, and where.
+"""variables.index without TensorFlow: the tensors of a checkpoint, and their places in its shards.
 
 The file is a table in LevelDB's format (tensorflow/core/lib/io/table.cc), never compressed: blocks of key-value pairs
-with shared prefixes, an index block that points at them, a footer of 48 bytes that points at the index. The values are
+with shared prefixes, an index block that points to them, a footer of 48 bytes that points to the index. The values are
 BundleEntryProto messages (tensorflow/core/protobuf/tensor_bundle.proto).
 """
 
@@ -18,9 +18,9 @@ _FOOTER = 48
 _MAGIC = bytes.fromhex("57fb808b247547db")
 #: Compression byte and crc32c after each block.
 _TRAILER = 5
-#: Bytes of the largest index that is read, and of all keys and values in it. 100,000 variables take a tenth of it.
+#: Maximum size in bytes of the file, and of all keys and values in it. 100,000 variables take a tenth of it.
 _MOST = 256 * 2**20
-#: What an entry takes in memory besides its key and value, at least.
+#: Minimum memory in bytes for an entry, in addition to its key and value.
 _ENTRY = 100
 
 
@@ -29,23 +29,23 @@ class CorruptIndex(Exception):
 
 
 def shard_name(shard: int, shards: int) -> str:
-    """File name of a shard, beside ``variables.index``."""
+    """File name of a shard, in the folder of ``variables.index``."""
     return f"variables.data-{shard:05d}-of-{shards:05d}"
 
 
 def read_index(path: Path) -> tuple[int, list[tuple[str, Any]]]:
-    """The number of shards, and the tensors in them: name and ``BundleEntryProto``. Each lies in a place of its own.
+    """The number of shards, and name and ``BundleEntryProto`` of each tensor. The tensors do not overlap.
 
     Raises:
-        CorruptIndex: it cannot be read as a table of tensors.
-        OSError: it cannot be read at all.
+        CorruptIndex: it is not a table of tensors, or is damaged.
+        OSError: it cannot be read.
     """
     with path.open("rb") as file:
         data = file.read(_MOST + 1)
     if len(data) > _MOST:
         raise CorruptIndex(f"it has more than {_MOST} bytes")
     if len(data) < _FOOTER or data[-8:] != _MAGIC:
-        raise CorruptIndex("it does not end as a table does (cut short?)")
+        raise CorruptIndex("it does not have the end of a table (cut short?)")
     shards, entries = 1, []
     try:
         for key, value in _bounded(_pairs(data)):
@@ -65,7 +65,7 @@ def _check(shards: int, entries: list[Any]) -> None:
     ends = [0] * shards
     for entry in sorted(entries, key=lambda entry: (entry.offset, entry.size)):
         if not 0 <= entry.shard_id < shards:
-            raise ValueError(f"a tensor lies in shard {entry.shard_id} of {shards}")
+            raise ValueError(f"a tensor is in shard {entry.shard_id} of {shards}")
         if entry.size < 0 or entry.offset < ends[entry.shard_id]:
             raise ValueError("tensors overlap")
         ends[entry.shard_id] = entry.offset + entry.size
@@ -86,7 +86,11 @@ def _pairs(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _bounded(pairs: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
-    """Pairs as far as they fit into memory: shared prefixes make gigabytes of a small file."""
+    """The pairs, while they fit into memory: with shared prefixes, a small file can unpack to gigabytes.
+
+    Raises:
+        ValueError: there are more.
+    """
     left = _MOST
     for key, value in pairs:
         left -= len(key) + len(value) + _ENTRY
@@ -98,7 +102,7 @@ def _bounded(pairs: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, byte
 def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
     """Pairs of one block; keys are stored without the prefix shared with the previous key."""
     if offset + size + _TRAILER > len(data):
-        raise ValueError("a block lies beyond its end")
+        raise ValueError("a block is beyond its end")
     if data[offset + size] != 0:
         raise ValueError("a block is compressed")
     block = data[offset : offset + size]
@@ -114,7 +118,7 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]
         key = key[:shared] + block[at : at + added]
         at += added
         if at + length > end:
-            raise ValueError("a value lies beyond its block")
+            raise ValueError("a value is beyond its block")
         yield key, block[at : at + length]
         at += length
 

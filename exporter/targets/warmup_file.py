@@ -1,8 +1,8 @@
-"""The records of ``tf_serving_warmup_requests`` without TensorFlow: which signatures they call.
+"""The records of ``tf_serving_warmup_requests`` without TensorFlow: the signatures that they call.
 
-A TFRecord (tensorflow/core/lib/io/record_writer.h) is its length (8 bytes, little-endian), a checksum of that (4), the
-data, a checksum of the data (4); the checksums are masked CRC-32C. That of the data is left to the server: in Python
-it would take longer than all else here.
+A TFRecord (tensorflow/core/lib/io/record_writer.h) has four parts: the length of the data (8 bytes, little-endian), a
+checksum of the length (4), the data, and a checksum of the data (4). The checksums are masked CRC-32C. The checksum of
+the data is left to the server, because in Python it would take longer than all other checks.
 """
 
 from collections import Counter
@@ -16,10 +16,10 @@ from ..protos import PredictionLog
 
 
 def signatures_of(path: Path) -> Counter[str]:
-    """How many records call each signature.
+    """The number of records that call each signature.
 
     Raises:
-        ValueError: the file has no warmup records, or is cut short; the message says where.
+        ValueError: the file has no warmup records, or is cut short; the message contains the place.
         OSError: the file cannot be read.
     """
     data = path.read_bytes()
@@ -29,9 +29,9 @@ def signatures_of(path: Path) -> Counter[str]:
         length = int.from_bytes(data[at : at + 8], "little")
         begin, end = at + 12, at + 12 + length
         if end + 4 > len(data):
-            raise ValueError(f"no record, or a truncated one, at byte {at}")
+            raise ValueError(f"there is no complete record at byte {at}")
         if _masked_crc(data[at : at + 8]) != int.from_bytes(data[at + 8 : begin], "little"):
-            raise ValueError(f"a damaged record at byte {at}")
+            raise ValueError(f"the record at byte {at} is damaged")
         try:
             log = PredictionLog.FromString(data[begin:end])
             request = PredictRequest.FromString(log.predict_log.request)

@@ -82,7 +82,7 @@ class Files:
     """The files of labelled rows at a path: a file, the files of a folder or a glob, or standard input.
 
     Attributes:
-        path: as it was named, absolute; ``-`` is standard input.
+        path: absolute path, as the user named it; ``-`` is standard input.
         inputs: its files.
     """
 
@@ -92,12 +92,12 @@ class Files:
     def records(self, columns: Mapping[str, str] | None) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every row: its place, and the values of some columns.
 
-        A place is ``line 7``, or ``row 7`` of Parquet, with the file's name where there are several files. Values are
-        those that JSON knows; ``None`` is one that is null, not a number, or not there.
+        A place is ``line 7``, or ``row 7`` of Parquet, with the file's name where there are several files. Values have
+        the types of JSON; ``None`` is a missing value, null or NaN.
 
         Args:
-            columns: names of columns, each with the command's option for it, which messages name. ``a.b`` is ``b`` in
-                ``a``. ``None`` for all.
+            columns: names of columns -> the command's options for them, for messages. ``a.b`` is the field ``b`` of
+                the column ``a``. ``None``: all columns.
 
         Raises:
             BadFile: a file cannot be read, or has no such column.
@@ -185,11 +185,11 @@ def read(
                 rows.append(found)
             else:
                 faults.append(found)
-        return whole(files, rows, faults)
+        return table_of(files, rows, faults)
 
 
-def whole(files: Files, rows: Sequence[Row], faults: Sequence[str]) -> Table:
-    """The rows of files, if none has a fault.
+def table_of(files: Files, rows: Sequence[Row], faults: Sequence[str]) -> Table:
+    """The rows of files as a table, if none has a fault.
 
     Raises:
         DataError: a row has a fault, or there are no rows.

@@ -59,7 +59,7 @@ def finetune(
     on the same machine.
 
     Args:
-        config: what to train.
+        config: settings of the run.
         say: called with a line of text at the start of each part.
         progress: called after each step.
 
@@ -89,7 +89,7 @@ def finetune(
         before = run_folder.read_run(folder)
         others = sorted(path.name for path in folder.iterdir() if path != lock)
         if before is None and others:
-            raise OutputError(f"{folder}: it contains other files than a run ({others[0]}): name a new folder")
+            raise OutputError(f"{folder}: it contains files that are not of a run ({others[0]}): name a new folder")
         location = stack.enter_context(sources.fetched(config.encoder, config.revision, say))
         say(f"reading {location.folder}")
         checkpoint = _rebuilt(sources.load(location))
@@ -98,7 +98,7 @@ def finetune(
 
             hub_model.require_trainable(checkpoint, config, problem)
             config = replace(config, precision="float32")
-            notes.append("a Hub encoder as it is: its texts are padded, and its own dropout is not used")
+            notes.append("the Hub encoder is used unchanged: texts are padded, and its own dropout is off")
         origin = None if checkpoint.encoder is None else run_folder.origin_of(checkpoint)
         length = _length(config, checkpoint)
         say("loading TensorFlow")
@@ -119,7 +119,7 @@ def finetune(
         }  # fmt: skip
         if before is not None:
             _require_same(before, run, folder)
-            say("continuing the run that is there")
+            say("continuing the run in the folder")
         else:
             run_folder.write_run(folder, run)  # first: a run that is killed from here on can be continued
         try:
@@ -134,12 +134,12 @@ def finetune(
             say("tokenizing")
             rows, held, answers, more = preparation.tokenized(config, checkpoint, length, problem, train, validation)
             notes += more
-            if checkpoint.encoder is not None:  # what any other takes is not known
+            if checkpoint.encoder is not None:  # the memory of other encoders cannot be estimated
                 lengths = np.concatenate([each.tokens.lengths for each in (rows, held)])
                 kept = len(rows.targets) + len(held.targets) if config.freeze_encoder else 0
                 memory.require(checkpoint.encoder, lengths, config.batch_size, config.freeze_encoder, kept)
         except ExportError:
-            if before is None:  # nothing was trained: the next try is not held to this one
+            if before is None:  # no step was saved, so the next run in the folder may have other settings
                 run_folder.clear(folder)
             raise
         if origin is None or checkpoint.encoder is None:
@@ -188,9 +188,9 @@ def finetune(
 
 
 def _rebuilt(checkpoint: sources.Checkpoint) -> sources.Checkpoint:
-    """A checkpoint whose encoder is known in full: a Hub layer does not say its activation, but its outputs do.
+    """The checkpoint with a complete ``encoder``: a Hub layer does not state its activation, but its outputs show it.
 
-    ``encoder`` is ``None`` where the layer is no plain BERT.
+    ``encoder`` is ``None`` if the layer is not a plain BERT.
     """
     if checkpoint.kind != "hub":
         return checkpoint
@@ -222,9 +222,9 @@ def _require_same(before: dict[str, Any], run: dict[str, Any], folder: Path) -> 
         old, new = before.get("settings", {}), run["settings"]
         named = [f"{key} is {new[key]!r}, and was {old.get(key)!r}" for key in new if old.get(key) != new[key]]
         if "data" in differing:
-            named.append("the rows are others")
+            named.append("the rows are different")
         if "encoder" in differing:
-            named.append("the encoder's files are others")
+            named.append("the encoder's files are different")
         raise OutputError(
             f"{folder}: the run in it is another one ({'; '.join(named)}): start again with --restart, or name another "
             "folder"
@@ -234,7 +234,7 @@ def _require_same(before: dict[str, Any], run: dict[str, Any], folder: Path) -> 
 
 
 def _rows(run: dict[str, Any]) -> Any:
-    """What run.json says of the data, but for where the files are: they may be moved."""
+    """The data in run.json, without the paths of the files, which may have been moved."""
     return [
         {key: value for key, value in run["data"][part].items() if key != "file"} for part in ("train", "validation")
     ] + [run["data"]["held_back"]]

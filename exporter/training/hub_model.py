@@ -32,7 +32,7 @@ def require_trainable(checkpoint: Checkpoint, config: FinetuneConfig, problem: P
     """Refuse problems and settings that such an encoder does not support.
 
     Raises:
-        UnsupportedModel: a task without export of tf_keras models.
+        UnsupportedModel: a task for which tf_keras models cannot be exported.
         ConfigError: a setting that needs the encoder's layers.
     """
     other = "take the same model in Hugging Face's format"

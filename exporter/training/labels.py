@@ -18,7 +18,7 @@ SINGLE, MULTI, RELEVANCE, REGRESSION = "single label", "multi-label", "relevance
 TAGGING = "tagging"
 
 _FRACTION = re.compile(r"[+-]?(\d+[.,]\d*|[.,]\d+)([eE][+-]?\d+)?")
-#: More classes than this, with fewer than two rows each, are not classes.
+#: If there are more different labels than this, and fewer than two rows for each, the labels are not classes.
 _MOST_CLASSES = 50
 
 
@@ -163,7 +163,7 @@ def _labels(row: Row, table: Table, kind: str) -> list[str]:
     if isinstance(row.label, list) != (kind == MULTI):
         raise DataError(
             f"{table.path}: {row.at}: the label is {row.label!r:.60}; expected "
-            f"{'a list of labels' if kind == MULTI else 'one label'}, like in the other rows; correct it"
+            f"{'a list of labels' if kind == MULTI else 'one label'}, as in the other rows; correct it"
         )
     labels = row.label if kind == MULTI else [row.label]
     for label in labels:
@@ -202,7 +202,7 @@ def hold_back(table: Table, problem: Problem, share: float, seed: int) -> tuple[
     if not held.any():
         raise DataError(f"{table.path}: too few rows to hold some back ({len(targets)}): give --validation")
 
-    trained, validation = parted(table, held)
+    trained, validation = split(table, held)
     if problem.kind == MULTI:  # all rows of a label may have been held back
         seen = {label for row in trained.rows for label in _labels(row, table, MULTI)}
         if missing := set(problem.labels) - seen:
@@ -210,8 +210,8 @@ def hold_back(table: Table, problem: Problem, share: float, seed: int) -> tuple[
     return trained, validation
 
 
-def parted(table: Table, held: np.ndarray) -> tuple[Table, Table]:
-    """The training rows and the validation rows; ``held`` bool ``[rows]``."""
+def split(table: Table, held: np.ndarray) -> tuple[Table, Table]:
+    """The training rows and the validation rows; ``held``: bool ``[rows]``, the validation rows."""
     kept, back = (
         tuple(row for row, at in zip(table.rows, held, strict=True) if bool(at) == which) for which in (False, True)
     )

@@ -28,7 +28,7 @@ from .config import FinetuneConfig
 from .labels import MULTI, RELEVANCE, SINGLE, TAGGING, Problem
 from .model import Model
 
-#: A state is saved after this multiple of the time for saving it.
+#: Time between two saved states, as a multiple of the time for saving one.
 _COSTS = 20
 #: Seconds for which a further Ctrl-C is ignored.
 _AGAIN = 2.0

@@ -8,7 +8,7 @@ from ..memory import available
 
 #: Number of values in memory per token and layer: of the layer's width, of the inner width, and of attention (per head
 #: and token of the longest text). With these, the estimate for MiniLM is 3.0 GB for 32 rows of 128 tokens and 3.6 GB
-#: for 16 rows of 256; measured were 2.7 and 3.0 GB.
+#: for 16 rows of 256; the measured values are 2.7 and 3.0 GB.
 _HIDDEN, _INNER, _ATTENTION = 24, 3, 4
 #: Number of copies of the weights: values, two moments, gradients, and the prepared weights of a step.
 _COPIES = 5

@@ -89,7 +89,7 @@ def _regression(found: np.ndarray, true: np.ndarray) -> dict[str, Any]:
 
 
 def confusion(targets: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """How often each class was found for each true one: int64 ``[classes, classes]``, rows of the true class."""
+    """The confusion matrix, int64 ``[classes, classes]``: a row per true class, a column per predicted class."""
     counts = np.zeros((classes, classes), int)
     np.add.at(counts, (targets, predicted), 1)
     return counts

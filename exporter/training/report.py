@@ -82,7 +82,7 @@ def _page(title: str, facts: Mapping[str, Any], measured: Mapping[str, Any], wor
         ]
     if "calibration" in measured:
         parts += [
-            "<h2>Calibration</h2><p>How often an answer of a confidence is right; on the line, confidences are "
+            "<h2>Calibration</h2><p>The share of right answers by confidence; on the dashed line, confidences are "
             "probabilities.</p>",
             _calibration(measured["calibration"]),
         ]
@@ -138,7 +138,7 @@ def _is_number(cell: Any) -> bool:
 
 
 def _confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
-    """A picture: rows of the true class, columns of the answer, dark where many rows of the class are."""
+    """A picture of the confusion matrix: a row per true class, a column per answer, darker for a larger share."""
     if len(labels) > _MOST_CLASSES:
         return f"<p>{len(labels)} classes are too many for a picture; report.json has the numbers.</p>"
     cell, margin = max(14, min(46, _SIDE // len(labels))), 130

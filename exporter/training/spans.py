@@ -157,7 +157,7 @@ class _Spans:
         self._kinds = kinds_of(problem)
         #: For each span the bytes of its tokens in all parts, and whether these include its beginning and its end.
         self._found: list[_Seen | None] = [None] * len(self._given)
-        self._parted: dict[int, str] = {}
+        self._split: dict[int, str] = {}
 
     def tag(self, part: Part, starts: np.ndarray, limits: np.ndarray, cut: bool) -> tuple[np.ndarray, np.ndarray]:
         """Targets and weights of a part's tokens."""
@@ -202,13 +202,13 @@ class _Spans:
         return not self._text[int(start) : int(end)].decode("utf-8", "replace").strip()
 
     def _part(self, span: int, start: Any, end: Any) -> None:
-        self._parted[span] = self._text[int(start) : int(end)].decode("utf-8", "replace")
+        self._split[span] = self._text[int(start) : int(end)].decode("utf-8", "replace")
 
     def faults(self) -> list[str]:
         """Spans that begin or end within a token."""
         return [
             f"{self._row.at} ({_named(self._row, span)} from {span.start}: the token is {token!r:.40})"
-            for span, token in ((self._given[at], token) for at, token in self._parted.items())
+            for span, token in ((self._given[at], token) for at, token in self._split.items())
         ]
 
     def unseen(self) -> int:
@@ -285,10 +285,10 @@ class SpanAnswers:
         return found
 
     def measure(self, scores: np.ndarray) -> dict[str, Any]:
-        """Figures: a span is right where its label and both ends are.
+        """Figures of spans: a span is right if its label and both ends are right.
 
-        Also ``token_accuracy``, ``tags`` with their ``confusion`` (rows of the true tag), and ``calibration``, all of
-        the tokens that have a tag.
+        Also figures of all tokens with a target: ``token_accuracy``, ``tags`` with their ``confusion`` (a row per true
+        tag), and ``calibration``.
         """
         found = [[_span(entity) for entity in row] for row in self.found(scores)]
         figures = f1_of(self._placed.spans, found)

@@ -1,6 +1,6 @@
 """Tagged rows: CoNLL files, JSONL and Parquet of words with tags, and JSONL and Parquet of texts with spans.
 
-A row's label is the tuple of its spans (:class:`.tags.Span`), in order, and none overlap.
+A row's label is the tuple of its spans (:class:`.tags.Span`), in order and without overlaps.
 """
 
 import json
@@ -61,7 +61,7 @@ def read(named: str | os.PathLike[str], config: FinetuneConfig) -> Tagged:
         else:
             found = _of_records(files, config, faults)
         scheme, rows, notes = found
-        return Tagged(data.whole(files, rows, faults), scheme, notes)
+        return Tagged(data.table_of(files, rows, faults), scheme, notes)
 
 
 def _format(named: str | os.PathLike[str]) -> str:
@@ -108,7 +108,7 @@ def _fault(words: Any, tags: Any) -> str | None:
         if not tag.strip():
             return f"the tag of {word!r:.40} is empty"
         if re.search("[\ud800-\udfff]", word):
-            return f"{word!r:.40} is no Unicode text: it has half of a surrogate pair"
+            return f"{word!r:.40} is not Unicode text: it has half of a surrogate pair"
         if not word.strip() and tag != OUTSIDE:
             return f"an empty word has the tag {tag!r:.40}"
     return None
@@ -167,7 +167,7 @@ def _width(file: File, number: int, cells: Sequence[str], width: int | None, wan
     if len(cells) < least:
         raise DataError(
             f"{file.name}: line {number} has {counted(len(cells), 'column')} "
-            f"({' '.join(cells)!r:.60}); expected {least} at least: a word and its tag (--word-column, --tag-column)"
+            f"({' '.join(cells)!r:.60}); expected at least {least}: a word and its tag (--word-column, --tag-column)"
         )
     return len(cells)
 

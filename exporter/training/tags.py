@@ -15,7 +15,7 @@ import numpy as np
 from ...serving.plurals import counted
 from ..errors import DataError
 from .data import Table
-from .labels import TAGGING, Problem, listed, notes_of, parted
+from .labels import TAGGING, Problem, listed, notes_of, split
 
 #: Schemes that a model learns. Plain tags have no prefixes: neighbours with the same tag are one span.
 PLAIN, BIO, BIOES = "plain", "BIO", "BIOES"
@@ -23,7 +23,7 @@ OUTSIDE = "O"
 
 #: Prefixes of the schemes' spellings (BILOU, BMES) as those of BIOES.
 _PREFIXES = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S"}
-#: More kinds than this, with fewer than two spans each, are not kinds.
+#: If there are more different labels than this, and fewer than two spans for each, the labels are not kinds of spans.
 _MOST_KINDS = 100
 
 
@@ -233,7 +233,7 @@ def hold_back(table: Table, share: float, seed: int) -> tuple[Table, Table]:
             left.update(kinds[at])
     if not any(kinds[at] - {OUTSIDE} for at in np.flatnonzero(held)) or held.all():
         raise DataError(f"{table.path}: too few rows to hold some back ({len(held)}): give --validation")
-    return parted(table, held)
+    return split(table, held)
 
 
 def kinds_of(problem: Problem) -> Mapping[str, int]:

@@ -25,7 +25,7 @@ class Task(NamedTuple):
     """The differences between the commands.
 
     Attributes:
-        made_from: settings that the answers depend on.
+        made_from: settings on which the answers depend.
         fields: names of an answer's fields.
         own: pyarrow -> these fields as Arrow fields.
         answer: a client, a block and a version -> the client's result for each text.
@@ -149,7 +149,7 @@ def _answers(
         cut += sum(getattr(each, "truncated", False) for each in found)
         yield block, [(task.answered(each), each.model_version) for each in found]
     if cut:
-        click.echo(f"cut {counted(cut, 'text')} to the model's maximum length; --stride covers all of a text", err=True)
+        click.echo(f"cut {counted(cut, 'text')} to the model's maximum length; --stride covers the rest", err=True)
 
 
 def _after(blocks: Iterator[Block], done: int) -> Iterator[Block]:

@@ -9,7 +9,7 @@ from ..extras import how_to_install
 
 #: Sub-command -> (module, required extra, line for the help).
 COMMANDS = {
-    "up": ("exporter.cli.up", "cli", "Export a checkpoint if needed, serve it, and say how to call it."),
+    "up": ("exporter.cli.up", "cli", "Export a checkpoint if needed, serve it, and show how to call it."),
     "export": ("exporter.cli.export", "export", "Package a checkpoint as a SavedModel that takes raw strings."),
     "finetune": ("exporter.cli.finetune", "train", "Train a classifier, tagger or scorer on labelled texts."),
     "tokenize": ("exporter.cli.tokenize", "export", "Show the tokens, ids and offsets that an export gives a text."),
@@ -24,18 +24,18 @@ COMMANDS = {
     "promote": ("exporter.cli.versions", "cli", "Point a label, such as stable, to a version."),
     "rollback": ("exporter.cli.versions", "cli", "Point a label to its previous version."),
     "prune": ("exporter.cli.versions", "cli", "Remove old versions."),
-    "push": ("exporter.cli.push", "push", "Copy a version to an object store, where servers find it whole."),
-    "serve": ("serving.cli.serve", "server", "Serve a model as TensorFlow Serving does, without Docker."),
-    "stack": ("serving.cli.stack", "cli", "Run TensorFlow Serving, a gateway and metrics by docker compose."),
-    "gateway": ("serving.cli.gateway", "gateway", "Answer OpenAI's and other HTTP APIs from a server of models."),
+    "push": ("exporter.cli.push", "push", "Upload a version to an object store."),
+    "serve": ("serving.cli.serve", "server", "Serve models as TensorFlow Serving does, without Docker."),
+    "stack": ("serving.cli.stack", "cli", "Run TensorFlow Serving, a gateway and metrics with docker compose."),
+    "gateway": ("serving.cli.gateway", "gateway", "Serve the HTTP APIs of OpenAI and others with a model server."),
     "embed": ("serving.cli.embed", "cli", "Embed texts, from arguments, a file or standard input."),
     "classify": ("serving.cli.tasks", "cli", "Label texts, or pairs of texts."),
     "tag": ("serving.cli.tasks", "cli", "Find the entities in texts, with their positions."),
     "rerank": ("serving.cli.tasks", "cli", "Sort documents by relevance to a query."),
     "certs": ("serving.cli.certs", "server", "Create certificates for TLS: development CA, server, client."),
     "bench": ("serving.cli.bench", "cli", "Measure throughput and latency of a server."),
-    "doctor": ("serving.cli.doctor", "cli", "Say what is off with a running server, and what to do."),
-    "status": ("serving.cli.query", "cli", "Show which versions of a model a server has."),
+    "doctor": ("serving.cli.doctor", "cli", "Find faults of a running server, with their remedies."),
+    "status": ("serving.cli.query", "cli", "Show the versions of a model on a server."),
     "metadata": ("serving.cli.query", "cli", "Show the signatures of a served model."),
 }
 

@@ -16,7 +16,7 @@ class Panel:
 
     Args:
         title: text above the axes.
-        unit: unit of the values, beside the vertical axis.
+        unit: unit of the values, shown next to the vertical axis.
         lines: name of a line, for the legend -> its value for each number of callers; NaN leaves a gap.
     """
 

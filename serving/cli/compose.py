@@ -1,4 +1,4 @@
-"""docker-compose.yml with the settings beside it, and the Docker that runs it."""
+"""The compose project: docker-compose.yml, its settings in .env, and the Docker that runs it."""
 
 import json
 import os
@@ -10,29 +10,29 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-#: What a folder of the stack has, from the top of a clone.
+#: Files and folders of the stack, relative to the root of a clone.
 FILES: Final = (".dockerignore", ".env", "Dockerfile", "docker-compose.yml", "deploy")
 #: All profiles of docker-compose.yml.
 PROFILES: Final = ("cpu", "gpu", "gateway", "observability", "gpu-metrics", "tls")
 
 
 class NoCompose(Exception):
-    """Docker, or what the stack needs of it, is not there. The message says what to do."""
+    """Docker, or a part of it that the stack needs, is missing. The message contains the remedy."""
 
 
 def packaged() -> Path:
-    """The folder with the files that came with rawbert: in a clone its top, else a package without code."""
+    """The folder of the files in rawbert's distribution: the root of a clone, or the package ``stack``."""
     top = Path(__file__).resolve().parents[2]
     return top / "stack" if (top / "stack").is_dir() else top
 
 
 def is_stack(folder: Path) -> bool:
-    """Whether a folder has the files of the stack, of a clone or of `rawbert stack init`."""
+    """Whether a folder has the files of the stack, as a clone or `rawbert stack init` has them."""
     return (folder / "docker-compose.yml").is_file() and (folder / "deploy" / "serving").is_dir()
 
 
 def find_docker() -> list[str]:
-    """The command that is Docker's compose: the plugin, or the docker-compose of old.
+    """The command for docker compose: the plugin, or the older docker-compose.
 
     Raises:
         NoCompose: it is not installed, or its engine does not answer.
@@ -47,10 +47,10 @@ def find_docker() -> list[str]:
 
 
 def engine() -> dict[str, Any]:
-    """What `docker info` says of the engine.
+    """The engine's description of itself, from `docker info`.
 
     Raises:
-        NoCompose: the engine does not run, or this user may not ask it.
+        NoCompose: the engine does not run, or this user has no permission.
     """
     done = _said(["docker", "info", "--format", "{{json .}}"])
     if done.returncode == 0:
@@ -58,7 +58,7 @@ def engine() -> dict[str, Any]:
             return dict(json.loads(done.stdout))
         except ValueError:
             pass
-    said = (done.stderr.strip().splitlines() or ["docker info says nothing"])[-1]
+    said = (done.stderr.strip().splitlines() or ["docker info prints no reason"])[-1]
     if "permission denied" in done.stderr.lower():
         raise NoCompose(f"this user may not use Docker: join the group docker, and log in again ({said})")
     raise NoCompose(f"the Docker engine does not answer: start it ({said})")
@@ -72,12 +72,12 @@ class Stack:
     """The compose project of a folder.
 
     Args:
-        folder: what has docker-compose.yml; ``None`` takes the working folder if it is one, else :func:`packaged`.
-        profiles: what is to run; none: those of the settings.
-        models: the folder that holds models.config; ``None``: that of the settings.
+        folder: folder with docker-compose.yml; ``None`` takes the working folder if it has one, else :func:`packaged`.
+        profiles: profiles to run; if empty, those of the settings.
+        models: folder with models.config; ``None``: that of the settings.
 
     Attributes:
-        settings: those of .env, as the environment and the arguments change them. Paths are absolute.
+        settings: settings of .env, overridden by the environment and by the arguments. Paths are absolute.
     """
 
     def __init__(self, folder: Path | None = None, profiles: Iterable[str] = (), models: Path | None = None) -> None:
@@ -87,7 +87,7 @@ class Stack:
         self.settings = written | {name: os.environ[name] for name in written if name in os.environ}
         if models is not None:
             self.settings["RAWBERT_MODELS"] = str(models)
-        # A path of .env is meant from the folder that has it; one that came with rawbert means the working folder.
+        # Paths in .env are relative to its folder; those in the distribution's .env to the working folder.
         at = here if self.folder == packaged() else self.folder
         for name in ("RAWBERT_MODELS", "RAWBERT_CERTS"):
             is_written = self.settings[name] == written[name] and name not in os.environ
@@ -99,15 +99,18 @@ class Stack:
 
     @property
     def profiles(self) -> tuple[str, ...]:
-        """Names of the profiles that are to run."""
+        """Names of the profiles to run."""
         return tuple(name.strip() for name in self.settings["COMPOSE_PROFILES"].split(",") if name.strip())
 
     def run(self, *arguments: str, everything: bool = False) -> int:
-        """Run a compose command; what it prints goes where this process prints. Its exit status.
+        """Run a compose command with this process' standard output; returns its exit status.
 
         Args:
-            arguments: such as ``up --detach``.
-            everything: for services of all profiles.
+            arguments: the command, such as ``up --detach``.
+            everything: apply it to the services of all profiles.
+
+        Raises:
+            NoCompose: docker compose is not installed.
         """
         command = [*find_docker(), *self._where(), *arguments]
         interrupted = False
@@ -116,7 +119,7 @@ class Stack:
                 try:
                     process.wait()
                 except KeyboardInterrupt:
-                    interrupted = True  # The terminal has told compose too: it ends in its own time.
+                    interrupted = True  # Compose also gets the terminal's signal, and ends by itself.
         return 130 if interrupted else process.returncode
 
     def is_running(self) -> bool:
@@ -134,7 +137,7 @@ class Stack:
 
 
 def _read(file: Path) -> dict[str, str]:
-    """Settings of a .env file as this one is written: a name and a value a line."""
+    """The settings of a .env file: a name and a value per line, without quotes."""
     found = re.findall(r"^([A-Za-z_]\w*)=(.*?)\s*$", file.read_text(encoding="utf-8"), re.MULTILINE)
     return dict(found)
 
@@ -143,10 +146,10 @@ def write(folder: Path, overwrite: bool = False) -> list[Path]:
     """Copy the files of the stack into a folder.
 
     Returns:
-        What was written.
+        The written files.
 
     Raises:
-        FileExistsError: a file is there with other content, and ``overwrite`` is not set; nothing was written.
+        FileExistsError: a file exists with other content, and ``overwrite`` is not set; nothing was written.
     """
     source = packaged()
     tops = [source / name for name in FILES]
@@ -161,7 +164,7 @@ def write(folder: Path, overwrite: bool = False) -> list[Path]:
     }
     there = [path for path in contents if path.exists()]
     if there and not overwrite:
-        raise FileExistsError(f"{there[0]} is there already, and differs")
+        raise FileExistsError(f"{there[0]} exists, and differs")
     for path, content in contents.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

@@ -1,6 +1,6 @@
-"""``rawbert doctor``: what is off with a running server, and what to do about it.
+"""``rawbert doctor``: faults of a running server, with their remedies.
 
-Exit codes: 0 sound, 1 something is off, 2 wrong usage, 130 interrupted.
+Exit codes: 0 no fault, 1 a warning or a problem, 2 wrong usage, 130 interrupted.
 """
 
 import sys
@@ -29,7 +29,7 @@ _FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--models", type=_FOLDER,
               help="Folder with models.config that it polls.  [default: models, on this machine]")  # fmt: skip
 @click.option("--callers", type=click.IntRange(min=0), default=8, show_default=True,
-              help="Calls at once that it must stand; 0 makes none.")  # fmt: skip
+              help="Number of concurrent calls that it must handle; 0 for none.")  # fmt: skip
 @click.option("--ignore", multiple=True, type=click.Choice([check.name for check in (*CHECKS, TOGETHER)]),
               metavar="CHECK", help="Leave a check out; repeatable.")  # fmt: skip
 @json_option
@@ -42,12 +42,12 @@ def doctor(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Examine the servers at ADDRESS, or --address: TensorFlow Serving's or rawbert's.
+    """Examine the servers at ADDRESS, or --address: TensorFlow Serving or rawbert serve.
 
-    All calls are ones that any client may make: some seconds of work for the model, more where it is slow. Several
-    addresses are those of one service, and must answer alike. docs/how-to/doctor.md lists the checks.
+    The checks only make calls that any client may make: some seconds of work for the model, more if it is slow. Several
+    addresses must belong to one service, whose servers answer equally. docs/how-to/doctor.md lists the checks.
 
-    The exit code is 0 where nothing is off, and 1 with a warning or a problem.
+    The exit code is 0 without a warning or a problem, and 1 with one.
 
     \b
     Examples:
@@ -56,7 +56,7 @@ def doctor(
     """
     addresses = servers or (settings["address"],)
     if rest is not None and len(addresses) > 1:
-        raise click.UsageError("--rest is of one server: give one ADDRESS")
+        raise click.UsageError("--rest is for a single server: give one ADDRESS")
     with one_line(), ExitStack() as stack:
         given = client_settings({**settings, "model": settings["model"] or UNNAMED})
         probes = []
@@ -88,17 +88,17 @@ def doctor(
 
 
 def _found(settings: dict[str, Any]) -> str:
-    """The model of a server, where none was named."""
+    """The model of a server, if the user named none."""
     with Probe(**{**settings, "model": UNNAMED}) as probe:
         reached = probe.unreached is None
     try:
         return only_model(settings) if reached else UNNAMED
     except ServingError:
-        return UNNAMED  # The checks say what is wrong.
+        return UNNAMED  # the checks report the fault
 
 
 def _own(address: str) -> Path | None:
-    """The folder of models here, for a server of this machine."""
+    """The folder of models in the working folder, for a server on this machine."""
     ips = Probe(address).ips
     return MODELS_CONFIG.parent if MODELS_CONFIG.is_file() and ips and all(ip.is_loopback for ip in ips) else None
 

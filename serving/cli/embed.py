@@ -61,9 +61,9 @@ def embed(
 ) -> None:
     """Embed TEXTS, files, or standard input if neither is given.
 
-    An interrupted job with --output continues when the same command is given again, after the texts that are
-    unchanged. Output lines and rows contain text, kept fields and embedding; .npy contains only the vectors, and kept
-    fields go to a second file.
+    An interrupted job with --output continues when the same command is given again, after the unchanged texts at the
+    beginning of the input. Output lines and rows contain text, kept fields and embedding; .npy contains only the
+    vectors, and kept fields go to a second file.
 
     \b
     Examples:
@@ -95,10 +95,10 @@ def embed(
 def _formats(output: Path, rows: Path | None, source: Source, overwrite: bool) -> dict[Path, Format]:
     """The files to write, the output first; symbolic links are followed."""
     made: dict[Path, Format] = {}
-    beside = source.columns.any_kept and output.suffix.lower() == ".npy"
-    if rows is not None and not beside:
+    has_rows = source.columns.any_kept and output.suffix.lower() == ".npy"
+    if rows is not None and not has_rows:
         raise click.UsageError("--rows needs --keep and an --output in .npy: other outputs contain the kept fields")
-    for path in (output, *([rows or output.with_name(f"{output.name}.rows.jsonl")] if beside else [])):
+    for path in (output, *([rows or output.with_name(f"{output.name}.rows.jsonl")] if has_rows else [])):
         option = "--rows" if made else "--output"
         form = writing.FORMS.get(path.suffix.lower())
         if form is None or (made and form == "npy"):

@@ -53,10 +53,10 @@ def model_server_flags(command: Callable[..., Any]) -> Callable[..., Any]:
             f"--{name}",
             name,
             type=click.IntRange(0, 65535) if name in ("port", "rest_api_port") else _TYPES[flag["type"]],
-            # What differs on purpose, and why, is in docs/reference/server.md.
+            # docs/reference/server.md lists the intended differences and their reasons.
             default=None if name == "max_num_load_retries" else flag["default"],
             show_default=applied and flag["default"] not in (None, ""),
-            help="TCP port for gRPC; 0 takes one that is free." if name == "port" else flag["help"],
+            help="TCP port for gRPC; 0 for a free one." if name == "port" else flag["help"],
             hidden=not applied,
             expose_value=applied,
             callback=None if applied else _unapplied,

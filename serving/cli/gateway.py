@@ -1,4 +1,4 @@
-"""``rawbert gateway``: the gateway at the terminal.
+"""``rawbert gateway``: the command that runs the gateway.
 
 Exit codes: 0 stopped by SIGTERM or SIGINT, 1 could not start, 2 wrong usage.
 """
@@ -23,7 +23,7 @@ from .connection import FILE, one_line, several_connection_options, several_sett
 from .log import log_to_stderr
 
 _LOG = logging.getLogger(__name__)
-#: Seconds after the deadline of requests for which they may go on when the gateway ends.
+#: Seconds after their deadline for which requests may continue when the gateway ends.
 _GRACE: Final = 5
 _DEFAULTS: Final = Limits()
 
@@ -140,7 +140,7 @@ def gateway(
     )
     try:
         config.load()
-    except OSError as error:  # As ssl's errors are.
+    except OSError as error:  # also ssl's errors
         raise click.ClickException(
             f"{ssl_certfile} and {ssl_keyfile} are not a certificate and its key: {error}; give PEM files"
         ) from error
@@ -158,7 +158,7 @@ def gateway(
 
 
 class _Server(uvicorn.Server):
-    """Goes on for a while after the first signal, and ends at once with the second."""
+    """A server that continues for a while after the first signal, and ends at once after the second."""
 
     def __init__(self, config: uvicorn.Config, state: State, drain: float, url: str) -> None:
         super().__init__(config)
@@ -181,12 +181,14 @@ class _Server(uvicorn.Server):
 
 
 def _warn(host: str, keys: bool, tls: bool) -> None:
-    """Say what others could do, where the gateway is open to other machines."""
+    """Warn about risks, if other machines can reach the gateway."""
     try:
         local = ipaddress.ip_address(host).is_loopback
     except ValueError:
         local = host == "localhost"
     if not local and not keys:
-        _LOG.warning("--host %s without a key: whoever reaches the port may call the models; see --api-key-file", host)
+        _LOG.warning(
+            "--host %s without a key: anyone who reaches the port can use the models; see --api-key-file", host
+        )
     elif not local and not tls:
-        _LOG.warning("keys and texts go in plain text: see --ssl-certfile, or have a proxy with TLS before the gateway")
+        _LOG.warning("keys and texts are sent in plain text: see --ssl-certfile, or use a proxy with TLS in front")

@@ -1,4 +1,4 @@
-"""The log of commands that serve, on standard error: for people, or one JSON object a line."""
+"""The log of commands that serve, on standard error: for people, or one JSON object per line."""
 
 import json
 import logging
@@ -6,11 +6,12 @@ import time
 
 
 def log_to_stderr(form: str, own: str) -> None:
-    """Set up the log of this process; ours from INFO on.
+    """Set up the log of this process: rawbert's loggers from INFO on, others from WARNING on.
 
     Args:
         form: ``text`` or ``json``.
-        own: the logger whose INFO is, as text, printed without time and source: people and scripts read it.
+        own: the logger whose INFO lines are printed in the form ``text`` without time and source, for people and
+            scripts.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(_Json() if form == "json" else _Text(own))

@@ -1,7 +1,7 @@
-"""``rawbert serve``: the embedded server at the terminal.
+"""``rawbert serve``: the command that runs the embedded server.
 
-Flags are spelled as tensorflow_model_server spells them. Exit codes: 0 stopped by SIGTERM or SIGINT, 1 could not
-start, 2 wrong usage.
+Flags have the names of tensorflow_model_server's. Exit codes: 0 stopped by SIGTERM or SIGINT, 1 could not start, 2
+wrong usage.
 """
 
 import logging
@@ -76,7 +76,8 @@ def serve(
     log_to_stderr(log_format, _LOG.name)
     for name in context.ensure_object(list):
         _LOG.warning("--%s has no effect in rawbert serve", name)
-    # It would log a traceback for every health watch that is not a protobuf message; the caller gets a status anyway.
+    # grpc would log a traceback for every request of a health watch that is not a protobuf message; its caller gets a
+    # status in any case.
     logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
     try:
         # Imported here so that --help does not wait for it.

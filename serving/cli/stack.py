@@ -1,4 +1,4 @@
-"""``rawbert stack``: TensorFlow Serving and what belongs beside it, by docker compose.
+"""``rawbert stack``: TensorFlow Serving, a gateway and metrics, with docker compose.
 
 Exit codes: 0 done, 1 something is missing or failed, 2 wrong usage, 130 interrupted.
 """
@@ -17,7 +17,7 @@ from .stack_checks import missing
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-#: What answers where: profile -> (a name, the setting of its port, what to say).
+#: Addresses of the services: profile -> (name, setting of the port, hint for its use).
 _ADDRESSES = {
     "cpu": ("gRPC", "RAWBERT_GRPC_PORT", "rawbert embed --address {address} TEXT"),
     "gpu": ("gRPC", "RAWBERT_GRPC_PORT", "rawbert embed --address {address} TEXT"),
@@ -36,8 +36,8 @@ def _folder(context: click.Context, parameter: click.Parameter, value: Path | No
 def _where(command: _Command) -> _Command:
     return click.option(
         "--folder", type=click.Path(file_okay=False, path_type=Path), callback=_folder, metavar="FOLDER",
-        help="What `rawbert stack init` wrote.  [default: the working folder, if it has these files; else those that "
-        "came with rawbert]",
+        help="Folder of `rawbert stack init`.  [default: the working folder, if it has these files; else the files in "
+        "rawbert's distribution]",
     )(command)  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def _docker() -> Iterator[None]:
 
 
 def _done(status: int, what: str) -> None:
-    """End the command if compose failed; it has said why."""
+    """End the command if compose failed; compose has printed the reason."""
     if status == 130:
         sys.exit(130)
     if status:
@@ -61,18 +61,18 @@ def _done(status: int, what: str) -> None:
 
 @click.group()
 def stack() -> None:
-    """Run TensorFlow Serving, a gateway, Prometheus and Grafana by docker compose."""
+    """Run TensorFlow Serving, a gateway, Prometheus and Grafana with docker compose."""
 
 
 @stack.command()
 @click.argument("models", required=False, type=click.Path(file_okay=False, path_type=Path))
 @click.option("--profile", "profiles", multiple=True, type=click.Choice(PROFILES),
-              help="What to run; repeatable.  [default: COMPOSE_PROFILES of .env, cpu]")  # fmt: skip
+              help="Profile to run; repeatable.  [default: COMPOSE_PROFILES of .env, cpu]")  # fmt: skip
 @_where
 def up(models: Path | None, profiles: tuple[str, ...], folder: Path | None) -> None:
     """Start the services of some profiles, and leave them running.
 
-    MODELS is the folder with models.config; by default RAWBERT_MODELS of .env, ./models. What is missing is said
+    MODELS is the folder with models.config; by default RAWBERT_MODELS of .env, ./models. All missing parts are reported
     before anything starts.
 
     \b
@@ -91,10 +91,10 @@ def up(models: Path | None, profiles: tuple[str, ...], folder: Path | None) -> N
 
 
 @stack.command()
-@click.option("--volumes", is_flag=True, help="Also delete what Prometheus and Grafana keep, and the GPU's kernels.")
+@click.option("--volumes", is_flag=True, help="Also delete the data of Prometheus and Grafana, and the GPU's kernels.")
 @_where
 def down(volumes: bool, folder: Path | None) -> None:
-    """Stop all services, calls in flight answered first, and remove their containers."""
+    """Stop all services after their calls in flight, and remove their containers."""
     with _docker():
         _done(Stack(folder).run("down", *(["--volumes"] if volumes else []), everything=True), "down")
 
@@ -102,18 +102,18 @@ def down(volumes: bool, folder: Path | None) -> None:
 @stack.command()
 @_where
 def status(folder: Path | None) -> None:
-    """List the containers: which are healthy, and their ports."""
+    """List the containers with their health and their ports."""
     with _docker():
         _done(Stack(folder).run("ps", everything=True), "ps")
 
 
 @stack.command()
 @click.argument("services", nargs=-1)
-@click.option("--follow", "-f", is_flag=True, help="Go on with what comes.")
-@click.option("--tail", default="100", show_default=True, metavar="N", help="Lines of each service, or all.")
+@click.option("--follow", "-f", is_flag=True, help="Continue with new lines.")
+@click.option("--tail", default="100", show_default=True, metavar="N", help="Number of lines of each service, or all.")
 @_where
 def logs(services: tuple[str, ...], follow: bool, tail: str, folder: Path | None) -> None:
-    """Show what services, or all of them, have logged."""
+    """Show the logs of SERVICES, or of all services."""
     options = ["--tail", tail, *(["--follow"] if follow else [])]
     with _docker():
         _done(Stack(folder).run("logs", *options, *services, everything=True), "logs")
@@ -123,22 +123,22 @@ def logs(services: tuple[str, ...], follow: bool, tail: str, folder: Path | None
 @click.argument("folder", default=".", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--overwrite", is_flag=True, help="Replace files that differ.")
 def init(folder: Path, overwrite: bool) -> None:
-    """Write docker-compose.yml, .env and what they use into a folder, to edit them."""
+    """Write docker-compose.yml, .env and the files that they use into a folder, for editing."""
     try:
         written = write(folder, overwrite)
     except FileExistsError as error:
         raise click.ClickException(f"{error}; --overwrite replaces it. Nothing was written.") from error
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from error
-    print_lines([f"written   {path}" for path in written] or ["everything is there"])
+    print_lines([f"written   {path}" for path in written] or ["all files are up to date"])
 
 
 def answering(stack: Stack) -> list[str]:
-    """Lines that say what answers where."""
+    """Lines with the addresses of the services."""
     lines = []
     for profile in stack.profiles:
         if profile in _ADDRESSES:
             name, port, said = _ADDRESSES[profile]
             address = f"localhost:{stack.settings[port]}"
             lines.append(f"{name:<10}{address:<18}{said.format(address=address)}")
-    return [*lines, "rawbert stack status says when they are healthy; rawbert stack down stops them."]
+    return [*lines, "rawbert stack status shows whether they are healthy; rawbert stack down stops them."]

@@ -1,4 +1,4 @@
-"""What is missing for the compose stack to start, and what to do about it."""
+"""Checks before the compose stack starts: missing parts, with their remedies."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ _CERTIFICATES: Final = ("server.pem", "server.key", "ca.pem")
 
 
 def missing(stack: Stack) -> list[str]:
-    """All that keeps the stack from starting; nothing where it can."""
+    """The reasons why the stack cannot start, one line each; empty if it can."""
     unknown = [name for name in stack.profiles if name not in PROFILES]
     if unknown or not stack.profiles:
         said = f"there is no profile {unknown[0]}" if unknown else "no profile is chosen"
@@ -40,7 +40,7 @@ def missing(stack: Stack) -> list[str]:
         return [str(error)]
     problems = [*_gpu(stack, found), *_models(stack), *_certificates(stack)]
     if not os.environ.get("DOCKER_HOST", "unix:").startswith("unix:"):
-        return problems  # Ports of another machine cannot be looked at from here.
+        return problems  # Ports of another machine cannot be checked from here.
     return problems if stack.is_running() else [*problems, *_ports(stack)]
 
 
@@ -80,8 +80,8 @@ def _models(stack: Stack) -> Iterator[str]:
         folder = models / inside
         if inside == model.base_path:
             yield (
-                f"{file}: the base path of {model.name}, {model.base_path}, is not one of the container, which has "
-                f"{models} as /models"
+                f"{file}: the base path of {model.name}, {model.base_path}, does not exist in the container, where "
+                f"{models} is /models: use /models/..."
             )
         elif not folder.is_dir() or not any(version_of(entry.name) is not None for entry in folder.iterdir()):
             yield f"{file}: {model.name} has no version in {folder}; the server would wait for it forever"
@@ -90,7 +90,10 @@ def _models(stack: Stack) -> Iterator[str]:
 
 
 def _unreadable(paths: Iterable[Path], user: str) -> Iterator[str]:
-    """The first folder or file that the containers' user may not read; only Linux shows containers who may."""
+    """The first folder or file that the containers' user may not read.
+
+    Only on Linux do containers see the owners and modes of the host's files.
+    """
     uid, _, gid = user.partition(":")
     for path in () if sys.platform != "linux" or uid == "0" else paths:
         found, needed = path.stat(), 5 if path.is_dir() else 4
@@ -121,9 +124,9 @@ def _ports(stack: Stack) -> Iterator[str]:
             yield f"{setting} is {port}: give a port, 1 to 65535"
             continue
         with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-            # A port whose connections have just ended is free.
+            # With this option, a port is free even if connections to it have just ended.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((address.strip("[]"), int(port)))
             except OSError as error:
-                yield f"port {port} of {address} cannot be had ({error.strerror}): set {setting} to another one"
+                yield f"port {port} of {address} is not available ({error.strerror}): set {setting} to another one"

@@ -80,7 +80,7 @@ class Calls(Generic[C]):
         if on_call is not None and not callable(on_call):
             raise TypeError(f"on_call is {on_call!r}: give a function that takes a CallRecord")
         if channel is not None and tls is not None:
-            raise ValueError("give channel or tls, not both: the channel is used as it is")
+            raise ValueError("give channel or tls, not both: tls is for channels that the client opens")
         self.addresses = channels.addresses(address)
         self.model = model
         self.version = version

@@ -1,4 +1,4 @@
-"""Which failed calls may be sent again, and when. No clock and no I/O.
+"""Retries: the failed calls that may be sent again, and the pauses before them. No clock and no I/O.
 
 gRPC's configured retries stop at 5 attempts, skip large requests and answers cut midway, and cannot tell the two
 kinds of RESOURCE_EXHAUSTED apart. Predict computes and changes nothing, so sending it again is safe.
@@ -16,7 +16,7 @@ from .settings import RetryPolicy
 
 
 class Verdict(Enum):
-    """What a failure means for the next attempt."""
+    """The effect of a failure on the next attempt."""
 
     #: The same call would fail again, or must not be repeated.
     NEVER = "never"

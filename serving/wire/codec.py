@@ -144,7 +144,7 @@ def decode_tensor(tensor: Any, name: str = "tensor") -> Array:
 
 @contextmanager
 def _refusing(name: str) -> Iterator[None]:
-    """Turn numpy's errors into DecodeErrors, such as a rank above numpy's limit, or a size above all memory."""
+    """Turn numpy's errors into DecodeErrors, such as for a rank above numpy's limit, or a size above the memory."""
     try:
         yield
     except (ValueError, OverflowError, MemoryError) as error:

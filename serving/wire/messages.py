@@ -1,7 +1,7 @@
 """Requests to TensorFlow Serving as bytes, and its answers as plain data.
 
-Only this module of the client knows the messages: the layer above handles texts, arrays and versions, the layer below
-is gRPC. An answer that does not fit its request raises a DecodeError.
+Only this module of the client uses the messages. The layer above it handles texts, arrays and versions; the layer below
+it is gRPC. An answer that does not fit its request raises a DecodeError.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class Planted:
         assert saved_model != saved_model_pb2.SavedModel.FromString(before), "nothing was planted"
         model = SavedModel(copy)
         try:
-            return verify.hold(self.recipe, self._expected, model)
+            return verify.compare_answers(self.recipe, self._expected, model)
         finally:
             model.close()
 
@@ -71,7 +71,7 @@ class Planted:
 
         model = SavedModel(self.folder)
         try:
-            return verify.hold(self.recipe, self._expected, model)
+            return verify.compare_answers(self.recipe, self._expected, model)
         finally:
             model.close()
 
@@ -108,7 +108,7 @@ class Loaded:
         change(weights)
         try:
             self._assign(weights)
-            return verify.hold(self._planted.recipe, self._planted._expected, self.model)
+            return verify.compare_answers(self._planted.recipe, self._planted._expected, self.model)
         finally:
             self._assign(sound)
 

@@ -150,11 +150,11 @@ def test_a_graph_without_a_hash_is_an_error_of_the_export(
     from rawbert.exporter.targets import content_hash, graph_hash
 
     def circle(graph: Any) -> str:
-        raise graph_hash.Unhashable("nodes read each other in a circle")
+        raise graph_hash.Unhashable("nodes read each other in a cycle")
 
     monkeypatch.setattr(content_hash, "graph_hash", circle)
     with pytest.raises(
-        OutputError, match="has no content hash: nodes read each other in a circle; nothing was published"
+        OutputError, match="has no content hash: nodes read each other in a cycle; nothing was published"
     ):
         export(ExportConfig(encoder=data / "tiny_bert", output=tmp_path / "m", signatures=("tokenize",)))
     assert os.listdir(tmp_path) == []

@@ -72,7 +72,7 @@ def test_a_server_is_verified(client: Client, tagger: Any) -> None:
     assert report["outputs"]["tag.tag_scores"]["min_cosine"] is None
     shown = rawbert("verify", tagger.path, "--address", client.address)
     assert "equal     tokens, offsets, counts and labels" in shown
-    assert "logits    tag.tag_scores is held to the logits of the reference, within " in shown
+    assert "logits    tag.tag_scores is compared by its logits, within " in shown
 
 
 def test_labels_are_in_the_manifest_the_card_and_what_inspect_shows(tagger: Any) -> None:

@@ -38,7 +38,7 @@ def test_nothing_is_left_to_decide(data: Path):
     [
         ({"pooling": "cls"}, "the checkpoint's own recipe is mean, then dense tanh to 16, then normalize"),
         ({"max_seq_length": 64}, "texts may have up to 64 tokens, as requested; the checkpoint's own limit"),
-        ({"truncation_side": "left"}, "long texts are cut on the left, by the checkpoint on the right"),
+        ({"truncation_side": "left"}, "long texts are cut on the left; the checkpoint cuts on the right"),
         ({"tokenizer": "tf-text"}, "tokens are those of tensorflow-text"),
         ({"tolerance": 1e-3}, "verified within 0.001 and a cosine of 0.99999, as requested"),
         ({"min_cosine": 0.9}, "a cosine of 0.9, as requested; the defaults are 1e-05 and 0.99999"),

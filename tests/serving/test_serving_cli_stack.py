@@ -235,11 +235,11 @@ def test_init_writes_the_stack_and_up_uses_what_was_edited(
     assert not (mine / "pyproject.toml").exists()
     env = mine / ".env"
     assert "\nRAWBERT_PACKAGE=rawbert[gateway]==" in env.read_text()
-    assert stack("init", mine).out == "everything is there\n"
+    assert stack("init", mine).out == "all files are up to date\n"
     env.write_text(env.read_text().replace("RAWBERT_MODELS=./models", "RAWBERT_MODELS=../models"))
     done = stack("init", mine)
     assert done.returncode == 1
-    assert f"{env} is there already, and differs" in done.said
+    assert f"{env} exists, and differs" in done.said
     assert "RAWBERT_MODELS=../models" in env.read_text()
     assert stack("up", "--folder", "mine").returncode == 0
     call = docker.calls[-1]

@@ -82,7 +82,7 @@ def test_tag_says_what_was_cut(run: Any) -> None:
     text = "x " * 20 + "Ana"
     result = run("tag", text, "Bo")
     assert [len(each["entities"]) for each in lines(result)] == [0, 1]
-    assert result.err == "cut 1 text to the model's maximum length; --stride covers all of a text\n"
+    assert result.err == "cut 1 text to the model's maximum length; --stride covers the rest\n"
     result = run("tag", "--stride", "3", text)
     assert [each["text"] for each in lines(result)[0]["entities"]] == ["Ana"]
     assert not result.err

@@ -31,7 +31,7 @@ _STORAGES = {
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 #: Keys of the model in the files of training loops.
 _STATE_DICTS = ("state_dict", "model_state_dict", "model")
-#: Bytes. The pickle has only names and shapes: BERT-large's has 60 KB.
+#: Maximum size in bytes of the pickle, which has only names and shapes: BERT-large's has 60 KB.
 _LARGEST_PICKLE = 16 << 20
 
 

@@ -13,14 +13,14 @@ from . import Say
 if TYPE_CHECKING:
     import requests
 
-#: Bytes. The largest BERT with its optimizer's slots has 4 GB.
+#: Maximum size in bytes. The largest BERT with its optimizer's slots has 4 GB.
 LARGEST = 16 << 30
 #: Status codes of temporary failures.
 TRANSIENT = (408, 429, 500, 502, 503, 504)
 _ATTEMPTS = 5
 #: Bytes per write: a broken transfer loses less than this.
 _CHUNK = 1 << 16
-#: Seconds: to connect, and between two parts of the answer.
+#: Timeouts in seconds: for the connection, and between two parts of the answer.
 _TIMEOUTS = (20, 60)
 _PROGRESS_EVERY = 5.0
 

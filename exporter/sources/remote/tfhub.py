@@ -26,7 +26,7 @@ def fetch(url: str, revision: str | None, say: Say) -> Location:
         raise ConfigError(f"{url}: the version of a TF Hub module is the last part of its URL; leave --revision out")
     from tensorflow_hub import resolver
 
-    def bring(_: str, folder: str) -> None:
+    def fill(_: str, folder: str) -> None:
         with scratch.temporary() as place:
             separator = "&" if urlsplit(url).query else "?"
             download(f"{url}{separator}tf-hub-format=compressed", place / "module", say)
@@ -36,7 +36,7 @@ def fetch(url: str, revision: str | None, say: Say) -> Location:
     try:
         cache = resolver.tfhub_cache_dir(use_temp=True)
         place = resolver.create_local_module_dir(cache, hashlib.sha1(url.encode()).hexdigest())
-        folder = Path(resolver.atomic_download(url, bring, place))
+        folder = Path(resolver.atomic_download(url, fill, place))
     except (CorruptSource, UnsupportedModel, OSError, ValueError) as error:
         raise DownloadError(
             f"{url}: cannot be downloaded as a TF Hub module (a tar archive): {first_line(error)}; nothing was kept"

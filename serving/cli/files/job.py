@@ -37,11 +37,11 @@ class Job:
 
     Args:
         output: the final file.
-        made_from: settings that the vectors depend on: the model, the signature.
+        made_from: settings on which the vectors depend: the model, the signature.
         restart: discard the results of an earlier run.
 
     Attributes:
-        made_from: as given.
+        made_from: the argument.
         done: number of texts with a vector.
         matched: number of texts at the beginning of the input whose vectors exist already.
         listed: the file that lists skipped rows.
@@ -54,9 +54,9 @@ class Job:
 
     def __init__(self, output: Path, made_from: dict[str, Any], restart: bool = False) -> None:
         self.output = output
-        self.partial = self.beside("partial")
-        self.spool = self.beside("partial.input")
-        self.listed = self.beside("skipped.jsonl")
+        self.partial = self.next_to("partial")
+        self.spool = self.next_to("partial.input")
+        self.listed = self.next_to("skipped.jsonl")
         self.done = self.matched = self.width = 0
         self.version: int | None = None
         self.made_from = made_from
@@ -81,7 +81,7 @@ class Job:
                 self.partial.unlink(missing_ok=True)  # It contains no vectors.
             self._file.close()
 
-    def beside(self, ending: str) -> Path:
+    def next_to(self, ending: str) -> Path:
         """A file next to the output."""
         return self.output.with_name(f"{self.output.name}.{ending}")
 
@@ -224,7 +224,7 @@ class Job:
             raise ValueError("no width")
         return (self._file.seek(0, os.SEEK_END) - self._begin) // (_DIGEST + 4 * self.width)
 
-    # --- Parts that do not ---
+    # --- Parts that all jobs share ---
 
     def _load(self) -> None:
         """Read the state of an earlier run."""

@@ -128,7 +128,7 @@ def arrays(block: Block, fields: Iterable[Any]) -> list[Any]:
 
 
 def write(file: IO[bytes], rows: Iterable[tuple[Block, Any]], fields: Sequence[Any], width: int | None) -> None:
-    """Write a Parquet file of texts, kept columns and vectors; without ``width`` of kept columns only."""
+    """Write a Parquet file of texts, kept columns and vectors; without ``width``, of kept columns only."""
     pa = arrow()
     text, vector = pa.field("text", pa.string()), pa.field("embedding", pa.list_(pa.float32(), width or 0))
     kinds = pa.schema(fields if width is None else [text, *fields, vector])

@@ -72,7 +72,7 @@ def test_every_distance_has_a_row_of_its_own_or_of_its_range():
 
 REFUSED: dict[str, tuple[str, dict[str, Any], type[Exception], str]] = {
     "stretched positions": ("modernbert.base", {"rope_scaling": {"type": "linear", "factor": 2.0}}, UnsupportedModel,
-                            "rope_scaling is .*stretched"),
+                            "rope_scaling is .*scaled"),
     "other angles": ("modernbert.base", {"rope_parameters": {"full_attention": {"rope_type": "yarn", "factor": 4.0}}},
                      UnsupportedModel, "rope_type of rope_parameters.full_attention is 'yarn'"),
     "one theta for all": ("modernbert.base", {"rope_parameters": {"rope_theta": 1e4}}, UnsupportedModel,

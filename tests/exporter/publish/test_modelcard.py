@@ -22,7 +22,7 @@ def test_the_card_of_a_version(tiny_bundle: Any) -> None:
     for output, figures in manifest["verification"]["outputs"].items():
         assert f"| `{output}` | {figures['max_abs']:.2e} |" in card
     assert f"A text is cut at {manifest['recipe']['max_seq_length']} tokens" in card
-    assert f"a call carries at most {manifest['batching']['max_batch_size']} texts" in card
+    assert f"a call has at most {manifest['batching']['max_batch_size']} texts" in card
     assert "licence of the source | not stated by the source" in card
     (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     compile(code, "card", "exec")

@@ -70,7 +70,7 @@ def test_prune_spares_labels_rollbacks_and_the_newest(model: Model) -> None:
     versions.promote(model, 3, "stable")
     pruned = versions.prune(model, 1)
     assert pruned.removed == (1, 4)
-    assert pruned.kept == {2: "a rollback of stable goes there", 3: "it is stable"}
+    assert pruned.kept == {2: "a rollback of stable returns to it", 3: "it is stable"}
     assert numbers(model) == [2, 3, 5]
     assert versions.rollback(model, "stable").version == 2
     assert versions.prune(model, 1).removed == (3,)
@@ -317,7 +317,7 @@ def test_a_label_that_no_server_takes_is_warned_of(model: Model) -> None:
     text = model.config.read_text(encoding="utf-8")
     model.config.write_text(text.replace("value: 5", "value: 9"), encoding="utf-8")
     (warning,) = warnings(model.config)
-    assert "has the label stable of m at version 9, which is not there" in warning
+    assert "has the label stable of m at version 9, which does not exist" in warning
     text = text.replace("all {", "specific { versions: 1")
     model.config.write_text(text, encoding="utf-8")
     (warning,) = warnings(model.config)

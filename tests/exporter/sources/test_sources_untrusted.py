@@ -140,7 +140,7 @@ def test_hdf5_of_few_bytes_that_is_large(formats: Path, tmp_path: Path, little_m
     with h5py.File(folder / "tf_model.h5", "a") as stream:
         stream.create_dataset("more", (1 << 30,), "f4", chunks=(1 << 20,), compression="gzip")
     assert (folder / "tf_model.h5").stat().st_size < 1 << 20
-    both_refuse(folder, "the tensor more has 4294967296 bytes", "the values of more are not in it")
+    both_refuse(folder, "the tensor more has 4294967296 bytes", "the values of more are missing")
 
 
 def crc32c(data: bytes) -> int:

@@ -130,7 +130,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "saved_model.pb cut": (lambda f: os.truncate(f / "saved_model.pb", 5000), "not a SavedModel, or cut short"),
     "saved_model.pb removed": (lambda f: (f / "saved_model.pb").unlink(), "no saved_model.pb in it"),
     "warmup records cut": (
-        lambda f: os.truncate(f / "assets.extra" / "tf_serving_warmup_requests", 30), "truncated one, at byte 0"
+        lambda f: os.truncate(f / "assets.extra" / "tf_serving_warmup_requests", 30), "no complete record at byte 0"
     ),
 }  # fmt: skip
 

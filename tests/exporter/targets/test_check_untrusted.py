@@ -77,8 +77,8 @@ INDEXES: dict[str, tuple[bytes, str]] = {
     "two billion shards": (table(block([header(2**31 - 1), entry("a")])), "claims 2147483647 shards for 1 tensors"),
     "no shards": (table(block([header(0), entry("a")])), "claims 0 shards"),
     "fewer than no shards": (table(block([header(-1), entry("a")])), "claims -1 shards"),
-    "a shard that there is not": (table(block([header(1), entry("a", shard=7)])), "lies in shard 7 of 1"),
-    "before the first shard": (table(block([header(1), entry("a", shard=-1)])), "lies in shard -1 of 1"),
+    "a shard that there is not": (table(block([header(1), entry("a", shard=7)])), "is in shard 7 of 1"),
+    "before the first shard": (table(block([header(1), entry("a", shard=-1)])), "is in shard -1 of 1"),
     "before the beginning": (table(block([header(1), entry("a", offset=-8)])), "tensors overlap"),
     "a size below zero": (table(block([header(1), entry("a", size=-8)])), "tensors overlap"),
     "tensors that overlap": (table(block([header(1), entry("a", size=9), entry("b", offset=8)])), "tensors overlap"),
@@ -183,7 +183,7 @@ def test_names_without_a_letter(tmp_path: Path) -> None:
     meta_graph.signature_def[""].outputs[""].name = ":"
     graphs.write(made, tmp_path)
     rules.check(tmp_path, "2.20")
-    with pytest.raises(Unhashable, match="in a circle"):
+    with pytest.raises(Unhashable, match="in a cycle"):
         graph_hash(Graph(meta_graph))
 
 
@@ -248,7 +248,7 @@ def test_inspect_goes_on_without_a_hash_or_a_manifest(tmp_path: Path) -> None:
             done = subprocess.run(
                 [*RAWBERT, "inspect", str(folder), *options], capture_output=True, text=True, check=True
             )
-            assert done.stderr == "no content hash: functions call each other in a circle: f0 > f1 > f2 > f0\n"
+            assert done.stderr == "no content hash: functions call each other in a cycle: f0 > f1 > f2 > f0\n"
             assert "Relu" in done.stdout
 
 

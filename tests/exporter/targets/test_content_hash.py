@@ -384,11 +384,11 @@ def test_a_loop_of_tensorflow_1() -> None:
 def test_circles_are_an_error() -> None:
     model = graphs.chain("Relu", "Relu")
     model.meta_graphs[0].graph_def.node[1].input.append("n2")
-    with pytest.raises(Unhashable, match="nodes read each other in a circle: n"):
+    with pytest.raises(Unhashable, match="nodes read each other in a cycle: n"):
         hashed(model)
     model = graphs.chain("Relu")
     function = model.meta_graphs[0].graph_def.library.function.add()
     function.signature.name = "f"
     function.node_def.add(name="again", op="PartitionedCall").attr["f"].func.name = "f"
-    with pytest.raises(Unhashable, match="functions call each other in a circle: f"):
+    with pytest.raises(Unhashable, match="functions call each other in a cycle: f"):
         hashed(model)

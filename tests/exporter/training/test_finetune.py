@@ -306,7 +306,7 @@ def test_what_is_refused_before_training(tmp_path: Path):
     assert list((tmp_path / "run").iterdir()) == []
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
-    with pytest.raises(OutputError, match=r"it contains other files than a run \(thesis.txt\)"):
+    with pytest.raises(OutputError, match=r"it contains files that are not of a run \(thesis.txt\)"):
         finetune(replace(config, output=tmp_path / "mine", restart=True))
     assert (tmp_path / "mine" / "thesis.txt").exists()
 

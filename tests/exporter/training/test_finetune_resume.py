@@ -50,7 +50,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path):
         finetune(config, progress=stop_at(9))
     said: list[str] = []
     run = finetune(config, said.append, stop_at(0))
-    assert "continuing the run that is there" in said
+    assert "continuing the run in the folder" in said
     assert seen == list(range(1, 19))
     assert weights(run.folder) == weights(whole.folder)
     assert (run.folder / "config.json").read_bytes() == (whole.folder / "config.json").read_bytes()

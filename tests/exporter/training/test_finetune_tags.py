@@ -173,7 +173,7 @@ def test_texts_that_are_cut(tmp_path: Path):
         finetune(replace(config, train=parted))
     said: list[str] = []
     run = finetune(replace(config, max_seq_length=12, epochs=1), said.append)  # the refused run is not in its way
-    assert "continuing the run that is there" not in said
+    assert "continuing the run in the folder" not in said
     assert re.search(r"\d+ of \d+ training texts cut to 12 tokens; --stride", "\n".join(run.notes))
     assert re.search(r"\d+ validation spans? cut or without a token: counted as missed", "\n".join(run.notes))
 
