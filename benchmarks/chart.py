@@ -10,7 +10,7 @@ from . import peers, report
 
 __all__ = ["FIGURES", "draw"]
 
-#: What the end of a figure's name is -> the function that draws it.
+#: Endings of the figures' names, in the order of the functions in :func:`draw`.
 FIGURES = ("", "-latency", "-all")
 _BARS = {
     (True, "float32"): "#0b4fb3",
@@ -20,22 +20,22 @@ _BARS = {
 }
 _LIMIT = "#d1242f"
 _HEIGHT = 0.36
-#: The figures for everybody leave out variants of a contestant.
+#: Variants of a contestant, which only the figure of all cells contains.
 _SHORT = ("rawbert-hub", "onnxruntime-fused")
 _SETS = {"mixed": "mixed texts of 5 to 128 tokens", "short": "texts of about 8 tokens", "full": "texts of 128 tokens"}
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
-    """Write the figures as SVG: ``path`` itself, and beside it the same name with ``-latency`` and with ``-all``.
+    """Write the figures as SVG: ``path``, and next to it files whose names end in ``-latency`` and ``-all``.
 
     Args:
-        results: what :func:`.compare.compare` returned.
+        results: results of :func:`.compare.compare`.
         path: file to write, such as ``results.svg``.
     """
     import matplotlib
 
     matplotlib.use("svg")
-    # Text stays text, and the same figures make the same file.
+    # Text is not converted to paths, and the same results always give the same file.
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "rawbert", "font.size": 10})
     from matplotlib import pyplot
 
@@ -46,7 +46,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
 
 
 def _speed(results: dict[str, Any]) -> Any:
-    """Texts per second of mixed texts, 32 a call; ``None`` if that was not measured."""
+    """Texts per second of mixed texts, 32 per call; ``None`` if that was not measured."""
     cell = _cell(results, "mixed", 32)
     if cell is None:
         return None
@@ -118,7 +118,7 @@ def _cell(results: dict[str, Any], set_name: str, size: int) -> dict[str, Any] |
 
 
 def _names(cell: dict[str, Any], without: tuple[str, ...] = ()) -> list[str]:
-    """The contestants of a cell in the order of the table, but for the limit."""
+    """The contestants of a cell in the order of the table, except the limit."""
     measured = {contestant.split("/")[0] for contestant in cell["seconds"]}
     return [name for name, kind in peers.ALL.items() if name in measured and not kind.limit and name not in without]
 

@@ -28,7 +28,7 @@ _REFERENCE = "sentence-transformers"
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure.
+    """The measurements to make.
 
     Args:
         contestants: names of :data:`.peers.ALL`.
@@ -52,8 +52,8 @@ class Plan:
 class Cell:
     """Figures of one set of texts and one number of texts per call.
 
-    ``texts``, ``tokens`` and ``flops`` are those of each round; so are, for each contestant (name/precision),
-    ``seconds``, all calls of the round together, and ``call_seconds``, the median of its calls.
+    All fields have one value per round. ``texts``, ``tokens`` and ``flops`` are sums over the calls of the round. For
+    each contestant (name/precision), ``seconds`` is the sum over the calls, and ``call_seconds`` their median.
     """
 
     set: str
@@ -126,7 +126,7 @@ def _cell(plan: Plan, name: str, source: texts.Texts, size: int, workers: Sequen
     count = plan.texts if size != 1 else plan.texts // 8
     for turn in range(plan.rounds):
         calls = [source.texts] if size == WHOLE else source.calls(min(size, len(source.texts)), count, turn)
-        # A few other texts than the measured ones: enough to touch all weights and code again.
+        # A few texts that are not measured, which bring all weights and code back into the caches.
         warm = source.calls(min(size or 8, 8), 8, 1000 + turn)[:3]
         lengths = [length for call in source.lengths(calls) for length in call]
         cell.texts.append(len(lengths))

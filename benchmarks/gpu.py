@@ -1,12 +1,13 @@
-"""A day with a GPU: one command on a bare machine with an H100 or H200, Python 3.11 to 3.13 and NVIDIA's driver.
+"""All measurements on a GPU: one command for a bare machine with an H100 or H200, Python 3.11 to 3.13 and a driver.
 
     python benchmarks/gpu.py                         # about ten minutes, environments included
     python benchmarks/gpu.py --device cpu --quick    # a dry run of all of it, on any machine
 
-It needs nothing but the standard library: it makes environments (gpu-requirements.txt), exports MiniLM and an encoder
-of BERT-base's shape in float32, bfloat16 and float16, compares them with the reference with and without TF32, records
-which ops run on which device, measures rawbert beside PyTorch, sentence-transformers and ONNX Runtime on the same
-texts, and writes one JSON and one chart. What fails or has no time left is named in the JSON; the rest goes on.
+It needs only the standard library, and creates environments with all other packages (gpu-requirements.txt). It exports
+MiniLM and an encoder of BERT-base's shape in float32, bfloat16 and float16, compares them with the reference, with and
+without TF32, and records the device of each op. Then it measures rawbert, PyTorch, sentence-transformers and ONNX
+Runtime on the same texts, and writes a JSON file and a chart. The JSON lists steps that failed or had no time left; the
+other steps continue.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ class Contestant:
 
     @property
     def title(self) -> str:
-        """Of the chart: name/precision."""
+        """The name in the chart: name/precision."""
         return f"{self.name}/{'tf32' if self.tf32 else self.precision}"
 
 
-#: The first is the reference of the others' vectors.
+#: The vectors of the first one are the reference for the others.
 CONTESTANTS = (
     Contestant("sentence-transformers", "torch", "torch_st:Peer", "float32"),
     Contestant("sentence-transformers", "torch", "torch_st:Peer", "bfloat16"),
@@ -63,15 +64,15 @@ CONTESTANTS = (
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done.
+    """The measurements to make.
 
     Attributes:
         device: ``cuda`` or ``cpu``.
         shapes: names of encoders; see ``gpu_work.py``.
-        sets: of texts.
-        sizes: texts a call.
-        seconds: that each cell is measured for.
-        minutes: after which nothing new is begun.
+        sets: names of the sets of texts; see ``texts.py``.
+        sizes: numbers of texts per call.
+        seconds: duration of the measurement of each cell.
+        minutes: time after which no further step starts.
     """
 
     device: str = "cuda"
@@ -82,7 +83,7 @@ class Plan:
     minutes: float = 10.0
 
 
-#: Tiny encoders with random weights, and few texts: shows that everything runs.
+#: A plan with tiny encoders of random weights, and few texts, which shows that everything runs.
 QUICK = Plan("cpu", ("tiny-2", "tiny-3"), ("mixed", "full"), (1, 8), 0.05, 60.0)
 
 
@@ -104,10 +105,10 @@ class Run:
     """One run: its results so far, and the processes that make them.
 
     Args:
-        plan: what is done.
+        plan: the measurements.
         work: folder for environments, exports and logs.
-        output: JSON file; the chart is beside it.
-        given: interpreters of environments that are there already, by name.
+        output: JSON file; the chart is written next to it.
+        given: interpreters of existing environments, by the environment's name.
     """
 
     def __init__(self, plan: Plan, work: Path, output: Path, given: dict[str, str]) -> None:
@@ -118,11 +119,11 @@ class Run:
 
     @property
     def left(self) -> float:
-        """Seconds."""
+        """Remaining seconds."""
         return 60 * self.plan.minutes - (time.monotonic() - self._began)
 
     def step(self, name: str, do: Callable[[], Any]) -> Any:
-        """Do something, take its time, write what there is; a failure is noted, and answers ``None``."""
+        """Run a step, record its duration, and write all results so far. A failure is recorded and gives ``None``."""
         print(f"{time.monotonic() - self._began:6.0f} s  {name}", file=sys.stderr, flush=True)
         begun = time.monotonic()
         try:
@@ -130,7 +131,7 @@ class Run:
                 return do()
             self.results["left_out"].append(name)
             return None
-        except Exception as error:  # whatever it is, the other steps can be made
+        except Exception as error:  # a failure of any kind must not stop the other steps
             said = getattr(error, "output", None) or str(error)
             self.results["failed"].append({"step": name, "error": str(said)[-2000:]})
             print(f"          {name} failed: {str(said)[-500:]}", file=sys.stderr, flush=True)
@@ -146,7 +147,7 @@ class Run:
         return self.given.get(environment) or str(self.work / f"env-{environment}" / "bin" / "python")
 
     def install(self) -> None:
-        """Make the environments that are not there, all at once."""
+        """Create the missing environments, all at the same time."""
         wanted = groups(self.plan.device)
         weights = wanted.pop("weights")
 
@@ -164,10 +165,10 @@ class Run:
             list(pool.map(make, [name for name in wanted if name not in self.given]))
 
     def call(self, command: Sequence[str], log: str, **environment: str) -> str:
-        """Run a process to its end, its standard error to a log; its standard output.
+        """Run a process, with its standard error in a log; returns its standard output.
 
         Raises:
-            subprocess.SubprocessError: it failed, or the time is up; ``output`` has the end of its log.
+            subprocess.SubprocessError: it failed, or the time is up; ``output`` contains the end of its log.
         """
         path = self.work / f"{log}.log"
         variables = {
@@ -186,18 +187,18 @@ class Run:
         return out.read_text(encoding="utf-8")
 
     def output_of(self, log: str) -> Path:
-        """The file with the standard output of the last process with a log: so far, where it was ended."""
+        """The file with the standard output of the last process of a log, also if that process was killed."""
         return self.work / f"{log}.out"
 
     def worker(self, environment: str, name: str, log: str, what: dict[str, Any], **variables: str) -> list[Any]:
-        """Run a step of gpu_work.py; the JSON values that it writes, one a line."""
+        """Run a step of gpu_work.py; returns the JSON values that it writes."""
         command = [self.python(environment), "-m", "benchmarks.gpu_work", name, json.dumps(what)]
         return _told(self.call(command, log, **variables))
 
     # -- the steps
 
     def models(self) -> None:
-        """Exports on the CPU, and ONNX files, all at once."""
+        """Export all encoders on the CPU, and to ONNX files, several at the same time."""
         here = {"CUDA_VISIBLE_DEVICES": "-1"}
         made = self.worker(
             "tensorflow", "checkpoints", "checkpoints", {"shapes": self.plan.shapes, "work": str(self.work)}, **here
@@ -216,13 +217,13 @@ class Run:
         self.at_once([(f"export {shape} {precision}", partial(export, shape, precision)) for shape, precision in jobs])
 
     def at_once(self, jobs: Sequence[tuple[str, Callable[[], Any]]]) -> None:
-        """Steps that share the machine, as many at once as it has pairs of cores."""
+        """Run steps in parallel, one for each two cores of the machine."""
         with ThreadPoolExecutor(max(1, (os.cpu_count() or 2) // 2)) as pool:
             for name, waiting in [(name, pool.submit(do)) for name, do in jobs]:
                 self.step(name, waiting.result)
 
     def setup(self, shape: str, precision: str = "float32") -> dict[str, Any]:
-        """Of a contestant, as ``peers.Setup`` has it."""
+        """The settings of a contestant: the fields of :class:`.peers.base.Setup`."""
         threads = os.cpu_count() or 1
         return {"source": self.sources[shape], "work": str(self.work / shape), "precision": precision,
                 "threads": threads, "batch": 128, "device": self.plan.device}  # fmt: skip
@@ -232,7 +233,7 @@ class Run:
         return self.work / shape / f"rawbert-{precision}" / "1"
 
     def verify(self, shape: str, precision: str, tf32: bool) -> None:
-        """An export against the reference that it carries, on the device."""
+        """Compare an export, on the device, with the reference's answers that are stored in it."""
         command = [self.python("tensorflow"), "-m", "rawbert", "verify", str(self.folder(shape, precision)), "--json"]
         said = self.call([*command, *(["--tf32"] if tf32 else [])], f"verify-{shape}-{precision}-{tf32}",
                          NVIDIA_TF32_OVERRIDE=str(int(tf32)))  # fmt: skip
@@ -243,10 +244,10 @@ class Run:
                                          "mismatches": report["mismatches"]})  # fmt: skip
 
     def place(self, shape: str, precision: str) -> None:
-        """Which ops ran where.
+        """Record the device of each op.
 
         Raises:
-            ValueError: one that computes ran on the CPU, where there is a GPU.
+            ValueError: an op with much computation ran on the CPU although there is a GPU.
         """
         what = {"folder": str(self.folder(shape, precision))}
         (found,) = self.worker("tensorflow", "placement", f"placement-{shape}-{precision}", what)
@@ -255,7 +256,7 @@ class Run:
             raise ValueError(f"on the CPU: {found['computes_on_cpu'] or 'everything'}")
 
     def measure(self, chosen: Sequence[Contestant], **variables: str) -> None:
-        """The cells of some contestants of one environment, in one process."""
+        """Measure some contestants of one environment, in one process."""
         what = {
             "contestants": [{**asdict(each), "title": each.title} for each in chosen],
             "setups": {each.title: {shape: self.setup(shape, each.precision) for shape in self.plan.shapes}
@@ -272,7 +273,7 @@ class Run:
                 self.results[each.pop("kind")].append(each)
 
     def all(self) -> None:
-        """Everything, in its order."""
+        """Run all steps in order."""
         if self.plan.device == "cuda":
             self.step("machine", lambda: self.results["machine"].update(_machine()))
         self.step("environments", self.install)
@@ -287,7 +288,7 @@ class Run:
             jobs += [(f"devices of {shape} {each}", partial(self.place, shape, each)) for each in PRECISIONS]
         self.at_once(jobs)
         for name, tf32 in (("torch", False), ("onnx", True), ("tensorflow", True), ("tensorflow", False)):
-            # TF32 of TensorFlow is switched by the environment, and only float32 has a choice.
+            # An environment variable switches TensorFlow's TF32, which only affects float32.
             chosen = [each for each in CONTESTANTS if each.environment == name
                       and (name != "tensorflow" or (each.precision != "float32" or each.tf32) == tf32)]  # fmt: skip
             variables = {} if tf32 else {"NVIDIA_TF32_OVERRIDE": "0"}
@@ -298,7 +299,7 @@ class Run:
 
     @property
     def wrong(self) -> list[str]:
-        """What did not go as it should."""
+        """Failures, differences and omissions, one line each."""
         verified = [f"{each['shape']} {each['precision']}: {each['mismatches'][0]}"
                     for each in self.results["verified"] if each["mismatches"]]  # fmt: skip
         disagreeing = [f"{each['contestant']} disagrees on {each['shape']}: cosine {each['min_cosine']}"
@@ -308,7 +309,7 @@ class Run:
 
 
 def _told(output: str) -> list[Any]:
-    """What a step of gpu_work.py wrote; a line that was cut short is left out."""
+    """The values that a step of gpu_work.py wrote, without an incomplete last line."""
     lines = output.split("\n")[:-1]
     return [json.loads(line.removeprefix("@")) for line in lines if line.startswith("@")]
 
@@ -320,20 +321,22 @@ def _machine() -> dict[str, Any]:
 
 
 def parse(arguments: Sequence[str]) -> Run:
-    """The run that a command line means; usage errors end the process with status 2."""
+    """The run for a command line; usage errors end the process with status 2."""
     head, _, _ = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(prog="gpu.py", description=head)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--quick", action="store_true", help="tiny encoders, few texts: shows that everything runs")
-    parser.add_argument("--minutes", type=float, help="after which nothing new is begun (10; with --quick 60)")
-    parser.add_argument("--work", type=Path, default=ROOT / "build" / "gpu", help="for all that is made (%(default)s)")
-    parser.add_argument("--output", type=Path, default=HERE / "gpu-results.json", help="JSON; the chart is beside it")
+    parser.add_argument("--quick", action="store_true", help="tiny encoders, few texts: to see that everything runs")
+    parser.add_argument("--minutes", type=float, help="after them no further step starts (10; with --quick 60)")
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "gpu", help="for all other files (%(default)s)")
+    parser.add_argument(
+        "--output", type=Path, default=HERE / "gpu-results.json", help="JSON file; the chart is next to it"
+    )
     parser.add_argument("--environment", action="append", default=[], metavar="NAME=PYTHON",
-                        help="an interpreter with the packages of tensorflow, torch or onnx; repeatable")  # fmt: skip
+                        help="Python with the packages of tensorflow, torch or onnx; repeatable")  # fmt: skip
     given = parser.parse_args(arguments)
     environments = dict(each.partition("=")[::2] for each in given.environment)
     if unknown := set(environments) - {each.environment for each in CONTESTANTS}:
-        parser.error(f"--environment {', '.join(sorted(unknown))}: there are tensorflow, torch and onnx")
+        parser.error(f"--environment {', '.join(sorted(unknown))}: choose from tensorflow, torch and onnx")
     if not all(Path(each).is_file() for each in environments.values()):
         parser.error("--environment: give NAME=PYTHON, with the path of an interpreter")
     if given.minutes is not None and given.minutes <= 0:
@@ -347,7 +350,7 @@ def main() -> None:
     """Run the command line."""
     run = parse(sys.argv[1:])
     if not (3, 11) <= sys.version_info[:2] <= (3, 13) and "tensorflow" not in run.given:
-        sys.exit("gpu.py: TensorFlow has wheels for Python 3.11 to 3.13")
+        sys.exit("gpu.py: use Python 3.11 to 3.13, for which TensorFlow has wheels")
     run.work.mkdir(parents=True, exist_ok=True)
     try:
         run.all()

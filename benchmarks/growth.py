@@ -47,7 +47,7 @@ class Point:
 
 
 def grow(shapes: Sequence[str], setup: Setup, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Measure each of :data:`SHAPES` that is named.
+    """Measure the named shapes of :data:`SHAPES`.
 
     Returns:
         For each shape: ``weights`` (bytes), ``tensorflow_rss`` (bytes of a process that has imported TensorFlow and

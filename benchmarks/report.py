@@ -86,7 +86,7 @@ def text(results: dict[str, Any]) -> str:
     """All tables, for a terminal."""
     machine = results["machine"]
     lines = [
-        f"{machine['cpu']}; {', '.join(machine['flags']) or 'none of the flags looked for'}",
+        f"{machine['cpu']}; {', '.join(machine['flags']) or 'no flags for fast matrix products'}",
         f"{machine['threads']} threads of {machine['cores']} cores; {machine['system']}",
         ", ".join(f"{name} {version}" for name, version in machine["versions"].items()),
         "",
@@ -149,7 +149,7 @@ def _growth_lines(grown: dict[str, Any]) -> list[str]:
         if contestant != ours:
             continue
         other = points[theirs, tokens, size]
-        # The activations of a batch, as ONNX Runtime has them: what it grows by beyond what loading took.
+        # The size of a batch's activations: the growth of ONNX Runtime's memory after loading.
         activations = max(other["peak_rss"] - loaded[theirs], 0)
         lines.append(
             f"  {tokens:8}{size:7}{size / point['seconds']:10.1f}{point['flops'] / point['seconds'] / 1e9:9.0f}"

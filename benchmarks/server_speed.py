@@ -2,10 +2,11 @@
 
     python benchmarks/server_speed.py models/minilm [--signature embed] [--callers 32] [--seconds 4] [--rounds 5]
 
-Base path of one model, its newest version. Server, in-process model and callers are processes of their own, on the same
-cores. Rounds alternate, so that a busy machine slows all of them; the results are medians. In process, the model is
-called with one text for each caller, both by ``tf.saved_model.load`` and by a session; the server is compared with the
-faster one. Callers are threads of several processes, with one text per call and batching.
+The argument is the base path of a model, whose newest version is measured. Server, in-process model and callers are
+separate processes on the same cores. Rounds alternate, so that a busy machine slows all of them; the results are
+medians. In process, the model is called with one text for each caller, both by ``tf.saved_model.load`` and by a
+session; the server is compared with the faster one. Callers are threads of several processes, with one text per call
+and batching.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ class Texts:
     def calls(self, size: int, texts: int, seed: int) -> list[list[str]]:
         """Draw calls of ``size`` texts each, of at least ``texts`` together, without a text twice in a call.
 
-        Each seed gives different calls: a real server rarely gets the same batch twice, and preparation for a known
-        shape must not count for more than in practice.
+        Each seed gives different calls, because a real server rarely gets the same batch twice: a contestant that
+        prepares for a known shape gets no advantage that it does not have in practice.
         """
         random = np.random.default_rng(seed)
         draws = [random.choice(len(self.texts), size, replace=False) for _ in range(-(-texts // size))]

@@ -42,7 +42,7 @@ def environment(threads: int) -> None:
         RAYON_NUM_THREADS=str(threads),
         OMP_NUM_THREADS=str(threads),
         MKL_NUM_THREADS=str(threads),
-        # tensorflow_hub, of pkg_resources.
+        # tensorflow_hub warns about pkg_resources.
         PYTHONWARNINGS="ignore::UserWarning:tensorflow_hub",
     )
 
@@ -67,7 +67,7 @@ class Worker:
     """A contestant's process, stopped except during requests.
 
     Args:
-        name: of :data:`.peers.ALL`.
+        name: a key of :data:`.peers.ALL`.
         setup: its settings.
 
     Raises:
@@ -75,7 +75,7 @@ class Worker:
     """
 
     def __init__(self, name: str, setup: Setup) -> None:
-        #: Of the tables: name/precision.
+        #: The name in tables: name/precision.
         self.title, self.precision = f"{name}/{setup.precision}", setup.precision
         self._log = _log(name, setup)
         context = multiprocessing.get_context("spawn")
@@ -128,7 +128,7 @@ class Worker:
 
 
 def prepare(name: str, setup: Setup) -> None:
-    """Let a contestant prepare its files, in a process of its own.
+    """Let a contestant prepare its files, in a separate process.
 
     Raises:
         Failed: the preparation failed.

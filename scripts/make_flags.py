@@ -39,7 +39,7 @@ def make(version: str, repository: Path, ref: str = "", data: Path = DATA) -> Pa
     lines = [_json({**flag, "help": helps.get(flag["name"], flag["help"])}) for flag in found]
     at = "" if not ref or ref == version else f", read at its commit {commit(repository, ref)}"
     origin = (
-        f"{_SERVERS}/main.cc and server.h of TensorFlow Serving {version}{at}; help in our words. "
+        f"{_SERVERS}/main.cc and server.h of TensorFlow Serving {version}{at}; help by this project. "
         "A default of null depends on the machine."
     )
     body = ",\n".join(f"    {line}" for line in lines)

@@ -1,8 +1,8 @@
 """Add a TensorFlow release: ``make release TF=2.22.0``, which runs ``python scripts/release.py 2.22.0``.
 
-It writes the data of the release, prints the changes since the one before, builds an environment for it, and runs the
-proof there: exports, which old and new TensorFlow load and run; the comparison of the lines; the known cases of a
-running TensorFlow Serving, on `rawbert serve`; and the demo. If everything passes, the exit status is 0.
+It writes the data of the release, prints the changes since the one before, builds an environment for it, and runs these
+tests in it: exports, which old and new TensorFlow versions load and run; the comparison of the TensorFlow lines; the
+recorded answers of TensorFlow Serving, on `rawbert serve`; and the demo. If everything passes, the exit status is 0.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ import make_ops
 from environments import FOLDER, ROOT, line_of
 
 _UPSTREAM = "https://github.com/tensorflow/serving"
-#: Packages of the line itself; the other pins of its file are the same as in another line's file.
+#: Packages with versions of the line; the other pins of its file are the same as in another line's file.
 _LINE = ("tensorflow", "tensorflow-text", "tf-keras", "tensorflow-serving-api")
 _PROOF = (
     ("exports, in every TensorFlow and on both lines",
      ["-m", "pytest", "-m", "slow", "tests/exporter/targets/test_releases.py"]),
-    ("what is known of TensorFlow Serving, on rawbert serve", ["-m", "pytest", "tests/congruence"]),
+    ("recorded answers of TensorFlow Serving, on rawbert serve", ["-m", "pytest", "tests/congruence"]),
     ("the demo", ["examples/demo.py"]),
 )  # fmt: skip
 console = Console(highlight=False, soft_wrap=True)

@@ -2,13 +2,13 @@
 
     python benchmarks/data/make_texts.py
 
-They are English prose from the docstrings of TensorFlow 2.20.0 (Apache License 2.0), ASCII only, so that every
-tokenizer gives the same tokens:
+They are English prose from the docstrings of TensorFlow 2.20.0 (Apache License 2.0), in ASCII, so that every tokenizer
+gives the same tokens:
 
-* mixed: 512 paragraphs, 39 tokens on average once they are cut at 128; longer ones are drawn more often than they
-  occur, for docstrings are shorter than what people search in;
-* short: 512 first lines of 6 to 10 tokens, 8 on average, without their full stop, as queries are written;
-* full: 128 runs of paragraphs, each cut after the word that brings it to 128 tokens.
+* mixed: 512 paragraphs with 39 tokens on average, cut at 128. Longer paragraphs are drawn more often than they occur,
+  because docstrings are shorter than the usual documents of a search.
+* short: 512 first lines of 6 to 10 tokens, 8 on average, without their full stop, like queries.
+* full: 128 sequences of paragraphs, each cut after the word with its 128th token.
 
 Tokens are counted with all-MiniLM-L6-v2's tokenizer, [CLS] and [SEP] included.
 """
@@ -44,7 +44,7 @@ def docstrings(folder: Path) -> tuple[list[str], list[str]]:
             if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
                 continue
             for at, paragraph in enumerate(re.split(r"\n\s*\n", ast.get_docstring(node) or "")):
-                # Not lists, examples, titles, nor what has marks of code in it.
+                # No lists, examples or titles, and no text with code marks.
                 if re.search(r"^[\s*#>@-]", paragraph, re.MULTILINE):
                     continue
                 text = " ".join(paragraph.split())

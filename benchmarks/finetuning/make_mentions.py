@@ -1,22 +1,23 @@
-"""Make a tagged data set of FOLDOC, the Free On-line Dictionary of Computing: sentences, and what they mention.
+"""Write a tagged data set from FOLDOC, the Free On-line Dictionary of Computing: sentences with marked names.
 
     python -m benchmarks.finetuning.make_mentions FOLDER
 
-writes ``train.jsonl``, ``validation.jsonl`` and ``test.jsonl`` with a ``text`` and ``spans``, of Debian's package
-dict-foldoc (20230119-1 was used): the one that is installed, or one that ``apt-get download`` brings.
+The command writes ``train.jsonl``, ``validation.jsonl`` and ``test.jsonl`` with the fields ``text`` and ``spans``. The
+source is Debian's package dict-foldoc (20230119-1 was used): the installed one, or else the one that ``apt-get
+download`` gets.
 
-The labels are the authors' own. In a definition they put braces around what has an entry itself (``{Fortran}``), and
-each entry names its field (``<language>``, ``<company>``, ``<person>``): a mention has the kind of the entry that it
-leads to. The text is the definition without the braces.
+The labels are the authors' own. In a definition, braces mark names that have an entry (``{Fortran}``), and each entry
+states its field (``<language>``, ``<company>``, ``<person>``). The label of a marked name is the kind of its entry. The
+text is the definition without the braces.
 
-Authors mark a word once. So sentences with a word that is marked in another place of its entry only, or with the
-entry's own name, are left out.
+Authors mark a name only once in an entry. So sentences are left out if they contain an unmarked name that is marked
+elsewhere in the entry, or the entry's own name.
 
-Names that the training rows mention are in no row of the other parts, and the other way round: what is measured is
-how well a tagger finds names that it has never seen. Sentences that mention names of several parts are left out.
+No name of the training rows occurs in rows of the other parts, and vice versa: the test measures how well a tagger
+finds names that it has never seen. Sentences with names of several parts are left out.
 
-Licence: the dictionary is Denis Howe's and others', under the GNU Free Documentation License 1.1 or later, without
-invariant sections. The texts are not a part of this project: everyone makes them from the package.
+Licence: the dictionary is by Denis Howe and others, under the GNU Free Documentation License 1.1 or later, without
+invariant sections. The texts are not a part of this project: everyone can write them from the package.
 """
 
 import argparse
@@ -40,13 +41,13 @@ KINDS = {
     "standard": ("standard", "protocol", "file format"),
 }
 PARTS = {"test": 0.15, "validation": 0.1}
-#: Sentences of a kind at most, so that training takes minutes.
+#: Maximum number of sentences of a kind, so that training takes only minutes.
 MOST = 600
 _DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
 def entries(folder: Path) -> Iterator[tuple[str, str]]:
-    """Names and definitions: dictd's index has for each name a place and a length, to the base of 64."""
+    """Names and definitions. dictd's index has an offset and a length for each name, both in base 64."""
     text = gzip.decompress((folder / "foldoc.dict.dz").read_bytes())
 
     def number(digits: str) -> int:
@@ -61,7 +62,7 @@ def entries(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def kind_of(definition: str) -> str | None:
-    """The kind of what an entry is about; ``None`` where it has several senses, or its field is no kind."""
+    """The kind of an entry's subject; ``None`` if the entry has several senses, or its field is not of a kind."""
     field = re.search(r"^   <([a-z, ]+)>", definition, re.M)
     if field is None or re.search(r"^   [12]\. ", definition, re.M):
         return None
@@ -74,16 +75,16 @@ def sentences(definition: str) -> Iterator[str]:
     """The sentences of a definition, with braces."""
     for paragraph in re.split(r"\n\s*\n", definition):
         if re.search(r"\n {4,}\S", paragraph) or not paragraph.startswith("   "):
-            continue  # a table, or code; the names of the entry
+            continue  # a table or code; or the names of the entry
         text = re.sub(r"\s+", " ", paragraph).strip()
         text = re.sub(r"^(\d+\. )?(<[^<>]*> )?", "", text)
         for sentence in re.split(r"(?<=[.?!]) (?=[A-Z{])", text):
-            if not re.search(r"\w\{|\}\w", sentence):  # a part of a word, {execute}d
+            if not re.search(r"\w\{|\}\w", sentence):  # braces within a word: {execute}d
                 yield sentence
 
 
 def spans_of(sentence: str, kinds: dict[str, str]) -> tuple[str, list[dict[str, object]]]:
-    """The text without braces, and its mentions."""
+    """The text without braces, and the spans of its marked names."""
     text, spans = "", []
     for part in re.split(r"(\{[^{}]*\})", sentence):
         if part.startswith("{"):
@@ -96,12 +97,12 @@ def spans_of(sentence: str, kinds: dict[str, str]) -> tuple[str, list[dict[str, 
 
 
 def key(text: str) -> str:
-    """What rows are ordered by."""
+    """The sort key of rows."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def part_of(name: str) -> str:
-    """The part that a name is in; plurals are in that of the singular."""
+    """The part of the data set for a name; the plural of a name is in the same part."""
     place = int(key(f"part {name.lower().removesuffix('s')}")[:8], 16) / 16**8
     for part, share in PARTS.items():
         place -= share

@@ -1,16 +1,17 @@
-"""Make a labelled data set of Debian's package index: a package's one-line description, and the section it is in.
+"""Write a labelled data set from Debian's package index: one-line descriptions of packages, with their sections.
 
     python -m benchmarks.finetuning.make_sections FOLDER
 
-writes ``train.csv``, ``validation.csv`` and ``test.csv`` with the columns ``text`` and ``label``, of the index that
-this machine has (``apt-cache dumpavail``, after ``apt-get update``; Debian 12 was used).
+The command writes ``train.csv``, ``validation.csv`` and ``test.csv`` with the columns ``text`` and ``label``, from the
+index of this machine (``apt-cache dumpavail``, after ``apt-get update``; Debian 12 was used).
 
-Licence: a description is a part of debian/control of its package and carries that package's licence, which for all of
+Licence: a description is a part of debian/control of its package and has that package's licence, which for all of
 Debian's section ``main`` is a free one by the Debian Free Software Guidelines. The texts are not a part of this
-project: everyone makes them from the index.
+project: everyone can write them from the index.
 
-Packages of one source have nearly the same description (``foo``, ``foo-data``): each source gives one row, and its
-name is taken out of the text. Rows are ordered and parted by a hash, so that the same index gives the same files.
+Packages of one source have nearly the same description (``foo``, ``foo-data``). So each source gives one row, and the
+source's name is removed from the text. Rows are sorted and split by a hash, so that the same index always gives the
+same files.
 """
 
 import argparse
@@ -22,26 +23,26 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-#: Sections of applications with enough sources. (What a library's or a language's section is, its description says.)
+#: Sections of applications with enough sources. (Descriptions of libraries and languages often name their section.)
 SECTIONS = ("admin", "devel", "games", "graphics", "math", "net", "science", "sound", "text", "utils", "web", "x11")
 MOST = 420
 PARTS = {"test": 0.15, "validation": 0.1}
 
 
 def packages() -> Iterator[dict[str, str]]:
-    """The fields of every package of the index, continued lines left out."""
+    """The fields of every package of the index, without continuation lines."""
     index = subprocess.run(["apt-cache", "dumpavail"], check=True, capture_output=True, text=True).stdout
     for paragraph in index.split("\n\n"):
         yield dict(re.findall(r"^([A-Z][\w-]*): (.*)$", paragraph, re.MULTILINE))
 
 
 def key(text: str) -> str:
-    """What rows are ordered by."""
+    """The sort key of rows."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def rows() -> dict[str, list[str]]:
-    """Texts by section: of each source one, in the order of their hashes, at most ``MOST``."""
+    """Texts by section: one of each source, sorted by hash, at most ``MOST`` per section."""
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for package in sorted(packages(), key=lambda each: each.get("Package", "")):
         section, text = package.get("Section"), package.get("Description", "")

@@ -22,18 +22,19 @@ class Span(NamedTuple):
 
 
 def words_of(text: str) -> list[tuple[int, int]]:
-    """Where words begin and end."""
+    """Start and end of each word, in characters."""
     return [match.span() for match in _WORD.finditer(text)]
 
 
 def shape_of(word: str) -> str:
-    """``Xx`` of ``Unix``, ``X-d`` of ``PDP-11``: letters by their case, digits, and runs as one."""
+    """The shape of a word: ``Xx`` for ``Unix``, ``X-d`` for ``PDP-11``. A run of letters of one case, or of digits,
+    becomes one character."""
     shape = re.sub("[A-Z]", "X", re.sub("[^A-Z0-9\\W]", "x", re.sub("[0-9]", "d", word)))
     return re.sub(r"(.)\1+", r"\1", shape)
 
 
 def features(words: Sequence[str], at: int, before: str) -> list[str]:
-    """What is known of a word."""
+    """The features of the word at index ``at``; ``before`` is the tag of the word before it."""
     padded = ["<<", "<", *words, ">", ">>"]
     word, at = words[at], at + 2
     found = ["bias", f"tag {before}", f"tag and word {before} {word.lower()}", f"word {word}", f"lower {word.lower()}"]
@@ -112,7 +113,7 @@ def tags_of(places: Sequence[tuple[int, int]], spans: Sequence[Span]) -> list[st
 
 
 def spans_of(places: Sequence[tuple[int, int]], tags: Sequence[str]) -> list[Span]:
-    """Spans of BIO tags; ``I-`` after another kind begins one."""
+    """The spans of BIO tags; ``I-`` after another kind begins a span."""
     spans: list[Span] = []
     before = "O"
     for (start, end), tag in zip(places, tags, strict=True):

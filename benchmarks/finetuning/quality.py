@@ -3,11 +3,12 @@
     python -m benchmarks.finetuning.make_sections build/sections
     python -m benchmarks.finetuning.quality ENCODER build/sections [--run run] [OPTIONS]
 
-trains with ``rawbert finetune`` (its defaults, but for OPTIONS), exports with ``rawbert export``, serves with ``rawbert
-serve``, and asks over gRPC for every row of the validation and the test part. Needs scikit-learn.
+The second command trains with ``rawbert finetune`` (with its defaults, except OPTIONS), exports with ``rawbert
+export``, serves with ``rawbert serve``, and sends every row of the validation and test parts over gRPC. It needs
+scikit-learn.
 
-TF-IDF's settings (words alone or with pairs of words, and the weight of the penalty) are those with the best macro F1
-on the validation rows. The same rows choose the encoder's epoch. Test rows choose nothing.
+The settings of TF-IDF (single words, or also pairs of words; the weight of the penalty) are those with the best macro
+F1 on the validation rows, which also choose the encoder's epoch. No setting depends on the test rows.
 """
 
 import argparse
@@ -63,7 +64,7 @@ def macro_f1(true: list[str], found: list[str]) -> float:
 
 @contextmanager
 def serving(models: Path) -> Iterator[str]:
-    """``rawbert serve``; its address."""
+    """Run ``rawbert serve``; yields its address."""
     command = [*RAWBERT, "serve", "--model_name", "model", "--model_base_path", str(models), "--host", "127.0.0.1"]
     server = subprocess.Popen([*command, "--port", "0"], stderr=subprocess.PIPE, text=True)
     try:

@@ -3,10 +3,10 @@
     python -m benchmarks.finetuning.speed [--rounds 5] [--batch-size 32]
 
 Both train all weights of all-MiniLM-L6-v2 with AdamW and dropout, on the paragraphs of ``../data/mixed.txt`` (5 to 128
-tokens), with made-up labels of 8 classes, which do not count for speed. The peer is ``hub.KerasLayer(trainable=True)``
+tokens), with random labels of 8 classes, which have no effect on speed. The peer is ``hub.KerasLayer(trainable=True)``
 (``tests/data/hub_minilm.py``) with a Dense layer in a tf_keras model, and ``train_on_batch`` on batches in random
-order, padded to their longest text. (A fixed length, which most tutorials take, is slower still.) Tokenizing is left
-out of both. They take turns in one process, and each round trains on every row once.
+order, padded to their longest text. (A fixed length, as in most tutorials, is even slower.) The time of tokenization is
+not included. The two alternate in one process, and each round trains on every row once.
 """
 
 import argparse

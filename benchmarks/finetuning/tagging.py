@@ -3,9 +3,10 @@
     python -m benchmarks.finetuning.make_mentions build/mentions
     python -m benchmarks.finetuning.tagging ENCODER build/mentions
 
-trains with ``rawbert finetune --task tag``, exports, serves, and asks with the client for the spans of every row of the
-validation and the test part. The validation rows choose the encoder's epoch, and the perceptron's number of epochs.
-Test rows choose nothing. A span is right where label and both ends are; F1 is computed here, not by the trainer.
+The second command trains with ``rawbert finetune --task tag``, exports, serves, and gets the spans of every row of the
+validation and test parts with the client. The validation rows choose the encoder's epoch, and the perceptron's number
+of epochs; no setting depends on the test rows. A span is right if its label and both ends are right. F1 is computed
+here, not by the trainer.
 """
 
 import argparse

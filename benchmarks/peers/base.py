@@ -27,7 +27,7 @@ class Setup:
         max_tokens: maximum tokens of a text.
         batch: maximum texts in one batch of contestants that sort and split their input; sentence-transformers'
             default.
-        device: ``cpu`` or ``cuda``, of the contestants that are told; TensorFlow takes the GPU that it sees.
+        device: ``cpu`` or ``cuda``, for PyTorch and ONNX Runtime; TensorFlow uses every GPU that it sees.
     """
 
     source: Path

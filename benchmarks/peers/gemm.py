@@ -39,7 +39,7 @@ class Peer(Contestant):
         with graph.as_default():
             rows = tf.compat.v1.placeholder(tf.int32, [])
             inputs = {
-                # float32, for random numbers have no bfloat16; a slice of rows shares the buffer.
+                # Cast from float32, because not every device has random bfloat16 numbers. A slice of rows is no copy.
                 width: tf.compat.v1.Variable(tf.cast(tf.random.normal([_ROWS, width]), dtype), trainable=False)
                 for width in {k for k, _ in self._shape.dense}
             }

@@ -1,6 +1,6 @@
-"""The model as a TF Hub text encoder: the folder that tf-models-official's Hub exporter wrote, with its weights.
+"""The model as a TF Hub text encoder: a folder from tf-models-official's Hub exporter, with the model's weights.
 
-See tests/data/README.md; its outputs are held to PyTorch's there.
+See tests/data/README.md. A test compares its outputs with PyTorch's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _BUILDER = Path(__file__).parents[2] / "tests" / "data" / "hub_minilm.py"
 
 
 def folder(setup: Setup) -> Path:
-    """The Hub encoder's folder, built where it is not there."""
+    """The Hub encoder's folder; built if it does not exist."""
     path = setup.work / "hub-encoder"
     if not (path / "variables" / "variables.index").is_file():
         spec = importlib.util.spec_from_file_location("hub_minilm", _BUILDER)

@@ -1,4 +1,4 @@
-"""transformers' BertTokenizer in Python, padded to the longest of the call, and hub.KerasLayer."""
+"""transformers' BertTokenizer in Python, padded to the longest text of the call, and hub.KerasLayer."""
 
 from __future__ import annotations
 

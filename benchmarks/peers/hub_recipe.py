@@ -1,8 +1,8 @@
 """The canonical Hub recipe: the Hub's preprocessing and a Hub encoder in one Keras model, sequence length 128.
 
-https://www.tensorflow.org/text/tutorials/classify_text_with_bert, with the token vectors pooled as the model was
-trained for. The preprocessing is what the Hub's preprocessing models hold (tensorflow-text's BertTokenizer, trimmer,
-segments and padding to a fixed length), as in https://www.tensorflow.org/text/guide/bert_preprocessing_guide.
+https://www.tensorflow.org/text/tutorials/classify_text_with_bert, with the pooling of the model's training. The
+preprocessing is that of the Hub's preprocessing models (tensorflow-text's BertTokenizer, trimmer, segments and padding
+to a fixed length), as in https://www.tensorflow.org/text/guide/bert_preprocessing_guide.
 """
 
 from __future__ import annotations

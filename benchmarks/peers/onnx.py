@@ -15,7 +15,7 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def exported(setup: Setup) -> Path:
-    """The checkpoint's ONNX file, made where it is not there: :data:`INPUTS`, int64 ``[B, T]``, -> ``[B, H]``."""
+    """The checkpoint's ONNX file, written if it does not exist: :data:`INPUTS`, int64 ``[B, T]``, -> ``[B, H]``."""
     path = setup.work / "onnx" / "model.onnx"
     if path.is_file():
         return path
@@ -56,6 +56,6 @@ def exported(setup: Setup) -> Path:
 
 
 def feeds(tokenizer: object, texts: list[str], max_tokens: int) -> dict[str, np.ndarray]:
-    """What the file takes, padded to the longest text."""
+    """The inputs of the file, padded to the longest text: int64 ``[B, T]``."""
     tokens = tokenizer(texts, padding=True, truncation=True, max_length=max_tokens, return_tensors="np")  # type: ignore[operator]
     return {name: tokens[name].astype(np.int64, copy=False) for name in INPUTS}

@@ -1,6 +1,6 @@
-"""OpenVINO on the CPU, reading the ONNX file, tuned for latency as its documents advise for one caller.
+"""OpenVINO on the CPU with the ONNX file, tuned for latency, as its documentation advises for one caller.
 
-bfloat16 is its own inference precision hint
+For bfloat16 it gets OpenVINO's own hint for the inference precision
 (https://docs.openvino.ai/2025/openvino-workflow/running-inference/optimize-inference/precision-control.html).
 """
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime after its transformer optimizer, which makes one op of attention, of layer normalization and of GELU.
+"""ONNX Runtime after its transformer optimizer, which fuses attention, layer normalization and GELU into one op each.
 
 https://onnxruntime.ai/docs/performance/transformers-optimization.html
 """

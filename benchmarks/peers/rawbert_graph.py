@@ -1,4 +1,4 @@
-"""What ``rawbert export`` makes of the checkpoint, in process."""
+"""The SavedModel of ``rawbert export``, in process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Peer", "prepare"]
 
 
 def prepare(setup: Setup) -> None:
-    """Export the checkpoint at the precision that is asked for."""
+    """Export the checkpoint with the precision of the setup."""
     options = {} if setup.precision == "float32" else {"precision": setup.precision}
     export(setup, setup.source, f"rawbert-{setup.precision}", **options)
 

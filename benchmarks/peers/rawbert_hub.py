@@ -1,4 +1,4 @@
-"""rawbert's export of the Hub encoder as a black box: the layer is called as it is, whatever it contains."""
+"""rawbert's export of the Hub encoder as a black box: the layer is called unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``rawbert serve`` in a process of its own, and rawbert's client: a call is a gRPC call over loopback."""
+"""``rawbert serve`` in a separate process, and rawbert's client: a call is a gRPC call over loopback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A SavedModel as a server runs it: a session and a prepared call. Base of the contestants that are one."""
+"""A SavedModel, run as in a server: a session and a prepared call. The base class of contestants with a SavedModel."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Exported:
     """Runs one signature of a SavedModel.
 
     Args:
-        setup: how to run.
+        setup: settings.
         folder: the version folder.
-        signature, output: what to ask for; the input is ``text``.
+        signature, output: the signature to call, and the output to return; the input is ``text``.
     """
 
     def __init__(self, setup: Setup, folder: Path, signature: str, output: str) -> None:
@@ -39,12 +39,12 @@ class Exported:
         return self._model.run(self._signature, {"text": text}, [self._output])[self._output]
 
     def close(self) -> None:
-        """Free it."""
+        """Free the model."""
         self._model.close()
 
 
 def export(setup: Setup, encoder: Path, name: str, **options: object) -> Path:
-    """Base path of rawbert's export of a checkpoint, made anew where the exporter's code has changed."""
+    """Base path of rawbert's export of a checkpoint; exported again if the exporter's code has changed."""
     code = hashlib.sha256()
     for path in sorted((_PROJECT / "exporter").rglob("*.py")):
         code.update(path.read_bytes())

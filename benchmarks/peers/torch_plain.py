@@ -1,4 +1,4 @@
-"""PyTorch as transformers gives it, with scaled dot-product attention, padded to the longest text; and compiled."""
+"""transformers' PyTorch model with scaled dot-product attention, padded to the longest text; as it is, and compiled."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Peer(Contestant):
         return result
 
     def close(self) -> None:
-        """Free it."""
+        """Free the model."""
         del self._model
 
 
 class Compiled(Peer):
-    """The same through ``torch.compile``, for shapes of any size."""
+    """The same model after ``torch.compile`` for shapes of any size."""
 
     def _made(self, model: Any) -> Any:
         import torch

@@ -1,7 +1,7 @@
 """sentence-transformers with PyTorch: ``SentenceTransformer.encode`` with its own defaults.
 
-Whatever is more than a batch of 32 texts it sorts by length itself. bfloat16 is its own way of it: the model loaded
-with that dtype (https://sbert.net/docs/sentence_transformer/usage/efficiency.html).
+It sorts more than 32 texts, its batch size, by length. For bfloat16 the model is loaded with that dtype, as in its
+documentation (https://sbert.net/docs/sentence_transformer/usage/efficiency.html).
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], type[Exception], str]] = {
     "a window said twice": ("modernbert.base", {"sliding_window": 4}, UnsupportedModel, "sliding_window is 4"),
     "pooling": ("modernbert.base", {"classifier_pooling": "max"}, UnsupportedModel, "classifier_pooling is 'max'"),
     "activation": ("modernbert.base", {"hidden_activation": "quick_gelu"}, UnsupportedModel, "quick_gelu"),
-    "odd heads": ("modernbert.base", {"num_attention_heads": 32}, CorruptSource, "a head has 1 numbers"),
+    "odd heads": ("modernbert.base", {"num_attention_heads": 32}, CorruptSource, "size of an attention head is 1"),
     "a bias as a word": ("modernbert.base", {"mlp_bias": "no"}, CorruptSource, "mlp_bias is 'no', not true or false"),
     "biases that are not there": ("modernbert.base", {"attention_bias": True}, CorruptSource, "Wqkv.bias is missing"),
     "biases that are not called for": ("modernbert.biases", {"mlp_bias": False}, CorruptSource,
@@ -107,10 +107,10 @@ REFUSED: dict[str, tuple[str, dict[str, Any], type[Exception], str]] = {
     "narrow rotation": ("nomic_bert.base", {"head_dim": 4}, UnsupportedModel, "head_dim is 4"),
     "a part is turned": ("nomic_bert.base", {"rope_parameters": {"partial_rotary_factor": 0.5}}, UnsupportedModel,
                          "partial_rotary_factor of rope_parameters is 0.5"),
-    "its own code": ("nomic_bert.base", {"auto_map": {"AutoModel": "x.Y"}}, UnsupportedModel, "code of its own"),
+    "its own code": ("nomic_bert.base", {"auto_map": {"AutoModel": "x.Y"}}, UnsupportedModel, "its own code"),
     "code that is known and other": (
         "nomic_bert.base", {"auto_map": {"AutoModel": "nomic-ai/nomic-bert-2048--m.N", "AutoConfig": "me/mine--c.N"}},
-        UnsupportedModel, "code of its own",
+        UnsupportedModel, "its own code",
     ),
     "experts": ("nomic_bert.base", {"moe_every_n_layers": 2}, UnsupportedModel, "moe_every_n_layers is 2; only 0 can"),
     "interleaved": ("nomic_bert.base", {"rotary_emb_interleaved": True}, UnsupportedModel, "rotary_emb_interleaved"),
@@ -164,7 +164,7 @@ def test_the_settings_of_nomics_own_code_are_known_and_its_code_is_not_asked(tmp
 WITH_CODE: dict[str, tuple[dict[str, Any], str]] = {
     "GTE": (
         {"model_type": "new", "auto_map": {"AutoModel": "Alibaba-NLP/new-impl--modeling.NewModel"}},
-        "auto_map .*Alibaba-NLP/new-impl.*code of its own, which is not run",
+        "auto_map .*Alibaba-NLP/new-impl.*its own code, which is not run",
     ),
     "GTE without auto_map": ({"model_type": "new"}, "the encoder family is 'new'"),
     "jina v2": (
@@ -173,7 +173,7 @@ WITH_CODE: dict[str, tuple[dict[str, Any], str]] = {
             "auto_map": {"AutoModel": "jinaai/jina-bert-implementation--modeling_bert.JinaBertModel"},
             "position_embedding_type": "alibi", "feed_forward_type": "geglu", "emb_pooler": "mean",
         },
-        "auto_map .*jinaai/jina-bert-implementation.*code of its own, which is not run|is 'alibi': only 'absolute'",
+        "auto_map .*jinaai/jina-bert-implementation.*its own code, which is not run|is 'alibi': only 'absolute'",
     ),
 }  # fmt: skip
 

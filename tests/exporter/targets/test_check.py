@@ -126,7 +126,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda f: (f / "variables" / "variables.data-00000-of-00001").unlink(), "00000-of-00001 is missing"
     ),
     "the index removed": (lambda f: (f / "variables" / "variables.index").unlink(), "variables.index is missing"),
-    "the index cut": (lambda f: os.truncate(f / "variables" / "variables.index", 100), "it does not end"),
+    "the index cut": (lambda f: os.truncate(f / "variables" / "variables.index", 100), "the end of a table"),
     "saved_model.pb cut": (lambda f: os.truncate(f / "saved_model.pb", 5000), "not a SavedModel, or cut short"),
     "saved_model.pb removed": (lambda f: (f / "saved_model.pb").unlink(), "no saved_model.pb in it"),
     "warmup records cut": (

@@ -190,6 +190,10 @@ def two_inputs(node: Any) -> bool:
     return len(node.input) > 1 and node.input[0] != node.input[1]
 
 
+def not_int64(node: Any) -> bool:
+    return node.attr["DstT"].type != 9
+
+
 def change_constant(model: Any) -> None:
     node = find(model, "Const", lambda node: len(node.attr["value"].tensor) > 10)
     data = bytearray(node.attr["value"].tensor)
@@ -264,7 +268,7 @@ CHANGES: dict[str, Callable[[Any], object]] = {
     "transpose_b flipped": lambda model: flip(find(model, "MatMul"), "transpose_b"),
     "transpose_a flipped": lambda model: flip(find(model, "MatMul"), "transpose_a"),
     "an attribute gone": lambda model: find(model, "MatMul").attr.__delitem__("T"),
-    "a dtype": lambda model: setattr(find(model, "Cast").attr["DstT"], "type", 9),
+    "a dtype": lambda model: setattr(find(model, "Cast", not_int64).attr["DstT"], "type", 9),
     "another op": lambda model: setattr(find(model, "Sub"), "op", "Mul"),
     "a device": lambda model: setattr(find(model, "MatMul"), "device", "/device:CPU:0"),
     "a constant": change_constant,
