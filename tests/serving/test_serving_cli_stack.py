@@ -135,7 +135,7 @@ def test_the_docker_compose_of_old_is_taken_where_the_plugin_is_not(
         (None, "models.config does not exist: rawbert export"),
         ("model_config_list {", "cannot be read"),
         ("model_config_list {}", "lists no model"),
-        (CONFIG.replace("/models/minilm", "/home/me/minilm"), "not one of the container"),
+        (CONFIG.replace("/models/minilm", "/home/me/minilm"), "does not exist in the container"),
         (CONFIG.replace("/models/minilm", "/models/other"), "other; the server would wait for it forever"),
     ],
 )
