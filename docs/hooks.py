@@ -1,4 +1,4 @@
-"""Additions to MkDocs: links to files outside of docs/, the list of commands, and pages without side columns.
+"""Additions to MkDocs: links to files outside of docs/, the list of commands, pages without side columns, options.
 
 A page may link to any file of the repository, so that its links also work on the repository's own site. Such files
 become part of the documentation site, below ``repository/``: Markdown as pages, other files unchanged.
@@ -14,6 +14,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 LINK = re.compile(r"(?P<open>\]\()(?P<target>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)")
+OPTION = re.compile(r"<code>(-[^<]{1,38})</code>")
 CODE = re.compile(r"(^ *```.*?^ *```$)", re.DOTALL | re.MULTILINE)
 
 
@@ -73,6 +74,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return f"](/{uri_of(path)}{link['anchor'] or ''})".replace("(/", f"({_up(page.file.src_uri)}")
 
     return "".join(part if part.lstrip().startswith("```") else LINK.sub(placed, part) for part in CODE.split(markdown))
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Mark options in the text, which the style sheet keeps on one line: browsers break a line after a hyphen."""
+    return OPTION.sub(r'<code class="option">\1</code>', html)
 
 
 def _hidden(uri: str) -> list[str]:
