@@ -1,4 +1,4 @@
-"""Where the test data lies, and the bundles that several tests look at: each is exported once a run.
+"""Paths of the test data, and bundles that several tests use: each is exported once per run.
 
 Nothing here imports TensorFlow when tests are collected.
 """
@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 from exports import exported, once
 
-# What people set who do not want TensorFlow's start-up lines; child processes inherit it.
+# Switches off TensorFlow's start-up messages, also in child processes.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-# No test asks a real hub; those of the hubs' protocols set the address of a server on loopback.
+# No test calls a real hub: tests of the hubs' protocols set the address of a local server.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# Shells and nohup switch these off for what runs in the background, and processes inherit it: tests send them.
+# Shells and nohup switch these signals off for background processes, which inherit the setting. Tests need them.
 for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _handler)
@@ -29,7 +29,7 @@ for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.S
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """tests/data: see the README.md in it."""
+    """The folder tests/data; see its README.md."""
     return Path(__file__).with_name("data")
 
 
@@ -53,7 +53,7 @@ def minilm_bundle(minilm_folder: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def task_models(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of the fine-tuned models of task_models.py; what they were made from is in ../sources."""
+    """A folder with the fine-tuned models of task_models.py; their sources are in ../sources."""
     from task_models import export_all
 
     found: Path = once(tmp_path_factory, "tasks", lambda scratch: export_all(data / "tiny_bert", scratch))
@@ -82,6 +82,6 @@ def hub_native_bundle(data: Path, tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="session")
 def hub_bundle(data: Path, tmp_path_factory: pytest.TempPathFactory):
-    """hub_bert wrapped as it is, with an embed signature of mean pooling."""
+    """hub_bert wrapped unchanged, with an embed signature of mean pooling."""
     settings = {"encoder_impl": "hub", "pooling": "mean", "normalize": True}
     return once(tmp_path_factory, "hub", lambda scratch: exported(data / "hub_bert", scratch, **settings))

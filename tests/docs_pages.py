@@ -13,7 +13,7 @@ BLOCK = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 FENCE = re.compile(r" *(?P<fence>`{3,}|~{3,}) *(?P<language>.*)")
-#: Languages of blocks that a reader would run.
+#: Languages of runnable blocks.
 RUNNABLE = ("sh", "bash", "python", "go", "java")
 #: Languages of all other blocks: outputs, data, queries.
 OTHER = ("text", "json", "promql")
@@ -37,7 +37,7 @@ class Block:
 
 
 def pages() -> list[str]:
-    """All pages that people write, by their path below docs/; the README and others by their path above it."""
+    """All pages that are not generated, by path: pages of docs/ by the path in docs/, others by the path in a clone."""
     own = [path.relative_to(DOCS).as_posix() for path in sorted(DOCS.rglob("*.md"))]
     return [*own, *(f"../{name}" for name in PAGES_OUTSIDE)]
 

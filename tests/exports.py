@@ -13,7 +13,7 @@ import pytest
 
 
 def exported(encoder: Path, scratch: Path, **settings):
-    """Export a copy of a source folder and delete the copy: no bundle may need what it was made from."""
+    """Export a copy of a source folder and delete the copy, because no bundle may need its source."""
     from rawbert.exporter import ExportConfig, export
 
     source = scratch / "source"
@@ -24,7 +24,7 @@ def exported(encoder: Path, scratch: Path, **settings):
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]) -> Any:
-    """What ``make(folder)`` returns, made once a run: of several workers the first that needs it makes it for all."""
+    """The result of ``make(folder)``, computed once per run: the first worker that needs it computes it for all."""
     from rawbert.exporter.scratch import locked
 
     root = factory.getbasetemp()

@@ -1,4 +1,4 @@
-"""Fine-tuned models for tests: an encoder with a head by chance, and exports of them."""
+"""Fine-tuned models for tests: encoders with random heads, and their exports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from exports import exported
 
 TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
-#: Name of the model: class, labels, what else config.json says, and settings of the export.
+#: Name of a model -> class, labels, further settings of config.json, and settings of the export.
 TINY: dict[str, tuple[str, Sequence[str], dict[str, Any], dict[str, Any]]] = {
     "ner": ("TokenClassification", TAGS, {}, {"signatures": ("tag", "tokenize")}),
     "sentiment": ("SequenceClassification", ("negative", "neutral", "positive"), {},
@@ -23,7 +23,7 @@ TINY: dict[str, tuple[str, Sequence[str], dict[str, Any], dict[str, Any]]] = {
 
 
 def fine_tuned(encoder: Path, target: Path, task: str, labels: Sequence[str], **config: Any) -> Path:
-    """A folder as ``save_pretrained`` writes it, of a Hugging Face BERT encoder and a head by chance."""
+    """A folder in the form of ``save_pretrained``, with a Hugging Face BERT encoder and a random head."""
     from safetensors.numpy import load_file, save_file
 
     target.mkdir(parents=True)
@@ -47,7 +47,7 @@ def fine_tuned(encoder: Path, target: Path, task: str, labels: Sequence[str], **
 
 
 def export_all(encoder: Path, scratch: Path) -> Path:
-    """All of :data:`TINY`: sources in ``scratch/sources``, and in ``scratch/models`` what is returned."""
+    """Export all of :data:`TINY`: sources are in ``scratch/sources``; returns the exports, in ``scratch/models``."""
     for name, (task, labels, config, settings) in TINY.items():
         source = fine_tuned(encoder, scratch / "sources" / name, task, labels, **config)
         bundle = exported(source, scratch / "made" / name, **settings)

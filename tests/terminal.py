@@ -1,4 +1,4 @@
-"""A command at a terminal of its own: what it writes there, and Ctrl-C."""
+"""A command in a separate terminal: its output, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-#: Ctrl-C reaches the processes of a session whose controlling terminal it is.
+#: Makes the terminal the controlling terminal of a session, whose processes then get its Ctrl-C.
 _TAKE_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )
@@ -20,7 +20,7 @@ _TAKE_TERMINAL = (
 
 @dataclass
 class Ended:
-    """How it ended: the exit code (negative for a signal), what it wrote, seconds that it took after Ctrl-C."""
+    """The result: exit code (negative for a signal), output, and seconds between Ctrl-C and the end."""
 
     code: int
     written: str
@@ -28,12 +28,12 @@ class Ended:
 
     @property
     def plain(self) -> str:
-        """What it wrote, without colours and movements of the cursor."""
+        """The output without colours and movements of the cursor."""
         return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self.written)
 
     @property
     def cursor_is_visible(self) -> bool:
-        """Whether the last that was said about the cursor is that it is shown."""
+        """Whether the cursor is visible at the end."""
         return re.findall(r"\x1b\[\?25[lh]", self.written)[-1:] != ["\x1b[?25l"]
 
 
@@ -46,15 +46,15 @@ def run(
     interrupt: Callable[[str, float], int] = lambda written, seconds: 0,
     most: float = 120.0,
 ) -> Ended:
-    """Run a command at a terminal.
+    """Run a command in a terminal.
 
     Args:
         command: a path and arguments.
         width: columns.
-        environment: variables in place of this process's; COLUMNS and NO_COLOR are not handed on.
-        cwd: its working folder.
-        interrupt: from what it has written and its age in seconds, how often Ctrl-C is to have been pressed by now.
-        most: seconds after which it is killed, which is an error.
+        environment: variables that replace those of this process; COLUMNS and NO_COLOR are removed.
+        cwd: working folder.
+        interrupt: function from the output so far and the seconds since the start to the number of Ctrl-C so far.
+        most: maximum seconds; a longer run is killed and is an error.
     """
     import fcntl
     import pty

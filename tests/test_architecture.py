@@ -1,4 +1,4 @@
-"""The code is as docs/explanation/architecture.md draws it: imports go down, and every folder is described."""
+"""The code follows docs/explanation/architecture.md: imports only go down, and every folder is described."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-#: From top to bottom: each imports only what is listed after it.
+#: The layers from top to bottom: each imports only layers after it.
 EXPORTER = (
     "cli", "__init__", "export", "reverify", "training", "publish", "proof", "graph", "resolve", "sources",
     "tokenizers", "memory", "families", "recipe", "targets", "protos", "scratch", "hashing", "errors",
@@ -34,12 +34,12 @@ SERVING = (
     "data",
 )
 
-#: The proof shares nothing with what it proves: neither the readers nor the graph.
+#: The proof does not share readers and graph with the code that it proves.
 APART = {"exporter/proof": ("exporter/graph", "exporter/sources", "exporter/tokenizers", "exporter/families")}
 
 
 def imports(package: str) -> Iterator[tuple[str, str, Path]]:
-    """Which part of a package imports which part of which, by a relative import, and in which file."""
+    """Relative imports: the importing part of a package, the imported part, and the file."""
     for path in sorted((ROOT / package).rglob("*.py")):
         here = list(path.relative_to(ROOT).with_suffix("").parts)
         folder = here[:-1]
@@ -52,14 +52,14 @@ def imports(package: str) -> Iterator[tuple[str, str, Path]]:
 
 
 def part_of(module: list[str]) -> str:
-    """``exporter/graph`` of a module anywhere below it; ``exporter/__init__`` of what the package itself has."""
+    """The part of a module: ``exporter/graph`` for all modules in it, ``exporter/__init__`` for the package itself."""
     package, name = [*module, "__init__"][:2]
     is_there = (ROOT / package / name).is_dir() or (ROOT / package / f"{name}.py").is_file()
     return f"{package}/{name if is_there else '__init__'}"
 
 
 def code(package: str) -> list[Path]:
-    """Modules and folders of a package; folders that git left empty are none."""
+    """Modules and folders of a package, without empty folders."""
     return [path for path in (ROOT / package).iterdir() if path.suffix == ".py" or any(path.glob("*.py"))]
 
 

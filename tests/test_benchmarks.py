@@ -1,4 +1,4 @@
-"""What of the benchmark is not timing: its formulas, its texts, its report."""
+"""The parts of the benchmark other than timing: formulas, texts, report."""
 
 from __future__ import annotations
 

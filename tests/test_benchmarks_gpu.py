@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py: what it plans, and its dry run."""
+"""benchmarks/gpu.py: its plan, and its dry run."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_what_fails_is_noted_and_the_rest_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_dry_run_of_all_of_it(minilm_folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With environments as it makes them, but for those that RAWBERT_GPU_ENVIRONMENTS has as NAME=PYTHON."""
+    """With the script's own environments, except those in RAWBERT_GPU_ENVIRONMENTS (NAME=PYTHON)."""
     given = [f"tensorflow={sys.executable}", *os.environ.get("RAWBERT_GPU_ENVIRONMENTS", "").split()]
     arguments = ["--device", "cpu", "--quick", "--work", str(tmp_path / "work"), "--output", str(tmp_path / "gpu.json")]
     monkeypatch.setattr(

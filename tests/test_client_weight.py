@@ -1,4 +1,4 @@
-"""The plain client is light: the bars of what is installed, imported and decoded."""
+"""The plain client is light: limits of its installed size, import time and decoding time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The programs in examples/ run, on models whose answers are known."""
+"""The programs in examples/ run on models with known answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONFIG = 'model_config_list { config { name: "minilm" base_path: "/models/minilm
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three versions: the third has vectors of the same directions as the second, the first other ones."""
+    """Three versions: vectors of the second and third have the same directions, those of the first have others."""
     sys.path.insert(0, str(ROOT / "tests" / "serving"))
     import toy_models
 
@@ -194,7 +194,7 @@ def require_vectors(said: str, texts: list[str]) -> None:
     reason="Go, its plug-in of protoc or its gRPC module is not installed",
 )
 def test_the_go_client_compiles(tmp_path: Path) -> None:
-    """It is not called: Debian's modules of gRPC and of protobuf do not fit together when they run."""
+    """The program is only compiled: Debian's packages of gRPC and of protobuf are not compatible at run time."""
     folder = tmp_path / "src" / "example.com" / "rawbert"
     folder.mkdir(parents=True)
     shutil.copy(CLIENTS / "go" / "main.go", folder)

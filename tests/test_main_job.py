@@ -27,7 +27,7 @@ LONG = "one two three four, five. " * 100
 
 @pytest.fixture(scope="module")
 def golden(data: Path) -> tuple[list[str], np.ndarray]:
-    """48 texts and what sentence-transformers makes of each alone, float32 [48, 384]."""
+    """48 texts, and sentence-transformers' embedding of each alone, float32 [48, 384]."""
     cases = json.loads((data / "minilm_golden.json").read_text(encoding="utf-8"))["cases"]
     with np.load(data / "minilm_golden.npz") as arrays:
         return [case["text"] for case in cases], arrays["embeddings"]
@@ -104,7 +104,7 @@ def test_an_empty_batch_gives_empty_outputs_on_every_signature(minilm: Client) -
             assert output.shape[0] == 0
 
 
-# At a small size each export of a Hub encoder is held to the layer itself, before it is published.
+# Slow, because the proof of small models in other tests also compares exports of Hub encoders with the layer itself.
 @pytest.mark.slow
 @pytest.mark.parametrize("impl", ["hub", "native"])
 def test_a_hub_encoder_gives_the_layer_s_own_outputs(

@@ -1,4 +1,4 @@
-"""pyproject.toml lists every package and every data file: what is left out is missing from a wheel without a word."""
+"""pyproject.toml lists every package and every data file, because a wheel silently lacks files that are not listed."""
 
 from __future__ import annotations
 

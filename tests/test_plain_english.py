@@ -1,10 +1,10 @@
-"""Phrases that make a native reader stumble do not occur in the code's strings, docstrings and comments."""
+"""Phrases that make a native reader stumble do not occur in strings, docstrings and comments."""
 
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-#: Only phrases that are wrong in any context of this code -> what to write.
+#: Phrases that are wrong in every context of this code -> replacement.
 FORBIDDEN = {
     r"\bhas not\.": "does not have",
     r"\bbehind (?:an?|it|the|them)\b": "after, or in",

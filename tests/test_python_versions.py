@@ -1,4 +1,4 @@
-"""The Pythons that it runs on: the client on all, the extras with TensorFlow on those that have wheels of it."""
+"""Python versions: the client runs on all, the extras with TensorFlow on those with its wheels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-#: Gone, or deprecated, in Python 3.12 to 3.14.
+#: Names that are removed or deprecated in Python 3.12 to 3.14.
 GONE = {
     "get_event_loop", "get_event_loop_policy", "set_event_loop_policy", "iscoroutinefunction", "utcnow",
     "utcfromtimestamp", "find_loader", "load_module", "ByteString", "getdefaultlocale",
@@ -28,7 +28,7 @@ def test_the_client_has_no_upper_bound() -> None:
 
 @pytest.mark.parametrize("extra", ["export", "server"])
 def test_tensorflow_is_bounded_where_it_is_needed(extra: str) -> None:
-    """Without a marker: pip fails, and names it, where it has no wheels. It must not be left out in silence."""
+    """Without a marker, so that pip fails with its name if it has no wheels, instead of silently leaving it out."""
     requirements = PROJECT["optional-dependencies"][extra]
     assert "tensorflow>=2.20,<2.22" in requirements
     assert not any("python_version" in each for each in requirements)

@@ -1,4 +1,4 @@
-"""The scripts that take up a TensorFlow release, on sources and op lists made by hand."""
+"""The scripts that add a TensorFlow release, on sources and op lists written by hand."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ FLAGS = [
 
 
 def sources(folder: Path, main: str) -> Path:
-    """A repository with the files that flags are read off."""
+    """A repository with the files that contain the flags."""
     servers = folder / "tensorflow_serving" / "model_servers"
     servers.mkdir(parents=True)
     for name, text in (("main.cc", main), ("server.h", HEADER), ("server.cc", SERVER)):

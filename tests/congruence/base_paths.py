@@ -1,7 +1,7 @@
-"""The models that the cases ask for: tiny ones, whose every answer can be worked out by hand.
+"""The models of the cases: tiny ones whose answers can be computed by hand.
 
-``save_half_plus`` makes what TensorFlow Serving's own tests use (its saved_model_half_plus_two.py), as a graph of
-TensorFlow 1: quick to write and to load, so it stands for any model where only the version counts.
+``save_half_plus`` writes the model of TensorFlow Serving's own tests (its saved_model_half_plus_two.py) as a graph of
+TensorFlow 1. It is quick to write and to load, so cases about versions use it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
 def write(root: Path, bundle: Path | None = None) -> Path:
     """Write base paths and files of flags.
 
-    ``half`` (versions 1 and 2), ``text``, ``arithmetic`` (version 5), ``batchable``, ``echo``, and ``bundle``: what
-    rawbert exports of tests/data/tiny_bert, which is exported now if it is not given. In ``models.config`` half has the
-    labels stable and canary.
+    The models are ``half`` (versions 1 and 2), ``text``, ``arithmetic`` (version 5), ``batchable``, ``echo``, and
+    ``bundle``: rawbert's export of tests/data/tiny_bert, which is exported here if it is not given. In
+    ``models.config`` the model half has the labels stable and canary.
     """
     sys.path[:0] = [str(_TESTS), str(_TESTS / "serving")]
     import toy_models
@@ -30,7 +30,7 @@ def write(root: Path, bundle: Path | None = None) -> Path:
     for version in (1, 2):
         save_half_plus(root / "half" / str(version), version)
     toy_models.save_text_model(root / "text" / "1")
-    # Nothing reads it: warmup is off where the text model is served.
+    # Nothing reads it, because servers of the text model have no warmup.
     (root / "text" / "1" / WARMUP).parent.mkdir()
     (root / "text" / "1" / WARMUP).write_bytes(b"no TFRecord file at all")
     toy_models.save_arithmetic_model(root / "arithmetic" / "5")
@@ -69,7 +69,7 @@ def config(root: Path, name: str, policy: str = "", labels: str = "", base_path:
     )
 
 
-#: Whatever a case waits for shall fail once and come soon.
+#: Flags for quick cases: a failed load is not repeated for long, and polls are frequent.
 QUICK = ["--max_num_load_retries=0", "--file_system_poll_wait_seconds=1"]
 
 
@@ -81,7 +81,7 @@ def plain_flags(root: Path) -> list[str]:
         "--allow_version_labels_for_unavailable_models=true",
         "--enable_grpc_healthcheck_service=true",
         "--enable_model_warmup=false",
-        "--enable_per_model_batching_parameters=true",  # Nothing without --enable_batching.
+        "--enable_per_model_batching_parameters=true",  # has no effect without --enable_batching
         "--grpc_max_threads=8",
         f"--monitoring_config_file={root}/monitoring",
         "--rest_api_timeout_in_ms=2000",
@@ -89,7 +89,7 @@ def plain_flags(root: Path) -> list[str]:
 
 
 def batched_flags(root: Path) -> list[str]:
-    """A server of all models but the bundle, batched, which writes tensor_content."""
+    """A server of all models except the bundle, batched, which writes tensor_content."""
     return [
         *QUICK,
         f"--model_config_file={root}/batched.config",
@@ -105,7 +105,7 @@ def batched_flags(root: Path) -> list[str]:
 
 
 def publish(source: Path, base: Path, name: str, change: Any = None) -> Path:
-    """Put a version into a base path by a rename, as it must be done: it is there at once, and changed before."""
+    """Put a version into a base path by one rename, as deployments must: a server never sees an incomplete version."""
     base.mkdir(parents=True, exist_ok=True)
     hidden = base / f".new{name}"
     shutil.copytree(source, hidden)
@@ -117,7 +117,7 @@ def publish(source: Path, base: Path, name: str, change: Any = None) -> Path:
 def save_half_plus(folder: Path, plus: float = 2.0) -> None:
     """Write ``y = x / 2 + plus``: signatures serving_default, regress_x_to_y and classify_x_to_y.
 
-    The last two take serialised Examples with a feature ``x``, as Regress and Classify do.
+    The last two take serialised Examples with a feature ``x``, like Regress and Classify.
     """
     import tensorflow as tf
 
@@ -137,11 +137,12 @@ def save_half_plus(folder: Path, plus: float = 2.0) -> None:
 
 
 def save_batchable(folder: Path) -> None:
-    """Write a model that shows how its calls are batched; each signature takes ``x``, float32 ``[batch]``.
+    """Write a model whose answers show how calls are batched; each signature takes ``x``, float32 ``[batch]``.
 
-    ``rows``: the size of the batch, in each row. ``total``: a sum, which has no rows. ``first``: the first row alone.
-    ``inner``: takes and gives ``[batch, any]``. ``slow``: takes ``x[0]`` matrix products to give ``[1]``. ``word``:
-    takes strings; the place of each in assets/vocab.txt, which is read when the model is loaded. ``same``: strings.
+    ``rows``: the size of the batch, in each row. ``total``: a sum, which has no rows. ``first``: only the first row.
+    ``inner``: takes and returns ``[batch, any]``. ``slow``: computes ``x[0]`` matrix products and returns ``[1]``.
+    ``word``: takes strings, and returns the index of each in assets/vocab.txt, which is read when the model is loaded.
+    ``same``: returns strings unchanged.
     """
     import tensorflow as tf
 
@@ -186,17 +187,17 @@ def save_batchable(folder: Path) -> None:
     vocabulary.unlink()
 
 
-#: Dtypes that JSON has values for.
+#: Dtypes that JSON can represent.
 ECHOED = ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint32", "uint64", "bool", "string")
-#: Dtypes that it has none for.
+#: Dtypes that it cannot represent.
 UNWRITABLE = {"float16": "half", "bfloat16": "bfloat16", "uint16": "uint16"}
 
 
 def save_echo(folder: Path) -> None:
-    """Write a model whose signatures answer what they are given, ``x`` of any shape.
+    """Write a model whose signatures return their input ``x``, which has any shape.
 
-    One a dtype answers ``y``. ``bytes`` answers strings as ``y_bytes`` and ``y``. Those of dtypes that JSON has no
-    values for take float32.
+    There is one signature per dtype, with the output ``y``. ``bytes`` returns strings as ``y_bytes`` and ``y``.
+    Signatures of dtypes that JSON cannot represent take float32.
     """
     import tensorflow as tf
 

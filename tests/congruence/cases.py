@@ -1,4 +1,4 @@
-"""What the cases have in common: where an expectation comes from, and how an answer is held to it."""
+"""Shared code of the cases: the source of an expectation, and comparisons of answers with it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ START, LOADING, AVAILABLE, UNLOADING, END = 10, 20, 30, 40, 50
 
 
 def row(section: str, text: str) -> pytest.MarkDecorator:
-    """Where a case's expectation comes from: words of a section of the page, which must be there."""
+    """The source of a case's expectation: words that must be in a section of the page."""
     return pytest.mark.row(section, text)
 
 
 def sections() -> dict[str, str]:
-    """Heading -> text of the page, each run of white space a blank."""
+    """Heading -> text of the section, with single spaces."""
     parts = PAGE.read_text(encoding="utf-8").split("\n## ")[1:]
     return {part.partition("\n")[0]: " ".join(part.partition("\n")[2].split()) for part in parts}
 
@@ -37,14 +37,14 @@ def refusal(call: Callable[[], Any]) -> tuple[Code, str]:
 
 
 def refused(call: Callable[[], Any], code: Code, message: str = "") -> None:
-    """The call ends with this status, and a message that begins so."""
+    """Check that the call ends with this status, and with a message that begins like this."""
     found = refusal(call)
     assert found[0] is code, found
     assert found[1].startswith(message), found
 
 
 def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for it; a server looks for versions each second, and may load several."""
+    """Wait for a condition: a server polls each second, and may load several versions."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

@@ -1,4 +1,4 @@
-"""Which server the cases are held to: ``--model-server PATH`` a program, ``--server-address`` one that runs already."""
+"""The server under test: ``--model-server PATH`` names a program, ``--server-address`` a running server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every case says where its expectation comes from, and the page says so."""
+    """Check that every case states the source of its expectation, and that the page contains it."""
     import cases
 
     sections = cases.sections()
@@ -48,7 +48,7 @@ def target(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(scope="session")
 def program(target: Any) -> Any:
-    """The same, for cases that start servers of their own."""
+    """The same for cases that start their own servers."""
     if target.address:
         pytest.skip("this case starts a server of its own")
     return target
@@ -64,7 +64,7 @@ def paths(tiny_bundle: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def plain(target: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Calls to a server of all models, not batched; what it serves is not changed."""
+    """Calls to a server of all models, without batching; cases must not change its models."""
     import base_paths
     import servers
 
@@ -78,15 +78,15 @@ def plain(target: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
 
 @pytest.fixture
 def rest(plain: Any) -> Any:
-    """The same calls, where they can be made over HTTP."""
+    """The same calls over HTTP; skips if the server has no REST API."""
     if not plain.rest:
-        pytest.skip("--rest-address says where the server answers HTTP")
+        pytest.skip("the server's REST API is unknown: give --rest-address")
     return plain
 
 
 @pytest.fixture(scope="session")
 def batched(program: Any, paths: Path) -> Iterator[Any]:
-    """The same, batched by a parameters file: at most 4 rows, after 50 ms. Answers stand in tensor_content."""
+    """The same with batching by a parameters file: at most 4 rows, after 50 ms. Answers are in tensor_content."""
     import base_paths
     import servers
 
@@ -96,7 +96,7 @@ def batched(program: Any, paths: Path) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def golden(data: Path) -> tuple[list[str], list[list[int]], dict[str, Any]]:
-    """Texts, their token ids, and vectors by the name of a pooling, of the model that the bundle was made from."""
+    """Texts, their token ids, and their vectors by pooling mode, computed by the model that the bundle exports."""
     import numpy as np
 
     cases = json.loads((data / "tiny_pooling_golden.json").read_text())["cases"]

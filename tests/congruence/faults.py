@@ -1,4 +1,4 @@
-"""Servers that are wrong on purpose: rawbert serve with one fault.
+"""Faulty servers: rawbert serve with one planted fault.
 
 ``python tests/congruence/faults.py FAULT --port=8500 ...`` is such a server.
 """
@@ -18,7 +18,7 @@ def _wrap(target: Any, name: str, change: Callable[[Any], Any]) -> Callable[[pyt
 
 
 def faults() -> dict[str, Callable[[pytest.MonkeyPatch], None]]:
-    """Fault -> what brings it about."""
+    """Fault -> function that plants it."""
     import grpc
     from rawbert.serving.server import batcher, failure, lifecycle, metrics, predict, registry
     from rawbert.serving.server.grpc import service

@@ -1,6 +1,6 @@
-"""Asks a server by a client that others wrote, in an environment of that client's own: ``foreign.py CLIENT HOST:PORT``.
+"""Call a server with a third-party client, in that client's own environment: ``foreign.py CLIENT HOST:PORT``.
 
-Standard input: the texts, as JSON. Standard output: what was answered, as JSON.
+Standard input: the texts, as JSON. Standard output: the answers, as JSON.
 """
 
 import json
@@ -13,7 +13,7 @@ def ask_ovmsclient(address, texts):
     import ovmsclient
 
     client = ovmsclient.make_grpc_client(address)
-    # A version must be given: without one it asks for version 0, which TensorFlow Serving takes at its word.
+    # The version is necessary: without one, this client requests version 0, which does not exist.
     status = client.get_model_status("half", 1)[1]
     metadata = client.get_model_metadata("half", 1)
     try:

@@ -1,6 +1,6 @@
 """Server programs, and calls to them by the official stubs.
 
-``python tests/congruence/servers.py FOLDER`` writes the models and prints the flags for a server of one's own.
+``python tests/congruence/servers.py FOLDER`` writes the models and prints the flags for starting a server by hand.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()",
 
 @dataclass(frozen=True)
 class Target:
-    """What the cases are held to: a program that they start, or the server at an address.
+    """The server under test: a program that the cases start, or the server at an address.
 
-    The two servers differ in places on purpose (docs/reference/server.md): there a case asks ``rawbert``.
+    ``rawbert serve`` intentionally differs in some places (docs/reference/server.md); cases check ``rawbert`` there.
     """
 
     command: list[str]
@@ -39,7 +39,7 @@ class Target:
 
     @classmethod
     def of(cls, program: str | None, address: str | None) -> Target:
-        """By the options of the command line; rawbert serve without either."""
+        """The server named by the options of the command line; without an option, rawbert serve."""
         if address:
             with grpc.insecure_channel(address) as channel:
                 method = channel.unary_unary("/tensorflow.serving.PredictionService/MultiInference")
@@ -61,11 +61,11 @@ class Started:
         self.process, self.port, self._log = process, port, log
 
     def output(self) -> str:
-        """What it wrote. Of what TensorFlow Serving says some goes to one stream, some to the other."""
+        """Its output: standard output and standard error, because TensorFlow Serving writes to both."""
         return os.pread(self._log.fileno(), 2**24, 0).decode(errors="replace")
 
     def listens(self, port: int = 0) -> bool:
-        """Whether its port, or this one, is open: TensorFlow Serving opens it when the models are loaded."""
+        """Whether its port, or the given one, is open: TensorFlow Serving opens it when the models are loaded."""
         with socket.socket() as probe:
             return not probe.connect_ex(("127.0.0.1", port or self.port))
 
@@ -83,10 +83,10 @@ def free_port() -> int:
 
 @contextmanager
 def started(target: Target, *flags: str, port: int | None = None) -> Iterator[Started]:
-    """The program, on a free port or this one, with ``--name=value`` flags of tensorflow_model_server alone."""
+    """Start the program on the given port or on a free one, with ``--name=value`` flags of tensorflow_model_server."""
     port = port or free_port()
     with tempfile.TemporaryFile() as log:
-        # The tests quieten TensorFlow; what tensorflow_model_server says on its way is part of the cases.
+        # The tests switch TensorFlow's messages off, but cases check the messages of tensorflow_model_server.
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"}
         command = [*target.command, f"--port={port}", *flags]
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
@@ -161,7 +161,7 @@ class Calls:
         return self.prediction.Predict(request, timeout=timeout)
 
     def together(self, *requests: Any, timeout: float = 30) -> list[Any]:
-        """Calls at the same time: of each its answer, or the error that it ended with."""
+        """Make calls at the same time; returns the answer or the error of each."""
         futures = [self.prediction.Predict.future(each, timeout=timeout) for each in requests]
         return [future.exception() or future.result() for future in futures]
 
@@ -172,7 +172,7 @@ class Calls:
         return tf.make_ndarray(self.predict(request(model, signature, inputs, **spec)).outputs[output])
 
     def half(self, model: str = "half", **spec: Any) -> int:
-        """The version that answers x = 4, by what it answers, and by what it says."""
+        """The version that answers x = 4: according to its answer, and according to its model_spec."""
         answer = self.predict(request(model, "", {"x": np.float32([[4]])}, **spec))
         version: int = answer.model_spec.version.value
         assert list(answer.outputs["y"].float_val) == [2 + version]

@@ -1,6 +1,6 @@
-"""How calls are put together into batches, by each of the flags.
+"""The batching of calls, for each of its flags.
 
-The signature ``rows`` tells each row the size of its batch.
+The signature ``rows`` returns the size of the batch, in each row.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def _rows(count: int, model: str = "batchable") -> Any:
 
 
 def _meet(try_once: Callable[[], bool], tries: int = 40) -> bool:
-    """Whether it happens: it is a matter of time whether two calls meet in one batch."""
+    """Whether one of several attempts succeeds: it depends on timing whether two calls share a batch."""
     return any(try_once() for _ in range(tries))
 
 
 def _sizes(calls: Any, *counts: int, model: str = "batchable") -> list[float]:
-    """The size of the batch that each of these calls was in, when they were made together."""
+    """The batch size of each of these calls, when they are made at the same time."""
     import tensorflow as tf
 
     answers = calls.together(*[_rows(count, model) for count in counts])
@@ -149,7 +149,7 @@ def test_no_rows(batched: Any) -> None:
 
 @pytest.fixture(scope="module")
 def own(program: Any, paths: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Path]]:
-    """Calls to a server whose models are batched each by its own file, or not at all; and the root of its models."""
+    """Calls to a server whose models have separate batching parameters, or none; and the folder of its models."""
     root = tmp_path_factory.mktemp("own")
     files = {
         "own": "max_batch_size { value: 4 } batch_timeout_micros { value: 100000 } "
@@ -240,7 +240,7 @@ def test_parameters_that_do_not_parse(own: Any) -> None:
 
 @pytest.fixture(scope="module")
 def default(program: Any, paths: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Path]]:
-    """Calls to a server with ``--enable_batching`` alone, which tries a load twice, 2 s apart."""
+    """Calls to a server with only ``--enable_batching``, which tries each load twice, 2 s apart."""
     root = tmp_path_factory.mktemp("default")
     folder = base_paths.publish(paths / "batchable" / "1", root / "batchable", "1")
     (folder / "batching_params.pbtxt").write_text("max_batch_size { value: 2 }")
@@ -291,7 +291,7 @@ def test_a_load_is_tried_again(default: Any, paths: Path) -> None:
         assert calls.half() == 1
         time.sleep(0.1)
     until(lambda: (2, END, 5) in calls.status("half"))
-    # Mended in its place: it is not tried again.
+    # Repaired in place: the server does not try it again.
     shutil.copytree(paths / "half" / "2", empty, dirs_exist_ok=True)
     time.sleep(2.5)
     assert calls.status("half", 2) == [(2, END, 5)]

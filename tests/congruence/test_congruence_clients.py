@@ -1,4 +1,4 @@
-"""Clients that others wrote, each in an environment of its own: they need other releases of protobuf than we do.
+"""Third-party clients, each in a separate environment, because they need other releases of protobuf.
 
 Give the interpreters of these environments in RAWBERT_OVMSCLIENT (``pip install ovmsclient``) and in
 RAWBERT_MIN_TFS_CLIENT (``pip install min-tfs-client "protobuf<3.21"``).

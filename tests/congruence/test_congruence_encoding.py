@@ -1,4 +1,4 @@
-"""In which field of a TensorProto an answer stands."""
+"""The field of a TensorProto that contains an answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIELDS = {
 
 
 def _echoed(calls: Any, dtype: str) -> tuple[Any, Any]:
-    """An output of this dtype, and the array that it must hold."""
+    """An output of this dtype, and the expected array."""
     import tensorflow as tf
 
     values = {name: np.array([1, 0, 1]).astype(tf.as_dtype(name).as_numpy_dtype) for name in toy_models.ECHOED}

@@ -1,4 +1,4 @@
-"""The cases notice servers that are wrong on purpose."""
+"""The cases detect faulty servers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _of_the_suite(request: pytest.FixtureRequest) -> None:
         pytest.skip("this is a test of the suite, not of a server")
 
 
-#: Fault -> the case that notices it.
+#: Fault -> the case that detects it.
 CASES: dict[str, Callable[..., None]] = {
     "a wrong code": partial(predict.test_refused, name="model"),
     "a wrong message": partial(predict.test_refused, name="dtype"),
@@ -55,7 +55,7 @@ _WRONG = (AssertionError, pytest.fail.Exception, grpc.RpcError)
 
 @pytest.fixture(scope="module")
 def sound(paths: Path) -> Iterator[Any]:
-    """Calls to a server in this process, which the faults are brought into while it runs."""
+    """Calls to a server in this process, in which faults are planted while it runs."""
     from rawbert.serving.server import EmbeddedServer
 
     port = servers.free_port()
@@ -112,7 +112,7 @@ def test_the_models_are_such_as_tensorflow_serving_can_run(paths: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", CASES)
 def test_a_wrong_program_is_noticed(tmp_path: Path, fault: str) -> None:
-    """The same, as people run the suite: on a program, of which they know nothing."""
+    """The same by running the suite on a program, like a user."""
     program = tmp_path / "server"
     program.write_text(f"#!/bin/sh\nexec '{sys.executable}' '{faults.__file__}' '{fault}' \"$@\"\n")
     program.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Versions that are broken each in its way, and warmup records: what a server of all versions makes of them."""
+"""Versions with different faults, and warmup records: the reaction of a server of all versions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _with(name: str, data: bytes) -> Callable[[Path], Any]:
 
 
 def _renamed(op: bytes) -> Callable[[Path], Any]:
-    """The op's name becomes one that nobody knows."""
+    """Change the name of an op to an unknown one."""
 
     def rename(folder: Path) -> None:
         data = (folder / "saved_model.pb").read_bytes()
@@ -58,7 +58,7 @@ def _records(*records: Any) -> Callable[[Path], Any]:
             for record in records:
                 if not isinstance(record, bytes):
                     log = prediction_log_pb2.PredictionLog()
-                    # Whose model it says it is for is not looked at.
+                    # The server ignores the model name in the record.
                     log.predict_log.request.CopyFrom(servers.request("another", *record))
                     record = log.SerializeToString()
                 writer.write(record)
@@ -133,7 +133,7 @@ SOUND: dict[str, tuple[str, str, Callable[[Path], Any]]] = {
     "1000 records": ("exactly 1000 records", "half/1", _records(*[_GOOD] * 1000)),
 }
 
-#: What tensorflow_model_server takes, though calls fail: words of the page, the model, the change, a call.
+#: Faults that tensorflow_model_server accepts, although calls fail: words of the page, the model, the change, a call.
 HIDDEN: dict[str, tuple[str, str, Callable[[Path], Any], tuple[str, Any]]] = {
     "unknown op in a function": (
         "an unknown op in a function", "arithmetic/5", _renamed(b"MatMul"), ("slow", {"steps": np.int32([1])}),
@@ -148,7 +148,7 @@ _NUMBERS = {name: number for number, name in enumerate([*BROKEN, *SOUND, *HIDDEN
 
 @pytest.fixture(scope="module")
 def served(program: Any, paths: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Path]]:
-    """Calls to a server of all versions of a model, of which but the first came while it ran."""
+    """Calls to a server of all versions of a model; all versions except the first appear while it runs."""
     root = tmp_path_factory.mktemp("loading")
     base_paths.publish(paths / "half" / "1", root / "m", "1")
     (root / "models.config").write_text(f"model_config_list {{ {base_paths.config(root, 'm', 'all {}')} }}")
@@ -195,7 +195,7 @@ def test_a_fault_that_calls_show(served: tuple[Any, Path], name: str) -> None:
 
 @row("Loading", "With `--enable_model_warmup=false` the file is not read")
 def test_warmup_that_is_off(plain: Any) -> None:
-    # Its version folder has a warmup file that is none.
+    # Its version folder has an invalid warmup file.
     assert plain.status("text") == [(1, AVAILABLE, 0)]
 
 
@@ -207,5 +207,5 @@ def test_the_config_file_is_polled(served: tuple[Any, Path]) -> None:
     assert len(calls.available("m")) >= 1 + len(SOUND)
     config = base_paths.config(root, "m", "specific { versions: 1 versions: 99 }")
     (root / "models.config").write_text(f"model_config_list {{ {config} }}")
-    # A version that is asked for and is not there: the rest is served.
+    # A version in the configuration does not exist: the others are served.
     until(lambda: calls.available("m") == [1])

@@ -1,4 +1,4 @@
-"""Predict: what is refused, in which words, and what is answered."""
+"""Predict: refusals, their messages, and answers."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ REFUSED: dict[str, tuple[str, Callable[[], Any], Code, str]] = {
 def test_refused(plain: Any, name: str) -> None:
     _, asked, code, message = REFUSED[name]
     refused(lambda: plain.predict(asked()), code, message)
-    # And the server lives.
+    # The server still runs.
     assert plain.array("arithmetic", "", "y", {"x": X}).tolist() == [2.5, 4]
 
 

@@ -14,7 +14,7 @@ from cases import END, INVALID, Code, refusal, refused, row, until
 
 
 class Server:
-    """Calls to a server, and the configurations that it is given."""
+    """Calls to a server, and changes of its configuration."""
 
     def __init__(self, calls: Any, root: Path) -> None:
         self.calls, self.root = calls, root
@@ -222,7 +222,7 @@ def test_an_empty_list(server: Server) -> None:
     server.calls.reload()
     until(lambda: not server.served())
     refused(server.answers, Code.NOT_FOUND, "Servable not found for request: Latest(half_plus_two)")
-    # Health is of the server, not of its models.
+    # The health service reports the state of the server, not of its models.
     asked = health_pb2.HealthCheckRequest(service="PredictionService")
     assert health_pb2_grpc.HealthStub(server.calls.channel).Check(asked, timeout=30).status == 1
 
@@ -241,14 +241,14 @@ def test_a_new_model_that_is_broken(server: Server) -> None:
     assert code is Code.UNKNOWN
     assert message.startswith("1 model(s) did not become available: {{{name: broken version: 1} due to error: ")
     assert "does not appear to contain a SavedModel bundle" in message
-    # It is in force all the same.
+    # It is applied nevertheless.
     assert server.calls.status("broken") == [(1, END, 5)]
     assert server.answers() == (124, 3.0)
 
 
 @row("Reload", "A new model whose base path has no version")
 def test_a_new_model_without_versions(server: Server) -> None:
-    """The last one: tensorflow_model_server takes no further configuration after it."""
+    """The last test: tensorflow_model_server accepts no further configuration after it."""
     nothing = base_paths.config(server.root, "nothing")
     call = lambda: server.calls.reload(server.two(), server.three(), nothing, timeout=3)  # noqa: E731
     if server.calls.rawbert:  # It says so.

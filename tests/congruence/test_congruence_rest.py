@@ -1,6 +1,6 @@
-"""Predict over HTTP: what is answered, byte for byte, and what is refused.
+"""Predict over HTTP: answers, byte by byte, and refusals.
 
-The expected texts are written by hand, from the rules on the page: no formatter makes them.
+The expected texts are written by hand from the rules on the page, not by a formatter.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def test_columns_of_several_outputs(rest: Any) -> None:
     assert answer.body in [f'{{\n    "outputs": {{\n{each}\n    }}\n}}'.encode() for each in possible]
 
 
-#: Dtype -> what is given in JSON -> what comes back.
+#: Dtype -> JSON of a request -> JSON of its answer.
 NUMBERS = {
     "float32": {
         "1": "1.0", "-3": "-3.0", "0": "0.0", "-0.0": "-0.0", "0.1": "0.1", "0.2": "0.2", "2.5e-1": "0.25",
@@ -126,7 +126,7 @@ def test_numbers_in_columns(rest: Any, dtype: str) -> None:
     )
 
 
-#: What is given in JSON -> what comes back.
+#: JSON of a request -> JSON of its answer.
 STRINGS = {
     b'"plain"': b'"plain"',
     b'"quote \\" backslash \\\\ slash \\/"': b'"quote \\" backslash \\\\ slash /"',

@@ -111,7 +111,7 @@ def _value(calls: Any, name: str, **labels: str) -> float:
 
 @pytest.fixture(scope="module")
 def asked(batched: Any) -> Any:
-    """Calls to a batched server that has had one call over each protocol."""
+    """Calls to a batched server, after one call over each protocol."""
     batched.predict(servers.request("batchable", "rows", {"x": np.ones(3, "f4")}))
     assert batched.post("batchable", '{"signature_name": "rows", "instances": [1, 2, 3]}').status == 200
     return batched

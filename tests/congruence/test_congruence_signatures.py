@@ -1,6 +1,6 @@
-"""The signatures of a bundle by the official stubs, and by our own clients.
+"""The signatures of a bundle, called with the official stubs and with rawbert's clients.
 
-What the exported bundle must answer was computed by transformers and sentence-transformers (tests/data/README.md).
+The expected answers were computed with transformers and sentence-transformers (tests/data/README.md).
 """
 
 from __future__ import annotations

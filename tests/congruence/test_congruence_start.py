@@ -1,4 +1,4 @@
-"""How a server program starts, what keeps it from starting, and how it ends."""
+"""The start of a server program, failures of the start, and its end."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Case:
 
     Args:
         row: words of the page.
-        flags: by the folder of the models and one that is the case's own.
-        says: what is told there, on whichever stream.
-        ours: what rawbert serve tells, where that is something else.
-        goes_on: tensorflow_model_server, unlike rawbert serve, does not end: it waits with its port closed
-            (``False``), or takes no notice and opens it (``True``).
+        flags: function from the folder of the models and the case's own folder to flags.
+        says: expected text on either stream.
+        ours: expected text of rawbert serve, if it is different.
+        goes_on: for cases in which tensorflow_model_server, unlike rawbert serve, does not end: ``False`` if it waits
+            with its port closed, ``True`` if it ignores the fault and opens its port.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def ends(program: Any, plain: Any, paths: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, str]]:
-    """Exit status (``None``: it ran on) and output of each case; several are started at a time."""
+    """Exit status (``None`` if it continued to run) and output of each case; several run in parallel."""
     root = tmp_path_factory.mktemp("starts")
 
     def end(name: str) -> tuple[int | None, str]:

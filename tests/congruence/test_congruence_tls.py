@@ -1,4 +1,4 @@
-"""TLS and mutual TLS by ``--ssl_config_file``: who gets in, and that nobody else does."""
+"""TLS and mutual TLS with ``--ssl_config_file``: clients that are accepted, and clients that are refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 @pytest.fixture(scope="module")
 def certs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Certificates for 127.0.0.1, and below ``others`` those of another authority."""
+    """Certificates for 127.0.0.1, and in the folder ``others`` those of another authority."""
     folder = tmp_path_factory.mktemp("certs")
     make_certificates(folder, ["127.0.0.1", "bert.example"])
     make_certificates(folder / "others", ["127.0.0.1"])
@@ -26,7 +26,7 @@ def certs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def mutual(program: Any, paths: Path, certs: Path) -> Iterator[Any]:
-    """A server that asks its clients for a certificate."""
+    """A server that requires client certificates."""
     flags = ["--model_name=half", f"--model_base_path={paths}/half", f"--ssl_config_file={certs}/ssl.config"]
     with servers.running(program, *flags) as calls:
         yield calls
@@ -83,7 +83,7 @@ def test_rest_is_in_plain_text(mutual: Any) -> None:
     assert mutual.post("half", '{"instances": [[4]]}').json == {"predictions": [[4.0]]}
 
 
-#: What is wrong -> how the file becomes so.
+#: Fault -> change of the file.
 BROKEN: dict[str, Callable[[str, str], str]] = {
     "a file that does not parse": lambda text, other: "nonsense",
     "no key": lambda text, other: text[text.index("server_cert") :],

@@ -1,4 +1,4 @@
-"""Versions that come and go below the base path of a server of one model."""
+"""Versions that appear in and disappear from the base path of a server with one model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def served(program: Any, paths: Path, tmp_path: Path) -> Iterator[tuple[Any, Pat
 
 
 def walk_through_versions(calls: Any, paths: Path, base: Path) -> None:
-    """All that is said of one model's versions, one thing after the other."""
+    """The statements of the page about the versions of one model, in order."""
     two = paths / "half" / "2"
     assert calls.half() == 1
     # A new version takes over, and the old one goes.
@@ -33,14 +33,14 @@ def walk_through_versions(calls: Any, paths: Path, base: Path) -> None:
     until(lambda: calls.available("half") == [2])
     assert calls.half() == 2
     refused(lambda: calls.half(version=1), Code.NOT_FOUND, "Servable not found for request: Specific(half, 1)")
-    # One that is broken does not; what is said of it stays when it is deleted.
+    # A broken version does not; its state stays when it is deleted.
     (base / "3").mkdir()
     until(lambda: (3, END, 5) in calls.status("half"))
     assert "does not appear to contain a SavedModel bundle" in calls.statuses("half", 3)[0].status.error_message
     assert str(base / "3") in calls.statuses("half", 3)[0].status.error_message
     assert calls.half() == 2
     (base / "3").rmdir()
-    # The newest is deleted: the one before comes back.
+    # The newest version is deleted: the one before is loaded again.
     shutil.rmtree(base / "2")
     until(lambda: calls.available("half") == [1])
     assert calls.half() == 1
@@ -54,7 +54,7 @@ def walk_through_versions(calls: Any, paths: Path, base: Path) -> None:
     shutil.rmtree(base / "1")
     until(lambda: not calls.available("half"))
     refused(calls.half, Code.NOT_FOUND, "Servable not found for request: Latest(half)")
-    # All that a name may look like.
+    # All spellings of a version's name.
     calls.reload(base_paths.config(base.parent, "half", "all {}"))
     for name in ("001", "+4", " 5", "0", "-1", "v7", "8.0"):
         base_paths.publish(two, base, name)

@@ -1,7 +1,7 @@
 """Build the TF Hub form of all-MiniLM-L6-v2: a genuine, full-size Hub BERT with real weights.
 
-``hub_minilm.tar.gz`` holds what tf-models-official wrote for this model (see ``make_hub_bert.py``), without
-the weights. ``build`` fills them in from the Hugging Face checkpoint; it needs TensorFlow, not
+``hub_minilm.tar.gz`` contains the files that tf-models-official wrote for this model (see ``make_hub_bert.py``),
+without the weights. ``build`` fills the weights in from the Hugging Face checkpoint; it needs TensorFlow, but not
 tf-models-official:
 
     python hub_minilm.py MINILM_FOLDER OUTPUT_FOLDER

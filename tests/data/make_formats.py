@@ -6,7 +6,7 @@
     python make_formats.py tf-models CHECKPOINT OUTPUT    tf-models-official; after google, which it reads
     python make_formats.py hub-v1    CHECKPOINT OUTPUT    the same; after tf-models, which it reads
 
-CHECKPOINT is a folder with config.json, model.safetensors and vocab.txt; OUTPUT gets a folder a format:
+CHECKPOINT is a folder with config.json, model.safetensors and vocab.txt; OUTPUT gets one folder per format:
 
 * torch: ``bin/`` (pytorch_model.bin by torch.save), ``bin-legacy/`` (its format before PyTorch 1.6), ``bin-shards/``
   and ``safetensors-shards/`` (transformers' save_pretrained with a small max_shard_size, the names prefixed by the
@@ -20,7 +20,7 @@ CHECKPOINT is a folder with config.json, model.safetensors and vocab.txt; OUTPUT
 * hub-v1: ``hub-v1/`` (the deprecated official.legacy.bert.export_tfhub over ``tf-models/``, which wrote versions 1
   and 2 on TF Hub: list in, pair out).
 
-The tiny ones in ``tiny_formats.tar.gz`` are what these commands wrote for ``tiny_bert/``.
+``tiny_formats.tar.gz`` contains the output of these commands for ``tiny_bert/``.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def make_torch(checkpoint: Path, output: Path) -> None:
 
     state = load_file(checkpoint / "model.safetensors")
     torch.save(state, beside(checkpoint, output / "bin", *REST) / "pytorch_model.bin")
-    # As checkpoints of its time: old names of the LayerNorms, an OrderedDict, a parameter, a shared storage's view.
+    # Like checkpoints of that time: old names of the LayerNorms, an OrderedDict, a parameter, a view of shared storage.
     old = {name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
            for name, value in state.items()}  # fmt: skip
     legacy = beside(checkpoint, output / "bin-legacy", *REST) / "pytorch_model.bin"
@@ -74,7 +74,7 @@ def make_torch(checkpoint: Path, output: Path) -> None:
 
 
 def save_shards(torch, state, folder: Path) -> None:
-    """The .bin shards of transformers 4, which 5 does not write any more."""
+    """The .bin shards of transformers 4, which transformers 5 no longer writes."""
     names = sorted(state)
     parts = {"pytorch_model-00001-of-00002.bin": names[::2], "pytorch_model-00002-of-00002.bin": names[1::2]}
     for file, chosen in parts.items():
@@ -92,7 +92,7 @@ def make_keras(checkpoint: Path, output: Path) -> None:
 
 
 def google_name(name: str) -> tuple[str, bool]:
-    """The name in modeling.py of a tensor of Hugging Face's, and whether it is transposed there."""
+    """The name in modeling.py of a Hugging Face tensor, and whether it is transposed there."""
     google = name.replace("layer.", "layer_").replace(".", "/").replace("LayerNorm/weight", "LayerNorm/gamma")
     google = google.replace("LayerNorm/bias", "LayerNorm/beta")
     if "embeddings/weight" in google:
@@ -168,7 +168,7 @@ def make_hub_v1(checkpoint: Path, output: Path) -> None:
     (index,) = source.glob("*.index")
     _, encoder = export_tfhub.create_bert_model(bert_config)
     tf.train.Checkpoint(encoder=encoder).read(str(index.with_suffix(""))).assert_existing_objects_matched()
-    # The tool wants the encoder under both names, as tf-models' training saves it.
+    # The tool needs the encoder under both names, as tf-models' training saves it.
     both = tf.train.Checkpoint(model=encoder, encoder=encoder).save(str(output / "both" / "ckpt"))
     tokenizer = json.loads((checkpoint / "tokenizer_config.json").read_text())
     export_tfhub.export_bert_tfhub(

@@ -1,12 +1,12 @@
-"""Turn a Hugging Face BERT checkpoint into a TF Hub BERT, with the tool that made those on TF Hub.
+"""Convert a Hugging Face BERT checkpoint to a TF Hub BERT, with the tool that wrote the encoders on TF Hub.
 
 Environment: tf-models-official and safetensors.
 
     python make_hub_bert.py tests/data/tiny_bert tests/data/hub_bert --activation gelu_new
     python make_hub_bert.py MINILM_FOLDER hub_minilm --template tests/data/hub_minilm.tar.gz
 
-The first makes ``hub_bert/``. The second makes the full-size folder of all-MiniLM-L6-v2, and with
-``--template`` also all of it but its weights, for ``hub_minilm.py`` to fill in.
+The first command writes ``hub_bert/``. The second writes the full-size folder of all-MiniLM-L6-v2, and with
+``--template`` also all of it except its weights, which ``hub_minilm.py`` fills in.
 
 The result has the interface of the BERT encoders on TF Hub from version 3 on: it takes a dict of int32
 ``[batch, seq]`` tensors ``input_word_ids``, ``input_mask`` and ``input_type_ids``, and returns
@@ -61,7 +61,7 @@ PARAMETERS = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bi
 
 
 def tensor_name(variable: str) -> str:
-    """The Hugging Face tensor that a variable of the Hub encoder holds."""
+    """The Hugging Face tensor for a variable of the Hub encoder."""
     if variable in EMBEDDINGS:
         return EMBEDDINGS[variable]
     module, parameter = variable.rsplit("/", 1)
@@ -108,7 +108,7 @@ def export(checkpoint: Path, output: Path, activation: str | None) -> None:
 
 
 def weight_recipe(folder: Path) -> tuple[list[dict], bytes]:
-    """What the checkpoint of a Hub folder holds under each key, in its order, and its object graph."""
+    """The contents of a Hub folder's checkpoint by key, in its order, and its object graph."""
     reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
     graph_bytes = reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")
     graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(graph_bytes)
@@ -127,7 +127,7 @@ def weight_recipe(folder: Path) -> tuple[list[dict], bytes]:
 
 
 def save_template(folder: Path, template: Path) -> None:
-    """Pack a Hub folder without weights and vocabulary, which its Hugging Face checkpoint has."""
+    """Pack a Hub folder without weights and vocabulary, which are in its Hugging Face checkpoint."""
     recipe, graph = weight_recipe(folder)
     lines = ",\n".join(json.dumps(entry) for entry in recipe)
     files = {name: (folder / name).read_bytes() for name in ("saved_model.pb", "keras_metadata.pb")}

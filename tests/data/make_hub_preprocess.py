@@ -1,4 +1,4 @@
-"""Make a TF Hub preprocessing model of a vocabulary, with the tool that made those on TF Hub.
+"""Write a TF Hub preprocessing model for a vocabulary, with the tool that wrote the models on TF Hub.
 
 Environment: tf-models-official.
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from official.nlp.tools import export_tfhub_lib
 
-#: Tokens of a text; the tool's own default is 128.
+#: Number of tokens of a text; the tool's own default is 128.
 LENGTH = 32
 
 

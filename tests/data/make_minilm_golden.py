@@ -5,7 +5,7 @@ Environment: sentence-transformers and PyTorch (CPU). The model folder is the on
 
     python make_minilm_golden.py MODEL_FOLDER tests/data [NAME]
 
-writes, NAME being ``minilm`` if it is left out,
+writes (NAME is ``minilm`` if it is left out)
 
 * ``minilm_golden.json``: ``metadata``, and ``cases``, a list of ``{"name", "text", "input_ids"}``;
 * ``minilm_golden.npz``: ``embeddings``, float32 ``[cases, dim]``, row ``i`` for case ``i``.
@@ -44,7 +44,7 @@ SIGNAL = (
     "with a dull ache that has walked the whole way. "
 )
 
-# One case a line. Characters that an editor may hide or change are written as escapes.
+# One case per line. Characters that an editor may hide or change are escaped.
 CASES = {
     "word": "hello",
     "short": "The quick brown fox jumps over the lazy dog.",

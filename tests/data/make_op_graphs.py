@@ -1,13 +1,13 @@
-"""Make op_graphs.tar.xz: SavedModels with the ops that people meet, and what TensorFlow itself says of each.
+"""Write op_graphs.tar.xz: SavedModels with the ops of common tools, and whether each TensorFlow release can run them.
 
     python make_op_graphs.py write FOLDER                 TensorFlow and tensorflow-text 2.20, tf-models-official,
                                                           keras-hub, sentencepiece
     python make_op_graphs.py judge FOLDER RELEASE         in the environment of each release: load and run each
     python make_op_graphs.py pack FOLDER                  saved_model.pb files and truth.json into op_graphs.tar.xz
 
-The environment of a release has its TensorFlow, with tensorflow-text 2.12.1 for 2.12, 2.20.0 for 2.20, and its own for
-those between. That one has ops which TensorFlow Serving does not link: there a graph must load, run, and keep to the
-op list of tensorflow-text 2.12.1, which ``judge FOLDER 2.12`` leaves behind (so 2.12 comes first).
+The environment of a release has its TensorFlow, with tensorflow-text 2.12.1 for 2.12, 2.20.0 for 2.20, and the matching
+release for those between. The matching releases have ops that TensorFlow Serving does not link: there a graph must
+load, run, and use only ops of tensorflow-text 2.12.1, whose list ``judge FOLDER 2.12`` writes (so 2.12 comes first).
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def write(folder: Path) -> None:
 
         signature = tf.function(call).get_concrete_function(tf.TensorSpec([None], tf.string, name="x"))
         tf.saved_model.save(module, str(folder / name), signatures=signature)
-    # A variable, written by a TensorFlow that gives it an attribute that older ones lack.
+    # A variable with an attribute that only newer releases of TensorFlow have.
     module = tf.Module()
     module.weight = tf.Variable(2.0, name="weight")
     call = tf.function(lambda x: {"y": module.weight * tf.cast(tf.strings.length(x), tf.float32)})
@@ -111,7 +111,7 @@ def write(folder: Path) -> None:
 
 
 def sentencepieces(folder: Path) -> Path:
-    """A tiny Sentencepiece model with the tokens that ALBERT's has."""
+    """A tiny SentencePiece model with ALBERT's special tokens."""
     import sentencepiece
 
     sentencepiece.SentencePieceTrainer.train(
@@ -124,7 +124,7 @@ def sentencepieces(folder: Path) -> Path:
 
 
 def preprocessing(folder: Path, vocab: Path, pieces: Path) -> None:
-    """As the tools of others write it: tf-models' export_preprocessing in several layouts, keras-hub, Sentencepiece."""
+    """Models of other tools: tf-models' export_preprocessing in several layouts, keras-hub, SentencePiece."""
     import keras_hub
     import tensorflow as tf
     import tensorflow_text as text
@@ -197,7 +197,7 @@ def judge(folder: Path, release: str) -> None:
     for path in sorted(each for each in folder.iterdir() if (each / "saved_model.pb").exists()):
         state = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
         try:
-            # A session, which imports the whole graph, is how TensorFlow Serving loads; tf.saved_model.load is not.
+            # TensorFlow Serving imports the whole graph into a session; tf.saved_model.load does not.
             with tf.Graph().as_default(), tf.compat.v1.Session() as session:
                 meta_graph = tf.compat.v1.saved_model.load(session, ["serve"], str(path))
                 signature = meta_graph.signature_def["serving_default"]
@@ -215,7 +215,7 @@ def judge(folder: Path, release: str) -> None:
 
 
 def _run(graph) -> set[str]:
-    """Ops of the main graph, and of the functions that it comes to call by any name in its attributes."""
+    """Ops of the main graph, and of all functions that it calls, directly or through other functions."""
     functions = {function.signature.name: function for function in graph.library.function}
     ops, waiting, seen = set(), [graph.node], set()
     while waiting:

@@ -1,16 +1,16 @@
-"""Write what PyTorch makes of random models of several shapes, in float64.
+"""Write the outputs of PyTorch, in float64, for random models of several shapes.
 
 Environment: transformers and PyTorch (CPU).
 
     python make_random_models.py tests/data [FAMILY ...]
 
-writes ``random_FAMILY.npz`` for each family. Weights and token ids are not in it: :mod:`random_models` makes them of
-names, shapes and a seed. For each model of ``models``, a JSON object of name -> ``config`` (as transformers writes it),
-``shapes`` of its tensors and ``seed``:
+writes ``random_FAMILY.npz`` for each family. It does not contain weights and token ids, which :mod:`random_models`
+generates from names, shapes and a seed. ``models`` is a JSON object: name -> ``config`` (as transformers writes it),
+``shapes`` of its tensors, and ``seed``. For each model:
 
 * ``NAME.sequence``, float32 ``[tokens of all texts, hidden]``;
 * ``NAME.classify``, float32 ``[texts, labels]``: logits of ``*ForSequenceClassification`` over the same tensors;
-* ``NAME.tag``, float32 ``[tokens of all texts, labels]``: those of ``*ForTokenClassification``.
+* ``NAME.tag``, float32 ``[tokens of all texts, labels]``: logits of ``*ForTokenClassification``.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 LABELS = 3
-#: Task of a class -> what its logits are called.
+#: Task of a class -> name of its logits in the file.
 OUTPUTS = {"Sequence": "classify", "Token": "tag"}
 COMMON = {"vocab_size": 99, "num_labels": LABELS}
 #: Family -> prefix of its classes, and the settings of each model.
@@ -114,7 +114,7 @@ MODELS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
 
 
 def written(kind: str, config: Any, folder: Path) -> dict[str, list[int]]:
-    """Write a new model; names and shapes of its tensors in the file, which are not always those of the class."""
+    """Write a new model; returns names and shapes of its tensors in the file, which may differ from the class's own."""
     getattr(transformers, kind)(config).save_pretrained(folder)
     with safe_open(folder / "model.safetensors", "np") as stream:
         return {name: list(stream.get_slice(name).get_shape()) for name in stream.keys()}  # noqa: SIM118

@@ -4,9 +4,10 @@ Environment: transformers and PyTorch (CPU).
 
     python make_real_heads.py MODEL_FOLDER tests/data [NAME]
 
-writes, NAME being ``minilm`` if it is left out, ``NAME_heads.npz``: of each MODEL of HEADS ``MODEL``, float32
-``[rows, labels]`` or, of taggers, ``[tokens of all rows, tags]``, for the rows of ``rows()``: texts of
-``minilm_golden.json`` and pairs of them, each alone. The heads' weights are those of ``head()``; tests make them anew.
+writes ``NAME_heads.npz`` (NAME is ``minilm`` if it is left out): for each MODEL of HEADS the array ``MODEL``, float32
+``[rows, labels]`` or, for taggers, ``[tokens of all rows, tags]``. The rows are those of ``rows()``: texts of
+``minilm_golden.json`` and pairs of them, each computed alone. The heads' weights are those of ``head()``, which tests
+call, too.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 HEADS = {"Sequence.1": 1, "Sequence.2": 2, "Sequence.77": 77, "Token.9": 9}
-#: Tokens at which rows are cut.
+#: Maximum number of tokens of a row.
 LENGTH = 128
 
 

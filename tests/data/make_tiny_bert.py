@@ -7,18 +7,18 @@ Environment: sentence-transformers, transformers and PyTorch (CPU).
 writes
 
 * ``tiny_bert/``: a complete Hugging Face checkpoint (3 layers, hidden size 32, 4 heads, 64 positions) with
-  a vocabulary that can be read by hand;
+  a vocabulary whose ids can be checked by hand;
 * ``tiny_bert_golden.npz``: ``input_ids``, ``attention_mask``, ``token_type_ids``, int32 ``[6, 24]``, and
   for each variant of VARIANTS ``<variant>.last_hidden_state``, float64 ``[6, 24, 32]``, and
   ``<variant>.pooler_output``, float64 ``[6, 32]``: the same weights under another configuration;
-* ``tiny_pooling/<head>/``: what sentence-transformers adds to a checkpoint folder (``modules.json``,
-  ``1_Pooling`` and so on). Laid over a copy of ``tiny_bert/`` they make a loadable model;
+* ``tiny_pooling/<head>/``: the files that sentence-transformers adds to a checkpoint folder (``modules.json``,
+  ``1_Pooling`` and so on). Copied over ``tiny_bert/`` they form a loadable model;
 * ``tiny_pooling_golden.json`` and ``.npz``: the texts with their input ids, and for each head its
   float32 embeddings ``[texts, dimension]``, each text encoded alone.
 
 Formats, as written by sentence-transformers 6.2 (``Module.save_config`` and ``config_keys`` in its source):
 ``modules.json`` is a list of ``{"idx", "name", "path", "type"}``; the path of the Transformer is "".
-``1_Pooling/config.json`` holds ``embedding_dimension``, ``pooling_mode`` (a string, or a list whose results
+``1_Pooling/config.json`` contains ``embedding_dimension``, ``pooling_mode`` (a string, or a list whose results
 are concatenated in its order) and ``include_prompt``. Older releases wrote ``word_embedding_dimension`` and
 one boolean per mode instead (``pooling_mode_cls_token``, ``pooling_mode_max_tokens``, ...), concatenated in
 the order cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken.
@@ -71,7 +71,7 @@ TEXTS = [
 
 
 def random_model(config: BertConfig) -> BertModel:
-    """A BERT whose every weight matters: no zero bias, no LayerNorm that is the identity."""
+    """A BERT in which every weight has an effect: no zero bias, no LayerNorm that is the identity."""
     model = BertModel(config)
     generator = torch.Generator().manual_seed(20)
     with torch.no_grad():
@@ -151,7 +151,7 @@ def heads() -> dict[str, list[torch.nn.Module]]:
 
 
 def save_head(checkpoint: Path, modules: list[torch.nn.Module], output: Path) -> list[np.ndarray]:
-    """Save what a head adds to a checkpoint folder, and return its embedding of each text."""
+    """Save the files that a head adds to a checkpoint folder; returns its embedding of each text."""
     with tempfile.TemporaryDirectory() as temporary:
         saved, composed = Path(temporary, "saved"), Path(temporary, "composed")
         transformer = Transformer(str(checkpoint))

@@ -1,18 +1,18 @@
-"""Write the outputs by PyTorch in float64 of tiny random RoBERTas, XLM-RoBERTas, CamemBERTs and ALBERTs.
+"""Write the outputs of PyTorch, in float64, for tiny random RoBERTas, XLM-RoBERTas, CamemBERTs and ALBERTs.
 
 Environment: transformers and PyTorch (CPU).
 
     python make_tiny_families.py tests/data
 
-writes ``tiny_families.npz``. Weights are made by :func:`tensors_of` with numpy alone, so that the file need not have
-them: ``models`` is JSON as UTF-8 bytes, of each of MODELS the ``config`` that transformers writes and the names and
-shapes of the ``tensors`` in its file. Of each model, for each of ROWS (see :func:`ids_of`) end to end:
+writes ``tiny_families.npz``. It does not contain weights, because :func:`tensors_of` generates them with numpy.
+``models`` is JSON as UTF-8 bytes: for each of MODELS the ``config`` that transformers writes, and names and shapes of
+the ``tensors`` in its file. For each model, over all ROWS (see :func:`ids_of`), concatenated:
 
-* ``NAME.sequence``, float32 ``[tokens of all rows, hidden]``, and ``NAME.pooled``, float32 ``[rows, hidden]``, of an
-  encoder; or ``NAME.logits``, float32 ``[rows, labels]`` or ``[tokens of all rows, labels]``, of a head.
+* for an encoder ``NAME.sequence``, float32 ``[tokens of all rows, hidden]``, and ``NAME.pooled``, float32 ``[rows,
+  hidden]``; for a head ``NAME.logits``, float32 ``[rows, labels]`` or ``[tokens of all rows, labels]``.
 
-Rows have the padding's id among their tokens: PyTorch counts no position for it. ``NAME.padded`` is, of encoders, the
-largest difference that padding makes to PyTorch's own outputs.
+Rows contain the padding id among their tokens, for which PyTorch counts no position. For encoders, ``NAME.padded`` is
+the largest difference that padding makes in PyTorch's own outputs.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from typing import Any
 
 import numpy as np
 
-#: Tokens of each row; the last is as long as can be.
+#: Number of tokens of each row; the last one has the maximum length.
 ROWS = (2, 3, 5, 9, 14, 22)
 VOCABULARY, LONGEST = 60, 22
 
 _FROM_PADDING = {"max_position_embeddings": LONGEST + 2, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
 _SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 _ALBERT = {**_SMALL, "embedding_size": 16, "max_position_embeddings": LONGEST, "num_hidden_layers": 3}
-#: Name -> class in transformers and what its configuration has.
+#: Name -> class in transformers, and settings of its configuration.
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "roberta": ("RobertaModel", {**_SMALL, **_FROM_PADDING}),
     "roberta.masked": (
@@ -112,7 +112,7 @@ def types_of(config: dict[str, Any]) -> list[np.ndarray]:
 
 
 def tensors_of(shapes: dict[str, list[int]]) -> dict[str, np.ndarray]:
-    """Weights that all matter: no zero bias, no LayerNorm that is the identity."""
+    """Weights that all have an effect: no zero bias, no LayerNorm that is the identity."""
     tensors = {}
     for name, shape in sorted(shapes.items()):
         noise = np.random.default_rng(list(name.encode())).normal(size=shape)

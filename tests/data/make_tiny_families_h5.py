@@ -1,11 +1,11 @@
-"""Write two models of make_tiny_families.py as transformers' TensorFlow models write them.
+"""Write two models of make_tiny_families.py in the format of transformers' TensorFlow models.
 
 Environment: transformers 4.49 with TensorFlow and tf-keras; PyTorch is not needed.
 
     python make_tiny_families_h5.py tests/data
 
-writes ``tiny_families_h5.tar.xz``, with NAME/tf_model.h5 of each of MODELS. They are models with their head of
-pretraining, which lists the encoder's embeddings among its own weights.
+writes ``tiny_families_h5.tar.xz``, with NAME/tf_model.h5 for each of MODELS. The models have their head of pretraining,
+which lists the encoder's embeddings among its own weights.
 """
 
 import argparse

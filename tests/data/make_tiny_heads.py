@@ -1,21 +1,21 @@
-"""Write heads for the tiny models with their logits by PyTorch in float64, and scores by the libraries that people use.
+"""Write heads for the tiny models, with their logits by PyTorch in float64 and scores by the libraries of users.
 
 Environment: sentence-transformers, transformers and PyTorch (CPU). After ``make_tiny_bert.py``,
 ``make_tiny_relatives.py`` and ``make_tiny_mpnet.py``, whose encoders the heads are put on.
 
     python make_tiny_heads.py tests/data
 
-writes ``tiny_heads.npz``: ``texts``, then ``pairs``, which make up the rows, and of each model FAMILY.TASK.COUNT:
+writes ``tiny_heads.npz``: the rows, ``texts`` and then ``pairs``, and for each model FAMILY.TASK.COUNT:
 
 * ``FAMILY.TASK.COUNT/NAME``, float32: the head's tensors, by their names in PyTorch's files;
 * ``FAMILY.TASK.COUNT``, float32: logits ``[rows, COUNT]`` of sequence classifiers, ``[tokens of all rows, COUNT]`` of
   token classifiers;
 * ``FAMILY.lengths``, int32 ``[rows]``, and ``FAMILY.ids``, int32 ``[tokens of all rows]``.
 
-``pipeline.COUNT.PROBLEM``, float32 ``[texts, COUNT]``, are the scores of the text-classification pipeline on
-BERT, and ``pipeline.tag`` ``[tokens of all texts, without special ones]`` those of the token-classification one;
-``predict.COUNT.RELEASE.ACTIVATION``, float32 ``[pairs]`` or ``[pairs, COUNT]``, those of ``CrossEncoder.predict``
-where config.json says the activation as RELEASE does.
+``pipeline.COUNT.PROBLEM``, float32 ``[texts, COUNT]``, are the scores of the text-classification pipeline on BERT.
+``pipeline.tag`` ``[tokens of all texts, without special tokens]`` are those of the token-classification pipeline.
+``predict.COUNT.RELEASE.ACTIVATION``, float32 ``[pairs]`` or ``[pairs, COUNT]``, are those of ``CrossEncoder.predict``,
+with the activation in config.json in the form of that release.
 """
 
 import argparse

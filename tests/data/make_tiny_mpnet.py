@@ -11,7 +11,7 @@ text of ``texts``, and then each pair of ``pairs``, alone, N-th of all:
 * ``N.input_ids``, int32 ``[tokens]``; ``N.sequence``, float64 ``[tokens, 32]``; ``N.pooled``, float64 ``[32]``;
 * of texts ``N.embedding``, float32 ``[32]``.
 
-Its literal ``<pad>`` is a trap: PyTorch counts no position for that id, wherever it is.
+One text contains a literal ``<pad>``: PyTorch counts no position for that id, wherever it occurs.
 """
 
 import argparse

@@ -8,7 +8,7 @@ writes ``tiny_distilbert/`` and ``tiny_electra/`` (config.json and model.safeten
 ``tiny_bert/vocab.txt``), and ``tiny_relatives_golden.npz``: ``<family>.<variant>.last_hidden_state``, float64
 ``[6, 24, 32]``, for the ``input_ids``, ``attention_mask`` and (ELECTRA) ``token_type_ids`` of
 ``tiny_bert_golden.npz``, under each configuration of VARIANTS. ELECTRA's embeddings are 16 wide, its layers 32.
-The names in the files have the prefix of a model with a task's head, as published checkpoints have it.
+The names in the files have the prefix of a model with a head, as in published checkpoints.
 """
 
 import argparse
@@ -52,7 +52,7 @@ VARIANTS = {
 
 
 def randomize(model: torch.nn.Module) -> None:
-    """Make every weight matter: no zero bias, no LayerNorm that is the identity."""
+    """Give every weight an effect: no zero bias, no LayerNorm that is the identity."""
     generator = torch.Generator().manual_seed(23)
     with torch.no_grad():
         for name, weight in model.named_parameters():

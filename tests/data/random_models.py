@@ -1,4 +1,4 @@
-"""Random weights and token ids by a seed, in numpy alone: the tests make again what PyTorch was given."""
+"""Random weights and token ids from a seed, with numpy only: tests generate the same inputs that PyTorch had."""
 
 import re
 import zlib
@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-#: Tokens of the texts of every model, up to its positions.
+#: Numbers of tokens of every model's texts, up to its number of positions.
 LENGTHS = (1, 2, 3, 4, 5, 7, 9, 11, 14, 17, 23, 31, 40, 64)
 
 
 def tensors(shapes: Mapping[str, Sequence[int]], seed: int) -> dict[str, np.ndarray]:
-    """A float32 tensor for each name: none is zero, none is the identity, and attention is not even."""
+    """A float32 tensor for each name: none is zero or the identity, and attention is not uniform."""
     made = {}
     for name, shape in shapes.items():
         noise = np.random.default_rng([seed, zlib.crc32(name.encode())]).normal(size=shape)
@@ -36,5 +36,5 @@ def texts(vocab_size: int, positions: int, seed: int) -> list[np.ndarray]:
 
 
 def types(ids: np.ndarray, type_vocab_size: int) -> np.ndarray:
-    """Token types of a text, int32 ``[tokens]``: its second half is a second text, where the model tells them apart."""
+    """Token types of a text, int32 ``[tokens]``: its second half is a second text, if the model has token types."""
     return (np.arange(len(ids)) >= (len(ids) + 1) // 2).astype(np.int32) * (type_vocab_size > 1)

@@ -1,4 +1,4 @@
-"""The compose stack's Prometheus without its container: that of the machine, with short intervals, on given targets."""
+"""The compose stack's Prometheus without a container: the machine's program, with short intervals and own targets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def free_port() -> int:
 
 
 def queries(panel: dict[str, Any], window: str = "15s") -> list[str]:
-    """What a panel of the dashboard asks, with the variables as Grafana fills them in."""
+    """The query of a dashboard panel, with variables filled in like in Grafana."""
     return [
         target["expr"].replace("$__rate_interval", window).replace("$model", ".*")
         for target in panel.get("targets", ())
@@ -36,7 +36,7 @@ class Prometheus:
 
     Args:
         folder: for its configuration and data.
-        targets: port of this machine that a job of prometheus.yml scrapes, by the job's name.
+        targets: name of a job in prometheus.yml -> port of this machine to scrape.
     """
 
     def __init__(self, folder: Path, targets: Mapping[str, int]) -> None:
@@ -95,5 +95,5 @@ class Prometheus:
         return list(self._get("query_range", query=expression, start=now - seconds, end=now, step=step)["result"])
 
     def targets(self) -> list[Any]:
-        """What is scraped, and how that went."""
+        """The targets of Prometheus and their state."""
         return list(self._get("targets")["activeTargets"])

@@ -1,6 +1,6 @@
 """Grafana's dashboard: its form, and that each panel has data when Prometheus scrapes the embedded server.
 
-Grafana itself is not run: it is in no package registry that the tests reach.
+Grafana itself does not run, because no package registry of the tests has it.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def compose_flags(models: Path, grpc: int, rest: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def prometheus(tiny_bundle: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """It scrapes `rawbert serve` and `rawbert gateway`, which are called all the time."""
+    """Prometheus that scrapes `rawbert serve` and `rawbert gateway` while they are called."""
     if shutil.which("prometheus") is None:
         pytest.skip("prometheus is not installed")
     folder = tmp_path_factory.mktemp("prometheus")

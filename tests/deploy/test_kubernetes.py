@@ -1,4 +1,4 @@
-"""The Kubernetes manifests: built by kubectl, and what one of them says of another is true."""
+"""The Kubernetes manifests: kubectl builds them, and they are consistent with each other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ yaml = pytest.importorskip("yaml")
 
 
 def built(folder: str) -> str:
-    """What kubectl would apply."""
+    """The objects that kubectl would apply."""
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed")
     command = ["kubectl", "kustomize", str(KUBERNETES / folder)]
@@ -46,7 +46,7 @@ def container(objects: dict[str, Any]) -> Any:
 
 
 def flags(arguments: list[str]) -> dict[str, str]:
-    """Flags by their names, all of them the release's, with values of their types."""
+    """Flags by name, after a check that the release has them and that their values have the right types."""
     known = {flag["name"]: flag["type"] for flag in json.loads(FLAGS.read_text(encoding="utf-8"))["flags"]}
     types = {"bool": "true|false", "int32": r"-?\d+", "int64": r"-?\d+", "string": r".+", "float": r"[\d.]+"}
     found = dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
@@ -164,7 +164,7 @@ def test_the_export_job_s_arguments_are_those_of_the_command() -> None:
 
 
 def test_kserve_takes_its_example() -> None:
-    """By the schema of KServe's own custom resource, in which no field is unknown."""
+    """Check with the schema of KServe's own custom resource, and refuse unknown fields."""
     jsonschema = pytest.importorskip("jsonschema")
     with lzma.open(ROOT / "tests" / "data" / "kserve_inferenceservice.json.xz") as stream:
         schema = json.load(stream)
@@ -194,7 +194,7 @@ def _close(schema: Any) -> None:
 
 @pytest.mark.slow
 def test_manifests_pass_the_schemas_of_kubernetes(tmp_path: Path) -> None:
-    """Those of the package kubernetes-validate, in an environment of its own where it is not installed."""
+    """The schemas are in the package kubernetes-validate; if it is missing, a separate environment gets it."""
     python = sys.executable
     if importlib.util.find_spec("kubernetes_validate") is None:
         subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)

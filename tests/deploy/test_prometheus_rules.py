@@ -1,4 +1,4 @@
-"""Prometheus' own tool reads the configuration and the rules; each alert is raised by the fault that it names."""
+"""Prometheus' own tool accepts the configuration and the rules; each alert fires for its fault."""
 
 from __future__ import annotations
 

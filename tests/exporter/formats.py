@@ -1,4 +1,4 @@
-"""Checkpoints in other formats: the tiny ones that official tools wrote, and files in PyTorch's layout."""
+"""Checkpoints in other formats: tiny ones by official tools, and files in PyTorch's layout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from folders import DATA
 
-#: Folder in tiny_formats.tar.xz -> the tiny folder whose other files belong to it; none where it is complete.
+#: Folder in tiny_formats.tar.xz -> the tiny folder with its other files; ``None`` if it is complete.
 FORMATS = {
     "bin": "tiny_bert",
     "bin-legacy": "tiny_bert",
@@ -30,7 +30,7 @@ FORMATS = {
 
 
 def unpack(target: Path) -> Path:
-    """All of tiny_formats.tar.xz, as complete folders."""
+    """The folders of tiny_formats.tar.xz, completed with their other files."""
     with tarfile.open(DATA / "tiny_formats.tar.xz") as archive:
         archive.extractall(target, filter="data")
     for name, rest in FORMATS.items():
@@ -54,7 +54,7 @@ class _Storage:
 
 
 def write_bin(path: Path, tensors: Mapping[str, np.ndarray], **overrides: dict[str, tuple]) -> None:
-    """What torch.save writes for a dict of float32, float16 or int64 tensors; PyTorch is not needed.
+    """The output of torch.save for a dict of float32, float16 or int64 tensors; PyTorch is not needed.
 
     ``overrides`` replaces, by tensor name, ``(storage offset, shape, strides)``.
     """

@@ -1,4 +1,4 @@
-"""The SavedModels of data/op_graphs.tar.xz, and SavedModel messages made by hand."""
+"""The SavedModels of data/op_graphs.tar.xz, and SavedModel messages written by hand."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load(name: str) -> Any:
 
 
 def judge(model: Any, release: str) -> list[Finding]:
-    """What the gate says of a SavedModel message."""
+    """The findings of the op gate for a SavedModel message."""
     return list(op_gate.check(map(Graph, model.meta_graphs), release))
 
 
@@ -43,7 +43,7 @@ def place(name: str, folder: Path) -> Path:
 
 
 def chain(*ops: str, dtype: int = 1, dims: tuple[int, ...] = (-1, 3), output: str = "y") -> Any:
-    """A SavedModel whose one signature goes through these ops, each with the attribute T of that dtype."""
+    """A SavedModel with one signature, whose graph is a chain of these ops, each with this dtype as attribute T."""
     model = SavedModel()
     meta_graph = model.meta_graphs.add()
     meta_graph.meta_info_def.tags.append("serve")

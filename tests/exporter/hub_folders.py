@@ -1,4 +1,4 @@
-"""Hub-format folders of encoders that are no BERT."""
+"""Hub-format folders of encoders other than BERT."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write_encoder(folder: Path, call=None, vocab: Path | None = None, **variables) -> Path:
-    """A SavedModel with the given call; ``table`` makes it a lookup of token vectors that no BERT is."""
+    """A SavedModel with the given call; with ``table`` it looks up token vectors, unlike BERT."""
     import tensorflow as tf
 
     module = tf.train.Checkpoint()  # which, unlike a tf.Module, keeps lists of its variables for hub.KerasLayer
@@ -25,7 +25,7 @@ def write_encoder(folder: Path, call=None, vocab: Path | None = None, **variable
 
 
 def averaging(module):
-    """A text encoder with the Hub's common API that is no BERT."""
+    """A text encoder with the Hub's common API that is not a BERT."""
     import tensorflow as tf
 
     def call(inputs):
@@ -36,7 +36,7 @@ def averaging(module):
 
 
 def masked(module):
-    """As :func:`averaging`, of real tokens only."""
+    """Like :func:`averaging`, but only over real tokens."""
     import tensorflow as tf
 
     def call(inputs):

@@ -30,16 +30,16 @@ def tar_of(folder: Path, mode: str = "w:gz", prefix: str = "") -> bytes:
 
 @dataclass
 class Hubs:
-    """What the server serves, and how it fails.
+    """The contents of the server, and its failures.
 
     Attributes:
         files: plain downloads, by path.
         elsewhere: redirects, by path.
         modules: TF Hub modules, by path.
-        repositories: Hugging Face repositories, by id: a folder each.
-        kaggle: Kaggle models, by handle without version: a folder each.
-        status: by a pattern of the path, what is answered in place of it, and how many times.
-        cut: by a pattern of the path, after how many bytes the answer breaks off, and how many times.
+        repositories: folders of Hugging Face repositories, by id.
+        kaggle: folders of Kaggle models, by handle without version.
+        status: pattern of a path -> status to answer instead, and number of times.
+        cut: pattern of a path -> number of bytes after which the answer breaks off, and number of times.
         requests: method, path and Range of every request.
         gated, private: ids of repositories that need a token.
     """
@@ -140,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
         repo, revision = match[1], (found[3] if found else match[2]) or "main"
         authorized = self.headers.get("Authorization") == f"Bearer {TOKEN}"
         if repo not in self.hubs.repositories or (repo in self.hubs.private and not authorized):
-            # The real hub answers 401 to the anonymous, whether or not the repository exists.
+            # The real hub answers 401 to anonymous users, even if the repository does not exist.
             if not authorized:
                 return self.reply(401, b"{}", {"X-Error-Message": "Invalid username or password."})
             return self.reply(404, b"{}", {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})

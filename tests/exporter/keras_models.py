@@ -1,4 +1,4 @@
-"""Models that users build with tf_keras around a Hub encoder, tiny: hub_bert with a head, trained for a few steps."""
+"""Tiny models that a user could build with tf_keras: hub_bert with a head, trained for a few steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from folders import DATA
 
 HUB = DATA / "hub_bert"
 NAMES = ("input_word_ids", "input_mask", "input_type_ids")
-#: How a model is saved: the end of its name, or none for a folder.
+#: Forms of a saved model: the ending of its name, empty for a folder.
 FORMS = ("", ".keras", ".h5")
 TEXTS = ("the cat sat", "a dog", "the big dog sat on the cat .", "", "ΟΔΟΣ ½ the cat", "cat " * 40)
 
@@ -28,7 +28,7 @@ Head = Callable[[Any, dict[str, Any]], Any]
 
 
 def around(head: Head, **settings: Any) -> Any:
-    """A functional model; ``head`` makes its output of the encoder's outputs and the inputs. Settings as below."""
+    """A functional model; ``head`` computes its output from the encoder's outputs and the inputs. Settings as below."""
     import tf_keras
 
     given, inputs, outputs = encoded(**settings)
@@ -38,13 +38,13 @@ def around(head: Head, **settings: Any) -> Any:
 def encoded(
     length: int | None = 32, before: Path | None = None, hub_folder: Path = HUB, **settings: Any
 ) -> tuple[Any, dict[str, Any], Any]:
-    """What a model is given, the encoder's inputs, and its outputs.
+    """The inputs of a model, the inputs of the encoder, and the encoder's outputs.
 
     Args:
-        length: of the inputs.
+        length: length of the inputs.
         before: a preprocessing model, for a model that takes strings.
-        hub_folder: of the encoder.
-        settings: of the encoder's layer.
+        hub_folder: folder of the encoder.
+        settings: settings of the encoder's layer.
     """
     import tensorflow as tf
     import tensorflow_hub as hub
@@ -67,7 +67,7 @@ def users_head(outputs: Any, inputs: Any) -> Any:
 
 
 def stacked(takes: str, *layers: tuple[str, dict[str, Any]]) -> Head:
-    """A head of layers one after the other, each of a class with settings; two names are not classes."""
+    """A head of consecutive layers, each with a class and settings; two names are not classes."""
 
     def head(outputs: Any, inputs: Any) -> Any:
         import tf_keras
@@ -86,7 +86,7 @@ def stacked(takes: str, *layers: tuple[str, dict[str, Any]]) -> Head:
 
 
 def tokens_of(texts: Sequence[str], length: int = 32) -> dict[str, np.ndarray]:
-    """What the user's own code feeds: the ids of the Hub encoder's vocabulary, padded."""
+    """The inputs of the user's own code: padded ids of the Hub encoder's vocabulary."""
     import transformers
 
     tokenizer = transformers.BertTokenizer(vocab=str(HUB / "assets" / "vocab.txt"))
@@ -96,7 +96,7 @@ def tokens_of(texts: Sequence[str], length: int = 32) -> dict[str, np.ndarray]:
 
 
 def fitted(model: Any, fed: Any, loss: Any = "binary_crossentropy") -> Any:
-    """The model after a few steps, which move its encoder visibly."""
+    """The model after a few steps of training, which clearly change its encoder."""
     import tf_keras
 
     rows = len(next(iter(fed.values()))) if isinstance(fed, dict) else len(fed)
@@ -109,7 +109,7 @@ def fitted(model: Any, fed: Any, loss: Any = "binary_crossentropy") -> Any:
 
 
 def shaken(model: Any, seed: int = 0) -> Any:
-    """The model with other weights, as training would leave them, without training."""
+    """The model with other weights, as after training, but without training."""
     rng = np.random.default_rng(seed)
     for weight in model.trainable_weights:
         weight.assign_add(rng.normal(0, 0.05, weight.shape))

@@ -1,4 +1,4 @@
-"""Generated texts of all scripts, made to tell byte-level tokenizers apart."""
+"""Generated texts of all scripts, which show differences between byte-level tokenizers."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ WORDS = (
 
 
 def mixture(rng: random.Random, added: tuple[str, ...] = ()) -> bytes:
-    """A text of up to about 100 characters; one in twenty is no UTF-8."""
+    """A text of up to about 100 characters; one in twenty is not UTF-8."""
     ranges = rng.choices(SCRIPTS, k=2)
 
     def word() -> str:

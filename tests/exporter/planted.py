@@ -1,4 +1,4 @@
-"""Faults that are planted in a graph, in every branch, signature and family, and what they are planted in."""
+"""Faults that are planted in graphs, in every branch, signature and family, and the exports for them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from proofs import Planted
 
-#: What is exported, by name: the checkpoint in tests/data, and settings.
+#: Exports by name: the checkpoint in tests/data, and settings.
 EXPORTS: dict[str, tuple[str, dict[str, Any]]] = {
     "embed": ("tiny_bert", {"signatures": ("embed",), "pooling": "mean"}),
     "tokenize": ("tiny_bert", {"signatures": ("tokenize",)}),
@@ -34,11 +34,11 @@ EXPORTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-# How a graph is edited.
+# Edits of a graph.
 
 
 def function(meta_graph: Any, *names: str) -> Any:
-    """A function by a path: part of a name, then ``then`` or ``else`` of a condition (``cond``, ``cond_1``) in it."""
+    """A function by path: a part of its name, then ``then`` or ``else`` of a condition (``cond``, ``cond_1``) in it."""
     library = {each.signature.name: each for each in meta_graph.graph_def.library.function}
     (found,) = (each for name, each in library.items() if f"_inference_{names[0]}_" in name)
     for name in names[1:]:
@@ -66,7 +66,7 @@ def nodes(of: Any, op: str) -> list[Any]:
 
 
 def passes(node: Any, at: int = 0) -> None:
-    """Make a node give back one of its inputs."""
+    """Make a node return one of its inputs."""
     kind = node.attr["T"].type or 7  # DT_STRING, of ops for strings only
     kept = node.input[at]
     node.op = "Identity"
@@ -85,7 +85,7 @@ def constant(node: Any, change: Callable[[np.ndarray], Any]) -> None:
 
 
 def constants(of: Any, value: float) -> list[Any]:
-    """Constants of one value."""
+    """Constants with one element."""
     import tensorflow as tf
 
     found = [
@@ -134,7 +134,7 @@ def swapped_branches(meta_graph: Any, *path: str) -> None:
 
 
 def spoiled(of: Any) -> None:
-    """Add 1 to the first result of a function that is a number."""
+    """Add 1 to the first numeric result of a function."""
     for argument in of.signature.output_arg:
         if argument.type in (1, 3):
             import tensorflow as tf
@@ -154,7 +154,7 @@ ALONE, TOGETHER = ("_encode", " then"), ("_encode", " else")
 
 
 def layer(meta_graph: Any, branch: tuple[str, ...]) -> Any:
-    """The layer of an encoder's branch, which stands once in the file."""
+    """The function of the layers in an encoder's branch, which is in the file once."""
     (found,) = called(meta_graph, function(meta_graph, *branch))
     return found
 
@@ -195,7 +195,7 @@ def head(op: str, which: int = 0, at: int = 0) -> Callable[[Any], None]:
 
 
 def room(change: int) -> Callable[[Any], None]:
-    """Cut elsewhere: the constants of the length, those of which a Minimum is taken, directly or of what they leave."""
+    """Change the maximum length: constants that are inputs of a Minimum, directly or after a subtraction."""
 
     def plant(meta_graph: Any) -> None:
         of = function(meta_graph, "_tokens")
@@ -255,7 +255,7 @@ def sized(side: str, key: str, at: int, size: int) -> Callable[[Any], None]:
 
 
 def default_is(meta_graph: Any, name: str, key: str) -> None:
-    """Have the default's only output come from another signature."""
+    """Take the default's only output from another signature."""
     default, other = meta_graph.signature_def["serving_default"], meta_graph.signature_def[name]
     (output,) = default.outputs.values()
     output.name, default.inputs["text"].name = other.outputs[key].name, other.inputs["text"].name
@@ -266,7 +266,7 @@ def extra_input(signature: Any) -> None:
 
 
 def in_hub(op: str, at: int = 0, which: int = 0) -> Callable[[Any], None]:
-    """Leave an operation of the Hub layer's own functions out; all copies of it that there are."""
+    """Leave out an operation of the Hub layer's own functions, in all its copies."""
 
     def plant(meta_graph: Any) -> None:
         library = meta_graph.graph_def.library.function
@@ -277,7 +277,7 @@ def in_hub(op: str, at: int = 0, which: int = 0) -> Callable[[Any], None]:
 
 
 def hub_outputs(op: str, which: int) -> Callable[[Any], None]:
-    """Have a gather at the end of the Hub encoder take rows in the order in which they came."""
+    """Make a gather at the end of the Hub encoder return rows in their input order."""
 
     def plant(meta_graph: Any) -> None:
         of = function(meta_graph, "_encode")
@@ -288,7 +288,7 @@ def hub_outputs(op: str, which: int) -> Callable[[Any], None]:
 
 
 def table_entry(meta_graph: Any) -> None:
-    """Change what the table of code points makes of one character, a Cyrillic letter."""
+    """Change the entry of the code point table for a Cyrillic letter."""
     of = function(meta_graph, "_tokens", " else", "cond_1 else")
     (captured,) = [at for at, each in enumerate(of.signature.input_arg) if "pages" in each.name][:1] or [None]
     assert captured is None
@@ -428,7 +428,7 @@ FAULTS: dict[str, dict[str, Fault]] = {
 
 
 def cases(exports: tuple[str, ...], slow: tuple[str, ...] = ()) -> list[Any]:
-    """Exports, and each of their faults; those of ``slow`` are for the slow tests, but for one each."""
+    """All exports with their faults. Of the exports in ``slow``, all faults except one each are for slow tests."""
     return [
         pytest.param(export, fault, marks=pytest.mark.slow) if export in slow and at else (export, fault)
         for export in exports

@@ -1,4 +1,4 @@
-"""Recipes for tests, and SavedModels in which a fault is planted."""
+"""Recipes for tests, and SavedModels with planted faults."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def resolved(source: Path, **settings: Any) -> tuple[Recipe, Any]:
 
 
 def built(source: Path, folder: Path, **settings: Any) -> Recipe:
-    """Write the SavedModel of an export to a folder, unproven; its recipe."""
+    """Write the SavedModel of an export to a folder without a proof; returns its recipe."""
     from rawbert.exporter.graph import savedmodel
 
     return savedmodel.export(*resolved(source, **settings), folder)
@@ -34,11 +34,11 @@ def compared(folder: Path, recipe: Recipe, source: Path, **changes: Any) -> Repo
 
 
 class Planted:
-    """A sound SavedModel, of which copies with a fault are compared with what the reference gives.
+    """A SavedModel without a fault. Copies of it with a fault are compared with the reference.
 
     Attributes:
-        folder: of the sound one.
-        recipe: by which it was made.
+        folder: folder of the SavedModel without a fault.
+        recipe: its recipe.
     """
 
     def __init__(self, source: Path, folder: Path, **settings: Any) -> None:
@@ -66,7 +66,7 @@ class Planted:
             model.close()
 
     def sound(self) -> Report:
-        """Compare the sound one."""
+        """Compare the SavedModel without a fault."""
         from rawbert.exporter.proof.model import SavedModel
 
         model = SavedModel(self.folder)
@@ -77,7 +77,7 @@ class Planted:
 
 
 class Loaded:
-    """A sound SavedModel, loaded once: a fault is planted in its variables and taken out again."""
+    """A SavedModel without a fault, loaded once: faults are planted in its variables and removed again."""
 
     def __init__(self, planted: Planted) -> None:
         from rawbert.exporter.proof.model import SavedModel
@@ -119,7 +119,7 @@ class Loaded:
 
 
 def repaired(meta_graph: Any) -> None:
-    """Let references to nodes that were made an Identity name its only output."""
+    """Change references to nodes that became an Identity to its only output."""
     for function in meta_graph.graph_def.library.function:
         identities = {node.name for node in function.node_def if node.op == "Identity"}
 

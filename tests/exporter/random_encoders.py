@@ -1,4 +1,4 @@
-"""Random models of a family, and what PyTorch made of them: see tests/data/make_random_models.py."""
+"""Random models of a family, and PyTorch's outputs for them; see tests/data/make_random_models.py."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ class RandomModel:
 
     @cached_property
     def sequence(self) -> list[np.ndarray]:
-        """PyTorch's vectors of each text ``[tokens, hidden]``."""
+        """PyTorch's vectors for each text, ``[tokens, hidden]``."""
         return self._parts("sequence")
 
     @cached_property
     def tag(self) -> list[np.ndarray]:
-        """Its logits of each token, ``[tokens, labels]``."""
+        """PyTorch's logits for each token, ``[tokens, labels]``."""
         return self._parts("tag")
 
     @cached_property
     def classify(self) -> np.ndarray:
-        """Its logits of each text, ``[texts, labels]``."""
+        """PyTorch's logits for each text, ``[texts, labels]``."""
         return self._golden[f"{self.name}.classify"]
 
     def folder(self, target: Path, task: str | None = None, **config: Any) -> Path:
-        """A folder as users have it, with tiny_bert's tokenizer; ``task`` is the class's end."""
+        """A folder like a user's, with tiny_bert's tokenizer; ``task`` is the end of the class's name."""
         from safetensors.numpy import save_file
 
         shutil.copytree(DATA / "tiny_bert", target)

@@ -1,6 +1,6 @@
-"""Strings that tokenizers disagree on, and tokenizers of every setting to try them with.
+"""Difficult strings for tokenizers, and tokenizers with every setting.
 
-The vocabulary holds most characters by themselves, so that ids say what a text was normalised to.
+The vocabulary contains most characters as single tokens, so that ids show the normalised text.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "not cleaned": {"lowercase": True, "clean_text": False},
 }
 _PLAIN_SPECIAL = {token: {"special": True, "normalized": False} for token in SPECIAL}
-#: Added tokens: none, BERT's own, every flag that there is, and some that
-#: are in one another's way.
+#: Sets of added tokens: none, BERT's own, tokens with every flag, and tokens that overlap.
 ADDED: dict[str, dict[str, dict[str, bool]]] = {
     "none": {},
     "special": _PLAIN_SPECIAL,
@@ -89,7 +88,7 @@ CHARACTERS = [
     if unicodedata.category(chr(code)) not in ("Cc", "Cs", "Co", "Zs")
 ]  # fmt: skip
 MARKS = [chr(code) for code in range(0x110000) if unicodedata.combining(chr(code))]
-#: Marks that old versions of Unicode do not call nonspacing, or do not know: normalisation moves and keeps them.
+#: Marks that are not nonspacing, or not assigned, in old versions of Unicode: normalisation moves and keeps them.
 KEPT_MARKS = [mark for mark in MARKS if unicodedata.category(mark) != "Mn"] + [
     mark for mark in MARKS if 0x8D4 <= ord(mark) <= 0x8E1 or 0x1E000 <= ord(mark) <= 0x1E94A
 ]
@@ -108,7 +107,7 @@ PUNCTUATION = [char for char in CHARACTERS if unicodedata.category(char)[0] in "
 
 
 def random_string(rng: random.Random, added: tuple[str, ...]) -> str:
-    """A short string of everything, with added tokens glued to whatever stands beside them."""
+    """A short random string, in which added tokens may directly touch other characters."""
     tokens = (*SPECIAL, "[sep]", *added, *added, *(each.upper() for each in added), *(each.lower() for each in added))
     sources = (
         (20, lambda: rng.choice(tokens)),
@@ -130,7 +129,7 @@ def random_string(rng: random.Random, added: tuple[str, ...]) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """A reference tokenizer, and the rules that it has."""
+    """A reference tokenizer and its rules."""
 
     reference: Any
     rules: Any
@@ -139,7 +138,7 @@ class Case:
 
 @functools.cache
 def case(settings: str, added: str, trim: bool = False) -> Case:
-    """Make a tokenizer with one of the :data:`SETTINGS` and of the sets of :data:`ADDED` tokens.
+    """A tokenizer with one of the :data:`SETTINGS` and one of the sets of :data:`ADDED` tokens.
 
     ``trim``: with RoBERTa's post-processor, which trims offsets.
     """
@@ -175,7 +174,7 @@ def _graph(tokenizer: Any) -> Any:
 
 
 def differences(reference: Any, tokenizer: Any, texts: list[str]) -> list[str]:
-    """Where ids, byte offsets or counts of the graph are not the reference's."""
+    """Differences between ids, byte offsets or counts of the graph and the reference."""
     import tensorflow as tf
 
     graph = _graph(tokenizer)

@@ -1,4 +1,4 @@
-"""The export as a Python call: what it publishes, and that on any failure it leaves nothing behind."""
+"""The export as a Python call: it publishes complete versions, and leaves no files after any failure."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_signatures_are_chosen_and_versions_counted(data: Path, tmp_path: Path) 
     assert (fifth.version, fifth.name, fifth.manifest["serving_default"]) == (5, "other", "embed")
     signatures = signatures_of(fifth.path)
     assert run(signatures["tokenize"], "a " * 100)["input_word_ids"].shape == (1, 7)
-    # Pooling of one's own.
+    # Pooling by the user's choice.
     assert (fifth.manifest["recipe"]["pooling"], fifth.manifest["recipe"]["steps"]) == (["cls"], ["normalize"])
     vector = run(signatures["sequence"], "the cat sat")["sequence_output"][:, 0]
     embedding = run(signatures["embed"], "the cat sat")["embedding"]
@@ -160,7 +160,7 @@ def test_a_graph_without_a_hash_is_an_error_of_the_export(
     assert os.listdir(tmp_path) == []
 
 
-# What is refused. Nothing may be left behind, not even the output folder.
+# Refusals. No files may remain, not even the output folder.
 
 
 def _truncated(folder: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_graph_of_more_than_2_gb(data: Path, tmp_path: Path, monkeypatch: pyte
     from google.protobuf.message import DecodeError
 
     def save(*arguments: Any, **options: Any) -> None:
-        # What TensorFlow 2.20 raises with three constants of 0.8 GB; that takes 21 GB of memory.
+        # The error of TensorFlow 2.20 for three constants of 0.8 GB; to provoke it takes 21 GB of memory.
         raise DecodeError("Error parsing message with type 'tensorflow.GraphDef': Wire format was corrupt")
 
     monkeypatch.setattr(tf.saved_model, "save", save)
@@ -230,7 +230,7 @@ def test_a_graph_of_more_than_2_gb(data: Path, tmp_path: Path, monkeypatch: pyte
 
 @contextmanager
 def tmpfs(folder: Path, options: str) -> Iterator[Path]:
-    """A file system of its own; skips where this user may not mount one."""
+    """A small separate file system; skips if this user may not mount one."""
     folder.mkdir()
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, check=False)
     if done.returncode:

@@ -1,4 +1,4 @@
-"""Fine-tuned models from the folder to the server: exported, described, served, and verified where they are served."""
+"""Fine-tuned models from the folder to the server: exported, described, served, and verified on the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exports from sources of every sort, and what their manifests say of where they came from."""
+"""Exports from sources of every kind, and the source in their manifests."""
 
 from __future__ import annotations
 

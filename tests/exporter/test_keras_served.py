@@ -1,4 +1,4 @@
-"""Fine-tuned Keras models end to end: trained, saved, exported, served, and answering what ``model.predict`` says.
+"""Fine-tuned Keras models end to end: trained, saved, exported and served, with the answers of ``model.predict``.
 
 The user's own example, as a folder, is on docs/how-to/coming-from-hub.md, which tests/test_docs_hub_page.py runs.
 """
@@ -17,7 +17,7 @@ from rawbert.serving.server import EmbeddedServer
 
 @pytest.mark.slow
 def test_the_tutorials_classifier_of_raw_texts(tmp_path: Path) -> None:
-    """A Hub preprocessing layer, the encoder, Dropout, and a Dense whose logits the loss takes; a ``.keras`` file."""
+    """A ``.keras`` file with a Hub preprocessing layer, the encoder, Dropout, and a Dense layer of logits."""
     import tensorflow as tf
     import tf_keras
 

@@ -1,4 +1,4 @@
-"""Memory that a checkpoint of BERT-base's size needs, to be read and to be exported, against that of its weights."""
+"""Memory for reading and exporting a checkpoint of BERT-base's size, compared with the size of its weights."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from benchmarks import growth
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
-# Baseline: everything is imported, and a checkpoint was read. VmHWM counts mapped pages of files as well; not
-# ru_maxrss, which begins with that of the parent process.
+# Baseline: all imports are done, and a checkpoint was read. VmHWM includes mapped pages of files. ru_maxrss is not
+# used, because it starts with the parent process' value.
 MEASURE = """
 import re, sys
 import numpy as np

@@ -1,4 +1,4 @@
-"""A sentence-transformers folder of BERT's encoder and XLM-R's tokenizer: exported, proven, checked, served, asked."""
+"""A sentence-transformers folder with BERT's encoder and XLM-R's tokenizer: exported, proven, checked and served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts that are too long for the memory there is are refused before anything is built."""
+"""Maximum lengths that need too much memory are refused before anything is built."""
 
 from __future__ import annotations
 

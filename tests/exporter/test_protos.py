@@ -1,4 +1,4 @@
-"""The exporter's messages have TensorFlow's names and numbers; what is declared as bytes or int32 is so on the wire."""
+"""The exporter's messages have TensorFlow's names and numbers, and compatible types on the wire."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def official(full_name: str) -> Any:
     return descriptor_pool.Default().FindMessageTypeByName(full_name)
 
 
-#: A type that stands for another one: tensors and requests stay bytes, and enums numbers.
+#: Types that replace others: bytes for tensors and requests, numbers for enums.
 STANDS_FOR = {
     FieldDescriptor.TYPE_BYTES: FieldDescriptor.TYPE_MESSAGE,
     FieldDescriptor.TYPE_INT32: FieldDescriptor.TYPE_ENUM,

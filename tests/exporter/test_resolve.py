@@ -1,4 +1,4 @@
-"""From what a user asks for to the recipe of an export, and what is said about it."""
+"""From the user's configuration to the recipe of an export, with its notes."""
 
 from __future__ import annotations
 

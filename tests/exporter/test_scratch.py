@@ -1,4 +1,4 @@
-"""Locks and temporary folders: what killed processes leave is removed, and what other users do is no harm."""
+"""Locks and temporary folders: remains of killed processes are removed, and other users can do no harm."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from rawbert.exporter.scratch import locked
 
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The system's folder for temporary ones."""
+    """The system's temporary folder."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
 
 @pytest.fixture
 def own(system: Path) -> Path:
-    """The folder among them that belongs to this user."""
+    """This user's folder in it."""
     return system / f"rawbert-{os.getuid()}"
 
 
@@ -146,7 +146,7 @@ def test_a_base_path_where_no_lock_can_be_made_is_an_output_error(tmp_path: Path
         pass
 
 
-#: What a Python of Windows lacks, of what is used here.
+#: Parts of the standard library that Python on Windows lacks.
 WINDOWS = """
 import os, signal, sys
 sys.modules["fcntl"] = None

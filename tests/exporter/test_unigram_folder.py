@@ -1,4 +1,4 @@
-"""A folder of BERT's encoder and a Unigram tokenizer, as multilingual MiniLM's: exported, proven, checked, served."""
+"""A folder with BERT's encoder and a Unigram tokenizer, like multilingual MiniLM: exported, proven, checked, served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of tiny RoBERTas, XLM-RoBERTas, CamemBERTs and ALBERTs, and what PyTorch made of them: see
+"""Folders of tiny RoBERTas, XLM-RoBERTas, CamemBERTs and ALBERTs, and PyTorch's outputs for them; see
 tests/data/make_tiny_families.py."""
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MODELS: dict[str, dict[str, Any]] = json.loads(GOLDEN["models"].tobytes())
 FAMILIES = ("roberta", "xlm-roberta", "camembert", "albert")
 ENCODERS = [name for name in MODELS if f"{name}.sequence" in GOLDEN.files]
 HEADS = [name for name in MODELS if f"{name}.logits" in GOLDEN.files]
-#: Letters alone and inside of words, between the special tokens of RoBERTa; :data:`WORDS` are whole.
+#: Letters as words and inside of words, between the special tokens of RoBERTa, and :data:`WORDS`.
 WORDS = ("the", ".", ",")
 VOCABULARY = [
     "<s>",
@@ -39,7 +39,7 @@ VOCABULARY += [*WORDS, "<mask>"]
 
 
 def config_of(name: str) -> dict[str, Any]:
-    """What transformers writes into config.json."""
+    """The config.json that transformers writes."""
     found: dict[str, Any] = MODELS[name]["config"]
     return found
 
@@ -51,7 +51,7 @@ def tensors_of(name: str) -> dict[str, np.ndarray]:
 
 
 def rows_of(values: np.ndarray) -> list[np.ndarray]:
-    """Values of the tokens of all rows, by row."""
+    """Split values for the tokens of all rows by row."""
     return np.split(values, np.cumsum(make.ROWS)[:-1])
 
 
@@ -68,7 +68,7 @@ def batch_of(name: str, rows: list[int]) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 def folder_of(name: str, target: Path, **config: Any) -> Path:
-    """A Hugging Face folder, as ``save_pretrained`` writes it, with a WordPiece tokenizer; ``...`` removes a key."""
+    """A Hugging Face folder in the form of ``save_pretrained``, with a WordPiece tokenizer; ``...`` removes a key."""
     from safetensors.numpy import save_file
 
     target.mkdir(parents=True)

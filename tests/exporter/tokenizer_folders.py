@@ -1,4 +1,4 @@
-"""Tiny encoders with byte-level BPE and Unigram tokenizers, as folders that transformers would write."""
+"""Tiny encoders with byte-level BPE and Unigram tokenizers, as folders in transformers' form."""
 
 import json
 import string
@@ -28,7 +28,7 @@ def roberta(target: Path, tokenizer: dict[str, Any]) -> Path:
 
 
 def multilingual(target: Path) -> Path:
-    """BERT's encoder and a Unigram tokenizer, as multilingual MiniLM's."""
+    """BERT's encoder and a Unigram tokenizer, like multilingual MiniLM."""
     folder = tiny(target)
     whole = state("E5", {"<s>": {"special": True}, "</s>": {"special": True}})
     letters = [char for char in (*string.ascii_lowercase, *".,?!") if char not in WORDS]

@@ -1,6 +1,6 @@
-"""Small Unigram tokenizers of every setting: the reference, and the rules that the exporter reads off it.
+"""Small Unigram tokenizers with every setting: the reference, and the exporter's rules.
 
-The vocabulary has most characters by themselves, so that ids tell what a text was normalised to.
+The vocabulary contains most characters as single tokens, so that ids show the normalised text.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def runs(regex: str, content: str) -> dict[str, Any]:
 
 
 def charsmap(texts: dict[str, str]) -> dict[str, Any]:
-    """A Precompiled step: a Darts trie with a node a byte, whose children lie in a block of their own."""
+    """A Precompiled step: a Darts trie with one node per byte; the children of each node are in a separate block."""
     import struct
 
     import numpy as np
@@ -72,7 +72,7 @@ def charsmap(texts: dict[str, str]) -> dict[str, Any]:
     return {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(blob).decode()}
 
 
-#: Replacements of every kind: to none, to several, by the beginning of a longer key, of clusters, of one that is long.
+#: Replacements of every kind: empty, by several characters, of a prefix of a longer key, of short and long clusters.
 MAP = charsmap(
     {
         "A": "a", "\u00a0": " ", "\u200b": "", "\ufb01": "fi", "\u2122": "TM", "\u0958": "\u0915\u093c",
@@ -113,7 +113,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """A reference tokenizer, and the rules that it has."""
+    """A reference tokenizer and its rules."""
 
     reference: Any
     rules: Any

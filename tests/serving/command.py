@@ -1,4 +1,4 @@
-"""The ``rawbert`` command: in this process, where that is enough, and in one of its own."""
+"""The ``rawbert`` command, in this process or in a separate one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unittest import mock
 import pytest
 from rawbert.serving import cli
 
-#: For cases that take seconds, on the second server among the slow tests: both in the end, one by default.
+#: For cases that take seconds: on the second server they are slow tests, so that the default run has one server only.
 SLOW_ON_THE_SECOND = pytest.mark.parametrize(
     "side", ["rawbert serve", pytest.param("official stubs", marks=pytest.mark.slow)], indirect=True
 )
@@ -25,7 +25,7 @@ RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
 
 
 class Done:
-    """How a command ended: its exit code, and what it wrote."""
+    """The result of a command: exit code and output."""
 
     def __init__(self, returncode: int, stdout: bytes, stderr: bytes) -> None:
         self.returncode, self.stdout, self.stderr = returncode, stdout, stderr
@@ -49,7 +49,7 @@ class Done:
 def rawbert(
     *arguments: Any, input: bytes = b"", cwd: Path | str = ".", env: Mapping[str, str] | None = None
 ) -> Done:  # fmt: skip
-    """Run the command in this process, which costs no start of another: all but signals and file descriptors."""
+    """Run the command in this process, which saves the start of another; not for tests of signals or descriptors."""
     streams = [io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2)]
     given = io.TextIOWrapper(io.BufferedReader(io.BytesIO(input)), "utf-8")  # type: ignore[arg-type]
     with (
@@ -69,14 +69,14 @@ def rawbert(
 
 
 def process(*arguments: Any, **settings: Any) -> subprocess.CompletedProcess[bytes]:
-    """Run the command in a process of its own."""
+    """Run the command in a separate process."""
     return subprocess.run([*RAWBERT, *map(os.fspath, arguments)], capture_output=True, check=False, **settings)
 
 
 def limited(command: list[str], size: int | None) -> list[str]:
-    """The command, with files of at most so many bytes.
+    """The command, with a maximum size of files in bytes.
 
-    A process of its own sets the limit: ``preexec_fn`` would fork this one, in which gRPC has threads.
+    A separate process sets the limit, because ``preexec_fn`` would fork this process, in which gRPC has threads.
     """
     if size is None:
         return command

@@ -17,7 +17,7 @@ from rawbert.serving import Client
 
 @pytest.fixture(scope="session")
 def model_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Base paths by model name: ``text`` (version 3), ``hub`` (as it, without ``embed`` and ``tokenize``),
+    """Base paths by model name: ``text`` (version 3), ``hub`` (the same without ``embed`` and ``tokenize``),
     ``arithmetic`` (version 1), ``m`` (versions 1 to 4).
     """
     import toy_models
@@ -49,7 +49,7 @@ def arithmetic_server(model_root: Path) -> Iterator[Any]:
 
 @pytest.fixture
 def official(arithmetic_server: Any) -> Iterator[Any]:
-    """The stub of tensorflow-serving-api, as other people's clients use it, on the arithmetic model."""
+    """The stub of tensorflow-serving-api, which third-party clients use, on the arithmetic model."""
     from tensorflow_serving.apis import prediction_service_pb2_grpc
 
     with grpc.insecure_channel(arithmetic_server.address) as channel:
@@ -68,7 +68,7 @@ class Side:
         self.name, self.address = name, address
 
     def numbers(self, before: Callable[[Any], None] = lambda request: None, **settings: Any) -> Any:
-        """A server of the model ``m`` (see toy_models.py), in version 1, of which calls are noted and refused."""
+        """A server of the model ``m`` (see toy_models.py) in version 1, which records and refuses calls."""
         from official_server import number_server
         from watched import Gate
 
@@ -93,7 +93,7 @@ model_config_list {{
 
 @pytest.fixture(scope="session")
 def sides(model_root: Path) -> Iterator[Callable[[str], Side]]:
-    """Each of the two by its name, started once."""
+    """Both servers by name, started once."""
     started: dict[str, Side] = {}
     with ExitStack() as stack:
 

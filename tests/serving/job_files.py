@@ -9,7 +9,7 @@ import numpy as np
 
 
 def write_input(path: Path, texts: list[str]) -> None:
-    """Texts with their places as ``id``, in the format of the name."""
+    """Write texts with their indices as ``id``, in the format of the file name."""
     if path.suffix == ".parquet":
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -24,7 +24,7 @@ def write_input(path: Path, texts: list[str]) -> None:
 
 
 def read_output(path: Path) -> tuple[list[str] | None, np.ndarray]:
-    """Texts, where the output has them, and vectors."""
+    """Texts, if the output contains them, and vectors."""
     if path.suffix == ".npy":
         return None, np.load(path)
     if path.suffix == ".parquet":

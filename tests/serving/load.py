@@ -1,10 +1,10 @@
-"""Load on a server, from a process of its own: at a rate, whatever becomes of the calls, or by callers that wait.
+"""Load on a server from a separate process: at a fixed rate, or from callers that wait for their answers.
 
     python load.py ADDRESS REQUESTS SECONDS --rate 100 [--most 64] | --callers 16
 
-REQUESTS: a file of serialised PredictRequests, one a line in base64; they are sent in turn. Prints JSON: calls by
-status, a message of each status, seconds of the answered calls (median, longest), and the most by which a call
-outlasted its deadline.
+REQUESTS is a file of serialised PredictRequests, one per line in base64, which are sent in turn. The script prints
+JSON: calls by status, a message for each status, seconds of answered calls (median and maximum), and the largest excess
+of a call over its deadline.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
 
 def run(address: str, requests: Path, seconds: float, *flags: str) -> dict[str, Any]:
-    """What a process of this script prints."""
+    """The output of a process with this script."""
     command = [sys.executable, __file__, address, str(requests), str(seconds), *flags]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     result: dict[str, Any] = json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""What the models of ``official_server.py`` answer, computed by numpy: data, by names and shapes."""
+"""The models of ``official_server.py`` as data: names and shapes, and answers computed with numpy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEXT: dict[str, Spec] = {"text": ("string", (-1,))}
 
 
 class Signature(NamedTuple):
-    """Inputs and outputs by name, each with dtype and shape; ``answer`` makes outputs of inputs and the version."""
+    """Inputs and outputs by name, with dtype and shape; ``answer`` computes outputs from inputs and the version."""
 
     inputs: Mapping[str, Spec]
     outputs: Mapping[str, Spec]
@@ -32,7 +32,7 @@ class Model(NamedTuple):
 
 
 def vectors(output: str = "embedding", shape: tuple[int, ...] = (-1, 3)) -> Signature:
-    """One output of floats: the bytes of the text, the version, and ones."""
+    """One float output: the number of the text's bytes, the version, and ones."""
 
     def answer(given: Arrays, version: int) -> Arrays:
         return {output: np.array([[len(text), version, *[1] * (shape[1] - 2)] for text in given["text"]], np.float32)}
@@ -98,11 +98,11 @@ TOKENS: dict[str, Spec] = {
 _EMBED = Signature(TEXT, {"embedding": ("float32", (-1, toy_models.DIM))},
                    lambda given, version: {"embedding": _each(toy_models.embedding)(given, version)})  # fmt: skip
 _FLOATS: Spec = ("float32", (-1,))
-#: ``[version, number in the text]``, and the number of its pair where there is one.
+#: ``[version, number in the text]``, and the number of its pair if there is one.
 NUMBERS = Model(
     dict.fromkeys(("embed", "serving_default"), Signature(TEXT, {"embedding": ("float32", (-1, 2))}, _numbers)), (1,)
 )
-#: Those of toy_models.py.
+#: The models of toy_models.py.
 TOY = Model({
     "embed": _EMBED,
     "serving_default": _EMBED,
@@ -124,7 +124,7 @@ ARITHMETIC = Model({
                        lambda given, version: {name[1:]: value for name, value in given.items()}),
     "slow": Signature({"steps": ("int32", (-1,))}, {"y": _FLOATS}, _slow),
 }, (1,))  # fmt: skip
-#: The rules of task_rules.py.
+#: A model with the rules of task_rules.py.
 TASKS = Model({
     "classify": Signature(TEXT, {"scores": ("float32", (-1, 3)), "label": ("string", (-1,)),
                                  "labels": ("string", (-1, 3))},

@@ -1,6 +1,6 @@
-"""A server side made from the official stubs of tensorflow-serving-api, with TensorFlow Serving's messages.
+"""A server from the official stubs of tensorflow-serving-api, with TensorFlow Serving's error messages.
 
-It shares nothing with ``rawbert serve``: neither the messages nor the models. As a script:
+It shares neither code nor models with ``rawbert serve``. As a script:
 ``python official_server.py PORT [LONGEST_DELAY]``.
 """
 
@@ -23,7 +23,7 @@ class Official(Watched):
     """Serves models; see :class:`Watched`.
 
     Attributes:
-        as_values: whether floats are written one by one, as float_val.
+        as_values: whether floats are written one by one in float_val.
     """
 
     as_values = False
@@ -61,12 +61,12 @@ def number_server(before: Callable[[Any], None] = lambda request: None, **settin
 
 
 def task_server(before: Callable[[Any], None] = lambda request: None, **settings: Any) -> Official:
-    """A server of the model ``m``, which classifies, tags and scores by the rules of task_rules.py."""
+    """A server of the model ``m``, which classifies, tags and scores with the rules of task_rules.py."""
     return Official({"m": TASKS}, before, **settings)
 
 
 def _checked(request: Any, signature: Signature) -> Arrays:
-    """The inputs, held to the signature as TensorFlow Serving does it; ``text_pair`` may be there or not."""
+    """The inputs, checked against the signature as in TensorFlow Serving; ``text_pair`` is optional."""
     import tensorflow as tf
 
     sent, declared = set(request.inputs), set(signature.inputs)

@@ -1,4 +1,4 @@
-"""``rawbert serve`` in a process of its own, watched from outside, and requests for it."""
+"""``rawbert serve`` in a separate process, with measurements, and requests for it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Served:
 
 @contextmanager
 def serving(*flags: str) -> Iterator[Served]:
-    """``rawbert serve``; what it logs may hold no traceback."""
+    """``rawbert serve``; checks that its log contains no traceback."""
     command = [*RAWBERT, "serve", "--host", "127.0.0.1", "--port", "0", *flags]
     with tempfile.NamedTemporaryFile("w+", suffix=".log") as log:
         process = subprocess.Popen(command, stderr=log)

@@ -1,7 +1,7 @@
-"""What ``classify``, ``tag``, ``score`` and ``tokenize`` answer, by rules that can be followed by hand: no model.
+"""Simple rules for ``classify``, ``tag``, ``score`` and ``tokenize``, which can be checked by hand; no model.
 
-Tokens are words and signs; a word of more than 4 letters goes in pieces of 4, spelled ``##`` from the second on. A text
-of more than ``MOST`` tokens, special ones included, is cut.
+Tokens are words and punctuation. A word of more than 4 letters is split into pieces of 4, with ``##`` from the second
+piece on. A text of more than ``MOST`` tokens, special tokens included, is cut.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TAGS = ("O", "B-NAME", "I-NAME")
 
 
 class Piece(NamedTuple):
-    """A token: its word, its first byte, the byte after its last, and how long it is spelled."""
+    """A token: its word, its first byte, the byte after its last, and the length of its spelling."""
 
     word: str
     start: int
@@ -38,14 +38,14 @@ def pieces(text: bytes) -> list[Piece]:
 
 
 def label_scores(text: bytes) -> list[float]:
-    """How often the words good and bad are in what is not cut, and 1 for neither; they add up to 1."""
+    """Scores of good, bad and neither: counts of the words good and bad before the cut, and 1, divided by their sum."""
     words = [piece.word for piece in pieces(text)[: MOST - 2]]
     counts = np.array([words.count("good"), words.count("bad"), 1], np.float32)
     return list(counts / counts.sum())
 
 
 def tag_of(text: bytes) -> list[str]:
-    """Capitals begin a name, and go on with one where a name is before them."""
+    """A capitalised word begins a name, or continues the name before it."""
     tags = ["O"]
     before = None
     for piece in pieces(text)[: MOST - 2]:
@@ -56,7 +56,7 @@ def tag_of(text: bytes) -> list[str]:
 
 
 def pair_score(query: bytes, document: bytes) -> float:
-    """How many words of the query are in the document, and in the document how many are no others."""
+    """The number of the query's words in the document, plus ``1 / (1 + number of other words in the document)``."""
     asked, found = ({piece.word for piece in pieces(text)} for text in (query, document))
     return len(asked & found) + 1 / (1 + len(found - asked))
 

@@ -1,6 +1,6 @@
-"""Jobs of ``rawbert embed``, each disturbed once: SIGKILL of the command or of the server, an input that is replaced, a
-full disk, a server that moves. The output is that of an undisturbed run, or there is a clear refusal and the next run
-gives it.
+"""Jobs of ``rawbert embed`` with one disturbance each: SIGKILL of the command or of the server, a replaced input, a
+full disk, a server that moves. The output is the same as without it, or the command fails with a clear error and the
+next run gives that output.
 
 As a script: ``python tests/serving/test_embed_disturbed.py [SEED [JOBS]]``.
 """
@@ -31,7 +31,7 @@ DISTURBANCES = ("kill", "server", "replace", "overwrite", "cut", "disk", "move")
 
 
 class Server:
-    """A server in a process, on a port that it keeps."""
+    """A server in a process, always on the same port."""
 
     def __init__(self, command: list[str]) -> None:
         self._command, self.port = command, 0
@@ -53,7 +53,7 @@ class Server:
 
 
 class Job:
-    """One job: texts and ids to a file, in a folder of its own."""
+    """One job in a separate folder: texts and ids to a file."""
 
     def __init__(self, folder: Path, chance: random.Random, number: int) -> None:
         self.source = folder / f"in.{INPUTS[number % len(INPUTS)]}"
@@ -76,7 +76,7 @@ class Job:
         return subprocess.Popen(limited(command, limit), stderr=subprocess.PIPE, text=True)
 
     def wait(self, process: subprocess.Popen[str], part: float) -> None:
-        """Until a part of the vectors is there, or all of them and some time."""
+        """Wait until a part of the vectors is written, or all of them, and for a random time."""
         begun = time.monotonic()
         while process.poll() is None and time.monotonic() < begun + 60:
             size = self.partial.stat().st_size if self.partial.exists() else 0
@@ -111,7 +111,7 @@ class Job:
 
 
 def disturbed(job: Job, kind: str, server: Server, chance: random.Random) -> str:
-    """Run a job, disturb it once, and end it; how it went."""
+    """Run a job, disturb it once, and finish it; returns a description."""
     wanted = [job.texts]
     part = chance.choice([0.0, chance.random(), chance.random(), 1.0])
     limit = chance.choice([10, chance.randrange(140_000), chance.randrange(2_000_000)]) if kind == "disk" else None
@@ -168,7 +168,7 @@ def disturbed(job: Job, kind: str, server: Server, chance: random.Random) -> str
 
 
 def jobs(seed: int, count: int, root: Path) -> Counter[str]:
-    """Run jobs; how they went, by number."""
+    """Run jobs; returns descriptions by number."""
     chance = random.Random(seed)
     toy_models.save_text_model(root / "text" / "3")
     base = [*RAWBERT, "serve", "--model_name", "text", "--model_base_path", str(root / "text"), "--host", "127.0.0.1"]

@@ -1,4 +1,4 @@
-"""What ``rawbert embed`` reads of files of every format: right, or an error that names file and line."""
+"""Files of every format in ``rawbert embed``: read correctly, or refused with file and line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows into parts, in the order given or sorted by length, and results back into order: without a server."""
+"""Division of rows into parts, in their order or sorted by length, and results in the original order; no server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command as a process: signals, pipes, exit codes; and what it prints for people."""
+"""The command as a process: signals, pipes, exit codes, and its output for people."""
 
 from __future__ import annotations
 

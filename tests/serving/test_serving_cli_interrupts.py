@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment of any command: no traceback, the cursor visible, temporary files gone, the code 130."""
+"""Ctrl-C at any moment of any command: no traceback, a visible cursor, no temporary files, exit code 130."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RAWBERT = [sys.executable, str(ROOT / "rawbert" / "__main__.py")]
 
 
 def test_ctrl_c_is_pressed_twice(tmp_path: Path) -> None:
-    """The second must not keep the first from removing what the command has made."""
+    """A second signal must not prevent the first one's removal of temporary files."""
     code = (
         "import os, signal, sys, time\n"
         "from rawbert.serving import cli\n"
@@ -52,7 +52,7 @@ def test_while_it_waits_for_a_server(number: signal.Signals) -> None:
 
 
 def test_what_is_switched_off_stays_so() -> None:
-    """By nohup, or by a shell for a job in the background."""
+    """Signals that nohup, or a shell for a background job, has switched off."""
     code = (
         "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
         "from rawbert.serving import cli\n"
@@ -120,7 +120,7 @@ def test_at_any_moment(seed: int, text_server: Any, tiny_bundle: Any, data: Path
 @pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2])
 def test_the_demo_while_it_verifies(times: int, tmp_path: Path) -> None:
-    """As in a terminal: make, the demo, the export and the process that verifies are one group."""
+    """As in a terminal: make, the demo, the export and its verifying process are one process group."""
     work, scratch = tmp_path / "work", tmp_path / "scratch"
     work.mkdir()
     scratch.mkdir()

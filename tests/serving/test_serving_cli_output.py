@@ -1,4 +1,4 @@
-"""What commands print: errors one way, tables at several widths and in pipes, JSON in any locale."""
+"""The output of commands: errors in one form, tables at several widths and in pipes, JSON in any locale."""
 
 from __future__ import annotations
 

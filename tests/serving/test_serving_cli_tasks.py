@@ -1,4 +1,4 @@
-"""``rawbert classify``, ``tag`` and ``rerank``, against a server that answers by simple rules."""
+"""``rawbert classify``, ``tag`` and ``rerank`` with a server that answers by simple rules."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def table(path: Path) -> list[dict[str, Any]]:
 
 
 def single(value: Any) -> Any:
-    """The same with numbers as float32, as Parquet has them."""
+    """The same with numbers as float32, as in Parquet."""
     if isinstance(value, dict):
         return {name: single(each) for name, each in value.items()}
     return [single(each) for each in value] if isinstance(value, list) else (
@@ -147,7 +147,7 @@ def test_file_to_file_as_to_standard_output(
 
 @pytest.mark.parametrize("command", ["classify", "tag", "rerank"])
 def test_an_interrupted_job_goes_on(tmp_path: Path, command: str) -> None:
-    """After a failure, only the texts that are left are sent, and the output is that of a job that went through."""
+    """After a failure, only the remaining texts are sent, and the output equals that of an uninterrupted job."""
     arguments = ["good Ana"] if command == "rerank" else []
     source, target, whole = (tmp_path / name for name in ("in.jsonl", "out.jsonl", "whole.jsonl"))
     rows = [{"text": f"good Ana {at} " * (at % 5)} for at in range(3000)]

@@ -1,4 +1,4 @@
-"""The client against the embedded server, over real gRPC."""
+"""The client with the embedded server, over real gRPC."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_any_number_of_texts_in_order(text_server: Any, size: int) -> None:
 
 
 class Recorder(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
-    """Notes the calls that pass."""
+    """An interceptor that records calls."""
 
     def __init__(self) -> None:
         self.methods: list[str] = []
@@ -280,7 +280,7 @@ def test_threads_share_a_client(client: Client) -> None:
 
 
 class Puppet(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """Answers every method with given bytes, or a given status."""
+    """A server that answers every method with given bytes or a given status."""
 
     def __init__(self) -> None:
         self.answer: bytes | grpc.StatusCode = b""

@@ -1,4 +1,4 @@
-"""The codec, held to TensorFlow's own protos, ``tf.make_tensor_proto`` and ``tf.make_ndarray``."""
+"""The codec, compared with TensorFlow's own protos, ``tf.make_tensor_proto`` and ``tf.make_ndarray``."""
 
 from __future__ import annotations
 
@@ -142,14 +142,14 @@ def test_texts() -> None:
     )
 
 
-# -- encodings that are legal and that no library writes -----------------------------------------------------------
+# -- valid encodings that no library writes ------------------------------------------------------------------------
 
 CODES = {FLOAT: (5, "f", wire.FIXED32), DOUBLE: (6, "d", wire.FIXED64)}
 
 
 @st.composite
 def spellings(draw: st.DrawFn) -> tuple[int, list[float], list[bytes]]:
-    """A dtype, values, and their field cut into packed chunks (empty ones too) and single values, in order."""
+    """A dtype, values, and their field as packed chunks (also empty ones) and single values, in order."""
     dtype = draw(st.sampled_from([FLOAT, DOUBLE]))
     number, code, kind = CODES[dtype]
     pieces = draw(st.lists(st.lists(st.floats(width=32), max_size=5), max_size=5))
@@ -276,7 +276,7 @@ def test_garbage_is_a_decode_error_or_an_answer(data: bytes) -> None:
 
 
 def test_values_are_not_copied_one_by_one() -> None:
-    """The array stands in the answer's own bytes: read-only, and no step per value."""
+    """The array shares the memory of the answer's bytes: it is read-only, and no value is copied."""
     values = np.arange(1000, dtype="<f4")
     array = decoded(wire.tensor(FLOAT, (10, 100), wire.field(5, wire.LENGTH, values.tobytes())))
     assert array.shape == (10, 100)

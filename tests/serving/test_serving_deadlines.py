@@ -1,4 +1,4 @@
-"""Deadlines that hold whatever else happens: silence of gRPC, slow consumers, errors that are looked into."""
+"""Deadlines in all cases: no report from gRPC, slow consumers, further calls for error messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from watched import Refusal
 
 
 class Timeless(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
-    """Takes the deadline away: gRPC will not end the call."""
+    """An interceptor that removes the deadline, so that gRPC does not end the call."""
 
     def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
         return continuation(details._replace(timeout=None), request)

@@ -1,4 +1,4 @@
-"""Entities of tags, held to transformers' own pipeline; and their places in texts of every kind."""
+"""Entities from tags, compared with transformers' own pipeline, and their positions in texts of every kind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PIECES = (
 
 
 def texts(count: int) -> list[str]:
-    """Texts of odd pieces, with and without spaces between them; an empty one is among them."""
+    """Texts of unusual pieces, with and without spaces between them, and an empty text."""
     chance = random.Random(29)
     made = [""]
     while len(made) < count:
@@ -55,7 +55,7 @@ def unigram() -> Any:
 
 
 def answer(tokenizer: Any, text: str, names: list[str], chance: np.random.Generator) -> tuple[TokenTags, Any]:
-    """What a model answers to a text, with tags by chance; and what the tokenizer says."""
+    """The answer of a model for a text, with random tags, and the tokenizer's output."""
     said = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True)
     count = len(said.input_ids)
     logits = chance.normal(size=(count, len(names))).astype(np.float32) * 3
@@ -86,7 +86,7 @@ def answer(tokenizer: Any, text: str, names: list[str], chance: np.random.Genera
 
 
 def pipeline(tokenizer: Any, names: list[str]) -> Any:
-    """transformers' pipeline, for the part of it that needs no PyTorch: ``postprocess`` from the scores on."""
+    """The part of transformers' pipeline after the scores, ``postprocess``, which needs no PyTorch."""
     from transformers.pipelines.token_classification import AggregationStrategy, TokenClassificationPipeline
 
     made = object.__new__(TokenClassificationPipeline)
@@ -140,7 +140,7 @@ def test_places_in_bytes_are_bytes(tokenizer: Any) -> None:
 
 
 def tagged(tags: str, names: list[str], text: str = "") -> list[tuple[str, str]]:
-    """Entities of a text of letters, a word each, with the tags given."""
+    """Entities of a text of single letters with the given tags; each letter is a word."""
     given = tags.split()
     text = text or " ".join("abcdefghij"[: len(given)])
     places = [at for at, char in enumerate(text) if char != " "]

@@ -1,4 +1,4 @@
-"""One table from status codes to exceptions, and what is exported."""
+"""The table from status codes to exceptions, and the exported names."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_channel_settings_become_options() -> None:
     assert (made["grpc.keepalive_time_ms"], made["grpc.keepalive_timeout_ms"]) == (2000, 1000)
     assert made["grpc.client_idle_timeout_ms"] == 7000
     assert "grpc.keepalive_time_ms" not in options(keepalive_time=0)
-    # More often than this a gRPC server with default settings does not let itself be pinged during a long call.
+    # The minimum interval between pings during a long call that a gRPC server accepts by default.
     assert options()["grpc.keepalive_time_ms"] > 300_000
     # Azure's load balancers forget after 4 minutes, AWS's after 350 seconds.
     assert options()["grpc.client_idle_timeout_ms"] < 240_000

@@ -1,4 +1,4 @@
-"""What the clients do when servers fail, are busy, change their version, or limit what they take."""
+"""The clients with servers that fail, are busy, change their version, or limit requests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from watched import Refusal
 
 BUSY = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
 DOWN = Refusal(grpc.StatusCode.UNAVAILABLE, "Stream removed (Socket closed)")
-#: gRPC itself drops calls so when more of them wait than it looks at.
+#: gRPC itself drops calls with this status when too many of them wait.
 DROPPED = Refusal(grpc.StatusCode.CANCELLED, "")
 
 
@@ -44,7 +44,7 @@ def texts(count: int, start: int = 0) -> list[str]:
 
 
 def both(address: Any, call: Callable[[Any], Any], **settings: Any) -> list[Any]:
-    """The same call by the sync and by the asyncio client."""
+    """The same call with the sync and with the asyncio client."""
 
     async def asked() -> Any:
         async with AsyncClient(address, model="m", **settings) as client:
@@ -120,7 +120,7 @@ def refuse(refusal: Refusal) -> Callable[[Any], None]:
     ("refusal", "kind"), [(BUSY, ServerOverloaded), (DOWN, ServerUnavailable), (DROPPED, CallCancelled)]
 )
 def test_refused_for_good_ends_within_the_deadline(refusal: Refusal, kind: type[Exception]) -> None:
-    """On a clock of its own, which no load disturbs, in test_serving_retry.py; here over a connection."""
+    """Over a connection; test_serving_retry.py has the same test with a simulated clock."""
     with number_server(refuse(refusal)) as server:
         begun = time.monotonic()
         # An attempt that is on its way when the time is over says nothing of the server.
@@ -225,7 +225,7 @@ def test_embed_iter_reads_no_further_than_its_window() -> None:
 
 
 def listed(stream: Any) -> Any:
-    """All of a stream: at once, or to be awaited."""
+    """All items of a stream, sync or asyncio."""
 
     async def awaited() -> list[Any]:
         return [each async for each in stream]
@@ -347,7 +347,7 @@ def test_addresses_that_cannot_be(address: Any) -> None:
 
 
 def spawn(port: int, target: str) -> subprocess.Popen[str]:
-    """A process that can be killed, in front of a server."""
+    """A gate to a server, in a process that can be killed."""
     script = Path(__file__).with_name("watched.py")
     process = subprocess.Popen([sys.executable, str(script), str(port), target], stdout=subprocess.PIPE, text=True)
     assert process.stdout
@@ -364,7 +364,7 @@ def free_port() -> int:
 
 @contextmanager
 def cutting_proxy(target: int) -> Iterator[int]:
-    """A TCP proxy that cuts each connection after some bytes of answers, or after a while."""
+    """A TCP proxy that cuts each connection after some bytes of answers, or after some time."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def pump(source: socket.socket, sink: socket.socket, most: float) -> None:

@@ -1,4 +1,4 @@
-"""What is loaded, and what is not, each in a process of its own."""
+"""Imports of each entry point, each in a separate process."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_client_needs_no_more_than_its_dependencies() -> None:
 
 
 def test_commands_of_the_extra_cli_need_no_more_than_that() -> None:
-    """Those that read versions and bundles, too."""
+    """Also the commands that read versions and bundles."""
     others = (
         "tensorflow", "transformers", "tokenizers", "safetensors", "h5py", "huggingface_hub", "requests", "kagglehub",
         "ml_dtypes", "pyarrow", "fsspec", "cryptography", "starlette", "prometheus_client",

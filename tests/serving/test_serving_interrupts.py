@@ -1,4 +1,4 @@
-"""Signals that are held back until a block of code has ended."""
+"""Signals that are delayed until the end of a block of code."""
 
 import os
 import signal

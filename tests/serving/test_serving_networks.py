@@ -1,4 +1,4 @@
-"""Connections that die silently, machines that vanish, names that move: in network namespaces, made by root."""
+"""Silently dropped connections, machines that disappear, names that move: in network namespaces, which need root."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ pytestmark = [
 class Network:
     """A namespace with a client, one with servers at 10.213.7.2 to .4, and a link between them.
 
-    What answers is outside of both: a server for each number, at a Unix socket, which a network does not divide.
+    The model servers are outside of both namespaces: one per number, on a Unix socket, which works across namespaces.
     """
 
     def __init__(self, models: dict[int, str]) -> None:
@@ -77,7 +77,7 @@ class Network:
         ip("netns exec", self.far, "sysctl -qw net.ipv4.conf.rb1.promote_secondaries=1")
 
     def name(self, *addresses: str) -> None:
-        """Give the name ``bert`` other addresses."""
+        """Change the addresses of the name ``bert``."""
         self.names.write_text("".join(f"{address} bert\n" for address in addresses))
 
     def _start(self, space: str, code: str, *arguments: str) -> subprocess.Popen[str]:
@@ -91,14 +91,14 @@ class Network:
         return process
 
     def server(self, number: int) -> str:
-        """A server at ``10.213.7.number``, of which the model has that version."""
+        """A server at ``10.213.7.number``, whose model has ``number`` as its version."""
         address = f"10.213.7.{number}"
         ip("-n", self.far, f"addr replace {address}/24 dev rb1")
         self.processes[address] = self._start(self.far, SERVER, f"{address}:8500", self.models[number])
         return address
 
     def vanish(self, address: str) -> None:
-        """The machine is gone: nothing says no, nothing says anything."""
+        """Remove the machine: connections to it get no answer at all."""
         ip("-n", self.far, f"addr del {address}/24 dev rb1")
         self.stop(address)
 
@@ -118,7 +118,7 @@ class Network:
         return call
 
     def drop_flows(self) -> None:
-        """All connections of now are forgotten: their packets are dropped without a word, as NAT does it."""
+        """Forget all current connections: their packets are dropped silently, as by NAT."""
         for name in ("tcp", "tcp6"):
             command = ["ip", "netns", "exec", self.near, "cat", f"/proc/net/{name}"]
             for line in subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[1:]:

@@ -1,7 +1,7 @@
-"""The client against a server that others wrote: pythie-serving, which serves tables by TensorFlow Serving's protocol.
+"""The client with a third-party server: pythie-serving, which serves tables over TensorFlow Serving's protocol.
 
-Its protos are registered under TensorFlow's own names and want an old protobuf: it runs in an environment of its own.
-Make one and name its Python, or the test is skipped::
+Its protos are registered under TensorFlow's own names and need an old protobuf, so it runs in a separate environment.
+Create one and name its Python; otherwise the test is skipped::
 
     python3.11 -m venv other && other/bin/pip install 'numpy<2' grpcio 'protobuf<5'
     other/bin/pip install --no-deps pythie-serving==3.4.3

@@ -1,4 +1,4 @@
-"""Our messages have TensorFlow's names, numbers and wire format, and live beside TensorFlow's own."""
+"""rawbert's messages have TensorFlow's names, numbers and wire format, and can share a process with TensorFlow's."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_messages_go_both_ways() -> None:
 
 
 def test_official_extras_survive_in_ours() -> None:
-    """A field that we do not declare is no reason to fail."""
+    """Undeclared fields are ignored."""
     theirs = official("tensorflow.serving.GetModelStatusResponse")()
     theirs.model_version_status.add(version=2, state=30).status.error_code = 5
     ours = protos.GetModelStatusResponse.FromString(theirs.SerializeToString())

@@ -63,7 +63,7 @@ def test_what_is_asked() -> None:
 
 
 def outputs(**changes: Any) -> dict[str, Any]:
-    """Answer of ``sequence`` for two texts, of 3 and 2 tokens; a change to None leaves an output out."""
+    """The answer of ``sequence`` for two texts with 3 and 2 tokens; a change to None leaves an output out."""
     made: dict[str, Any] = {
         "sequence_output": np.arange(12, dtype=np.float32).reshape(2, 3, 2),
         "input_word_ids": np.array([[1, 7, 2], [1, 2, 0]], np.int32),

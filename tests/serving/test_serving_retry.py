@@ -1,4 +1,4 @@
-"""Which failures are sent again, and when: without a server or a clock."""
+"""Retries: failures that are sent again, and pauses, without a server or a clock."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_server_that_took_the_whole_time_of_a_call_is_passed_over_for_longer()
 def test_what_is_refused_for_good_ends_within_the_deadline(
     code: grpc.StatusCode, details: str, kind: type[Exception]
 ) -> None:
-    """On a clock of its own: each attempt is refused at once."""
+    """With a simulated clock; each attempt is refused at once."""
     shared = Shared("m", ("h:1",), RetryPolicy(), Budget(1000), Balancer(1), Limits(64, 10_000), None, 1, frozenset())
     operation = Operation[Any]("/Service/Predict", lambda rows, version: b"", lambda data, rows: (data, None))
     exchange = Exchange(operation, CallOptions(timeout=1.0), shared, iter([]), None)

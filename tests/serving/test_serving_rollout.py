@@ -1,4 +1,4 @@
-"""Rolling restarts: drain.sh around processes that drop their calls at SIGTERM, as TensorFlow Serving does."""
+"""Rolling restarts: drain.sh with processes that drop their calls at SIGTERM, as TensorFlow Serving does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DRAIN = Path(__file__).parents[2] / "deploy" / "serving" / "drain.sh"
 GATE = Path(__file__).with_name("watched.py")
 #: TensorFlow Serving's image has dash.
 SHELLS = ["dash", pytest.param("bash", marks=pytest.mark.slow)]
-#: Answers "ready", then whatever it is asked after half a second; SIGTERM ends it in the middle.
+#: A server that prints "ready", and answers each request after half a second; SIGTERM ends it during a call.
 SLOW = """
 import socket, sys, threading, time
 server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
@@ -48,7 +48,7 @@ def free_port() -> int:
 
 @contextmanager
 def started(command: Sequence[str], **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that has said that it is ready, and all that it started."""
+    """A process group that has printed that it is ready."""
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment},
         start_new_session=True,
@@ -64,7 +64,7 @@ def started(command: Sequence[str], **environment: str) -> Iterator[subprocess.P
 
 
 def asked(port: int) -> Callable[[], bytes]:
-    """Begin a call to SLOW; what returns its answer."""
+    """Begin a call to SLOW; returns a function that waits for the answer."""
     call = socket.create_connection(("127.0.0.1", port), timeout=30)
     call.sendall(b"?")
 
@@ -121,7 +121,7 @@ def test_a_server_that_ends_by_itself_ends_the_wrapper_with_its_status(shell: st
 
 
 class Callers:
-    """Threads that call until they are stopped, and what came of it."""
+    """Threads that make calls until they are stopped, and the results."""
 
     def __init__(self, call: Callable[[int], None], threads: int = 4) -> None:
         self.count, self.failed = 0, list[BaseException]()
@@ -148,14 +148,14 @@ class Callers:
 
 
 class Server:
-    """A gate to a real server, which drops its calls at SIGTERM; with or without the pause."""
+    """A gate to a real server that drops its calls at SIGTERM, with or without the pause of drain.sh."""
 
     def __init__(self, target: str, mark: Path, seconds: int | None) -> None:
         self.port, self.mark, self.seconds = free_port(), mark, seconds
         self.address = f"127.0.0.1:{self.port}"
         self._command = [sys.executable, str(GATE), str(self.port), target, "0.3"]
         self._stack = ExitStack()
-        #: What an orchestrator knows: the server is up, and no one has told it to end.
+        #: The orchestrator's view of each server: it is up, and was not told to end.
         self.is_ready = False
 
     def start(self) -> None:
@@ -165,7 +165,7 @@ class Server:
         self.is_ready = True
 
     def stop(self) -> None:
-        """As orchestrators do: SIGTERM, and new callers are sent elsewhere at about the same time."""
+        """Replace a server like an orchestrator: send SIGTERM, and about then send new callers to other servers."""
         self.process.terminate()
         time.sleep(0.5)
         self.is_ready = False
@@ -191,7 +191,7 @@ def servers(text_server: Any, tmp_path: Path) -> Iterator[Callable[[int | None],
 
 
 def plain_caller(servers: list[Server], request: bytes) -> Callable[[int], None]:
-    """A caller who never tries again: gRPC alone, and a load balancer that knows which servers are ready."""
+    """A caller without retries: plain gRPC, and a load balancer that uses only ready servers."""
     method = "/tensorflow.serving.PredictionService/Predict"
 
     def call(at: int) -> None:
@@ -233,7 +233,7 @@ def test_a_rolling_restart_of_two_servers_fails_no_call(text_server: Any, server
 
 
 def test_without_the_pause_calls_are_lost(servers: Any) -> None:
-    """What the test above would find."""
+    """The failures that the test above would find."""
     both = servers(None)
     with Callers(plain_caller(both, a_request()), threads=8) as plain:
         time.sleep(0.5)

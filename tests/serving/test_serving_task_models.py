@@ -1,4 +1,4 @@
-"""``classify``, ``tag``, ``score`` and ``rerank`` of exported models, held to the reference and transformers' rules."""
+"""``classify``, ``tag``, ``score`` and ``rerank`` on exported models, compared with the reference and transformers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def served(model: str, base_path: Path) -> Iterator[Client]:
 
 
 def reference_of(source: Path, length: int, pair: bool = False) -> Any:
-    """Logits and tokens by the numpy twin of the checkpoint."""
+    """Logits and tokens from the proof's numpy reference."""
     from rawbert.exporter.proof.reference import FolderReference
     from rawbert.exporter.recipe import TokenizerOptions
 
@@ -78,7 +78,7 @@ def test_entities_of_minilm(minilm_folder: Path, tmp_path: Path) -> None:
 
 
 def test_windows_find_what_a_long_text_has(task_models: Path) -> None:
-    """In windows, every token is seen, with the tags that its window has by itself."""
+    """Windows cover every token, with the tags of each window alone."""
     text = "the cat sat on the mat and the dog ran. " * 20
     with served("ner", task_models / "ner") as client:
         (cut,) = client.tag([text])

@@ -1,4 +1,4 @@
-"""``classify``, ``tag``, ``score`` and ``rerank`` of both clients, against a server that answers by simple rules."""
+"""``classify``, ``tag``, ``score`` and ``rerank`` of both clients, with a server that answers by simple rules."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def server() -> Iterator[Any]:
 
 
 class Both:
-    """Each call by both clients, which must answer alike; ``calls`` counts those to the server."""
+    """Makes each call with both clients, which must return the same; ``calls`` lists the calls to the server."""
 
     def __init__(self, address: str, **settings: Any) -> None:
         self.calls: list[CallRecord] = []
@@ -206,7 +206,7 @@ def test_rerank(both: Both) -> None:
 
 
 def test_a_thousand_documents_under_failures() -> None:
-    """Parts go to a server that fails every third call in another way, and come back in order."""
+    """Parts of calls to a server that fails every third call in different ways: results are in order."""
     chance = random.Random(1)
     codes = [
         (grpc.StatusCode.UNAVAILABLE, "Socket closed"),

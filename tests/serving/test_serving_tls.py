@@ -1,4 +1,4 @@
-"""TLS and mutual TLS, with certificates made here; never a silent way back to plain text."""
+"""TLS and mutual TLS with generated certificates; no silent fallback to plain text."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_tls_and_plain_text_do_not_meet(authority: Authority, kind: Any) -> None
 
 @TWINS
 def test_files_that_have_changed_are_read_anew(authority: Authority, tmp_path: Path, kind: Any) -> None:
-    """One object of settings, whose files are replaced while it lives: the CA, and the client's own certificate."""
+    """A settings object whose files are replaced meanwhile: the CA, and the client's own certificate."""
     paths = {name: tmp_path / f"{name}.pem" for name in ("ca", "certificate", "key")}
 
     def written(signs_servers: Authority, signs_clients: Authority) -> None:
@@ -161,7 +161,7 @@ def test_files_that_have_changed_are_read_anew(authority: Authority, tmp_path: P
 
 
 class Token(grpc.AuthMetadataPlugin):  # type: ignore[misc]
-    """A token that is made anew for each call."""
+    """Credentials with a new token for each call."""
 
     def __init__(self, name: str) -> None:
         self.name, self.made = name, 0

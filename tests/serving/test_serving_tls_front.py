@@ -1,4 +1,4 @@
-"""The profile tls of the compose stack: its nginx, as its container starts it, before a real server."""
+"""The profile tls of the compose stack: nginx with the container's command, in front of a real server."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def free_port() -> int:
 
 @contextmanager
 def front(folder: Path, target: str, client_certificates: str) -> Iterator[int]:
-    """nginx by the command of docker-compose.yml, with files and ports of this machine; its port."""
+    """Run nginx with the command of docker-compose.yml, and with files and ports of this machine; yields its port."""
     yaml = pytest.importorskip("yaml")
     service = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]["tls"]
     (text,) = service["command"]
@@ -104,7 +104,7 @@ def front(folder: Path, target: str, client_certificates: str) -> Iterator[int]:
 
 @pytest.fixture
 def called(text_server: Any) -> Callable[..., Any]:
-    """Calls the front with some TLS settings, and compares with the server's own answer."""
+    """Call nginx with some TLS settings, and compare with the server's own answer."""
     with Client(text_server.address, model="text") as client:
         expected = client.embed(["over TLS"])
 

@@ -1,4 +1,4 @@
-"""Thousands of calls: deadlines kept, nothing lost, nothing mixed, nothing leaked. Long; each prints its figures."""
+"""Thousands of calls: deadlines are kept, answers are neither lost nor mixed, no memory leaks. Long; prints figures."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def resident() -> int:
 
 @contextmanager
 def spawned(*arguments: str) -> Iterator[str]:
-    """A server in a process of its own, so that its work does not hold up the clock of the client's."""
+    """A server in a separate process, so that its work does not delay the client's clock."""
     script = Path(__file__).with_name("official_server.py")
     with subprocess.Popen([sys.executable, str(script), "0", *arguments], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
@@ -110,7 +110,7 @@ def test_busy_for_a_third_of_all_calls() -> None:
 
 
 def test_a_server_with_few_threads_refuses_and_every_call_is_answered() -> None:
-    """As TensorFlow Serving does at ``--grpc_max_threads``: 7 calls at once, further ones refused."""
+    """Like TensorFlow Serving at ``--grpc_max_threads``: 7 calls at once, further ones are refused."""
     room = threading.Semaphore(7)
 
     def few(request: Any) -> None:
@@ -203,7 +203,7 @@ def test_a_hundred_thousand_texts_in_flat_memory(sort: bool) -> None:
 
 @contextmanager
 def raw_server(talk: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A TCP server that speaks no gRPC, or not to the end."""
+    """A TCP server that does not speak gRPC, or stops in the middle."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=200)
 
     def handle(near: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""What lies around the calls: forks, sockets, interceptors, compression, readiness, configuration, hints."""
+"""The environment of calls: forks, sockets, interceptors, compression, readiness, configuration, hints."""
 
 from __future__ import annotations
 

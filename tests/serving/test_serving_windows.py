@@ -1,4 +1,4 @@
-"""Windows over long texts, cut at what a real WordPiece tokenizer says of them."""
+"""Windows over long texts, cut with the offsets of a real WordPiece tokenizer."""
 
 from __future__ import annotations
 

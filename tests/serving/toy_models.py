@@ -1,13 +1,13 @@
-"""Small real SavedModels whose every answer can be worked out by hand.
+"""Small real SavedModels whose answers can be computed by hand.
 
-``save_text_model``: the contract's signatures over tokens that are single bytes. The id of a byte is its value + 3;
-0 is padding, 1 stands before a text and 2 behind it. A text of more than ``MAX_TOKENS - 2`` bytes is cut.
+``save_text_model``: the contract's signatures, with bytes as tokens. The id of a byte is its value + 3; 0 is padding, 1
+is the token before a text, 2 the token after it. A text of more than ``MAX_TOKENS - 2`` bytes is cut.
 
-``save_arithmetic_model``: what a text model never shows: several inputs, every dtype, scalars, failures.
+``save_arithmetic_model``: features that text models lack: several inputs, every dtype, scalars, failures.
 
-``save_numbers_model``: texts are numbers, with the letter x at will; an embedding is ``[version, number]``.
+``save_numbers_model``: texts are numbers, optionally with the letter x; an embedding is ``[version, number]``.
 
-TensorFlow is imported by the functions that need it: collecting the tests must not.
+Functions that need TensorFlow import it, so that test collection does not.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def embedding(text: bytes, scale: float = 1.0) -> np.ndarray:
 
 
 def save_text_model(folder: Path, *, scale: float = 1.0, omit: tuple[str, ...] = (), megabytes: int = 0) -> None:
-    """Write the model; ``scale`` tells versions apart, ``omit`` leaves signatures out, ``megabytes`` makes it large."""
+    """Write the model; ``scale`` distinguishes versions, ``omit`` leaves signatures out, ``megabytes`` adds size."""
     import tensorflow as tf
 
     class TextModel(tf.Module):  # type: ignore[misc]
@@ -102,7 +102,7 @@ def save_text_model(folder: Path, *, scale: float = 1.0, omit: tuple[str, ...] =
     model = TextModel()
     spec = tf.TensorSpec([None], tf.string, name="text")
     bodies = {"pooled": model.pooled, "sequence": model.sequence, "embed": model.embed, "tokenize": model.tokens}
-    # Held by the module, as an exporter does: functions that are only signatures lose their variables.
+    # Attributes of the module, as in an exporter: functions that are only signatures lose their variables.
     model.bodies = {name: tf.function(body) for name, body in bodies.items() if name not in omit}
     signatures = {name: body.get_concrete_function(spec) for name, body in model.bodies.items()}
     default = next(name for name in ("embed", "pooled", "tokenize") if name in signatures)

@@ -1,8 +1,8 @@
-"""gRPC servers for tests, of which each call is noted, delayed, or refused: no model, and no TensorFlow.
+"""gRPC servers for tests, which record, delay or refuse calls. They have no model and need no TensorFlow.
 
-:class:`Gate` passes calls on to another server; ``official_server.py`` answers them itself.
+:class:`Gate` forwards calls to another server; ``official_server.py`` answers them itself.
 
-As a script it is a gate that can be killed: ``python watched.py PORT TARGET [LONGEST_DELAY]``.
+The script is a gate in a process that can be killed: ``python watched.py PORT TARGET [LONGEST_DELAY]``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Watched(grpc.ServerInterceptor):  # type: ignore[misc]
         port, address: where it listens; a free port if left out.
         credentials: for TLS.
         options: gRPC channel arguments.
-        versions: versions of all models that there are; the largest answers calls that name none.
+        versions: versions of all models; the largest one answers calls without a version.
 
     Attributes:
         sizes: texts of each Predict.
@@ -98,7 +98,7 @@ class Watched(grpc.ServerInterceptor):  # type: ignore[misc]
 
 
 def chosen(spec: Any, versions: Sequence[int]) -> int:
-    """The version that answers, of those that there are."""
+    """The version that answers a call."""
     version: int = spec.version.value if spec.HasField("version") else max(versions)
     if version not in versions:
         raise Refusal(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Specific({spec.name}, {version})")
@@ -106,7 +106,7 @@ def chosen(spec: Any, versions: Sequence[int]) -> int:
 
 
 class Gate(Watched, grpc.GenericRpcHandler):  # type: ignore[misc]
-    """Passes calls on to the server at ``target``, and its answers back."""
+    """A server that forwards calls to the server at ``target``, and returns its answers."""
 
     def __init__(self, target: str, before: Callable[[Any], None] = lambda request: None, **settings: Any) -> None:
         super().__init__(before, **settings)

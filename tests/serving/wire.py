@@ -1,4 +1,4 @@
-"""Protobuf's wire format by hand, for encodings that no library writes but every reader must take."""
+"""Protobuf's wire format by hand, for encodings that no library writes but every reader must accept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def varint(value: int) -> bytes:
 
 
 def field(number: int, kind: int, payload: bytes) -> bytes:
-    """A field; ``payload`` gets its length in front where the kind calls for one."""
+    """A field; the length comes before ``payload`` if the kind requires it."""
     length = varint(len(payload)) if kind == LENGTH else b""
     return varint(number << 3 | kind) + length + payload
 

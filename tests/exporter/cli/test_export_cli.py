@@ -1,4 +1,4 @@
-"""``rawbert export`` as people run it: what it prints, its exit codes, and Ctrl-C."""
+"""``rawbert export`` as a command: output, exit codes, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_refusals(
 )
 def test_an_interrupt_leaves_nothing(data: Path, tmp_path: Path, step: str, number: signal.Signals) -> None:
     command = [*RAWBERT, "export", str(data / "tiny_bert"), "--output", str(tmp_path / "models" / "m")]
-    # A terminal sends Ctrl-C to the whole foreground group, so the verifying process gets it too.
+    # A terminal sends Ctrl-C to the whole foreground group, so the verifying process also gets it.
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         said = _until(process, f"- {step}")
         time.sleep(0.3)

@@ -1,4 +1,4 @@
-"""``rawbert finetune`` as people run it."""
+"""``rawbert finetune`` as a command."""
 
 from __future__ import annotations
 

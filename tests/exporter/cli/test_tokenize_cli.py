@@ -1,4 +1,4 @@
-"""``rawbert tokenize`` as people run it."""
+"""``rawbert tokenize`` as a command."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_table(data: Path):
 def test_json_and_bytes_that_are_no_utf8(data: Path):
     from rawbert.serving.cli.app import rawbert as group
 
-    # As the interpreter hands over bytes of the command line that are no UTF-8.
+    # The interpreter's form of command-line bytes that are not UTF-8.
     text = os.fsdecode(b"the\xff cat")
     command = ["tokenize", "--encoder", str(data / "tiny_bert"), text, "--json", "--plain-text-special-tokens"]
     done = CliRunner().invoke(group, command)

@@ -1,4 +1,4 @@
-"""A folder of another kind, a file, a name that is not there: what is wrong is said, and what to give."""
+"""Wrong folders, files and names: the error contains the fault and a remedy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 MODELS = "is a folder of models"
-#: What each command says of a path, which comes in at {}.
+#: The error of each command for a path, which replaces {}.
 OF_MODELS = ("versions {}", "promote {} 1", "rollback {}", "prune {} --keep 1")
 OF_VERSIONS = ("check {}", "inspect {}", "verify {}", "verify {} --address localhost:1")
 
@@ -83,7 +83,7 @@ def test_a_label_that_is_not_there(folder: Path) -> None:
     ],
 )
 def test_what_servers_and_lists_take(folder: Path, words: str, says: str) -> None:
-    # In a process of its own: `serve` changes its standard error.
+    # In a separate process, because `serve` changes its standard error.
     code = "from rawbert.serving.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code, *words.split()], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")

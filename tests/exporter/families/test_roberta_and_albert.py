@@ -1,4 +1,4 @@
-"""RoBERTa, XLM-RoBERTa, CamemBERT and ALBERT, held to PyTorch: encoders and heads of several shapes."""
+"""RoBERTa, XLM-RoBERTa, CamemBERT and ALBERT, compared with PyTorch: encoders and heads of several shapes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from rawbert.exporter import sources
 from tiny_families import ENCODERS, GOLDEN, HEADS, batch_of, config_of, folder_of, make, rows_of, tensors_of
 
-#: What differs most; the others are slow tests, for they are many.
+#: The most different models; the tests of the others are slow, because there are many.
 QUICK = ("roberta", "roberta.padding", "xlm-roberta.one", "albert.groups", "albert.uneven")
 QUICK_HEADS = ("roberta.Sequence.1", "camembert.Token.5", "albert.Sequence.3")
 
@@ -32,7 +32,7 @@ def test_the_encoder_gives_pytorchs_vectors_alone_and_in_batches(tmp_path: Path,
     checkpoint = sources.load(folder_of(name, tmp_path / "model"))
     assert checkpoint.max_seq_length == make.LONGEST
     assert checkpoint.has_pooler == (f"{name}.pooled" in GOLDEN.files)
-    # As a graph: TensorFlow's optimizers put operations of their own into what is served.
+    # Run as a graph, because TensorFlow's optimizers change the operations of a served graph.
     table = tf.TensorSpec([None, None], tf.int32)
     encoder = NativeEncoder(checkpoint.encoder, checkpoint.weights)
     encode = tf.function(encoder.__call__, autograph=False, input_signature=[table] * 3)

@@ -1,4 +1,4 @@
-"""Whole exports of RoBERTa, XLM-RoBERTa, CamemBERT and ALBERT, held to PyTorch, in every precision."""
+"""Complete exports of RoBERTa, XLM-RoBERTa, CamemBERT and ALBERT in every precision, compared with PyTorch."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from proofs import built
 from rawbert.exporter import ExportConfig, export
 from tiny_families import VOCABULARY, config_of, folder_of, tensors_of, write_tokenizer
 
-#: Texts by their tokens: of letters, and of literal special tokens.
+#: Texts as lists of tokens: letters and literal special tokens.
 TEXTS = ["the a b , c", "<pad> the <pad> q", "abc <mask> z </s> .", "", "z " * 40]
 
 
 def ids_of(text: str, longest: int = 22) -> list[int]:
-    """By hand: whole words, letters, and letters inside of a word."""
+    """Tokens by hand: words, letters, and letters inside of a word."""
     ids = []
     for word in text.split():
         letters = [word] if word in VOCABULARY else [word[0], *(f"##{letter}" for letter in word[1:])]
@@ -24,7 +24,7 @@ def ids_of(text: str, longest: int = 22) -> list[int]:
 
 
 def forward(name: str, ids: list[int]) -> dict[str, np.ndarray]:
-    """The reference's vectors; test_roberta_and_albert.py holds it to PyTorch."""
+    """The reference's vectors; test_roberta_and_albert.py compares the reference with PyTorch."""
     from rawbert.exporter.proof.families import twin_of
 
     config = config_of(name)
@@ -56,7 +56,7 @@ def test_an_export_counts_no_position_for_a_literal_pad(tmp_path: Path):
 @pytest.mark.slow
 def test_layers_that_share_weights_have_them_once_in_a_bundle(tmp_path: Path):
     built(folder_of("albert.uneven", tmp_path / "source"), tmp_path / "1", signatures=("sequence",))
-    # Biases and the like are in saved_model.pb; the file has a few kB of names besides.
+    # saved_model.pb contains biases and other small weights, and a few kB of names.
     weights = [each for key, each in tensors_of("albert.uneven").items() if each.ndim > 1 and "predictions" not in key]
     stored = sum(path.stat().st_size for path in (tmp_path / "1" / "variables").glob("*.data-*"))
     assert 0 <= stored - sum(each.nbytes for each in weights) < 6000
@@ -83,7 +83,7 @@ def test_low_precisions_for_the_oldest_release(tmp_path: Path, name: str, precis
             folder_of(name, tmp_path / "source"),
             tmp_path / "models" / "m",
             precision=precision,
-            # Random weights: in a low precision their vectors are farther off than those of trained ones.
+            # In a low precision, random weights lose more than trained ones.
             min_cosine={"bfloat16": 0.998, "float16": 0.9995}[precision],
             pair=".Sequence" in name,
             target_serving=opsets.RELEASES[0],

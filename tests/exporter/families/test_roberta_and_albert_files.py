@@ -1,4 +1,4 @@
-"""Files of RoBERTa, XLM-RoBERTa, CamemBERT and ALBERT: names of weights, settings, and what is refused by name."""
+"""Files of RoBERTa, XLM-RoBERTa, CamemBERT and ALBERT: names of weights, settings, and refusals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tiny_families import FAMILIES, folder_of, retokenize, write_tokenizer
 
 
 def same(folder: Path, name: str) -> None:
-    """Hold the weights that are read from a folder, by exporter and reference, to those that PyTorch's names give."""
+    """Compare the weights that exporter and reference read from a folder with the tensors of these PyTorch names."""
     from rawbert.exporter.proof import weights
     from rawbert.exporter.proof.families import twin_of
 
@@ -148,7 +148,7 @@ def test_pairs_need_vectors_of_their_token_types(tmp_path: Path):
 
 
 def test_the_tokenizers_padding_need_not_be_the_models(tmp_path: Path):
-    """Positions are counted from config.json's; padding itself does not count."""
+    """Positions are counted from pad_token_id of config.json on; padding is not counted."""
     folder = folder_of("roberta.padding", tmp_path / "model")
     checkpoint = sources.load(folder)
     assert (checkpoint.encoder.padding_idx, checkpoint.tokenizer.pad_id) == (3, 1)

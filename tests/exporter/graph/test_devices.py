@@ -1,7 +1,7 @@
-"""Which nodes of an export are pinned to the CPU, as on a machine with a GPU each copy to and fro costs a wait.
+"""Nodes of an export that are pinned to the CPU, because on a machine with a GPU every copy between devices takes time.
 
-The tokenizer's are, as strings live there, and those that prepare shapes and index tables for the encoder. What works
-with weights is not: no embedding, dense layer, attention, normalisation or head.
+Nodes of the tokenizer are pinned, because strings are on the CPU, and nodes that compute shapes and indices for the
+encoder. Nodes that compute with weights are not pinned: embeddings, dense layers, attention, normalisation, heads.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from rawbert.exporter.protos import SavedModel
 from rawbert.exporter.targets import saved_model
 from rawbert.exporter.targets.saved_model import Graph, node_of
 
-#: They take what a checkpoint holds, and begin the work on it.
+#: Ops that read weights.
 WEIGHTS = {"ReadVariableOp", "ResourceGather"}
-#: Of these, the device says nothing: they pass on a value.
+#: Ops that only pass a value on: their device does not matter.
 PASSING = {"Identity", "IdentityN", "NoOp"}
-#: They take the token ids to where the embeddings are.
+#: Ops that copy the token ids to the device of the embeddings.
 IDS = {"Reshape", "GatherV2", "StridedSlice"}
 
 
@@ -27,7 +27,7 @@ def is_pinned(node: Any) -> bool:
 
 
 class Walk:
-    """Goes through the functions of a graph as they are called, and finds which nodes work with weights."""
+    """Follows the function calls of a graph, and finds the nodes that compute with weights."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -39,7 +39,7 @@ class Walk:
                     self.run(name, (False,) * len(node.input))
 
     def run(self, name: str, inputs: tuple[bool, ...]) -> list[bool]:
-        """Which results of a function depend on weights, given which arguments do."""
+        """The results of a function that depend on weights, for given arguments that do."""
         if (name, inputs) in self._done:
             return self._done[name, inputs]
         function = self.graph.functions[name]
@@ -73,7 +73,7 @@ class Walk:
         return self._done[name, inputs]
 
     def nodes(self, part: str) -> Iterator[tuple[str, Any]]:
-        """The nodes that compute in the functions that are called ``part``, and in those that they call."""
+        """The computing nodes in the functions with ``part`` in their names, and in the functions that they call."""
         roots = [name for name in self.graph.functions if name.startswith(f"__inference_{part}_")]
         assert roots, part
         names = {*roots, *self.graph.reached(node for root in roots for node in self.graph.functions[root].node_def)}
@@ -84,7 +84,7 @@ class Walk:
 
 
 def faults(model: Any, native: bool) -> list[str]:
-    """What is not where it belongs, as 'op node'."""
+    """Nodes on the wrong device, as 'op node'."""
     walk = Walk(Graph(model.meta_graphs[0]))
     found = []
     for _, node in walk.nodes("_tokens"):
@@ -102,7 +102,7 @@ def faults(model: Any, native: bool) -> list[str]:
 
 
 def spoil(model: Any, op: str, device: str, within: str) -> None:
-    """Gives another device to the first node of an op in the functions that are called by ``within``."""
+    """Set another device for the first node of an op in the functions that ``within`` calls."""
     walk = Walk(Graph(model.meta_graphs[0]))
     node = next(node for _, node in walk.nodes(within) if node.op == op and node.device != device)
     node.device = device

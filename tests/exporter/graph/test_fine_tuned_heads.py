@@ -14,7 +14,7 @@ BATCHES = [*([row] for row in range(len(ROWS))), [0, 4], [8, 2, 5], [*range(len(
 
 
 def encoding(family: str, rows: list[int]) -> Any:
-    """Tokens of some of :data:`ROWS`, as the graph has them."""
+    """Tokens of some of :data:`ROWS` in the graph's form."""
     import tensorflow as tf
     from rawbert.exporter.tokenizers.templates import Encoding
 
@@ -24,7 +24,7 @@ def encoding(family: str, rows: list[int]) -> Any:
     ids, mask, types, starts = (np.full((len(rows), width), value, np.int32) for value in (pad, 0, 0, -1))
     for at, (row, tokens) in enumerate(zip(rows, each, strict=True)):
         ids[at, : len(tokens)], mask[at, : len(tokens)] = tokens, 1
-        # Offsets only tell special tokens from others here.
+        # Here, offsets are only used to recognise special tokens.
         starts[at, : len(tokens)] = [-1 if token in (ids[at, 0], sep) else 0 for token in tokens]
         if len(ROWS[row]) == 2 and family in ("bert", "electra"):
             types[at, tokens.index(sep) + 1 : len(tokens)] = 1

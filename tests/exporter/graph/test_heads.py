@@ -1,4 +1,4 @@
-"""Pooling heads, held to sentence-transformers' embeddings of the tiny models."""
+"""Pooling heads, compared with sentence-transformers' embeddings of the tiny models."""
 
 from __future__ import annotations
 

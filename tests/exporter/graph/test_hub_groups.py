@@ -1,4 +1,4 @@
-"""A Hub layer in length groups: every text has its own vectors, whatever group it is in."""
+"""A Hub layer in length groups: every text gets its own vectors in any group."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HIDDEN = 8
 
 
 class Layer:
-    """Stands in for a Hub layer: vectors that name token, position and type, and the shapes that it was called with."""
+    """A substitute for a Hub layer: its vectors encode token, position and type; it records the shapes of its calls."""
 
     resolved_object = SimpleNamespace()
     hidden_size = HIDDEN

@@ -1,4 +1,4 @@
-"""The native encoder, held to PyTorch's outputs for tiny_bert."""
+"""The native encoder, compared with PyTorch's outputs for tiny_bert."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def golden(data: Path):
 
 
 def first_segment_rows(golden) -> np.ndarray:
-    """Rows of one segment only: a single text has type 0 throughout."""
+    """Rows of one segment: all types of a single text are 0."""
     return np.flatnonzero(golden["token_type_ids"].max(axis=1) == 0)
 
 
@@ -39,7 +39,7 @@ def test_a_padded_batch_gives_pytorchs_vectors(checkpoint, golden, variant: str)
     rows = first_segment_rows(golden)
     mask = golden["attention_mask"][rows]
     assert mask.min() == 0  # some are padded
-    # As a graph: TensorFlow's optimizers put operations of their own, as for normalisation, into what is served.
+    # Run as a graph, because TensorFlow's optimizers change operations, such as normalisation, of a served graph.
     encode = tf.function(encoder_of(checkpoint, **VARIANTS[variant]).__call__, autograph=False)
     sequence, pooled = encode(tf.constant(golden["input_ids"][rows]), tf.constant(mask))
     wanted = golden[f"{variant}.last_hidden_state"][rows]
@@ -63,7 +63,7 @@ def test_a_lower_precision_rounds_and_does_no_more(checkpoint, golden, precision
 
 
 def test_the_variants_differ_by_more_than_the_tolerance(golden):
-    """Or the test above could not tell them apart."""
+    """Otherwise the test above could not distinguish them."""
     rows = first_segment_rows(golden)
     real = golden["attention_mask"][rows] == 1
     states = [golden[f"{variant}.last_hidden_state"][rows][real] for variant in VARIANTS]

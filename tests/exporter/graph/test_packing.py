@@ -1,4 +1,4 @@
-"""Packing and length groups: the same results whatever stands beside a text in its batch."""
+"""Packing and length groups: the results for a text do not depend on the rest of its batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def padded(lengths: list[int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def encode(checkpoint):
-    """The encoder as a graph of any shape, as it is exported."""
+    """The encoder as a graph for inputs of any shape, as in an export."""
     import tensorflow as tf
     from rawbert.exporter.graph.encoder import NativeEncoder
 

@@ -1,4 +1,4 @@
-"""Random heads on real encoders: PyTorch's logits at every batch size, of texts and of pairs."""
+"""Random heads on real encoders: PyTorch's logits for texts and pairs, with every batch size."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def folder_of(encoder: Path, name: str, model: str, target: Path) -> Path:
 
 
 def held(encoder: Path, name: str, model: str, folder: Path, pair: bool, sizes: Any) -> None:
-    """Hold the logits of a SavedModel to PyTorch's, at some batch sizes."""
+    """Compare the logits of a SavedModel with PyTorch's, with several batch sizes."""
     from rawbert.exporter.proof.model import SavedModel
 
     source = folder_of(encoder, name, model, folder / "source")
@@ -74,7 +74,7 @@ def held(encoder: Path, name: str, model: str, folder: Path, pair: bool, sizes: 
 
 
 def lengths(folder: Path) -> list[int]:
-    """Tokens of every row, by the tokenizer that people load."""
+    """Tokens of every row by transformers' tokenizer."""
     from rawbert.exporter.proof.reference import FolderReference
 
     tokenize = FolderReference(folder, make.LENGTH).tokenize

@@ -1,4 +1,4 @@
-"""The exports in which faults are planted, each made once for a file of tests."""
+"""The exports in which faults are planted; each is written once per test file."""
 
 from __future__ import annotations
 

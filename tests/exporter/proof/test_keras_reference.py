@@ -1,4 +1,4 @@
-"""The proof of fine-tuned Keras models: exports answer as the user's own model does, and faults are refused."""
+"""The proof of fine-tuned Keras models: exports answer like the user's own model, and faults are refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MODELS: dict[str, tuple[Head, dict[str, Any]]] = {
 
 
 class Made(NamedTuple):
-    """A model, what is read of it, what the reference says of it, and the tokenizer and encoder of the graph."""
+    """A model, its checkpoint, its reference, and the tokenizer and encoder of its graph."""
 
     path: Path
     recipe: Any
@@ -45,7 +45,7 @@ class Made(NamedTuple):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Made]]:
-    """Each of :data:`MODELS`, made once. A few samples do; whole exports are proven where they are served."""
+    """Each of :data:`MODELS`, built once, with a few samples. Tests of serving prove complete exports."""
     from rawbert.exporter.graph import savedmodel
 
     folder, known = tmp_path_factory.mktemp("keras"), {}
@@ -110,7 +110,7 @@ class InProcess:
 
 
 def mismatches(of: Made, change: Callable[[Checkpoint], Checkpoint] = lambda c: c, tokenizer: Any = None) -> list[str]:
-    """What the proof says of an export with a fault."""
+    """The proof's report on an export with a fault."""
     from rawbert.exporter.graph import savedmodel
 
     changed, encoder = change(of.checkpoint), of.encoder
@@ -129,7 +129,7 @@ def test_a_sound_export_is_equal(made: Callable[[str], Made], name: str) -> None
 
 
 def test_the_reference_answers_as_the_users_own_model(made: Callable[[str], Made]) -> None:
-    """model.predict, on what the user's own code feeds, beside scores of what the reference gives."""
+    """model.predict on the user's own inputs, and scores from the reference's logits."""
     import tensorflow_hub as hub
     import tf_keras
     from keras_models import tokens_of
@@ -149,7 +149,7 @@ def head(**changes: Any) -> Callable[[Checkpoint], Checkpoint]:
 
 
 def layer(at: int, change: Callable[[Any], Any]) -> Callable[[Checkpoint], Checkpoint]:
-    """One layer of the head changed."""
+    """The head with one layer changed."""
 
     def changed(checkpoint: Checkpoint) -> Checkpoint:
         layers = list(checkpoint.head.layers)
@@ -229,7 +229,7 @@ def test_tokens_of_another_tokenizer_than_the_preprocessing_layers_are_refused(m
     chosen = replace(of.recipe, tokenization=own, chosen=("tokenizer",))
     tokenizer = tokenizer_of(chosen, of.checkpoint)
     assert mismatches(of, tokenizer=tokenizer)
-    # What the user chose is taken.
+    # The user's choice is used.
     taken = of._replace(recipe=chosen, expected=answers.compute(chosen, of.path))
     assert mismatches(taken, tokenizer=tokenizer) == []
 
@@ -252,6 +252,6 @@ def test_a_reference_whose_layers_are_not_its_model_is_no_proof(
 
 
 def test_the_kinds_of_layers_are_all_there(made: Callable[[str], Made]) -> None:
-    """Guards the faults above: that they are in the layers that they speak of."""
+    """Check that the faults above are in the layers that their names say."""
     kinds = {name: [type(each) for each in made(name).checkpoint.head.layers] for name in ("stack", "mean")}
     assert kinds == {"stack": [Dense, LayerNorm, Dense], "mean": [Dense, Dense]}

@@ -41,11 +41,11 @@ def test_a_fault_in_the_graph_is_refused(
 
 @pytest.mark.parametrize("export", HERE)
 def test_what_has_no_fault_is_accepted(planted: Callable[[str], Planted], export: str) -> None:
-    """Or the test above would say nothing."""
+    """Without this, the test above would prove nothing."""
     assert planted(export).sound().mismatches == []
 
 
-# A low precision: too small for its tolerance, and refused because the graph that was proven in float32 is another.
+# Faults in a low precision that are smaller than its tolerance; the comparison with the float32 graph finds them.
 
 
 def _smaller(folder: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_low_precision_is_the_graph_that_was_proven(
 def test_another_activation_is_found_in_float32(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
 ) -> None:
-    """It costs less than the rounding may: by that alone it was published."""
+    """The fault changes vectors by less than the tolerance for rounding, which alone would not find it."""
     from rawbert.exporter.graph import encoder
 
     source, settings = EXPORTS["embed"]

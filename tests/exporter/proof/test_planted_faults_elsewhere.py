@@ -30,11 +30,11 @@ def test_a_fault_in_the_graph_is_refused(
 
 @pytest.mark.parametrize("export", HERE)
 def test_what_has_no_fault_is_accepted(planted: Callable[[str], Planted], export: str) -> None:
-    """Or the test above would say nothing."""
+    """Without this, the test above would prove nothing."""
     assert planted(export).sound().mismatches == []
 
 
-# A model elsewhere, of which only the answers are seen.
+# A remote model, of which only the answers are known.
 
 
 class Elsewhere:

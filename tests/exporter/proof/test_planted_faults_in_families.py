@@ -1,4 +1,4 @@
-"""Faults planted in what is RoBERTa's, XLM-RoBERTa's, CamemBERT's and ALBERT's own: each must be refused."""
+"""Faults planted in the special parts of RoBERTa, XLM-RoBERTa, CamemBERT and ALBERT: each must be refused."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def user(of: Any, node: Any, op: str) -> Any:
 
 
 def counting(branch: tuple[str, ...], which: str, change: Callable[[Any, Any], Any]) -> Fault:
-    """Change how a branch counts positions from the padding on."""
+    """Change the counting of positions in a branch."""
 
     def plant(meta_graph: Any) -> None:
         of = function(meta_graph, *branch)
@@ -84,7 +84,7 @@ def type_left_out(branch: tuple[str, ...]) -> Fault:
 
 
 def calls(meta_graph: Any, branch: tuple[str, ...]) -> list[Any]:
-    """The calls of a branch's layer, one after the other."""
+    """The calls of a branch's layers, in order."""
     return nodes(function(meta_graph, *branch), "StatefulPartitionedCall")
 
 

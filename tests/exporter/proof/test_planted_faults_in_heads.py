@@ -26,12 +26,12 @@ EXPORTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 }  # fmt: skip
 
 
-#: What ops call their output, where that is not "output".
+#: Op -> name of its output, if that is not "output".
 _PORTS = {"GreaterEqual": "z", "Cast": "y", "Mul": "z"}
 
 
 def added(of: Any, op: str, name: str, inputs: list[str], **attributes: Any) -> str:
-    """Add a node to a function; its first output."""
+    """Add a node to a function; returns its first output."""
     node = of.node_def.add(name=name, op=op, input=inputs)
     for key, value in attributes.items():
         if isinstance(value, np.ndarray):
@@ -50,14 +50,14 @@ def const(of: Any, name: str, value: np.ndarray) -> str:
 
 
 def rolled(of: Any, node: Any, at: int, kind: int, axis: int = 1) -> None:
-    """Move one of a node's inputs by one along an axis."""
+    """Shift one of a node's inputs by one along an axis."""
     name = f"{node.name}_rolled"
     by = [const(of, f"{name}_{what}", np.array([value], np.int32)) for what, value in (("by", 1), ("axis", axis))]
     node.input[at] = added(of, "Roll", name, [node.input[at], *by], T=kind, Tshift=3, Taxis=3)
 
 
 def op_is(name: str, op: str, new: str) -> Callable[[Any], None]:
-    """Put another operation in the place of one."""
+    """Replace an operation."""
 
     def plant(meta_graph: Any) -> None:
         of = function(meta_graph, name)
@@ -77,7 +77,7 @@ def left_out(name: str, op: str, which: int = 0, at: int = 0) -> Callable[[Any],
 
 
 def names_swapped(name: str) -> Callable[[Any], None]:
-    """Change places of the first two names, wherever they are."""
+    """Swap the first two names everywhere."""
 
     def plant(meta_graph: Any) -> None:
         of = function(meta_graph, name)
@@ -88,7 +88,7 @@ def names_swapped(name: str) -> Callable[[Any], None]:
 
 
 def dropout(name: str) -> Callable[[Any], None]:
-    """Leave out a tenth of what the last layer takes, at random, as in training."""
+    """Apply dropout with a rate of 0.1 to the input of the last layer, as in training."""
 
     def plant(meta_graph: Any) -> None:
         of = function(meta_graph, name)
@@ -133,7 +133,7 @@ def lengths_off(meta_graph: Any) -> None:
 
 
 def second_token(meta_graph: Any) -> None:
-    """Take the second token's vector for the first one's."""
+    """Use the second token's vector in place of the first one's."""
     of = function(meta_graph, "score")
     node = nodes(of, "StridedSlice")[0]
     for at, by in ((1, 1), (2, 1)):

@@ -1,4 +1,4 @@
-"""Faults planted in what is ModernBERT's and DeBERTa's own: each must be refused."""
+"""Faults planted in the special parts of ModernBERT and DeBERTa: each must be refused."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Fault = Callable[[Any], Any]
 
 
 def in_branches(plant: Fault, *branches: tuple[str, ...]) -> Fault:
-    """Plant in the function of both branches, or of one."""
+    """Plant a fault in the function of both branches, or of one."""
     return lambda m: [plant(function(m, *branch)) for branch in branches or (ALONE, TOGETHER)] and None
 
 
 def in_layers(branch: tuple[str, ...], plant: Fault) -> Fault:
-    """Plant in the functions of a branch's layers, which are there once of each kind."""
+    """Plant a fault in the functions of a branch's layers; there is one function for each kind of layer."""
     return lambda m: [plant(each) for each in called(m, function(m, *branch)) if has(each, "Softmax")] and None
 
 
@@ -49,34 +49,34 @@ def window(by: float) -> Fault:
 
 
 def residual(of: Any) -> None:
-    """Leave out what the first sum of a layer adds to."""
+    """Leave out the first residual connection of a layer."""
     passes(next(node for node in nodes(of, "AddV2") if node.input[0] == of.signature.input_arg[0].name), 1)
 
 
 def made_by(of: Any, node: Any, op: str, *inputs: int) -> bool:
-    """Whether an operation makes these inputs of a node."""
+    """Whether these inputs of a node come from an operation."""
     makers = {each.name for each in of.node_def if each.op == op}
     return all(node.input[at].partition(":")[0] in makers for at in inputs)
 
 
 def turn(of: Any) -> None:
-    """Leave out what turns the first half of queries and keys."""
+    """Leave out the rotation of the first half of queries and keys."""
     passes(next(node for node in nodes(of, "Sub") if made_by(of, node, "Mul", 0, 1)))
 
 
 def gate(of: Any) -> None:
-    """Leave out the product with the second half of what the first feed-forward layer gives."""
+    """Leave out the product with the second half of the first feed-forward layer's output, the gate."""
     split = [node.name for node in nodes(of, "Split") if node.attr["num_split"].i == 2][-1]
     passes(next(node for node in nodes(of, "Mul") if f"{split}:output:1" in node.input), 0)
 
 
 def local_mask(of: Any) -> None:
-    """Leave the mask of padding out of one group's local layers."""
+    """Leave out the padding mask in one group's local layers."""
     passes([node for node in nodes(of, "AddV2") if made_by(of, node, "SelectV2", 0)][1], 0)
 
 
 def beyond_texts(of: Any) -> None:
-    """Let the convolution see some token where a text has ended."""
+    """Give the convolution some token after the end of a text."""
     for node in nodes(of, "SelectV2"):
         if node.attr["T"].type == 1 and input_of(of, node, 2) in constants(of, 0.0):
             passes(node, 1)
@@ -128,7 +128,7 @@ GRAPH: dict[str, dict[str, Fault]] = {
 
 
 def changed(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Weights], None]:
-    """Change the variables whose names end so."""
+    """Change the variables whose names end like this."""
 
     def plant(weights: Weights) -> None:
         found = [key for key in weights if key.endswith(name)]

@@ -1,4 +1,4 @@
-"""A published version is verified again without its source, by the answers that the reference gave at the export."""
+"""A published version is verified again without its source, with the reference's answers from the export."""
 
 from __future__ import annotations
 

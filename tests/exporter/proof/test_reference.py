@@ -1,4 +1,4 @@
-"""The reference is itself held to what PyTorch and sentence-transformers gave; see tests/data/README.md."""
+"""The reference itself is compared with PyTorch and sentence-transformers; see tests/data/README.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rawbert.exporter.proof.families import bert
 from rawbert.exporter.proof.heads.embedding import embed
 from rawbert.exporter.proof.reference import FolderReference
 
-#: Variant of tiny_bert_golden.npz -> what config.json would say.
+#: Variant of tiny_bert_golden.npz -> settings of config.json.
 VARIANTS = {
     "gelu": {},
     "gelu_new": {"hidden_act": "gelu_new"},

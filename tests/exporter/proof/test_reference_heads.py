@@ -1,4 +1,4 @@
-"""The reference's heads are held to PyTorch, and its reading of labels to what the libraries' own pipelines give."""
+"""The reference's heads are compared with PyTorch, and its reading of labels with the libraries' own pipelines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""rawbert verify: versions and servers are held to what the export was held to, and faults are found again."""
+"""rawbert verify: versions and servers are compared with the reference of the export, and faults are found again."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_damaged_version_is_found(tiny_bundle: Any, hub_native_bundle: Any, tm
     result = run(tmp_path)
     assert result.exit_code == 1, result.output
     assert "differs" in result.output or "failed to run" in result.output
-    # Another model's answers are no reference for it.
+    # The answers of another model are not its reference.
     file = Path("assets.extra", "verification.npz")
     shutil.copytree(tiny_bundle.path, tmp_path / "2")
     shutil.copy(hub_native_bundle.path / file, tmp_path / "2" / file)
@@ -63,7 +63,7 @@ def test_an_edit_that_is_smaller_than_the_tolerance_is_found(tiny_bundle: Any, t
     import tensorflow as tf
 
     shutil.copytree(tiny_bundle.path, tmp_path / "1")
-    # Written by an older rawbert, whose hash of a graph says nothing about today's.
+    # Written by an older rawbert, whose graph hash cannot be compared with the current one.
     manifest = tmp_path / "1" / "assets.extra" / "rawbert.json"
     manifest.write_text(manifest.read_text(encoding="utf-8").replace('"v3:', '"v2:0'), encoding="utf-8")
     assert run(tmp_path / "1").exit_code == 0

@@ -1,4 +1,4 @@
-"""What an export is verified on, and in which calls; a sample without an answer is an error."""
+"""The samples and calls of the proof; a sample without an answer is an error."""
 
 from __future__ import annotations
 

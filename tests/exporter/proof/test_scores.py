@@ -1,4 +1,4 @@
-"""Scores are held to the logits that they stand for, however near to 0 or 1; a label to the scores beside it."""
+"""Scores are compared as logits, however close to 0 or 1; labels are compared with the scores of the same answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_rounding_is_no_difference(activation: str, scale: float):
     off, apart = scores.off(run(logits).numpy(), logits, activation)
     assert off <= 1e-7
     assert apart <= 1e-6
-    # Logits that are off by less than is allowed, as an encoder's vectors may be.
+    # Logits that differ by less than the tolerance, like an encoder's vectors.
     moved = logits + RNG.uniform(-5e-6, 5e-6, logits.shape) * max(1, scale)
     assert scores.off(run(logits).numpy(), moved, activation)[0] <= 1e-5 * max(1, scale)
 

@@ -1,4 +1,4 @@
-"""The gate: faults are planted in a SavedModel on disk, in its weights and in its graph, and each must be refused."""
+"""The proof: faults are planted in a SavedModel on disk, in its weights and in its graph, and each must be refused."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ RECIPE = PoolingRecipe(("mean",), ("normalize",))
 
 
 def task(folder: Path, data: Path, *signatures: str, **changes: Any) -> verify.Task:
-    """Compare with tiny_bert, embed being the normalized mean."""
+    """Compare with tiny_bert; embed is the normalized mean."""
     recipe, _ = resolved(data / "tiny_bert", signatures=signatures, pooling="mean", normalize=True)
     return verify.Task(folder, dataclasses.replace(recipe, **changes), data / "tiny_bert")
 
 
 @dataclasses.dataclass
 class Parts:
-    """What a module is made of; a fault changes one of them. The functions wrap what the true ones give."""
+    """The parts of a module; a fault changes one of them. The functions change the results of the true parts."""
 
     checkpoint: Any
     tokenizer: Any
@@ -101,7 +101,7 @@ def test_a_sound_model_is_accepted_on_every_signature(parts: Parts, checkpoint, 
         assert figures.min_cosine >= 0.99999
 
 
-# Faults in the weights: the variables on disk are written anew.
+# Faults in the weights: the variables on disk are rewritten.
 
 
 def plant(folder: Path, change: Callable[[dict[str, np.ndarray]], Any]) -> None:
@@ -133,7 +133,7 @@ def _names(folder: Path) -> dict[str, str]:
 
 
 def plant_constants(folder: Path, *changes: tuple[np.ndarray, np.ndarray]) -> None:
-    """Put other values into a SavedModel's constants, where weights of one axis are: (what was, what is to be)."""
+    """Change constants of a SavedModel, which contain weights with one axis: pairs of the old and the new value."""
     import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -245,7 +245,7 @@ def test_a_graph_that_fails_is_refused(sound: Path, checkpoint, data: Path, tmp_
 
 
 def test_weights_written_anew_without_a_fault_are_accepted(sound: Path, data: Path, tmp_path: Path):
-    """Or the test above would say nothing."""
+    """Without this, the test above would prove nothing."""
     folder = shutil.copytree(sound, tmp_path / "1")
     plant(folder, lambda weights: None)
     assert verify.compare(task(folder, data, "sequence")).mismatches == []
@@ -276,7 +276,7 @@ def without_sep(encoding):
     return encoding._replace(input_word_ids=tf.where(encoding.input_word_ids == 3, 1, encoding.input_word_ids))
 
 
-#: Signature, what is refused, and what of the parts is changed.
+#: Signature, expected mismatch, and change of a part.
 GRAPH_FAULTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "tanh for erf GELU": ("sequence", "sequence.sequence_output is off", {"config": {"activation": "gelu_tanh"}}),
     "a larger epsilon": ("sequence", "sequence.sequence_output is off", {"config": {"layer_norm_eps": 1e-3}}),
@@ -312,7 +312,7 @@ def test_a_fault_in_the_graph_is_refused(
     assert any(line.startswith(refused) for line in report.mismatches), report.mismatches
 
 
-# What the gate says.
+# Messages of the proof.
 
 
 def test_a_mismatch_names_the_output_the_amount_and_the_text(sound: Path, checkpoint, data: Path, tmp_path: Path):

@@ -1,4 +1,4 @@
-"""batching_params.pbtxt: what is chosen, and that it is the text proto that TensorFlow Serving reads."""
+"""batching_params.pbtxt: the chosen parameters, and the text proto that TensorFlow Serving reads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rawbert.serving.wire.protos import BatchingParameters
 
 @pytest.fixture(scope="module")
 def official(data: Path) -> Any:
-    """BatchingParameters as TensorFlow Serving 2.20.0 declares it; no Python package of the server has it."""
+    """TensorFlow Serving 2.20.0's declaration of BatchingParameters, which no Python package of the server contains."""
     text = (data / "session_bundle_config.proto").read_text(encoding="utf-8")
     body = re.sub(r"//.*", "", text[text.index("message BatchingParameters {") :])
     pool = descriptor_pool.DescriptorPool()

@@ -1,4 +1,4 @@
-"""The model card says what the manifest says."""
+"""The model card agrees with the manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""models.config: what is written parses with the official protos, and what people wrote stays."""
+"""models.config: the written file parses with the official protos, and people's own text stays."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ model_config_list: {
 """
 
 
-#: As TensorFlow Serving's documentation writes it, and rawbert too.
+#: The form of TensorFlow Serving's documentation, and of rawbert.
 PLAIN = """\
 # our models, ask ops before you change this
 

@@ -1,4 +1,4 @@
-"""`rawbert push`: a version is there whole or cannot be seen, whatever fails and whenever it is killed."""
+"""`rawbert push`: a version is complete or invisible, whatever fails, and whenever the command is killed."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ FILES = {
 
 
 def parsed_config(text: str) -> Any:
-    """A models.config as the official messages read it."""
+    """A models.config, parsed by the official messages."""
     from tensorflow_serving.config import model_server_config_pb2
 
     return text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
 
 
 class Killed(BaseException):
-    """As a SIGKILL: nothing is cleaned up."""
+    """A substitute for SIGKILL: nothing is cleaned up."""
 
 
 class Faulty(MemoryFileSystem):
-    """An object store in memory, of which the Nth operation fails, or ends the process in its middle."""
+    """An object store in memory; its Nth operation fails, or ends the process before it is complete."""
 
     protocol = "faulty"
     store: dict[str, Any] = {}  # noqa: RUF012 the base has one, too, which is not to be shared
@@ -51,7 +51,7 @@ class Faulty(MemoryFileSystem):
     cachable = False
     #: Called before each operation that writes, with its name and its path.
     before: Callable[[str, str], None] = staticmethod(lambda what, path: None)
-    #: What is read in place of what is there, by the end of the path.
+    #: End of a path -> contents to return in place of the real ones.
     read_as: dict[str, bytes] = {}  # noqa: RUF012
 
     @classmethod
@@ -116,7 +116,7 @@ def there() -> dict[str, bytes]:
 
 
 def served() -> dict[str, list[int]]:
-    """The versions that models.config has servers load, by model; the parser is that of the official package."""
+    """The versions that servers load by models.config, by model; the official package parses the file."""
     text = there().get("models.config", b"").decode()
     return {
         model.name: list(model.model_version_policy.specific.versions)
@@ -125,7 +125,7 @@ def served() -> dict[str, list[int]]:
 
 
 def whole(folder: Path, version: int) -> bool:
-    """Whether a version is there as it is here."""
+    """Whether the store has the same files of a version as the local folder."""
     local = {
         f"minilm/{version}/{path.relative_to(folder / str(version)).as_posix()}": path.read_bytes()
         for path in (folder / str(version)).rglob("*")
@@ -177,14 +177,14 @@ def test_versions_with_labels_stay_loaded(model: Path) -> None:
     assert served() == {"minilm": [1, 2]}
     assert "# kept" in there()["models.config"].decode()
     pushed(model, version=1)
-    assert served() == {"minilm": [1, 2]}  # the newest is what callers get who name none
+    assert served() == {"minilm": [1, 2]}  # callers without a version get the newest
 
 
 @pytest.mark.parametrize("policy", ["", "model_version_policy { all {} }"])
 def test_servers_are_pinned_before_the_folder_appears(
     model: Path, policy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With policies by which a server loads what it sees."""
+    """With version policies by which a server loads every version that it sees."""
     pushed(model, version=1)
     entry = f'name: "minilm" base_path: "/models/minilm" model_platform: "tensorflow" {policy}'
     Faulty(None).pipe_file("/bucket/models/models.config", f"model_config_list {{ config {{ {entry} }} }}".encode())
@@ -246,7 +246,7 @@ def test_an_unfinished_push_of_another_content(model: Path) -> None:
 
 @pytest.mark.parametrize("kind", [OSError, Killed])
 def test_whenever_it_ends_nothing_half_is_seen(model: Path, kind: type[BaseException]) -> None:
-    """Each operation that writes fails in turn, before it or with half of the file written; then the push goes on."""
+    """Each write fails in turn, before it starts or after half of the file; then the push continues."""
     pushed(model, version=1)
     start = dict(Faulty.store)
     operations: list[str] = []
@@ -260,7 +260,7 @@ def test_whenever_it_ends_nothing_half_is_seen(model: Path, kind: type[BaseExcep
 
             def fail(what: str, path: str, at: int = at, half: bool = half, count: Any = count) -> None:
                 if next(count) == at:
-                    # Object stores keep an object whole; other places keep half a file.
+                    # Object stores never keep a part of an object; other file systems keep half a file.
                     if half and what == "put" and not path.endswith("saved_model.pb"):
                         MemoryFileSystem.pipe_file(Faulty(None), path, b"half")
                     raise kind("here it ends")
@@ -302,7 +302,7 @@ def test_a_store_that_loses_models_config(model: Path, monkeypatch: pytest.Monke
 
 
 def test_two_pushes_at_once_do_not_mix(model: Path, tmp_path: Path) -> None:
-    """Another push, of another content, begins while this one is under way."""
+    """Another push with other content begins during this one."""
     foreign = tmp_path / "foreign" / "minilm"
     foreign.parent.mkdir()
     model.rename(foreign)
@@ -411,7 +411,7 @@ def test_the_command_writes_files_without_tensorflow(model: Path, tmp_path: Path
 
 @pytest.mark.slow
 def test_killed_at_any_time_nothing_half_is_seen(tmp_path: Path) -> None:
-    """SIGKILL after a random time, over and over; then it goes on to its end."""
+    """Repeated SIGKILLs after random times; the last run succeeds."""
     folder, target = tmp_path / "models" / "big", tmp_path / "there" / "big"
     for number in range(8):
         path = folder / "1" / "variables" / f"variables.data-{number:05d}-of-00008"

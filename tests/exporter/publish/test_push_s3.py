@@ -1,4 +1,4 @@
-"""`rawbert push` to S3: the real protocol, of moto's server, by s3fs, in an environment that is made for it."""
+"""`rawbert push` to S3: the real protocol, with s3fs and moto's server, in a separate environment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ URL = "s3://models/bert/big"
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Python of an environment with the extra push, s3fs and moto."""
+    """The Python of an environment with the extra push, s3fs and moto."""
     folder = tmp_path_factory.mktemp("s3")
     venv.create(folder, with_pip=True)
     made = folder / "bin" / "python"
@@ -33,7 +33,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def s3(python: Path) -> Iterator[dict[str, str]]:
-    """The environment of a client of a server with the bucket ``models``."""
+    """Environment variables for clients of a server with the bucket ``models``."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -82,7 +82,7 @@ def push(python: Path, s3: dict[str, str], folder: Path) -> Push:
 
 
 def objects(python: Path, s3: dict[str, str]) -> dict[str, bytes]:
-    """What the bucket has, by the AWS library itself."""
+    """The contents of the bucket, read with the AWS library itself."""
     read = (
         "import boto3, pickle, sys; c = boto3.client('s3');"
         "names = [each['Key'] for each in c.list_objects_v2(Bucket='models').get('Contents', [])];"

@@ -1,4 +1,4 @@
-"""What the export writes is served as it lies there, and the server follows promote, rollback and new versions."""
+"""The server serves exports unchanged, and follows promote, rollback and new versions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
 
 
 def publish(bundle: Any, folder: Path) -> None:
-    """A further version, as the export ends."""
+    """Publish a further version, like the end of an export."""
     with Staging(folder, None, False) as staging:
         shutil.copytree(bundle.path, staging.folder, dirs_exist_ok=True)
         versions.publish(staging, folder.parent / "models.config", folder, "bert", "/models")
@@ -62,7 +62,7 @@ def served(tiny_bundle: Any, tmp_path: Path) -> Iterator[tuple[Path, str]]:
 
 
 def answers(client: Client, version: int) -> None:
-    """Wait until a client is answered by a version. Until the server has read models.config, a new label is unknown."""
+    """Wait until a version answers a client. A new label is unknown until the server has read models.config."""
     until, found = time.monotonic() + 60, None
     while found != version:
         assert time.monotonic() < until, f"still version {found}"

@@ -1,4 +1,4 @@
-"""Versions and labels: what the commands do, and four processes that do it at random at the same time."""
+"""Versions and labels: the commands, and four processes that run them at random at the same time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from test_models_config import models as parsed
 
 @pytest.fixture
 def model(tmp_path: Path) -> Model:
-    """A model with five versions, as far as anything here looks into them."""
+    """A model with five versions, which contain only the files that these tests read."""
     folder = tmp_path / "models" / "m"
     for number in range(1, 6):
         (folder / str(number)).mkdir(parents=True)
@@ -129,7 +129,7 @@ class Crash(Exception):
 def test_a_crash_between_the_two_files_is_before_or_after(
     model: Model, monkeypatch: pytest.MonkeyPatch, way: tuple[int, ...], action: str, at: int
 ) -> None:
-    """After it the label can be rolled back as if the action had not begun, or had ended."""
+    """After an interrupt, the label can be rolled back as if the action had not started, or had finished."""
     for number in way:
         versions.promote(model, number, "stable")
     writes = 0
@@ -405,7 +405,7 @@ print("done", done)
 
 
 def at_random(folder: Path, seconds: float) -> int:
-    """Four processes; what a reader sees meanwhile is held to the rules. How many actions succeeded."""
+    """Four processes, and a reader that checks the rules meanwhile; returns the number of successful actions."""
     config = folder.parent / "models.config"
     folder.mkdir(parents=True)
     workers = [
@@ -419,7 +419,7 @@ def at_random(folder: Path, seconds: float) -> int:
         time.sleep(0.005)
         if not config.exists():
             continue
-        # Held while looking, or the labels and the folder would be of two moments.
+        # Hold the lock while reading, so that the labels and the folder are of the same moment.
         with models_config.locked(config) as models:
             (found,) = parsed(models.text).values()
             present = {int(name) for name in os.listdir(folder) if name.isdigit()}
@@ -465,7 +465,7 @@ print("published", flush=True)
 
 
 def killed_at_random(folder: Path, times: int) -> int:
-    """Exports that are killed, while a reader polls; how many came through."""
+    """Exports that are killed while a reader polls; returns the number of successful ones."""
     rng = random.Random(0)
     whole = {f"part{part}" for part in range(40)}
     folder.mkdir(parents=True)
@@ -510,8 +510,8 @@ def test_a_hundred_killed_publications_leave_nothing_partial(tmp_path: Path) -> 
     assert 0 < published < 100
 
 
-#: What the command says it is at (its lines on standard error), and the seconds that a kill may come later. Publishing
-#: takes the least time and can go wrong the most, so half of the kills fall into it.
+#: Progress lines of the command (on standard error), and the maximum delay of a kill after them in seconds. Half of the
+#: kills are in the short step of publishing, which has the most risks.
 STEPS = (
     ("", 6.0), ("- reading", 2.0), ("- loading", 8.0), ("- building", 2.0), ("- writing", 2.0), ("- verifying", 10.0),
     *[("- publishing", each) for each in (0.05, 0.1, 0.15, 0.25, 0.4, 1.0)],
@@ -524,7 +524,7 @@ def wait_for(line: str, log: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 class Reader(threading.Thread):
-    """Polls a base path and the models.config beside it, as a server does; ``wrong`` is what it was not to see."""
+    """Polls a base path and its models.config like a server; ``wrong`` lists forbidden states that it saw."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(daemon=True)
@@ -544,7 +544,7 @@ class Reader(threading.Thread):
             if name.isdigit():
                 paths = (path for path in sorted((self.folder / name).rglob("*")) if path.is_file())
                 state = [(path.relative_to(self.folder / name).as_posix(), path.stat().st_size) for path in paths]
-                # From its first moment on a version is what it will always be.
+                # A version never changes after its first appearance.
                 assert state == self.seen.setdefault(name, state), name
         config = self.folder.parent / "models.config"
         if config.exists():
@@ -557,7 +557,7 @@ class Reader(threading.Thread):
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("part", range(10))
 def test_a_hundred_killed_exports_leave_nothing_partial(data: Path, tmp_path: Path, part: int) -> None:
-    """The command itself on a tiny model, ten times a part: killed in all its steps, alone or with its child."""
+    """The command on a tiny model, ten times per step: killed in every step, alone or together with its child."""
     folder, log = tmp_path / "models" / "m", tmp_path / "log"
     folder.mkdir(parents=True)
     command = [str(Path(sys.executable).with_name("rawbert")), "export", str(data / "tiny_bert"), "-o", str(folder)]

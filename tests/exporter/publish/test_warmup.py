@@ -1,4 +1,4 @@
-"""Warmup records: TensorFlow's reader and the official protos read them, and the server answers each."""
+"""Warmup records: TensorFlow's reader and the official protos can read them, and the server answers each record."""
 
 from __future__ import annotations
 
@@ -80,10 +80,10 @@ def test_records_are_the_same_every_time(tiny_bundle: Any, tmp_path: Path) -> No
 
 
 def first_over_median(folder: Path, calls: dict[str, tuple[str, list[str]]], rounds: int) -> dict[str, float]:
-    """Load and warm up anew, and make each call in turn: its first time over the median of its others.
+    """Load and warm up again, and make each call in turn; returns the first duration divided by the median of the rest.
 
-    In turn, as a server is called. A call that follows its like finds the processor's caches full of its own, which no
-    warmup can give: ``tokenize`` takes 0.2 ms then, and 0.5 ms after an ``embed``, however often both ran before.
+    Calls alternate as on a real server. A call after one of the same kind finds its data in the processor's caches,
+    which no warmup can achieve: ``tokenize`` then takes 0.2 ms, but 0.5 ms after an ``embed``.
     """
     import numpy as np
     import tensorflow as tf

@@ -1,7 +1,6 @@
-"""Real weights in every format, converted by the formats' own tools, give the vectors of the safetensors export.
+"""Exports of real weights give the same vectors in every format; the formats' own tools converted the weights.
 
-Needs the folder that ``tests/data/make_formats.py`` fills from all-MiniLM-L6-v2 with those tools, named by the
-environment's RAWBERT_MINILM_FORMATS.
+RAWBERT_MINILM_FORMATS must name the output folder of ``tests/data/make_formats.py`` for all-MiniLM-L6-v2.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Archives: what is unpacked, and what is refused without a byte outside; downloads of them over loopback."""
+"""Archives: unpacking, refusals without a byte outside of the folder, and downloads from a local server."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_revision_of_a_local_checkpoint_is_refused(tmp_path: Path):
         pass
 
 
-# What must not be unpacked. Each writes an archive whose unpacking, without care, leaves a trace outside.
+# Archives that must be refused. Careless unpacking would write outside of the folder.
 
 
 def member(name: str, content: bytes = b"x", **kind) -> tuple[tarfile.TarInfo, bytes]:
@@ -153,7 +153,7 @@ def everything(folder: Path) -> set[str]:
 
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """This user's folder among the system's temporary ones."""
+    """This user's folder in the system's temporary folder."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     own = tmp_path / "temporary" / f"rawbert-{os.getuid()}"
     own.mkdir(mode=0o700, parents=True)

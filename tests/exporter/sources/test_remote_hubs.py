@@ -1,4 +1,4 @@
-"""The hubs' own libraries against a server on loopback that speaks their protocols."""
+"""The hubs' own libraries, with a local server that speaks their protocols."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hubs import COMMIT, TOKEN, Hubs, serve, tar_of
 from rawbert.exporter import ConfigError, DownloadError, SourceNotFound, sources
 from rawbert.exporter.sources.remote import download, hf
 
-# Hugging Face's library reads its settings when it is imported: a process of its own for each.
+# In separate processes, because Hugging Face's library reads its settings when it is imported.
 FETCH = """
 import json, sys
 from rawbert.exporter import ExportError, sources
@@ -68,7 +68,7 @@ def test_only_the_files_that_are_read_are_fetched_and_never_code(hubs: Hubs, tmp
         "vocab.txt",
     }  # fmt: skip
     assert not hubs.asked(r"\.py|onnx|\.bin|\.h5", "HEAD")
-    # Large files came by a redirect to another host, after everything else.
+    # Large files are redirected to another host, and come last.
     assert hubs.asked("/lfs/") == [None, None]
     asked = [path for verb, path, _ in hubs.requests if verb == "GET" and ("/resolve/" in path or "/lfs/" in path)]
     assert all("/lfs/" in path for path in asked[-2:])
@@ -217,7 +217,7 @@ def resolve(url: str, revision: str | None = None) -> sources.Location:
 
 
 def cached(tmp_path: Path) -> list[str]:
-    """Modules that the next run would take from the cache."""
+    """Modules in the cache that the next run would use."""
     cache = tmp_path / "cache"
     return [path.name for path in cache.iterdir() if path.is_dir()] if cache.exists() else []
 

@@ -1,4 +1,4 @@
-"""Byte-level BPE tokenizers as they are read from a folder, and what is refused by name. No TensorFlow is loaded."""
+"""Byte-level BPE tokenizers, read from a folder or refused by name. TensorFlow is not loaded."""
 
 from __future__ import annotations
 

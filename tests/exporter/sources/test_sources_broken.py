@@ -236,13 +236,13 @@ def test_the_error_names_file_key_expected_and_found(formats: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("locked", [".", "config.json", "model.safetensors", "vocab.txt"])
 def test_what_may_not_be_read_is_named(locked: str):
-    # Not tmp_path: nobody but its owner may enter that.
+    # Not tmp_path, which only its owner may enter.
     with tempfile.TemporaryDirectory() as scratch:
         os.chmod(scratch, 0o755)
         folder = tiny(Path(scratch, "model"))
         (folder / "tokenizer.json").unlink()
         (folder / locked).chmod(0)
-        # Root may read everything: become nobody for a moment.
+        # Root can read everything, so become the user nobody for a moment.
         root = os.geteuid() == 0
         try:
             if root:

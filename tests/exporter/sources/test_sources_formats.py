@@ -1,4 +1,4 @@
-"""Every format that weights are kept in, as official tools wrote it, gives the weights of the safetensors form."""
+"""Files of official tools in every weight format give the same weights as safetensors."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_module_of_tensorflow_1_is_refused_with_what_to_do(formats: Path, tmp_
         sources.load(folder)
 
 
-# What bert_config.json says of the activation.
+# The activation in bert_config.json.
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_training_checkpoint_with_its_optimizer_and_config_json_is_read(
     np.testing.assert_allclose(got["sequence_output"], wanted["sequence_output"], rtol=0, atol=1e-12)
 
 
-# PyTorch's files beyond what the official ones show.
+# PyTorch's files with features that the official ones lack.
 
 
 def test_shards_of_pytorch_are_put_together(tmp_path: Path, checkpoint):
@@ -297,7 +297,7 @@ def test_hdf5_that_refers_to_another_file_is_refused(formats: Path, tmp_path: Pa
         sources.load(folder)
 
 
-# DistilBERT and ELECTRA, held to PyTorch.
+# DistilBERT and ELECTRA, compared with PyTorch.
 
 VARIANTS = {
     "distilbert.gelu": {},
@@ -319,7 +319,7 @@ def test_a_relative_of_bert_gives_pytorchs_vectors(tmp_path: Path, variant: str)
     assert (loaded.encoder.family, loaded.has_pooler, loaded.max_positions) == (family, False, 64)
     batch = np.load(DATA / "tiny_bert_golden.npz")
     golden = np.load(DATA / "tiny_relatives_golden.npz")[f"{variant}.last_hidden_state"]
-    # Rows of one segment only: a single text has type 0 throughout.
+    # Rows of one segment: all types of a single text are 0.
     rows = np.flatnonzero(batch["token_type_ids"].max(axis=1) == 0) if family == "electra" else np.arange(6)
     mask = batch["attention_mask"][rows]
     sequence, pooled = NativeEncoder(loaded.encoder, loaded.weights)(batch["input_ids"][rows], mask)

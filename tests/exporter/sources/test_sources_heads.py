@@ -1,4 +1,4 @@
-"""The heads of fine-tuned folders: what is read, under which names, and what is refused with which words."""
+"""The heads of fine-tuned folders: layers, names and settings, and messages of refusals."""
 
 from __future__ import annotations
 
@@ -271,7 +271,7 @@ def test_logits_on_request(tmp_path: Path):
 
 
 def cross_encoder(folder: Path, **settings: Any) -> None:
-    """Files that sentence-transformers 6 writes beside those of transformers."""
+    """Files that sentence-transformers 6 writes in addition to those of transformers."""
     module = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"}
     (folder / "modules.json").write_text(json.dumps([module]))
     model = {"__version__": {}, "activation_fn": "torch.nn.modules.activation.Sigmoid", "default_prompt_name": None,

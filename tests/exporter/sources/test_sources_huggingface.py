@@ -1,4 +1,4 @@
-"""Hugging Face folders: what is read from them, and what is refused with which words."""
+"""Hugging Face folders: their contents, and messages of refusals."""
 
 from __future__ import annotations
 

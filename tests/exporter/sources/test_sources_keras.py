@@ -1,4 +1,4 @@
-"""Models that users fine-tuned with tf_keras around a Hub encoder: what is read of their files, and what is refused."""
+"""Models that users fine-tuned with tf_keras around a Hub encoder: contents of their files, and refusals."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def dense(units: int, activation: str | None = "softmax", **settings: Any) -> tu
 
 @pytest.fixture(scope="module")
 def users_model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
-    """The user's own example after a few steps, and the folder in which it lies in every form, as ``model*``."""
+    """The user's own example after a few steps, and the folder with its files in every form, named ``model*``."""
     folder = tmp_path_factory.mktemp("users")
     model = fitted(around(users_head), tokens_of(TEXTS))
     for form in FORMS:
@@ -44,7 +44,7 @@ def saved(tmp_path: Path, head: Head, form: str = ".h5", **settings: Any) -> Pat
 
 @pytest.fixture(scope="module")
 def loaded_forms(users_model: tuple[Any, Path]) -> dict[str, Any]:
-    """What is read of each form."""
+    """The checkpoint from each form."""
     return {form: sources.load(users_model[1] / f"model{form}") for form in FORMS}
 
 
@@ -119,7 +119,7 @@ def test_an_archive_of_a_folder_is_read(users_model: tuple[Any, Path], tmp_path:
 
 ACTIVATED = (("Dropout", {"rate": 0.5}), ("Activation", {"activation": "softmax"}))
 NORMAL = (("LayerNormalization", {}), ("BatchNormalization", {}))
-#: The encoder's output and the layers after it -> what the head takes, the activations of its layers, and the last one.
+#: The encoder's output and the layers after it -> the head's input, the activations of its layers, and the last one.
 LAYERS = {
     "softmax": (("pooled_output", DENSE), "pooled", ["identity"], "softmax"),
     "default output": (("default", DENSE), "pooled", ["identity"], "softmax"),
@@ -143,7 +143,7 @@ LAYERS = {
 
 
 def head_of(parts: tuple[Any, dict[str, Any], Any], head: Head, loss: Any = None) -> Any:
-    """What is read of a head, as of a file."""
+    """The checkpoint of a model with this head, as from a file."""
     import tf_keras
 
     given, inputs, outputs = parts
@@ -443,7 +443,7 @@ def test_a_file_that_says_how_to_run_code_is_refused_before_keras_reads_it(
 
 @pytest.fixture(scope="module")
 def unsaid(parts: tuple[Any, dict[str, Any], Any], loaded_forms: dict[str, Any]) -> Any:
-    """A checkpoint with a head of one output that does not say what it is."""
+    """A checkpoint whose head has one output and no stated activation."""
     return replace(loaded_forms[".h5"], head=head_of(parts, stacked("pooled_output", dense(1, None))))
 
 

@@ -1,4 +1,4 @@
-"""The table of keys, held to what the installed libraries write, and to what it says of each key."""
+"""The table of keys: it covers the keys that the installed libraries write, and each rule has its effect."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_what_sentence_transformers_writes_is_known(kind: str):
 
 
 def conflicting(rule: Any) -> Any:
-    """A value that a rule refuses; ``None`` where it refuses none."""
+    """A value that a rule refuses; ``None`` if it refuses none."""
     if isinstance(rule, dict):
         only = rule["only"][0]
         if isinstance(only, bool):

@@ -1,4 +1,4 @@
-"""Folders that look unusual and are read rightly, and folders that are named for what they are; in both readers."""
+"""Unusual folders that both readers must read correctly, and folders that they must refuse by their kind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def formats(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def assert_same(folder: Path, checkpoint) -> None:
-    """Exporter and reference read what they read of tiny_bert."""
+    """Check that exporter and reference read the same as from tiny_bert."""
     loaded = sources.load(folder)
     assert set(loaded.weights) == set(checkpoint.weights)
     for name, value in checkpoint.weights.items():

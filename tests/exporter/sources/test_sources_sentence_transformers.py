@@ -1,4 +1,4 @@
-"""sentence-transformers folders: the recipe that they add, in its new and old spellings."""
+"""sentence-transformers folders: their recipes, in new and old formats."""
 
 from __future__ import annotations
 

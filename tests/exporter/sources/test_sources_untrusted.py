@@ -1,4 +1,4 @@
-"""Files that lie about themselves: refused by the exporter's readers, and by the reference's own, in little memory."""
+"""Files with false sizes and names: the readers of exporter and reference refuse them, in little memory."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def both_refuse(folder: Path, exporter: str, reference: str) -> None:
 
 
 def rewrite(path: Path, member: str, content: bytes, kind: int = zipfile.ZIP_DEFLATED) -> None:
-    """Put another member into a zip."""
+    """Replace a member of a zip file."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     members[f"archive/{member}"] = content
@@ -82,7 +82,7 @@ def test_numbers_that_are_compressed(bin_folder: Path):
     both_refuse(bin_folder, "data/0 is compressed", "unpacks to more than the size of the file")
 
 
-#: (storage offset, shape, strides) of a tensor of 32 numbers.
+#: (storage offset, shape, strides) of a tensor over a storage of 32 numbers.
 LAYOUTS = {
     "an offset": ((1, (32,), (1,)), "reaches to element 32"),
     "strides": ((0, (32,), (2,)), "reaches to element 62"),

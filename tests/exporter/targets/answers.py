@@ -1,7 +1,7 @@
-"""What the TensorFlow of an environment answers: ``python answers.py FOLDER FILE``.
+"""Write the answers of an environment's TensorFlow: ``python answers.py FOLDER FILE``.
 
-FOLDER has SavedModels by name. FILE (.npz) gets every output of every signature, ``name/signature.output``, and as
-``name`` alone the reason why it was not loaded or did not answer. Needs nothing but TensorFlow and tensorflow-text.
+FOLDER contains SavedModels by name. FILE (.npz) gets every output of every signature as ``name/signature.output``; if a
+model cannot be loaded or called, ``name`` contains the reason. The script needs only TensorFlow and tensorflow-text.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main(folder: Path, file: Path) -> None:
     found = {"versions": np.array([tf.__version__, tensorflow_text.__version__])}
     for path in sorted(folder.iterdir()):
         try:
-            # In a session, which imports the whole graph, as a server does; tf.saved_model.load does not.
+            # In a session, which imports the whole graph like a server; tf.saved_model.load does not.
             with tf.Graph().as_default(), tf.compat.v1.Session() as session:
                 graph = tf.compat.v1.saved_model.load(session, ["serve"], str(path))
                 for name, signature in graph.signature_def.items():

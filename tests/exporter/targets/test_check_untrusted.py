@@ -1,4 +1,4 @@
-"""Files that are made to mislead: ``rawbert check`` and ``inspect`` answer soon, in little memory, in one sentence."""
+"""Malicious files: ``rawbert check`` and ``inspect`` answer quickly, in little memory, with one sentence."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Pair = tuple[bytes, bytes]
 
 
 def block(pairs: list[Pair], shared: int = 0) -> bytes:
-    """A block of a LevelDB table; of every key but the first, ``shared`` bytes are those of the one before."""
+    """A block of a LevelDB table; every key except the first shares ``shared`` bytes with the one before it."""
     data = b""
     for at, (key, value) in enumerate(pairs):
         same = shared if at else 0
@@ -47,7 +47,7 @@ def block(pairs: list[Pair], shared: int = 0) -> bytes:
 
 
 def table(*blocks: bytes, times: int = 1) -> bytes:
-    """A table of these blocks; its index names each ``times`` times."""
+    """A table of these blocks; its index contains each block ``times`` times."""
     data, handles = b"", []
     for each in blocks:
         handles += [(b"k", varint.encode(len(data)) + varint.encode(len(each)))] * times
@@ -146,7 +146,7 @@ def test_batching_parameters_that_cannot_be_read(tmp_path: Path, text: str) -> N
 
 
 def chain_of_functions(count: int, last: str) -> Any:
-    """Functions that call each other in a row, the last one ``last``, and an unknown op in each."""
+    """A chain of functions, each of which calls the next one, and the last one ``last``; each has an unknown op."""
     made = graphs.chain("Relu")
     graph = made.meta_graphs[0].graph_def
     graph.node.add(name="call", op="PartitionedCall").attr["f"].func.name = "f0"

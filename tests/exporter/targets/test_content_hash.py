@@ -1,4 +1,4 @@
-"""The content hash: equal for the same content however it is written, another one for every change of it."""
+"""The content hash: equal for equal content in any form, different after every change."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def hashed(model: Any) -> str:
 
 @pytest.fixture(scope="module")
 def tiny_model(tiny_bundle: Any) -> Any:
-    """An export of our own, as a message. Tests work on copies."""
+    """An export of rawbert as a message. Tests change copies."""
     return saved_model.read(tiny_bundle.path)
 
 
@@ -54,7 +54,7 @@ def find(model: Any, op: str, wanted: Callable[[Any], bool] = lambda node: True)
 
 
 def rewritten(model: Any, rng: random.Random) -> Any:
-    """Another writing of a model: other names of nodes, functions and arguments, in another order."""
+    """The same model in another form: other names of nodes, functions and arguments, in another order."""
     model = copy(model)
     graph = model.meta_graphs[0].graph_def
     functions = {each.signature.name: f"f{rng.random()}" for each in graph.library.function}
@@ -126,7 +126,7 @@ def test_names_and_order_do_not_count_in_models_of_others(name: str) -> None:
 
 
 def assert_same(one: Path, two: Path) -> None:
-    """By TensorFlow's own eyes: weights, signatures, and what they answer, bit by bit."""
+    """Weights, signatures and answers, bit by bit, as TensorFlow itself loads them."""
     import numpy as np
     import tensorflow as tf
     import tensorflow_text  # noqa: F401
@@ -151,7 +151,7 @@ def assert_same(one: Path, two: Path) -> None:
 def test_two_exports_of_a_checkpoint_have_one_hash(
     tiny_bundle: Any, hub_native_bundle: Any, data: Path, tmp_path: Path
 ) -> None:
-    # The same again, in a process of its own and from a folder elsewhere.
+    # The same export again, in another process and from a folder at another place.
     for part in ("tiny_bert", "tiny_pooling/mean_dense_normalize"):
         shutil.copytree(data / part, tmp_path / "copy", dirs_exist_ok=True)
     command = [sys.executable, "-c", "from rawbert.serving.cli import main; main()", "export", str(tmp_path / "copy")]
@@ -175,7 +175,7 @@ def test_tables_have_random_names() -> None:
     assert hashed(model) == wanted
 
 
-# Another content.
+# Different content.
 
 
 def swap(node: Any) -> None:
@@ -220,7 +220,7 @@ def exchange_outputs(model: Any) -> None:
 
 
 def exchange_signatures(model: Any) -> None:
-    """The calls of two signatures, with the same arguments and the same kind of answer, go to each other's function."""
+    """Swap the functions of two signatures with the same arguments and the same kind of answer."""
     signatures = model.meta_graphs[0].signature_def
     nodes = {node.name: node for node in model.meta_graphs[0].graph_def.node}
     one, two = (
@@ -237,7 +237,7 @@ def other_slot(model: Any) -> None:
 
 
 def other_variable(model: Any) -> None:
-    """A signature's function gets two variables of the same shape in each other's place."""
+    """Swap two variables of the same shape among the arguments of a signature's function."""
     call = find(model, "StatefulPartitionedCall", lambda node: len(node.input) > 3)
     shapes: dict[bytes, int] = {}
     nodes = {node.name: node for node in model.meta_graphs[0].graph_def.node}
@@ -347,7 +347,7 @@ def test_the_scheme_is_named(tiny_bundle: Any) -> None:
 
 
 def nested(op: str, name: str) -> Any:
-    """A call whose function has another function, with this op, as an attribute."""
+    """A call of a function with an attribute that names another function, which has this op."""
     model = graphs.chain("Relu")
     graph = model.meta_graphs[0].graph_def
     function = graph.library.function.add()
@@ -369,7 +369,7 @@ def test_a_function_within_the_attributes_of_a_call() -> None:
 
 
 def loop(first: str, second: str) -> Any:
-    """A graph of TensorFlow 1: two values go round in one loop, and come back as ``first`` and ``second``."""
+    """A graph of TensorFlow 1: a loop over two values, with the results ``first`` and ``second``."""
     model = graphs.chain("Relu")
     nodes = model.meta_graphs[0].graph_def.node
     for at, back in ((1, first), (2, second)):

@@ -1,4 +1,4 @@
-"""The op gate, held to what TensorFlow itself says: see data/make_op_graphs.py."""
+"""The op gate, compared with TensorFlow itself; see data/make_op_graphs.py."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_no_false_alarm_on_our_own_exports(bundle: str, request: pytest.FixtureR
 
 
 def test_a_dtype_without_a_kernel_is_named() -> None:
-    """What TensorFlow says of it: No OpKernel was registered to support Op 'Relu' used by ... with these attrs."""
+    """TensorFlow's own error: No OpKernel was registered to support Op 'Relu' used by ... with these attrs."""
     string = graphs.chain("Relu", dtype=7)
     (problem,) = graphs.judge(string, "2.20")
     assert (problem.level, problem.kind) == ("error", "kernel")
@@ -89,7 +89,7 @@ def test_a_dtype_without_a_kernel_is_named() -> None:
 
 
 def test_a_kernel_that_later_releases_have_is_announced() -> None:
-    """Its second dtype, that of what it returns, is the op's default."""
+    """The second dtype, of the output, is the op's default."""
     drawn = graphs.chain("Multinomial", dtype=14)
     assert graphs.judge(drawn, "2.20") == []
     (problem,) = graphs.judge(drawn, "2.12")
@@ -121,7 +121,7 @@ DATA = ROOT / "exporter" / "targets" / "data"
 
 @pytest.fixture(scope="module")
 def dumped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the TensorFlow of this environment registers, tensorflow-text included."""
+    """The ops that TensorFlow and tensorflow-text register in this environment."""
     file = tmp_path_factory.mktemp("ops") / "dump.json"
     code = (
         "import os, runpy, sys; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'; import tensorflow_text; "
@@ -132,7 +132,7 @@ def dumped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_the_ops_of_this_tensorflow_made_anew_are_those_in_the_package(dumped: dict[str, Any]) -> None:
-    """GPU kernels apart, which only the wheel for Linux on x86-64 has."""
+    """All except GPU kernels, which only the wheel for Linux on x86-64 has."""
     known = opsets.load(opsets.nearest(version("tensorflow")))
     assert known.graph_def_version == dumped["graph_def_version"]
     for name, op in dumped["ops"].items():
@@ -140,7 +140,7 @@ def test_the_ops_of_this_tensorflow_made_anew_are_those_in_the_package(dumped: d
         assert known.ops[name].deprecated == op.get("deprecated"), name
         if (sys.platform, platform.machine()) == ("linux", "x86_64"):
             assert known.ops[name].kernels == {key: op[key] for key in ("cpu", "gpu") if key in op}, name
-    # What Decision Forests add is all that is not there.
+    # Only the ops of Decision Forests are missing in this environment.
     more = set(known.ops) - set(dumped["ops"])
     assert more
     assert all(name.startswith("SimpleML") for name in more), more
@@ -173,7 +173,7 @@ def test_releases_differ_where_they_are_known_to() -> None:
         assert next(release for release in opsets.RELEASES if op in opsets.load(release).ops) == first
     assert "debug_name" in opsets.load("2.15").ops["VarHandleOp"].attrs
     assert "debug_name" not in opsets.load("2.14").ops["VarHandleOp"].attrs
-    # What a graph written by 2.21 may have, and 2.20 ignores.
+    # Attributes in graphs of 2.21 that 2.20 ignores.
     assert "Tshape" in opsets.load("2.21").ops["TensorListGetItem"].attrs
     assert "Tshape" not in opsets.load("2.20").ops["TensorListGetItem"].attrs
     assert "SimpleMLInferenceOpWithHandle" in opsets.load("2.12").ops

@@ -1,10 +1,10 @@
-"""What each TensorFlow line exports, loaded and run by old and new TensorFlow: wherever ``check`` says that it runs.
+"""Exports of each TensorFlow line run in old and new releases of TensorFlow, wherever ``check`` finds no error.
 
-The environments are made by scripts/environments.py, 2 GB each, in build/environments (RAWBERT_ENVIRONMENTS names
-another folder) and kept there. TensorFlow 2.12 needs Python 3.11, which must be this one or on the path.
+scripts/environments.py builds the environments, 2 GB each, in build/environments (RAWBERT_ENVIRONMENTS names another
+folder), where they stay. TensorFlow 2.12 needs Python 3.11, which must be this Python or on the path.
 
-A wheel of 2.13 to 2.19 does not register the tensorflow-text that TensorFlow Serving of that release links. That one is
-2.12.1; so ops of tensorflow-text that 2.12.1 lacks are not tried on those wheels.
+TensorFlow Serving 2.13 to 2.19 links tensorflow-text 2.12.1, which wheels of these releases cannot load. So ops that
+2.12.1 lacks are not tried with those wheels.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ WHEELS = {
 FOLDER = Path(os.environ.get("RAWBERT_ENVIRONMENTS") or environments.FOLDER)
 OWN = environments.line_of(version("tensorflow"))
 HERE = Path(__file__).parent
-#: How far the answers of two releases may lie apart, times max(1, the largest value): what verification allows.
-#: Releases add up float32 in different orders; of bfloat16, which has 8 bits, a product may round another way.
+#: Maximum difference between the answers of two releases, times max(1, largest value): the tolerance of verification.
+#: Releases sum float32 in different orders; with bfloat16's 8 bits, a product may be rounded differently.
 APART = {precision: atol for precision, (atol, *_) in TOLERANCES.items()}
-#: The same, of the lines that this project runs on.
+#: The same between the lines of this project.
 LINES_APART = 1e-6
 
 
 @cache
 def line(name: str) -> Path:
-    """The Python of this project on a line."""
+    """The Python of an environment with this project on a line."""
     return Path(sys.executable) if name == OWN else environments.project(name, folder=FOLDER)
 
 
 @cache
 def wheel(release: str) -> Path:
-    """The Python of a release's wheels."""
+    """The Python of an environment with a release's wheels."""
     if release == OWN:
         return Path(sys.executable)
     tensorflow, text = WHEELS.get(release) or _pinned(release)
@@ -76,7 +76,7 @@ def run(python: Path, script: str, *words: Any) -> None:
 
 
 class Made:
-    """What the lines export, and what releases answer: each is made once."""
+    """Exports of the lines, and answers of the releases; each is computed once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -95,7 +95,7 @@ class Made:
 
     @cache  # noqa: B019
     def answers(self, folder: Path, release: str) -> dict[str, Any]:
-        """What the wheels of a release make of the SavedModels in a folder."""
+        """The answers of a release's wheels for the SavedModels in a folder."""
         file = self._folder / f"{folder.name}-on-{release}.npz"
         run(wheel(release), "answers.py", folder, file)
         with np.load(file, allow_pickle=True) as read:
@@ -132,7 +132,7 @@ def _close(theirs: Any, ours: Any, apart: float, what: str) -> None:
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_a_graph_is_refused_by_name_where_it_does_not_run(made: Made, release: str) -> None:
-    """What a release lacks: an op, or a kernel for a dtype; and what it ignores, an attribute."""
+    """An op or a kernel that a release lacks, and an attribute that it ignores."""
     folder = made.probes()
     found = made.answers(folder, release)
     for path in sorted(folder.iterdir()):

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 WORDS = ("the", "cat", "dog", "sat", "on", "mat", "and", "hello", "world", "want", "run")
-#: A word that says the class; the others are noise.
+#: The word of each class; other words are noise.
 KEYS = {"animal": "cat", "greeting": "hello", "motion": "run"}
-#: Few steps with a large learning rate: a tiny random encoder learns KEYS by them.
+#: Few steps with a large learning rate, in which a tiny random encoder learns KEYS.
 QUICK = {"epochs": 3, "batch_size": 8, "learning_rate": 3e-3}
 
 
@@ -38,7 +38,7 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-#: Words of the test vocabulary that are entities here, and what may follow them.
+#: Words of the test vocabulary that are entities here, and words that may follow them.
 NAMES = {"ANIMAL": ("cat", "dog", "running"), "PLACE": ("world", "mat", "hello")}
 
 

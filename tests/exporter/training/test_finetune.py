@@ -1,4 +1,4 @@
-"""Runs on tiny encoders: their folders, their exports, and that served answers are those that were measured."""
+"""Runs on tiny encoders: their folders and exports; served answers equal the evaluated ones."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_the_same_run_again_is_the_same_to_the_bit(classifier: Any, tmp_path: Pa
     ["mpnet", pytest.param("distilbert", marks=pytest.mark.slow), pytest.param("electra", marks=pytest.mark.slow)],
 )
 def test_other_families(tmp_path: Path, family: str):
-    """The folder is the model that was trained: by the proof's numpy its scores are those of the predictions."""
+    """The folder contains the trained model: the proof's numpy code gives the scores of the predictions."""
     from fine_tuned import folder_of, probabilities
     from rawbert.exporter.proof.reference import FolderReference
 
@@ -155,7 +155,7 @@ def logits_to(reference: Any, row: dict[str, Any]) -> float:
 
 
 def test_a_hub_encoder(tmp_path: Path):
-    """Its weights are read, its activation (the tanh GELU) is found by its outputs, and a BERT folder is written."""
+    """The weights are read, the activation (tanh GELU) is found from the outputs, and a BERT folder is written."""
     from fine_tuned import probabilities
     from rawbert.exporter.proof.reference import FolderReference
 
@@ -174,7 +174,7 @@ def test_a_hub_encoder(tmp_path: Path):
 
 @pytest.fixture(scope="module")
 def over_a_black_box(tmp_path_factory: pytest.TempPathFactory):
-    """A run over a Hub encoder that is no BERT."""
+    """A run over a Hub encoder that is not a BERT."""
     from hub_folders import masked, write_encoder
 
     def make(scratch: Path):
@@ -189,7 +189,7 @@ def over_a_black_box(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.mark.slow
 def test_a_hub_encoder_that_cannot_be_rebuilt(over_a_black_box: Any):
-    """Its run is a model of tf_keras, whose own answers are those that were measured."""
+    """The run's folder is a model of tf_keras, whose own answers equal the evaluated ones."""
     import tf_keras
 
     run = over_a_black_box

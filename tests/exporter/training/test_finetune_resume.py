@@ -1,4 +1,4 @@
-"""Runs that are interrupted or killed come to the weights of one that was not."""
+"""Runs that were interrupted or killed reach the same weights as an uninterrupted run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Taggers on tiny encoders: what they learn, and that a server's spans are those that the trainer measured."""
+"""Taggers on tiny encoders: training, and spans of a server that equal those of the evaluation."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_served_spans_are_those_that_were_measured(tagger: Any):
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["distilbert", "electra", "mpnet"])
 def test_other_families(tmp_path: Path, family: str):
-    """The folder is the model that was trained: the scores of its spans are those of the proof's numpy."""
+    """The folder contains the trained model: the proof's numpy code gives the scores of its spans."""
     from fine_tuned import folder_of, probabilities
     from rawbert.exporter.proof.reference import FolderReference
 

@@ -1,4 +1,4 @@
-"""Tagged files: what is read, which scheme their tags are of, and what is refused before training."""
+"""Tagged files: their rows, the schemes of their tags, and refusals before training."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_what_is_refused(tmp_path: Path, case: str):
 
 
 def test_schemes_by_hand(tmp_path: Path):
-    """Spans of words 0 to 4 by their first and last word."""
+    """Spans of words 0 to 4, each as its first and last word."""
     cases: dict[str, tuple[str, list[tuple[int, int, str]], list[str]]] = {
         "B-X I-X B-X O I-Y": (
             "BIO",

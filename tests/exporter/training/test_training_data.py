@@ -1,4 +1,4 @@
-"""Labelled files: what is read, and what is refused before training."""
+"""Labelled files: their rows, and refusals before training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fine-tuning of RoBERTa, XLM-RoBERTa, CamemBERT and ALBERT: gradients by differences, and whole runs."""
+"""Fine-tuning of RoBERTa, XLM-RoBERTa, CamemBERT and ALBERT: gradients by finite differences, and complete runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TARGETS = np.array([2, 0, 1, 1])
 
 
 def reference(name: str, tensors: dict[str, np.ndarray]) -> np.ndarray:
-    """Logits in float64, of the tensors of a written model.safetensors."""
+    """Logits in float64, from the tensors of a written model.safetensors."""
     from rawbert.exporter.proof.families import twin_of
     from rawbert.exporter.proof.heads import classify
 

@@ -1,4 +1,4 @@
-"""What labels ask a model to learn, how rows are held back, and what is refused."""
+"""The problem in labels, the split of rows, and refusals."""
 
 from __future__ import annotations
 

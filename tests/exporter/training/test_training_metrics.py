@@ -1,4 +1,4 @@
-"""Figures by hand, and by definitions that share nothing with the code."""
+"""Metrics compared with results by hand, and with definitions that share no code with them."""
 
 from __future__ import annotations
 

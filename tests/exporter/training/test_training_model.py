@@ -1,4 +1,4 @@
-"""The trainable model against the reference's numpy: logits, gradients by differences, and the optimizer's steps."""
+"""The trainable model, compared with the numpy reference: logits, gradients by finite differences, optimizer steps."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def inputs(family: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def reference(family: str, tensors: dict[str, np.ndarray]) -> np.ndarray:
-    """Logits in float64, of the tensors of a written model.safetensors."""
+    """Logits in float64, from the tensors of a written model.safetensors."""
     from rawbert.exporter.proof.families import TWINS
     from rawbert.exporter.proof.heads import classify
 
@@ -110,14 +110,14 @@ def test_dropout_depends_on_the_seed_alone(tmp_path: Path, family: str):
     first, again, other = (logits(tf.constant([7, step])).numpy() for step in (3, 3, 4))
     assert (first == again).all()
     assert np.abs(first - other).max() > 1e-3
-    # Dropout scales what it keeps: its mean over many seeds comes close to what is without.
+    # Dropout scales the kept values: the mean over many seeds is close to the result without dropout.
     mean = np.mean([logits(tf.constant([7, step])).numpy() for step in range(200)], 0)
     plain = model.logits(model.vectors(*map(tf.constant, inputs(family)))).numpy()
     assert np.abs(mean - plain).max() < np.abs(first - plain).max()
 
 
 def test_bfloat16_is_for_steps_alone(tmp_path: Path):
-    """What is measured is float32 to the bit; gradients are float32, and close to those of float32."""
+    """The evaluation equals float32 bit by bit; gradients have dtype float32, and are close to those of float32."""
     import tensorflow as tf
     from rawbert.exporter.training.model import Model
 
@@ -164,7 +164,7 @@ def test_dropout_of_each_family(tmp_path: Path):
 
 
 def test_adamw_is_that_of_the_paper():
-    """Algorithm 2 of Loshchilov & Hutter, in numpy, where epsilon does not count."""
+    """Algorithm 2 of Loshchilov & Hutter in numpy, for gradients that make epsilon negligible."""
     import tensorflow as tf
     from rawbert.exporter.training.optimizer import AdamW
 

@@ -1,4 +1,4 @@
-"""Training of families of another shape than BERT: PyTorch's logits, gradients by differences, the written folder."""
+"""Training of families unlike BERT: PyTorch's logits, gradients by finite differences, the written folder."""
 
 from __future__ import annotations
 

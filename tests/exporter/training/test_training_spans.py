@@ -1,4 +1,4 @@
-"""Spans on tokens and back, with a tokenizer of a few lines; figures by hand and as seqeval publishes them."""
+"""From spans to tokens and back, with a tokenizer of a few lines; figures by hand and from seqeval's documentation."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from rawbert.exporter.training.data import Row, Table
 from rawbert.exporter.training.labels import Problem
 from rawbert.exporter.training.tags import Span
 
-#: Pieces of up to 3 letters or one other character; of the second and later ones of a word transformers knows it.
+#: Tokens are pieces of up to 3 letters, or one other character.
 PIECE = re.compile(r"\w{1,3}|[^\w\s]")
 
 
 def tokenizer(most: int):
-    """Tokens of UTF-8 with a special token at both ends; ``token_lengths`` by id: 2, a part of a word, or 1."""
+    """Tokens of UTF-8 with a special token at both ends; ``token_lengths`` by id: 2 for parts of words, else 1."""
 
     def tokenize(texts: Sequence[bytes]) -> Tokens:
         rows = []
@@ -57,7 +57,7 @@ def place(rows: Table, scheme: str = tags.BIO, most: int = 100, stride: int | No
 
 
 def named(placed: spans.Placed, problem: Problem) -> list[str]:
-    """The tags of all tokens, ``-`` where none is learned."""
+    """The tags of all tokens, ``-`` for tokens without a target."""
     return [problem.labels[at] if weight else "-" for at, weight in zip(placed.targets, placed.weights, strict=True)]
 
 
@@ -92,7 +92,7 @@ def test_a_span_that_parts_a_token():
 
 
 def test_tokens_may_have_the_blank_before_a_word():
-    """As those of some tokenizers of bytes have it."""
+    """Offsets in the form of some byte-level tokenizers."""
     plain = tokenizer(100)
 
     def with_blanks(texts: Sequence[bytes]) -> Tokens:

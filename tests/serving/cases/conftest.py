@@ -1,4 +1,4 @@
-"""A server of the numbers model, on each of both sides, and the command against it."""
+"""Servers of the numbers model on each of both sides, and the command with such a server."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from command import Done, rawbert
 
 @pytest.fixture
 def server(side: Any) -> Iterator[Any]:
-    """A server whose calls are noted, and refused where a test wants it; see watched.py."""
+    """A server that records its calls, and refuses them if a test wants it; see watched.py."""
     with side.numbers() as server:
         yield server
 
 
 @pytest.fixture
 def embed(server: Any) -> Callable[..., Done]:
-    """``rawbert embed`` against it, in this process."""
+    """``rawbert embed`` with this server, in this process."""
 
     def embed(*arguments: Any, at: Any = server, **settings: Any) -> Done:
         return rawbert("embed", "--address", at.address, "--model", "m", *arguments, **settings)

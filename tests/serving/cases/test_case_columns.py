@@ -1,4 +1,4 @@
-"""Columns that are kept, from each format to each, as they are: types, times, folders of Parquet, ids beside .npy."""
+"""Kept columns, unchanged between all formats: types, times, Parquet partitions, ids in the second file of .npy."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_ids_beside_npy(embed: Any, tmp_path: Path, rows: str | None) -> None:
 
 
 def kept_table() -> pa.Table:
-    """Every type that Parquet has, with values that Python's own types do not carry."""
+    """Every type of Parquet, with values that Python's own types cannot represent."""
     columns = {
         "ns": pa.array([1_700_000_000_123_456_789, None, -1], pa.timestamp("ns")),
         "ns_zone": pa.array([1_700_000_000_123_456_789, None, 0], pa.timestamp("ns", "Europe/Berlin")),
@@ -192,7 +192,7 @@ def test_times_as_spark_writes_them(embed: Any, tmp_path: Path) -> None:
 
 
 def test_several_days(tmp_path: Path) -> None:
-    """A time with a zone is what Python's own would be."""
+    """A time with a zone equals Python's own conversion."""
     from rawbert.serving.cli.files.parquet import from_arrow
 
     for zone in ("UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kolkata", "+02:00"):

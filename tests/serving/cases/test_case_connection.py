@@ -1,4 +1,4 @@
-"""Which server and model a command means, its options and headers, and how it waits until a server is ready."""
+"""The server and model of a command, its options and headers, and waiting until a server is ready."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_model_of_models_config_need_not_be_named(side: Any, folder: Path, w
 
 
 def test_the_only_model_of_a_server_need_not_be_named(text_server: Any, tmp_path: Path) -> None:
-    """Each server in its own way: TensorFlow Serving does not say which models it has."""
+    """Both servers, which differ: TensorFlow Serving does not list its models."""
     result = rawbert("status", "-a", text_server.address, cwd=tmp_path)
     assert result.out == "text  version 3  AVAILABLE\n"
     with official(text=TEXT) as server:
@@ -61,7 +61,7 @@ def test_the_only_model_of_a_server_need_not_be_named(text_server: Any, tmp_path
 
 
 def test_the_server_is_right_where_models_config_is_not(text_server: Any, folder: Path) -> None:
-    """On `rawbert serve` alone, which lists its models."""
+    """Only with `rawbert serve`, which lists its models."""
     file = folder / "models" / "models.config"
     for text in (file.read_text().replace('"text"', '"other"'), "no { config", ""):
         file.write_text(text)
@@ -105,7 +105,7 @@ def test_headers_go_with_every_call(server: Any, words: list[str], tmp_path: Pat
 
 @pytest.mark.slow
 def test_verify_connects_as_the_others(tiny_bundle: Any) -> None:
-    """On `rawbert serve` alone: what is compared are the answers of an export."""
+    """Only with `rawbert serve`, because the answers of an export are compared."""
     from rawbert.serving.server import EmbeddedServer
 
     with EmbeddedServer("bert", tiny_bundle.base_path) as server, Gate(server.address) as gate:
@@ -133,7 +133,7 @@ def commands() -> dict[str, click.Command]:
 
 
 def test_one_spelling_of_each_option() -> None:
-    """Of all commands but those that serve, and finetune, whose rows have labels."""
+    """The options of all commands except those that serve, and finetune, whose rows have labels."""
     answering = {"embed", "classify", "tag", "rerank", "bench"}
     asking = {*answering, "verify", "status", "metadata"}
     options = {
@@ -153,7 +153,7 @@ def test_one_spelling_of_each_option() -> None:
     for name, own in options.items():
         # stack is a group, and certs makes files.
         assert "--json" in own or name in ("embed", "stack", "certs"), name
-        # An option of one name has one form everywhere.
+        # Options with the same name have the same form everywhere.
         for option, param in own.items():
             others = [each[option].is_flag for each in options.values() if option in each]
             assert set(others) == {param.is_flag}, (name, option)
@@ -218,7 +218,7 @@ def test_readiness_at_the_terminal(side: Any) -> None:
 
 
 def test_a_label_that_comes_late_is_waited_for() -> None:
-    """On the official stubs alone: test_serve_start moves those of `rawbert serve`."""
+    """Only with the official stubs: test_serve_start moves the labels of `rawbert serve`."""
     late = official_models.Model(TEXT.signatures, labels={})
     with official(text=late) as server:
         timer = threading.Timer(1, lambda: server.models.update(text=TEXT))  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What is read is what is written: pipes, files that change during a job, two jobs into one output."""
+"""The output belongs to the input: pipes, files that change during a job, two jobs with one output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROWS = 3000
 
 
 def in_the_middle(server: Any, act: Callable[[], Any]) -> None:
-    """Do something once, when half of the rows are answered."""
+    """Run an action once, when half of the rows are answered."""
     lock, done = threading.Lock(), []
 
     def before(request: Any) -> None:
@@ -172,7 +172,7 @@ def test_two_runs_into_one_output(server: Any, embed: Any, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["out.npy", "ids.jsonl"])
 def test_an_output_that_another_program_makes_meanwhile(server: Any, embed: Any, tmp_path: Path, name: str) -> None:
-    """Such as another job with the same file of ids: it is not replaced, and the work is not lost."""
+    """A file that another job created meanwhile, such as the file of ids: it is not replaced, and no work is lost."""
     path, output = tmp_path / "in.csv", tmp_path / "out.npy"
     write_input(path, [str(at) for at in range(ROWS)])
     asked = ["-i", path, "-o", output, "--keep", "id", "--rows", tmp_path / "ids.jsonl"]
@@ -188,7 +188,7 @@ def test_an_output_that_another_program_makes_meanwhile(server: Any, embed: Any,
 
 @pytest.mark.parametrize("texts", [["a", "x", "c"], ["a", "b"], ["a", "b", "c", "d"], [], ["b", "a", "c"]])
 def test_other_rows_than_were_embedded_are_never_published(tmp_path: Path, texts: list[str]) -> None:
-    """Without a server: what the command's last look at the rows is made of."""
+    """Without a server: the command's last check of the rows."""
     from rawbert.serving.cli.files import BadFile
     from rawbert.serving.cli.files.inputs import Inputs
     from rawbert.serving.cli.files.job import Job

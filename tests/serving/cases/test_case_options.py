@@ -1,4 +1,4 @@
-"""Arguments of calls and settings of clients: checked before anything is sent, alike in both clients."""
+"""Arguments of calls and settings of clients: both clients check them equally, before anything is sent."""
 
 from __future__ import annotations
 

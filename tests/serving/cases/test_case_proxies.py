@@ -1,6 +1,6 @@
-"""What proxies answer in the place of the server: statuses of HTTP, over real HTTP/2; and hints about connections.
+"""Answers of proxies in place of the server: HTTP statuses, over real HTTP/2; and hints about connections.
 
-Whatever a proxy refuses by itself never comes to a server, and is tried without one.
+These tests need no server, because a call that a proxy refuses does not reach one.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ def text(value: str) -> bytes:
 
 
 def headers(*pairs: tuple[str, str]) -> bytes:
-    """HPACK, each header as a literal that is not kept."""
+    """HPACK, with each header as a literal without indexing."""
     return b"".join(b"\0" + text(name) + text(value) for name, value in pairs)
 
 
 @contextmanager
 def proxy(decide: Callable[[bytes], str | bytes]) -> Iterator[str]:
-    """``decide``: request -> a status of HTTP, or the answer to the request."""
+    """``decide``: request -> an HTTP status, or the answer to the request."""
 
     def talk(near: socket.socket) -> None:
         stream = near.makefile("rb")
@@ -96,7 +96,7 @@ def proxy(decide: Callable[[bytes], str | bytes]) -> Iterator[str]:
 
 @pytest.fixture
 def answer(side: Any) -> Iterator[Callable[[bytes], bytes]]:
-    """What the server answers to a request."""
+    """The server's answer to a request."""
     with grpc.insecure_channel(side.address) as channel:
         yield channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
 

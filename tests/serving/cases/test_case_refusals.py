@@ -1,4 +1,4 @@
-"""What cannot be done is said before any text is sent, with file and line; nothing is left behind."""
+"""Faults are reported before any text is sent, with file and line; no files remain."""
 
 from __future__ import annotations
 

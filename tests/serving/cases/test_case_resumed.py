@@ -1,4 +1,4 @@
-"""A job that ends early loses nothing: killed, starved, refused, or with a row to mend, it goes on where it was."""
+"""A job that ends early loses no results: after a kill, a full disk, a refusal or a bad row, it continues."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def fails_at(text: str) -> Callable[[Any], None]:
 
 
 def never(request: Any) -> None:
-    """What a server does before it answers: nothing."""
+    """A server's action before it answers: none."""
 
 
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
-    """Writing beyond a size fails, as on a full disk."""
+    """Make writing beyond a size fail, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -84,7 +84,7 @@ def test_an_interrupted_job_goes_on(server: Any, embed: Any, tmp_path: Path, num
 
 @SLOW_ON_THE_SECOND
 def test_interrupted_while_it_publishes(server: Any, embed: Any, tmp_path: Path) -> None:
-    """SIGKILL at any moment of a job: what is there is whole, and the next run ends it."""
+    """SIGKILL at any moment of a job: existing files are complete, and the next run finishes the job."""
     write_input(tmp_path / "in.parquet", [str(at) for at in range(ROWS)])
     output = tmp_path / "out.npy"
     asked = ["-i", str(tmp_path / "in.parquet"), "-o", str(output), "--keep", "id"]
@@ -119,7 +119,7 @@ def test_a_mended_row_costs_what_comes_after_it(server: Any, embed: Any, tmp_pat
 
 
 def test_other_columns_to_keep_cost_no_call(server: Any, embed: Any, tmp_path: Path) -> None:
-    """What is kept is read anew: after a failure, it may be given otherwise."""
+    """Kept columns are read again: after a failure, another run may keep other columns."""
     write_input(tmp_path / "in.csv", [str(at) for at in range(ROWS)])
     server.before = fails_at("2999")
     assert embed("-i", tmp_path / "in.csv", "-o", tmp_path / "out.jsonl").returncode == 1

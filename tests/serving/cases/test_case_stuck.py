@@ -1,6 +1,6 @@
-"""No call hangs or fails for which a server is there: restarts, silent peers, dead addresses in a list.
+"""No call hangs or fails while a server can answer it: restarts, silent peers, dead addresses in a list.
 
-What needs a network of its own, such as flows that are dropped and names that move, is in test_serving_networks.py.
+Tests that need a separate network, such as dropped connections and names that move, are in test_serving_networks.py.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ KINDS = pytest.mark.parametrize("kind", [Client, AsyncClient])
 
 
 def calls(kind: Any, address: Any, timeouts: list[float], **settings: Any) -> list[float | str]:
-    """Calls one after another: what each answered, or the name of its error."""
+    """Make calls one after the other; returns the answer or the name of the error of each."""
     answers: list[float | str] = []
 
     async def asked() -> None:
@@ -47,7 +47,7 @@ def calls(kind: Any, address: Any, timeouts: list[float], **settings: Any) -> li
 
 @contextmanager
 def silent_server() -> Iterator[str]:
-    """Takes connections and never says a word, as a machine that has hung."""
+    """A peer that accepts connections and never answers, like a machine that hangs."""
     listener = socket.create_server(("127.0.0.1", 0))
     taken: list[socket.socket] = []
 
@@ -85,7 +85,7 @@ def test_a_dead_address_in_a_list_is_passed_over(side: Any, kind: Any) -> None:
 
 @KINDS
 def test_a_server_that_runs_out_of_time_is_passed_over(side: Any, kind: Any) -> None:
-    """It listens, and answers nothing; a deadline that passes is no answer."""
+    """A server that listens and does not answer: an expired deadline does not count as an answer."""
     hung = threading.Event()
     with side.numbers(lambda request: hung.wait(20)) as slow, side.numbers() as server:
         found = calls(kind, [slow.address, server.address], [0.5] * 20)
@@ -133,7 +133,7 @@ def test_a_server_that_goes_and_comes_under_calls(side: Any, kind: Any) -> None:
 
 
 def test_attempts_end_where_they_are_limited() -> None:
-    """Without a server: it is never there."""
+    """Without a server: none ever exists."""
     begun = time.monotonic()
     with (
         Client("127.0.0.1:1", model="m", retry=RetryPolicy(max_attempts=3)) as client,
@@ -145,7 +145,7 @@ def test_attempts_end_where_they_are_limited() -> None:
 
 @KINDS
 def test_the_deadline_holds_where_nobody_answers(kind: Any) -> None:
-    """Without a server: it never answers."""
+    """Without a server: none ever answers."""
     with silent_server() as silent:
         begun = time.monotonic()
         assert set(calls(kind, silent, [0.5, 0.5])) <= {"DeadlineExceeded", "ServerUnavailable"}

@@ -1,4 +1,4 @@
-"""What calls take and give: plain arrays that are the caller's own, texts and nothing that only looks like them."""
+"""Arguments and results of calls: plain arrays that belong to the caller; texts, but not other objects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rawbert.serving import AsyncClient, Client
 
 
 def both(address: str, model: str, call: Callable[[Any], Any]) -> list[Any]:
-    """The same call by the sync and by the asyncio client."""
+    """The same call with the sync and with the asyncio client."""
 
     async def asked() -> Any:
         async with AsyncClient(address, model=model) as client:
@@ -28,7 +28,7 @@ def both(address: str, model: str, call: Callable[[Any], Any]) -> list[Any]:
 
 
 def listed(stream: Any) -> Any:
-    """All of a stream: at once, or to be awaited."""
+    """All items of a stream, sync or asyncio."""
 
     async def awaited() -> list[Any]:
         return [each async for each in stream]
@@ -83,7 +83,7 @@ def test_the_version_that_answered(side: Any) -> None:
 
 
 class Frame:
-    """As a data frame of pandas or polars: iteration gives the names of its columns."""
+    """Like a data frame of pandas or polars, whose iteration yields column names."""
 
     columns, shape = ("text", "id"), (2, 2)
 
@@ -124,7 +124,7 @@ def test_what_is_no_list_of_texts_is_refused(server: Any, method: str, texts: An
 
 
 def test_a_table_of_arrow(server: Any) -> None:
-    """The table is refused, one column of it taken."""
+    """A table is refused, one of its columns is accepted."""
     table = pa.table({"text": ["1", "2"], "id": [5, 6]})
     with Client(server.address, model="m") as client:
         for call in (client.embed, client.pooled, lambda texts: next(client.embed_iter(texts))):

@@ -1,4 +1,4 @@
-"""Which vectors commands ask a model for, what they say of texts that it cuts, and ``rawbert bench``."""
+"""The choice of a model's vectors in commands, their notes about cut texts, and ``rawbert bench``."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_model_without_one_kind_of_vectors(found: Any, signature: Any, output:
 
 
 def test_a_model_without_embed(side: Any, tmp_path: Path) -> None:
-    """As models of the Hub become, whose default is ``pooled``."""
+    """Like exports of Hub models, whose default is ``pooled``."""
     asked = ["--address", side.address, "--model", "hub"]
     texts = [f"text {at}" for at in range(150)]
     (tmp_path / "in.txt").write_text("\n".join(texts))
@@ -117,7 +117,7 @@ def test_a_model_without_embed(side: Any, tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("words", [BENCH, ["embed", "a"]], ids=lambda words: words[0])
 def test_models_that_others_made(words: list[str], signatures: Any, given: list[str], says: str | None) -> None:
-    """On the official stubs alone: the choice is made of metadata, and both servers' have one form."""
+    """Only with the official stubs: the choice depends on metadata, which have the same form on both servers."""
     with Official({"text": official_models.model(**signatures)}) as server:
         result = rawbert(*words, "-a", server.address, "-m", "text", *given)
     if says is None:
@@ -177,7 +177,7 @@ def test_bench(side: Any, tmp_path: Path) -> None:
 
 
 def test_a_chart_of_a_name_with_signs(tmp_path: Path) -> None:
-    """On the official stubs alone, which may call a model anything."""
+    """Only with the official stubs, which allow any name for a model."""
     with Official({"a<b": official_models.NUMBERS}) as server:
         (tmp_path / "1").write_text("1\n")
         command = ["bench", server.address, "--model", "a<b", "--input", tmp_path / "1", "--seconds", "0.1"]
