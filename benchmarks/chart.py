@@ -66,8 +66,9 @@ def _latency(results: dict[str, Any]) -> Any:
     figure, axes = _figure(results, len(cells), "Milliseconds for one text: lower is better", "one text per call")
     for axis, cell in zip(axes, cells, strict=True):
         _bars(axis, cell, _names(cell, _SHORT), lambda row: row.call, "{:.1f}")
-        axis.set_title(_SETS[cell["set"]], fontsize=10, loc="left")
-        axis.set_xlabel("milliseconds per call (median)")
+        axis.set_title(_SETS[cell["set"]], fontsize=11, fontweight="bold", loc="left")
+    axes[-1].set_xlabel("milliseconds per call (median)")
+    figure.get_layout_engine().set(hspace=0.06)
     return figure
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import griffe
 
 ROLE = re.compile(r":(?:class|func|meth|mod|data|attr|exc):`~?([^`]+)`")
-LITERAL = re.compile(r"^( *)Example::\n\n((?:\1 {4}.*\n|\n)+)", re.MULTILINE)
+LITERAL = re.compile(r"^( *)(\S.*)?::\n\n((?:\1 {4}.*\n|\n)+)", re.MULTILINE)
 
 
 class Roles(griffe.Extension):
-    """Turns roles, double backticks and ``Example::`` into Markdown."""
+    """Turns roles, double backticks and code after ``::`` into Markdown."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Rewrite the docstring of an object that has been read."""
@@ -21,10 +21,12 @@ class Roles(griffe.Extension):
 
 def markdown(text: str) -> str:
     """A docstring as Markdown."""
-    text = LITERAL.sub(lambda found: _fenced(found[1], found[2]), text + "\n").rstrip()
+    text = LITERAL.sub(lambda found: _fenced(*found.groups()), text + "\n").rstrip()
     return re.sub(r"(?<!`)``(?!`)", "`", ROLE.sub(r"`\1`", text))
 
 
-def _fenced(indent: str, code: str) -> str:
-    fence = textwrap.indent(f"```python\n{textwrap.dedent(code).rstrip()}\n```", indent)
-    return f"{indent}Example:\n\n{fence}\n"
+def _fenced(indent: str, words: str | None, code: str) -> str:
+    """Code after words, or a drawing after a ``::`` alone."""
+    begin, language = (f"{indent}{words}:\n\n", "python") if words else ("", "text")
+    fence = textwrap.indent(f"```{language}\n{textwrap.dedent(code).rstrip()}\n```", indent)
+    return f"{begin}{fence}\n\n"
