@@ -42,6 +42,7 @@ CHECKS: tuple[Check, ...] = (
     models.rows,
     calls.serialization,
     calls.batching,
+    calls.batch_size,
     calls.batch_wait,
     calls.large_requests,
     calls.large_answers,

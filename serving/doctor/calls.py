@@ -4,8 +4,8 @@ import math
 
 import grpc
 
-from ..contract import Kind
-from ..errors import MessageTooLarge, ServingError, SignatureNotFound
+from ..errors import DeadlineExceeded, InvalidRequest, MessageTooLarge, ModelNotFound, ServingError, SignatureNotFound
+from ..plurals import counted
 from ..wire import messages
 from .finding import NotKnown, Result, check, ok, problem, unknown, warning
 from .probe import LONG, Probe, Times
@@ -15,8 +15,12 @@ _HEALTH = "/grpc.health.v1.Health/Check"
 _SERVING = b"\x08\x01"
 #: Bytes that gRPC refuses by default: 4 MB and some.
 _LARGE = 5 << 20
-#: Texts that a call is given for a large answer.
-_MOST_ROWS = 64
+#: Most texts that a call is given for a large answer, and the text, which is cut at the model's length.
+_MOST_ROWS, _TEXT = 64, LONG * 8
+#: Bytes of a message that gRPC takes by default.
+_DEFAULT_LIMIT = 4 << 20
+#: Texts of which a full batch has at least so many.
+_FEW = 16
 #: Seconds that a lone call may wait for company.
 _WAIT = 0.02
 
@@ -46,6 +50,21 @@ def health(probe: Probe) -> Result:
 def batching(probe: Probe) -> Result:
     """Calls of several callers run together."""
     return ok("on") if probe.batched else warning("off: the calls of several callers run one by one")
+
+
+@check(
+    "max_batch_size, by the refusal of 5000 texts: less than 16 is a warning",
+    "Raise max_batch_size in batching_params.pbtxt or --batching_parameters_file (`rawbert export` writes 64 to 128): "
+    "small batches leave the machine idle, and calls with more texts are refused.",
+)
+def batch_size(probe: Probe) -> Result:
+    """Batches and calls may have many texts."""
+    if not probe.batched:
+        return ok("no batching")
+    if probe.batch_limit is None:
+        return ok("5000 texts in a call are taken")
+    said = f"at most {counted(probe.batch_limit, 'text')} in a batch and in a call"
+    return warning(said) if probe.batch_limit < _FEW else ok(said)
 
 
 @check(
@@ -89,36 +108,54 @@ def large_requests(probe: Probe) -> Result:
     target = messages.Target(probe.model, probe.version, probe.version_label, "rawbert_doctor")
     try:
         probe.call(messages.PREDICT, messages.text_request(target, [(b"x" * _LARGE,)]))
-    except MessageTooLarge as error:
-        return warning(f"5 MB are refused: {error.details}")
     except SignatureNotFound:
         return ok("5 MB come through")
     except ServingError as error:
-        return unknown(str(error))
+        return _refused("5 MB", error)
     return ok("5 MB come through")
 
 
 @check(
-    "an answer of more than 4 MB (vectors of tokens, of at most 64 texts)",
+    "the largest answer to at most 64 texts (vectors of tokens, where the model has them), or one of more than 4 MB: "
+    "an error is a warning",
     "Raise the limit: grpc.max_send_message_length in --grpc_channel_arguments, or that of the proxy before the "
     "server. Clients have one too: rawbert's is off, gRPC's own default is 4 MB.",
 )
 def large_answers(probe: Probe) -> Result:
     """Answers over gRPC's 4 MB come back."""
-    for name, times in probe.times.items():
-        outputs = probe.outputs(name, (Kind.TOKEN_VECTOR,))
-        if not outputs or not isinstance(times, Times):
-            continue
-        one = probe.predict(name, [LONG * 8])[outputs[0]]
-        count = math.ceil(1.1 * (4 << 20) / max(one.nbytes, 1))
-        if count > min(_MOST_ROWS, (probe.batch_limit if probe.batched else None) or _MOST_ROWS):
-            continue
-        try:
-            answer = probe.predict(name, [LONG * 8] * count)[outputs[0]]
-        except MessageTooLarge as error:
-            return warning(f"4 MB are refused: {error.details}")
-        return ok(f"{answer.nbytes / (1 << 20):.1f} MB come back")
-    raise NotKnown("no signature has answers so large")
+    try:
+        sizes = _answer_sizes(probe)
+    except MessageTooLarge as error:
+        return _refused("small answers", error)
+    if not sizes:
+        raise NotKnown("no signature answers")
+    name = max(sizes, key=lambda name: sizes[name])
+    most = min(_MOST_ROWS, (probe.batch_limit if probe.batched else None) or _MOST_ROWS)
+    count = min(most, math.ceil(1.1 * _DEFAULT_LIMIT / max(sizes[name], 1)))
+    said = f"{count * sizes[name] / (1 << 20):.2g} MB"
+    try:
+        probe.predict(name, [_TEXT] * count)
+    except ServingError as error:
+        return _refused(said, error)
+    if count * sizes[name] < _DEFAULT_LIMIT:
+        raise NotKnown(f"{said} come back; no signature has larger answers")
+    return ok(f"{said} come back")
+
+
+def _answer_sizes(probe: Probe) -> dict[str, int]:
+    """Bytes of the answer to one long text, by signature."""
+    return {
+        name: sum(array.nbytes for array in probe.predict(name, [_TEXT]).values())
+        for name, times in probe.times.items()
+        if isinstance(times, Times)
+    }
+
+
+def _refused(size: str, error: ServingError) -> Result:
+    """The result of a large message that did not come through, where small ones do."""
+    if isinstance(error, (DeadlineExceeded, InvalidRequest, ModelNotFound)):
+        return unknown(str(error))
+    return warning(f"{size} are refused: {' '.join(error.details.split()) or error.code}")
 
 
 @check(

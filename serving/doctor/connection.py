@@ -1,20 +1,27 @@
 """Checks of the connection: address, encryption, and protocols other than gRPC."""
 
 import email.utils
+import ipaddress
 import socket
 import ssl
 import time
+import urllib.parse
 from collections.abc import Collection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from .finding import NotKnown, Result, check, ok, problem, unknown, warning
+from .link import IpAddress, ips_of
 from .probe import Probe
 
 #: Seconds that clocks may differ; the header Date has whole seconds.
 _CLOCKS = 30.0
 _DAY = 86_400
+#: Addresses of examples (RFC 5737, RFC 3849), which Python counts as private.
+_DOCUMENTATION = [
+    ipaddress.ip_network(each) for each in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
+]
 #: Days before its end in which a certificate is renewed, unless it is a short-lived one: then a quarter of its life.
 _RENEWED = 14
 #: What OpenSSL calls failed verifications (X509_V_ERR_..., openssl/x509_vfy.h).
@@ -48,22 +55,32 @@ def proxy(probe: Probe) -> Result:
 
 
 @check(
-    "whether the connection is plain text, and whether an IP address of the host is one of the public Internet",
+    "whether the connection, or that to REST, is plain text, and whether an IP address of the host is one of the "
+    "public Internet",
     "Put TLS before the server (--ssl_config_file, or a proxy that ends TLS), or bind its ports to 127.0.0.1 or a "
     "private network: texts can be read on their way, and anyone who reaches the port can also replace the models.",
 )
 def plain_text(probe: Probe) -> Result:
     """Nothing is sent in plain text over public networks."""
+    if probe.tls is None and (public := _public(probe.ips)):
+        return problem(f"plain text, and {public} is public")
+    rest = urllib.parse.urlsplit(probe.http.url)
+    if rest.scheme == "http" and probe.http.status and (public := _public(ips_of(rest.hostname or "", rest.port))):
+        return problem(f"REST is in plain text, and {public} is public")
     if probe.tls is not None:
         return ok("TLS")
     if probe.host is None:
         return ok("no network") if probe.address.startswith("unix") else unknown("the address names no host")
     if not probe.ips:
         return unknown(f"{probe.host} cannot be looked up")
-    public = [str(ip) for ip in probe.ips if ip.is_global]
-    if public:
-        return problem(f"plain text, and {', '.join(sorted(set(public)))} is public")
     return ok(f"plain text on {'this machine' if all(ip.is_loopback for ip in probe.ips) else 'private addresses'}")
+
+
+def _public(ips: list[IpAddress]) -> str:
+    """Those of IP addresses that are of the public Internet, or stand for it in documentation."""
+    return ", ".join(
+        sorted({str(ip) for ip in ips if ip.is_global or any(ip in network for network in _DOCUMENTATION)})
+    )
 
 
 @check(
@@ -178,7 +195,7 @@ def clock(probe: Probe) -> Result:
 
 
 @check(
-    "/monitoring/prometheus/metrics on the REST port",
+    "/monitoring/prometheus/metrics, or /metrics, on the REST port",
     "Start the server with --monitoring_config_file of a file with prometheus_config { enable: true path: "
     '"/monitoring/prometheus/metrics" }.',
 )
@@ -186,7 +203,4 @@ def metrics(probe: Probe) -> Result:
     """Prometheus can watch the server."""
     if probe.http.status is None:
         raise NotKnown("REST, which carries them, is not there")
-    page = probe.http.metrics
-    if page is not None and page.status == 200 and ":tensorflow:" in page.text:
-        return ok("there")
-    return warning(f"none: HTTP {page.status}" if page is not None else "none")
+    return warning("none") if probe.http.metrics is None else ok("there")

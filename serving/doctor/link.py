@@ -18,6 +18,7 @@ from ..wire import messages
 from ..wire.messages import Target
 from .finding import NotKnown
 
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 #: Seconds that the first call may take.
 _CONNECT = 10.0
 #: Variables of the environment, in gRPC's order (grpc/doc/environment_variables.md).
@@ -121,15 +122,9 @@ class Link:
         return self.host_port[0] if self.host_port else None
 
     @cached_property
-    def ips(self) -> list[Any]:
+    def ips(self) -> list[IpAddress]:
         """The IP addresses of the host; empty if the lookup fails or the address has no host."""
-        if self.host_port is None:
-            return []
-        try:
-            infos = socket.getaddrinfo(*self.host_port, type=socket.SOCK_STREAM)
-        except OSError:
-            return []
-        return [ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in infos]
+        return ips_of(*self.host_port) if self.host_port else []
 
     def call(self, path: str, request: bytes, channel: Any = None) -> bytes:
         """The answer to one call, as bytes; a busy server gets several attempts.
@@ -170,6 +165,15 @@ class Link:
             self.call(messages.GET_MODEL_STATUS, request)
             taken.append(time.monotonic() - begun)
         return min(taken)
+
+
+def ips_of(host: str, port: int | None) -> list[IpAddress]:
+    """The IP addresses of a host; empty if the lookup fails."""
+    try:
+        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return []
+    return [ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in infos]
 
 
 def _covers(entry: str, host: str) -> bool:

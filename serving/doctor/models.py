@@ -1,7 +1,7 @@
 """Checks of the model: versions, labels and answers."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import grpc
 import numpy as np
@@ -17,6 +17,8 @@ from .probe import LONG, Probe, Times
 _LABELS = ("stable", "canary")
 #: Seconds in which a new version is picked up: polls are 1 s apart by default, of models.config 5 s in our stack.
 _PICKED_UP = 8.0
+#: Metrics of TensorFlow Serving, by the path of a version.
+_LOADS, _WARMUPS = ":tensorflow:cc:saved_model:load_attempt_count{", ":tensorflow:serving:model_warmup_latency"
 #: A first call that takes this much longer, in seconds and as a multiple, was not warm.
 _COLD, _COLD_TIMES = 0.1, 4.0
 #: Most that a number may differ between a text alone and in company, relative to the largest: bfloat16 stays below it.
@@ -44,9 +46,10 @@ def model(probe: Probe) -> Result:
 
 
 @check(
-    "states with an error, such as a version that ended because it could not be loaded",
-    "Mend what the error names and publish it under a new number: a version that failed is never tried again. "
-    "`rawbert check FOLDER` says what TensorFlow Serving makes of it.",
+    "states with an error, such as a version that ended because it could not be loaded, are a problem; one that is "
+    "LOADING for 8 s a warning: the load may have failed, to be tried again later",
+    "Mend what the error, or the server's log, names and publish it under a new number: a version that failed is "
+    "never tried again. `rawbert check FOLDER` says what TensorFlow Serving makes of it.",
 )
 def failed_versions(probe: Probe) -> Result:
     """No version failed to load."""
@@ -54,6 +57,8 @@ def failed_versions(probe: Probe) -> Result:
     if failed:
         said = (f"version {each.version} {each.state}: {_short(each.error_message)}" for each in failed)
         return problem("; ".join(said))
+    if not _in_time(lambda: not _those(probe.status(), "START", "LOADING")):
+        return warning(f"version {_listed(_those(probe.status(), 'START', 'LOADING'))} is LOADING for {_PICKED_UP:g} s")
     return ok("none")
 
 
@@ -65,36 +70,46 @@ def failed_versions(probe: Probe) -> Result:
 )
 def extra_versions(probe: Probe) -> Result:
     """No version is loaded that nobody asks for."""
-    loaded = _available(probe.states)
+    loaded = _those(probe.states, "AVAILABLE")
     if len(loaded) > 1:
         time.sleep(1.0)
-        loaded &= _available(probe.status())
+        loaded &= _those(probe.status(), "AVAILABLE")
     meant = {version for label in _labels(probe) if (version := _meaning(probe, label)) is not None}
     extra = loaded - meant - {max(loaded, default=0), probe.version}
     if extra:
-        return warning(f"version {', '.join(map(str, sorted(extra)))} beside {max(loaded)}, without a label")
+        return warning(f"version {_listed(extra)} beside {max(loaded)}, without a label")
     return ok(f"{len(loaded)} loaded")
 
 
 @check(
     "each label of models.config, stable, canary and --version-label: one that is expected and not known, or that "
-    "means a version that is not loaded, is a problem",
+    "means a version that is not loaded, or for 8 s another one than models.config says, is a problem",
     "Point the label to a version that is loaded (`rawbert promote`), keep that version in the version policy, and "
     "start the server with --allow_version_labels_for_unavailable_models and --model_config_file_poll_wait_seconds.",
 )
 def labels(probe: Probe) -> Result:
     """Every label answers."""
     probe.states  # noqa: B018 that the model is there
-    expected = set(probe.listed.version_labels if probe.listed is not None else ())
-    expected |= {probe.version_label} if probe.version_label else set()
+    configured = dict(probe.listed.version_labels) if probe.listed is not None else {}
+    expected = {*configured, probe.version_label}
     found, wrong = [], []
     for label in sorted(_labels(probe)):
         try:
-            found.append(f"{label}: {probe.labelled(label)}")
+            wanted = configured.get(label)
+            version = _settled(probe, label, wanted)
+            found.append(f"{label}: {version}")
+            if wanted not in (None, version):
+                wrong.append(f"{label}: {version}, and models.config says {wanted}")
         except ServingError as error:
             if error.code is grpc.StatusCode.NOT_FOUND or label in expected:
                 wrong.append(f"{label}: {_short(error.details)}")
     return problem("; ".join(wrong)) if wrong else ok(", ".join(found) or "none")
+
+
+def _settled(probe: Probe, label: str, wanted: int | None) -> int:
+    """The version that a label means, after the time in which a server reads models.config again."""
+    _in_time(lambda: wanted in (None, probe.labelled(label)))
+    return probe.labelled(label)
 
 
 def _labels(probe: Probe) -> set[str]:
@@ -110,7 +125,8 @@ def _meaning(probe: Probe, label: str) -> int | None:
 
 
 @check(
-    "the newest version folder in --models, against the versions that the server knows, for up to 8 s",
+    "the newest version folder in --models, or the versions that models.config names, against those that the server "
+    "knows, for up to 8 s",
     "Look whether the server polls (--file_system_poll_wait_seconds, 1 by default; 0 is once, -1 never), whether it "
     "has this folder mounted, and whether the version policy in models.config lets the version in.",
 )
@@ -118,25 +134,23 @@ def published(probe: Probe) -> Result:
     """What was published is served."""
     if probe.models is None:
         raise NotKnown("--models names no folder that the server serves")
-    folder = probe.models / probe.model
+    folder = probe.models / probe.folder_name
     try:
-        found = {version_of(path.name) for path in folder.iterdir() if path.is_dir()} - {None}
+        numbers = {version_of(path.name) for path in folder.iterdir() if path.is_dir()}
     except OSError as error:
         raise NotKnown(f"{folder} cannot be read: {error.strerror}") from error
-    wanted = {version for version in found if version is not None}
+    found = {number for number in numbers if number is not None}
+    wanted, where = {max(found)} if found else set(), str(folder)
     if probe.listed is not None:
         policy = probe.listed.model_version_policy
         if policy.WhichOneof("policy_choice") == "specific":
-            wanted &= set(policy.specific.versions)
+            wanted, where = set(policy.specific.versions), "models.config"
     if not wanted:
         raise NotKnown(f"{folder} has no version")
-    newest, end = max(wanted), time.monotonic() + _PICKED_UP
-    while newest not in (known := {state.version for state in probe.status()}):
-        if time.monotonic() > end:
-            listed = ", ".join(map(str, sorted(known)))
-            return problem(f"version {newest} is in {folder}, and the server knows {listed}")
-        time.sleep(0.5)
-    return ok(f"version {newest} is known")
+    if not _in_time(lambda: wanted <= _those(probe.status())):
+        known = _those(probe.status())
+        return problem(f"version {_listed(wanted - known)} is in {where}, and the server knows {_listed(known)}")
+    return ok(f"version {_listed(wanted)} is known")
 
 
 @check(
@@ -167,7 +181,8 @@ def default_signature(probe: Probe) -> Result:
 
 @check(
     "the first call to each signature against the fastest of four later ones: 0.1 s and four times as much is a "
-    "warning (it is seen once: whoever calls first warms the server)",
+    "warning (it is seen once: whoever calls first warms the server), as is a version whose load the metrics count, "
+    "and no warmup of it",
     "Put warmup records for every signature into assets.extra/tf_serving_warmup_requests, as `rawbert export` does, "
     "and do not start the server with --enable_model_warmup=false.",
 )
@@ -183,7 +198,17 @@ def warmup(probe: Probe) -> Result:
         return warning(f"first calls were slow: {'; '.join(cold)}")
     if not timed:
         return unknown("no signature answers")
+    if _loaded_cold(probe):
+        return warning(f"version {probe.described.version} was loaded without warmup records")
     return ok("; ".join(f"{name} {1000 * each.later:.1f} ms" for name, each in timed.items()))
+
+
+def _loaded_cold(probe: Probe) -> bool:
+    """Whether the metrics tell of a load of the version, and not of its warmup."""
+    path = f'/{probe.folder_name}/{probe.described.version}"'
+    page = (probe.http.status and probe.http.metrics) or ""
+    counted = [line for line in page.splitlines() if path in line]
+    return any(_LOADS in line for line in counted) and not any(_WARMUPS in line for line in counted)
 
 
 @check(
@@ -261,8 +286,21 @@ def _differ(one: Array, other: Array) -> bool:
     return bool(np.abs(one - other).max(initial=0.0) > _DIFFERENT * max(most, 1e-6))
 
 
-def _available(states: list[VersionStatus]) -> set[int]:
-    return {state.version for state in states if state.state == "AVAILABLE"}
+def _those(states: list[VersionStatus], *names: str) -> set[int]:
+    """The versions in one of some states; all without names."""
+    return {state.version for state in states if not names or state.state in names}
+
+
+def _listed(versions: Collection[int]) -> str:
+    return ", ".join(map(str, sorted(versions)))
+
+
+def _in_time(condition: Callable[[], bool]) -> bool:
+    """Whether a server does something at its next polls."""
+    end = time.monotonic() + _PICKED_UP
+    while not (met := condition()) and time.monotonic() < end:
+        time.sleep(0.5)
+    return met
 
 
 def _short(text: str) -> str:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import grpc
@@ -79,6 +79,11 @@ class Probe(Link):
         except (OSError, ValueError, text_format.ParseError) as error:
             raise NotKnown(f"{self.models / 'models.config'} cannot be read: {error}") from error
         return next((model for model in config.model_config_list.config if model.name == self.model), None)
+
+    @property
+    def folder_name(self) -> str:
+        """The name of the folder with the model's versions."""
+        return self.model if self.listed is None else PurePosixPath(self.listed.base_path).name
 
     def target(self, signature: str = "") -> Target:
         """The requested version, and a signature."""

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 #: Seconds.
 _TIMEOUT = 5.0
+#: Paths of the metrics: TensorFlow Serving's own, and Prometheus'.
+_METRICS = ("/monitoring/prometheus/metrics", "/metrics")
 #: Bytes of an answer that are read.
 _MOST = 16 << 20
 
@@ -65,6 +67,10 @@ class Rest:
         return page if is_api else None
 
     @cached_property
-    def metrics(self) -> Page | None:
-        """The metrics for Prometheus."""
-        return self.get("/monitoring/prometheus/metrics")
+    def metrics(self) -> str | None:
+        """The metrics for Prometheus, at a path that people use; ``None`` where none are there."""
+        for path in _METRICS:
+            page = self.get(path)
+            if page is not None and page.status == 200 and ":tensorflow:" in page.text:
+                return page.text
+        return None

@@ -60,6 +60,7 @@ def patient(
     model: Model = SOUND,
     *,
     batched: bool = True,
+    full: int = FULL,
     wait: float = 0.0,
     cold: float = 0.0,
     threads: int = 64,
@@ -74,6 +75,7 @@ def patient(
     Args:
         model: its signatures, versions and labels.
         batched: whether there is a batcher.
+        full: texts in a full batch.
         wait: seconds that a batch which is not full waits.
         cold: seconds that the first call of each signature takes longer.
         threads, queue: calls at once before one is refused for want of a thread, or of room in the queue.
@@ -94,8 +96,8 @@ def patient(
             said = "Batching Run() input tensors must have at least one dimension"
             raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, said)
         rows = len(text.string_val)
-        if batched and rows > FULL:
-            said = f"Task size {rows} is larger than maximum input batch size {FULL}"
+        if batched and rows > full:
+            said = f"Task size {rows} is larger than maximum input batch size {full}"
             raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, said)
         thread, room = (each.acquire(blocking=False) for each in running)
         try:
@@ -105,7 +107,7 @@ def patient(
                 raise Refusal(
                     grpc.StatusCode.UNAVAILABLE, "The batch scheduling queue to which this task was submitted is full"
                 )
-            time.sleep((cold if called[name] == 1 else 0) + (wait if rows < FULL else 0) + (rows > 1) * 0.02)
+            time.sleep((cold if called[name] == 1 else 0) + (wait if rows < full else 0) + (rows > 1) * 0.02)
         finally:
             for each, got in zip(running, (thread, room), strict=True):
                 if got:

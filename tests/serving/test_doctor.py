@@ -20,7 +20,7 @@ from command import rawbert
 from official_models import vectors
 from patients import SOUND, changed, embedding, patient
 from rawbert.serving import TLS
-from rawbert.serving.doctor import CHECKS, TOGETHER, Finding, Level, Probe, compare, examine, models
+from rawbert.serving.doctor import CHECKS, TOGETHER, Finding, Level, Probe, compare, connection, examine, models
 
 Found = dict[str, Finding]
 
@@ -73,12 +73,14 @@ PLANTED: dict[str, tuple[dict[str, Any], str, str]] = {
     "no health service": ({"health": None}, "health", "warning"),
     "not serving": ({"health": "NOT_SERVING"}, "health", "problem"),
     "no batching": ({"batched": False}, "batching", "warning"),
+    "tiny batches": ({"full": 8}, "batch-size", "warning"),
     "a long batch timeout": ({"wait": 0.05}, "batch-wait", "warning"),
     "no warmup": ({"cold": 0.4}, "warmup", "warning"),
     "float_val": ({"float_val": True}, "serialization", "warning"),
     "few threads": ({"threads": 3}, "threads", "problem"),
     "a short queue": ({"queue": 3}, "queue", "problem"),
     "requests of 4 MB": ({"options": {"grpc.max_receive_message_length": 4 << 20}}, "large-requests", "warning"),
+    "requests of 2 MB": ({"options": {"grpc.max_receive_message_length": 2 << 20}}, "large-requests", "warning"),
     "answers of 4 MB": ({"options": {"grpc.max_send_message_length": 4 << 20}}, "large-answers", "warning"),
     "no default signature": ({"model": changed(serving_default=None)}, "default-signature", "warning"),
     "other signatures": (
@@ -117,6 +119,26 @@ def test_a_version_that_the_server_does_not_know(tmp_path: Path, monkeypatch: py
         assert faults(examined(address, models=tmp_path, callers=0)) == {}
         (tmp_path / "m" / "4").mkdir()
         assert faults(examined(address, models=tmp_path, callers=0)) == {"published": "problem"}
+
+
+def test_models_config_and_the_server_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "_PICKED_UP", 0.6)
+    (tmp_path / "elsewhere" / "3").mkdir(parents=True)
+    config = tmp_path / "models.config"
+    base = 'name: "m" base_path: "/models/elsewhere"'
+    with patient(SOUND._replace(labels={"stable": 3, "canary": 3})) as address:
+
+        def found(entry: str) -> Found:
+            config.write_text(f"model_config_list {{ config {{ {base} {entry} }} }}")
+            return examined(address, models=tmp_path, callers=0)
+
+        assert faults(found('version_labels { key: "stable" value: 3 }')) == {}
+        wrong = found('version_labels { key: "stable" value: 3 } version_labels { key: "canary" value: 4 }')
+        assert faults(wrong) == {"labels": "problem"}
+        assert wrong["labels"].found == "canary: 3, and models.config says 4"
+        wrong = found("model_version_policy { specific { versions: 3 versions: 9 } }")
+        assert faults(wrong) == {"published": "problem"}
+        assert wrong["published"].found == "version 9 is in models.config, and the server knows 3"
 
 
 def test_a_label_that_is_asked_for_and_unknown() -> None:
@@ -161,17 +183,26 @@ def test_a_proxy_in_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
                 assert probe.proxy is None
 
 
-def test_plain_text_on_a_public_address(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ip", ["8.8.4.4", "203.0.113.7", "2001:db8::7"])
+def test_plain_text_on_a_public_address(ip: str, rest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     real = socket.getaddrinfo
 
     def public(host: str, *arguments: Any, **settings: Any) -> Any:
-        return [(*info[:4], ("8.8.4.4", *info[4][1:])) for info in real(host, *arguments, **settings)]
+        return [(*info[:4], (ip, *info[4][1:])) for info in real(host, *arguments, **settings)]
 
-    with patient() as address:
-        monkeypatch.setattr(socket, "getaddrinfo", public)
-        found = examined(address, callers=0)
-    assert faults(found) == {"plain-text": "problem"}
-    assert "8.8.4.4" in found["plain-text"].found
+    plain, secure, with_rest = (
+        Probe("localhost:1", "m", **settings) for settings in ({}, {"tls": TLS()}, {"tls": TLS(), "rest": rest})
+    )
+    for probe in (plain, secure, with_rest):
+        assert (probe.http.status is not None) == (probe is with_rest)
+    monkeypatch.setattr(socket, "getaddrinfo", public)
+    for probe, said in (
+        (plain, f"plain text, and {ip} is public"),
+        (with_rest, f"REST is in plain text, and {ip} is public"),  # TLS is of gRPC alone.
+    ):
+        finding = connection.plain_text.made(probe)
+        assert (finding.level, finding.found) == (Level.PROBLEM, said)
+    assert connection.plain_text.made(secure).level is Level.OK
 
 
 def test_certificates() -> None:
@@ -281,12 +312,13 @@ def serve(folder: Path, tmp_path: Path) -> Iterator[Serve]:
 
 
 def test_the_stack_is_sound(serve: Serve, tmp_path: Path) -> None:
-    address = serve('version_labels { key: "stable" value: 3 }')
-    found = examined(address, "text", models=tmp_path / "models")
+    """With REST, metrics, batching and warmup, as docker-compose.yml starts it."""
+    monitoring, port = Path(__file__).parents[2] / "deploy" / "serving" / "monitoring.config", free_port()
+    label = 'version_labels { key: "stable" value: 3 }'
+    address = serve(label, rest_api_port=port, monitoring_config_file=str(monitoring))
+    found = examined(address, "text", models=tmp_path / "models", rest=f"127.0.0.1:{port}")
     assert faults(found) == {}
-    assert {name for name, finding in found.items() if finding.level is Level.UNKNOWN} == {
-        "rest", "clock", "metrics", "large-answers"
-    }  # fmt: skip
+    assert {name for name, finding in found.items() if finding.level is Level.UNKNOWN} == {"large-answers"}
     done = rawbert("doctor", address, cwd=tmp_path)
     assert done.returncode == 0, done.out
     assert "0 problems, 0 warnings" in done.out
@@ -303,6 +335,78 @@ def test_a_server_without_flags(serve: Serve) -> None:
     done = rawbert("doctor", address, "-m", "text", "--callers", 0, "--ignore", "health", "--ignore", "batching",
                    "--ignore", "serialization")  # fmt: skip
     assert (done.returncode, "health" in done.out) == (0, False), done.out
+
+
+@pytest.mark.slow
+def test_other_sound_servers(serve: Serve, tmp_path: Path) -> None:
+    """On IPv6, with REST on the next port and metrics at Prometheus' own path; with TLS for both sides."""
+    from rawbert.serving.certificates import make_certificates
+
+    monitoring, (port, next_port) = tmp_path / "monitoring.config", neighbours("::1")
+    monitoring.write_text('prometheus_config { enable: true path: "/metrics" }')
+    serve(host="::1", port=port, rest_api_port=next_port, monitoring_config_file=str(monitoring))
+    found = examined(f"[::1]:{port}", "text", models=tmp_path / "models")
+    assert faults(found) == {}
+    assert (found["rest"].level, found["metrics"].level) == (Level.OK, Level.OK)
+    certs = tmp_path / "certs"
+    make_certificates(certs)
+    tls = TLS(ca=certs / "ca.pem", certificate=certs / "client.pem", key=certs / "client.key")
+    address = serve(ssl_config_file=str(certs / "ssl.config"))
+    assert faults(examined(address, "text", models=tmp_path / "models", tls=tls)) == {}
+
+
+def neighbours(host: str) -> tuple[int, int]:
+    """A free port, of which the next is free too."""
+    with socket.socket(socket.AF_INET6) as listener:
+        listener.bind((host, 0))
+        port: int = listener.getsockname()[1]
+    return port, port + 1
+
+
+#: What is planted on the embedded server: a flag, and batching parameters -> the check that finds it.
+EMBEDDED: dict[str, tuple[dict[str, str], str, str]] = {
+    **{f"{what} limit of {size}": ({"grpc_channel_arguments": f"grpc.max_{what}_message_length={size}"},
+                                   "max_batch_size { value: 32 }", check)
+       for what, size, check in (("receive", 1_000_000, "large-requests"), ("send", 10_000, "large-answers"),
+                                 ("send", 1000, "large-answers"))},
+    "tiny batches": ({}, "max_batch_size { value: 4 }", "batch-size"),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", EMBEDDED)
+def test_a_fault_that_is_planted_on_the_embedded_server(fault: str, serve: Serve, tmp_path: Path) -> None:
+    flags, parameters, check = EMBEDDED[fault]
+
+    def prepare(root: Path) -> None:
+        (root / "text" / "3" / "batching_params.pbtxt").write_text(parameters)
+
+    address = serve(prepare=prepare, **flags)
+    assert faults(examined(address, "text", models=tmp_path / "models", callers=0)) == {check: "warning"}
+
+
+@pytest.mark.slow
+def test_a_server_that_others_have_warmed(serve: Serve, tmp_path: Path) -> None:
+    """The metrics tell it."""
+    monitoring, port = tmp_path / "monitoring.config", free_port()
+    monitoring.write_text("prometheus_config { enable: true }")
+    address = serve(enable_model_warmup=False, rest_api_port=port, monitoring_config_file=str(monitoring))
+    settings = {"rest": f"127.0.0.1:{port}", "callers": 0}
+    assert "first calls were slow" in examined(address, "text", **settings)["warmup"].found
+    found = examined(address, "text", **settings)
+    assert faults(found) == {"warmup": "warning"}
+    assert found["warmup"].found == "version 3 was loaded without warmup records"
+
+
+@pytest.mark.slow
+def test_a_load_that_is_tried_again(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "_PICKED_UP", 1.0)
+    address = serve(max_num_load_retries=5)
+    (tmp_path / "models" / "text" / "4").mkdir()
+    wait_for(lambda: states(address).get(4) == "LOADING")
+    found = examined(address, "text", models=tmp_path / "models", callers=0)
+    assert faults(found) == {"failed-versions": "warning"}
+    assert found["failed-versions"].found == "version 4 is LOADING for 1 s"
 
 
 @pytest.mark.slow

@@ -26,14 +26,14 @@ _THREADS_FOR_HEALTH = 4
 #: Refusals that may wait to be sent; gRPC itself refuses calls beyond them.
 _MOST_REFUSALS = 1024
 
-_OPTIONS = [
+_OPTIONS = {
     # TensorFlow Serving takes and sends what fits into a protobuf message; gRPC's own limit is 4 MB. A request of text
     # grows a hundredfold in a tokenizer: its size is bounded, and can be by --grpc_channel_arguments.
-    ("grpc.max_receive_message_length", 128 << 20),
-    ("grpc.max_send_message_length", -1),
+    "grpc.max_receive_message_length": 128 << 20,
+    "grpc.max_send_message_length": -1,
     # Or two servers share a port, and callers meet one or the other.
-    ("grpc.so_reuseport", 0),
-]
+    "grpc.so_reuseport": 0,
+}
 
 
 def listen(
@@ -46,7 +46,8 @@ def listen(
     server = grpc.server(
         threads,
         interceptors=[_Admission(threads, most)],
-        options=[*_OPTIONS, *plan.channel_arguments],
+        # Of two values with one name gRPC takes the first.
+        options=list({**_OPTIONS, **dict(plan.channel_arguments)}.items()),
         maximum_concurrent_rpcs=most + _MOST_REFUSALS,
     )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
