@@ -106,7 +106,7 @@ def _show(report: Report, what: str, source: str | None) -> None:
         rows.append((output, f"{each.max_abs:.2e}", *row))
     if rows:
         print_table(what, ("output", "off by", "allowed", "cosine", "at least"), rows)
-    lines += [f"worst     {output} differs most for {each.worst_text}" for output, each in report.outputs.items()]
+    lines += [f"worst     {output}, for the text {each.worst_text}" for output, each in report.outputs.items()]
     lines += [f"differs   {line}" for line in report.mismatches[:20]]
     if len(report.mismatches) > 20:
         lines.append(f"differs   and in {len(report.mismatches) - 20} more places")

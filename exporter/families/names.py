@@ -14,11 +14,11 @@ _NUMBER = re.compile(r"(?<=layer_)\d+")
 
 @dataclass(frozen=True)
 class Style:
-    """How a format writes names.
+    """The spelling of weight names in a file format.
 
     Attributes:
-        separator: between the parts of a name.
-        number: between a part of a name and its number.
+        separator: separator between the parts of a name.
+        number: separator between a part of a name and its number.
         leaves: canonical leaf (empty for a table) -> suffixes after the name of the layer, the most common one first.
         transposed: whether dense weights are ``[out, in]``.
         split_heads: whether attention weights have separate head dimensions, such as ``[hidden, heads, head_dim]``.

@@ -76,9 +76,9 @@ def saved_model(path: Path) -> Path:
     if path.is_file():
         raise ModelConfigError(f"{path} is a file: give the folder of a version, or of a model")
     if not path.is_dir():
-        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        siblings = path.parent.iterdir() if path.parent.is_dir() else ()
         models = {name: f"models/{name}" for name in _models_in("models")}
-        near = did_you_mean(str(path), [str(path.with_name(each.name)) for each in beside])
+        near = did_you_mean(str(path), [str(path.with_name(each.name)) for each in siblings])
         near = near or did_you_mean(path.name, models).replace(" mean ", " mean models/")
         listed = f"; there are {', '.join(models.values())}" if models else ""
         raise ModelConfigError(

@@ -18,7 +18,7 @@ _COMPILE = "_XlaMustCompile"
 #: Maximum number of names in a finding.
 _NAMED = 3
 _REST_STRINGS = (
-    "the REST API writes it as it is, and as base64 only where the name ends in _bytes; bytes that are not UTF-8 break "
+    "the REST API writes it unchanged, and as base64 only if the name ends in _bytes; bytes that are not UTF-8 break "
     "its JSON"
 )
 

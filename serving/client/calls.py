@@ -25,7 +25,7 @@ from .exchange import Answer, Attempt, Exchange, Shared
 from .parts import Limits
 from .results import CallRecord
 from .retry import Budget
-from .settings import DEFAULT_TIMEOUT, TLS, CallMetadata, CallOptions, ChannelConfig, RetryPolicy, whole
+from .settings import DEFAULT_TIMEOUT, TLS, CallMetadata, CallOptions, ChannelConfig, RetryPolicy, whole_number
 
 _LOG = logging.getLogger("rawbert.serving")
 
@@ -108,9 +108,9 @@ class Calls(Generic[C]):
             policy=policy,
             budget=Budget(policy.budget),
             balancer=Balancer(len(self.addresses)),
-            limits=Limits(whole("max_batch_size", max_batch_size, 1), _REQUEST_BYTES),
+            limits=Limits(whole_number("max_batch_size", max_batch_size, 1), _REQUEST_BYTES),
             timeout=None if timeout is None else float(timeout),
-            concurrency=whole("concurrency", concurrency, 1),
+            concurrency=whole_number("concurrency", concurrency, 1),
             connection=self._connection(),
         )
 
@@ -132,13 +132,13 @@ class Calls(Generic[C]):
     def _connection(self) -> frozenset[str]:
         """Properties of the connection, for the advice in error messages."""
         proxies = [name for name in ("grpc_proxy", "https_proxy", "http_proxy") if os.environ.get(name)]
-        holds = {
+        properties = {
             "plain": self._insecure,
             "anonymous": self._tls is not None and self._tls.certificate is None,
             "identified": self._tls is not None and self._tls.certificate is not None,
             "proxy": self._config.http_proxy and proxies,
         }
-        return frozenset(word for word, true in holds.items() if true)
+        return frozenset(name for name, applies in properties.items() if applies)
 
     # The parts that differ between the clients: a queue of events; calls as futures; the process or event loop that
     # owns the channels; and the addition to an error.

@@ -26,7 +26,7 @@ CallMetadata = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
 _KEY, _VALUE = "[0-9a-z_.-]+", "[ -~]*"
 
 
-def whole(name: str, value: Any, least: int) -> int:
+def whole_number(name: str, value: Any, least: int) -> int:
     """``value`` as a whole number of at least ``least``; otherwise raises a TypeError or a ValueError."""
     try:
         number = operator.index(value)
@@ -195,7 +195,7 @@ class ChannelConfig:
     options: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        if whole("max_message_bytes", self.max_message_bytes, -1) == 0:
+        if whole_number("max_message_bytes", self.max_message_bytes, -1) == 0:
             raise ValueError("max_message_bytes is 0: give a positive size, or -1 for no limit")
         for name in ("keepalive_time", "keepalive_timeout", "connect_timeout", "idle_timeout", "lookup_interval"):
             _seconds(name, getattr(self, name))
@@ -233,12 +233,12 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         if self.max_attempts is not None:
-            whole("max_attempts", self.max_attempts, 1)  # The first attempt counts.
+            whole_number("max_attempts", self.max_attempts, 1)  # The first attempt counts.
         for name in ("initial_backoff", "max_backoff"):
             _seconds(name, getattr(self, name))
         if not 0 < self.initial_backoff <= self.max_backoff:
             raise ValueError("initial_backoff must be above 0, and at most max_backoff")
-        whole("budget", self.budget, 0)
+        whole_number("budget", self.budget, 0)
 
 
 _MARKERS = {"ca": b"CERTIFICATE", "certificate": b"CERTIFICATE", "key": b"PRIVATE KEY"}

@@ -19,7 +19,7 @@ from .base import BaseClient, Texts, deadline_of
 from .calls import C, Plan
 from .entities import AGGREGATIONS, Aggregation, TokenTags, entities, merged
 from .results import Classification, Ranked, TaggedText, Tokens
-from .settings import CallOptions, TextKeywords, whole
+from .settings import CallOptions, TextKeywords, whole_number
 
 #: Two texts to score together, or one text for a model of single texts.
 Pair = tuple[str | bytes, str | bytes] | str | bytes
@@ -65,7 +65,7 @@ class TaskClient(BaseClient[C]):
         keywords: Mapping[str, Any],
     ) -> Plan[list[Classification]]:
         options, rows = self._asked(contract.CLASSIFY.name, texts, keywords)
-        top_k = None if top_k is None else whole("top_k", top_k, 1)
+        top_k = None if top_k is None else whole_number("top_k", top_k, 1)
         if threshold is not None and not isinstance(threshold, (int, float, np.number)):
             raise TypeError(f"threshold is {threshold!r}: give a number")
         if stride is None:
@@ -127,7 +127,7 @@ class TaskClient(BaseClient[C]):
         self, query: str | bytes, documents: Texts, top_k: int | None, keywords: Mapping[str, Any]
     ) -> Plan[list[Ranked]]:
         options = self._options(keywords, TextKeywords, contract.SCORE.name)
-        top_k = None if top_k is None else whole("top_k", top_k, 1)
+        top_k = None if top_k is None else whole_number("top_k", top_k, 1)
         if not isinstance(query, (str, bytes)):
             raise TypeError(f"query is a {type(query).__name__}: give one text")
         requests.check_texts(documents, "documents")
@@ -142,7 +142,7 @@ class TaskClient(BaseClient[C]):
         self, rows: Sequence[Row], stride: int, options: CallOptions, deadline: float | None
     ) -> Plan[list[_Window]]:
         """Windows over the texts, in their order; one window for a text that fits into the model."""
-        stride = whole("stride", stride, 0)
+        stride = whole_number("stride", stride, 0)
         asked = replace(options, signature_name=_TOKENIZE)
         decode = partial(requests.per_text, Tokens, _TOKENIZE)
         starts: list[dict[int, list[int]]] = [{} for _ in rows]

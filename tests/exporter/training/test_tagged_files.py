@@ -141,7 +141,7 @@ def test_parquet(tmp_path: Path):
 
 REFUSED: dict[str, tuple[str, Any, str]] = {
     "no tag": ("a.conll", "Ada B-PER\nmet\n", r"line 2 has 1 column \('met'\), but the lines before have 2"),
-    "no tags": ("a.conll", "Ada\nmet\n", r"line 1 has 1 column \('Ada'\); expected 2 at least"),
+    "no tags": ("a.conll", "Ada\nmet\n", r"line 1 has 1 column \('Ada'\); expected at least 2"),
     "no blank lines": ("a.conll", "Ada B-PER\nwent to Paris O\n", "line 2 has 4 columns"),
     "csv": ("a.csv", "text,label\n", "give tags as a CoNLL file, .jsonl or .parquet, not .csv"),
     "empty tag": ("a.conll", "Ada\tB-PER\nmet\t\n", r"line 1 \(the tag of 'met' is empty\)"),
