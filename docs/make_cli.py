@@ -5,6 +5,10 @@ from pathlib import Path
 FOLDER = Path(__file__).parent / "reference" / "commands"
 INDEX = """# The rawbert command
 
+`rawbert` has one command for each task. This page lists them, with the guides that show how to use them.
+`rawbert COMMAND --help` prints the page of a command. [Configuration](../configuration.md) describes environment variables
+and shell completion.
+
 ```
 {help}
 ```
@@ -13,7 +17,7 @@ INDEX = """# The rawbert command
 |---|---|
 {rows}
 
-Exit codes: 0 done, 1 refused or failed (one line on standard error says why), 2 wrong usage, 130 interrupted.
+If a command fails, one line on standard error gives the reason.
 
 `python docs/make_cli.py` writes this page, and the page of each command, from the commands' own help.
 """

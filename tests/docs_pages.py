@@ -4,6 +4,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -25,11 +26,15 @@ PAGES_OUTSIDE = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/READ
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block; ``mark`` is the comment before it, such as ``not run: it needs Docker``."""
+    """One fenced block; ``mark`` is the comment before it, such as ``not run: it needs Docker``.
+
+    ``output`` is the text block after it, if that has the mark ``output``: it is then exactly what the block prints.
+    """
 
     language: str
     code: str
     mark: str
+    output: str = ""
 
     @property
     def is_run(self) -> bool:
@@ -48,9 +53,14 @@ def text_of(page: str) -> str:
 
 def blocks(page: str) -> Iterator[Block]:
     """The runnable blocks of a page, in order."""
-    for found in BLOCK.finditer(text_of(page)):
+    every = list(BLOCK.finditer(text_of(page)))
+    for found, following in zip_longest(every, every[1:]):
         if found["language"] in RUNNABLE:
-            yield Block(found["language"], textwrap.dedent(found["code"]), found["mark"] or "")
+            output = following["code"] if following and following["mark"] == "output" else ""
+            code = textwrap.dedent(found["code"])
+            if found["language"] in ("sh", "bash"):
+                code = re.sub(r"\s*\\\n\s*", " ", code)  # A command on several lines is one command.
+            yield Block(found["language"], code, found["mark"] or "", output)
 
 
 def hidden_blocks(page: str) -> Iterator[str]:

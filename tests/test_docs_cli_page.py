@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+from docs_pages import blocks, pages
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -29,10 +31,7 @@ def test_commands_in_the_documentation_exist_with_the_options_that_it_gives_them
     import click
     from rawbert.serving.cli.app import COMMANDS, rawbert
 
-    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
-    shell = [
-        code for page in pages for code in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    ]
+    shell = [each.code for page in pages() for each in blocks(page) if each.language == "sh"]
     lines = [line for code in shell for line in code.splitlines() if line.startswith("rawbert ")]
     helps = [page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference" / "commands").glob("*.md")]
     examples = [line for text in helps for line in re.findall(r"^    (rawbert .*)$", text, re.MULTILINE)]

@@ -13,7 +13,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +158,9 @@ def session(folder: Path) -> Iterator[Callable[[Block], str]]:
 
     def run(block: Block) -> str:
         if block.language == "python":
-            exec(compile(here(block.code), "block", "exec"), names)
-            return ""
+            with redirect_stdout(StringIO()) as printed:
+                exec(compile(here(block.code), "block", "exec"), names)
+            return printed.getvalue()
         script, said = "", ""
         for line in [*block.code.splitlines(), ""]:
             ready = next((SERVERS[name] for name in SERVERS if line.startswith(name)), None)
@@ -210,4 +212,5 @@ def test_the_blocks_of_a_page_run_in_order(page: str, files: Path, monkeypatch: 
         for line in STORIES[page]:
             run(Block("sh", line, ""))
         for block in ran:
-            run(block)
+            said = run(block)
+            assert block.output in ("", said)
