@@ -6,8 +6,8 @@ FOLDER = Path(__file__).parent / "reference" / "commands"
 INDEX = """# The rawbert command
 
 `rawbert` has one command for each task. This page lists them, with the guides that show how to use them.
-`rawbert COMMAND --help` prints the page of a command. [Configuration](../configuration.md) describes environment variables
-and shell completion.
+`rawbert COMMAND --help` prints the page of a command. [Configuration](../configuration.md) describes environment
+variables and shell completion.
 
 ```
 {help}

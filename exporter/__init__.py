@@ -1,4 +1,4 @@
-"""rawbert's exporter: a BERT checkpoint goes in, a SavedModel that takes raw strings comes out.
+"""rawbert's exporter: a BERT checkpoint goes in, a SavedModel that takes plain strings comes out.
 
 >>> from rawbert.exporter import ExportConfig, export
 >>> bundle = export(ExportConfig(encoder="all-MiniLM-L6-v2", output="models/minilm"))  # doctest: +SKIP

@@ -27,7 +27,7 @@ Progress = Callable[[str], None]
 
 
 def export(config: ExportConfig, progress: Progress | None = None) -> Bundle:
-    """Package a checkpoint as a SavedModel that takes raw strings, verify it, and publish it.
+    """Package a checkpoint as a SavedModel that takes plain strings, verify it, and publish it.
 
     The version folder appears by one rename after a successful proof; on any error or interrupt, no files remain.
 

@@ -40,7 +40,7 @@ def _labels(context: click.Context, parameter: click.Parameter, value: str | Non
         raise click.BadParameter(f"{value}: not readable as UTF-8 text; save the file as UTF-8: {error}") from error
 
 
-@click.command(short_help="Package a checkpoint as a SavedModel that takes raw strings.")
+@click.command(short_help="Package a checkpoint as a SavedModel that takes plain strings.")
 @click.argument("encoder")
 @click.option(
     "--output", "-o", required=True, type=click.Path(path_type=Path), metavar="FOLDER",
@@ -115,7 +115,7 @@ def _labels(context: click.Context, parameter: click.Parameter, value: str | Non
 )  # fmt: skip
 @json_option
 def export(encoder: str, output: Path, as_json: bool, **settings: Any) -> None:
-    """Package ENCODER as a SavedModel that takes raw strings, and verify it.
+    """Package ENCODER as a SavedModel that takes plain strings, and verify it.
 
     ENCODER is a folder or an archive of one (tar, zip; also by URL), a fine-tuned model that tf_keras saved, a
     model of the Hugging Face Hub (owner/name), of Kaggle (owner/model/framework/variation), or the URL of a TF Hub

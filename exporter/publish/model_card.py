@@ -45,7 +45,7 @@ def render(manifest: dict[str, Any], licenses: list[str]) -> str:
     )
     parts = [
         f"# {name}\n",
-        "A SavedModel that takes raw strings, made by `rawbert export` for TensorFlow Serving "
+        "A SavedModel that takes plain strings, made by `rawbert export` for TensorFlow Serving "
         f"{recipe.target_serving}. `rawbert.json` next to this file contains all of this, and more.\n",
         _table(
             ("", ""),

@@ -10,7 +10,7 @@ from ..extras import how_to_install
 #: Sub-command -> (module, required extra, line for the help).
 COMMANDS = {
     "up": ("exporter.cli.up", "cli", "Export a checkpoint if needed, serve it, and show how to call it."),
-    "export": ("exporter.cli.export", "export", "Package a checkpoint as a SavedModel that takes raw strings."),
+    "export": ("exporter.cli.export", "export", "Package a checkpoint as a SavedModel that takes plain strings."),
     "finetune": ("exporter.cli.finetune", "train", "Train a classifier, tagger or scorer on labelled texts."),
     "tokenize": ("exporter.cli.tokenize", "export", "Show the tokens, ids and offsets that an export gives a text."),
     "verify": (
@@ -81,4 +81,4 @@ class _LazyGroup(click.Group):
 )
 @click.version_option(None, "--version", "-V", package_name="rawbert", message="%(prog)s %(version)s")
 def rawbert() -> None:
-    """Export BERT with its tokenizer as one SavedModel that takes raw strings, serve it, and query it over gRPC."""
+    """Export BERT with its tokenizer as one SavedModel that takes plain strings, serve it, and query it over gRPC."""
