@@ -19,9 +19,9 @@ _LARGE = 5 << 20
 _MOST_ROWS, _TEXT = 64, LONG * 8
 #: Bytes of a message that gRPC takes by default.
 _DEFAULT_LIMIT = 4 << 20
-#: Texts of which a full batch has at least so many.
+#: Smallest number of texts of a full batch.
 _FEW = 16
-#: Seconds that a lone call may wait for company.
+#: Seconds that a single call may wait for others.
 _WAIT = 0.02
 
 
