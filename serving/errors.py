@@ -110,7 +110,7 @@ STATUS: dict[grpc.StatusCode, tuple[type[ServingError], str]] = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: (ServerOverloaded, "send fewer texts at a time, or try again later"),
     grpc.StatusCode.FAILED_PRECONDITION: (
         ServerFault,
-        "the model cannot answer as it is; see the server's log",
+        "the model cannot answer in its current state; see the server's log",
     ),
     grpc.StatusCode.ABORTED: (ServerFault, "the server aborted the call; try again"),
     grpc.StatusCode.OUT_OF_RANGE: (InvalidRequest, "the server refused the request; check it with metadata()"),

@@ -1,4 +1,4 @@
-"""The pages of the commands, and the blocks of all pages, cannot drift from the commands."""
+"""The pages of the commands, and the commands in the blocks of all pages, agree with the command line."""
 
 from __future__ import annotations
 

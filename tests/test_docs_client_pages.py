@@ -1,4 +1,4 @@
-"""The Python code on the pages of the client and of the tasks is run, in order, on a server."""
+"""The Python code on the pages of the client and of the tasks runs in order, with a server."""
 
 from __future__ import annotations
 

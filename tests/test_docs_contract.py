@@ -1,4 +1,4 @@
-"""docs/reference/signatures.md: its table is that of the contract."""
+"""docs/reference/signatures.md: its table agrees with the contract."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_page_lists_every_output_with_dtype_and_shape(declared) -> None:
     for output in declared.outputs_for(pair=False):
         if output.name in listed:
             continue
-        # A dtype and a shape are said once for outputs that share them.
+        # The page states dtype and shape once for outputs that share them.
         after = row[row.index(f"`{output.name}`") :]
         assert re.match(r"(`\w+`,? ?)+" + re.escape(f"{output.dtype} `[{', '.join(output.shape)}]`"), after), output
     named = set(re.findall(r"`(\w+)`", re.sub(r"\(.*?\)", "", row))) - {"tokenize"}

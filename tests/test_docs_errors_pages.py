@@ -2,7 +2,7 @@
 
 An error text is the message of an exception with ``…`` in place of values. It contains its remedy if one of its clauses
 begins with an imperative (:data:`IMPERATIVES`), or if it names an option of the command line. Every other text must
-match a pattern in the first column of the pages' tables, in which ``…`` stands for any text.
+match a pattern in the first column of the pages' tables, in which ``…`` matches any text.
 """
 
 import ast
@@ -46,7 +46,7 @@ REASONS = {
     "serving/server/rest/parser.py": ("_error", "JSON Parse error"),
     "serving/wire/varint.py": ("ValueError", "the tensor … cannot be read"),
 }
-#: Not error texts: findings of `rawbert check` and `rawbert doctor`, which have pages of their own; parts of other
+#: Not error texts: findings of `rawbert check` and `rawbert doctor`, which have their own pages; parts of other
 #: texts; notes at an interrupt; internal assertions.
 FINDINGS = ("exporter/targets/file_rules.py", "exporter/targets/warmup_file.py", "serving/doctor/")
 OTHER_KINDS = ("NotKnown", "_because", "from_status", "KeyboardInterrupt", "AssertionError", "SystemExit")

@@ -1,4 +1,4 @@
-"""docs/how-to/coming-from-hub.md: every form on the page is run, on a Hub-format folder."""
+"""docs/how-to/coming-from-hub.md: every command of the page runs, with a Hub-format folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BLOCK = re.compile(
 RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
 
 
-#: What the page names -> what it is here; folders that it writes are below a temporary one.
+#: Names on the page -> their replacement here; folders that the page writes are in a temporary one.
 HERE = {"path/to/bert_en_uncased": str(HUB)}
 
 

@@ -1,4 +1,4 @@
-"""docs/reference/models.md: its tables say what is there, and every combination that they promise can be read."""
+"""docs/reference/models.md: its tables list all families and tasks, and every promised combination can be read."""
 
 from __future__ import annotations
 

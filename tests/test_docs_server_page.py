@@ -1,4 +1,4 @@
-"""The examples of docs/reference/server.md: its requests over HTTP are made, and answer what the page shows."""
+"""The examples of docs/reference/server.md: its HTTP requests return the answers on the page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "reference" / "server.md"
 
 
 def _examples() -> list[tuple[str, str]]:
-    """Each request of the page, and the answer that it shows, if it shows one."""
+    """Each request on the page, and its answer if the page shows one."""
     section = PAGE.read_text(encoding="utf-8").partition("\n## REST\n")[2].partition("\n## Limits")[0]
     found = re.findall(r"```sh\n(.*?)```\n(?:\n```json\n(.*?)```)?", section, re.DOTALL)
     return [(line, shown) for block, shown in found for line in block.splitlines() if line.startswith("curl ")]
@@ -54,12 +54,12 @@ def test_an_example_answers(port: int, command: str, shown: str) -> None:
         return
     found = json.loads(answer)
     if shown:
-        # What is left out on the page are numbers.
+        # The page leaves out only numbers.
         assert _shape(found) == _shape(json.loads(shown.replace("...", "0")))
 
 
 def _shape(value: Any) -> Any:
-    """Names of members, and how many rows a list has."""
+    """Names of members, and numbers of rows."""
     if isinstance(value, dict):
         return {name: _shape(each) for name, each in value.items()}
     return len(value)

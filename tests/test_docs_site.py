@@ -1,4 +1,4 @@
-"""The documentation as a whole: every page is in the navigation, links lead somewhere, and every block is run."""
+"""The documentation: every page is in the navigation, every link has a target, and tests run every block."""
 
 import re
 import subprocess
@@ -109,7 +109,7 @@ def test_blocks_in_lists_and_tabs_are_found(monkeypatch: pytest.MonkeyPatch) -> 
     assert not list(hidden_blocks("page.md"))
 
 
-#: Words of sentences that stop a reader. A noun comes first, and a relative clause does not replace it.
+#: Phrases that make a reader stumble: a noun must come first, and a relative clause must not replace it.
 ODD = (
     r"\bit has not\.",
     r"\b(?:are|is) not \w+ either\b",

@@ -1,4 +1,4 @@
-"""Pages whose blocks are one story: they run as they are written, one after the other, in one folder."""
+"""Pages whose blocks build on each other: they run unchanged, in order, in one folder."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ STORIES = {
 }
 #: Pages whose Python code another test runs, with packages that are not installed here.
 SHELL_ONLY = {"how-to/gateway.md"}
-#: Ports of the pages; each becomes a free one.
+#: Ports on the pages, which are replaced by free ones.
 PORT = r"\b8[05]\d\d\b"
 #: Commands that go on until they are stopped, what they print when they are ready, and their ports without --port.
 SERVERS = {
@@ -66,7 +66,7 @@ SERVERS = {
 
 @pytest.fixture
 def folder(tiny_bundle: Any, data: Path, tmp_path: Path) -> Path:
-    """A working folder as the pages have it: a checkpoint, and a model with four versions."""
+    """A working folder for the pages: a checkpoint, and a model with four versions."""
     shutil.copytree(data / "tiny_bert", tmp_path / "all-MiniLM-L6-v2")
     shutil.copytree(data / "tiny_pooling" / "mean_dense_normalize", tmp_path / "all-MiniLM-L6-v2", dirs_exist_ok=True)
     for version in range(1, 5):
@@ -79,7 +79,7 @@ def folder(tiny_bundle: Any, data: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def files(folder: Path, task_models: Path, data: Path) -> Path:
-    """The same, with the checkpoints and the files of texts that the pages name."""
+    """The same with the checkpoints and text files that the pages name."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

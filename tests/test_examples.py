@@ -164,7 +164,7 @@ def test_rerank(example, address, task_models, tmp_path, monkeypatch, capsys) ->
 
 
 CLIENTS = ROOT / "examples" / "clients"
-#: Where Debian's golang-google-grpc-dev and libgrpc-java put the libraries.
+#: Folders of the libraries of Debian's golang-google-grpc-dev and libgrpc-java.
 GO, JARS = Path("/usr/share/gocode"), Path("/usr/share/java")
 
 

@@ -1,4 +1,4 @@
-"""transformers' PyTorch model with scaled dot-product attention, padded to the longest text; as it is, and compiled."""
+"""transformers' PyTorch model with scaled dot-product attention, padded to the longest text; eager and compiled."""
 
 from __future__ import annotations
 

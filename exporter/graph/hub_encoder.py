@@ -44,7 +44,7 @@ class HubEncoder(tf.Module):
         """
         if types is None:
             types = tf.zeros_like(ids)
-        with tf.device("/CPU:0"):  # ids and mask are there
+        with tf.device("/CPU:0"):  # the device of ids and mask
             lengths = tf.reduce_sum(mask, axis=1)  # [B]
             wanted = tf.clip_by_value(tf.reduce_sum(lengths) // _TOKENS, 1, _GROUPS)
             order, bounds = divide(lengths, wanted)

@@ -1,6 +1,6 @@
 """Messages of TensorFlow and TensorFlow Serving that the exporter reads and writes; neither package is needed.
 
-The messages are in descriptor pools of their own, so that they do not conflict with those packages. Each ``.pb`` here
+The messages are in separate descriptor pools, so that they do not conflict with those packages. Each ``.pb`` here
 is the descriptor set of the ``.proto`` file with the same name::
 
     python -m grpc_tools.protoc -I exporter/protos --include_imports --descriptor_set_out exporter/protos/X.pb X.proto

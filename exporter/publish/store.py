@@ -140,7 +140,7 @@ class Store:
             yield
         except OutputError:
             raise
-        # Each store has exceptions of its own, of which few are OSErrors.
+        # Each store has its own exceptions, and few of them are OSErrors.
         except Exception as error:
             kind, said = type(error).__name__, first_line(error)
             hint = ""

@@ -134,7 +134,7 @@ def _taken(tensor: Any, where: Path) -> str:
 
 
 def _activate(layers: list[Dense | LayerNorm], name: str, width: int) -> None:
-    """Append an activation: as part of the last layer if that has none, or else as an identity layer of its own."""
+    """Append an activation: to the last layer if that has none, or else as a separate layer with the identity."""
     last = layers[-1] if layers else None
     if isinstance(last, Dense) and last.activation == "identity":
         layers[-1] = replace(last, activation=name)

@@ -280,7 +280,7 @@ class BaseClient(Calls[C]):
 
 
 def deadline_of(options: CallOptions) -> float | None:
-    """Deadline of a call with a timeout of its own; otherwise ``None``."""
+    """The deadline of a call with its own timeout; ``None`` without one."""
     return time.monotonic() + options.timeout if isinstance(options.timeout, float) else None
 
 

@@ -49,7 +49,7 @@ class Client(TaskClient[grpc.Channel]):
         concurrency: maximum number of parts of one call in flight.
         retry: retry policy.
         tls: TLS; without it the connection is in plain text.
-        metadata: gRPC metadata for calls without metadata of their own: a dict, or pairs.
+        metadata: gRPC metadata for calls without ``metadata``: a dict, or pairs.
         call_credentials: gRPC call credentials, sent over TLS only.
         interceptors: gRPC client interceptors for the channels that the client opens.
         on_call: function that gets a :class:`CallRecord` after each call to a server, possibly from several threads.

@@ -91,7 +91,7 @@ class Shared(NamedTuple):
         names: addresses of the servers.
         policy, budget, balancer: retry policy, retry budget, and the choice of the next server.
         limits: size of the parts of a call; lowered if a server reports a smaller limit.
-        timeout: seconds for each part of a call without a timeout of its own; ``None`` for no deadline.
+        timeout: seconds for each part of a call without ``timeout``; ``None`` for no deadline.
         concurrency: maximum number of parts of a call in flight.
         connection: properties of the connection, for messages; see :func:`from_status`.
     """

@@ -14,7 +14,7 @@ from .results import Tokens
 
 #: First byte of a part of a text, and the byte after its last byte.
 Span = tuple[int, int]
-#: Ideographs, each a word of its own for tokenizers: first and last code point (BERT's ``_is_chinese_char``).
+#: Ideographs, each of which is a word for tokenizers: first and last code point (BERT's ``_is_chinese_char``).
 _IDEOGRAPHS: Final = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2CEAF), (0x2F800, 0x2FA1F))
 #: Safety factor on the mean number of tokens of the parts, so that few parts must be cut again.
 _MARGIN: Final = 1.3

@@ -62,7 +62,7 @@ def encode(value: npt.ArrayLike) -> TensorProto:
         tensor = TensorProto(dtype=_STRING)  # type: ignore[arg-type]
         tensor.string_val.extend(_as_bytes(item) for item in array.ravel().tolist())
     else:
-        # numpy has no bfloat16 of its own; ml_dtypes, which TensorFlow and JAX use, adds one.
+        # numpy has no bfloat16; ml_dtypes, which TensorFlow and JAX use, adds it.
         number = _BFLOAT16 if array.dtype.name == "bfloat16" else _NUMBERS.get(array.dtype.newbyteorder("<"))
         if number is None:
             known = ", ".join(sorted(each.name for each in DTYPES))

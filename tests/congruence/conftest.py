@@ -20,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "row(section, text): words of tensorflow-serving.md that a case is held to")
+    config.addinivalue_line("markers", "row(section, text): words of tensorflow-serving.md that a case checks")
     config.addinivalue_line("markers", "unsourced: no case itself")
 
 
@@ -50,7 +50,7 @@ def target(request: pytest.FixtureRequest) -> Any:
 def program(target: Any) -> Any:
     """The same for cases that start their own servers."""
     if target.address:
-        pytest.skip("this case starts a server of its own")
+        pytest.skip("this case starts its own server")
     return target
 
 

@@ -1,4 +1,4 @@
-"""Runs the graph's tokenizer, and holds it to transformers'."""
+"""Run the graph's tokenizer, and compare it with transformers'."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_at_any_moment(seed: int, text_server: Any, tiny_bundle: Any, data: Path
         work, scratch = tmp_path / words[0] / "work", tmp_path / words[0] / "scratch"
         for folder in (work, scratch):
             folder.mkdir(parents=True, exist_ok=True)
-        # Python's own start, which is before anything of ours, takes some hundredths of a second.
+        # The start of Python itself, before any code of rawbert, takes some hundredths of a second.
         delay, times = 0.1 + rng.random() * most, rng.choice([1, 1, 2])
         ended = terminal.run(
             [*RAWBERT, *words], cwd=work, environment={"TMPDIR": str(scratch)},
@@ -113,7 +113,7 @@ def test_at_any_moment(seed: int, text_server: Any, tiny_bundle: Any, data: Path
         if words[0] == "export":
             assert ended.code == 0 or left == set(), where
         else:
-            # What a job of `embed` goes on from.
+            # The file from which a job of `embed` continues.
             assert left <= {"out.npy", "out.npy.partial", "out.npy.partial.json"}, where
 
 

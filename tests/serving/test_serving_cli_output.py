@@ -50,7 +50,7 @@ def test_a_table_fits_a_terminal(width: int) -> None:
     folded = "".join(shown.split())
     for cell in ("first", "1", "22", "wide漢字", "[bold]b[/]\ufffd[2J"):
         assert cell in folded
-    # The words are there in order, wherever the line is broken.
+    # All words are present in order, wherever lines are broken.
     words = re.findall("ameaning|several|words|folded", folded)
     assert words == ["ameaning", "several", "words", "folded"] or width < 80
 

@@ -33,7 +33,7 @@ def recorded() -> Any:
 
 @pytest.fixture
 def spans(recorded: Any) -> Iterator[Any]:
-    """What was recorded while the fixture lives."""
+    """The spans that were recorded during the test."""
     recorded.clear()
     instrumentors = instrumentation.GrpcInstrumentorClient(), instrumentation.GrpcAioInstrumentorClient()
     for each in instrumentors:

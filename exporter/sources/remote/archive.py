@@ -150,7 +150,7 @@ def _tar_members(path: Path, limit: int) -> Iterator[_Member]:
             elif not (entry.isreg() or entry.issym() or entry.isdir()):
                 raise UnsupportedModel(f"{path}: {entry.name} is neither a file, a folder nor a link")
             yield _Member(entry.name, entry.size, target, archive.extractfile(entry) if entry.isreg() else None)
-        # Read to the end, because the checksum of the compressed stream is there.
+        # Read to the end, which contains the checksum of the compressed stream.
         for _ in range(limit // _CHUNK + 1):
             if not stream.read(_CHUNK):
                 return

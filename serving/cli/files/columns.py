@@ -113,7 +113,7 @@ class Columns:
     def _free(self, names: Iterable[str]) -> None:
         for name in names:
             if name in self.taken:
-                raise BadFile(f"{name!r} cannot be kept: the output has a column {name!r} of its own; rename yours")
+                raise BadFile(f"{name!r} cannot be kept: the output has its own column {name!r}; rename yours")
 
 
 def path_of(

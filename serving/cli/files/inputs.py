@@ -110,7 +110,7 @@ class Inputs:
         standard = str(path) == STANDARD
         name = "standard input" if standard else str(path)
         try:
-            # Files in /proc, such as /dev/stdin and <(...), have a size of 0 or an offset of their own.
+            # Files in /proc, such as /dev/stdin and <(...), have a size of 0, or an offset that other processes share.
             if not standard and stat.S_ISREG(path.stat().st_mode) and not path.resolve().is_relative_to("/proc"):
                 return File(path, name, _state(path), partition)
             if stream:

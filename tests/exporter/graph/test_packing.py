@@ -29,7 +29,7 @@ def encode(checkpoint):
         [7],
         [2, 9],  # fewer texts than groups
         [9, 2, 5],
-        [64, 2, 2, 2, 2, 2, 2, 2, 2],  # one text holds most of the tokens
+        [64, 2, 2, 2, 2, 2, 2, 2, 2],  # one text has most of the tokens
         [3, 17, 8, 8, 30, 2, 64, 11, 5, 8, 21, 2],
         [8] * 6,  # nothing to pack
         [8] * 5 + [7],
@@ -104,7 +104,7 @@ def test_every_row_of_every_token_comes_back(lengths):
         np.testing.assert_array_equal(unpacked[:, :, 0].numpy()[mask == 1], ids[mask == 1])
         numbers = tf.random.stateless_uniform([int(mask.sum()), 3, heads, size], [1, 2])
         rows = tf.reshape(numbers, [-1, size])
-        for part in range(3):  # what each group sees as its queries, keys or values, and then what it gives back
+        for part in range(3):  # queries, keys and values of each group, and its results
             back = packing.join([tf.gather(rows, group.rows[part]) for group in packing.groups])
             np.testing.assert_array_equal(back, numbers[:, part])
 

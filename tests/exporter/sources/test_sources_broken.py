@@ -223,7 +223,7 @@ def test_the_error_names_file_key_expected_and_found(formats: Path, tmp_path: Pa
         relative("distilbert", folder)
     else:
         shutil.copytree(formats / broken.source, folder)
-    sources.load(folder)  # as it is it is sound
+    sources.load(folder)  # without the change it is valid
     broken.change(folder)
     with pytest.raises(SourceError) as caught:
         sources.load(folder)

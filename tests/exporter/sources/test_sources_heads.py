@@ -69,7 +69,7 @@ def test_signature_and_activation_go_by_the_problem(tmp_path: Path, count: int, 
     folder = folder_of(f"bert.Sequence.{count}", tmp_path / "model", problem_type=problem)
     head = sources.load(folder).head
     assert (head.signature, head.activation) == PROBLEMS[count, problem]
-    reference = FolderReference(folder, 64).labels  # by code of its own
+    reference = FolderReference(folder, 64).labels  # the reference has its own code
     output = "score" if head.signature == "score" else "scores"
     assert (reference.output, reference.activation, reference.names) == (output, head.activation, head.labels)
 

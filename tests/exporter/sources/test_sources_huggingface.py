@@ -77,7 +77,7 @@ def test_prefixed_and_old_names_mean_the_same(tmp_path: Path, checkpoint):
         old = {f"bert.{name}": value for name, value in tensors.items()}
         old = {name.replace("LayerNorm.weight", "LayerNorm.gamma"): value for name, value in old.items()}
         old = {name.replace("LayerNorm.bias", "LayerNorm.beta"): value for name, value in old.items()}
-        # What a model for masked language modelling has beside it.
+        # Further tensors of a model for masked language modelling.
         extra = {"cls.predictions.bias": np.zeros(99, np.float32), "bert.embeddings.position_ids": np.arange(64)}
         return old | extra
 
@@ -133,7 +133,7 @@ def test_a_special_token_that_the_vocabulary_lacks_and_needs_not_is_dropped(tmp_
     assert "[MASK]" not in {token.content for token in rules.added_tokens}
 
 
-# What cannot be used.
+# Refusals.
 
 
 def test_a_missing_folder_is_named(tmp_path: Path):

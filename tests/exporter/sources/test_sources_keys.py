@@ -75,7 +75,7 @@ def test_what_tokenizers_writes_is_known():
         assert set(token) == set(keys.table()["tokenizer added_token"]) - {"*"}
 
 
-#: What sentence-transformers 2.2, 3.4, 5.1 and 6.2 write (their ``config_keys``, ``get_config_dict`` and ``save``).
+#: Settings that sentence-transformers 2.2 to 6.2 write (their ``config_keys``, ``get_config_dict`` and ``save``).
 WRITTEN: dict[str, list[dict[str, Any]]] = {
     "module": [{"idx": 0, "name": "0", "path": "", "type": "any", "kwargs": ["task"]}],
     "model": [
@@ -144,7 +144,7 @@ def test_a_key_that_changes_the_result_is_refused_by_exporter_and_reference(tmp_
         sources.load(folder)
     if key in ("text_config", "vision_config", "word_tokenizer_type", "subword_tokenizer_type", "do_word_tokenize",
                "do_subword_tokenize"):  # fmt: skip
-        return  # such a folder cannot be computed as BERT at all, or says nothing beside a tokenizer.json
+        return  # such a folder cannot be computed as BERT at all, or has no effect with a tokenizer.json
     with pytest.raises(ValueError, match=rf"{path.name}: {key} is "):
         settings.read(folder)
 

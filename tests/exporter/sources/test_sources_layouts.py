@@ -131,7 +131,7 @@ def test_a_head_of_pretraining_is_noted(tmp_path: Path):
     assert (loaded.head, loaded.unknown_head) == (None, None)
 
 
-# What a folder is.
+# Kinds of folders.
 
 
 @pytest.mark.parametrize("alone", [True, False])

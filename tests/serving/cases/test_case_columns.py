@@ -49,7 +49,7 @@ def test_columns_are_kept_from_each_form_to_each(embed: Any, tmp_path: Path) -> 
     assert embed(*keep_all, "-i", tmp_path / "in.parquet", "-o", tmp_path / "a.parquet").returncode == 0
     got = pq.read_table(tmp_path / "a.parquet")
     assert got.column_names == ["text", "id", "when", "tags", "rate", "raw", "embedding"]
-    # Arrow's own equality holds NaN for different from NaN.
+    # In Arrow's own comparison, NaN differs from NaN.
     assert got.drop_columns(["text", "embedding", "rate"]).equals(table.drop_columns(["q", "rate"]))
     assert str(got["rate"].to_pylist()) == str(table["rate"].to_pylist())
     assert embed(*keep_all, "-i", tmp_path / "in.parquet", "-o", tmp_path / "b.jsonl").returncode == 0

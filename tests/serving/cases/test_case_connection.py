@@ -55,7 +55,7 @@ def test_the_only_model_of_a_server_need_not_be_named(text_server: Any, tmp_path
         result = rawbert("status", "-a", server.address, cwd=tmp_path)
         assert (result.returncode, result.out) == (2, "")
         assert "give --model NAME, or RAWBERT_MODEL" in result.err
-    # But it has a name of its own for one without a name.
+    # It uses a default name for a model without a name.
     with official(default=TEXT) as unnamed:
         assert rawbert("status", "-a", unnamed.address, cwd=tmp_path).out == "default  version 3  AVAILABLE\n"
 
