@@ -17,6 +17,7 @@ import click
 import uvicorn
 
 from ..gateway import Limits, create_app
+from ..gateway.keys import read_keys
 from ..gateway.state import State
 from ..listening import bound, joined
 from .connection import FILE, one_line, several_connection_options, several_settings
@@ -38,18 +39,13 @@ def _aliases(context: click.Context, parameter: click.Parameter, values: tuple[s
     return {name: target for name, _, target in pairs}
 
 
-def _keys(context: click.Context, parameter: click.Parameter, file: Path | None) -> list[str]:
-    """Keys of a file: one per line, without blank lines and comments."""
-    if file is None:
-        return []
+def _key_file(context: click.Context, parameter: click.Parameter, file: Path | None) -> Path | None:
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise click.BadParameter(f"{file} cannot be read: {error}") from error
-    found = [line for line in lines if line and not line.startswith("#")]
-    if not found:
-        raise click.BadParameter(f"{file} has no key: write one per line")
-    return found
+        if file is not None:
+            read_keys(file)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    return file
 
 
 @click.command()
@@ -67,7 +63,8 @@ def _keys(context: click.Context, parameter: click.Parameter, file: Path | None)
 @click.option("--api-key", "api_keys", multiple=True, envvar="RAWBERT_API_KEYS", show_envvar=True, metavar="KEY",
               help="Key that callers must send (Authorization: Bearer KEY); repeatable. Other users see "
               "the command line: prefer the file, or the environment.")  # fmt: skip
-@click.option("--api-key-file", "key_file", type=FILE, callback=_keys, help="File with API keys, one per line.")
+@click.option("--api-key-file", type=FILE, callback=_key_file,
+              help="File with API keys, one per line; read again when it changes.")  # fmt: skip
 @click.option("--max-body-bytes", "body_bytes", type=click.IntRange(min=1), default=_DEFAULTS.body_bytes,
               show_default=True, help="Maximum size of a request.")  # fmt: skip
 @click.option("--max-texts", "texts", type=click.IntRange(min=1), default=_DEFAULTS.texts, show_default=True,
@@ -92,7 +89,7 @@ def gateway(
     host: str,
     port: int,
     api_keys: tuple[str, ...],
-    key_file: list[str],
+    api_key_file: Path | None,
     body_bytes: int,
     texts: int,
     requests_per_minute: int,
@@ -119,12 +116,12 @@ def gateway(
     log_to_stderr(log_format, _LOG.name)
     if (ssl_certfile is None) != (ssl_keyfile is None):
         raise click.UsageError("give both --ssl-certfile and --ssl-keyfile")
-    keys = [*api_keys, *key_file]
     with one_line():
         app = create_app(
             aliases=aliases,
             logits=logits,
-            api_keys=keys,
+            api_keys=api_keys,
+            api_key_file=api_key_file,
             limits=Limits(body_bytes, texts, requests_per_minute, concurrent_requests),
             truncate=on_truncation == "ignore",
             **several_settings(settings),
@@ -148,7 +145,7 @@ def gateway(
         listener = bound(host, port)
     except OSError as error:
         raise click.ClickException(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
-    _warn(host, bool(keys), ssl_certfile is not None)
+    _warn(host, bool(api_keys or api_key_file), ssl_certfile is not None)
     if access_log:
         logging.getLogger("uvicorn.access").setLevel(logging.INFO)
     for name, served in app.state.gateway.models.names.items():

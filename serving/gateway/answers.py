@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from fastapi import Response
-from pydantic import BeforeValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from ..wire.codec import Array
 from .errors import Kind, Refused
@@ -22,6 +22,12 @@ _NO_TOKENS: Final = (
     "token ids are not taken: send texts, which the model's own tokenizer reads; in LangChain give "
     "OpenAIEmbeddings(check_embedding_ctx_length=False)"
 )
+
+
+class Body(BaseModel):
+    """A request. As in the originals, ``"2"`` is no number, and ``1`` no boolean."""
+
+    model_config = ConfigDict(strict=True)
 
 
 def _texts(value: Any) -> list[str]:
@@ -46,8 +52,15 @@ def check_text(text: str, where: str) -> None:
         raise ValueError(f"{where} contains half of a surrogate pair, which UTF-8 cannot encode: remove it") from None
 
 
+def _list_of_texts(value: Any) -> list[str]:
+    if isinstance(value, str):
+        raise ValueError("give a list of texts")
+    return _texts(value)
+
+
 #: One text or a list of texts; always a list after validation.
 Texts = Annotated[str | list[str], BeforeValidator(_texts)]
+ListOfTexts = Annotated[list[str], BeforeValidator(_list_of_texts)]
 
 
 def check_count(texts: Sequence[Any], most: int, param: str) -> None:
@@ -95,13 +108,13 @@ def shortened(vectors: Array, dimensions: int | None, normalize: bool) -> Array:
     return np.where(there, found / np.where(there, lengths, 1), found).astype(np.float32)
 
 
-async def vectors_json(vectors: Array, form: Literal["float", "base64"] = "float") -> list[str]:
-    """Each vector as JSON: floats with all their digits, or base64 of little-endian float32."""
+async def vectors_json(vectors: Array, form: Literal["float", "base64"] | None = None) -> list[str]:
+    """Each vector as JSON: floats with all their digits, the default, or base64 of little-endian float32."""
     written = []
     for at, vector in enumerate(vectors):
         if at % _AT_ONCE == 0:
             await asyncio.sleep(0)
-        if form == "float":
+        if form != "base64":
             written.append(json.dumps(vector.tolist(), separators=(",", ":")))
         else:
             written.append(f'"{base64.b64encode(vector.astype("<f4").tobytes()).decode()}"')

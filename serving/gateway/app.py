@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -16,6 +17,7 @@ from ..client.settings import DEFAULT_TIMEOUT
 from ..errors import ServingError
 from . import errors, openai, rerank, tei
 from .guard import Guard
+from .keys import Keys
 from .metrics import Metrics
 from .models import Models
 from .settings import Limits, names
@@ -33,6 +35,7 @@ def create_app(
     aliases: Mapping[str, str] | None = None,
     logits: Collection[str] = (),
     api_keys: Collection[str] = (),
+    api_key_file: Path | None = None,
     limits: Limits | None = None,
     truncate: bool = True,
     timeout: float | None = DEFAULT_TIMEOUT,
@@ -50,6 +53,7 @@ def create_app(
         aliases: further name -> ``MODEL``, ``MODEL@LABEL`` or ``MODEL@VERSION``.
         logits: models whose scores are logits: text-embeddings-inference's routes make probabilities of them.
         api_keys: keys, one of which callers must send; none: whoever reaches the app may call it.
+        api_key_file: file with further keys, one per line; it is read again when it changes.
         limits: of requests.
         truncate: whether texts that are longer than a model takes are cut, or else refused.
         timeout: seconds in which a request must be answered; ``None`` for no deadline.
@@ -76,7 +80,7 @@ def create_app(
         title="rawbert gateway", description=_DESCRIPTION, version=metadata.version("rawbert"), lifespan=lifespan
     )
     app.state.gateway = state
-    app.add_middleware(Guard, keys=list(api_keys), limits=limits, metrics=metrics)
+    app.add_middleware(Guard, keys=Keys(api_keys, api_key_file), limits=limits, metrics=metrics)
     for kind, handler in (
         (errors.Refused, errors.on_refused),
         (ServingError, errors.on_refused),

@@ -1,19 +1,18 @@
 """Checks before a request is read (API key, rate, size), and its metrics."""
 
-import hashlib
-import hmac
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .errors import Kind, Refused, path_of, response
+from .keys import Keys, digest
 from .metrics import Metrics
 from .settings import Limits
 
-#: Paths without a key, for GET and HEAD: probes, Prometheus, and the description of the API.
+#: Paths without a key, for GET: probes, Prometheus, and the description of the API.
 _OPEN: Final = ("/", "/health", "/live", "/ping", "/metrics", "/docs", "/redoc", "/openapi.json")
 #: Status in the metrics for a caller that disconnected before an answer, as in nginx.
 _GONE: Final = 499
@@ -50,14 +49,13 @@ class Guard:
 
     Args:
         app: the protected app.
-        keys: API keys, one of which each request must have; empty for no keys.
+        keys: API keys, one of which each request must have; none for no keys.
         limits: limits of requests.
         metrics: counters of requests.
     """
 
-    def __init__(self, app: ASGIApp, keys: Sequence[str], limits: Limits, metrics: Metrics) -> None:
-        self._app, self._limits, self._metrics = app, limits, metrics
-        self._keys = [_digest(key.encode()) for key in keys]
+    def __init__(self, app: ASGIApp, keys: Keys, limits: Limits, metrics: Metrics) -> None:
+        self._app, self._keys, self._limits, self._metrics = app, keys, limits, metrics
         self._rates = Rates(limits.requests_per_minute) if limits.requests_per_minute else None
         self._running = 0
 
@@ -66,6 +64,8 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}  # The ASGI server sends no body.
         begun, status = time.perf_counter(), _GONE
         path = path_of(scope)
 
@@ -87,7 +87,7 @@ class Guard:
             self._metrics.seconds.labels(route).observe(time.perf_counter() - begun)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
-        if path in _OPEN and scope["method"] in ("GET", "HEAD"):
+        if path in _OPEN and scope["method"] == "GET":
             await self._app(scope, receive, send)
             return
         caller = self._caller(scope)
@@ -114,11 +114,10 @@ class Guard:
         scheme, _, key = header.partition(b" ")
         if scheme.lower() != b"bearer":
             raise Refused(Kind.NO_KEY, "the request has no API key: send the header Authorization: Bearer KEY")
-        digest = _digest(key.strip())
-        # Every key is compared, each in constant time.
-        if not sum(hmac.compare_digest(digest, known) for known in self._keys):
+        caller = digest(key.strip())
+        if not self._keys.knows(caller):
             raise Refused(Kind.NO_KEY, "the API key is unknown: check it")
-        return digest
+        return caller
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
         """The body of a request, with its size checked; ``None`` if the caller disconnected."""
@@ -137,10 +136,6 @@ class Guard:
             if len(body) > most:
                 raise too_large
         return bytes(body)
-
-
-def _digest(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

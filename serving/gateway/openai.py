@@ -7,19 +7,19 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from ..contract import EMBED, POOLED
-from .answers import Texts, check_count, json_answer, shortened, vectors_json
+from .answers import Body, Texts, check_count, json_answer, shortened, vectors_json
 from .state import state_of
 
 router = APIRouter(tags=["OpenAI"])
 
 
-class EmbeddingRequest(BaseModel):
+class EmbeddingRequest(Body):
     """Texts to embed."""
 
     input: Texts
     model: str | None = None
     dimensions: int | None = Field(default=None, ge=1)
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Literal["float", "base64"] | None = None
     user: str | None = None
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, BeforeValidator, Field
 
 from ..contract import SCORE
-from .answers import check_count, check_finite, check_text, json_answer
+from .answers import Body, check_count, check_finite, check_text, json_answer
 from .openai import Usage
 from .state import state_of
 
@@ -44,14 +44,14 @@ def _rank_fields(value: Any) -> Any:
 Query = Annotated[str, BeforeValidator(_query)]
 
 
-class RerankRequest(BaseModel):
+class RerankRequest(Body):
     """A query, and documents to sort by relevance."""
 
     query: Query
     documents: Annotated[list[str | dict[str, Any]], BeforeValidator(_documents)]
     model: str | None = None
     top_n: int | None = Field(default=None, ge=1)
-    return_documents: bool = False
+    return_documents: bool | None = None
     rank_fields: Annotated[list[str] | None, BeforeValidator(_rank_fields)] = None
 
 

@@ -15,7 +15,17 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from ..client.results import Classification, Tokens
 from ..contract import CLASSIFY, EMBED, POOLED, SCORE, TOKENIZE
 from ..wire.codec import Array
-from .answers import Texts, check_count, check_finite, check_text, json_answer, shortened, vectors_json
+from .answers import (
+    Body,
+    ListOfTexts,
+    Texts,
+    check_count,
+    check_finite,
+    check_text,
+    json_answer,
+    shortened,
+    vectors_json,
+)
 from .errors import Kind, Refused
 from .rerank import Query
 from .state import State, state_of
@@ -44,7 +54,7 @@ def _sequences(value: Any) -> list[Sequence]:
     return rows
 
 
-class Cut(BaseModel):
+class Cut(Body):
     """What becomes of texts that are longer than the model takes."""
 
     truncate: bool | None = None
@@ -76,7 +86,7 @@ class RerankRequest(Cut):
     """Texts to sort by how well they answer a query."""
 
     query: Query
-    texts: Texts
+    texts: ListOfTexts
     raw_scores: bool = False
     return_text: bool = False
 
@@ -88,7 +98,7 @@ class RerankRequest(Cut):
         return data
 
 
-class TokenizeRequest(BaseModel):
+class TokenizeRequest(Body):
     """Texts to tokenize."""
 
     inputs: Texts

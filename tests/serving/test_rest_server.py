@@ -164,6 +164,16 @@ def test_a_caller_that_is_gone_is_not_computed(server: Any, port: int) -> None:
                 time.sleep(0.05)
         assert [future.result()[0] for future in busy] == [200, 200]
     assert runs() == before + 2
+    page = _ask(port, method="GET", path="/my/metrics")[1]
+    assert b':tensorflow:serving:request_count{model_name="arithmetic",status="CANCELLED"} 5\n' in page
+
+
+def test_the_status_for_a_caller_that_is_gone(server: Any) -> None:
+    from rawbert.serving.server.metrics import Metrics
+    from rawbert.serving.server.rest.api import Api
+
+    status, body = Api(server._registry, Metrics(), None).answer("POST", PATH, BODY, wanted=lambda: False)
+    assert (status, json.loads(body)) == (499, {"error": "the caller is gone"})
 
 
 def test_the_path_of_the_metrics(port: int) -> None:

@@ -7,6 +7,7 @@ import re
 import signal
 import ssl
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -94,6 +95,16 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
     return files
 
 
+def healthy(running: Running) -> int:
+    """The exit code of the compose file's health check, with a proxy in its environment."""
+    yaml = pytest.importorskip("yaml")
+    compose = yaml.safe_load((Path(__file__).parents[3] / "docker-compose.yml").read_text(encoding="utf-8"))
+    kind, python, option, code = compose["services"]["gateway"]["healthcheck"]["test"]
+    assert (kind, python, option, code.count("8080")) == ("CMD", "python", "-c", 1)
+    words = [sys.executable, option, code.replace("8080", running.url.rpartition(":")[2])]
+    return subprocess.run(words, env={"http_proxy": "http://127.0.0.1:1"}, check=False, timeout=30).returncode
+
+
 def test_requests_in_flight_are_answered_before_it_ends(backend: Any) -> None:
     entered, go_on = threading.Event(), threading.Event()
 
@@ -104,6 +115,7 @@ def test_requests_in_flight_are_answered_before_it_ends(backend: Any) -> None:
     with gateway("-a", backend.address, "-m", "text", "--drain", "1") as running, ThreadPoolExecutor(1) as pool:
         assert running.url.startswith("http://127.0.0.1:")
         assert running.post("/v1/embeddings", {"input": "a"})["model"] == "text"
+        assert healthy(running) == 0
         backend.before = wait
         try:
             late = pool.submit(running.post, "/v1/embeddings", {"input": "a"})
@@ -113,6 +125,7 @@ def test_requests_in_flight_are_answered_before_it_ends(backend: Any) -> None:
             while running.status("/health") == 200 and time.monotonic() < end:
                 time.sleep(0.02)
             assert running.status("/health") == 503
+            assert healthy(running) == 1
             backend.before = lambda request: None
             assert running.post("/v1/embeddings", {"input": "a"})["model"] == "text"  # It drains: calls are taken.
             time.sleep(1.2)

@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -78,6 +79,29 @@ def test_with_a_key(backend: Any) -> None:
         assert embed(http, headers=KEY).status_code == 200
         assert embed(http, headers={"authorization": "bearer another"}).status_code == 200
         assert http.get("/v1/models", headers=KEY).status_code == 200
+
+
+def test_keys_of_a_file_that_changes(backend: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def statuses(http: Any) -> list[int]:
+        keys = ("fixed", "old", "new")
+        return [embed(http, headers={"authorization": f"Bearer {key}"}).status_code for key in keys]
+
+    file = tmp_path / "keys"
+    file.write_text("old\n")
+    with gateway(backend, api_keys=["fixed"], api_key_file=file) as http:
+        assert statuses(http) == [200, 200, 401]
+        file.write_text("# both\nold\nnew\n")
+        assert statuses(http) == [200, 200, 200]
+        for change in (file.unlink, lambda: file.write_text("# none\n"), lambda: file.write_bytes(b"\xff")):
+            change()  # It stays as it was: a mistake neither opens nor closes the gateway.
+            assert statuses(http) == [200, 200, 200]
+        assert caplog.text.count("the API keys stay as they were") == 3
+        # As Kubernetes replaces a Secret.
+        (tmp_path / "next").write_text("new\n")
+        (tmp_path / "next").replace(file)
+        assert statuses(http) == [200, 401, 200]
+    with pytest.raises(ValueError, match="cannot be read"), gateway(backend, api_key_file=tmp_path / "nowhere"):
+        pass
 
 
 def test_keys_are_not_passed_on(backend: Any) -> None:
@@ -303,6 +327,28 @@ def test_metrics(backend: Any) -> None:
     }
     for name, value in found.items():
         assert f"{name} {float(value)}" in lines, name
+
+
+def test_a_caller_that_leaves_before_its_request_is_complete(backend: Any) -> None:
+    """It is counted as 499, and nothing is sent or asked."""
+    from rawbert.serving.gateway import create_app
+
+    app, sent = create_app(backend.address, models=["text"]), list[Any]()
+    heard = iter([{"type": "http.request", "body": b'{"input"', "more_body": True}, {"type": "http.disconnect"}])
+    scope = {"type": "http", "method": "POST", "path": "/v1/embeddings", "headers": [], "client": None}
+
+    async def receive() -> Any:
+        return next(heard)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    before = len(backend.headers)
+    asyncio.run(app(scope, receive, send))
+    assert (sent, len(backend.headers)) == ([], before)
+    requests = app.state.gateway.metrics.registry.get_sample_value
+    assert requests("rawbert_gateway_requests_total", {"route": "none", "code": "499"}) == 1
+    assert requests("rawbert_gateway_requests_in_flight") == 0
 
 
 def test_it_is_mounted_in_another_app(backend: Any) -> None:

@@ -44,6 +44,12 @@ def test_one_text(http: Any) -> None:
     assert np.array_equal(vectors(post(http, input=TEXTS[0], model="text")), VECTORS[:1])
 
 
+def test_null_is_as_good_as_nothing(http: Any) -> None:
+    """Some clients send every field."""
+    nothing = dict.fromkeys(("model", "dimensions", "encoding_format", "user"))
+    assert np.array_equal(vectors(post(http, input=TEXTS, **nothing)), VECTORS)
+
+
 def test_usage_counts_the_tokens_that_the_model_reads(http: Any) -> None:
     expected = sum(min(len(text.encode()) + 2, toy_models.MAX_TOKENS) for text in TEXTS)
     assert post(http, input=TEXTS, model="text").json()["usage"] == {
@@ -129,6 +135,9 @@ WRONG: list[tuple[dict[str, Any], int, str | None, str | None, str]] = [
     ({"input": [[1212], [318]], "model": "text"}, 400, "input", None, "check_embedding_ctx_length=False"),
     ({"input": "a", "model": "text", "dimensions": 4}, 400, "dimensions", None, "at most 3"),
     ({"input": "a", "model": "text", "dimensions": 0}, 400, "dimensions", None, "1"),
+    ({"input": "a", "model": "text", "dimensions": "2"}, 400, "dimensions", None, "integer"),
+    ({"input": "a", "model": "text", "dimensions": True}, 400, "dimensions", None, "integer"),
+    ({"input": "a", "model": "text", "user": 5}, 400, "user", None, "string"),
     ({"input": "a", "model": "text", "encoding_format": "int8"}, 400, "encoding_format", None, "base64"),
     ({"input": "a", "model": 5}, 400, "model", None, "string"),
 ]
@@ -160,6 +169,13 @@ def test_what_is_no_json(http: Any, data: bytes, said: str) -> None:
     answer = http.post("/v1/embeddings", content=data, headers={"content-type": "application/json"})
     assert answer.status_code == 400
     assert said in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/text", "/health", "/info", "/metrics", "/docs"])
+def test_head_is_get_without_a_body(http: Any, path: str) -> None:
+    answer = http.head(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, http.get(path).headers["content-type"])
+    assert http.head("/v1/embeddings").status_code == 405
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v1/nope", 404), ("PUT", "/v1/embeddings", 405)])

@@ -116,6 +116,9 @@ def test_info(http: Any) -> None:
         ("/embed", {"inputs": []}, 400, "Empty"),
         ("/embed", {"inputs": ["a"] * 2049}, 413, "Validation"),
         ("/embed", {"inputs": [1, 2]}, 422, "Validation"),
+        ("/embed", {"inputs": "a", "truncate": "yes"}, 422, "Validation"),
+        ("/embed", {"inputs": "a", "normalize": 1}, 422, "Validation"),
+        ("/rerank", {"query": "a", "texts": "b"}, 422, "Validation"),
         ("/embed", {}, 422, "Validation"),
         ("/embed", {"inputs": "a", "prompt_name": "query"}, 422, "Validation"),
         ("/embed", {"inputs": "a", "dimensions": 9}, 422, "Validation"),
@@ -146,6 +149,10 @@ def test_cohere_and_jina_rerank(http: Any, path: str) -> None:
     assert found["model"] == "tasks"
     # By the rules of this model, the tokens of a pair are those of its first text.
     assert found["usage"]["total_tokens"] == len(DOCUMENTS) * (len(task_rules.pieces(QUERY.encode())) + 2)
+    assert (
+        sent(http, path, query=QUERY, documents=DOCUMENTS, top_n=None, return_documents=None)["results"]
+        == found["results"]
+    )
     objects = [{"text": each} for each in DOCUMENTS]
     best = sent(http, path, query=QUERY, documents=objects, top_n=2, return_documents=True)
     assert best["results"] == [
