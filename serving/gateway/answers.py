@@ -25,7 +25,7 @@ _NO_TOKENS: Final = (
 
 
 class Body(BaseModel):
-    """A request. As in the originals, ``"2"`` is no number, and ``1`` no boolean."""
+    """A request. As in the originals, ``"2"`` is not a number, and ``1`` is not a boolean."""
 
     model_config = ConfigDict(strict=True)
 
