@@ -17,7 +17,7 @@ from typing import Any, Final
 import click
 
 from ...serving import Client, ServingError
-from ...serving.cli.compose import NoCompose, Stack, engine, find_docker
+from ...serving.cli.compose import NoCompose, Stack, engine, find_docker, packaged
 from ...serving.cli.output import print_error, print_lines
 from ...serving.cli.stack_checks import missing
 from ...serving.contract import TEXT, TEXT_PAIR
@@ -202,7 +202,8 @@ def _compose(models: Path, profiles: tuple[str, ...], say: "_Told", wait: float)
 
 
 def _serve(models: Path, say: "_Told", wait: float) -> None:
-    flags = [f"--port={say.port}", f"--rest_api_port={say.rest_port}"]
+    monitoring = packaged() / "deploy" / "serving" / "monitoring.config"
+    flags = [f"--port={say.port}", f"--rest_api_port={say.rest_port}", f"--monitoring_config_file={monitoring}"]
     server = subprocess.Popen([*_RAWBERT, "serve", str(models), *flags], start_new_session=True)
     answered = False
     try:

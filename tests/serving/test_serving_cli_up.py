@@ -180,6 +180,11 @@ def test_from_a_checkpoint_to_an_answer_and_back(data: Path, tmp_path: Path) -> 
             (line,) = (line for line in said.splitlines() if line.startswith("  rawbert"))
             done = subprocess.run([*RAWBERT, *shlex.split(line)[1:]], capture_output=True, text=True, check=True)
             assert len(json.loads(done.stdout)["embedding"]) > 1
+            examined = ["doctor", f"localhost:{ports[0]}", "--rest", f"localhost:{ports[1]}", "--json"]
+            done = subprocess.run([*RAWBERT, *examined], capture_output=True, text=True, check=False, cwd=tmp_path)
+            (found,) = json.loads(done.stdout)["servers"]
+            assert done.returncode == 0, [each for each in found["checks"] if each["advice"]]
+            assert {"rest", "clock", "metrics"} <= {each["check"] for each in found["checks"] if each["level"] == "ok"}
             after = said.partition(line)[2].splitlines()
             program = "\n".join(text[2:] for text in after if re.match(r"  (from|with|    )", text))
             subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
