@@ -6,7 +6,7 @@ from typing import Any
 
 import griffe
 
-ROLE = re.compile(r":(?:class|func|meth|mod|data|attr|exc):`~?([^`]+)`")
+ROLE = re.compile(r":(?:class|func|meth|mod|data|attr|exc):`~?\.*([^`]+)`")
 LITERAL = re.compile(r"^( *)(\S.*)?::\n\n((?:\1 {4}.*\n|\n)+)", re.MULTILINE)
 
 
