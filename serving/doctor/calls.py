@@ -26,9 +26,9 @@ _WAIT = 0.02
 
 
 @check(
-    "a call of grpc.health.v1.Health/Check for the whole server",
-    "Start the server with --enable_grpc_healthcheck_service=true; load balancers and Kubernetes' gRPC probes ask "
-    "for it.",
+    "a grpc.health.v1.Health/Check call for the whole server",
+    "Start the server with --enable_grpc_healthcheck_service=true: load balancers and the gRPC probes of Kubernetes "
+    "need it.",
 )
 def health(probe: Probe) -> Result:
     """The health service reports SERVING."""
@@ -42,10 +42,10 @@ def health(probe: Probe) -> Result:
 
 
 @check(
-    "whether a scalar is refused by the batcher (`Batching Run() input tensors must have at least one dimension`) or "
-    "comes to the graph",
-    "Start the server with --enable_batching, and with --enable_per_model_batching_parameters where the version "
-    "folder has a batching_params.pbtxt (without that file the model is then not batched).",
+    "the answer to a scalar: with batching, the batcher refuses it (`Batching Run() input tensors must have at least "
+    "one dimension`); otherwise it reaches the graph",
+    "Start the server with --enable_batching. Add --enable_per_model_batching_parameters if the version folder "
+    "contains batching_params.pbtxt; without that file the model is then not batched.",
 )
 def batching(probe: Probe) -> Result:
     """Calls of several callers run together."""
@@ -53,9 +53,9 @@ def batching(probe: Probe) -> Result:
 
 
 @check(
-    "max_batch_size, by the refusal of 5000 texts: less than 16 is a warning",
-    "Raise max_batch_size in batching_params.pbtxt or --batching_parameters_file (`rawbert export` writes 64 to 128): "
-    "small batches leave the machine idle, and calls with more texts are refused.",
+    "max_batch_size, from the refusal of 5000 texts: less than 16 is a warning",
+    "Raise max_batch_size in batching_params.pbtxt or --batching_parameters_file (`rawbert export` writes 64 to 128):"
+    " small batches leave the machine idle, and calls with more texts are refused.",
 )
 def batch_size(probe: Probe) -> Result:
     """Batches and calls may have many texts."""
@@ -68,8 +68,8 @@ def batch_size(probe: Probe) -> Result:
 
 
 @check(
-    "one text against as many as fill a batch (max_batch_size, by the refusal of 5000 texts), the fastest of four: a "
-    "lone call that takes 20 ms longer than a full batch waits for company",
+    "one text, compared with a full batch (max_batch_size, from the refusal of 5000 texts), the fastest of four calls"
+    " each: a single text that takes 20 ms longer than a full batch waits for other calls",
     "Lower batch_timeout_micros in batching_params.pbtxt or --batching_parameters_file: 1000 (1 ms) is enough, "
     "because batches fill while others run.",
 )
@@ -88,9 +88,9 @@ def batch_wait(probe: Probe) -> Result:
 
 
 @check(
-    "the encoding of float32 outputs: float_val in place of tensor_content is a warning",
-    "Start the server with --enable_serialization_as_tensor_content=true (since 2.19): answers are then copied, and "
-    "not written and parsed value by value.",
+    "the encoding of float32 outputs: float_val instead of tensor_content is a warning",
+    "Start the server with --enable_serialization_as_tensor_content=true (since 2.19): it copies answers as a whole, "
+    "instead of value by value.",
 )
 def serialization(probe: Probe) -> Result:
     """Answers come as bytes."""
@@ -99,9 +99,10 @@ def serialization(probe: Probe) -> Result:
 
 
 @check(
-    "a request of 5 MB, to a signature that there is not: anything but that refusal is a warning",
-    "Raise the limit before the server (nginx client_max_body_size, Envoy's buffers) or its own "
-    "(--grpc_channel_arguments=grpc.max_receive_message_length=...); TensorFlow Serving's own default lets it pass.",
+    "a request of 5 MB to an unknown signature: any answer except the refusal of that signature is a warning",
+    "Raise the limit of the proxy (client_max_body_size of nginx, the buffers of Envoy), or of the server "
+    "(--grpc_channel_arguments=grpc.max_receive_message_length=...). TensorFlow Serving accepts such requests by "
+    "default.",
 )
 def large_requests(probe: Probe) -> Result:
     """Requests over gRPC's 4 MB come through."""
@@ -116,10 +117,10 @@ def large_requests(probe: Probe) -> Result:
 
 
 @check(
-    "the largest answer to at most 64 texts (vectors of tokens, where the model has them), or one of more than 4 MB: "
-    "an error is a warning",
+    "the largest answer to at most 64 texts (vectors of tokens, if the model has them), or an answer of more than 4 "
+    "MB: an error is a warning",
     "Raise the limit: grpc.max_send_message_length in --grpc_channel_arguments, or that of the proxy before the "
-    "server. Clients have one too: rawbert's is off, gRPC's own default is 4 MB.",
+    "server. gRPC clients accept 4 MB by default; rawbert's client has no limit.",
 )
 def large_answers(probe: Probe) -> Result:
     """Answers over gRPC's 4 MB come back."""
@@ -159,9 +160,10 @@ def _refused(size: str, error: ServingError) -> Result:
 
 
 @check(
-    "as many calls at once as --callers says, up to four times: one that is refused as RESOURCE_EXHAUSTED is a problem",
-    "Raise --grpc_max_threads above the number of callers (the default is about 4 for each core; one is the server's "
-    "own), or let calls wait in the client: --grpc_channel_arguments=grpc.max_concurrent_streams=N, below it.",
+    "--callers concurrent calls, up to four times: a call that is refused with RESOURCE_EXHAUSTED is a problem",
+    "Raise --grpc_max_threads above the number of callers (the default is about 4 for each core, and the server needs"
+    " one itself). Or let calls wait in the client: --grpc_channel_arguments=grpc.max_concurrent_streams=N, with N "
+    "below it.",
 )
 def threads(probe: Probe) -> Result:
     """No caller is refused."""
@@ -169,9 +171,9 @@ def threads(probe: Probe) -> Result:
 
 
 @check(
-    "the same calls at once: one that finds the batcher's queue full (UNAVAILABLE) is a problem",
-    "Raise max_enqueued_batches in batching_params.pbtxt above --grpc_max_threads: a waiting call holds one batch at "
-    "most.",
+    "the same concurrent calls: a call that finds the queue of the batcher full (UNAVAILABLE) is a problem",
+    "Raise max_enqueued_batches in batching_params.pbtxt above --grpc_max_threads: each waiting call occupies at most"
+    " one batch.",
 )
 def queue(probe: Probe) -> Result:
     """No caller finds the queue full."""

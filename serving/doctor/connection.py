@@ -30,8 +30,9 @@ _NAMES = 62, 64  # of a host, of an IP address
 
 
 @check(
-    "a call of GetModelStatus, within 10 s",
-    "Start the server, or give its address, its gRPC port (usually 8500; 8501 is REST), its TLS options and headers.",
+    "a GetModelStatus call, for at most 10 s",
+    "Start the server, or correct the address, the gRPC port (usually 8500; 8501 is REST), the TLS options or the "
+    "headers.",
 )
 def reachable(probe: Probe) -> Result:
     """Something answers as TensorFlow Serving does."""
@@ -39,8 +40,8 @@ def reachable(probe: Probe) -> Result:
 
 
 @check(
-    "the proxy that the environment names for this address (grpc_proxy, https_proxy, http_proxy; no_proxy): the same "
-    "call with it and without",
+    "the same call through the proxy that the environment names (grpc_proxy, https_proxy, http_proxy, no_proxy), and "
+    "without it",
     "Add the server's host to no_proxy, or use Client(..., config=ChannelConfig(http_proxy=False)).",
 )
 def proxy(probe: Probe) -> Result:
@@ -55,10 +56,9 @@ def proxy(probe: Probe) -> Result:
 
 
 @check(
-    "whether the connection, or that to REST, is plain text, and whether an IP address of the host is one of the "
-    "public Internet",
-    "Put TLS before the server (--ssl_config_file, or a proxy that ends TLS), or bind its ports to 127.0.0.1 or a "
-    "private network: texts can be read on their way, and anyone who reaches the port can also replace the models.",
+    "plain text of gRPC or REST on a host with a public IP address is a problem",
+    "Use TLS (--ssl_config_file, or a proxy that ends TLS), or bind the ports to 127.0.0.1 or a private network. "
+    "Otherwise others can read the texts, and everyone who reaches the port can replace the models.",
 )
 def plain_text(probe: Probe) -> Result:
     """Nothing is sent in plain text over public networks."""
@@ -84,10 +84,10 @@ def _public(ips: list[IpAddress]) -> str:
 
 
 @check(
-    "the dates of the server's certificate: ended or not yet begun is a problem, an end within 14 days (or the last "
-    "quarter of a shorter life) a warning",
-    "Renew the certificate and restart the server, which reads it at its start; where it is not valid yet, set the "
-    "clocks.",
+    "the dates of the server's certificate: expired or not yet valid is a problem; less than 14 days left (or the "
+    "last quarter of a shorter validity) is a warning",
+    "Renew the certificate, and restart the server, which reads it at its start. If the certificate is not valid yet,"
+    " correct the clocks.",
 )
 def certificate_dates(probe: Probe) -> Result:
     """The certificate is valid, and will be for a while."""
@@ -105,8 +105,8 @@ def certificate_dates(probe: Probe) -> Result:
 
 
 @check(
-    "the names in the server's certificate, against the host of the address (or --tls-server-name)",
-    "Make a certificate with the name or IP address that clients use as a subjectAltName, or have them give "
+    "the names in the server's certificate, compared with the host of the address (or --tls-server-name)",
+    "Make a certificate whose subjectAltName contains the name or IP address that clients use, or let clients give "
     "--tls-server-name (TLS(server_name=...)).",
 )
 def certificate_name(probe: Probe) -> Result:
@@ -163,9 +163,9 @@ def _certificate(probe: Probe, *, check_name: bool, faults: Collection[int]) -> 
 
 
 @check(
-    "the REST API, at --rest or the next port",
-    "Start the server with --rest_api_port, or give its address with --rest; another server may have that port: "
-    "TensorFlow Serving then goes on without REST.",
+    "the REST API, at --rest or on the next port",
+    "Start the server with --rest_api_port, or give its address with --rest. If another server uses that port, "
+    "TensorFlow Serving continues without REST.",
 )
 def rest(probe: Probe) -> Result:
     """REST answers at the given address."""
@@ -177,8 +177,8 @@ def rest(probe: Probe) -> Result:
 
 
 @check(
-    "the header Date of REST, against this machine's clock: 30 s apart is a warning",
-    "Set the clocks by NTP: certificates, logs and traces go by them.",
+    "the header Date of REST, compared with this machine's clock: a difference of 30 s is a warning",
+    "Synchronize the clocks with NTP: certificates, logs and traces depend on them.",
 )
 def clock(probe: Probe) -> Result:
     """Both clocks agree."""
@@ -196,7 +196,7 @@ def clock(probe: Probe) -> Result:
 
 @check(
     "/monitoring/prometheus/metrics, or /metrics, on the REST port",
-    "Start the server with --monitoring_config_file of a file with prometheus_config { enable: true path: "
+    "Start the server with --monitoring_config_file and a file that contains prometheus_config { enable: true path: "
     '"/monitoring/prometheus/metrics" }.',
 )
 def metrics(probe: Probe) -> Result:

@@ -27,8 +27,8 @@ _KINDS = (Kind.VECTOR, Kind.SCORE, Kind.LABEL_SCORE)
 
 
 @check(
-    "GetModelStatus of the model: none of its versions AVAILABLE is a problem",
-    "See the state's own error and the server's log; give the name that the server has with --model.",
+    "GetModelStatus of the model: no AVAILABLE version is a problem",
+    "Read the error in the state and the server's log, and compare --model with the server's name of the model.",
 )
 def model(probe: Probe) -> Result:
     """The model is there and answers."""
@@ -46,10 +46,10 @@ def model(probe: Probe) -> Result:
 
 
 @check(
-    "states with an error, such as a version that ended because it could not be loaded, are a problem; one that is "
-    "LOADING for 8 s a warning: the load may have failed, to be tried again later",
-    "Mend what the error, or the server's log, names and publish it under a new number: a version that failed is "
-    "never tried again. `rawbert check FOLDER` says what TensorFlow Serving makes of it.",
+    "states with an error, such as a version that could not be loaded, are a problem; a version that is LOADING for 8"
+    " s is a warning: its load may have failed, and is repeated later",
+    "Correct the error in the state or in the server's log, and publish the model under a new number: a failed "
+    "version is never tried again. `rawbert check FOLDER` shows whether TensorFlow Serving can load it.",
 )
 def failed_versions(probe: Probe) -> Result:
     """No version failed to load."""
@@ -63,10 +63,10 @@ def failed_versions(probe: Probe) -> Result:
 
 
 @check(
-    "AVAILABLE versions that are neither the newest nor have a label (stable, canary, those of models.config, "
-    "--version-label), at two looks a second apart",
-    "Each version takes memory of its own: set model_version_policy to latest, or to the specific versions that have "
-    "labels (`rawbert promote` does); `rawbert prune` removes old folders.",
+    "AVAILABLE versions that are not the newest and have no label (stable, canary, those of models.config, "
+    "--version-label), seen twice, a second apart",
+    "Set model_version_policy to latest, or to the versions with labels (`rawbert promote` does): each version needs "
+    "memory. `rawbert prune` removes old folders.",
 )
 def extra_versions(probe: Probe) -> Result:
     """No version is loaded that nobody asks for."""
@@ -82,10 +82,10 @@ def extra_versions(probe: Probe) -> Result:
 
 
 @check(
-    "each label of models.config, stable, canary and --version-label: one that is expected and not known, or that "
-    "means a version that is not loaded, or for 8 s another one than models.config says, is a problem",
-    "Point the label to a version that is loaded (`rawbert promote`), keep that version in the version policy, and "
-    "start the server with --allow_version_labels_for_unavailable_models and --model_config_file_poll_wait_seconds.",
+    "each label of models.config, stable, canary and --version-label: a label that is missing, points to a version "
+    "that is not loaded, or points for 8 s to another version than in models.config, is a problem",
+    "Point the label to a loaded version (`rawbert promote`), keep that version in the version policy, and start the "
+    "server with --allow_version_labels_for_unavailable_models and --model_config_file_poll_wait_seconds.",
 )
 def labels(probe: Probe) -> Result:
     """Every label answers."""
@@ -125,10 +125,10 @@ def _meaning(probe: Probe, label: str) -> int | None:
 
 
 @check(
-    "the newest version folder in --models, or the versions that models.config names, against those that the server "
-    "knows, for up to 8 s",
-    "Look whether the server polls (--file_system_poll_wait_seconds, 1 by default; 0 is once, -1 never), whether it "
-    "has this folder mounted, and whether the version policy in models.config lets the version in.",
+    "the newest version folder in --models, or the versions of models.config, compared with the server's versions, "
+    "for up to 8 s",
+    "Check that the server polls (--file_system_poll_wait_seconds: 1 by default, 0 once, -1 never), that this folder "
+    "is mounted there, and that the version policy in models.config includes the version.",
 )
 def published(probe: Probe) -> Result:
     """What was published is served."""
@@ -154,10 +154,9 @@ def published(probe: Probe) -> Result:
 
 
 @check(
-    "the names and inputs of the model's signatures, by its metadata: none of rawbert's with text as its input is a "
-    "warning",
-    "Export the checkpoint with `rawbert export`: the client's embed, classify, tag and tokenize ask for those "
-    "signatures; predict works with any.",
+    "the names and inputs of the model's signatures: no signature of rawbert with the input text is a warning",
+    "Export the checkpoint with `rawbert export`: the client's embed, classify, tag and tokenize need these "
+    "signatures. predict works with any signature.",
 )
 def signatures(probe: Probe) -> Result:
     """The model takes raw strings under the names that the client uses."""
@@ -168,9 +167,9 @@ def signatures(probe: Probe) -> Result:
 
 
 @check(
-    "whether the metadata has serving_default",
-    "Save the model with a signature serving_default, as `rawbert export` does: clients that name no signature, "
-    "REST's among them, ask for it.",
+    "a signature serving_default in the model's metadata",
+    "Save the model with the signature serving_default, as `rawbert export` does: calls without a signature name, "
+    "over REST too, use it.",
 )
 def default_signature(probe: Probe) -> Result:
     """Callers that name no signature are answered."""
@@ -180,9 +179,9 @@ def default_signature(probe: Probe) -> Result:
 
 
 @check(
-    "the first call to each signature against the fastest of four later ones: 0.1 s and four times as much is a "
-    "warning (it is seen once: whoever calls first warms the server), as is a version whose load the metrics count, "
-    "and no warmup of it",
+    "the first call to each signature, compared with the fastest of four later calls: 0.1 s and four times as long is"
+    " a warning (only the first run can see this: the first call warms the server up); so is a version that the "
+    "metrics count as loaded, but not as warmed up",
     "Put warmup records for every signature into assets.extra/tf_serving_warmup_requests, as `rawbert export` does, "
     "and do not start the server with --enable_model_warmup=false.",
 )
@@ -212,9 +211,9 @@ def _loaded_cold(probe: Probe) -> bool:
 
 
 @check(
-    "one text to each signature: an error, or numbers that are not finite, are a problem",
-    "See the error and the server's log; `rawbert verify --address` compares the answers with the reference of the "
-    "export. Not finite: float16 overflows in some checkpoints; export bfloat16 or float32.",
+    "one text to each signature: errors, and numbers that are not finite, are a problem",
+    "Read the error and the server's log. `rawbert verify --address` compares the answers with the reference of the "
+    "export. If numbers are not finite, export in bfloat16 or float32: float16 overflows for some checkpoints.",
 )
 def answers(probe: Probe) -> Result:
     """Every signature answers with finite numbers."""
@@ -230,10 +229,10 @@ def answers(probe: Probe) -> Result:
 
 
 @check(
-    "a text alone and the same text among seven others: vectors and scores that differ by more than 5% of the "
-    "largest number are a problem",
-    "Look for enable_large_batch_splitting in the batching parameters (rows of unequal length come back misaligned) "
-    "and for a graph that attends to padding; `rawbert verify --address` names the samples.",
+    "a text alone, and the same text with seven others: vectors and scores that differ by more than 5% of the largest"
+    " number are a problem",
+    "Look for enable_large_batch_splitting in the batching parameters (it misaligns rows of unequal length), and for "
+    "a graph that attends to padding. `rawbert verify --address` names the samples.",
 )
 def rows(probe: Probe) -> Result:
     """A text has one answer, whatever comes with it."""
@@ -254,10 +253,10 @@ def rows(probe: Probe) -> Result:
 
 
 @check(
-    "the newest AVAILABLE version of each address, and the answer to the same text: other versions, or other numbers "
-    "of the same version, are a problem",
+    "the newest AVAILABLE version of each address, and its answer to the same text: other versions, or other numbers "
+    "from the same version, are a problem",
     "Publish the same version to all servers of one name, and wait until it is AVAILABLE on each (`rawbert status "
-    "--wait`) before callers are let in; vectors of several models do not belong into one index.",
+    "--wait`) before callers use it: an index needs vectors of one model.",
 )
 def same_versions(probes: Sequence[Probe]) -> Result:
     """Several servers answer with the same model."""

@@ -41,22 +41,22 @@ def create_app(
     timeout: float | None = DEFAULT_TIMEOUT,
     **client: Any,
 ) -> FastAPI:
-    """An app that answers OpenAI's, Cohere's and text-embeddings-inference's calls from a server of models.
+    """An app that answers the HTTP APIs of OpenAI, Cohere and text-embeddings-inference from a server of models.
 
-    It may be served by any ASGI server, or mounted: ``other.mount("/bert", create_app(...))``. Connections are opened
-    by the first call, and closed at the end of the app's lifespan. A mounted app is not told of that: call
-    ``await app.state.gateway.close()``.
+    Any ASGI server can serve it, and another app can mount it: ``other.mount("/bert", create_app(...))``. The first
+    call opens the connections, and the end of the app's lifespan closes them. The lifespan of a mounted app is not run:
+    call ``await app.state.gateway.close()`` in the outer app's.
 
     Args:
         address: host and gRPC port of the server, or several that are called in turn.
-        models: names of its models. A call that names none is for the one model with the signature that is needed.
+        models: names of its models. A call without a name goes to the only model with the necessary signature.
         aliases: further name -> ``MODEL``, ``MODEL@LABEL`` or ``MODEL@VERSION``.
-        logits: models whose scores are logits: text-embeddings-inference's routes make probabilities of them.
-        api_keys: keys, one of which callers must send; none: whoever reaches the app may call it.
+        logits: models whose scores are logits; the routes of text-embeddings-inference return probabilities.
+        api_keys: keys, one of which callers must send; without keys, everyone who reaches the app may call it.
         api_key_file: file with further keys, one per line; it is read again when it changes.
         limits: of requests.
-        truncate: whether texts that are longer than a model takes are cut, or else refused.
-        timeout: seconds in which a request must be answered; ``None`` for no deadline.
+        truncate: whether texts that are too long for a model are cut; otherwise they are refused.
+        timeout: maximum seconds for the answer to a request; ``None`` for no deadline.
         client: further arguments of :class:`rawbert.serving.AsyncClient`: ``version``, ``version_label``, ``tls``,
             ``metadata``, ``retry``, ``config``, ``max_batch_size``, ``concurrency`` and others.
 

@@ -29,20 +29,20 @@ _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class EmbeddedServer:
-    """Serves models like ``rawbert serve``: polls for versions, and swaps them during calls.
+    """Serves models as ``rawbert serve`` does: polls for versions, and swaps them during calls.
 
-    The models are loaded by the constructor; calls are answered between :meth:`start` and :meth:`stop`, or within the
-    ``with`` block::
+    The constructor loads the models. Calls are answered between :meth:`start` and :meth:`stop`, or within the ``with``
+    block::
 
         with EmbeddedServer("minilm", "models/minilm") as server, Client(server.address, model="minilm") as client:
             client.embed(["plain strings go in"])
 
     Args:
-        model_name: name by which clients ask for it.
-        base_path: folder that holds one folder a version; may be left out with ``model_config_file``.
+        model_name: name of the model for clients.
+        base_path: folder that contains one folder per version; not needed with ``model_config_file``.
         port: gRPC port; 0 takes a free one.
         host: address to listen on; ``0.0.0.0`` for all.
-        plan: flags that were read already, in place of all others.
+        plan: the flags, if they were read already; all other arguments are then ignored.
         flags: further fields of :class:`~rawbert.serving.server.options.ServerOptions`.
 
     Raises:
@@ -90,12 +90,12 @@ class EmbeddedServer:
 
     @property
     def versions(self) -> list[tuple[str, int]]:
-        """Name and version of all that answer calls."""
+        """Names and versions of all models that answer calls."""
         return self._registry.loaded()
 
     @property
     def version(self) -> int:
-        """The version that answers for the model of a server of one."""
+        """The newest version of the model, for a server with one model."""
         return self._registry.loaded()[-1][1]
 
     def _load(self, name: str, version: int, folder: Path) -> Model:
@@ -162,14 +162,14 @@ class EmbeddedServer:
             self._http.start()
 
     def stop(self, grace: float | None = 30.0) -> bool:
-        """Refuse new calls, let those in flight finish, free the models.
+        """Refuse new calls, let running calls end, and free the models.
 
         Args:
-            grace: seconds that they may take; ``None`` cuts them off at once.
+            grace: maximum seconds for running calls; ``None`` cuts them off at once.
 
         Returns:
-            Whether all of them have ended. A model cannot be interrupted: what computes even now does so for nobody,
-            and its model is freed after it.
+            Whether all calls have ended. A model cannot be interrupted: a computation that still runs is finished
+            without an answer, and its model is freed afterwards.
         """
         self._ended.set()
         if self._http:
