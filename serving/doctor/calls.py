@@ -160,7 +160,7 @@ def _refused(size: str, error: ServingError) -> Result:
 
 
 @check(
-    "--callers concurrent calls, up to four times: a call that is refused with RESOURCE_EXHAUSTED is a problem",
+    "--callers concurrent calls, at least four times: a call that is refused with RESOURCE_EXHAUSTED is a problem",
     "Raise --grpc_max_threads above the number of callers (the default is about 4 for each core, and the server needs"
     " one itself). Or let calls wait in the client: --grpc_channel_arguments=grpc.max_concurrent_streams=N, with N "
     "below it.",

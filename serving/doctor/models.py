@@ -40,9 +40,8 @@ def model(probe: Probe) -> Result:
     there = [str(state.version) for state in wanted if state.state == "AVAILABLE"]
     if there:
         return ok(f"{probe.model}: version {', '.join(there)} AVAILABLE")
-    return problem(
-        f"{probe.model}: " + ", ".join(f"version {state.version} {state.state}" for state in wanted or states)
-    )
+    found = ", ".join(f"version {state.version} {state.state}" for state in wanted or states)
+    return problem(f"{probe.model}: {found}" if wanted else f"{probe.model} has no version {probe.version}: {found}")
 
 
 @check(

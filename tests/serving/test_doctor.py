@@ -130,7 +130,8 @@ def test_models_config_and_the_server_differ(tmp_path: Path, monkeypatch: pytest
 
         def found(entry: str) -> Found:
             config.write_text(f"model_config_list {{ config {{ {base} {entry} }} }}")
-            return examined(address, models=tmp_path, callers=0)
+            with Probe(address, "m", models=tmp_path) as probe:
+                return {check.name: check.made(probe) for check in (models.labels, models.published)}
 
         assert faults(found('version_labels { key: "stable" value: 3 }')) == {}
         wrong = found('version_labels { key: "stable" value: 3 } version_labels { key: "canary" value: 4 }')
