@@ -10,6 +10,7 @@ from .recipe import SHORTEST_SEQUENCE, TOLERANCES, ExportConfig, Recipe, in_word
 from .sources import keras_head
 from .sources.checkpoint import Checkpoint, Head, PoolingRecipe
 from .sources.keras_head import Stack
+from .tokenizers.sentencepiece.spec import SentencePieceSpec
 
 #: Signatures that need a head.
 HEADS = (CLASSIFY.name, TAG.name, SCORE.name)
@@ -188,7 +189,12 @@ def _surprises(config: ExportConfig, checkpoint: Checkpoint, recipe: Recipe) -> 
         notes.append(
             f"long texts are cut on the {recipe.tokenization.truncation_side}; the checkpoint cuts on the {side}"
         )
-    if recipe.tokenization.tokenizer != checkpoint.own_tokenizer:
+    if isinstance(checkpoint.tokenizer, SentencePieceSpec):
+        notes.append(
+            "tokens are those of the Hub's preprocessing model for ALBERT (tensorflow-text); transformers' "
+            "AlbertTokenizer gives others for some characters"
+        )
+    elif recipe.tokenization.tokenizer != checkpoint.own_tokenizer:
         whose = {"tf-text": "those of tensorflow-text", "reference": "those of BERT's own tokenizer"}
         notes.append(
             f"tokens are {whose[recipe.tokenization.tokenizer]}, which differ from the checkpoint's own for some "

@@ -124,7 +124,8 @@ def test_the_tables_have_every_family_and_every_kind_of_tokenizer() -> None:
     from rawbert.exporter.tokenizers.tokenizer import TOKENIZERS as KINDS
 
     assert set(FAMILIES) == set(KNOWN)
-    assert {kind.lower() for kind in TOKENIZERS} == set(KINDS)
+    # SentencePiece's own models are only in encoders of TF Hub.
+    assert {kind.lower() for kind in TOKENIZERS} == set(KINDS) - {"sentencepiece"}
     for name, _, _, taken in table("Families"):
         assert taken.startswith("the pooler" if KNOWN[name].CLASSIFIER.takes == "pooled" else "the first token"), name
 

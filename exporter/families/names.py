@@ -98,3 +98,7 @@ TF_MODELS = Naming(
     },
     OBJECT_BASED,
 )
+#: The same of ALBERT, whose layers are one.
+TF_MODELS_SHARED = Naming(
+    {stem: name.replace("transformer.layer.N", "transformer") for stem, name in TF_MODELS.stems.items()}, OBJECT_BASED
+)

@@ -61,7 +61,7 @@ class KerasReference(HubReference):
         objects = {"KerasLayer": hub.KerasLayer} if source.is_file() else None
         model = tf_keras.models.load_model(os.fspath(source), custom_objects=objects, compile=False)
         hubs = [layer for layer in model.layers if type(layer).__name__ == "KerasLayer"]
-        (encoder,) = (layer for layer in hubs if hasattr(layer._func, "vocab_file"))
+        (encoder,) = (layer for layer in hubs if {"vocab_file", "sp_model_file"} & set(dir(layer._func)))
         super().__init__(encoder._func, recipe.max_seq_length, options)
         self._of_inputs = tf_keras.Model(encoder.input, model.output)
         head = [layer for layer in model.layers if layer not in hubs and type(layer).__name__ != "InputLayer"]

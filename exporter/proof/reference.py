@@ -16,6 +16,7 @@ from ...serving.contract import EMBED, POOLED, SEQUENCE
 from ..recipe import DEFAULT_TOKENIZATION, TokenizerOptions
 from . import heads, labels, tokenizer_files, weights
 from .families import twin_of
+from .sentencepiece import SentencePieceReferenceTokenizer
 from .settings import read as read_settings
 from .tokens import reference_tokenizer
 
@@ -45,8 +46,12 @@ class HubReference:
         encoder = self._layer.resolved_object
         stated = getattr(encoder, "do_lower_case", None)
         lowercase = None if stated is None else bool(np.asarray(stated))
-        tokenizer = tokenizer_files.of_vocabulary(Path(encoder.vocab_file.asset_path.numpy().decode()), lowercase)
-        self.tokenize = reference_tokenizer(tokenizer, max_seq_length, options)
+        if hasattr(encoder, "vocab_file"):
+            tokenizer = tokenizer_files.of_vocabulary(_path(encoder.vocab_file), lowercase)
+            self.tokenize = reference_tokenizer(tokenizer, max_seq_length, options)
+        else:
+            model = _path(encoder.sp_model_file).read_bytes()
+            self.tokenize = SentencePieceReferenceTokenizer(model, lowercase is not False, max_seq_length, options)
         # Before version 3 a Hub encoder took a list and returned a pair.
         form, _ = self._layer.resolved_object.__call__.concrete_functions[0].structured_input_signature
         self._takes_dict = isinstance(form[0], dict)
@@ -97,3 +102,7 @@ class FolderReference:
         """Outputs for the tokens of one text or pair, with their token types (0 if left out)."""
         outputs = self._forward(self.tensors, self.config, np.array(ids), np.array(types) if types else None)
         return heads.answers(outputs, self.settings)
+
+
+def _path(asset: Any) -> Path:
+    return Path(asset.asset_path.numpy().decode())

@@ -130,9 +130,12 @@ class TfTextReferenceTokenizer:
             types += [which] * (count + 1)
         count = sum(map(len, tokens)) + len(texts) + 1
         if not all(text.isascii() and text.decode().isprintable() for text in texts):
-            return ReferenceTokens(ids, None, None, count, types, _lengths(self._tokenizer, self._unknown, ids))
+            return ReferenceTokens(ids, None, None, count, types, self._lengths(ids))
         starts, limits = ([span[at] for span in spans] for at in (0, 1))
-        return ReferenceTokens(ids, starts, limits, count, types, _lengths(self._tokenizer, self._unknown, ids))
+        return ReferenceTokens(ids, starts, limits, count, types, self._lengths(ids))
+
+    def _lengths(self, ids: list[int]) -> list[int]:
+        return _lengths(self._tokenizer, self._unknown, ids)
 
     def _tokens(self, text: bytes) -> list[tuple[int, tuple[int, int]]]:
         ids, starts, limits = (each.merge_dims(1, 2)[0] for each in self._bert.tokenize_with_offsets([text]))

@@ -175,6 +175,9 @@ def _tokenizer(rules: dict[str, Any], chosen: TokenizerOptions) -> str:
         lines = _wordpiece(rules, chosen)
     elif rules["kind"] == "unigram":
         lines = _unigram(rules)
+    elif rules["kind"] == "sentencepiece":
+        case = "lower case, " if rules["lowercase"] else ""
+        lines = [f"- tensorflow-text's SentencepieceTokenizer over {rules['vocab']}; {case}accents stripped."]
     else:
         lines = [f"- {rules['kind']} over {rules['vocab']}."]
     if chosen.plain_text_special_tokens:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import CorruptSource
+from ..errors import CorruptSource, UnsupportedModel
 from ..families import bert, naming_of, read_config
 from ..families.names import OBJECT_BASED
 from . import keys, tokenizer_files
@@ -13,11 +13,13 @@ from .jsonfile import read_object
 from .stored import bind, has
 
 _CONFIG = "bert_config.json"
+#: Of google-research/albert, whose checkpoints are refused: their tokenizer is Python code around SentencePiece.
+_ALBERT = "albert_config.json"
 
 
 def is_folder(folder: Path) -> bool:
-    """Whether this is such a folder."""
-    return (folder / _CONFIG).is_file() and not (folder / "config.json").is_file()
+    """Whether this is such a folder, or Google's of an ALBERT."""
+    return any((folder / name).is_file() for name in (_CONFIG, _ALBERT)) and not (folder / "config.json").is_file()
 
 
 def read(folder: Path) -> Checkpoint:
@@ -28,6 +30,12 @@ def read(folder: Path) -> Checkpoint:
         CorruptSource: files are missing, damaged, or contradict each other.
         VocabularyError: the vocabulary does not fit the embedding table.
     """
+    if (folder / _ALBERT).is_file():
+        raise UnsupportedModel(
+            f"{folder / _ALBERT}: a checkpoint of Google's ALBERT (albert_config.json), a format that cannot be "
+            "exported; take the same weights in Hugging Face's format (albert/albert-base-v2 for albert_base_v2) or, "
+            "with the Hub's preprocessing, from TF Hub (https://tfhub.dev/tensorflow/albert_en_base/3)"
+        )
     prefix = tf_checkpoint.find(folder)
     if prefix is None:
         raise CorruptSource(

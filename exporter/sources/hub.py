@@ -3,7 +3,8 @@
 Since version 3 (tf-models-official's ``export_tfhub_lib``) the restored object takes a dict of int32
 ``input_word_ids``, ``input_mask`` and ``input_type_ids`` ``[batch, tokens]`` and returns a dict with
 ``pooled_output`` and ``sequence_output``; before (``export_tfhub``), a list of the three in this order, and a pair
-``pooled_output, sequence_output``. It carries its vocabulary as ``vocab_file`` and ``do_lower_case``.
+``pooled_output, sequence_output``. It carries its vocabulary as ``vocab_file`` and ``do_lower_case``, or (ALBERT) a
+SentencePiece model as ``sp_model_file``.
 """
 
 import os
@@ -19,8 +20,9 @@ import numpy as np
 from ...serving.interrupts import held
 from ..errors import CorruptSource, ExportError, UnsupportedModel, first_line
 from ..families.config import EncoderConfig, canonical_shapes
-from ..families.names import TF_MODELS
-from . import tokenizer_files
+from ..families.names import TF_MODELS, TF_MODELS_SHARED
+from ..tokenizers.spec import TokenizerSpec
+from . import sentencepiece, tokenizer_files
 from .checkpoint import Checkpoint, describe_files
 from .files import tf_checkpoint
 from .stored import StoredTensor, bind
@@ -43,6 +45,7 @@ class TextLayer:
         resolved_object: the object that TensorFlow restored.
         hidden_size: width of its vectors, after the form is found.
         takes_dict: its form, after it is found: a dict of the three inputs, or a list.
+        num_layers: number of its layers, after the form is found; 0 if it does not return their outputs.
 
     Raises:
         CorruptSource: TensorFlow cannot load the folder.
@@ -71,7 +74,7 @@ class TextLayer:
         self._call = layer.call
         self.takes_dict = True
         self.resolved_object = layer.resolved_object
-        self.hidden_size = 0
+        self.hidden_size = self.num_layers = 0
 
     def find_form(self, token: int) -> None:
         """Call it once in each form, with a text of two tokens of this id, and keep the form that works.
@@ -123,6 +126,7 @@ class TextLayer:
         if not isinstance(outputs, dict) or not {"pooled_output", "sequence_output"} <= set(outputs):
             found = ", ".join(sorted(outputs)) if isinstance(outputs, dict) else type(outputs).__name__
             raise UnsupportedModel(f"the encoder returns {found}; expected pooled_output and sequence_output")
+        self.num_layers = len(outputs.get("encoder_outputs", ()))
         return outputs["sequence_output"], outputs["pooled_output"]
 
 
@@ -165,15 +169,7 @@ def describe(layer: TextLayer, variables: dict[str, StoredTensor], location: Pat
     Raises:
         As :func:`read`.
     """
-    encoder = layer.resolved_object
-    vocab_file = getattr(encoder, "vocab_file", None)
-    if vocab_file is None:
-        found = "a SentencePiece model" if hasattr(encoder, "sp_model_file") else "none"
-        raise UnsupportedModel(f"{location}: expected a vocab_file (WordPiece) for this encoder, found {found}")
-    vocab_path = Path(vocab_file.asset_path.numpy().decode())
-    lowercase = getattr(encoder, "do_lower_case", None)
-    lowercase = None if lowercase is None else bool(np.asarray(lowercase))
-    rules, notes = tokenizer_files.read_vocab_file(vocab_path, lowercase)
+    rules, notes, vocab_path = _tokenizer(layer.resolved_object, location)
     layer.find_form(rules.template.single[0].special or 0)
 
     rows = _rows(variables, "embeddings/word")
@@ -181,7 +177,7 @@ def describe(layer: TextLayer, variables: dict[str, StoredTensor], location: Pat
         rules, more = tokenizer_files.fit(rules, rows, vocab_path)
         notes += more
     max_positions = _rows(variables, "embeddings/position")
-    config, weights = _understand(variables, location)
+    config, weights = _understand(variables, layer.num_layers, location)
     if not max_positions:
         notes.append(f"the encoder has no visible position table: texts are cut at {_DEFAULT_LENGTH} tokens")
     return Checkpoint(
@@ -197,6 +193,23 @@ def describe(layer: TextLayer, variables: dict[str, StoredTensor], location: Pat
     )
 
 
+def _tokenizer(encoder: Any, location: Path) -> tuple[TokenizerSpec, list[str], Path]:
+    """The tokenizer's rules of a restored object, notes for the user, and the file of its vocabulary."""
+    stated = getattr(encoder, "do_lower_case", None)
+    lowercase = None if stated is None else bool(np.asarray(stated))
+    for name in ("vocab_file", "sp_model_file"):
+        if hasattr(encoder, name):
+            path = Path(getattr(encoder, name).asset_path.numpy().decode())
+            if name == "vocab_file":
+                return *tokenizer_files.read_vocab_file(path, lowercase), path
+            # All ALBERTs on TF Hub are lower-cased, and do not say so.
+            return sentencepiece.read_hub_model(path, lowercase is not False), [], path
+    raise UnsupportedModel(
+        f"{location}: expected a vocab_file (WordPiece) or an sp_model_file (SentencePiece) for this encoder, found "
+        "none"
+    )
+
+
 def _rows(variables: dict[str, StoredTensor], table: str) -> int | None:
     """Number of rows of a table, found by its name; ``None`` if there is none."""
     (ending,) = TF_MODELS.spellings(table)
@@ -204,22 +217,32 @@ def _rows(variables: dict[str, StoredTensor], table: str) -> int | None:
 
 
 def _understand(
-    variables: dict[str, StoredTensor], folder: Path
+    variables: dict[str, StoredTensor], num_layers: int, folder: Path
 ) -> tuple[EncoderConfig | None, Mapping[str, np.ndarray]]:
-    """Configuration and weights of a plain BERT; ``None`` and no weights for any other model."""
+    """Configuration and weights of a plain BERT or ALBERT; ``None`` and no weights for any other model.
+
+    Args:
+        variables: its variables, by name.
+        num_layers: number of layers, if the model states it; else 0.
+        folder: its source.
+    """
+    is_albert = any(name.startswith("transformer/self_attention/") for name in variables)
+    naming = TF_MODELS_SHARED if is_albert else TF_MODELS
 
     def shape(name: str) -> tuple[int, ...]:
-        (key,) = TF_MODELS.spellings(name)
+        (key,) = naming.spellings(name)
         return variables[key].shape
 
-    layers = 0
-    while TF_MODELS.spellings(f"layer_{layers}/intermediate/bias")[0] in variables:
-        layers += 1
+    if not is_albert:
+        num_layers = 0
+        while naming.spellings(f"layer_{num_layers}/intermediate/bias")[0] in variables:
+            num_layers += 1
     try:
+        is_projected = naming.spellings("embeddings/project/kernel")[0] in variables
         config = EncoderConfig(
             vocab_size=shape("embeddings/word")[0],
-            hidden_size=shape("embeddings/word")[1],
-            num_layers=layers,
+            hidden_size=shape("layer_0/output/bias")[0],
+            num_layers=num_layers,
             num_heads=shape("layer_0/attention/query/kernel")[1],
             intermediate_size=shape("layer_0/intermediate/bias")[0],
             max_positions=shape("embeddings/position")[0],
@@ -227,10 +250,13 @@ def _understand(
             # Hub encoders were exported with one of two GELUs and do not state which: their outputs decide.
             activation=None,
             layer_norm_eps=1e-12,
+            family="albert" if is_albert else "bert",
+            embedding_size=shape("embeddings/word")[1] if is_projected else None,
+            layer_groups=1 if is_albert else None,
         )
-        weights = bind(variables, config, TF_MODELS, folder, folder / "saved_model.pb")
+        weights = bind(variables, config, naming, folder, folder / "saved_model.pb")
     except (KeyError, IndexError, ExportError):
         return None, {}
-    expected = {key for name in canonical_shapes(config) for key in TF_MODELS.spellings(name)}
+    expected = {key for name in canonical_shapes(config) for key in naming.spellings(name)}
     others = {name for name, tensor in variables.items() if tensor.floating and not _UNUSED.search(name)}
-    return (config, weights) if others == expected else (None, {})
+    return (config, weights) if num_layers and others == expected else (None, {})

@@ -130,9 +130,10 @@ def bind(
         for leaf, other in (("/kernel", "/bias"), ("/gamma", "/beta")):
             if name.endswith(leaf) and name.removesuffix(leaf) + other not in bound:
                 surplus[name.removesuffix(leaf) + other] = "layers that add no vector"
+    used = {prefix + spelling for name in bound for spelling in naming.spellings(name)}
     for name, says in surplus.items():
         for spelling in naming.spellings(name):
-            if prefix + spelling in tensors:
+            if prefix + spelling in tensors.keys() - used:
                 raise CorruptSource(f"{tensors[prefix + spelling]} exists, but {config_file.name} requires {says}")
     for tensor, _, _ in bound.values():
         require_finite(tensor)

@@ -6,29 +6,27 @@ From a vocab.txt and its settings, transformers builds a tokenizer. Settings of 
 tokenizer.json (lengths, sides, token types) are applied as in transformers.
 """
 
-import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from .. import scratch
 from ..errors import CorruptSource, UnsupportedModel, VocabularyError
 from ..tokenizers.spec import TokenizerSpec
-from . import bpe, keys, unigram, vocabulary, wordpiece
+from . import bpe, keys, sentencepiece, unigram, vocabulary, wordpiece
 from .jsonfile import read_object
 from .tokenizer_parts import content, parts
 
-#: SentencePiece models, which transformers turns into a tokenizer if there is no tokenizer.json.
-SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model")
-#: GPT-2's vocabulary and merges, likewise.
+#: GPT-2's vocabulary and merges, which transformers turns into a tokenizer if there is no tokenizer.json.
 _GPT2 = ("vocab.json", "merges.txt")
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "vocab.txt",
-    *SENTENCEPIECE,
+    *sentencepiece.FILES,
     *_GPT2,
     "special_tokens_map.json",
     "added_tokens.json",
@@ -84,18 +82,22 @@ def read_folder(folder: Path, family: str | None = "bert") -> tuple[TokenizerSpe
         spec, more = _from_vocabulary(folder / "vocab.txt", settings, family)
         notes += more
     else:
-        found = [[folder / name] for name in SENTENCEPIECE] + [[folder / name for name in _GPT2]]
+        found = [[folder / name] for name in sentencepiece.FILES] + [[folder / name for name in _GPT2]]
         sets = [paths for paths in found if all(path.is_file() for path in paths)]
         if not sets:
             raise CorruptSource(f"{folder}: neither tokenizer.json nor vocab.txt found; expected the tokenizer's files")
         path = sets[0][0]
-        if path.name in SENTENCEPIECE and not importlib.util.find_spec("sentencepiece"):
+        if path.name in sentencepiece.FILES:
+            sentencepiece.require_readable(path)
+        tokenizer = _built({path: path.read_bytes() for path in sets[0]}, family or "bert")
+        name, kind = type(tokenizer).__name__, type(tokenizer.backend_tokenizer.model).__name__
+        if kind != ("Unigram" if path.name in sentencepiece.FILES else "BPE"):
             raise UnsupportedModel(
-                f"{path}: a SentencePiece model without a tokenizer.json is read by the package sentencepiece, which "
-                "is not installed: pip install sentencepiece; or let transformers write a tokenizer.json: "
-                "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+                f"{path}: transformers builds a {kind} tokenizer ({name}) in this folder, which does not read the "
+                'file; name its class in tokenizer_config.json, such as {"tokenizer_class": "XLMRobertaTokenizer"}'
             )
-        tokenizer = _built({path: path.read_bytes() for path in sets[0]}, settings, family or "bert")
+        if path.name in sentencepiece.FILES:
+            notes += sentencepiece.notes(path, name)
         spec = _parse(tokenizer.backend_tokenizer, settings, path)
     if spec.lowercases and vocabulary.is_cased([word for word in spec.vocab if word]):
         notes.append("texts are lower-cased, but the vocabulary has words with capitals, which no text can match")
@@ -195,7 +197,8 @@ def _from_vocabulary(path: Path, settings: dict[str, Any], family: str | None) -
             f"{path.name} has {found} with capitals, so texts {done} lower-cased (to change it, set do_lower_case in a "
             "tokenizer_config.json)"
         )
-    tokenizer = _built({path: "".join(f"{word}\n" for word in words).encode()}, settings, family or "bert")
+    case = {"do_lower_case": settings["do_lower_case"]} if "do_lower_case" in settings else {}
+    tokenizer = _built({path: "".join(f"{word}\n" for word in words).encode()}, family or "bert", case)
     spec = wordpiece.parse(tokenizer.backend_tokenizer, settings, path)
     for role in ("cls_token", "sep_token", "pad_token"):
         if str(getattr(tokenizer, role)) not in words:
@@ -203,18 +206,26 @@ def _from_vocabulary(path: Path, settings: dict[str, Any], family: str | None) -
     return spec, notes
 
 
-def _built(contents: Mapping[Path, bytes], settings: Mapping[str, Any], family: str) -> Any:
-    """The tokenizer that transformers builds from a vocabulary's files and settings, in a temporary folder."""
+def _built(contents: Mapping[Path, bytes], family: str, changes: Mapping[str, Any] = MappingProxyType({})) -> Any:
+    """The tokenizer that transformers builds in a temporary folder.
+
+    Args:
+        contents: the vocabulary's files; the settings are in the same folder.
+        family: family of the encoder.
+        changes: settings that replace those of tokenizer_config.json.
+    """
     from transformers import AutoTokenizer
 
     path = next(iter(contents))
 
     with scratch.temporary() as folder:
-        added = path.parent / "added_tokens.json"
         usual = {"tokenizer_class": "BertTokenizer"} if family == "bert" and path.name == "vocab.txt" else {}
-        states = {"config.json": {"model_type": family}, "tokenizer_config.json": {**usual, **settings}}
-        if added.is_file():
-            states["added_tokens.json"] = read_object(added)
+        states = {"config.json": {"model_type": family}}
+        # Not merged: transformers has its own rules for the precedence of these files.
+        for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
+            if (path.parent / name).is_file():
+                states[name] = read_object(path.parent / name)
+        states["tokenizer_config.json"] = {**usual, **states.get("tokenizer_config.json", {}), **changes}
         for name, state in states.items():
             (folder / name).write_text(json.dumps(state), encoding="utf-8")
         for each, content in contents.items():

@@ -15,6 +15,8 @@ from ..recipe import DEFAULT_TOKENIZATION, TokenizerOptions
 from . import templates
 from .bpe.tokenizer import Bpe
 from .ragged import Rows
+from .sentencepiece.spec import SentencePieceSpec
+from .sentencepiece.tokenizer import SentencePiece
 from .spec import TokenizerSpec, bert_template
 from .templates import Encoding
 from .unigram.tokenizer import Unigram
@@ -28,6 +30,7 @@ TOKENIZERS: Mapping[str, Callable[[Any, frozenset[str]], TextTokenizer]] = {
     "wordpiece": WordPiece,
     "unigram": Unigram,
     "bpe": Bpe,
+    "sentencepiece": SentencePiece,
 }
 
 
@@ -51,7 +54,8 @@ class Tokenizer(tf.Module):
         if max_seq_length < specials:
             raise ConfigError(f"max_seq_length is {max_seq_length}: give more than the {specials} special tokens")
         self._length, self._strategy = max_seq_length, options.truncation_strategy
-        if options.tokenizer == "tf-text":
+        is_tf_text = options.tokenizer == "tf-text" or isinstance(spec, SentencePieceSpec)
+        if options.tokenizer == "tf-text" and not isinstance(spec, SentencePieceSpec):
             first, *_, last = (piece.special or 0 for piece in spec.template.single)
             if not isinstance(spec, WordPieceSpec) or spec.template != bert_template(first, last):
                 raise ConfigError(
@@ -59,8 +63,8 @@ class Tokenizer(tf.Module):
                     "BERT's ('[CLS] text [SEP]'); use tokenizer reference"
                 )
             spec = spec.as_tf_text()
-            if self._strategy == "longest_first":  # tensorflow-text cuts both texts in turn
-                self._strategy = templates.ROUND_ROBIN
+        if is_tf_text and self._strategy == "longest_first":  # tensorflow-text cuts both texts in turn
+            self._strategy = templates.ROUND_ROBIN
         self._spec = spec
         self._side = options.truncation_side or spec.truncation_side
         plain = options.plain_text_special_tokens

@@ -15,6 +15,7 @@ from ...serving.extras import how_to_install
 from .. import scratch, sources
 from ..errors import ConfigError, ExportError, OutputError, os_errors_as
 from ..sources.run import FORMAT
+from ..tokenizers.sentencepiece.spec import SentencePieceSpec
 from . import data, dropout, labels, memory, precision, preparation, report
 from . import folder as run_folder
 from .config import FinetuneConfig
@@ -190,10 +191,12 @@ def finetune(
 def _rebuilt(checkpoint: sources.Checkpoint) -> sources.Checkpoint:
     """The checkpoint with a complete ``encoder``: a Hub layer does not state its activation, but its outputs show it.
 
-    ``encoder`` is ``None`` if the layer is not a plain BERT.
+    ``encoder`` is ``None`` if the layer is not a plain BERT, or has a tokenizer that transformers does not have.
     """
     if checkpoint.kind != "hub":
         return checkpoint
+    if isinstance(checkpoint.tokenizer, SentencePieceSpec):
+        return replace(checkpoint, encoder=None)
     from ..graph import savedmodel
 
     impl, encoder = savedmodel.choose_encoder(checkpoint, "auto")

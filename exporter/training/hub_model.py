@@ -40,8 +40,8 @@ def require_trainable(checkpoint: Checkpoint, config: FinetuneConfig, problem: P
     fits = problem.kind in (SINGLE, REGRESSION) or (problem.kind == MULTI and len(problem.labels) > 1)
     if config.text_pair is not None or not fits:
         raise UnsupportedModel(
-            f"{checkpoint.location}: its weights are not those of a plain BERT; such an encoder of TF Hub can be "
-            f"trained only for classes and numbers of single texts; {other}"
+            f"{checkpoint.location}: its weights or its tokenizer are not those of a plain BERT; such an encoder of TF "
+            f"Hub can be trained only for classes and numbers of single texts; {other}"
         )
     if config.layer_decay != 1 or config.precision == "bfloat16":
         what = "layer_decay" if config.layer_decay != 1 else "precision bfloat16"

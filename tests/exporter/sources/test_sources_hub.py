@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from folders import use_vocabulary, vocabulary
+from hub_albert import unpack
 from hub_folders import averaging, write_encoder
 from rawbert.exporter import CorruptSource, SourceError, UnsupportedModel, VocabularyError, sources
 
@@ -83,7 +84,7 @@ def test_weights_that_give_other_outputs_than_the_layer_are_not_rebuilt(loaded):
 
 def test_a_savedmodel_without_a_vocabulary_is_refused(tmp_path: Path):
     folder = write_encoder(tmp_path / "model", averaging, table=np.zeros((99, 8), np.float32))
-    with pytest.raises(UnsupportedModel, match="a vocab_file"):
+    with pytest.raises(UnsupportedModel, match=r"a vocab_file .WordPiece. or an sp_model_file"):
         sources.load(folder)
 
 
@@ -184,3 +185,45 @@ def test_an_encoder_that_does_not_say_its_case_goes_by_its_words(
     assert any("capitals" in note for note in loaded.notes)
     ids = reference.HubReference(folder, 64).tokenize("The CAT").ids
     assert ids == ([2, 76, 1, 3] if cased else [2, 76, 77, 3])
+
+
+@pytest.fixture(scope="module")
+def albert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return unpack(tmp_path_factory.mktemp("hub_albert")) / "encoder"
+
+
+def test_an_albert_is_described_and_rebuilt(albert: Path):
+    from rawbert.exporter.graph import savedmodel
+
+    loaded = sources.load(albert)
+    assert (loaded.kind, loaded.max_seq_length, loaded.hidden_size, loaded.notes) == ("hub", 48, 32, ())
+    assert (loaded.encoder.num_layers, loaded.encoder.layer_groups, loaded.encoder.embedding_size) == (3, 1, 16)
+    spec = loaded.tokenizer
+    assert (spec.kind, spec.size, spec.pad_id, spec.unk_id, spec.lowercase) == ("sentencepiece", 185, 0, 1, True)
+    assert spec.vocab[:5] == ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")
+    assert [piece.special for piece in spec.template.single] == [2, None, 3]
+    name, encoder = savedmodel.choose_encoder(loaded, "auto")
+    assert (name, encoder.config.activation) == ("native", "gelu_tanh")
+
+
+def test_a_sentencepiece_model_that_is_damaged_or_of_another_kind_is_refused(tmp_path: Path, albert: Path):
+    from rawbert.exporter.sources.sentencepiece import read_hub_model
+
+    model = (albert / "assets" / "30k-clean.model").read_bytes()
+    path = tmp_path / "spiece.model"
+    with pytest.raises(CorruptSource, match=f"{path}: missing; copy the Hub encoder's folder"):
+        read_hub_model(path, True)
+    for damaged in (b"", b"no model", model[:1000]):
+        path.write_bytes(damaged)
+        with pytest.raises(CorruptSource, match=f"{path}: not readable as a SentencePiece model"):
+            read_hub_model(path, True)
+    path.write_bytes(model.replace(b"[CLS]", b"[XXX]"))
+    with pytest.raises(VocabularyError, match=r"no \[CLS\], which ALBERT needs"):
+        read_hub_model(path, True)
+
+
+def test_googles_own_albert_is_refused_with_what_to_take(tmp_path: Path):
+    for name in ("albert_config.json", "30k-clean.model", "model.ckpt-best.index"):
+        (tmp_path / name).write_bytes(b"{}")
+    with pytest.raises(UnsupportedModel, match=r"albert_config.json: .*albert/albert-base-v2.*albert_en_base"):
+        sources.load(tmp_path)

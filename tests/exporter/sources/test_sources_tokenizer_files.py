@@ -320,6 +320,17 @@ def test_a_cased_vocabulary_that_is_read_as_lower_case_is_noted(tmp_path: Path):
     assert "lower-cased" in note
 
 
+def test_special_tokens_map_may_have_objects_beside_a_vocabulary(tmp_path: Path):
+    folder = tiny(tmp_path / "model")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    mask = {"content": "[MASK]", "lstrip": True, "normalized": False, "rstrip": False, "single_word": False}
+    (folder / "special_tokens_map.json").write_text(json.dumps({"mask_token": mask, "cls_token": "[CLS]"}))
+    (token,) = (token for token in sources.load(folder).tokenizer.added_tokens if token.content == "[MASK]")
+    assert token.lstrip
+    assert FolderReference(folder, 64).tokenize("cat  [MASK]").starts == [-1, 0, 3, -1]
+
+
 @pytest.mark.parametrize("name", ["sentencepiece.bpe.model", "spiece.model", "spm.model"])
 def test_a_sentencepiece_model_alone_is_refused_where_nothing_reads_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

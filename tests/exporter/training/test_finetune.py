@@ -209,6 +209,20 @@ def test_a_hub_encoder_that_cannot_be_rebuilt(over_a_black_box: Any):
         np.testing.assert_allclose(scores / scores.sum(), wanted, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
+def test_an_albert_of_tf_hub_is_served_as_it_was_measured(tmp_path: Path):
+    from hub_albert import unpack
+
+    encoder = unpack(tmp_path / "hub") / "encoder"
+    run = finetune(config_of(tmp_path, texts(60), encoder=encoder, max_seq_length=16, epochs=1))
+    bundle = exported(run.folder, tmp_path / "out")
+    assert bundle.manifest["tokenizer"]["kind"] == "sentencepiece"
+    rows = predictions(run.folder)
+    answers = served(bundle, "classify", {"text": [row["texts"][0] for row in rows]})
+    wanted = [[row["scores"][label] for label in CLASSES] for row in rows]
+    np.testing.assert_allclose(answers["scores"], wanted, rtol=0, atol=1e-5)
+
+
 def test_what_is_refused_over_a_hub_encoder(tmp_path: Path):
     from hub_folders import masked, write_encoder
 

@@ -1,0 +1,1 @@
+"""SentencePiece as tensorflow-text runs it: the tokenizer of ALBERT on TF Hub."""
