@@ -44,7 +44,7 @@ class Finder:
         # RE2 takes the first alternative that matches; sorted by length, this is the longest match.
         texts = sorted(first, key=len, reverse=True)
         self._pattern = f"({'|'.join(map(re.escape, texts))})"  # the op requires a group
-        self._texts = Strings(list(first))
+        self._texts = Strings({text: at for at, text in enumerate(first)})
         self._ids = tf.constant([token.id for token in first.values()], tf.int32)
         self._ignored = _flags(token.content in ignored for token in first.values())
         self._single_word, self._lstrip, self._rstrip = (
@@ -70,7 +70,7 @@ class Finder:
             pieces, self._pattern, self._pattern
         )
         token = self._texts(parts)
-        at = tf.reshape(tf.where(token < self._texts.count), [-1])  # [M]
+        at = tf.reshape(tf.where(token >= 0), [-1])  # [M]
         token = tf.gather(token, at)
         piece = tf.gather(rows_of(tf.cast(part_splits, tf.int32), tf.size(parts)), at)
         # From bytes of all pieces end to end back to code points.

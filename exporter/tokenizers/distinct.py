@@ -31,15 +31,14 @@ class DistinctWords:
     """
 
     def __init__(self, whole: Mapping[bytes, int], split: Callable[[tf.Tensor], Tokens], unit: str) -> None:
-        self._whole = Strings(list(whole))
-        self._ids = tf.constant([*whole.values(), 0], tf.int32)
+        self._whole = Strings(whole)
         self._split, self._unit = split, unit
 
     def __call__(self, words: tf.Tensor) -> Tokens:
         """Tokens of words, UTF-8 ``[W]``, none of them empty."""
         words, which = tf.unique(words)  # [U]
-        row = self._whole(words)
-        known = row < self._whole.count
+        ids = self._whole(words)
+        known = ids >= 0
         others = tf.boolean_mask(words, ~known)  # [R]
         nothing = tf.zeros([0], tf.int32)
         made = tf.cond(
@@ -49,8 +48,8 @@ class DistinctWords:
         ids, begins, limits = (
             tf.concat(pair, 0)
             for pair in (
-                (tf.gather(self._ids, row), made.ids),
-                (tf.zeros_like(row), made.begins),
+                (ids, made.ids),
+                (tf.zeros_like(ids), made.begins),
                 (tf.strings.length(words, self._unit), made.limits),
             )
         )

@@ -142,9 +142,8 @@ class Compose:
     """Canonical composition of what is decomposed and in order, in rounds (D117)."""
 
     def __init__(self) -> None:
-        known = np.array(list(pairs()), np.int32)
-        self._find = Pairs(known, CODE_POINTS)
-        self._made = tf.constant(np.array([*pairs().values(), -1], np.int32))
+        known, made = (np.array(list(each), np.int32) for each in (pairs(), pairs().values()))
+        self._made = Pairs(known, made, -1, CODE_POINTS)
 
     def __call__(self, items: tf.Tensor, takes: tf.Tensor, rank: tf.Tensor, piece: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """Compose code points ``[E]`` of a rank and a piece.
@@ -168,7 +167,7 @@ class Compose:
         # The last character before each that is no mark.
         host = shifted(last_true(rank == 0), -1)
         safe = tf.maximum(host, 0)
-        made = tf.gather(self._made, self._find(tf.gather(items, safe), items))
+        made = self._made(tf.gather(items, safe), items)
         free = (host == index - 1) | (shifted(rank, 0) < rank)
         fits = (made >= 0) & (host >= 0) & (tf.gather(piece, safe) == piece) & free
         count = tf.cumsum(tf.cast(fits, tf.int32))

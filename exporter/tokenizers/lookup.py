@@ -1,6 +1,7 @@
-"""Tables in the graph: over all code points, and of strings."""
+"""Tables in the graph: over all code points, of strings, and of pairs of numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,60 +22,86 @@ class Lookup:
         return tf.gather(self._pages, tf.bitwise.bitwise_or(page, tf.bitwise.bitwise_and(codes, PAGE - 1)))
 
 
-class Numbers:
-    """Finds numbers among some that are known, by a hash table: the numbers of a bucket are next to each other.
+class PerfectHash:
+    """A slot of its own for each of some numbers (hash and displace; Belazzougui, Botelho and Dietzfelbinger, 2009).
+
+    Numbers are divided into buckets, and each bucket has a shift. The slot of a number is
+    ``(number + shift) % slots``. One slot has no number.
 
     Args:
-        known: int64 ``[n]``, 0 or more, each once.
+        numbers: int64 ``[n]``, from 0 to 2 ** 62, each once.
     """
 
-    def __init__(self, known: np.ndarray) -> None:
-        self.count = len(known)
-        # Where numbers are alike some divisors are bad.
-        self._buckets = min(range(self.count | 1, (self.count | 1) + 10, 2), key=lambda each: _fullest(known, each))
-        bucket = known % self._buckets
-        order = np.argsort(bucket, kind="stable")
-        self._begin = tf.constant(np.searchsorted(bucket[order], np.arange(self._buckets)).astype(np.int32))
-        self._width = max(_fullest(known, self._buckets), 1)
-        # A window of the last buckets may reach beyond the last number; -1 is none.
-        self._known = tf.constant(np.append(known[order], np.full(self._width, -1)))
-        self._rows = tf.constant(np.append([self.count], order).astype(np.int32))
+    def __init__(self, numbers: np.ndarray) -> None:
+        self._slots, buckets = len(numbers) * 5 // 4 + 1, len(numbers) // 3 | 1
+        while (shifts := _shifts(numbers, buckets, self._slots)) is None:
+            buckets += 2
+        self._buckets, self._shifts = buckets, tf.constant(shifts)
+        self._of_known = (numbers + shifts[numbers % buckets]) % self._slots
+        self.free = int(np.setdiff1d(np.arange(self._slots), self._of_known)[0])
 
     def __call__(self, numbers: tf.Tensor) -> tf.Tensor:
-        """Row of each number ``[N]`` among the known ones, int32; their count for one that is not."""
-        begin = tf.gather(self._begin, numbers % self._buckets)
-        at = begin[:, tf.newaxis] + tf.range(self._width)  # [N, width]
-        found = tf.gather(self._known, at) == numbers[:, tf.newaxis]
-        return tf.gather(self._rows, tf.reduce_max(tf.where(found, at + 1, 0), 1))
+        """Slots of numbers ``[N]``, int64. Unknown numbers get any slot."""
+        return (numbers + tf.gather(self._shifts, numbers % self._buckets)) % self._slots
+
+    def table(self, values: np.ndarray, missing: Any) -> np.ndarray:
+        """The values ``[n, ...]`` of the numbers in the order of slots, and ``missing`` in the other slots."""
+        slots = np.full((self._slots, *values.shape[1:]), missing, values.dtype)
+        slots[self._of_known] = values
+        return slots
 
 
-def _fullest(known: np.ndarray, buckets: int) -> int:
-    return int(np.bincount(known % buckets, minlength=1).max())
+def _shifts(numbers: np.ndarray, buckets: int, slots: int) -> np.ndarray | None:
+    """The shift of each bucket; ``None`` if there are no such shifts."""
+    bucket = numbers % buckets
+    count = np.bincount(bucket, minlength=buckets)
+    ordered, begin = numbers[np.argsort(bucket, kind="stable")], np.cumsum(count) - count
+    shifts, owner = np.zeros(buckets, np.int64), np.full(slots, -1)
+    step = next(prime for prime in (7919, 7927, 7933, 7937) if slots % prime)  # so that trials reach all slots
+    # The largest buckets first; those of equal size try the same shift at the same time.
+    for size in range(count.max(), 0, -1):
+        left = np.flatnonzero(count == size)
+        home = ordered[begin[left, np.newaxis] + np.arange(size)] % slots
+        for trial in range(slots):
+            at = (home + trial * step) % slots
+            fits = np.flatnonzero((owner[at] < 0).all(1))
+            each, wanted = left[fits, np.newaxis], at[fits]
+            owner[wanted] = each
+            gets = (owner[wanted] == each).all(1)  # and not another bucket that wants the same slot
+            lost = wanted[~gets]
+            owner[lost] = np.where(owner[lost] == each[~gets], -1, owner[lost])
+            shifts[left[fits[gets]]] = trial * step % slots
+            left, home = np.delete(left, fits[gets]), np.delete(home, fits[gets], 0)
+            if not len(left):
+                break
+        else:
+            return None
+    return shifts
 
 
 class Strings:
     """Finds strings in a fixed set.
 
     Args:
-        known: the strings, each once.
+        known: the strings, each once, and their values, int32, 0 or more.
     """
 
-    def __init__(self, known: Sequence[str | bytes]) -> None:
+    def __init__(self, known: Mapping[str, int] | Mapping[bytes, int]) -> None:
         hashes = self._hash(tf.constant(list(known), tf.string, [len(known)])).numpy()
         assert len(set(hashes.tolist())) == len(known), "two strings have one hash"
-        self._find = Numbers(hashes)
-        self._known = tf.constant([*known, b""], tf.string)
-        self.count = len(known)
+        self._slots = PerfectHash(hashes)
+        self._known = tf.constant(self._slots.table(np.array([*known, b""], object)[:-1], b""))
+        self._values = tf.constant(self._slots.table(np.array(list(known.values()), np.int32), -1))
 
     def __call__(self, strings: tf.Tensor) -> tf.Tensor:
-        """Row of each string ``[N]`` among the known ones, int32; their count for one that is not."""
-        row = self._find(self._hash(strings))
-        return tf.where(tf.gather(self._known, row) == strings, row, self.count)
+        """The value of each string ``[N]``, int32; -1 for unknown strings."""
+        slot = self._slots(self._hash(strings))
+        return tf.where(tf.gather(self._known, slot) == strings, tf.gather(self._values, slot), -1)
 
     @staticmethod
     def _hash(strings: tf.Tensor) -> tf.Tensor:
         # FarmHash's Fingerprint64, which is the same in every version.
-        return tf.strings.to_hash_bucket_fast(strings, 2**63 - 1)
+        return tf.strings.to_hash_bucket_fast(strings, 2**62)
 
 
 class Pairs:
@@ -82,13 +109,19 @@ class Pairs:
 
     Args:
         known: int ``[n, 2]``, 0 or more, each once.
-        limit: of the second number.
+        values: ``[n, ...]``, of each pair.
+        missing: value of unknown pairs.
+        limit: upper limit of the second number, exclusive.
     """
 
-    def __init__(self, known: np.ndarray, limit: int) -> None:
-        self._find = Numbers(known[:, 0].astype(np.int64) * limit + known[:, 1])
-        self._limit = limit
+    def __init__(self, known: np.ndarray, values: np.ndarray, missing: int, limit: int) -> None:
+        keys = known[:, 0].astype(np.int64) * limit + known[:, 1]
+        self._slots, self._limit = PerfectHash(keys), limit
+        self._keys = tf.constant(self._slots.table(keys, -1))
+        self._values = tf.constant(self._slots.table(values, missing))
 
     def __call__(self, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-        """Row of each pair ``[N]`` among the known ones, int32; their count for one that is not."""
-        return self._find(tf.cast(first, tf.int64) * self._limit + tf.cast(second, tf.int64))
+        """The value of each pair ``[N]``; a negative number is in no pair."""
+        keys = tf.cast(first, tf.int64) * self._limit + tf.cast(second, tf.int64)
+        slot = self._slots(keys)
+        return tf.gather(self._values, tf.where(tf.gather(self._keys, slot) == keys, slot, self._slots.free))

@@ -81,8 +81,7 @@ class Merges:
         unknown = ids.get(spec.unknown_byte, 0)
         self._of_byte = tf.constant([ids.get(letter, unknown) for letter in LETTERS], tf.int32)
         known = table(spec)
-        self._find = Pairs(known.pairs, len(spec.vocab))
-        self._entries = tf.constant(np.vstack([known.entries, np.full((1, 3), _NONE, np.int32)]))
+        self._entries = Pairs(known.pairs, known.entries, _NONE, len(spec.vocab))
         self._made = tf.constant(known.made)
 
     def __call__(self, words: tf.Tensor) -> Tokens:
@@ -110,9 +109,8 @@ class Merges:
     def _known(self, symbols: tf.Tensor) -> tf.Tensor:
         """The table's entry of each symbol and the one after it, int32 ``[N, 3]``."""
         ids, word = symbols[:, 0], symbols[:, 1]
-        row = tf.where(word[1:] == word[:-1], self._find(ids[:-1], ids[1:]), tf.shape(self._entries)[0] - 1)
-        last = tf.fill([tf.minimum(tf.size(ids), 1)], tf.shape(self._entries)[0] - 1)
-        return tf.gather(self._entries, tf.concat([row, last], 0))
+        first = tf.where(tf.concat([word[1:], [-1]], 0) == word, ids, -1)  # -1: the last of a word is in no pair
+        return self._entries(first, tf.concat([ids[1:], [0]], 0))
 
     def _round(self, symbols: tf.Tensor, known: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Merge all pairs that can be merged in this round."""
