@@ -38,6 +38,7 @@ class PerfectHash:
             buckets += 2
         self._buckets, self._shifts = buckets, tf.constant(shifts)
         self._of_known = (numbers + shifts[numbers % buckets]) % self._slots
+        assert len(np.unique(self._of_known)) == len(numbers)
         self.free = int(np.setdiff1d(np.arange(self._slots), self._of_known)[0])
 
     def __call__(self, numbers: tf.Tensor) -> tf.Tensor:
@@ -62,14 +63,15 @@ def _shifts(numbers: np.ndarray, buckets: int, slots: int) -> np.ndarray | None:
     for size in range(count.max(), 0, -1):
         left = np.flatnonzero(count == size)
         home = ordered[begin[left, np.newaxis] + np.arange(size)] % slots
+        if (np.diff(np.sort(home, 1), axis=1) == 0).any():  # two numbers that no shift separates
+            return None
         for trial in range(slots):
             at = (home + trial * step) % slots
             fits = np.flatnonzero((owner[at] < 0).all(1))
             each, wanted = left[fits, np.newaxis], at[fits]
             owner[wanted] = each
             gets = (owner[wanted] == each).all(1)  # and not another bucket that wants the same slot
-            lost = wanted[~gets]
-            owner[lost] = np.where(owner[lost] == each[~gets], -1, owner[lost])
+            owner[wanted[~gets][owner[wanted[~gets]] == each[~gets]]] = -1
             shifts[left[fits[gets]]] = trial * step % slots
             left, home = np.delete(left, fits[gets]), np.delete(home, fits[gets], 0)
             if not len(left):

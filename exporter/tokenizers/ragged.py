@@ -56,6 +56,11 @@ def last_true(flags: tf.Tensor) -> tf.Tensor:
     return tf.gather(tf.concat([[-1], tf.boolean_mask(index, flags)], 0), tf.cumsum(tf.cast(flags, tf.int32)))
 
 
-def shifted(values: tf.Tensor, first: tf.Tensor | int | bool) -> tf.Tensor:
+def shifted(values: tf.Tensor, first: int | bool) -> tf.Tensor:
     """The value before each, ``first`` at the beginning."""
-    return tf.concat([tf.fill([1], first), values[:-1]], 0)[: tf.size(values)]
+    return tf.concat([tf.constant([first], values.dtype), values], 0)[:-1]
+
+
+def flags_at(places: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Flags of ``count`` places, bool, true at some of them (or twice the same)."""
+    return tf.math.unsorted_segment_sum(tf.ones_like(places), places, count) > 0

@@ -26,7 +26,7 @@ class Trie:
     Attributes:
         symbol: int64 ``[slots]``, the symbol that leads there, -1: free. The root is slot 0.
         base: int64 ``[slots]``, where the children's slots are counted from; of what has none, only free slots follow.
-        value: int64 ``[slots]``, value of the string that ends there, -1: none.
+        value: int64 ``[slots]``, value of the string that ends there, 0: none.
         depth: symbols of the longest string.
     """
 
@@ -37,13 +37,13 @@ class Trie:
 
 
 def build(strings: Mapping[Sequence[int], int], symbols: int) -> Trie:
-    """The trie of strings of symbols from 1 to ``symbols``, each with a value.
+    """The trie of strings of symbols from 1 to ``symbols``, each with a value above 0.
 
     States with many children are placed first, each at the first place with free slots for its children. Low numbers
     for frequent symbols give smaller arrays.
     """
     children: list[dict[int, int]] = [{}]
-    values = [-1]
+    values = [0]
     for string, value in strings.items():
         node = 0
         for symbol in string:
@@ -51,12 +51,12 @@ def build(strings: Mapping[Sequence[int], int], symbols: int) -> Trie:
             if child is None:
                 child = children[node][symbol] = len(children)
                 children.append({})
-                values.append(-1)
+                values.append(0)
             node = child
         values[node] = value
 
     size = 4 * (len(children) + symbols + _AT_ONCE)
-    symbol_of, base, ends = (np.full(size, -1, np.int64) for _ in range(3))
+    symbol_of, base, ends = np.full(size, -1), np.full(size, -1), np.zeros(size, np.int64)
     used, taken = np.zeros(size, bool), np.zeros(size, bool)  # slots, and bases
     used[0] = True
     slot = np.zeros(len(children), np.int64)
@@ -103,10 +103,13 @@ def _fitting(used: np.ndarray, taken: np.ndarray, below: np.ndarray, free: int, 
 
 
 class Found(NamedTuple):
-    """Strings of a trie found in a sequence, the shorter ones first."""
+    """Strings of a trie found in a sequence, the shorter ones first, and those of one length from left to right.
 
-    start: tf.Tensor  # int32 [E], the place where it begins
-    size: tf.Tensor  # int32 [E], its symbols
+    All single symbols are among them, also those that are no string; their value is 0.
+    """
+
+    first: tf.Tensor  # int32 [E], the first place
+    last: tf.Tensor  # int32 [E], the last place
     value: tf.Tensor  # int32 [E]
 
 
@@ -114,11 +117,14 @@ class Walk:
     """Traversal of a trie in the graph."""
 
     def __init__(self, trie: Trie) -> None:
-        self._symbol_bits, self._base_bits = (int(each.max() + 2).bit_length() for each in (trie.symbol, trie.base))
-        assert self._symbol_bits + self._base_bits + int(trie.value.max() + 2).bit_length() < 64
-        free = (1 << self._symbol_bits) - 1  # of a free slot, which no symbol leads to
-        symbol = np.where(trie.symbol < 0, free, trie.symbol)
-        slots = ((trie.value + 1) << self._base_bits | trie.base) << self._symbol_bits | symbol
+        symbol_bits, value_bits, base_bits = (
+            (int(each.max(initial=0)) + 1).bit_length() for each in (trie.symbol, trie.value, trie.base)
+        )
+        assert symbol_bits + value_bits + base_bits < 64
+        self._symbol_mask, self._value_mask = (1 << symbol_bits) - 1, (1 << value_bits) - 1
+        self._value_at, self._base_at = symbol_bits, symbol_bits + value_bits
+        symbol = np.where(trie.symbol < 0, self._symbol_mask, trie.symbol)  # no symbol leads to a free slot
+        slots = trie.base << self._base_at | trie.value << self._value_at | symbol
         self._slots, self._root, self._nowhere = tf.constant(slots), int(slots[0]), int(slots[-1])
         self._depth = trie.depth
 
@@ -126,25 +132,25 @@ class Walk:
         """The strings that begin at the first ``count`` places.
 
         Args:
-            symbols: int32 ``[C]``, 0 where no string can go on; at least the last ``depth`` of them are 0.
+            symbols: int64 ``[C]``, 0 for symbols of no string; at least the last ``depth`` of them are 0.
             count: int32, C - depth at most.
         """
         place = tf.range(count)
-        slot = tf.fill([count], tf.constant(self._root, tf.int64))
-        starts, sizes, slots = [], [], []
+        slot = tf.constant(self._root, tf.int64)
+        firsts, lasts, slots = [], [], []
         for size in range(1, self._depth + 1):
-            symbol = tf.cast(tf.gather(symbols, place + (size - 1)), tf.int64)
-            base = tf.bitwise.bitwise_and(tf.bitwise.right_shift(slot, self._symbol_bits), (1 << self._base_bits) - 1)
-            slot = tf.gather(self._slots, base + symbol)
-            alive = tf.bitwise.bitwise_and(slot, (1 << self._symbol_bits) - 1) == symbol
-            if size & (size - 1) == 0:  # places where nothing goes on are left out now and then
-                kept = tf.reshape(tf.where(alive), [-1])
-                place, slot = tf.gather(place, kept), tf.gather(slot, kept)
-            else:
-                slot = tf.where(alive, slot, self._nowhere)
-            starts.append(place)
-            sizes.append(tf.fill(tf.shape(place), size))
+            last = place + (size - 1)
+            symbol = tf.gather(symbols, last)
+            slot = tf.gather(self._slots, tf.bitwise.right_shift(slot, self._base_at) + symbol)
+            alive = tf.bitwise.bitwise_and(slot, self._symbol_mask) == symbol
+            slot = tf.where(alive, slot, self._nowhere)
+            firsts.append(place)
+            lasts.append(last)
             slots.append(slot)
-        value = tf.cast(tf.bitwise.right_shift(tf.concat(slots, 0), self._symbol_bits + self._base_bits), tf.int32) - 1
-        ends = tf.reshape(tf.where(value >= 0), [-1])
-        return Found(*(tf.gather(each, ends) for each in (tf.concat(starts, 0), tf.concat(sizes, 0), value)))
+            if size & (size - 1) == 0:  # from time to time, leave out places where no string continues
+                kept = tf.where(alive)[:, 0]
+                place, slot = tf.gather(place, kept), tf.gather(slot, kept)
+        value = tf.bitwise.bitwise_and(tf.bitwise.right_shift(tf.concat(slots, 0), self._value_at), self._value_mask)
+        found = tf.where((value > 0) | (tf.range(tf.size(value)) < count))[:, 0]
+        first, last = tf.concat(firsts, 0), tf.concat(lasts, 0)
+        return Found(tf.gather(first, found), tf.gather(last, found), tf.cast(tf.gather(value, found), tf.int32))

@@ -1,18 +1,19 @@
-"""Unigram (Kudo, 2018): of all ways to part a word into pieces, the one with the best sum of scores.
+"""Unigram (Kudo, 2018): of all ways to divide a word into pieces, the one with the best sum of scores.
 
-A word that is a piece, and has no better path, is done at once; the export asks the reference which pieces these are.
-The others go through the algorithm of Viterbi, all of them together: step t takes character t of every chunk.
-A chunk is the text between two places that no piece crosses. To sum in chunks gives the same only if sums of scores
-are exact, which the export finds out; else a chunk is a whole word.
+The places between characters are the nodes of a graph, and each piece is an edge. The best paths are found by
+relaxation (Bellman and Ford): each round extends the best paths of all words by one piece, until no sum gets better.
+The sums are those of Viterbi's algorithm, which the reference uses, because here too each path is summed from left to
+right. Text needs as many rounds as a word has pieces, which is much less than its characters.
+
+Paths begin where words do. If all sums of scores are exact, which the export finds out, they also begin at every place
+that no piece crosses. The text between two beginnings is a chunk.
 
 Sums are float64, and of equal ones the path whose last piece begins first counts, as in the reference.
 
-Shape letters: K code points of all words, W words, N code points of the words that are parted, D characters of the
-longest piece, T tokens.
+Shape letters: W words, N characters of all words, E pieces found, T tokens.
 """
 
 from collections import Counter
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ import tensorflow as tf
 from ..added import utf8_byte, utf8_length
 from ..distinct import Tokens
 from ..lookup import Lookup
-from ..ragged import last_at_most, last_true, lengths_of, shifted, spread, starts_of
+from ..ragged import flags_at, shifted, spread, starts_of
 from ..tables import CODE_POINTS, paged
 from ..trie import Found, Walk, build
 from . import reference
@@ -31,18 +32,16 @@ from .spec import UnigramSpec
 _PENALTY = 10.0
 #: Sums of multiples of 2 ** -27 are exact in float64 for words of half a million characters and scores down to -128.
 _EXACT = 2.0**27
+#: Long chunks are processed in blocks of this many characters, so that the time grows with their length only linearly.
+_BLOCK = 128
 
 
 class Pieces(NamedTuple):
     """Pieces of words, in order."""
 
-    ids: tf.Tensor  # int32 [T]
-    first: tf.Tensor  # int32 [T], first code point of all
-    last: tf.Tensor  # int32 [T], last code point of all
-
-
-#: Takes the first and the last place of some characters, int32, and returns the piece that they are.
-PieceOf = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    ids: tf.Tensor  # int32 [T], -1: no piece
+    first: tf.Tensor  # int32 [T], first character
+    last: tf.Tensor  # int32 [T], last character
 
 
 class Segmenter:
@@ -54,138 +53,104 @@ class Segmenter:
         symbols = np.zeros(CODE_POINTS, np.int32)
         symbols[alphabet] = np.arange(1, len(alphabet) + 1)
         self._symbols = Lookup(paged(symbols))
-        trie = build({tuple(symbols[[*map(ord, token)]].tolist()): at for token, at in pieces.items()}, len(alphabet))
+        # The value of a piece is its id + 1; that of an unknown character is 0.
+        trie = build(
+            {tuple(symbols[[*map(ord, token)]].tolist()): at + 1 for token, at in pieces.items()}, len(alphabet)
+        )
         self._walk, self._depth = Walk(trie), trie.depth
         self._gap = chr(reference.filler(spec))
         scores = np.array(spec.scores, np.float64)
-        self._unk, self._unk_score = spec.unk_id, float(scores.min()) - _PENALTY
-        self._scores = tf.constant(scores)
+        unknown = float(scores.min()) - _PENALTY
+        self._unk, self._scores = spec.unk_id, tf.constant([unknown, *scores], tf.float64)
         scaled = scores * _EXACT
-        self._chunks = bool((scaled == np.rint(scaled)).all() and self._unk_score > -128)
+        self._chunks = bool((scaled == np.rint(scaled)).all() and unknown > -128)
         self._bytes = _byte_ids(spec) if spec.byte_fallback else None
 
     def __call__(self, words: tf.Tensor) -> Tokens:
         """Tokens of words, UTF-8 ``[W]``, none of them empty."""
-        # After each word there is a character that is in no piece: a gap, which no piece crosses.
+        # After each word there is a gap: a character that is in no piece.
         decoded = tf.strings.unicode_decode(tf.strings.join([words, self._gap]), "UTF-8")
         codes, splits = decoded.values, tf.cast(decoded.row_splits, tf.int32)  # [N], [W + 1]
-        count, gaps = tf.size(codes), splits[1:, tf.newaxis] - 1
-        is_gap = tf.tensor_scatter_nd_update(tf.zeros_like(codes, tf.bool), gaps, tf.ones_like(splits[1:], tf.bool))
-        symbols = tf.concat([self._symbols(codes), [0] * self._depth], 0)
-        found = self._walk(symbols, count)
-        pieces, piece_of = self._best(found, count, is_gap | shifted(is_gap, True))
-        pieces = self._fused(pieces, is_gap, piece_of)
+        symbols = tf.concat([tf.cast(self._symbols(codes), tf.int64), [0] * self._depth], 0)
+        found = self._walk(symbols, tf.size(codes))
+        begins = flags_at(splits, tf.size(codes) + 1)
+        pieces = self._fused(self._best(found, begins), begins, found)
         if self._bytes is not None:
             pieces = self._as_bytes(pieces, codes)
-        word = last_at_most(splits, pieces.first)
+        word = tf.gather(tf.cumsum(tf.cast(begins, tf.int32)), pieces.first) - 1
         begin = tf.gather(splits, word)
-        return Tokens(
-            pieces.ids,
-            pieces.first - begin,
-            pieces.last + 1 - begin,
-            lengths_of(tf.searchsorted(pieces.first, splits)),
-        )
+        counts = tf.math.unsorted_segment_sum(tf.ones_like(word), word, tf.size(words))
+        return Tokens(pieces.ids, pieces.first - begin, pieces.last + 1 - begin, counts)
 
-    def _best(self, found: Found, count: tf.Tensor, starts: tf.Tensor) -> tuple[Pieces, PieceOf]:
-        """The best paths.
+    def _best(self, found: Found, begins: tf.Tensor) -> Pieces:
+        """The best paths of words and gaps.
 
         Args:
-            found: all pieces that there are.
-            count: N.
-            starts: bool ``[N]``, where words and gaps begin.
-
-        Returns:
-            The pieces on the best paths, and a function that looks up pieces; ids are -1 where there is none.
+            found: all pieces that occur, and all single characters.
+            begins: bool ``[N + 1]``, places where words begin, and the end.
         """
-        depth, places = self._depth, tf.range(count)
+        places = tf.size(begins)
+        score, end = tf.gather(self._scores, found.value), found.last + 1
+        starts = begins
         if self._chunks:
-            # A piece crosses the places after its first one, up to its last one.
-            crosses = tf.boolean_mask(tf.stack([found.start + 1, found.start + found.size]), found.size > 1, axis=1)
             opens, closes = (
-                tf.math.unsorted_segment_sum(tf.ones_like(each), each, count + 1) for each in tf.unstack(crosses)
+                tf.math.unsorted_segment_sum(tf.ones_like(end), at, places) for at in (found.first + 1, end)
             )
-            starts = tf.cumsum(opens - closes)[:-1] <= 0
-        begin = tf.cast(tf.reshape(tf.where(starts), [-1]), tf.int32)  # [chunks]
-        lengths = lengths_of(tf.concat([begin, [count]], 0))
+            starts = tf.cumsum(opens - closes) == 0
         chunk = tf.cumsum(tf.cast(starts, tf.int32)) - 1
-        # Longest first, so that the chunks that have a character t are the first ones: ``alive[t]`` of them.
-        order = tf.argsort(lengths, direction="DESCENDING", stable=True)
-        steps = tf.reduce_max(tf.concat([lengths, [0]], 0))
-        alive = tf.cumsum(tf.math.bincount(lengths - 1, minlength=steps, maxlength=steps), reverse=True)
-        offset = starts_of(alive)
-        rank = tf.math.invert_permutation(order)
-        row = tf.gather(offset, places - tf.gather(begin, chunk)) + tf.gather(rank, chunk)  # of each place
+        begin = tf.cast(tf.gather(tf.where(starts)[:, 0], chunk), tf.int32)
+        offset = found.first - tf.gather(begin, found.first)
+        longest = tf.reduce_max(offset) + 1
 
-        # Of each row the pieces that end at its place: the longest one, which begins first, in column 0.
-        last = found.start + found.size - 1
-        at = (tf.gather(row, last) * depth + depth - found.size)[:, tf.newaxis]
-        ids = tf.tensor_scatter_nd_update(tf.fill([count * depth], -1), at, found.value)
-        nothing = tf.tile(tf.constant([-np.inf] * (depth - 1) + [self._unk_score], tf.float64), [count])
-        scores = tf.tensor_scatter_nd_update(nothing, at, tf.gather(self._scores, found.value))
-        scores = tf.reshape(scores, [-1, depth])
+        def settle(block: tf.Tensor, base: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            """Relax the pieces of a block of each chunk."""
+            at = tf.where(offset // _BLOCK == block)[:, 0]
+            from_, to, gain = (tf.gather(each, at) for each in (found.first, end, score))
 
-        def step(at: tf.Tensor, sums: tf.Tensor, chosen: tf.TensorArray) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
-            rows = offset[at + 1] - offset[at]
-            with_piece = sums[:rows] + scores[offset[at] : offset[at + 1]]
-            chosen = chosen.write(at, tf.argmax(with_piece, 1, tf.int32))
-            best = tf.reduce_max(with_piece, 1, keepdims=True)
-            return at + 1, tf.concat([sums[:rows][:, 1:], best], 1), chosen
+            def relax(base: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+                reached = tf.math.unsorted_segment_max(tf.gather(base, from_) + gain, to, places)
+                better = tf.where(starts, base, tf.maximum(base, reached))
+                return better, tf.reduce_any(better != base)
 
-        # Of the D places before each: the sum of the best path that ends there.
-        sums = tf.tile(tf.constant([[-np.inf] * (depth - 1) + [0.0]], tf.float64), [tf.size(begin), 1])
-        chosen = tf.TensorArray(tf.int32, steps, infer_shape=False, element_shape=[None])
-        _, _, chosen = tf.while_loop(
-            lambda at, *_: at < steps,
-            step,
-            (0, sums, chosen),
-            shape_invariants=(tf.TensorShape([]), tf.TensorShape([None, depth]), tf.TensorShape(None)),
-            parallel_iterations=1,
-        )
-        column = tf.gather(tf.ensure_shape(chosen.concat(), [None]), row)  # of each place
-        on_path = self._path(places - depth + column, starts, steps)
-        last = tf.cast(tf.reshape(tf.where(on_path), [-1]), tf.int32)
-        first = last - depth + 1 + tf.gather(column, last)
+            base, _ = tf.while_loop(lambda _, changed: changed, relax, (base, tf.constant(True)), parallel_iterations=1)
+            return block + 1, base
 
-        def piece_of(first: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
-            column = depth - 1 - (last - first)
-            return tf.where(column < 0, -1, tf.gather(ids, tf.gather(row, last) * depth + tf.maximum(column, 0)))
+        base = tf.where(starts, tf.constant(0.0, tf.float64), -np.inf)
+        _, base = tf.while_loop(lambda block, _: block * _BLOCK < longest, settle, (0, base), parallel_iterations=1)
 
-        return Pieces(piece_of(first, last), first, last), piece_of
+        # Of the pieces with the best sum to each place the longest one: the last in the list.
+        sums = tf.gather(base, found.first) + score
+        is_best = sums == tf.gather(tf.math.unsorted_segment_max(sums, end, places), end)
+        best = tf.math.unsorted_segment_max(tf.where(is_best, tf.range(tf.size(end)), 0), end, places)
+        best = tf.maximum(best, 0)  # nothing leads to the first place
+        last = tf.where(_on_path(tf.gather(found.first, best), starts, longest)[1:])[:, 0]
+        piece = tf.gather(best, last + 1)
+        return Pieces(tf.gather(found.value, piece) - 1, tf.gather(found.first, piece), tf.cast(last, tf.int32))
 
-    @staticmethod
-    def _path(before: tf.Tensor, starts: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
-        """Where pieces on the best path of a chunk end: at its end, and before each of them (pointer doubling).
-
-        Args:
-            before: int32 ``[N]``, the place before the best piece that ends at each.
-            starts: bool ``[N]``, where chunks begin.
-            steps: characters of the longest chunk.
-        """
-        count = tf.size(before)
-        begin = last_true(starts)
-        before = tf.concat([tf.where(before < begin, count, before), [count]], 0)  # the last place stands for none
-        on_path = tf.concat([starts[1:], [True, False]], 0)[-count - 1 :]
-
-        def double(reached: tf.Tensor, before: tf.Tensor, on_path: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            found = tf.boolean_mask(before, on_path)[:, tf.newaxis]
-            on_path = tf.tensor_scatter_nd_update(on_path, found, tf.ones_like(found[:, 0], tf.bool))
-            return reached * 2, tf.gather(before, before), on_path
-
-        _, _, on_path = tf.while_loop(lambda reached, *_: reached < steps, double, (1, before, on_path))
-        return on_path[:count]
-
-    def _fused(self, pieces: Pieces, is_gap: tf.Tensor, piece_of: PieceOf) -> Pieces:
+    def _fused(self, pieces: Pieces, begins: tf.Tensor, found: Found) -> Pieces:
         """Gaps are left out; unknown tokens that follow each other in a word are one, and that one may be a piece."""
-        gap = tf.gather(is_gap, pieces.last)
-        unknown = ((pieces.ids < 0) | (pieces.ids == self._unk)) & ~gap
-        follows = unknown & shifted(unknown, False)
-        head = tf.cast(tf.reshape(tf.where(~follows), [-1]), tf.int32)
-        tail = tf.concat([head[1:], tf.shape(follows)], 0)[: tf.size(head)] - 1
-        words = tf.reshape(tf.where(~tf.gather(gap, head)), [-1])
-        head, tail = tf.gather(head, words), tf.gather(tail, words)
-        first, last = tf.gather(pieces.first, head), tf.gather(pieces.last, tail)
-        ids = piece_of(first, last)
-        return Pieces(tf.where(ids < 0, self._unk if self._bytes is None else -1, ids), first, last)
+        kept = tf.where(~tf.gather(begins, pieces.last + 1))[:, 0]
+        pieces = Pieces(*(tf.gather(each, kept) for each in pieces))
+        unknown = (pieces.ids < 0) | (pieces.ids == self._unk)
+        follows = unknown & shifted(unknown, False) & ~tf.gather(begins, pieces.first)
+
+        def fused() -> Pieces:
+            head = tf.cast(tf.where(~follows)[:, 0], tf.int32)
+            tail = tf.concat([head[1:], tf.shape(follows)], 0) - 1
+            first, last = tf.gather(pieces.first, head), tf.gather(pieces.last, tail)
+            # Pieces were found in the order of these numbers. No piece has more characters than ``depth``.
+            known, sought = (
+                tf.minimum(last - first, self._depth) * tf.size(begins) + first
+                for first, last in (found[:2], (first, last))
+            )
+            at = tf.minimum(tf.searchsorted(known, sought), tf.size(known) - 1)
+            of_run = tf.where(tf.gather(known, at) == sought, tf.gather(found.value, at) - 1, -1)
+            return Pieces(of_run, first, last)
+
+        pieces = tf.cond(tf.reduce_any(follows), fused, lambda: pieces)
+        return (
+            pieces if self._bytes is not None else pieces._replace(ids=tf.where(pieces.ids < 0, self._unk, pieces.ids))
+        )
 
     def _as_bytes(self, pieces: Pieces, codes: tf.Tensor) -> Pieces:
         """A token a byte in place of what is no piece, each with the place of them all."""
@@ -199,6 +164,25 @@ class Segmenter:
         value = utf8_byte(tf.gather(codes, code), tf.gather(length, code), at)
         ids = tf.where(unknown, tf.gather(self._bytes, tf.gather(value, byte)), tf.gather(pieces.ids, source))
         return Pieces(ids, tf.gather(pieces.first, source), tf.gather(pieces.last, source))
+
+
+def _on_path(before: tf.Tensor, starts: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
+    """Places on the best paths, bool ``[N + 1]`` (pointer doubling).
+
+    Args:
+        before: int32 ``[N + 1]``, the place where the last piece of the best path to each begins.
+        starts: bool ``[N + 1]``, places that are on the paths.
+        steps: maximum number of pieces between two of them.
+    """
+    places = tf.size(before)
+
+    def double(reached: tf.Tensor, before: tf.Tensor, on_path: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        on_path = tf.maximum(on_path, tf.math.unsorted_segment_max(on_path, before, places))
+        return reached * 2, tf.gather(before, before), on_path
+
+    state = (1, before, tf.cast(starts, tf.int32))
+    _, _, on_path = tf.while_loop(lambda reached, *_: reached < steps, double, state, parallel_iterations=1)
+    return on_path > 0
 
 
 def _byte_ids(spec: UnigramSpec) -> tf.Tensor:
