@@ -12,7 +12,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from .added import Finder, Matches
-from .ragged import rows_of
+from .ragged import rows_of, shifted
 
 
 class Characters(NamedTuple):
@@ -35,20 +35,17 @@ def decode(text: tf.Tensor) -> tuple[Characters, tf.Tensor]:
     codes, splits = decoded.values, tf.cast(decoded.row_splits, tf.int32)
     row = rows_of(splits, tf.size(codes))
     begins = tf.cast(offsets.values, tf.int32)
-    # A character ends where the next one begins, the last one of a text where that ends.
-    length = tf.strings.length(text)
-    ends, length = tf.boolean_mask(splits[1:], length > 0), tf.boolean_mask(length, length > 0)
-    next_begins = tf.concat([begins[1:], tf.zeros_like(begins[:1])], 0)
-    limits = tf.tensor_scatter_nd_update(next_begins, ends[:, tf.newaxis] - 1, length)
-    return Characters(codes, begins, limits, row, tf.fill(tf.shape(codes), -1)), splits
+    # A character ends where the next one begins: the last one of a text at 0 by this, and really where the text ends.
+    next_begins = tf.concat([begins, [0]], 0)[1:]
+    text_ends = tf.math.unsorted_segment_max(tf.strings.length(text), splits[1:] - 1, tf.size(codes))
+    return Characters(codes, begins, tf.maximum(next_begins, text_ends), row, tf.fill(tf.shape(codes), -1)), splits
 
 
 def piece_starts(characters: Characters) -> tf.Tensor:
     """Whether each character begins a piece of text between added tokens, bool ``[C]``; an added token is a piece
     too."""
     is_marker = characters.added >= 0
-    edge = (characters.text[1:] != characters.text[:-1]) | is_marker[1:] | is_marker[:-1]
-    return tf.concat([[True], edge], 0)[: tf.size(is_marker)]
+    return (shifted(characters.text, -1) != characters.text) | is_marker | shifted(is_marker, False)
 
 
 def splits_at(starts: tf.Tensor) -> tf.Tensor:
@@ -67,14 +64,14 @@ def cut_out(
     """Replace every added token by one character with the token's position, and drop the white space of the match.
 
     Args:
-    finder: finds the tokens.
+        finder: finds the tokens.
         characters: characters of all texts.
         splits: int32 ``[P + 1]``, starts of the pieces to search.
         filler: a code point that occurs in no token.
         trims: whether the position of a token excludes the white space of the match.
 
-        Returns:
-    The remaining characters, their indices, and the matches.
+    Returns:
+        The remaining characters, their indices, and the matches.
     """
     found = finder(characters.codes, splits, filler)
     count = tf.size(characters.codes) + 1

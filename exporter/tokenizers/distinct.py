@@ -39,7 +39,7 @@ class DistinctWords:
         words, which = tf.unique(words)  # [U]
         ids = self._whole(words)
         known = ids >= 0
-        others = tf.boolean_mask(words, ~known)  # [R]
+        others = tf.gather(words, tf.where(~known)[:, 0])  # [R]
         nothing = tf.zeros([0], tf.int32)
         made = tf.cond(
             tf.size(others) > 0, lambda: self._split(others), lambda: Tokens(nothing, nothing, nothing, nothing)

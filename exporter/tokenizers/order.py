@@ -6,7 +6,7 @@ Shape letters: C code points before, E after.
 import tensorflow as tf
 
 from .marks import MarkTable
-from .ragged import spread
+from .ragged import shifted, spread
 
 
 class Order:
@@ -43,8 +43,7 @@ class Order:
 
         # A run is a code point that is not a mark, and the marks after it.
         text = tf.gather(text, source)
-        is_first_of_text = tf.concat([[True], text[1:] != text[:-1]], 0)[: tf.size(text)]
-        run = tf.cumsum(tf.cast((rank == 0) | is_first_of_text, tf.int64))
+        run = tf.cumsum(tf.cast((rank == 0) | (shifted(text, -1) != text), tf.int64))
         order = tf.argsort(run * 256 + tf.cast(rank, tf.int64), stable=True)
         is_first = tf.gather(tf.cast(within == 0, tf.int32), order)
         origin = tf.gather(present, tf.cumsum(is_first) - 1)

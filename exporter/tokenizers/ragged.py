@@ -52,8 +52,12 @@ def last_at_most(ordered: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
 
 def last_true(flags: tf.Tensor) -> tf.Tensor:
     """Index of the last true element at or before each, -1: none."""
-    index = tf.where(flags, tf.range(tf.size(flags)), -1)
-    return tf.gather(tf.concat([[-1], tf.boolean_mask(index, flags)], 0), tf.cumsum(tf.cast(flags, tf.int32)))
+    return tf.gather(tf.concat([[-1], places_of(flags)], 0), tf.cumsum(tf.cast(flags, tf.int32)))
+
+
+def places_of(flags: tf.Tensor) -> tf.Tensor:
+    """Indices of the true elements, int32."""
+    return tf.cast(tf.where(flags)[:, 0], tf.int32)
 
 
 def shifted(values: tf.Tensor, first: int | bool) -> tf.Tensor:
@@ -62,5 +66,5 @@ def shifted(values: tf.Tensor, first: int | bool) -> tf.Tensor:
 
 
 def flags_at(places: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """Flags of ``count`` places, bool, true at some of them (or twice the same)."""
-    return tf.math.unsorted_segment_sum(tf.ones_like(places), places, count) > 0
+    """Whether each of ``count`` places is in a list, bool; the list may also contain ``count`` itself."""
+    return tf.math.unsorted_segment_sum(tf.ones_like(places), places, count + 1)[:-1] > 0

@@ -101,7 +101,7 @@ class Merges:
             parallel_iterations=1,
         )
         ids, word, begins = tf.unstack(symbols, axis=1)
-        limits = tf.concat([begins[1:], tf.shape(raw)], 0)[: tf.size(begins)]
+        limits = tf.concat([begins[1:], tf.shape(raw)], 0)
         start = tf.gather(starts_of(sizes), word)
         splits = tf.searchsorted(word, tf.range(count + 1))
         return Tokens(ids, begins - start, limits - start, lengths_of(splits))

@@ -13,7 +13,7 @@ from .. import added
 from ..characters import Characters, cut_out, decode, piece_starts, pieces_between, splits_at
 from ..distinct import DistinctWords
 from ..forms import Form
-from ..ragged import Rows, last_at_most, lengths_of, spread, starts_of
+from ..ragged import Rows, flags_at, last_at_most, lengths_of, spread, starts_of
 from . import behaviour
 from .merges import Merges
 from .offsets import Trim
@@ -65,7 +65,7 @@ class Bpe:
         if self._adds_blanks:
             characters, splits, kept = with_blanks(characters, splits)
             around = tf.gather(around, kept)
-        is_start = _flags(splits, characters.codes)
+        is_start = flags_at(splits, tf.size(characters.codes))
         if self._starts is not None:
             is_start = self._starts(characters.codes, is_start)
         word_splits = splits_at(is_start)  # [W + 1]
@@ -90,7 +90,7 @@ class Bpe:
                 token_added[:, tf.newaxis] >= 0, tf.gather(around, first_code), self._trim.of_tokens(tokens.ids)
             )
             zero = tf.gather(text_splits, row)
-            is_first = _flags(row_splits, tokens.ids)
+            is_first = flags_at(row_splits, tf.size(tokens.ids))
             places = [self._trim(start, stop, around, each, zero) for each in (is_first, tf.ones_like(is_first))]
 
         byte_at = tf.concat([[0], source.limits], 0)
@@ -133,9 +133,3 @@ class Bpe:
             return characters.at(kept)._replace(codes=codes), tf.gather(around, kept)
 
         return tf.cond(changes, changed, lambda: (characters, around))
-
-
-def _flags(splits: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """Whether each value is the first of its row, bool."""
-    counts = tf.math.unsorted_segment_sum(tf.ones_like(splits), splits, tf.size(values) + 1)
-    return counts[:-1] > 0

@@ -46,11 +46,22 @@ def with_blanks(characters: Characters, splits: tf.Tensor) -> tuple[Characters, 
     return characters._replace(codes=tf.where(is_new, _BLANK, characters.codes)), moved, source
 
 
+#: Beside the class of a code point: a blank; an apostrophe; the letters of contractions, by their place in these.
+_IS_BLANK, _IS_APOSTROPHE, _ONE, _TWO, _E, _L = (1 << at for at in range(2, 8))
+_CLASS = 3
+_LETTERS = {"stmd": _ONE, "rv": _TWO, "e": _E, "l": _L}
+
+
 class WordStarts:
     """Finds the starts of GPT-2's words."""
 
     def __init__(self) -> None:
-        self._classes = Lookup(paged(classes()))
+        kinds = classes().copy()
+        kinds[_BLANK] |= _IS_BLANK
+        kinds[_APOSTROPHE] |= _IS_APOSTROPHE
+        for letters, flag in _LETTERS.items():
+            kinds[[*map(ord, letters)]] |= flag
+        self._kinds = Lookup(paged(kinds))
 
     def __call__(self, codes: tf.Tensor, is_first: tf.Tensor) -> tf.Tensor:
         """Whether each code point begins a word.
@@ -59,35 +70,35 @@ class WordStarts:
             codes: int32 ``[C]``.
             is_first: bool ``[C]``, whether a code point begins a piece of text; words do not cross pieces.
         """
-        kind = self._classes(codes)
+        kinds = self._kinds(codes)
+        kind = tf.bitwise.bitwise_and(kinds, _CLASS)
         space = kind == SPACE
         goes_on = ~_after(is_first, 1, True)  # the next one is of the same piece
         after_space = _before(space, 1)
         starts = tf.where(
             space,
             ~after_space | (goes_on & ~_after(space, 1)),
-            tf.where(after_space, _before(codes != _BLANK, 1), _before(kind, 1) != kind),
+            tf.where(after_space, ~_before(_has(kinds, _IS_BLANK), 1), _before(kind, 1) != kind),
         )
         starts |= is_first
 
         # A contraction at the start of a word is a word of its own.
-        opens = starts & (codes == _APOSTROPHE) & goes_on
-        one, two = _after(codes, 1), _after(codes, 2)
-
-        def either(letters: str) -> tf.Tensor:
-            return tf.reduce_any(one[:, tf.newaxis] == [ord(letter) for letter in letters], 1)
-
-        short = opens & either("stmd")
-        long = (
-            opens & _after(goes_on, 1) & ((either("rv") & (two == ord("e"))) | ((one == ord("l")) & (two == ord("l"))))
-        )
+        opens = starts & _has(kinds, _IS_APOSTROPHE) & goes_on
+        one, two = _after(kinds, 1), _after(kinds, 2)
+        short = opens & _has(one, _ONE)
+        ends = (_has(one, _TWO) & _has(two, _E)) | (_has(one, _L) & _has(two, _L))
+        long = opens & _after(goes_on, 1) & ends
         starts = (starts & ~_before(short | long, 1)) | _before(short, 2) | _before(long, 3)
         return starts | is_first
 
 
+def _has(kinds: tf.Tensor, flag: int) -> tf.Tensor:
+    return tf.bitwise.bitwise_and(kinds, flag) != 0
+
+
 def _before(values: tf.Tensor, distance: int) -> tf.Tensor:
     """The value ``distance`` places before each; zero if there is none."""
-    return tf.concat([tf.zeros([distance], values.dtype), values], 0)[: tf.size(values)]
+    return tf.concat([tf.zeros([distance], values.dtype), values], 0)[:-distance]
 
 
 def _after(values: tf.Tensor, distance: int, last: bool | int = 0) -> tf.Tensor:

@@ -77,7 +77,7 @@ def starts(codes: tf.Tensor, kinds: tf.Tensor, piece: tf.Tensor) -> tf.Tensor:
 
     def base(passed: tf.Tensor, back: int) -> tuple[tf.Tensor, tf.Tensor]:
         """The last that is not passed over, ``back`` places before each or earlier; whether it is in the same piece."""
-        at = tf.concat([tf.fill([back], -1), last_true(~passed)], 0)[: tf.size(codes)]
+        at = tf.concat([[-1] * back, last_true(~passed)], 0)[:-back]
         return tf.maximum(at, 0), at >= first
 
     joins = has(EXTENDS) & ~shifted(has(CONTROL), False) | shifted(has(PREPENDS), False) & ~has(CONTROL)

@@ -85,7 +85,7 @@ class Strip:
 
     def concerns(self, codes: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
         """Whether there is white space at the end of a piece."""
-        ends = tf.concat([starts[1:], tf.ones_like(starts[:1])], 0)
+        ends = tf.concat([starts, [True]], 0)[1:]
         return tf.reduce_any((self._is_space(codes) > 0) & (starts | ends))
 
     def __call__(self, codes: tf.Tensor, piece: tf.Tensor, fixed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -171,7 +171,7 @@ class ReplaceRuns(_Replace):
         """Replace."""
         kind = tf.where(fixed, 0, self._member(codes))
         runs_on = (kind > 0) & (shifted(kind, 0) > 0) & (piece == shifted(piece, -1))  # from the one before
-        goes_on = tf.concat([runs_on[1:], [False]], 0)[: tf.size(codes)]
+        goes_on = tf.concat([runs_on, [False]], 0)[1:]
         return self._replaced(codes, (kind > 1) | runs_on | goes_on, ~goes_on)
 
 
@@ -203,7 +203,7 @@ class ReplaceText(_Replace):
 
 def shifted_by(flags: tf.Tensor, places: int) -> tf.Tensor:
     """Flags a number of places later."""
-    return tf.concat([tf.zeros([places], tf.bool), flags], 0)[: tf.size(flags)]
+    return tf.concat([[False] * places, flags], 0)[: tf.size(flags)]
 
 
 _KINDS: Mapping[str, Callable[[Step], Any]] = {

@@ -75,7 +75,7 @@ class Precompiled:
         length = lengths_of(tf.gather(starts_of(utf8_length(codes)), splits))
         first = tf.gather(kinds, at)
         may = (size > 1) & (length <= charsmap.LONGEST) & (tf.bitwise.bitwise_and(first, _BEGINS) != 0)
-        at, size, first = (tf.boolean_mask(each, may) for each in (at, size, first))
+        at, size, first = (tf.gather(each, tf.where(may)[:, 0]) for each in (at, size, first))
         # Of keys of one, two and three code points the shortest.
         ahead = tf.cast(tf.gather(tf.concat([codes, [0, 0]], 0), at[:, tf.newaxis] + tf.range(3)), tf.int64)
         first_two = (ahead[:, 0] * _BASE + ahead[:, 1]) * _BASE
@@ -83,7 +83,7 @@ class Precompiled:
         one = tf.where(tf.bitwise.bitwise_and(first, _KEY) != 0, tf.gather(entries, at), 0)
         entry = tf.where(one != 0, one, tf.where(of_two != 0, of_two, of_three))
         hit = entry != 0
-        at, size, entry = (tf.boolean_mask(each, hit) for each in (at, size, entry))
+        at, size, entry = (tf.gather(each, tf.where(hit)[:, 0]) for each in (at, size, entry))
         entries = tf.tensor_scatter_nd_update(entries, at[:, tf.newaxis], entry)
         units = tf.tensor_scatter_nd_update(tf.ones_like(codes), at[:, tf.newaxis], size)
         opens, closes = (

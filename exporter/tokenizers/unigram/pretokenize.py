@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ..characters import Characters
 from ..lookup import Lookup
-from ..ragged import shifted
+from ..ragged import flags_at, shifted
 from ..tables import paged
 from . import reference
 from .spec import Step
@@ -62,11 +62,9 @@ class Metaspace:
         lacks = (tf.gather(stream.codes, first) != self._mark) & (tf.gather(characters.added, source) < 0)
         if self._scheme == "first":
             lacks &= tf.gather(characters.begins, source) == 0
-        first = tf.boolean_mask(first, lacks)
+        first = tf.gather(first, tf.where(lacks)[:, 0])
         marks, count = first + tf.range(tf.size(first)), tf.size(stream.codes) + tf.size(first)
-        is_mark = tf.tensor_scatter_nd_update(
-            tf.zeros([count], tf.bool), marks[:, tf.newaxis], tf.ones_like(marks, tf.bool)
-        )
+        is_mark = flags_at(marks, count)
         stream = stream.at(tf.range(count) - tf.cumsum(tf.cast(is_mark, tf.int32), exclusive=True))
         return stream._replace(
             codes=tf.where(is_mark, self._mark, stream.codes), starts=stream.starts & ~shifted(is_mark, False)

@@ -100,22 +100,22 @@ class Segmenter:
         chunk = tf.cumsum(tf.cast(starts, tf.int32)) - 1
         begin = tf.cast(tf.gather(tf.where(starts)[:, 0], chunk), tf.int32)
         offset = found.first - tf.gather(begin, found.first)
+        inside = tf.where(tf.gather(starts, end), places, end)  # nothing goes on from pieces that end a chunk
         longest = tf.reduce_max(offset) + 1
 
         def settle(block: tf.Tensor, base: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             """Relax the pieces of a block of each chunk."""
             at = tf.where(offset // _BLOCK == block)[:, 0]
-            from_, to, gain = (tf.gather(each, at) for each in (found.first, end, score))
+            from_, to, gain = (tf.gather(each, at) for each in (found.first, inside, score))
 
             def relax(base: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                reached = tf.math.unsorted_segment_max(tf.gather(base, from_) + gain, to, places)
-                better = tf.where(starts, base, tf.maximum(base, reached))
+                better = tf.maximum(base, tf.math.unsorted_segment_max(tf.gather(base, from_) + gain, to, places + 1))
                 return better, tf.reduce_any(better != base)
 
             base, _ = tf.while_loop(lambda _, changed: changed, relax, (base, tf.constant(True)), parallel_iterations=1)
             return block + 1, base
 
-        base = tf.where(starts, tf.constant(0.0, tf.float64), -np.inf)
+        base = tf.where(tf.concat([starts, [False]], 0), tf.constant(0.0, tf.float64), -np.inf)  # [N + 2]
         _, base = tf.while_loop(lambda block, _: block * _BLOCK < longest, settle, (0, base), parallel_iterations=1)
 
         # Of the pieces with the best sum to each place the longest one: the last in the list.
