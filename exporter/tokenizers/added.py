@@ -80,18 +80,20 @@ class Finder:
         stop = tf.searchsorted(position, byte + tf.strings.length(tf.gather(parts, at)))
         begin_of_piece, end_of_piece = tf.gather(splits, piece), tf.gather(splits, piece + 1)
 
-        kept = tf.ones_like(token, tf.bool)
+        dropped = []
         if self._ignored is not None:
-            kept &= ~tf.gather(self._ignored, token)
+            dropped.append(tf.gather(self._ignored, token))
         if self._word_spans is not None:
             around = tf.concat([[filler], codes, [filler]], 0)
             beside = (_within(self._word_spans, tf.gather(around, marker)) & (marker > begin_of_piece)) | (
                 _within(self._word_spans, tf.gather(around, stop + 1)) & (stop < end_of_piece)
             )
-            kept &= ~(beside & tf.gather(self._single_word, token))
-        token, marker, stop, piece, begin_of_piece, end_of_piece = (
-            tf.boolean_mask(each, kept) for each in (token, marker, stop, piece, begin_of_piece, end_of_piece)
-        )
+            dropped.append(beside & tf.gather(self._single_word, token))
+        if dropped:
+            kept = tf.where(~tf.reduce_any(dropped, 0))[:, 0]
+            token, marker, stop, piece, begin_of_piece, end_of_piece = (
+                tf.gather(each, kept) for each in (token, marker, stop, piece, begin_of_piece, end_of_piece)
+            )
 
         start, end = marker, stop
         if self._space_spans is not None:

@@ -96,7 +96,7 @@ def encode(rows: Rows, spec: TokenizerSpec, max_length: int, side: str, strategy
 
 def _replaced(plain: tf.Tensor, leading: tf.Tensor, first: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
     """The values of tokens ``[L]``, with those of ``leading`` at the first kept token of each text."""
-    at = tf.boolean_mask(first, kept > 0)
+    at = tf.gather_nd(first, tf.where(kept > 0))
     return tf.tensor_scatter_nd_update(plain, at[:, tf.newaxis], tf.gather(leading, at))
 
 

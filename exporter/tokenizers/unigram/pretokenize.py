@@ -50,7 +50,8 @@ class Metaspace:
     def __call__(self, stream: Stream, characters: Characters) -> Stream:
         """Split pieces."""
         # What stands for an added token is no blank, and begins a piece already.
-        stream = stream._replace(codes=tf.where(stream.codes == ord(" "), self._mark, stream.codes))
+        is_blank = tf.cast(stream.codes == ord(" "), tf.int32)
+        stream = stream._replace(codes=stream.codes + is_blank * (self._mark - ord(" ")))
         if self._scheme != "never":
             stream = self._prepended(stream, characters)
         return stream._replace(starts=stream.starts | (stream.codes == self._mark)) if self._split else stream

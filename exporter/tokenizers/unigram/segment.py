@@ -33,7 +33,9 @@ _PENALTY = 10.0
 #: Sums of multiples of 2 ** -27 are exact in float64 for words of half a million characters and scores down to -128.
 _EXACT = 2.0**27
 #: Long chunks are processed in blocks of this many characters, so that the time grows with their length only linearly.
-_BLOCK = 128
+_BLOCK = 256
+#: Rounds in each iteration of a loop: for a few words, an iteration by itself takes as long as its rounds.
+_ROUNDS = 3
 
 
 class Pieces(NamedTuple):
@@ -59,11 +61,11 @@ class Segmenter:
         )
         self._walk, self._depth = Walk(trie), trie.depth
         self._gap = chr(reference.filler(spec))
-        scores = np.array(spec.scores, np.float64)
-        unknown = float(scores.min()) - _PENALTY
-        self._unk, self._scores = spec.unk_id, tf.constant([unknown, *scores], tf.float64)
-        scaled = scores * _EXACT
-        self._chunks = bool((scaled == np.rint(scaled)).all() and unknown > -128)
+        scores = np.array([min(spec.scores) - _PENALTY, *spec.scores])
+        short = scores.astype(np.float32)  # most files' scores are such numbers
+        self._unk, self._scores = spec.unk_id, tf.constant(short if (short == scores).all() else scores)
+        scaled = scores[1:] * _EXACT
+        self._chunks = bool((scaled == np.rint(scaled)).all() and scores[0] > -128)
         self._bytes = _byte_ids(spec) if spec.byte_fallback else None
 
     def __call__(self, words: tf.Tensor) -> Tokens:
@@ -90,7 +92,7 @@ class Segmenter:
             begins: bool ``[N + 1]``, places where words begin, and the end.
         """
         places = tf.size(begins)
-        score, end = tf.gather(self._scores, found.value), found.last + 1
+        score, end = tf.cast(tf.gather(self._scores, found.value), tf.float64), found.last + 1
         starts = begins
         if self._chunks:
             opens, closes = (
@@ -99,33 +101,43 @@ class Segmenter:
             starts = tf.cumsum(opens - closes) == 0
         chunk = tf.cumsum(tf.cast(starts, tf.int32)) - 1
         begin = tf.cast(tf.gather(tf.where(starts)[:, 0], chunk), tf.int32)
-        offset = found.first - tf.gather(begin, found.first)
-        inside = tf.where(tf.gather(starts, end), places, end)  # nothing goes on from pieces that end a chunk
+        offset = tf.range(places) - begin  # of places in their chunk
         longest = tf.reduce_max(offset) + 1
-
-        def settle(block: tf.Tensor, base: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            """Relax the pieces of a block of each chunk."""
-            at = tf.where(offset // _BLOCK == block)[:, 0]
-            from_, to, gain = (tf.gather(each, at) for each in (found.first, inside, score))
-
-            def relax(base: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                better = tf.maximum(base, tf.math.unsorted_segment_max(tf.gather(base, from_) + gain, to, places + 1))
-                return better, tf.reduce_any(better != base)
-
-            base, _ = tf.while_loop(lambda _, changed: changed, relax, (base, tf.constant(True)), parallel_iterations=1)
-            return block + 1, base
-
-        base = tf.where(tf.concat([starts, [False]], 0), tf.constant(0.0, tf.float64), -np.inf)  # [N + 2]
-        _, base = tf.while_loop(lambda block, _: block * _BLOCK < longest, settle, (0, base), parallel_iterations=1)
+        base = tf.where(starts, tf.constant(0.0, tf.float64), -np.inf)
+        to = tf.where(tf.gather(starts, end), -1, end)  # no path goes on from the end of a chunk
+        sums = tf.cond(
+            longest > _BLOCK,
+            lambda: self._in_blocks(base, offset, longest, found.first, to, score),
+            lambda: _relaxed(base, found.first, to, score),
+        )
 
         # Of the pieces with the best sum to each place the longest one: the last in the list.
-        sums = tf.gather(base, found.first) + score
+        sums = tf.gather(sums, found.first) + score
         is_best = sums == tf.gather(tf.math.unsorted_segment_max(sums, end, places), end)
         best = tf.math.unsorted_segment_max(tf.where(is_best, tf.range(tf.size(end)), 0), end, places)
         best = tf.maximum(best, 0)  # nothing leads to the first place
         last = tf.where(_on_path(tf.gather(found.first, best), starts, longest)[1:])[:, 0]
         piece = tf.gather(best, last + 1)
         return Pieces(tf.gather(found.value, piece) - 1, tf.gather(found.first, piece), tf.cast(last, tf.int32))
+
+    def _in_blocks(
+        self, base: tf.Tensor, offset: tf.Tensor, longest: tf.Tensor, first: tf.Tensor, to: tf.Tensor, score: tf.Tensor
+    ) -> tf.Tensor:
+        """The same as :func:`_relaxed`, in blocks of characters, so that the time of a long chunk is not its square."""
+        block = tf.gather(offset, first) // _BLOCK
+
+        def settle(number: tf.Tensor, base: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            at = tf.where(block == number)[:, 0]
+            from_, to_, gain = (tf.gather(each, at) for each in (first, to, score))
+            after = offset - number * _BLOCK
+            near = tf.cast(tf.where((after >= 0) & (after < _BLOCK + self._depth))[:, 0], tf.int32)
+            local = tf.where(to_ < 0, -1, tf.searchsorted(near, to_))
+            sums = _relaxed(tf.gather(base, near), tf.searchsorted(near, from_), local, gain)
+            return number + 1, tf.tensor_scatter_nd_update(base, near[:, tf.newaxis], sums)
+
+        state = (0, base)
+        _, sums = tf.while_loop(lambda number, _: number * _BLOCK < longest, settle, state, parallel_iterations=1)
+        return sums
 
     def _fused(self, pieces: Pieces, begins: tf.Tensor, found: Found) -> Pieces:
         """Gaps are left out; unknown tokens that follow each other in a word are one, and that one may be a piece."""
@@ -166,22 +178,43 @@ class Segmenter:
         return Pieces(ids, tf.gather(pieces.first, source), tf.gather(pieces.last, source))
 
 
-def _on_path(before: tf.Tensor, starts: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
+def _relaxed(base: tf.Tensor, first: tf.Tensor, to: tf.Tensor, score: tf.Tensor) -> tf.Tensor:
+    """The best sums to all places.
+
+    Args:
+        base: float64 ``[N + 1]``, sums to begin with.
+        first: int32 ``[E]``, the place where each piece begins.
+        to: int32 ``[E]``, the place where it ends; -1: left out.
+        score: float64 ``[E]``.
+    """
+
+    def relax(base: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        for _ in range(_ROUNDS):
+            before = base
+            base = tf.maximum(base, tf.math.unsorted_segment_max(tf.gather(base, first) + score, to, tf.size(base)))
+        return base, tf.reduce_any(base != before)
+
+    base, _ = tf.while_loop(lambda _, changed: changed, relax, (base, tf.constant(True)), parallel_iterations=1)
+    return base
+
+
+def _on_path(before: tf.Tensor, starts: tf.Tensor, longest: tf.Tensor) -> tf.Tensor:
     """Places on the best paths, bool ``[N + 1]`` (pointer doubling).
 
     Args:
         before: int32 ``[N + 1]``, the place where the last piece of the best path to each begins.
-        starts: bool ``[N + 1]``, places that are on the paths.
-        steps: maximum number of pieces between two of them.
+        starts: bool ``[N + 1]``, places where chunks begin: they are on the paths.
+        longest: characters of the longest chunk.
     """
-    places = tf.size(before)
 
     def double(reached: tf.Tensor, before: tf.Tensor, on_path: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        on_path = tf.maximum(on_path, tf.math.unsorted_segment_max(on_path, before, places))
-        return reached * 2, tf.gather(before, before), on_path
+        for _ in range(_ROUNDS):
+            on_path = tf.maximum(on_path, tf.math.unsorted_segment_max(on_path, before, tf.size(before)))
+            before = tf.gather(before, before)
+        return reached * 2**_ROUNDS, before, on_path
 
     state = (1, before, tf.cast(starts, tf.int32))
-    _, _, on_path = tf.while_loop(lambda reached, *_: reached < steps, double, state, parallel_iterations=1)
+    _, _, on_path = tf.while_loop(lambda reached, *_: reached < longest, double, state, parallel_iterations=1)
     return on_path > 0
 
 
