@@ -1,4 +1,4 @@
-"""Words to tokens: each distinct word of a batch once, and those that are one token by a look-up.
+"""Words to tokens: each distinct word of a batch once, and words of one token by a look-up.
 
 Shape letters: W words, U distinct words, R distinct words that are not one token, L tokens.
 """
@@ -27,7 +27,7 @@ class DistinctWords:
     Args:
         whole: words that are one token, UTF-8, and its id.
         split: tokenizes the others, UTF-8 ``[R]``.
-        unit: what tokens are measured in: ``BYTE``, or ``UTF8_CHAR`` for code points.
+        unit: the unit of positions: ``BYTE``, or ``UTF8_CHAR`` for code points.
     """
 
     def __init__(self, whole: Mapping[bytes, int], split: Callable[[tf.Tensor], Tokens], unit: str) -> None:
@@ -44,7 +44,7 @@ class DistinctWords:
         made = tf.cond(
             tf.size(others) > 0, lambda: self._split(others), lambda: Tokens(nothing, nothing, nothing, nothing)
         )
-        # Of each word a token by itself, and after all of those the tokens of the others.
+        # A token for each word (not used if the word has others), and after these the tokens of the other words.
         ids, begins, limits = (
             tf.concat(pair, 0)
             for pair in (

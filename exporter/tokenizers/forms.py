@@ -1,11 +1,11 @@
 """Unicode's normalisation forms in the graph (The Unicode Standard, 3.11, D108 to D117).
 
-Decomposed first, and marks put in canonical order; NFC and NFKC compose again. What each character becomes, the order
-of marks and the pairs that compose are asked of the tokenizers library, whose Unicode is older than Python's.
+Characters are decomposed, and marks put in canonical order; NFC and NFKC then compose. The tokenizers library, whose
+Unicode is older than Python's, is queried for the decompositions, the order of marks, and the pairs that compose.
 
-Places: the library goes through the result and the text at once. Each result takes as many characters of the text as
-went into it first parts of decompositions, and has the place of the first one that it takes; one that takes none has
-the place of the character before. So where marks change places, their places in the text do not go with them.
+Positions: the library walks through the result and the text together. Each result consumes one character of the text
+for each first part of a decomposition that it contains, and gets the position of the first of these characters. A
+result that consumes none gets the position of the character before. So reordered marks do not keep their positions.
 
 Shape letters: C code points before, E on the way and after.
 """
@@ -34,13 +34,13 @@ def _normalize(form: str) -> Callable[[str], str]:
 
 
 class Tables(NamedTuple):
-    """What the library says of a form.
+    """The library's tables of a form.
 
     Attributes:
-        marks: for canonical ordering, with what decomposes to marks.
-        texts: what the other code points decompose to that do so.
-        kinds: int32 ``[CODE_POINTS]``, twice the rank of the combining class, 0 for what is no mark; 1 more for what
-            the form changes, or composes with what is before it.
+        marks: for canonical ordering, with the code points that decompose to marks.
+        texts: the decompositions of all other code points.
+        kinds: int32 ``[CODE_POINTS]``, twice the rank of the combining class (0: no mark), plus 1 if the form changes
+            the code point, or composes it with the one before.
     """
 
     marks: marks.MarkTable
@@ -50,11 +50,11 @@ class Tables(NamedTuple):
 
 @functools.cache
 def tables(name: str) -> Tables:
-    """Ask the library about a form."""
+    """Query the library for a form."""
     decompose = _normalize(name.replace("C", "D"))
     codes, splits, items = each(decompose, _MARK)
     table = marks.build(decompose, decompose, _MARK, np.zeros(CODE_POINTS, bool))
-    # Those with marks are decomposed when these are put in order.
+    # Code points with marks are decomposed when the marks are put in order.
     apart = _changed(codes, splits, items)
     apart[table.codes] = False
     texts = {
@@ -80,11 +80,11 @@ class Form:
         self._compose = Compose() if name.endswith("C") else None
 
     def concerns(self, codes: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
-        """Whether some code points are not in this form, or may compose: most texts are and have none.
+        """Whether some code points are not in this form, or may compose, bool; this is rare in texts.
 
         Args:
             codes: int32 ``[C]``.
-            starts: bool ``[C]``, which begin a piece of text.
+            starts: bool ``[C]``, whether a code point begins a piece of text.
         """
         kinds = self._kinds(codes)
         rank = tf.bitwise.right_shift(kinds, 1)
@@ -96,11 +96,11 @@ class Form:
 
         Args:
             codes: int32 ``[C]``.
-            piece: int32 ``[C]``, the piece of text that each is of, ascending; pieces are normalised by themselves.
-            fixed: not used: an added token is a piece, and its code point stays as it is.
+            piece: int32 ``[C]``, index of the piece of text, ascending; pieces are normalised separately.
+            fixed: not used: the placeholder of an added token is a piece, and does not change.
 
         Returns:
-            Code points, and the index of the one whose place each has, int32 ``[E]``.
+            Code points, and the index of the code point whose position each gets, int32 ``[E]``.
         """
         items, origin, is_first = self._order(codes, tf.zeros_like(codes, tf.bool), piece)
         items, source, within = self._replacements(items, self._replacements.look_up(items))
@@ -115,7 +115,7 @@ class Form:
 
 
 def _changed(codes: np.ndarray, splits: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Which code points become something else, bool ``[CODE_POINTS]``."""
+    """Whether each code point is changed, bool ``[CODE_POINTS]``."""
     table = np.zeros(CODE_POINTS, bool)
     table[codes] = (np.diff(splits) != 1) | (items[np.minimum(splits[:-1], len(items) - 1)] != codes)
     return table
@@ -123,30 +123,30 @@ def _changed(codes: np.ndarray, splits: np.ndarray, items: np.ndarray) -> np.nda
 
 @functools.cache
 def pairs() -> dict[tuple[int, int], int]:
-    """Code points that compose, and what they become (primary composites, D114)."""
+    """Pairs of code points that compose -> their composite (primary composites, D114)."""
     nfc, nfd = _normalize("NFC"), _normalize("NFD")
     stays, apart = ~_changed(*each(nfc, _MARK)), _changed(*each(nfd, _MARK))
     found = {}
     for code in np.flatnonzero(stays & apart).tolist():
-        # It is made of all parts but the last, which compose, and the last.
+        # It is composed of the last part, and the composite of all other parts.
         parts = nfd(chr(code))
         first = nfc(parts[:-1])
         if len(parts) > 1 and len(first) == 1 and nfc(first + parts[-1]) == chr(code):
             found[ord(first), ord(parts[-1])] = code
-    # Which of two neighbours composes first is clear where no character does so on both sides.
+    # No character composes on both sides, so that the order of compositions does not matter.
     assert not {first for first, _ in found} & {second for _, second in found}
     return found
 
 
 class Compose:
-    """Canonical composition of what is decomposed and in order, in rounds (D117)."""
+    """Canonical composition of decomposed and ordered text, in rounds (D117)."""
 
     def __init__(self) -> None:
         known, made = (np.array(list(each), np.int32) for each in (pairs(), pairs().values()))
         self._made = Pairs(known, made, -1, CODE_POINTS)
 
     def __call__(self, items: tf.Tensor, takes: tf.Tensor, rank: tf.Tensor, piece: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Compose code points ``[E]`` of a rank and a piece.
+        """Compose code points ``[E]`` with their ranks and pieces.
 
         Returns:
             Code points, and the sum of ``takes`` of the parts of each.
@@ -161,10 +161,10 @@ class Compose:
         return columns[:, 0], columns[:, 1]
 
     def _round(self, columns: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Compose each character with the first of the marks after it that it composes with, or with the next one."""
+        """Compose each character with the first mark after it that composes with it, or with the next character."""
         items, takes, rank, piece = tf.unstack(columns, axis=1)
         index = tf.range(tf.size(items))
-        # The last character before each that is no mark.
+        # The last character before each place that is no mark.
         host = shifted(last_true(rank == 0), -1)
         safe = tf.maximum(host, 0)
         made = self._made(tf.gather(items, safe), items)

@@ -1,4 +1,4 @@
-"""What single code points, or a few in a row, are replaced by."""
+"""Replacements of code points and of short sequences of them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -14,7 +14,9 @@ _BITS = 6
 
 
 class Replacements:
-    """Texts that replace code points: an entry is 0 for what stays, or says where a text is among all, and its length.
+    """Texts that replace code points.
+
+    The entry of a code point is 0 if it stays; else it contains the start of a text in a flat tensor, and its length.
 
     Args:
         texts: by code point.
@@ -44,7 +46,7 @@ class Replacements:
         """Replace code points ``[C]`` by their entries.
 
         Returns:
-            Of each result ``[E]`` the code point, the index of the one that it comes from, and its number among those.
+            The code point of each result ``[E]``, the index of its origin, and its number among that origin's results.
         """
         stays = entries == 0
         source, within = spread(tf.where(stays, 1, self.lengths(entries)))
@@ -54,5 +56,5 @@ class Replacements:
 
     @staticmethod
     def lengths(entries: tf.Tensor) -> tf.Tensor:
-        """Code points of each text, 0 where something stays."""
+        """Number of code points of each text; 0 for code points that stay."""
         return tf.where(entries == 0, 0, tf.bitwise.bitwise_and(entries - 1, (1 << _BITS) - 1))

@@ -25,7 +25,7 @@ class Trie:
 
     Attributes:
         symbol: int64 ``[slots]``, the symbol that leads there, -1: free. The root is slot 0.
-        base: int64 ``[slots]``, where the children's slots are counted from; of what has none, only free slots follow.
+        base: int64 ``[slots]``, slot from which the children are counted; after that of a leaf, all slots are free.
         value: int64 ``[slots]``, value of the string that ends there, 0: none.
         depth: symbols of the longest string.
     """
@@ -89,8 +89,10 @@ def build(strings: Mapping[Sequence[int], int], symbols: int) -> Trie:
 
 
 def _fitting(used: np.ndarray, taken: np.ndarray, below: np.ndarray, free: int, top: int) -> np.ndarray:
-    """Free slots for some symbols, from a base that no other state has: the first ones, or in the last part that is
-    used, so as not to look for long."""
+    """Free slots for some symbols, from a base that no other state has.
+
+    The search begins at the first free slot, and then goes to the last part in use, so that it does not take long.
+    """
     last_part = max(free, top - int(below[-1] - below[0]) - 4 * _AT_ONCE)
     for start in (free, *range(last_part, len(used), _AT_ONCE)):
         first = start + np.flatnonzero(~used[start : start + _AT_ONCE])

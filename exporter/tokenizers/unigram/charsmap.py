@@ -40,8 +40,7 @@ def entries(charsmap: bytes) -> dict[str, str]:
 
 
 def reachable(texts: Mapping[str, str]) -> dict[str, str]:
-    """Of the entries those that some text can have: the shortest key counts, and several code points must be a short
-    cluster."""
+    """The entries that can apply: the shortest key counts, and a key of several code points must be a short cluster."""
     return {
         key: text
         for key, text in texts.items()
@@ -50,7 +49,7 @@ def reachable(texts: Mapping[str, str]) -> dict[str, str]:
 
 
 def joined(texts: Mapping[str, str], step: Step) -> str | None:
-    """A first character of a key that can be of a cluster in a way that :mod:`.graphemes` does not tell; if any."""
+    """The first character of a key, if it may join a cluster in a way that :mod:`.graphemes` does not know."""
     made = reference.normalizer([step]).normalize_str
     mark = "\u0301"
     for first in sorted({key[0] for key in texts}):
@@ -65,7 +64,7 @@ def joined(texts: Mapping[str, str], step: Step) -> str | None:
 
 
 def write(texts: Mapping[str, str]) -> bytes:
-    """A map of one key, which must be short: to ask how texts are parted."""
+    """A map of one short key, for queries about clusters."""
     ((key, text),) = texts.items()
     units = np.zeros(4096, "<u4")
     units[0] = 256 << 10

@@ -19,9 +19,9 @@ from ..tables import CODE_POINTS, scalars
 from . import charsmap, reference
 from .spec import Step
 
-#: Bits of a code point's classes: joins what is before it (GB9, GB9a); a control, which joins nothing (GB4, GB5); joins
-#: what is after it (GB9b); Extended_Pictographic and Extend (GB11); Indic consonant, linker, and what may be between
-#: them (GB9c).
+#: Bits of a code point's classes: joins the code point before it (GB9, GB9a); a control, which joins nothing (GB4,
+#: GB5); joins the code point after it (GB9b); Extended_Pictographic and Extend (GB11); Indic consonant, linker, and
+#: characters that may be between them (GB9c).
 EXTENDS, CONTROL, PREPENDS, PICTOGRAPHIC, EXTEND, CONSONANT, LINKER, BETWEEN = (1 << at for at in range(8))
 BITS = 8
 
@@ -35,7 +35,7 @@ def classes() -> np.ndarray:
     """Classes of every code point, int32."""
 
     def ask(key: str, text: str, sample: Callable[[str], str], holds: Callable[[str], bool]) -> np.ndarray:
-        """For which code points what becomes of a sample, with a map of one entry, is as it should be."""
+        """Code points whose sample, normalised with a map of one entry, fulfils a condition."""
         state = {
             "type": "Precompiled",
             "precompiled_charsmap": base64.b64encode(charsmap.write({key: text})).decode(),
@@ -50,7 +50,7 @@ def classes() -> np.ndarray:
     def stays(text: str) -> bool:
         return text.endswith(_MARK)
 
-    # A cluster of a pictograph, or a consonant, and a mark is short, unless it goes on from what is before it.
+    # A cluster of a pictograph or a consonant and a mark is short, unless it also contains the text before it.
     pictograph, consonant = "\u2122", "\u0958"
     extends = ask("x", "y", lambda char: "x" + char, lambda text: text == "y")
     control = ask(_MARK, "z", lambda char: char + _MARK + _OTHER_MARK, lambda text: not text.endswith(_OTHER_MARK))
@@ -76,7 +76,7 @@ def starts(codes: tf.Tensor, kinds: tf.Tensor, piece: tf.Tensor) -> tf.Tensor:
         return tf.bitwise.bitwise_and(kinds, bit) != 0
 
     def base(passed: tf.Tensor, back: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """The last that is not passed over, ``back`` places before each or earlier; whether it is in the same piece."""
+        """The last code point not passed over, at least ``back`` places before, and whether the piece is the same."""
         at = tf.concat([[-1] * back, last_true(~passed)], 0)[:-back]
         return tf.maximum(at, 0), at >= first
 

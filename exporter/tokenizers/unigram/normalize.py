@@ -22,18 +22,18 @@ from . import reference
 from .precompiled import Precompiled
 from .spec import Step
 
-_BESIDE = "a"  # in no run
+_BESIDE = "a"  # a character of no run
 
 
 class Stage(Protocol):
-    """A step."""
+    """A step of a normaliser."""
 
     def concerns(self, codes: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
-        """Whether it may change anything, bool: not for certain.
+        """Whether the step may change something, bool. If not, it is skipped.
 
         Args:
             codes: int32 ``[C]``.
-            starts: bool ``[C]``, which begin a piece of text.
+            starts: bool ``[C]``, whether a code point begins a piece of text.
         """
 
     def __call__(self, codes: tf.Tensor, piece: tf.Tensor, fixed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -41,11 +41,11 @@ class Stage(Protocol):
 
         Args:
             codes: int32 ``[C]``.
-            piece: int32 ``[C]``, the piece of text that each is of, ascending from 0.
-            fixed: bool ``[C]``, which are added tokens, each of them a piece.
+            piece: int32 ``[C]``, index of the piece of text, ascending from 0.
+            fixed: bool ``[C]``, whether a code point is the placeholder of an added token, which is a piece.
 
         Returns:
-            Code points, and the index of the one that each comes from, int32 ``[E]``.
+            Code points, and the index of the origin of each, int32 ``[E]``.
         """
 
 
@@ -109,7 +109,7 @@ def _seen(flags: tf.Tensor, piece: tf.Tensor, reverse: bool) -> tf.Tensor:
 
 
 class Prepend:
-    """Puts a text before pieces."""
+    """Adds a text at the start of pieces."""
 
     def __init__(self, step: Step) -> None:
         self._text = tf.constant([*map(ord, step["prepend"])], tf.int32)
@@ -140,7 +140,7 @@ class _Replace:
         self._content = tf.constant([*map(ord, content)], tf.int32)
 
     def _replaced(self, codes: tf.Tensor, match: tf.Tensor, last: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Which code points are in a match, and which are the last of one."""
+        """Replace code points: ``match`` marks those in a match, ``last`` the last one of each match."""
         source, within = spread(tf.where(match, tf.where(last, tf.size(self._content), 0), 1))
         new = tf.gather(match, source)
         content = tf.concat([self._content, [0]], 0)
@@ -148,7 +148,7 @@ class _Replace:
 
 
 class ReplaceRuns(_Replace):
-    """Replaces runs of characters; which ones, and of which one is enough, the reference says."""
+    """Replaces runs of characters. The reference tells which characters, and which ones are replaced alone too."""
 
     def __init__(self, step: Step) -> None:
         super().__init__(step["content"])
@@ -160,7 +160,7 @@ class ReplaceRuns(_Replace):
         for times in (2, 1):
             texts = asked.normalize_str(_BESIDE.join(chr(code) * times for code in codes.tolist())).split(_BESIDE)
             table[codes[[text == found for text in texts]]] = 3 - times
-        self._member = Lookup(paged(table))  # 1: of a run, 2: alone too
+        self._member = Lookup(paged(table))  # 1: only in a run, 2: also alone
 
     def concerns(self, codes: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
         """Whether there is a run."""
@@ -176,7 +176,7 @@ class ReplaceRuns(_Replace):
 
 
 class ReplaceText(_Replace):
-    """Replaces a text; one that can overlap itself must be of one character."""
+    """Replaces a text. A text that can overlap itself must consist of one character."""
 
     def __init__(self, step: Step) -> None:
         super().__init__(step["content"])
@@ -193,7 +193,7 @@ class ReplaceText(_Replace):
         begins = tf.ones_like(fixed)
         for at, code in enumerate(self._text):
             begins &= (padded[at : count + at] == code) & (of[at : count + at] == piece)
-        # Of those that overlap the leftmost counts: in a run of the character every one after a whole number of texts.
+        # Of overlapping matches the leftmost counts. In a run of one character, matches begin after whole texts.
         run = last_true(~(begins & shifted(begins, False)) if size > 1 else begins)
         begins &= (tf.range(count) - run) % size == 0
         last = shifted_by(begins, size - 1)

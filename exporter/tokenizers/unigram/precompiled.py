@@ -18,7 +18,7 @@ from ..tables import paged
 from . import charsmap, graphemes
 from .spec import Step
 
-#: Beside the classes of :mod:`.graphemes`: some key begins with it; it is a key; it may join what is before it.
+#: Classes beside those of :mod:`.graphemes`: begins a key; is a key; may join the code point before it.
 _BEGINS, _KEY, _JOINS = (1 << (graphemes.BITS + at) for at in range(3))
 _BASE = 1 << 21  # more than any code point
 
@@ -45,7 +45,7 @@ class Precompiled:
         self._kinds = Lookup(paged(kinds))
 
     def concerns(self, codes: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
-        """Whether there is a key of one code point, or what can make a cluster with a key of several."""
+        """Whether there is a key of one code point, or a code point that may join a cluster."""
         return tf.reduce_any(tf.bitwise.bitwise_and(self._kinds(codes), _KEY | _JOINS) != 0)
 
     def __call__(self, codes: tf.Tensor, piece: tf.Tensor, fixed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -54,7 +54,7 @@ class Precompiled:
         kinds = self._kinds(codes)
         joins = tf.bitwise.bitwise_and(kinds, _JOINS) != 0
         can_be_first = tf.bitwise.bitwise_and(kinds, _BEGINS | _JOINS) != 0
-        # Clusters matter only where something joins the beginning of a key, or what has joined it already.
+        # Clusters matter only where a code point joins the beginning of a key, or another one that may have joined it.
         entries, units = tf.cond(
             tf.reduce_any(joins & shifted(can_be_first, False)),
             lambda: self._clusters(codes, kinds, entries, piece),
@@ -65,8 +65,11 @@ class Precompiled:
     def _clusters(
         self, codes: tf.Tensor, kinds: tf.Tensor, entries: tf.Tensor, piece: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Entries of code points ``[C]``, where a cluster that is replaced as a whole has its own at its first one; how
-        many each stands for: those of the cluster, and 0 at its others."""
+        """Entries and sizes, int32 ``[C]``.
+
+        A cluster that is replaced as a whole has its entry and its size at its first code point; the others have size
+        0.
+        """
         count = tf.size(codes)
         starts = graphemes.starts(codes, kinds, piece)
         at = tf.cast(tf.reshape(tf.where(starts), [-1]), tf.int32)
@@ -94,11 +97,11 @@ class Precompiled:
     def _replaced(
         self, codes: tf.Tensor, entries: tf.Tensor, units: tf.Tensor, piece: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """What the entries make of it, and where each result comes from by the rules of the reference.
+        """Replace code points, and find the origin of each result by the rules of the reference.
 
-        The first results take the places of what is replaced, further ones the place of the last; but the last of
-        these takes the place of what is removed after it. What is removed at the start of a piece is not counted: the
-        places of the whole piece are then off by that.
+        The first results get the positions of the replaced code points, and further results the position of the last
+        one. But the last result gets the position of a code point that is removed after it. Code points that are
+        removed at the start of a piece are not counted: all positions in the piece are shifted by their number.
         """
         made, source, within = self._replacements(codes, tf.where(units == 0, self._nothing, entries))
         mine, stands_for = tf.gather(piece, source), tf.gather(units, source)

@@ -1,6 +1,6 @@
-"""Pre-tokenisation of Unigram tokenizers: white space removed, or turned into the mark of a word's beginning.
+"""Pre-tokenisation of Unigram tokenizers: white space is removed, or replaced by the mark at the start of a word.
 
-Each step parts the pieces of a stream further; added tokens are pieces of their own, and are left alone.
+Each step splits the pieces of a stream further. Added tokens are pieces of their own, and stay as they are.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from . import reference
 from .spec import Step
 from .stream import Stream
 
-#: Takes a stream, and the characters that it comes from.
+#: Takes a stream, and the original characters.
 PreTokenizer = Callable[[Stream, Characters], Stream]
 
 
@@ -42,14 +42,14 @@ class WhitespaceSplit:
 
 
 class Metaspace:
-    """Turns blanks into a mark, adds it to pieces that do not begin with it, and splits pieces before each mark."""
+    """Replaces blanks by a mark, adds the mark to pieces that do not begin with it, and splits pieces before marks."""
 
     def __init__(self, step: Step) -> None:
         self._mark, self._scheme, self._split = ord(step["replacement"]), step["prepend_scheme"], step["split"]
 
     def __call__(self, stream: Stream, characters: Characters) -> Stream:
         """Split pieces."""
-        # What stands for an added token is no blank, and begins a piece already.
+        # The placeholder of an added token is no blank, and it already begins a piece.
         is_blank = tf.cast(stream.codes == ord(" "), tf.int32)
         stream = stream._replace(codes=stream.codes + is_blank * (self._mark - ord(" ")))
         if self._scheme != "never":
@@ -57,7 +57,7 @@ class Metaspace:
         return stream._replace(starts=stream.starts | (stream.codes == self._mark)) if self._split else stream
 
     def _prepended(self, stream: Stream, characters: Characters) -> Stream:
-        """A mark has the place of the character after it."""
+        """Add marks. A new mark has the position of the character after it."""
         first = tf.cast(tf.reshape(tf.where(stream.starts), [-1]), tf.int32)
         source = tf.gather(stream.source, first)
         lacks = (tf.gather(stream.codes, first) != self._mark) & (tf.gather(characters.added, source) < 0)

@@ -12,7 +12,7 @@ from .spec import Step, UnigramSpec
 
 
 def normalizer(steps: Sequence[Step]) -> Any:
-    """A normaliser of some steps; ``None`` of none."""
+    """A normaliser of some steps; ``None`` if there are none."""
     state = {"type": "Sequence", "normalizers": [json.loads(step.state) for step in steps]}
     return _tokenizer(normalizer=state).normalizer if steps else None
 
@@ -28,7 +28,10 @@ def filler(spec: UnigramSpec) -> int:
 
 
 def whole_words(spec: UnigramSpec) -> dict[bytes, int]:
-    """The words that are one piece, UTF-8, and its id: a path of other pieces may be better."""
+    """Words that become one piece, UTF-8 -> its id.
+
+    A path of other pieces may be better than a piece of the vocabulary.
+    """
     vocab = [[token or "", score] for token, score in zip(spec.vocab, spec.scores, strict=True)]
     state = {"type": "Unigram", "unk_id": spec.unk_id, "vocab": vocab, "byte_fallback": spec.byte_fallback}
     tokenize = _tokenizer(model=state).model.tokenize
@@ -55,7 +58,7 @@ def spaces() -> np.ndarray:
 
 
 def _tokenizer(**parts: Any) -> Any:
-    # Here and not above: commands of the extra cli, which read no tokenizer, come by this module.
+    # Commands of the extra cli, which read no tokenizer, import this module, so this import is here.
     from tokenizers import Tokenizer
 
     model = {"type": "Unigram", "unk_id": 0, "vocab": [["?", 0.0]], "byte_fallback": False}

@@ -140,7 +140,7 @@ class Segmenter:
         return sums
 
     def _fused(self, pieces: Pieces, begins: tf.Tensor, found: Found) -> Pieces:
-        """Gaps are left out; unknown tokens that follow each other in a word are one, and that one may be a piece."""
+        """Drop gaps, and fuse unknown tokens that follow each other in a word; the result may be a piece after all."""
         kept = tf.where(~tf.gather(begins, pieces.last + 1))[:, 0]
         pieces = Pieces(*(tf.gather(each, kept) for each in pieces))
         unknown = (pieces.ids < 0) | (pieces.ids == self._unk)
@@ -165,7 +165,7 @@ class Segmenter:
         )
 
     def _as_bytes(self, pieces: Pieces, codes: tf.Tensor) -> Pieces:
-        """A token a byte in place of what is no piece, each with the place of them all."""
+        """Replace each unknown token by one token for each of its bytes, all with its position."""
         length = utf8_length(codes)
         starts = starts_of(length)
         begin, end = tf.gather(starts, pieces.first), tf.gather(starts, pieces.last + 1)

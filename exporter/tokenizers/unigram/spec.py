@@ -15,7 +15,7 @@ class Step:
 
     Attributes:
         type: its name in tokenizer.json.
-        state: it as JSON, as the tokenizers library writes it.
+        state: its JSON, as the tokenizers library writes it.
     """
 
     type: str
@@ -31,7 +31,7 @@ class UnigramSpec(TokenizerSpec):
     """Normaliser, pre-tokeniser and Unigram model of a tokenizer.json.
 
     Attributes:
-        scores: of every id of the vocabulary, log probabilities.
+        scores: log probability of each id of the vocabulary.
         unk_id: id of the unknown token.
         byte_fallback: whether characters without a piece become one token per byte.
         normalizer: steps of the normaliser.
@@ -52,7 +52,7 @@ class UnigramSpec(TokenizerSpec):
         return any(step.type == "Lowercase" for step in self.normalizer)
 
     def lowercased(self) -> UnigramSpec:
-        """The same, of lower-cased texts."""
+        """The same tokenizer for lower-cased texts."""
         lower = Step("Lowercase", '{"type":"Lowercase"}')
         return self if self.lowercases else replace(self, normalizer=(lower, *self.normalizer))
 

@@ -1,4 +1,4 @@
-"""What becomes of the characters of all texts on the way to words."""
+"""Code points of all texts during normalisation and pre-tokenisation."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from ..characters import Characters, piece_starts
 
 
 class Stream(NamedTuple):
-    """Code points, end to end, and where they come from.
+    """Code points of all texts, end to end, and their origins.
 
-    Only these are carried from step to step; a token's place in its text is looked up when there are tokens.
+    Each step changes only these. The position of a token in its text is looked up at the end.
     """
 
     codes: tf.Tensor  # int32 [C]
-    starts: tf.Tensor  # bool [C], which begin a piece of text; an added token is one
-    source: tf.Tensor  # int32 [C], index of the character that each comes from
+    starts: tf.Tensor  # bool [C], whether it begins a piece of text; an added token is a piece
+    source: tf.Tensor  # int32 [C], index of the original character
 
     def at(self, index: tf.Tensor) -> Stream:
-        """Some of them."""
+        """The code points at some indices."""
         return Stream(*(tf.gather(each, index) for each in self))
 
 

@@ -46,7 +46,7 @@ class Unigram:
         for stage in self._normalize:
             flow = _normalized(stage, flow, characters)
         if self._normalized is not None:
-            # Added tokens in what normalisation made of the text between those found before.
+            # Added tokens in the normalised text, between the tokens found before.
             characters = characters.at(flow.source)._replace(codes=flow.codes)
             characters, _, _ = cut_out(self._normalized, characters, splits_at(flow.starts), self._filler, self._trims)
             flow = stream.of(characters)
@@ -65,7 +65,7 @@ class Unigram:
         added = tf.gather(characters.added, first)
         ids = tf.where(added < 0, tokens.ids, added)
         if self._byte_fallback:
-            # What stands for an added token has several bytes.
+            # The placeholder of an added token has become several tokens, one for each byte.
             kept = tf.reshape(tf.where((added < 0) | (within == 0)), [-1])
             ids, first, last = (tf.gather(each, kept) for each in (ids, first, last))
         row_splits = tf.searchsorted(tf.gather(characters.text, first), tf.range(texts + 1))
@@ -79,7 +79,7 @@ class Unigram:
 
 
 def _normalized(stage: normalize.Stage, flow: Stream, characters: Characters) -> Stream:
-    """A step of the normaliser, where it is concerned."""
+    """Apply a step of the normaliser, if it may change something."""
 
     def changed() -> Stream:
         piece = tf.cumsum(tf.cast(flow.starts, tf.int32)) - 1

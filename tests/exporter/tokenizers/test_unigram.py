@@ -149,6 +149,16 @@ def test_two_texts_together_have_the_tokens_of_the_reference(settings: str):
     assert not wrong, "\n".join(wrong[:5])
 
 
+@pytest.mark.parametrize("settings", ["first, words", pytest.param("one word", marks=pytest.mark.slow)])
+def test_words_of_several_blocks_have_the_tokens_of_the_reference(settings: str, monkeypatch: pytest.MonkeyPatch):
+    from rawbert.exporter.tokenizers.unigram import segment
+
+    monkeypatch.setattr(segment, "_BLOCK", 2)
+    found, tokenizer = made.__wrapped__(settings)  # a graph of its own, which is built with this number
+    wrong = differences(found.reference, tokenizer, [*strings(300, 2), "abc" * 100, "aabc" * 99 + "\u2603" * 99])
+    assert not wrong, "\n".join(wrong[:5])
+
+
 HOSTILE = {
     "a long word": "abcde" * 20_000,
     "a long word of one letter": "a" * 100_000,
