@@ -43,6 +43,13 @@ class Rates:
             del self._buckets[next(iter(self._buckets))]
         return wait
 
+    def headers(self, caller: bytes) -> list[tuple[bytes, bytes]]:
+        """OpenAI's headers about the rate, for the response to a caller."""
+        left, _ = self._buckets[caller]
+        full = (self._most - left) * 60 / self._most
+        values = {"limit": str(self._most), "remaining": str(int(left)), "reset": f"{full:.3f}s"}
+        return [(f"x-ratelimit-{name}-requests".encode(), value.encode()) for name, value in values.items()]
+
 
 class Guard:
     """ASGI middleware, see the module.
@@ -67,18 +74,19 @@ class Guard:
         if scope["method"] == "HEAD":
             scope = {**scope, "method": "GET"}  # The ASGI server sends no body.
         begun, status = time.perf_counter(), _GONE
-        path = path_of(scope)
+        path, rate = path_of(scope), list[tuple[bytes, bytes]]()
 
         async def noted(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message = {**message, "headers": [*message.get("headers", ()), *rate]}
             await send(message)
 
         try:
             with self._metrics.in_flight.track_inprogress():
                 try:
-                    await self._pass(scope, receive, noted, path)
+                    await self._pass(scope, receive, noted, path, rate)
                 except Refused as error:
                     await response(error, path)(scope, receive, noted)
         finally:
@@ -86,16 +94,20 @@ class Guard:
             self._metrics.requests.labels(route, str(status)).inc()
             self._metrics.seconds.labels(route).observe(time.perf_counter() - begun)
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
+    async def _pass(
+        self, scope: Scope, receive: Receive, send: Send, path: str, rate: list[tuple[bytes, bytes]]
+    ) -> None:
+        """Answer or refuse a request; ``rate`` gets the headers of its rate."""
         if path in _OPEN and scope["method"] == "GET":
             await self._app(scope, receive, send)
             return
         caller = self._caller(scope)
-        if self._rates and (wait := self._rates.take(caller)):
-            limit = self._limits.requests_per_minute
-            raise Refused(
-                Kind.LIMITED, f"more than {limit} requests per minute: wait and try again", retry_after=math.ceil(wait)
-            )
+        if self._rates:
+            wait = self._rates.take(caller)
+            rate += self._rates.headers(caller)
+            if wait:
+                said = f"more than {self._limits.requests_per_minute} requests per minute: wait and try again"
+                raise Refused(Kind.LIMITED, said, retry_after=math.ceil(wait))
         if self._running >= self._limits.concurrent_requests:
             raise Refused(Kind.BUSY, f"more than {self._running} requests at once: try again", retry_after=1)
         self._running += 1

@@ -142,8 +142,13 @@ def test_requests_per_minute_are_of_each_key(backend: Any) -> None:
         assert 1 <= int(answer.headers["retry-after"]) <= 30
         assert answer.json()["error"]["code"] == "rate_limit_exceeded"
         assert http.post("/embed", json={"inputs": "a"}, headers=one).json()["error_type"] == "Overloaded"
-        assert embed(http, headers=two).status_code == 200
+        names = [f"x-ratelimit-{name}-requests" for name in ("limit", "remaining", "reset")]
+        assert [answer.headers[name] for name in names[:2]] == ["2", "0"]
+        assert 50 < float(answer.headers[names[2]].removesuffix("s")) <= 60
+        answer = embed(http, headers=two)
+        assert (answer.status_code, answer.headers[names[1]]) == (200, "1")
         assert http.get("/health").status_code == 200
+        assert names[0] not in http.get("/health").headers
     with gateway(backend, limits=Limits(requests_per_minute=1)) as http:
         assert [embed(http).status_code for _ in range(2)] == [200, 429]
 
