@@ -1,4 +1,4 @@
-"""Faults of a running server, from its answers: ``rawbert doctor`` as a function.
+"""Find faults of a running server by calls: the functions of ``rawbert doctor``.
 
 ::
 
@@ -7,8 +7,8 @@
     with Probe("localhost:8500", "minilm") as probe:
         faults = [finding for finding in examine(probe) if finding.is_fault]
 
-A :class:`Check` is data and a function. All calls are ones that any client may make; the server's own flags are not
-seen. TensorFlow is not needed.
+A :class:`Check` consists of texts and a function. It only makes calls that any client may make, and does not read the
+server's flags. TensorFlow is not needed.
 """
 
 from collections.abc import Collection, Sequence
@@ -19,7 +19,7 @@ from .probe import Probe
 
 __all__ = ["CHECKS", "TOGETHER", "Check", "Finding", "Level", "Probe", "compare", "examine"]
 
-#: All checks of a server, in the order in which they are made and shown.
+#: All checks of a server, in the order of their execution and output.
 CHECKS: tuple[Check, ...] = (
     connection.reachable,
     connection.proxy,
@@ -49,15 +49,15 @@ CHECKS: tuple[Check, ...] = (
     calls.threads,
     calls.queue,
 )
-#: The check of several servers together.
+#: The check that compares several servers.
 TOGETHER: Check = models.same_versions
 
 
 def examine(probe: Probe, ignore: Collection[str] = ()) -> list[Finding]:
-    """Make all checks of one server, but for those whose names are in ``ignore``."""
+    """Run all checks of one server, except those named in ``ignore``."""
     return [check.made(probe) for check in CHECKS if check.name not in ignore]
 
 
 def compare(probes: Sequence[Probe]) -> Finding:
-    """See whether several servers answer with the same model."""
+    """Check whether several servers answer with the same model."""
     return TOGETHER.made(probes)

@@ -1,4 +1,4 @@
-"""Checks of how the server takes calls: batching, encoding, sizes, callers at once, health."""
+"""Checks of the server's calls: health, batching, encoding, message sizes and concurrent callers."""
 
 import math
 
@@ -11,17 +11,17 @@ from .finding import NotKnown, Result, check, ok, problem, unknown, warning
 from .probe import LONG, Probe, Times
 
 _HEALTH = "/grpc.health.v1.Health/Check"
-#: HealthCheckResponse.ServingStatus, as it is written (grpc/health/v1/health.proto).
+#: A serialized HealthCheckResponse with the status SERVING (grpc/health/v1/health.proto).
 _SERVING = b"\x08\x01"
-#: Bytes that gRPC refuses by default: 4 MB and some.
+#: Bytes of a large request: more than gRPC's default limit of 4 MB.
 _LARGE = 5 << 20
-#: Most texts that a call is given for a large answer, and the text, which is cut at the model's length.
+#: Largest number of texts in a call for a large answer, and the text, which the model truncates.
 _MOST_ROWS, _TEXT = 64, LONG * 8
-#: Bytes of a message that gRPC takes by default.
+#: Bytes: gRPC's default limit of a message.
 _DEFAULT_LIMIT = 4 << 20
-#: Smallest number of texts of a full batch.
+#: A max_batch_size below this number of texts is a warning.
 _FEW = 16
-#: Seconds that a single call may wait for others.
+#: Seconds that a single call may wait for a batch.
 _WAIT = 0.02
 
 
@@ -38,7 +38,7 @@ def health(probe: Probe) -> Result:
         if error.code is grpc.StatusCode.UNIMPLEMENTED:
             return warning("there is no health service")
         return problem(str(error))
-    return ok("SERVING") if answer == _SERVING else problem("it says that the server is not SERVING")
+    return ok("SERVING") if answer == _SERVING else problem("the status is not SERVING")
 
 
 @check(
@@ -48,7 +48,7 @@ def health(probe: Probe) -> Result:
     "contains batching_params.pbtxt; without that file the model is then not batched.",
 )
 def batching(probe: Probe) -> Result:
-    """Calls of several callers run together."""
+    """Calls of several callers share a batch."""
     return ok("on") if probe.batched else warning("off: the calls of several callers run one by one")
 
 
@@ -58,11 +58,11 @@ def batching(probe: Probe) -> Result:
     " small batches leave the machine idle, and calls with more texts are refused.",
 )
 def batch_size(probe: Probe) -> Result:
-    """Batches and calls may have many texts."""
+    """A batch may have many texts."""
     if not probe.batched:
         return ok("no batching")
     if probe.batch_limit is None:
-        return ok("5000 texts in a call are taken")
+        return ok("a call may have 5000 texts")
     said = f"at most {counted(probe.batch_limit, 'text')} in a batch and in a call"
     return warning(said) if probe.batch_limit < _FEW else ok(said)
 
@@ -74,17 +74,17 @@ def batch_size(probe: Probe) -> Result:
     "because batches fill while others run.",
 )
 def batch_wait(probe: Probe) -> Result:
-    """A lone caller does not wait."""
+    """A single caller does not wait."""
     if not probe.batched:
         return ok("no batching")
     signature, most = probe.cheapest, probe.batch_limit
     if most is None:
-        raise NotKnown("the server took 5000 texts in a call: what fills a batch is not known")
+        raise NotKnown("the server accepts 5000 texts in a call, so the size of a full batch is not known")
     lone = probe.fastest(signature, 1)
     full = probe.fastest(signature, most)
     if lone - full > _WAIT:
-        return warning(f"a lone call takes {1000 * lone:.0f} ms, and {most} texts in one call {1000 * full:.0f} ms")
-    return ok(f"a lone call takes {1000 * lone:.1f} ms")
+        return warning(f"a call with 1 text takes {1000 * lone:.0f} ms, one with {most} texts {1000 * full:.0f} ms")
+    return ok(f"a call with 1 text takes {1000 * lone:.1f} ms")
 
 
 @check(
@@ -105,15 +105,15 @@ def serialization(probe: Probe) -> Result:
     "default.",
 )
 def large_requests(probe: Probe) -> Result:
-    """Requests over gRPC's 4 MB come through."""
+    """The server accepts requests over gRPC's default of 4 MB."""
     target = messages.Target(probe.model, probe.version, probe.version_label, "rawbert_doctor")
     try:
         probe.call(messages.PREDICT, messages.text_request(target, [(b"x" * _LARGE,)]))
     except SignatureNotFound:
-        return ok("5 MB come through")
+        return ok("5 MB are accepted")
     except ServingError as error:
         return _refused("5 MB", error)
-    return ok("5 MB come through")
+    return ok("5 MB are accepted")
 
 
 @check(
@@ -123,7 +123,7 @@ def large_requests(probe: Probe) -> Result:
     "server. gRPC clients accept 4 MB by default; rawbert's client has no limit.",
 )
 def large_answers(probe: Probe) -> Result:
-    """Answers over gRPC's 4 MB come back."""
+    """The client receives answers over gRPC's default of 4 MB."""
     try:
         sizes = _answer_sizes(probe)
     except MessageTooLarge as error:
@@ -139,12 +139,12 @@ def large_answers(probe: Probe) -> Result:
     except ServingError as error:
         return _refused(said, error)
     if count * sizes[name] < _DEFAULT_LIMIT:
-        raise NotKnown(f"{said} come back; no signature has larger answers")
-    return ok(f"{said} come back")
+        raise NotKnown(f"{said} are received; no signature has larger answers")
+    return ok(f"{said} are received")
 
 
 def _answer_sizes(probe: Probe) -> dict[str, int]:
-    """Bytes of the answer to one long text, by signature."""
+    """Size in bytes of the answer to one long text, by signature."""
     return {
         name: sum(array.nbytes for array in probe.predict(name, [_TEXT]).values())
         for name, times in probe.times.items()
@@ -153,7 +153,7 @@ def _answer_sizes(probe: Probe) -> dict[str, int]:
 
 
 def _refused(size: str, error: ServingError) -> Result:
-    """The result of a large message that did not come through, where small ones do."""
+    """The result for a large message that failed, while small ones succeed."""
     if isinstance(error, (DeadlineExceeded, InvalidRequest, ModelNotFound)):
         return unknown(str(error))
     return warning(f"{size} are refused: {' '.join(error.details.split()) or error.code}")
@@ -167,7 +167,7 @@ def _refused(size: str, error: ServingError) -> Result:
 )
 def threads(probe: Probe) -> Result:
     """No caller is refused."""
-    return _at_once(probe, grpc.StatusCode.RESOURCE_EXHAUSTED, "were refused")
+    return _concurrent(probe, grpc.StatusCode.RESOURCE_EXHAUSTED, "were refused")
 
 
 @check(
@@ -177,14 +177,14 @@ def threads(probe: Probe) -> Result:
 )
 def queue(probe: Probe) -> Result:
     """No caller finds the queue full."""
-    return _at_once(probe, grpc.StatusCode.UNAVAILABLE, "found the queue full")
+    return _concurrent(probe, grpc.StatusCode.UNAVAILABLE, "found the queue full")
 
 
-def _at_once(probe: Probe, code: grpc.StatusCode, how: str) -> Result:
-    """A problem if calls at once fail with a status; ``how`` says what that status means."""
+def _concurrent(probe: Probe, code: grpc.StatusCode, how: str) -> Result:
+    """A problem if concurrent calls fail with a status; ``how`` is the meaning of the status, in words."""
     failed = [error for error in probe.rush if error is not None]
     if refused := sum(error.code is code for error in failed):
-        return problem(f"{refused} of {probe.callers} calls at once {how}")
+        return problem(f"{refused} of {probe.callers} concurrent calls {how}")
     if failed:
-        return unknown(f"{len(failed)} of {probe.callers} calls at once failed otherwise: {failed[0]}")
-    return ok(f"{probe.callers} calls at once were answered")
+        return unknown(f"{len(failed)} of {probe.callers} concurrent calls failed with another error: {failed[0]}")
+    return ok(f"{probe.callers} concurrent calls were answered")

@@ -1,4 +1,4 @@
-"""Checks of the connection: address, encryption, and protocols other than gRPC."""
+"""Checks of the connection: address, proxy, encryption, REST and metrics."""
 
 import email.utils
 import ipaddress
@@ -15,16 +15,16 @@ from .finding import NotKnown, Result, check, ok, problem, unknown, warning
 from .link import IpAddress, ips_of
 from .probe import Probe
 
-#: Seconds that clocks may differ; the header Date has whole seconds.
+#: Seconds by which clocks may differ; the header Date has a resolution of 1 s.
 _CLOCKS = 30.0
 _DAY = 86_400
-#: Addresses of examples (RFC 5737, RFC 3849), which Python counts as private.
+#: Addresses for documentation (RFC 5737, RFC 3849). Python counts them as private; tests use them as public ones.
 _DOCUMENTATION = [
     ipaddress.ip_network(each) for each in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
 ]
-#: Days before its end in which a certificate is renewed, unless it is a short-lived one: then a quarter of its life.
+#: Days before its end at which a certificate should be renewed; for a short-lived one, a quarter of its validity.
 _RENEWED = 14
-#: What OpenSSL calls failed verifications (X509_V_ERR_..., openssl/x509_vfy.h).
+#: OpenSSL's codes of failed verifications (X509_V_ERR_..., openssl/x509_vfy.h).
 _DATES = _NOT_YET_VALID, _EXPIRED = 9, 10
 _NAMES = 62, 64  # of a host, of an IP address
 
@@ -35,7 +35,7 @@ _NAMES = 62, 64  # of a host, of an IP address
     "headers.",
 )
 def reachable(probe: Probe) -> Result:
-    """Something answers as TensorFlow Serving does."""
+    """A TensorFlow Serving API answers at the address."""
     return ok(f"answers in {1000 * probe.round_trip:.1f} ms") if not probe.unreached else problem(str(probe.unreached))
 
 
@@ -45,14 +45,16 @@ def reachable(probe: Probe) -> Result:
     "Add the server's host to no_proxy, or use Client(..., config=ChannelConfig(http_proxy=False)).",
 )
 def proxy(probe: Probe) -> Result:
-    """No proxy is in the way."""
+    """Calls do not fail because of a proxy."""
     if probe.proxy is None:
         return ok("none for this address")
     if probe.proxied is not None and probe.direct is None:
-        return problem(f"{probe.proxy} is in the way: calls fail with it, and are answered without")
+        return problem(f"calls fail with the proxy of {probe.proxy}, and succeed without it")
     if probe.proxied is None and probe.ips and not any(ip.is_global for ip in probe.ips):
-        return warning(f"calls to a local address go through {probe.proxy}")
-    return ok(f"calls go through {probe.proxy}") if probe.proxied is None else unknown("the server was not reached")
+        return warning(f"calls to a local address use the proxy of {probe.proxy}")
+    if probe.proxied is None:
+        return ok(f"calls use the proxy of {probe.proxy}")
+    return unknown("the server was not reached")
 
 
 @check(
@@ -61,23 +63,23 @@ def proxy(probe: Probe) -> Result:
     "Otherwise others can read the texts, and everyone who reaches the port can replace the models.",
 )
 def plain_text(probe: Probe) -> Result:
-    """Nothing is sent in plain text over public networks."""
+    """No plain text is sent over public networks."""
     if probe.tls is None and (public := _public(probe.ips)):
         return problem(f"plain text, and {public} is public")
     rest = urllib.parse.urlsplit(probe.http.url)
     if rest.scheme == "http" and probe.http.status and (public := _public(ips_of(rest.hostname or "", rest.port))):
-        return problem(f"REST is in plain text, and {public} is public")
+        return problem(f"REST uses plain text, and {public} is public")
     if probe.tls is not None:
         return ok("TLS")
     if probe.host is None:
-        return ok("no network") if probe.address.startswith("unix") else unknown("the address names no host")
+        return ok("no network") if probe.address.startswith("unix") else unknown("the address has no host")
     if not probe.ips:
-        return unknown(f"{probe.host} cannot be looked up")
+        return unknown(f"the lookup of {probe.host} failed")
     return ok(f"plain text on {'this machine' if all(ip.is_loopback for ip in probe.ips) else 'private addresses'}")
 
 
 def _public(ips: list[IpAddress]) -> str:
-    """Those of IP addresses that are of the public Internet, or stand for it in documentation."""
+    """The public ones of some IP addresses, including those for documentation."""
     return ", ".join(
         sorted({str(ip) for ip in ips if ip.is_global or any(ip in network for network in _DOCUMENTATION)})
     )
@@ -90,14 +92,14 @@ def _public(ips: list[IpAddress]) -> str:
     " correct the clocks.",
 )
 def certificate_dates(probe: Probe) -> Result:
-    """The certificate is valid, and will be for a while."""
+    """The certificate is valid, now and in the next days."""
     if probe.tls is None:
         return ok("no TLS")
     shown = _certificate(probe, check_name=False, faults=_DATES)
     if shown == _EXPIRED:
         return problem("the certificate has expired")
     if shown == _NOT_YET_VALID:
-        return problem("the certificate is not yet valid: a clock is wrong, here or where it was made")
+        return problem("the certificate is not yet valid: the clock of this machine or of its issuer is wrong")
     begin, end = (ssl.cert_time_to_seconds(shown[name]) for name in ("notBefore", "notAfter"))
     left = end - time.time()
     said = f"valid for {left / _DAY:.0f} days" if left > 2 * _DAY else f"valid for {left / 3600:.0f} hours"
@@ -116,7 +118,7 @@ def certificate_name(probe: Probe) -> Result:
     if _certificate(probe, check_name=True, faults=_NAMES) not in _NAMES:
         return ok(f"for {_expected(probe)}")
     shown = _certificate(probe, check_name=False, faults=_DATES)
-    # Python shows the names only of a certificate that is otherwise valid.
+    # Python returns the names only of a certificate that is valid otherwise.
     names = "another name" if shown in _DATES else ", ".join(value for _, value in shown.get("subjectAltName", ()))
     return problem(f"the certificate is for {names or 'no name'}, and not for {_expected(probe)}")
 
@@ -127,13 +129,13 @@ def _expected(probe: Probe) -> str:
 
 
 def _certificate(probe: Probe, *, check_name: bool, faults: Collection[int]) -> Any:
-    """The server's certificate, as ``ssl`` shows one that it verified; or the code of its fault, if one of ``faults``.
+    """The server's verified certificate, as a dictionary of ``ssl``; or the code of its fault, if in ``faults``.
 
     Raises:
-        NotKnown: it has another fault, or is not shown.
+        NotKnown: the certificate has another fault, or the server sends none.
     """
     if probe.host_port is None:
-        raise NotKnown("the address names no host")
+        raise NotKnown("the address has no host")
     assert probe.tls is not None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = check_name
@@ -144,7 +146,7 @@ def _certificate(probe: Probe, *, check_name: bool, faults: Collection[int]) -> 
         else:
             context.load_verify_locations(cadata=ca.decode("latin-1"))
         if (certificate := probe.tls.read("certificate")) is not None:
-            with TemporaryDirectory() as folder:  # ssl reads keys from files alone
+            with TemporaryDirectory() as folder:  # ssl reads keys only from files
                 pem = Path(folder) / "client.pem"
                 pem.touch(mode=0o600)
                 pem.write_bytes(certificate + b"\n" + (probe.tls.read("key") or b""))
@@ -159,7 +161,7 @@ def _certificate(probe: Probe, *, check_name: bool, faults: Collection[int]) -> 
             return error.verify_code
         raise NotKnown(f"the certificate is not trusted: {error.verify_message}") from error
     except (OSError, ValueError) as error:
-        raise NotKnown(f"no certificate was seen: {error}") from error
+        raise NotKnown(f"no certificate was received: {error}") from error
 
 
 @check(
@@ -173,7 +175,7 @@ def rest(probe: Probe) -> Result:
         return ok(f"answers at {probe.http.url}")
     if probe.http.named:
         return problem(f"no REST API of TensorFlow Serving answers at {probe.http.url}")
-    return unknown("none on the next port; --rest names one")
+    return unknown("no REST API at the next port; --rest gives another address")
 
 
 @check(
@@ -184,14 +186,14 @@ def clock(probe: Probe) -> Result:
     """Both clocks agree."""
     page = probe.http.status
     if page is None or not page.headers.get("Date"):
-        raise NotKnown("REST is not there, or sends no date")
+        raise NotKnown("there is no REST API, or it sends no date")
     now = time.time()
     try:
         apart = email.utils.parsedate_to_datetime(page.headers["Date"]).timestamp() - now
     except ValueError as error:
-        raise NotKnown(f"REST's date cannot be read: {error}") from error
-    said = f"the server's is {abs(apart):.0f} s {'ahead' if apart > 0 else 'behind'}"
-    return warning(said) if abs(apart) > _CLOCKS else ok("within some seconds")
+        raise NotKnown(f"the date that REST sends is invalid: {error}") from error
+    said = f"the server's clock is {abs(apart):.0f} s {'fast' if apart > 0 else 'slow'}"
+    return warning(said) if abs(apart) > _CLOCKS else ok("they agree within a few seconds")
 
 
 @check(
@@ -200,7 +202,7 @@ def clock(probe: Probe) -> Result:
     '"/monitoring/prometheus/metrics" }.',
 )
 def metrics(probe: Probe) -> Result:
-    """Prometheus can watch the server."""
+    """Prometheus can monitor the server."""
     if probe.http.status is None:
-        raise NotKnown("REST, which carries them, is not there")
-    return warning("none") if probe.http.metrics is None else ok("there")
+        raise NotKnown("there is no REST API, which serves the metrics")
+    return warning("no metrics") if probe.http.metrics is None else ok("available")

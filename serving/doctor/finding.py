@@ -1,4 +1,4 @@
-"""A check, as data and a function, and its findings."""
+"""Checks and their findings."""
 
 import enum
 from collections.abc import Callable
@@ -9,38 +9,38 @@ from ..errors import ServingError
 
 
 class Level(enum.Enum):
-    """How a check ended."""
+    """The result of a check."""
 
     OK = "ok"
-    #: Works, but slowly or not for long.
+    #: Calls succeed, but slowly, or will fail later.
     WARNING = "warning"
-    #: Calls fail, answers are wrong, or others can read them.
+    #: Calls fail, answers are wrong, or strangers can read them.
     PROBLEM = "problem"
-    #: It could not be measured; the finding says why.
+    #: The measurement failed; the finding gives the reason.
     UNKNOWN = "not known"
 
 
-#: The level, and what was measured in words.
+#: The level, and the measurement in words.
 Result = tuple[Level, str]
 
 
 def ok(found: str) -> Result:
-    """Nothing is off."""
+    """A result without a fault."""
     return Level.OK, found
 
 
 def warning(found: str) -> Result:
-    """Something is worth a change."""
+    """A result that is worth a change of the settings."""
     return Level.WARNING, found
 
 
 def problem(found: str) -> Result:
-    """Something is wrong."""
+    """A result that needs a change of the settings."""
     return Level.PROBLEM, found
 
 
 def unknown(found: str) -> Result:
-    """It could not be measured."""
+    """The result of a failed measurement."""
     return Level.UNKNOWN, found
 
 
@@ -50,13 +50,13 @@ class NotKnown(Exception):
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found.
+    """The finding of a check.
 
     Attributes:
-        check: its name.
-        level: how it ended.
-        found: what was measured.
-        advice: what to do; empty where nothing is to be done.
+        check: the check's name.
+        level: the result.
+        found: the measurement in words, or the reason why it failed.
+        advice: the remedy of a fault; empty without a fault.
     """
 
     check: str
@@ -66,19 +66,19 @@ class Finding:
 
     @property
     def is_fault(self) -> bool:
-        """Whether something is to be done."""
+        """Whether it is a warning or a problem."""
         return self.level in (Level.WARNING, Level.PROBLEM)
 
 
 @dataclass(frozen=True)
 class Check:
-    """A check.
+    """A check of a server.
 
     Attributes:
-        name: for people, ``--ignore`` and JSON.
-        measures: what is measured, and when that is a fault.
-        advice: what to do about a fault.
-        function: makes the measurement of a Probe; raises NotKnown, or a ServingError, where it cannot.
+        name: in the output, for ``--ignore`` and in JSON.
+        measures: the measurement, and the values that are a fault.
+        advice: the remedy of a fault.
+        function: measures a Probe; raises NotKnown or a ServingError if it cannot.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Check:
     function: Callable[..., Result]
 
     def made(self, subject: Any) -> Finding:
-        """Make it."""
+        """Run the check."""
         try:
             level, found = self.function(subject)
         except (NotKnown, ServingError) as error:
@@ -97,5 +97,5 @@ class Check:
 
 
 def check(measures: str, advice: str) -> Callable[[Callable[..., Result]], Check]:
-    """Make a check of a function, under its name with hyphens."""
+    """A decorator that makes a check of a function. The check has the function's name, with hyphens."""
     return lambda function: Check(function.__name__.replace("_", "-"), measures, advice, function)

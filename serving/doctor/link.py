@@ -1,4 +1,4 @@
-"""The gRPC connection to a server: its address, the proxies on the way, and single calls."""
+"""The gRPC connection to a server: its address, the environment's proxies, and single calls."""
 
 import ipaddress
 import os
@@ -21,25 +21,25 @@ from .finding import NotKnown
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 #: Seconds that the first call may take.
 _CONNECT = 10.0
-#: Variables of the environment, in gRPC's order (grpc/doc/environment_variables.md).
+#: Environment variables in gRPC's order (grpc/doc/environment_variables.md).
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 _EXCEPTED = ("no_grpc_proxy", "no_proxy")
-#: Attempts of a call that a busy server refuses.
+#: Attempts of a call that a server refuses because it is busy.
 _ATTEMPTS = 5
-#: Calls of which the fastest counts.
+#: A duration is that of the fastest of this number of calls.
 REPEATED = 4
 
 
 @dataclass(frozen=True)
 class Link:
-    """Connections to a server, opened when they are needed.
+    """Connections to a server, opened at their first use.
 
     Attributes:
         address: ``host:port`` of its gRPC port, or ``unix:path``.
         model: the model's name on the server.
-        timeout: seconds for each call.
-        tls: TLS; ``None`` for plain text.
-        metadata: gRPC metadata of every call.
+        timeout: deadline of each call, in seconds.
+        tls: the TLS settings; ``None`` for plain text.
+        metadata: gRPC metadata of each call.
     """
 
     address: str
@@ -57,7 +57,7 @@ class Link:
                 self.__dict__[name].close()
 
     def open(self, fresh: int = 0, *, http_proxy: bool = True) -> Any:
-        """A channel; another number ``fresh`` gives another connection."""
+        """A new channel; channels with different numbers ``fresh`` use different connections."""
         config = ChannelConfig(http_proxy=http_proxy)
         return channels.make(grpc, config, self.tls, channels.addresses(self.address)[0], fresh)
 
@@ -71,12 +71,12 @@ class Link:
 
     @cached_property
     def proxied(self) -> ServingError | None:
-        """Why a call fails with the proxy of the environment, if there is one for this address."""
+        """The error of a call with the environment's proxy, if it has one for this address; ``None`` for an answer."""
         return self._reached_by(self._through_environment)
 
     @cached_property
     def direct(self) -> ServingError | None:
-        """Why a call fails without a proxy."""
+        """The error of a call without a proxy; ``None`` for an answer."""
         return self._reached_by(self._direct)
 
     def _reached_by(self, channel: Any) -> ServingError | None:
@@ -96,7 +96,7 @@ class Link:
 
     @cached_property
     def proxy(self) -> str | None:
-        """The variable of the environment by which gRPC takes a proxy for this address."""
+        """The environment variable whose proxy gRPC uses for this address; ``None`` without a proxy."""
         name = next((each for each in _PROXIES if os.environ.get(each)), None)
         if name is None or self.host is None:
             return None
@@ -105,7 +105,7 @@ class Link:
 
     @cached_property
     def channel(self) -> Any:
-        """The channel that all checks use: without a proxy, where that is in the way."""
+        """The channel that all checks use; without a proxy if calls fail with it."""
         if self.unreached is not None:
             raise NotKnown("the server was not reached")
         return self._through_environment if self.proxied is None else self._direct
@@ -118,7 +118,7 @@ class Link:
 
     @property
     def host(self) -> str | None:
-        """Its host."""
+        """Host of the address; ``None`` if it has none."""
         return self.host_port[0] if self.host_port else None
 
     @cached_property
@@ -127,10 +127,10 @@ class Link:
         return ips_of(*self.host_port) if self.host_port else []
 
     def call(self, path: str, request: bytes, channel: Any = None) -> bytes:
-        """The answer to one call, as bytes; a busy server gets several attempts.
+        """The serialized answer to one call. A call that a busy server refuses is repeated.
 
         Raises:
-            NotKnown: the server cannot be reached at all.
+            NotKnown: the server cannot be reached.
             ServingError: the call failed.
         """
         for attempt in range(_ATTEMPTS):
@@ -157,7 +157,7 @@ class Link:
 
     @cached_property
     def round_trip(self) -> float:
-        """Seconds of the fastest of some calls that no model sees."""
+        """Duration in seconds of a call that runs no model, the fastest of several."""
         request = messages.status_request(Target(self.model))
         taken = []
         for _ in range(REPEATED):
@@ -177,7 +177,7 @@ def ips_of(host: str, port: int | None) -> list[IpAddress]:
 
 
 def _covers(entry: str, host: str) -> bool:
-    """Whether an entry of no_proxy means a host: a name, its end, a range of IP addresses, or ``*``."""
+    """Whether an entry of no_proxy matches a host: a name, a suffix, a range of IP addresses, or ``*``."""
     if not entry:
         return False
     if entry == "*" or host.lower().endswith(entry.lower()):

@@ -13,15 +13,16 @@ from ..wire.messages import VersionStatus
 from .finding import NotKnown, Result, check, ok, problem, unknown, warning
 from .probe import LONG, Probe, Times
 
-#: Labels that are looked at even where nothing names them: those that people use.
+#: Common labels, which are checked even if no setting names them.
 _LABELS = ("stable", "canary")
-#: Seconds in which a new version is picked up: polls are 1 s apart by default, of models.config 5 s in our stack.
+#: Seconds within which a server finds a new version: it polls every second by default, and models.config every 5 s in
+#: our stack.
 _PICKED_UP = 8.0
-#: Metrics of TensorFlow Serving, by the path of a version.
+#: Metrics of TensorFlow Serving with a label for the version's path.
 _LOADS, _WARMUPS = ":tensorflow:cc:saved_model:load_attempt_count{", ":tensorflow:serving:model_warmup_latency"
-#: A first call that takes this much longer, in seconds and as a multiple, was not warm.
+#: The first call was not warmed up if it takes longer than a later call by more than both: seconds, and a multiple.
 _COLD, _COLD_TIMES = 0.1, 4.0
-#: Most that a number may differ between a text alone and in company, relative to the largest: bfloat16 stays below it.
+#: Tolerance of answers to the same text in different batches, relative to the largest number: bfloat16 stays below it.
 _DIFFERENT = 0.05
 _KINDS = (Kind.VECTOR, Kind.SCORE, Kind.LABEL_SCORE)
 
@@ -31,7 +32,7 @@ _KINDS = (Kind.VECTOR, Kind.SCORE, Kind.LABEL_SCORE)
     "Read the error in the state and the server's log, and compare --model with the server's name of the model.",
 )
 def model(probe: Probe) -> Result:
-    """The model is there and answers."""
+    """The model exists and can answer."""
     try:
         states = probe.states
     except ModelNotFound as error:
@@ -57,7 +58,8 @@ def failed_versions(probe: Probe) -> Result:
         said = (f"version {each.version} {each.state}: {_short(each.error_message)}" for each in failed)
         return problem("; ".join(said))
     if not _in_time(lambda: not _those(probe.status(), "START", "LOADING")):
-        return warning(f"version {_listed(_those(probe.status(), 'START', 'LOADING'))} is LOADING for {_PICKED_UP:g} s")
+        loading = _listed(_those(probe.status(), "START", "LOADING"))
+        return warning(f"version {loading} has been LOADING for {_PICKED_UP:g} s")
     return ok("none")
 
 
@@ -68,7 +70,7 @@ def failed_versions(probe: Probe) -> Result:
     "memory. `rawbert prune` removes old folders.",
 )
 def extra_versions(probe: Probe) -> Result:
-    """No version is loaded that nobody asks for."""
+    """No unused version is loaded."""
     loaded = _those(probe.states, "AVAILABLE")
     if len(loaded) > 1:
         time.sleep(1.0)
@@ -76,7 +78,7 @@ def extra_versions(probe: Probe) -> Result:
     meant = {version for label in _labels(probe) if (version := _meaning(probe, label)) is not None}
     extra = loaded - meant - {max(loaded, default=0), probe.version}
     if extra:
-        return warning(f"version {_listed(extra)} beside {max(loaded)}, without a label")
+        return warning(f"version {_listed(extra)} is loaded in addition to {max(loaded)}, and has no label")
     return ok(f"{len(loaded)} loaded")
 
 
@@ -87,8 +89,8 @@ def extra_versions(probe: Probe) -> Result:
     "server with --allow_version_labels_for_unavailable_models and --model_config_file_poll_wait_seconds.",
 )
 def labels(probe: Probe) -> Result:
-    """Every label answers."""
-    probe.states  # noqa: B018 that the model is there
+    """Each label has a loaded version."""
+    probe.states  # noqa: B018 fails if the model does not exist
     configured = dict(probe.listed.version_labels) if probe.listed is not None else {}
     expected = {*configured, probe.version_label}
     found, wrong = [], []
@@ -98,7 +100,7 @@ def labels(probe: Probe) -> Result:
             version = _settled(probe, label, wanted)
             found.append(f"{label}: {version}")
             if wanted not in (None, version):
-                wrong.append(f"{label}: {version}, and models.config says {wanted}")
+                wrong.append(f"{label}: {version}, but {wanted} in models.config")
         except ServingError as error:
             if error.code is grpc.StatusCode.NOT_FOUND or label in expected:
                 wrong.append(f"{label}: {_short(error.details)}")
@@ -106,7 +108,7 @@ def labels(probe: Probe) -> Result:
 
 
 def _settled(probe: Probe, label: str, wanted: int | None) -> int:
-    """The version that a label means, after the time in which a server reads models.config again."""
+    """The version of a label, after the time in which a server reads models.config again."""
     _in_time(lambda: wanted in (None, probe.labelled(label)))
     return probe.labelled(label)
 
@@ -130,9 +132,9 @@ def _meaning(probe: Probe, label: str) -> int | None:
     "is mounted there, and that the version policy in models.config includes the version.",
 )
 def published(probe: Probe) -> Result:
-    """What was published is served."""
+    """The server knows all published versions."""
     if probe.models is None:
-        raise NotKnown("--models names no folder that the server serves")
+        raise NotKnown("the server's folder is not known (--models)")
     folder = probe.models / probe.folder_name
     try:
         numbers = {version_of(path.name) for path in folder.iterdir() if path.is_dir()}
@@ -148,7 +150,7 @@ def published(probe: Probe) -> Result:
         raise NotKnown(f"{folder} has no version")
     if not _in_time(lambda: wanted <= _those(probe.status())):
         known = _those(probe.status())
-        return problem(f"version {_listed(wanted - known)} is in {where}, and the server knows {_listed(known)}")
+        return problem(f"version {_listed(wanted - known)} is in {where}, but the server only knows {_listed(known)}")
     return ok(f"version {_listed(wanted)} is known")
 
 
@@ -158,11 +160,11 @@ def published(probe: Probe) -> Result:
     "signatures. predict works with any signature.",
 )
 def signatures(probe: Probe) -> Result:
-    """The model takes raw strings under the names that the client uses."""
+    """The model takes plain strings by the signatures that the client calls."""
     ours = [name for name in SIGNATURE_NAMES if name in probe.signatures]
     if ours:
         return ok(", ".join(ours))
-    return warning(f"none of rawbert's: {', '.join(probe.described.signatures) or 'no signature at all'}")
+    return warning(f"no signature of rawbert, only: {', '.join(probe.described.signatures) or 'none'}")
 
 
 @check(
@@ -171,10 +173,10 @@ def signatures(probe: Probe) -> Result:
     "over REST too, use it.",
 )
 def default_signature(probe: Probe) -> Result:
-    """Callers that name no signature are answered."""
+    """Calls that name no signature are answered."""
     if DEFAULT_SIGNATURE in probe.described.signatures:
-        return ok("there")
-    return warning(f"there is none, only {', '.join(probe.described.signatures) or 'no signature at all'}")
+        return ok("available")
+    return warning(f"not available, only: {', '.join(probe.described.signatures) or 'none'}")
 
 
 @check(
@@ -202,7 +204,7 @@ def warmup(probe: Probe) -> Result:
 
 
 def _loaded_cold(probe: Probe) -> bool:
-    """Whether the metrics tell of a load of the version, and not of its warmup."""
+    """Whether the metrics count a load of the version, but no warmup."""
     path = f'/{probe.folder_name}/{probe.described.version}"'
     page = (probe.http.status and probe.http.metrics) or ""
     counted = [line for line in page.splitlines() if path in line]
@@ -215,7 +217,7 @@ def _loaded_cold(probe: Probe) -> bool:
     "export. If numbers are not finite, export in bfloat16 or float32: float16 overflows for some checkpoints.",
 )
 def answers(probe: Probe) -> Result:
-    """Every signature answers with finite numbers."""
+    """Each signature answers with finite numbers."""
     wrong = []
     for name, times in probe.times.items():
         if not isinstance(times, Times):
@@ -234,7 +236,7 @@ def answers(probe: Probe) -> Result:
     "a graph that attends to padding. `rawbert verify --address` names the samples.",
 )
 def rows(probe: Probe) -> Result:
-    """A text has one answer, whatever comes with it."""
+    """The answer to a text does not depend on the other texts of its batch."""
     compared = []
     for name, times in probe.times.items():
         outputs = probe.outputs(name, _KINDS)
@@ -244,10 +246,10 @@ def rows(probe: Probe) -> Result:
         together = probe.predict(name, company[: probe.batch_limit if probe.batched else None])
         for output in outputs:
             if len(together[output]) > 1 and _differ(alone[output][0], together[output][1]):
-                return problem(f"{name}: {output} of a text depends on the texts that come with it")
+                return problem(f"{name}: {output} of a text depends on the other texts of its batch")
         compared.append(name)
     if not compared:
-        raise NotKnown("no signature answers a vector or a score")
+        raise NotKnown("no signature answers with vectors or scores")
     return ok(", ".join(compared))
 
 
@@ -265,16 +267,16 @@ def same_versions(probes: Sequence[Probe]) -> Result:
     first, *others = (_numbers(probe) for probe in probes)
     if any(_differ(first, other) for other in others):
         return problem(f"version {min(newest.values())} gives different numbers at {', '.join(newest)}")
-    return ok(f"version {min(newest.values())} at each")
+    return ok(f"version {min(newest.values())} at each address")
 
 
 def _numbers(probe: Probe) -> Array:
-    """Those of one text, by the first signature that answers floats."""
+    """The numbers for one text, from the first signature that answers with floats; shape (1, ...)."""
     for name in probe.signatures:
         for array in probe.predict(name, [LONG]).values():
             if array.dtype.kind == "f":
                 return array
-    raise NotKnown("no signature answers floats")
+    raise NotKnown("no signature answers with floats")
 
 
 def _differ(one: Array, other: Array) -> bool:
@@ -285,7 +287,7 @@ def _differ(one: Array, other: Array) -> bool:
 
 
 def _those(states: list[VersionStatus], *names: str) -> set[int]:
-    """The versions in one of some states; all without names."""
+    """The versions in one of some states; without names, all versions."""
     return {state.version for state in states if not names or state.state in names}
 
 
@@ -294,7 +296,7 @@ def _listed(versions: Collection[int]) -> str:
 
 
 def _in_time(condition: Callable[[], bool]) -> bool:
-    """Whether a server does something at its next polls."""
+    """Whether a condition becomes true within the time of the server's next polls."""
     end = time.monotonic() + _PICKED_UP
     while not (met := condition()) and time.monotonic() < end:
         time.sleep(0.5)

@@ -1,4 +1,4 @@
-"""A server to be examined, and its measurements: the first check that needs a measurement makes it, once."""
+"""The server to examine, and its measurements: each is made once, by the first check that needs it."""
 
 import itertools
 import re
@@ -32,7 +32,7 @@ _SHORT, LONG = b"The doctor calls.", b"The quick brown fox jumps over the lazy d
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of calls of one text to a signature: the first, and the fastest of the later ones."""
+    """Durations in seconds of calls with one text to a signature: the first, and the fastest of the later ones."""
 
     first: float
     later: float
@@ -43,10 +43,10 @@ class Probe(Link):
     """A server and one of its models.
 
     Attributes:
-        version, version_label: which version is asked; the newest if neither is given.
-        rest: address of the REST API, ``host:port`` or a URL; the next port is tried if left out.
-        models: folder with models.config that the server serves, where this machine sees it.
-        callers: calls at once that it must stand; 0 leaves them out.
+        version, version_label: the version to call, by number or by label; the newest if neither is given.
+        rest: address of the REST API, ``host:port`` or a URL; by default, the port after the gRPC port.
+        models: folder with the server's models.config, if this machine can read it.
+        callers: number of concurrent calls that the server must accept; 0 skips these calls.
     """
 
     version: int | None = None
@@ -57,18 +57,18 @@ class Probe(Link):
 
     @cached_property
     def http(self) -> Rest:
-        """The REST API: that which was named, or on the next port."""
+        """The REST API at the given address, or else at the port after the gRPC port."""
         guessed = joined(self.host_port[0], self.host_port[1] + 1) if self.host_port else ""
         return Rest(self.rest or guessed, self.model, named=self.rest is not None)
 
     def status(self) -> list[VersionStatus]:
-        """The states of the versions now, newest first."""
+        """The current states of the versions, newest first."""
         request = messages.status_request(Target(self.model))
         return messages.status_answer(self.call(messages.GET_MODEL_STATUS, request))
 
     @cached_property
     def states(self) -> list[VersionStatus]:
-        """The states at the first look."""
+        """The states of the versions at the first call."""
         return self.status()
 
     @cached_property
@@ -93,13 +93,13 @@ class Probe(Link):
         return Target(self.model, self.version, self.version_label, signature)
 
     def labelled(self, label: str) -> int:
-        """The version that a label means, by the server."""
+        """The version of a label, as the server answers."""
         request = messages.metadata_request(Target(self.model, version_label=label))
         return messages.metadata_answer(self.call(messages.GET_MODEL_METADATA, request)).version
 
     @cached_property
     def described(self) -> ModelMetadata:
-        """The signatures, and the version that has them."""
+        """The requested version's number and signatures."""
         return messages.metadata_answer(
             self.call(messages.GET_MODEL_METADATA, messages.metadata_request(self.target()))
         )
@@ -116,30 +116,30 @@ class Probe(Link):
         return {name: inputs for name, inputs in found.items() if name != DEFAULT_SIGNATURE or len(found) == 1}
 
     def outputs(self, signature: str, kinds: Collection[Kind]) -> list[str]:
-        """The outputs of a signature of ours that are of one of some kinds."""
+        """The outputs of a signature of rawbert that are of one of the kinds."""
         inputs = {name: list(info.inputs) for name, info in self.described.signatures.items()}
         return [output.name for output in declared_outputs(signature, inputs) if output.kind in kinds]
 
     @property
     def cheapest(self) -> str:
-        """The signature that costs a server least: the tokens, or else the first."""
+        """The signature with the least work for the server: ``tokenize``, or else the first."""
         if not self.signatures:
-            raise NotKnown("the model has no signature that takes texts alone")
+            raise NotKnown("the model has no signature that takes only texts")
         return TOKENIZE.name if TOKENIZE.name in self.signatures else next(iter(self.signatures))
 
     def request(self, signature: str, texts: list[bytes]) -> bytes:
-        """A Predict request; each text is its own pair where pairs are taken."""
+        """A serialized Predict request; for a signature of pairs, each text is paired with itself."""
         pair = len(self.signatures[signature]) > 1
         return messages.text_request(self.target(signature), [(text, text) if pair else (text,) for text in texts])
 
     def predict(self, signature: str, texts: list[bytes]) -> dict[str, Array]:
-        """Outputs by name."""
+        """The outputs for texts by name, each of shape (texts, ...)."""
         return messages.predict_answer(self.call(messages.PREDICT, self.request(signature, texts)))[0]
 
     @cached_property
     def times(self) -> Mapping[str, Times | ServingError]:
-        """How long each signature takes; the error of one that fails. The first calls to the model are made here."""
-        self.round_trip  # noqa: B018 the connection is made, and counts for none of them
+        """The durations of calls to each signature, or its error. The first calls to the model are made here."""
+        self.round_trip  # noqa: B018 connects, so that no duration includes it
         found: dict[str, Times | ServingError] = {}
         for name in self.signatures:
             try:
@@ -149,7 +149,7 @@ class Probe(Link):
             else:
                 found[name] = Times(taken[0], min(taken[1:]))
         if not found:
-            raise NotKnown("the model has no signature that takes texts alone")
+            raise NotKnown("the model has no signature that takes only texts")
         return found
 
     def _timed(self, signature: str, rows: int = 1) -> float:
@@ -161,13 +161,13 @@ class Probe(Link):
         return taken
 
     def fastest(self, signature: str, rows: int) -> float:
-        """Seconds of the fastest of some calls with this number of equal short texts."""
+        """Duration in seconds of a call with ``rows`` equal short texts, the fastest of several."""
         return min(self._timed(signature, rows) for _ in range(REPEATED))
 
     @cached_property
     def answer(self) -> dict[str, Any]:
-        """The tensors of one answer as the server encoded them, by output, of the first signature with floats."""
-        self.times  # noqa: B018 first calls are counted there
+        """The float32 TensorProtos of an answer, by output name, from the first signature that has some."""
+        self.times  # noqa: B018 measures the first calls
         for name in self.signatures:
             if isinstance(self.times[name], Times):
                 data = self.call(messages.PREDICT, self.request(name, [_SHORT, _SHORT]))
@@ -175,12 +175,12 @@ class Probe(Link):
                 floats = {output: tensor for output, tensor in outputs.items() if tensor.dtype == 1}
                 if floats:
                     return floats
-        raise NotKnown("no signature answers float32")
+        raise NotKnown("no signature answers with float32")
 
     @cached_property
     def batched(self) -> bool:
-        """Whether the server batches calls: its batcher refuses a scalar with its own error."""
-        self.times  # noqa: B018 first calls are counted there
+        """Whether the server batches calls: the batcher refuses a scalar with an error of its own."""
+        self.times  # noqa: B018 measures the first calls
         request = PredictRequest(model_spec=self.target(self.cheapest).spec())
         for name in self.signatures[self.cheapest]:
             request.inputs[name].dtype = 7
@@ -196,7 +196,7 @@ class Probe(Link):
 
     @cached_property
     def batch_limit(self) -> int | None:
-        """Most texts in one call; ``None`` where the server took more than anybody sends."""
+        """Largest number of texts in a call; ``None`` if the server accepts 5000."""
         try:
             self.call(messages.PREDICT, self.request(self.cheapest, [b""] * 5000))
         except ServingError as error:
@@ -207,16 +207,16 @@ class Probe(Link):
 
     @cached_property
     def rush(self) -> list[ServingError | None]:
-        """How calls ended that were made all at once, in the round in which most were refused."""
+        """The errors of concurrent calls, or ``None`` for an answer, from the round with the most errors."""
         if not self.callers:
-            raise NotKnown("no calls at once were made (--callers 0)")
+            raise NotKnown("no concurrent calls were made (--callers 0)")
         timed = {name: times.later for name, times in self.times.items() if isinstance(times, Times)}
         if not timed:
             raise NotKnown("no signature answers")
-        # The slowest, but for those whose answers are large.
+        # The slowest signature that does not have large answers.
         small = {name: seconds for name, seconds in timed.items() if not self.outputs(name, (Kind.TOKEN_VECTOR,))}
         signature = max(small or timed, key=lambda name: timed[name])
-        # Each call takes long enough for all to be on their way at once.
+        # Each call takes long enough for all of them to overlap.
         rows = min(int(np.clip(0.1 / timed[signature], 1, 32)), self.batch_limit or 32 if self.batched else 32)
         request = self.request(signature, [LONG] * rows)
         opened = [self.open(1 + at, http_proxy=self.proxied is None) for at in range((self.callers + 7) // 8)]

@@ -1,4 +1,4 @@
-"""The REST API and the metrics of a server, by the standard library."""
+"""The REST API and the metrics of a server, over HTTP by the standard library."""
 
 import http.client
 import json
@@ -9,16 +9,16 @@ from email.message import Message
 from functools import cached_property
 from typing import NamedTuple
 
-#: Seconds.
+#: Deadline of a request, in seconds.
 _TIMEOUT = 5.0
-#: Paths of the metrics: TensorFlow Serving's own, and Prometheus'.
+#: Paths of the metrics: TensorFlow Serving's default and Prometheus' usual one.
 _METRICS = ("/monitoring/prometheus/metrics", "/metrics")
-#: Bytes of an answer that are read.
+#: Largest number of bytes of an answer; the rest is not read.
 _MOST = 16 << 20
 
 
 class Page(NamedTuple):
-    """An answer of HTTP: its status, its headers, and its text."""
+    """An HTTP answer: status code, headers and text."""
 
     status: int
     headers: Message
@@ -26,12 +26,12 @@ class Page(NamedTuple):
 
 
 class Rest:
-    """A REST API.
+    """The REST API of a server.
 
     Args:
         address: ``host:port`` or a URL; empty for none.
         model: the model's name.
-        named: whether a user named it; else it is a guess.
+        named: whether the user gave the address; otherwise it is a guess.
     """
 
     def __init__(self, address: str, model: str, *, named: bool) -> None:
@@ -40,7 +40,7 @@ class Rest:
         self._address, self._model = address, model
 
     def get(self, path: str) -> Page | None:
-        """A page; ``None`` where nothing answers. The environment's proxies are not used."""
+        """A page; ``None`` without an answer. The environment's proxies are not used."""
         if not self._address:
             return None
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -55,7 +55,7 @@ class Rest:
 
     @cached_property
     def status(self) -> Page | None:
-        """The states of the model's versions; ``None`` where no such API is there."""
+        """The page with the states of the model's versions; ``None`` if it is no REST API of TensorFlow Serving."""
         page = self.get(f"/v1/models/{urllib.parse.quote(self._model, safe='')}")
         if page is None:
             return None
@@ -68,7 +68,7 @@ class Rest:
 
     @cached_property
     def metrics(self) -> str | None:
-        """The metrics for Prometheus, at a path that people use; ``None`` where none are there."""
+        """The metrics in Prometheus' text format, at one of the usual paths; ``None`` if the server has none."""
         for path in _METRICS:
             page = self.get(path)
             if page is not None and page.status == 200 and ":tensorflow:" in page.text:

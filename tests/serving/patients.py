@@ -1,7 +1,7 @@
-"""Servers to examine: one that is sound, and the same with one fault each.
+"""Servers for the tests of the doctor: a faultless one, and the same one with single faults.
 
-They are made of official stubs (official_server.py), and behave in what a doctor can see as TensorFlow Serving 2.20.0
-was seen to behave with the flags of docker-compose.yml. A fault is a keyword.
+They use the official stubs (official_server.py). To a client, they behave as TensorFlow Serving 2.20.0 was measured to
+behave with the flags of docker-compose.yml. Keywords plant faults.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_l
 
 
 def wide(hidden: int = 4096) -> Signature:
-    """Vectors of tokens that make large answers of few long texts: 1 MB each."""
+    """Token vectors, for large answers to few long texts: 1 MB per text."""
 
     def answer(given: dict[str, Any], version: int) -> dict[str, Any]:
         rows, length = len(given["text"]), min(64, max(map(len, given["text"])) // 16 + 1)
@@ -38,18 +38,18 @@ def wide(hidden: int = 4096) -> Signature:
     return Signature(TEXT, {"sequence_output": ("float32", (-1, -1, hidden)), **TOKENS}, answer)
 
 
-#: The model of all of them.
+#: The faultless model.
 SOUND = Model({**TOY.signatures, "sequence": wide()}, versions=(3,))
 
 
 def changed(**signatures: Signature | None) -> Model:
-    """The model with other signatures; ``None`` takes one out."""
+    """The model with changed signatures; ``None`` removes one."""
     found = {**SOUND.signatures, **signatures}
     return SOUND._replace(signatures={name: each for name, each in found.items() if each is not None})
 
 
 def embedding(answer: Any) -> Model:
-    """The model with another ``embed``, by a function of the texts."""
+    """The model with another ``embed``: a function of the texts."""
     made = Signature(TEXT, {"embedding": ("float32", (-1, 3))},
                      lambda given, version: {"embedding": answer(given["text"])})  # fmt: skip
     return changed(embed=made, serving_default=made)
@@ -70,17 +70,17 @@ def patient(
     options: Mapping[str, int] | None = None,
     **settings: Any,
 ) -> Iterator[str]:
-    """The address of a server of the model ``m``.
+    """The address of a server that serves the model ``m``.
 
     Args:
         model: its signatures, versions and labels.
         batched: whether there is a batcher.
         full: texts in a full batch.
-        wait: seconds that a batch which is not full waits.
-        cold: seconds that the first call of each signature takes longer.
-        threads, queue: calls at once before one is refused for want of a thread, or of room in the queue.
-        health: what the health service says; ``None`` for no such service.
-        float_val: whether floats are written one by one.
+        wait: seconds that an incomplete batch waits.
+        cold: additional seconds of the first call to each signature.
+        threads, queue: number of concurrent calls without an error for missing threads, or for a full queue.
+        health: the health service's status; ``None`` for no such service.
+        float_val: whether floats are encoded one by one.
         options: gRPC channel arguments.
         **settings: of :class:`~watched.Watched`.
     """
@@ -132,11 +132,11 @@ def _add_health(server: Any, said: str) -> None:
 
 @contextmanager
 def rest(*, ahead: float = 0.0, metrics: bool = True) -> Iterator[str]:
-    """The address of a REST API as TensorFlow Serving's, by what a doctor asks of it.
+    """The address of TensorFlow Serving's REST API, as far as the doctor calls it.
 
     Args:
-        ahead: seconds by which its clock is ahead.
-        metrics: whether it has them.
+        ahead: seconds by which its clock is fast.
+        metrics: whether it serves metrics.
     """
 
     class Handler(BaseHTTPRequestHandler):

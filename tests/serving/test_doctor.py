@@ -1,4 +1,4 @@
-"""`rawbert doctor`: each planted fault is found, and nothing else with it; on sound servers nothing is."""
+"""`rawbert doctor` finds each planted fault and no other one; it finds none on a faultless server."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _failing(texts: Any) -> Any:
     raise Refusal(grpc.StatusCode.INTERNAL, "the graph fails")
 
 
-#: What is planted -> the check that finds it.
+#: Planted fault -> settings of the server, and the check that finds it.
 PLANTED: dict[str, tuple[dict[str, Any], str, str]] = {
     "no health service": ({"health": None}, "health", "warning"),
     "not serving": ({"health": "NOT_SERVING"}, "health", "problem"),
@@ -136,10 +136,10 @@ def test_models_config_and_the_server_differ(tmp_path: Path, monkeypatch: pytest
         assert faults(found('version_labels { key: "stable" value: 3 }')) == {}
         wrong = found('version_labels { key: "stable" value: 3 } version_labels { key: "canary" value: 4 }')
         assert faults(wrong) == {"labels": "problem"}
-        assert wrong["labels"].found == "canary: 3, and models.config says 4"
+        assert wrong["labels"].found == "canary: 3, but 4 in models.config"
         wrong = found("model_version_policy { specific { versions: 3 versions: 9 } }")
         assert faults(wrong) == {"published": "problem"}
-        assert wrong["published"].found == "version 9 is in models.config, and the server knows 3"
+        assert wrong["published"].found == "version 9 is in models.config, but the server only knows 3"
 
 
 def test_a_label_that_is_asked_for_and_unknown() -> None:
@@ -149,7 +149,7 @@ def test_a_label_that_is_asked_for_and_unknown() -> None:
     assert "Unrecognized servable version label: live" in found["labels"].found
 
 
-def test_a_server_that_is_not_there_is_said_once() -> None:
+def test_a_missing_server_is_reported_once() -> None:
     found = examined(f"127.0.0.1:{free_port()}")
     assert faults(found) == {"reachable": "problem"}
     assert "start a server with rawbert serve" in found["reachable"].found
@@ -199,7 +199,7 @@ def test_plain_text_on_a_public_address(ip: str, rest: str, monkeypatch: pytest.
     monkeypatch.setattr(socket, "getaddrinfo", public)
     for probe, said in (
         (plain, f"plain text, and {ip} is public"),
-        (with_rest, f"REST is in plain text, and {ip} is public"),  # TLS is of gRPC alone.
+        (with_rest, f"REST uses plain text, and {ip} is public"),  # TLS protects only gRPC.
     ):
         finding = connection.plain_text.made(probe)
         assert (finding.level, finding.found) == (Level.PROBLEM, said)
@@ -257,12 +257,12 @@ def test_several_servers_that_answer_with_different_versions() -> None:
         assert [each["check"] for each in json.loads(done.out)["together"]] == [TOGETHER.name]
 
 
-# -- the embedded server, whose flags differ
+# -- the embedded server with various flags
 
 
 @pytest.fixture(scope="module")
 def folder(model_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models as the stack serves them: ``text`` in version 3, with batching parameters."""
+    """The models of the stack: version 3 of ``text``, with batching parameters."""
     root = tmp_path_factory.mktemp("doctored")
     shutil.copytree(model_root / "text" / "3", root / "text" / "3")
     (root / "text" / "3" / "batching_params.pbtxt").write_text("max_batch_size { value: 32 }")
@@ -290,7 +290,7 @@ Serve = Callable[..., Any]
 
 @pytest.fixture
 def serve(folder: Path, tmp_path: Path) -> Iterator[Serve]:
-    """Serves a copy of the folder with the stack's flags, and others over them; answers the address."""
+    """A function that serves a copy of the folder with the stack's flags, changed by others; returns the address."""
     with ExitStack() as stack:
 
         def start(entry: str = "", prepare: Callable[[Path], None] = lambda root: None, **flags: Any) -> str:
@@ -323,7 +323,7 @@ def test_the_stack_is_sound(serve: Serve, tmp_path: Path) -> None:
     done = rawbert("doctor", address, cwd=tmp_path)
     assert done.returncode == 0, done.out
     assert "0 problems, 0 warnings" in done.out
-    assert "version 3 is known" in done.out  # models/models.config is that of the server
+    assert "version 3 is known" in done.out  # by the server's models/models.config
 
 
 def test_a_server_without_flags(serve: Serve) -> None:
@@ -340,7 +340,7 @@ def test_a_server_without_flags(serve: Serve) -> None:
 
 @pytest.mark.slow
 def test_other_sound_servers(serve: Serve, tmp_path: Path) -> None:
-    """On IPv6, with REST on the next port and metrics at Prometheus' own path; with TLS for both sides."""
+    """On IPv6, with REST on the next port and metrics at Prometheus' usual path; with mutual TLS."""
     from rawbert.serving.certificates import make_certificates
 
     monitoring, (port, next_port) = tmp_path / "monitoring.config", neighbours("::1")
@@ -357,14 +357,14 @@ def test_other_sound_servers(serve: Serve, tmp_path: Path) -> None:
 
 
 def neighbours(host: str) -> tuple[int, int]:
-    """A free port, of which the next is free too."""
+    """Two free ports with consecutive numbers."""
     with socket.socket(socket.AF_INET6) as listener:
         listener.bind((host, 0))
         port: int = listener.getsockname()[1]
     return port, port + 1
 
 
-#: What is planted on the embedded server: a flag, and batching parameters -> the check that finds it.
+#: Planted fault of the embedded server -> flags, batching parameters, and the check that finds it.
 EMBEDDED: dict[str, tuple[dict[str, str], str, str]] = {
     **{f"{what} limit of {size}": ({"grpc_channel_arguments": f"grpc.max_{what}_message_length={size}"},
                                    "max_batch_size { value: 32 }", check)
@@ -388,7 +388,7 @@ def test_a_fault_that_is_planted_on_the_embedded_server(fault: str, serve: Serve
 
 @pytest.mark.slow
 def test_a_server_that_others_have_warmed(serve: Serve, tmp_path: Path) -> None:
-    """The metrics tell it."""
+    """The metrics show that the version was loaded without warmup."""
     monitoring, port = tmp_path / "monitoring.config", free_port()
     monitoring.write_text("prometheus_config { enable: true }")
     address = serve(enable_model_warmup=False, rest_api_port=port, monitoring_config_file=str(monitoring))
@@ -407,7 +407,7 @@ def test_a_load_that_is_tried_again(serve: Serve, tmp_path: Path, monkeypatch: p
     wait_for(lambda: states(address).get(4) == "LOADING")
     found = examined(address, "text", models=tmp_path / "models", callers=0)
     assert faults(found) == {"failed-versions": "warning"}
-    assert found["failed-versions"].found == "version 4 is LOADING for 1 s"
+    assert found["failed-versions"].found == "version 4 has been LOADING for 1 s"
 
 
 @pytest.mark.slow
@@ -432,7 +432,7 @@ def test_versions_that_failed_or_were_left(serve: Serve, tmp_path: Path) -> None
     address = serve(only_3, model_config_file_poll_wait_seconds=1)
     base, config = tmp_path / "models" / "text", tmp_path / "models" / "models.config"
     shutil.copytree(base / "3", base / "4")
-    # The policy keeps it out: that is how it was meant.
+    # The policy excludes version 4 on purpose.
     assert faults(examined(address, "text", **here)) == {}
     config.write_text(config.read_text().replace(only_3, all_of_them))
     wait_for(lambda: states(address) == {3: "AVAILABLE", 4: "AVAILABLE"})
@@ -456,7 +456,7 @@ def test_a_version_that_is_not_picked_up(serve: Serve, tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "models" / "text" / "3", tmp_path / "models" / "text" / "4")
     found = examined(address, "text", models=tmp_path / "models", callers=0)
     assert faults(found) == {"published": "problem"}
-    assert "the server knows 3" in found["published"].found
+    assert "the server only knows 3" in found["published"].found
 
 
 @pytest.mark.slow
