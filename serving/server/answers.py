@@ -1,4 +1,4 @@
-"""Answers about models, as TensorFlow Serving's messages; every protocol sends them in its own way."""
+"""Answers about models, as TensorFlow Serving's messages; each protocol encodes them."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ def model_status(registry: Registry[Model], model: str, version: int | None) -> 
     response = get_model_status_pb2.GetModelStatusResponse()
     for status in registry.status(model, version):
         shown = response.model_version_status.add(version=status.version, state=int(status.state))
-        # Touched: an empty status is how OK is written.
+        # Set explicitly, because an empty status means OK.
         shown.status.SetInParent()
         if status.failure:
             shown.status.error_code = status.failure.code.value[0]
@@ -30,5 +30,5 @@ def signature_map(servable: Servable[Model]) -> Any:
 
 
 def name_version(spec: Any, servable: Servable[Model], signature_name: str = "") -> None:
-    """Write into an answer's ModelSpec which version has answered."""
+    """Write the version that answered into an answer's ModelSpec."""
     spec.name, spec.version.value, spec.signature_name = servable.model, servable.version, signature_name

@@ -1,9 +1,9 @@
 """Batches of calls to one signature from several callers.
 
 The rules are those of TensorFlow Serving's batching session: a batch runs when it is full, or when its first call has
-waited for the time-out and a thread is free; up to ``max_enqueued_batches`` wait, and further calls are refused. Two
-differences are intentional: calls whose caller is gone are not computed, and the parts of a split call are joined only
-if their inner shapes are equal; otherwise the call runs as a whole.
+waited for the timeout and a thread is free. Up to ``max_enqueued_batches`` wait; further calls are refused. Two
+differences are intentional: calls whose caller is gone are not computed, and a split call whose parts have different
+inner shapes runs again without a split.
 """
 
 import threading
@@ -22,7 +22,7 @@ from .metrics import Metrics, microseconds_since, rows
 from .options import Batching
 
 Run = Callable[[str, Mapping[str, Array], Sequence[str]], dict[str, Array]]
-#: Whether somebody still waits for an answer.
+#: Function that returns whether a caller still waits for the answer.
 Wanted = Callable[[], bool]
 
 
@@ -32,7 +32,7 @@ def gone() -> Failure:
 
 
 class Task:
-    """A call: arrays by input name, each ``[rows, ...]``, the outputs that are asked for, and who waits for them."""
+    """A call: arrays by input name, each ``[rows, ...]``, the requested outputs, and whether a caller still waits."""
 
     def __init__(self, inputs: Mapping[str, Array], outputs: Sequence[str], wanted: Wanted) -> None:
         if not inputs or any(not value.ndim for value in inputs.values()):
@@ -58,9 +58,9 @@ class Batcher:
 
     Args:
         batching: the parameters.
-        run: runs a signature once.
-        threads: batches that run at once.
-        metrics: of the server.
+        run: function that runs a signature once.
+        threads: number of batches that run at the same time.
+        metrics: metrics of the server.
     """
 
     def __init__(self, batching: Batching, run: Run, threads: int, metrics: Metrics) -> None:
@@ -85,7 +85,7 @@ class Batcher:
                 f"Task size {task.rows} is larger than maximum input batch size {self._batching.max_batch_size}"
             )
         if not task.rows:
-            # Nothing to share; TensorFlow Serving lets it wait for company.
+            # A call without rows runs alone; in TensorFlow Serving it waits for other calls.
             return self._run(signature, task.inputs, task.outputs)
         size = self._batching.max_execution_batch_size
         parts = [
@@ -101,7 +101,7 @@ class Batcher:
         return {name: np.concatenate([answer[name] for answer in answers]) for name in task.outputs}
 
     def close(self) -> None:
-        """End the threads; nothing may be running."""
+        """End the threads; no call may be running."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -131,7 +131,7 @@ class Batcher:
             self._changed.notify(len(tasks))
 
     def _take(self) -> tuple[str, _Batch] | None:
-        """The batch that is due for longest, when one is; ``None`` at the end."""
+        """Wait for a due batch, and return the one that has been due for the longest time; ``None`` at the end."""
         with self._changed:
             while True:
                 now = time.monotonic()
@@ -148,7 +148,7 @@ class Batcher:
     def _work(self) -> None:
         while taken := self._take():
             self._run_batch(*taken)
-            del taken  # or its arrays stay until the next
+            del taken  # otherwise its arrays stay in memory until the next batch
 
     def _run_batch(self, signature: str, batch: _Batch) -> None:
         tasks = []
@@ -198,7 +198,7 @@ class Batcher:
                 "dimensions starting with the first dim."
             )
         inner = tuple(np.max([value.shape[1:] for value in values], axis=0).astype(int).tolist())
-        # As there: short rows are filled with their tensor's first value, the batch with its first row.
+        # As in TensorFlow Serving: short rows are filled with their tensor's first value, the batch with its first row.
         values = [_padded(value, inner) for value in values]
         missing = size - sum(len(value) for value in values)
         if missing:

@@ -1,4 +1,4 @@
-"""A server in this process: loads models, keeps up with their versions, answers TensorFlow Serving's calls."""
+"""A server in this process: loads models, follows their versions, and answers TensorFlow Serving's calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .start import Plan, StartError, one_line
 
 _LOG = logging.getLogger(__name__)
 
-#: The address by which this machine reaches what listens on all of them.
+#: Wildcard address -> loopback address by which this machine reaches the server.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -79,9 +79,9 @@ class EmbeddedServer:
             self._manager.stop()
             what = f"{folders} cannot be loaded: " if folders else ""
             raise StartError(what + one_line(error).replace("model(s)", "servable(s)", 1)) from error
-        # While somebody waited for the start, no attempt was repeated.
+        # During the start, for which a user waits, no attempt was repeated.
         self._manager.retries = 5 if options.max_num_load_retries is None else options.max_num_load_retries
-        #: Port of HTTP; 0 where it is off.
+        #: Port of HTTP; 0 without HTTP.
         self.rest_port = options.rest_api_port
         #: ``host:port`` for clients of this machine.
         self.address = joined(_LOOPBACK.get(options.host, options.host), self.port)
@@ -128,7 +128,7 @@ class EmbeddedServer:
             try:
                 newest_version(models[name].base_path)
             except Failure as error:
-                # TensorFlow Serving lets the call wait for a version, and all later ones after it.
+                # In TensorFlow Serving, the call would wait for a version, and all later calls after it.
                 raise Failure(error.code, f"model {name}: {error}") from error
         self._reload(models)
 
@@ -145,8 +145,8 @@ class EmbeddedServer:
             try:
                 self._reload(self._plan.configured())
             except Exception as error:
-                # Whatever is in the file, or has become of it: a correct one that comes after it must not be missed.
-                _LOG.error("the configuration stays as it is: %s", one_line(error))
+                # Any fault of the file: polling must continue, because a correct file may follow.
+                _LOG.error("the configuration is unchanged: %s", one_line(error))
 
     def __enter__(self) -> EmbeddedServer:
         self.start()
@@ -177,5 +177,5 @@ class EmbeddedServer:
         self._server.stop(grace).wait()
         if self._http:
             self._http.stop()
-        self._manager.stop(1.0)  # seconds in which what was answered or cut off comes to its end
+        self._manager.stop(1.0)  # seconds for answered and ended calls to release their models
         return not self._threads.calls and not (self._http and self._http.threads.calls)

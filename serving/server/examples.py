@@ -1,4 +1,4 @@
-"""Classify and Regress, for all protocols: refused, with TensorFlow Serving's errors where it has them."""
+"""Classify and Regress, for all protocols: refused, with TensorFlow Serving's errors if it has one for the case."""
 
 from typing import Any, NoReturn
 
@@ -9,14 +9,14 @@ from .failure import Failure, invalid
 from .model import Model
 from .registry import Servable
 
-#: Most outputs that a signature of each method has.
+#: Maximum number of outputs of a signature for each method.
 _OUTPUTS = {"classification": 2, "regression": 1}
 
 
 def refuse_examples(servable: Servable[Model], signature_name: str, kind: str) -> NoReturn:
-    """Say why a version answers no tf.Examples.
+    """Refuse a call with tf.Examples, with the reason.
 
-    The checks: PreProcessClassification and PreProcessRegression of TensorFlow Serving's classifier.cc and
+    The checks are those of PreProcessClassification and PreProcessRegression in TensorFlow Serving's classifier.cc and
     regressor.cc.
 
     Args:

@@ -4,13 +4,13 @@ import grpc
 
 
 class Failure(Exception):
-    """A gRPC status and its message, which are those of TensorFlow Serving wherever it has one for the case.
+    """A gRPC status and its message. They are TensorFlow Serving's, if it has a message for the case.
 
-    Whatever reads files, finds versions or runs models raises it.
+    Code that reads files, finds versions or runs models raises it.
 
     Args:
         code: the status.
-        message: for the caller.
+        message: message for the caller.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
@@ -24,5 +24,5 @@ def invalid(message: str) -> Failure:
 
 
 def unfit(message: str) -> Failure:
-    """FAILED_PRECONDITION: the request cannot be done in the present state."""
+    """FAILED_PRECONDITION: the request is not possible in the current state."""
     return Failure(grpc.StatusCode.FAILED_PRECONDITION, message)

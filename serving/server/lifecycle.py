@@ -1,4 +1,4 @@
-"""Keeps the served versions in line with the configuration and with the disk.
+"""Loading and unloading of versions according to the configuration and the files on disk.
 
 Each model has a keeper: a thread that polls its base path and follows TensorFlow Serving's availability-preserving
 policy. Versions that are no longer wanted are unloaded when a wanted version answers calls, or when none is wanted.
@@ -29,12 +29,12 @@ class Manager:
     """Loads and unloads the versions of a registry.
 
     Args:
-        registry: what answers calls.
-        load: makes a version of a model from its folder, warmed up.
+        registry: the versions that answer calls.
+        load: function that loads and warms up a version of a model from its folder.
         options: the server's flags.
 
     Attributes:
-        retries: further attempts to load a version; may be changed at any time.
+        retries: number of further attempts to load a version; may be changed at any time.
     """
 
     def __init__(
@@ -50,12 +50,12 @@ class Manager:
         self._keepers: dict[str, _Keeper] = {}
 
     def configure(self, models: Mapping[str, ModelSettings], wait: bool = True) -> None:
-        """Serve these models, and no others. Not to be called by two threads at once.
+        """Serve these models, and no others. Two threads must not call it at the same time.
 
-        Returns when the versions of the models that are new answer calls; removal goes on after it.
+        Returns when the versions of new models answer calls; old versions are removed later.
 
         Raises:
-            Failure: UNKNOWN, a version of a new model could not be loaded; the configuration is in force.
+            Failure: UNKNOWN; a version of a new model could not be loaded. The configuration is applied nevertheless.
         """
         new = [name for name in models if name not in self.configured()]
         for name in models.keys() - self._keepers.keys():
@@ -76,7 +76,7 @@ class Manager:
             raise Failure(grpc.StatusCode.UNKNOWN, f"{len(broken)} model(s) did not become available: {{{listed}}}")
 
     def configured(self) -> set[str]:
-        """Names of the models that are served, or would be."""
+        """Names of the configured models."""
         return {name for name, keeper in list(self._keepers.items()) if keeper.settings}
 
     def failed(self) -> list[Path]:
@@ -85,13 +85,13 @@ class Manager:
         return [keeper.wanted[version] for keeper in keepers for version, _ in keeper.failures()]
 
     def stop(self, seconds: float = 3600.0) -> bool:
-        """End the threads, and free what they loaded.
+        """End the threads, and free the loaded versions.
 
         Args:
-            seconds: that calls may still take.
+            seconds: maximum time for calls in flight.
 
         Returns:
-            Whether all is freed. What has calls even now is freed after them.
+            Whether all versions are freed. A version with calls is freed after them.
         """
         self.stopping = True
         keepers = list(self._keepers.values())
@@ -106,21 +106,21 @@ class Manager:
 
 @dataclass
 class _Load:
-    """A version that is wanted and does not answer calls yet."""
+    """A wanted version that does not answer calls yet."""
 
     attempts: int = 0
-    due: float = 0.0  # when the next attempt may begin; never after the last
-    failure: Failure | None = None  # of the last attempt
+    due: float = 0.0  # time of the next attempt; _NEVER after the last one
+    failure: Failure | None = None  # result of the last attempt
 
 
 class _Keeper:
-    """Keeps the versions of one model, by a thread that ends when there is nothing to serve any more.
+    """Manages the versions of one model, in a thread that ends when the model is no longer served.
 
     Attributes:
-        settings: what to serve; ``None`` for nothing.
-        settled: set while each version that is wanted answers calls, or has failed for good.
-        wanted: folders of the versions that are wanted.
-        freeing: threads that wait for the last calls of a version, and free it.
+        settings: the model to serve; ``None`` for none.
+        settled: set while each wanted version answers calls or has finally failed.
+        wanted: folders of the wanted versions.
+        freeing: threads that wait for the last calls of a version and then free it.
     """
 
     def __init__(self, manager: Manager, name: str) -> None:
@@ -135,7 +135,7 @@ class _Keeper:
         self._lock = threading.Lock()
 
     def serve(self, settings: ModelSettings | None) -> threading.Thread:
-        """Take new settings; the thread that acts on them."""
+        """Set new settings; returns the thread that applies them."""
         with self._lock:
             self.settings = settings
             self.settled.clear()
@@ -147,7 +147,7 @@ class _Keeper:
             return self._thread
 
     def failures(self) -> list[tuple[int, Failure]]:
-        """Versions that could not be loaded, and why."""
+        """Versions that could not be loaded, and the reasons."""
         return [(version, load.failure) for version, load in sorted(self._loads.items()) if load.failure]
 
     def _run(self) -> None:
@@ -156,8 +156,8 @@ class _Keeper:
             try:
                 pause = self._step()
             except Exception:
-                # Whatever it is, versions that come after it must not be missed.
-                _LOG.exception("model %s could not be brought up to date; tried again in a second", self._model)
+                # Any error: the loop must continue, because further versions may appear.
+                _LOG.exception("model %s could not be updated; the next attempt is in a second", self._model)
                 pause = 1.0
             with self._lock:
                 if self.settled.is_set() and not self._target:
@@ -170,10 +170,10 @@ class _Keeper:
         return None if self._manager.stopping else self.settings
 
     def _step(self) -> float:
-        """Look, and act once; seconds until there is more to do."""
+        """Read the folder, and take one step; returns the seconds until the next step."""
         self.wanted = self._look()
         for version in self._loads.keys() - self.wanted.keys():
-            # One that has failed has ended before, and keeps its reason.
+            # A failed version has already ended, and keeps its reason.
             if self._loads.pop(version).due != _NEVER:
                 self._registry.mark(self._model, version, State.END)
         loaded = {version for _, version in self._registry.loaded(self._model)}
@@ -187,13 +187,13 @@ class _Keeper:
                 return 0.0
         soonest = min((load.due for load in self._loads.values()), default=_NEVER)
         with self._lock:
-            # A version that is being freed, and is wanted again, is loaded after that.
+            # A version that is wanted again while it is freed is loaded afterwards.
             if soonest == _NEVER and not self.wanted.keys() & self.freeing.keys() and not self._wake.is_set():
                 self.settled.set()
         return min(self._manager.pause, max(0.0, soonest - time.monotonic()))
 
     def _look(self) -> dict[int, Path]:
-        """The versions that are wanted, and their folders."""
+        """The wanted versions and their folders."""
         settings = self._target
         if settings is None:
             return {}
@@ -201,7 +201,7 @@ class _Keeper:
             wanted = settings.policy.choose(find_versions(settings.base_path))
         except Failure as error:
             _LOG.warning("model %s: %s", self._model, error)
-            return self.wanted  # as there: a base path that is gone unloads nothing
+            return self.wanted  # as in TensorFlow Serving, a missing base path does not unload versions
         if missing := settings.policy.versions - wanted.keys():
             _LOG.warning("model %s: version(s) %s of its policy are missing", self._model, sorted(missing))
         return wanted
@@ -210,7 +210,7 @@ class _Keeper:
         loaded = [version for _, version in self._registry.loaded(self._model)]
         unwanted = [version for version in loaded if version not in wanted]
         if wanted and len(unwanted) == len(loaded):
-            unwanted = unwanted[:-1]  # the largest goes on until one that is wanted answers calls
+            unwanted = unwanted[:-1]  # the largest one stays until a wanted version answers calls
         for version in unwanted:
             servable = self._registry.withdraw(self._model, version)
             self.freeing[version] = threading.Thread(target=self._free, args=(servable,), daemon=True)
@@ -226,10 +226,10 @@ class _Keeper:
             try:
                 model = self._manager.load(self._model, version, folder)
             except (Failure, OSError) as error:
-                # Without its traceback, whose frames hold the model as far as it was loaded.
+                # Without the traceback, whose frames would keep the partly loaded model in memory.
                 failure = Failure(getattr(error, "code", grpc.StatusCode.UNKNOWN), str(error))
             except Exception as error:
-                _LOG.exception("a load of model %s failed in a way that was not foreseen", self._model)
+                _LOG.exception("loading model %s failed with an unexpected error", self._model)
                 failure = Failure(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
         wanted = version in self._look()
         again = failure is not None and wanted and load.attempts < self._manager.retries
@@ -244,7 +244,7 @@ class _Keeper:
             load.failure = None if again else failure
             _LOG.error(
                 "version %d of %s cannot be loaded%s: %s: %s", version, self._model,
-                f" (tried again in {self._manager.retry_seconds:g} s)" if again else "", failure.code.name, failure,
+                f" (next attempt in {self._manager.retry_seconds:g} s)" if again else "", failure.code.name, failure,
             )  # fmt: skip
             gc.collect()
         else:
@@ -258,8 +258,8 @@ class _Keeper:
         try:
             servable.runnable.close()
         finally:
-            gc.collect()  # TensorFlow's graphs are full of cycles
+            gc.collect()  # TensorFlow's graphs contain reference cycles
             self._registry.mark(self._model, servable.version, State.END)
             del self.freeing[servable.version]
-            self._wake.set()  # it may be wanted again by now
-        _LOG.info("version %d of %s is unloaded", servable.version, self._model)
+            self._wake.set()  # it may be wanted again
+        _LOG.info("Unloaded version %d of %s", servable.version, self._model)

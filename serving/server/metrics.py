@@ -1,4 +1,4 @@
-"""TensorFlow Serving's metrics, under its names, with its labels and buckets, as its Prometheus page shows them.
+"""TensorFlow Serving's metrics with its names, labels and buckets, in the form of its Prometheus page.
 
 Names, labels and buckets: ``util.cc``, ``batching_session.cc``, ``batching_util.h`` and ``saved_model_warmup_util.cc``
 of TensorFlow Serving, ``loader.cc`` of TensorFlow. The page: ``prometheus_exporter.cc``.
@@ -20,13 +20,13 @@ _LOADING = ":tensorflow:cc:saved_model:"
 
 
 def _exponential(scale: float, growth: float, count: int) -> list[float]:
-    """Upper bounds of buckets, each ``growth`` times the one before; one without a bound follows them."""
+    """Upper bounds of buckets, each ``growth`` times the one before; a last bucket without a bound follows them."""
     return list(itertools.accumulate([growth] * (count - 1), lambda bound, factor: bound * factor, initial=scale))
 
 
-#: Of latencies, in microseconds: up to about 20 minutes.
+#: Buckets of latencies in microseconds, up to about 20 minutes.
 _LATENCIES = _exponential(10, 1.8, 33)
-#: Of rows: up to 8192.
+#: Buckets of numbers of rows, up to 8192.
 _ROWS = _exponential(1, 2, 14)
 
 
@@ -39,7 +39,7 @@ class Metrics:
         self._request_latency = self._histogram(
             f"{_SERVING}request_latency", _LATENCIES, "model_name", "API", "entrypoint"
         )
-        #: Microseconds that a model took, with the time in the batcher.
+        #: Microseconds of a model's run, including the time in the batcher.
         self.runtime_latency = self._histogram(f"{_SERVING}runtime_latency", _LATENCIES, "model_name", "API", "runtime")
         self.warmup_latency = self._histogram(f"{_SERVING}model_warmup_latency", _LATENCIES, "model_path", "status")
         self.load_attempts = self._counter(f"{_LOADING}load_attempt_count", "model_path", "status")
@@ -60,7 +60,7 @@ class Metrics:
 
     @contextmanager
     def request(self, model: str, api: str, entrypoint: str) -> Iterator[None]:
-        """Count a call by the status with which it ends; of one that is answered, note how long it took."""
+        """Count a call by its final status, and record the duration of an answered one."""
         start, status = time.monotonic(), "OK"
         try:
             yield
@@ -75,14 +75,14 @@ class Metrics:
             self._requests.labels(model, status).inc()
 
     def page(self) -> str:
-        """All metrics in Prometheus' text format, as TensorFlow Serving writes it: without HELP lines."""
+        """All metrics in Prometheus' text format, without HELP lines, like TensorFlow Serving."""
         lines = []
         for metric in sorted(self._registry.collect(), key=lambda metric: metric.name):
             lines.append(f"# TYPE {metric.name} {metric.type}")
             for sample in metric.samples:
                 if sample.name.endswith("_created"):
                     continue
-                # Its counters have no suffix.
+                # TensorFlow Serving's counters have no suffix.
                 name = sample.name.removesuffix("_total")
                 labels = ",".join(f'{label}="{_escaped(label, value)}"' for label, value in sample.labels.items())
                 lines.append(f"{name}{{{labels}}} {_number(sample.value)}")
@@ -90,7 +90,7 @@ class Metrics:
 
 
 def rows(count: int) -> float:
-    """A number of rows as a histogram takes it: there a bound belongs to the bucket above it."""
+    """A number of rows for a histogram, in which a value at a bound belongs to the bucket above it."""
     return math.nextafter(count, math.inf)
 
 

@@ -1,4 +1,4 @@
-"""A loaded version as the services call it: with its batcher, or with turns."""
+"""A loaded version with its queue: a batcher, or calls in turn."""
 
 import os
 import time
@@ -20,14 +20,14 @@ from .runtime import SavedModel
 
 
 class Model:
-    """A version of a model, loaded.
+    """A loaded version of a model.
 
     Args:
         name: the model's name.
         folder: the version folder.
         options: the server's flags.
-        batching: parameters for all models; ``None`` where calls are not batched.
-        metrics: of the server.
+        batching: parameters for all models; ``None`` without batching.
+        metrics: metrics of the server.
     """
 
     def __init__(
@@ -44,8 +44,8 @@ class Model:
         self.warmup = self._saved.warmup
         self._runtime_latency = metrics.runtime_latency.labels(name, "Predict", "TF1")
         self._batcher = Batcher(batching, self._saved.run, threads, metrics) if batching else None
-        # Calls that are not batched take turns in the order in which they came: each run takes what it can of the
-        # cores, and many at once only take memory.
+        # Calls without batching run in their order of arrival: each run uses as many cores as it can, and more runs at
+        # the same time would only need more memory.
         self._turns = ThreadPoolExecutor(max(8, 4 * cores), thread_name_prefix="rawbert-run")
 
     def run(
@@ -56,11 +56,11 @@ class Model:
         wanted: Wanted,
         timeout: float | None = None,
     ) -> dict[str, Array]:
-        """Run a signature, with other callers where they are batched; arrays by output name.
+        """Run a signature, with batching together with other calls; returns arrays by output name.
 
         Raises:
-            Failure: the model fails; DEADLINE_EXCEEDED after ``timeout`` seconds. What computes then goes on: it cannot
-                be interrupted.
+            Failure: the model fails; DEADLINE_EXCEEDED after ``timeout`` seconds. The computation then continues,
+                because it cannot be interrupted.
         """
         start = time.monotonic()
         try:
@@ -81,7 +81,7 @@ class Model:
         return self._saved.run(name, inputs, outputs)
 
     def close(self) -> None:
-        """Free the model; nothing may be running."""
+        """Free the model; no call may be running."""
         if self._batcher:
             self._batcher.close()
         self._turns.shutdown()

@@ -18,9 +18,9 @@ from .failure import Failure, invalid
 Parsed = TypeVar("Parsed")
 
 _PLATFORM = "tensorflow"
-#: Seconds that anything waits at most; Python's own limit is higher, and an error beyond it.
+#: Maximum seconds of any wait; Python's own limit is higher, and longer waits are an error.
 FOREVER = 1e9
-#: The least that a parameter of batching may be.
+#: Minimum values of batching parameters.
 _LEAST = {
     "max_batch_size": 1, "batch_timeout_micros": 0, "max_enqueued_batches": 1, "max_execution_batch_size": 1,
     "num_batch_threads": 1,
@@ -29,12 +29,12 @@ _LEAST = {
 
 @dataclass(frozen=True)
 class Policy:
-    """Which versions of a base path are served.
+    """The version policy of a model.
 
     Attributes:
         kind: ``latest``, ``all`` or ``specific``.
-        count: how many of the largest, for ``latest``.
-        versions: which ones, for ``specific``.
+        count: number of the largest versions, for ``latest``.
+        versions: the versions, for ``specific``.
     """
 
     kind: str = "latest"
@@ -42,7 +42,7 @@ class Policy:
     versions: frozenset[int] = frozenset()
 
     def choose(self, found: Mapping[int, Path]) -> dict[int, Path]:
-        """The versions to serve of those that were found; both are in order, the largest first."""
+        """The versions to serve among those on disk; both are sorted, the largest first."""
         if self.kind == "specific":
             return {version: folder for version, folder in found.items() if version in self.versions}
         return dict(itertools.islice(found.items(), self.count if self.kind == "latest" else None))
@@ -63,14 +63,14 @@ class Batching:
     """Parameters for batching the calls to one signature.
 
     Attributes:
-        max_batch_size: most rows of one call, and of one batch where calls are not split.
-        batch_timeout: seconds that the first call of a batch waits for further ones.
-        max_enqueued_batches: batches that may wait for a thread, for each signature.
-        allowed_batch_sizes: sizes that batches are filled up to, rising; empty for any.
-        pad_variable_length_inputs: fill up rows of unequal inner shape, in place of refusing them.
-        max_execution_batch_size: most rows of one batch.
-        threads: batches that run at once; ``None`` where the file does not say.
-        thread_pool_name: name of their threads, in the metrics.
+        max_batch_size: maximum rows of one call, and of one batch if calls are not split.
+        batch_timeout: seconds for which the first call of a batch waits for further calls.
+        max_enqueued_batches: maximum number of batches that wait for a thread, for each signature.
+        allowed_batch_sizes: sizes to which batches are filled up, in increasing order; empty for any size.
+        pad_variable_length_inputs: whether rows of unequal inner shape are filled up; otherwise they are refused.
+        max_execution_batch_size: maximum rows of one batch.
+        threads: number of batches that run at the same time; ``None`` if the file does not state it.
+        thread_pool_name: name of their threads in the metrics.
     """
 
     max_batch_size: int = 1000
@@ -85,10 +85,10 @@ class Batching:
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """The flags of ``rawbert serve`` under their own names, which are tensorflow_model_server's.
+    """The flags of ``rawbert serve``, with the names of tensorflow_model_server's.
 
-    ``host`` is ours. A ``max_num_load_retries`` of ``None`` is TensorFlow Serving's 5, but none for what is loaded at
-    the start, where somebody waits for the answer.
+    ``host`` exists only here. A ``max_num_load_retries`` of ``None`` means TensorFlow Serving's default of 5, but none
+    during the start, for which a user waits.
     """
 
     host: str = "127.0.0.1"
@@ -125,14 +125,14 @@ class ServerOptions:
 
     @property
     def parallelism(self) -> tuple[int, int]:
-        """Threads within an op, and ops at once; 0 leaves it to TensorFlow."""
+        """Number of threads within an op, and of concurrent ops; 0: TensorFlow decides."""
         own = self.tensorflow_intra_op_parallelism, self.tensorflow_inter_op_parallelism
         if all(own) and self.tensorflow_session_parallelism:
             raise invalid(
                 "give --tensorflow_session_parallelism, or --tensorflow_intra_op_parallelism and "
                 "--tensorflow_inter_op_parallelism, not all"
             )
-        # With one of the two the other is not taken from the flag for both, as there.
+        # As in TensorFlow Serving: if one of the two is set, the flag for both has no effect on the other.
         return own if any(own) else (self.tensorflow_session_parallelism,) * 2
 
 
@@ -145,7 +145,7 @@ def read_file(path: str | Path, parse: Callable[[str], Parsed]) -> Parsed:
 
 
 def parse_models(config: Any) -> dict[str, ModelSettings]:
-    """The models of a ModelServerConfig message or of its text, by name; refused in TensorFlow Serving's words."""
+    """The models of a ModelServerConfig message or of its text, by name; errors have TensorFlow Serving's messages."""
     if isinstance(config, str):
         config = _parsed(config, ModelServerConfig())
     if config.WhichOneof("config") != "model_config_list":
@@ -188,7 +188,7 @@ def _settings(model: Any) -> ModelSettings:
 
 
 def parse_batching(text: str) -> Batching:
-    """The parameters of a BatchingParameters text proto, whose values must not contradict each other."""
+    """The parameters of a BatchingParameters text proto; refused if they contradict each other."""
     message = _parsed(text, BatchingParameters())
     given = {field.name: value.value for field, value in message.ListFields() if field.name in _LEAST}
     for name, value in given.items():
@@ -229,5 +229,5 @@ def parse_monitoring(text: str) -> str:
 def _parsed(text: str, message: Any) -> Any:
     try:
         return text_format.Parse(text, message)
-    except Exception as error:  # of garbage protobuf raises more than its own ParseError
+    except Exception as error:  # for invalid text, protobuf raises more than its own ParseError
         raise invalid(f"it is not a {message.DESCRIPTOR.name} text proto: {error}") from error

@@ -24,16 +24,15 @@ def predict(
     wanted: Wanted = lambda: True,
     timeout: float | None = None,
 ) -> dict[str, Array]:
-    """Run a signature of a version; arrays by output name.
+    """Run a signature of a version; returns arrays by output name.
 
     Args:
         servable: the version.
         signature_name: one of its signatures; empty for the default one.
-        sent: by input name an array, strings as object arrays of bytes, or a TensorProto.
-        output_filter: names of the outputs to compute; none for all.
-        wanted: whether somebody still waits for the answer; a record of warmup always does.
-
-        timeout: seconds that the model may take; ``None`` for any time.
+        sent: input name -> array (strings as object arrays of bytes) or TensorProto.
+        output_filter: names of the outputs to compute; empty for all.
+        wanted: whether a caller still waits for the answer; always true for a warmup record.
+        timeout: maximum seconds of the model's run; ``None`` for no limit.
 
     Raises:
         Failure: the request does not fit the signature, or the model fails.
@@ -44,7 +43,7 @@ def predict(
         raise unfit(f'Serving signature key "{name}" not found.')
     inputs = _inputs(signature, sent)
     outputs = _outputs(signature, output_filter)
-    # As the function of a signature checks its arguments, which are in the order of their names.
+    # The check of a signature's function, whose arguments are in the order of their names.
     for at, (key, array) in enumerate(inputs.items()):
         declared, found = signature.inputs[key].dtype, DTYPE_OF[array.dtype].number
         if found != declared:

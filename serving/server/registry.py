@@ -17,7 +17,7 @@ Runnable = TypeVar("Runnable")
 
 
 class State(enum.IntEnum):
-    """States of a version, as ModelVersionStatus numbers them."""
+    """States of a version, with the numbers of ModelVersionStatus."""
 
     START = 10
     LOADING = 20
@@ -28,7 +28,7 @@ class State(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Status:
-    """The state of a version, and the failure that ended it, if one did."""
+    """The state of a version, and the failure that ended it, if any."""
 
     version: int
     state: State
@@ -37,7 +37,7 @@ class Status:
 
 @dataclass(eq=False)
 class Servable(Generic[Runnable]):
-    """A loaded version of a model, and how many calls it has."""
+    """A loaded version of a model, and its number of calls."""
 
     model: str
     version: int
@@ -46,9 +46,9 @@ class Servable(Generic[Runnable]):
 
 
 class Registry(Generic[Runnable]):
-    """The versions that answer calls, their states, and the labels that point at them.
+    """The versions that answer calls, their states, and the labels that point to them.
 
-    A call takes its version once and holds it until its answer: versions registered later do not affect it, and a
+    A call gets its version once and keeps it until its answer: versions registered later do not affect it, and a
     removed version is freed only after it. Safe to use from several threads.
     """
 
@@ -60,7 +60,7 @@ class Registry(Generic[Runnable]):
 
     @contextmanager
     def use(self, model: str, version: int | None = None, label: str | None = None) -> Iterator[Servable[Runnable]]:
-        """Hold the version of a model for a call: the requested one, or the largest."""
+        """Reserve the version of a model for a call: the requested one, or the largest."""
         with self._changed:
             servable = self._find(model, version, label)
             servable.calls += 1
@@ -87,13 +87,13 @@ class Registry(Generic[Runnable]):
         return servables[number]
 
     def add(self, servable: Servable[Runnable]) -> None:
-        """Let a version answer calls: it is AVAILABLE from now on."""
+        """Make a version AVAILABLE: it answers calls from now on."""
         with self._changed:
             self._servables.setdefault(servable.model, {})[servable.version] = servable
             self.mark(servable.model, servable.version, State.AVAILABLE)
 
     def withdraw(self, model: str, version: int) -> Servable[Runnable]:
-        """Give no further calls to a version; those that it has go on."""
+        """Give no further calls to a version; its current calls continue."""
         with self._changed:
             servable = self._servables[model].pop(version)
             self.mark(model, version, State.UNLOADING)
@@ -105,12 +105,12 @@ class Registry(Generic[Runnable]):
             self._changed.wait_for(lambda: not servable.calls)
 
     def mark(self, model: str, version: int, state: State, failure: Failure | None = None) -> None:
-        """Note the state that a version is in."""
+        """Record the state of a version."""
         with self._changed:
             self._statuses.setdefault(model, {})[version] = Status(version, state, failure)
 
     def loaded(self, model: str | None = None) -> list[tuple[str, int]]:
-        """Model and version of all that answer calls, the smallest version of each model first."""
+        """Model and version of all versions that answer calls, the smallest version of each model first."""
         with self._changed:
             return [
                 (name, version)
@@ -132,8 +132,8 @@ class Registry(Generic[Runnable]):
     def set_labels(self, labels: Mapping[str, Mapping[str, int]], allow_unavailable: bool = False) -> None:
         """Replace the labels of all models, or of none: FAILED_PRECONDITION if a version is not available.
 
-        With ``allow_unavailable`` a label that is new may point at a version that is not there yet; one that exists is
-        never moved to such a version.
+        With ``allow_unavailable``, a new label may point to a version that is not loaded yet; an existing label never
+        moves to such a version.
         """
         with self._changed:
             for model, versions in labels.items():
@@ -157,7 +157,7 @@ def find_versions(base_path: Path) -> dict[int, Path]:
         folders = sorted((entry for entry in base_path.iterdir() if entry.is_dir()), reverse=True)
     except FileNotFoundError:
         raise unfit(f"the base path {base_path} does not exist") from None
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+    except (OSError, ValueError) as error:  # ValueError: an invalid file name
         raise unfit(f"the base path {base_path} cannot be read: {error}") from error
     # The first of several spellings of a number wins: 1 is both 001 and 1.
     versions = {version: folder for folder in folders if (version := version_of(folder.name)) is not None}
@@ -170,7 +170,7 @@ def newest_version(base_path: Path) -> tuple[int, Path]:
         return found
     hint = ""
     if (base_path / "saved_model.pb").is_file():
-        hint = "; it is a SavedModel itself: give the folder above it, in which this one is named by its version"
+        hint = "; it is a SavedModel itself: give its parent folder, and name this folder by its version"
     elif models := [each.name for each in sorted(base_path.iterdir()) if each.is_dir() and find_versions(each)]:
         hint = (
             f"; it is a folder of models: give one of them, such as {base_path / models[0]}, or: rawbert serve MODELS"

@@ -1,4 +1,4 @@
-"""Loads a SavedModel and runs its signatures. The one file of rawbert.serving that imports TensorFlow itself."""
+"""Loads a SavedModel and runs its signatures. Only this file of rawbert.serving imports TensorFlow itself."""
 
 import logging
 import re
@@ -24,16 +24,16 @@ from .failure import Failure, invalid
 Code = grpc.StatusCode
 _LOG = logging.getLogger(__name__)
 
-#: TensorFlow's arrays of bfloat16 have a numpy dtype of their own.
+#: The numpy dtype of TensorFlow's bfloat16 arrays.
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
-#: By the numpy dtype of an array that a session takes or gives.
+#: numpy dtype of a session's inputs and outputs -> dtype.
 DTYPE_OF = {BFLOAT16 if each.name == "bfloat16" else np.dtype(each.numpy): each for each in DTYPES}
 
-#: Prepared calls that a version keeps, one for each set of inputs and outputs: each holds a graph of its own.
+#: Maximum number of prepared calls of a version, one for each set of inputs and outputs; each has a separate graph.
 _MOST_CALLABLES = 32
 
 
-# It would tell us that TensorFlow 1's loader, the one that TensorFlow Serving uses, and reader are deprecated.
+# TensorFlow warns that TensorFlow 1's loader, which TensorFlow Serving uses, and its reader are deprecated.
 tf.get_logger().addFilter(lambda record: not re.search(r"(loader_impl|tf_record)\) is deprecated", record.getMessage()))
 
 
@@ -44,9 +44,9 @@ class SavedModel:
     ``tf.function`` called from Python.
 
     Args:
-        folder: the version folder, with saved_model.pb in it.
-        tags: of the graph to load.
-        intra_op, inter_op: threads within an op, and ops at once; 0 leaves it to TensorFlow.
+        folder: the version folder, with saved_model.pb.
+        tags: tags of the graph to load.
+        intra_op, inter_op: number of threads within an op, and of concurrent ops; 0: TensorFlow decides.
     """
 
     def __init__(self, folder: Path, tags: Sequence[str] = ("serve",), intra_op: int = 0, inter_op: int = 0) -> None:
@@ -62,7 +62,7 @@ class SavedModel:
             graph=graph,
             config=config_pb2.ConfigProto(intra_op_parallelism_threads=intra_op, inter_op_parallelism_threads=inter_op),
         )
-        # One that is dropped is freed when the last call that holds it ends.
+        # A removed entry is freed at the end of the last call that uses it.
         self._prepared = lru_cache(_MOST_CALLABLES)(self._prepare)
         try:
             with graph.as_default():
@@ -72,21 +72,21 @@ class SavedModel:
             if isinstance(error, OSError) and _is_cut(folder / "saved_model.pb"):
                 raise Failure(Code.OUT_OF_RANGE, "Read less bytes than requested") from error
             raise _failure(error) from error
-        #: SignatureDefs by name, ``__saved_model_init_op`` included, as TensorFlow Serving shows them.
+        #: SignatureDefs by name, including ``__saved_model_init_op``, as in TensorFlow Serving.
         self.signatures: Mapping[str, Any] = dict(meta_graph.signature_def)
 
     def run(self, signature_name: str, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
-        """Run a signature; arrays by output name, strings as object arrays of bytes.
+        """Run a signature; returns arrays by output name, strings as object arrays of bytes.
 
         Args:
             signature_name: one of :attr:`signatures`.
-            inputs: arrays by input name, all that the signature has; strings as object arrays of bytes.
+            inputs: arrays by input name for all inputs of the signature; strings as object arrays of bytes.
             outputs: names of the outputs to compute.
         """
         signature = self.signatures[signature_name]
-        # In one order whatever the caller's: what is prepared costs memory, and six outputs have 1,956 orders.
+        # Sorted, because each order would be prepared separately, which costs memory: six outputs have 1,956 orders.
         taken, given = sorted(signature.inputs), sorted(outputs)
-        # By tensors, as in TensorFlow Serving: a signature that is another's alias is prepared with that.
+        # By tensor names, as in TensorFlow Serving, so that an alias shares the prepared call of its signature.
         feed = tuple(signature.inputs[name].name for name in taken)
         fetch = tuple(signature.outputs[name].name for name in given)
         try:
@@ -96,12 +96,12 @@ class SavedModel:
         return dict(zip(given, values, strict=True))
 
     def _prepare(self, feed: tuple[str, ...], fetch: tuple[str, ...]) -> Any:
-        # Not Session.make_callable: with inputs it goes through Session.run, which converts dtypes and checks shapes
-        # where TensorFlow Serving leaves both to the graph, and takes longer.
+        # Not Session.make_callable: with inputs it uses Session.run, which is slower, and converts dtypes and checks
+        # shapes; TensorFlow Serving leaves both to the graph.
         return self._session._make_callable_from_options(config_pb2.CallableOptions(feed=feed, fetch=fetch))
 
     def warmup(self) -> Iterator[Any]:
-        """PredictRequests that came with the model, in a TFRecord file of at most 1000 PredictionLogs."""
+        """The PredictRequests in the model's TFRecord file, which has at most 1000 PredictionLogs."""
         path = self._folder / WARMUP_FILE
         try:
             records = list(islice(tf.compat.v1.io.tf_record_iterator(str(path)), 1001))
@@ -117,18 +117,18 @@ class SavedModel:
             if log.HasField("predict_log"):
                 yield log.predict_log.request
             else:
-                _LOG.warning("a warmup record that is no Predict request is left out")
+                _LOG.warning("a warmup record that is not a Predict request is skipped")
 
     def close(self) -> None:
         """Free the model; it cannot be run again."""
         self._prepared.cache_clear()
         self._session.close()
-        # What it holds goes with the last reference.
+        # The session's memory is freed with the last reference.
         del self._session
 
 
 def _is_cut(path: Path) -> bool:
-    """Whether a message's file ends within a field: TensorFlow Serving tells that from bytes that are no message."""
+    """Whether a serialized message ends within a field; TensorFlow Serving has another error for other bytes."""
     data = path.read_bytes() if path.is_file() else b""
     at = 0
     try:
@@ -147,15 +147,15 @@ def _is_cut(path: Path) -> bool:
 
 def _failure(error: Exception) -> Failure:
     if isinstance(error, tf.errors.OpError):
-        # Python's loader of variables loses the status.
+        # TensorFlow's Python code for loading variables loses the status.
         lost = error.error_code == tf.errors.UNKNOWN and "No such file or directory" in error.message
         return Failure(Code.NOT_FOUND if lost else _STATUSES.get(error.error_code, Code.UNKNOWN), error.message)
-    # What the loader, which is Python here, raises in place of a status.
+    # Exceptions of TensorFlow's loader, which is Python code here, in place of a status.
     code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), Code.INTERNAL)
     return Failure(code, str(error) or type(error).__name__)
 
 
-#: By number, which is TensorFlow's own too.
+#: Number -> status; TensorFlow has the same numbers.
 _STATUSES = {code.value[0]: code for code in Code}
 _CODES: dict[type[Exception], grpc.StatusCode] = {
     MemoryError: Code.RESOURCE_EXHAUSTED,

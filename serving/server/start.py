@@ -28,14 +28,14 @@ class Plan:
 
     Attributes:
         options: the flags.
-        batching: parameters for all models; ``None`` where calls are not batched.
-        models: what is to be served at the start, by name.
-        channel_arguments: of ``--grpc_channel_arguments``, as gRPC takes them.
-        metrics_path: of their page over HTTP; empty for none.
-        credentials: of the gRPC port; ``None`` for plain text.
+        batching: parameters for all models; ``None`` without batching.
+        models: models to serve at the start, by name.
+        channel_arguments: gRPC's options from ``--grpc_channel_arguments``.
+        metrics_path: path of the metrics page over HTTP; empty for none.
+        credentials: credentials of the gRPC port; ``None`` for plain text.
 
     Raises:
-        StartError: the flags contradict themselves, there is nothing to serve, or the address is taken.
+        StartError: the flags contradict each other, there is no model to serve, or the address is in use.
     """
 
     def __init__(self, options: ServerOptions) -> None:
@@ -70,19 +70,19 @@ class Plan:
                 raise StartError("--rest_api_port and --port are the same: give another one for HTTP")
             _check_port(options.host, options.rest_api_port)
             if self.credentials:
-                _LOG.warning("HTTP is in plain text: --ssl_config_file is for gRPC alone, as in TensorFlow Serving")
+                _LOG.warning("HTTP is in plain text: --ssl_config_file is only for gRPC, as in TensorFlow Serving")
         elif self.metrics_path:
-            _LOG.warning("--monitoring_config_file has no effect without --rest_api_port, on which metrics are shown")
+            _LOG.warning("--monitoring_config_file has no effect without --rest_api_port, the port of the metrics")
         _check_socket(options.grpc_socket_path)
 
     @property
     def rest_threads(self) -> int:
-        """Requests over HTTP that are answered at once; one of its threads is that of the network, as there."""
+        """Number of concurrent HTTP requests; as in TensorFlow Serving, one of the threads is for the network."""
         number = self.options.rest_api_num_threads
         return max(1, (4 * (os.cpu_count() or 1) if number is None else number) - 1)
 
     def configured(self) -> dict[str, ModelSettings]:
-        """What the flags say now is to be served: a ``--model_config_file`` is read anew."""
+        """The models to serve according to the flags; reads a ``--model_config_file`` again."""
         options = self.options
         if options.model_config_file:
             return self.on_this_machine(read_file(options.model_config_file, parse_models))
@@ -120,15 +120,15 @@ def _channel_arguments(text: str) -> list[tuple[str, Any]]:
 
 
 def _check_port(host: str, port: int) -> None:
-    """Check that a port is free, before a model is loaded, and with a reason, which gRPC does not give."""
+    """Check that a port is free before a model is loaded, because gRPC does not report the reason."""
     try:
         for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             with socket.socket(family, kind, protocol) as probe:
-                # As gRPC does; a port on which somebody listens stays taken.
+                # Like gRPC; a port on which another process listens is still refused.
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
                 probe.listen()
-    except (OSError, ValueError) as error:  # ValueError: no name of a host
+    except (OSError, ValueError) as error:  # ValueError: not a host name
         raise StartError(f"cannot listen on {joined(host, port)}: {getattr(error, 'strerror', error)}") from error
 
 

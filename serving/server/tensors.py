@@ -1,7 +1,7 @@
-"""numpy <-> the official TensorProto, as TensorFlow Serving reads requests and writes answers.
+"""numpy <-> the official TensorProto, in the way in which TensorFlow Serving reads requests and writes answers.
 
-Reading is the client codec's job too, and its decoder takes the official message as it is. Writing differs: a
-server answers in the field of each dtype (``float_val`` and so on), where a client sends ``tensor_content``.
+The client's codec also reads the official message. Writing differs: a server uses the field of each dtype
+(``float_val`` and so on), while a client sends ``tensor_content``.
 """
 
 import math
@@ -22,17 +22,17 @@ _FIXED_WIDTH = {
     for field in ("float_val", "double_val", "scomplex_val", "dcomplex_val")
 }
 
-#: Values that a request may leave to be filled up, so that a few bytes cannot ask for all memory, and all the time.
+#: Maximum number of missing values that are filled up, so that a small request cannot use all memory or time.
 _MOST_FILLED = 1 << 16
 
 
 def decode(tensor: Any, name: str) -> Array:
     """A tensor of a request as an array; strings become an object array of bytes."""
-    # A value takes a byte at least.
+    # A value has at least one byte.
     if math.prod(dim.size for dim in tensor.tensor_shape.dim) > tensor.ByteSize() + _MOST_FILLED:
         raise DecodeError(f"the tensor {name!r} has far fewer values than its shape requires")
     array = decode_tensor(tensor, name)
-    # The codec widens bfloat16, which numpy lacks, to float32: exact, and so is the way back.
+    # The codec converts bfloat16, which numpy lacks, to float32; both directions are exact.
     return array.astype(BFLOAT16) if tensor.dtype == DTYPE_NUMBERS["bfloat16"] else array
 
 
@@ -43,24 +43,24 @@ def encode_into(tensor: Any, value: Any, as_content: bool = False) -> None:
         raise TypeError(f"an output of dtype {array.dtype} cannot be sent")
     dtype = DTYPE_OF[array.dtype]
     tensor.dtype, field = dtype.number, dtype.field
-    # Touched even where there is nothing to add: a scalar has a shape, of no dimensions.
+    # Set even without dimensions, because a scalar has a shape, too.
     tensor.tensor_shape.SetInParent()
     for size in array.shape:
         tensor.tensor_shape.dim.add(size=size)
     if not array.size:
         return
     if as_content and field == "string_val":
-        # All their lengths in varints, then all their bytes.
+        # All lengths as varints, then all bytes.
         items = array.ravel().tolist()
         tensor.tensor_content = b"".join([*(varint.encode(len(item)) for item in items), *items])
     elif as_content:
         tensor.tensor_content = array.tobytes()
     elif field in _FIXED_WIDTH:
-        # Parsing a packed field is one memory copy; extend() would make a Python float of every value.
+        # Parsing a packed field is one memory copy; extend() would create a Python float for every value.
         data = array.tobytes()
         tag = varint.encode(_FIXED_WIDTH[field] << 3 | 2)  # 2: a field with a length
         tensor.MergeFromString(tag + varint.encode(len(data)) + data)
     else:
-        # Of float16 and bfloat16 the bit pattern.
+        # For float16 and bfloat16, the bit pattern.
         values = array.view(np.uint16) if field == "half_val" else array
         getattr(tensor, field).extend(values.ravel().tolist())

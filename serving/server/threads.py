@@ -1,4 +1,4 @@
-"""Threads for calls, of any protocol."""
+"""Threads for calls of all protocols."""
 
 import threading
 from collections.abc import Callable
@@ -7,10 +7,10 @@ from typing import Any
 
 
 class CallThreads(ThreadPoolExecutor):
-    """Threads for calls, which counts the calls that have one or wait for one.
+    """A thread pool for calls, which counts the calls that have a thread or wait for one.
 
     Attributes:
-        calls: calls that have no answer yet.
+        calls: number of calls without an answer.
     """
 
     def __init__(self, most: int, name: str) -> None:
@@ -20,7 +20,7 @@ class CallThreads(ThreadPoolExecutor):
         self._call = threading.local()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """As of its base."""
+        """See the base class."""
 
         def run() -> Any:
             self._call.open = True
@@ -34,7 +34,7 @@ class CallThreads(ThreadPoolExecutor):
         return super().submit(run)
 
     def answered(self) -> None:
-        """The call of this thread has its answer: its caller may call again before the thread has sent it."""
+        """Record that this thread's call has its answer: the caller may call again before the thread has ended."""
         if self._call.open:
             self._call.open = False
             with self._counting:

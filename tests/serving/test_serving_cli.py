@@ -95,7 +95,7 @@ def test_interrupted(query: list[str]) -> None:
     ("flags", "says", "code"),
     [
         (["--model_base_path", "/nowhere/at/all"], "error: the base path /nowhere/at/all does not exist", 1),
-        (["--model_base_path", "{text}/3"], "give the folder above it", 1),
+        (["--model_base_path", "{text}/3"], "give its parent folder", 1),
         (["--model_base_path", "{text}", "--port", "{taken}"], "Address already in use", 1),
         (["--model_base_path", "{text}", "--host", "nowhere.invalid"], "cannot listen on nowhere.invalid", 1),
         (["--model_base_path", "{text}", "--grpc_socket_path", "{text}/no/s"], "its folder does not exist", 1),

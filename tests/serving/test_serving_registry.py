@@ -1,4 +1,4 @@
-"""Version folders, and who answers."""
+"""Version folders, and the version that answers a call."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_base_path_without_versions(tmp_path: Path) -> None:
     with pytest.raises(module.Failure, match="has no version folder, such as"):
         module.newest_version(tmp_path)
     (tmp_path / "saved_model.pb").touch()
-    with pytest.raises(module.Failure, match="give the folder above it"):
+    with pytest.raises(module.Failure, match="give its parent folder"):
         module.newest_version(tmp_path)
     with pytest.raises(module.Failure, match="does not exist"):
         module.newest_version(tmp_path / "none")
@@ -79,7 +79,8 @@ def test_labels_are_given_to_what_is_available_all_or_none() -> None:
     with pytest.raises(Exception, match="label to version 2 of model m, which is not currently available"):
         registry.set_labels({"m": {"stable": 1, "canary": 2}})
     registry.set_labels({"m": {"stable": 1, "canary": 2}}, allow_unavailable=True)
-    with pytest.raises(Exception, match="not currently available"):  # One that exists is not moved there.
+    # The flag does not apply to a label that is already assigned.
+    with pytest.raises(Exception, match="not currently available"):
         registry.set_labels({"m": {"stable": 2}}, allow_unavailable=True)
     with registry.use("m", label="stable") as servable:
         assert servable.version == 1

@@ -1,4 +1,4 @@
-"""A gRPC server of the core's answers: its address, its limits, and the refusal of calls beyond its threads."""
+"""The gRPC server: its address, its limits, and the refusal of calls beyond its threads."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from ..start import Plan, StartError
 from ..threads import CallThreads
 from .service import ModelService, PredictionService
 
-#: Calls at once without --grpc_max_threads. A call that waits for its batch holds a thread: fewer would keep batches
-#: of single texts small (TensorFlow Serving has some 4 for each core).
+#: Number of concurrent calls without --grpc_max_threads. A call that waits for its batch occupies a thread, so a lower
+#: number would keep batches of single texts small (TensorFlow Serving has about 4 threads per core).
 _MOST_CALLS = 64
 _THREADS_FOR_HEALTH = 4
-#: Refusals that may wait to be sent; gRPC itself refuses calls beyond them.
+#: Maximum number of refusals that wait to be sent; gRPC itself refuses calls beyond them.
 _MOST_REFUSALS = 1024
 
 _OPTIONS = {
-    # TensorFlow Serving takes and sends what fits into a protobuf message; gRPC's own limit is 4 MB. A request of text
-    # grows a hundredfold in a tokenizer: its size is bounded, and can be by --grpc_channel_arguments.
+    # TensorFlow Serving accepts and sends messages up to protobuf's limit; gRPC's default is 4 MB. In a tokenizer, a
+    # request needs a hundred times its size, so it is limited here; --grpc_channel_arguments changes the limit.
     "grpc.max_receive_message_length": 128 << 20,
     "grpc.max_send_message_length": -1,
-    # Or two servers share a port, and callers meet one or the other.
+    # Otherwise two servers could share a port, and callers would reach either of them.
     "grpc.so_reuseport": 0,
 }
 
@@ -39,7 +39,7 @@ _OPTIONS = {
 def listen(
     plan: Plan, registry: Registry[Model], metrics: Metrics, replace: Callable[[dict[str, ModelSettings]], None]
 ) -> tuple[grpc.Server, CallThreads, int]:
-    """A server that listens, and answers calls when it is started; the threads for its calls; its port."""
+    """A server that listens, and answers calls after its start; the threads for its calls; and its port."""
     options = plan.options
     most = max(1, options.grpc_max_threads - 1) if options.grpc_max_threads else _MOST_CALLS
     threads = CallThreads(most + _THREADS_FOR_HEALTH, "rawbert-call")
@@ -80,11 +80,11 @@ class _Admission(grpc.ServerInterceptor):  # type: ignore[misc]
 
     def __init__(self, threads: CallThreads, most: int) -> None:
         self._threads, self._most = threads, most
-        # Of a stream nothing is read unless it is asked for: a refused call costs nothing but its status.
+        # The messages of a stream are read only on request, so a refused call costs only its status.
         self._full = grpc.stream_unary_rpc_method_handler(_refuse)
 
     def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
-        """As of its base."""
+        """See the base class."""
         is_health = handler_call_details.method.startswith("/grpc.health.")
         if self._threads.calls >= self._most and not is_health:
             return self._full
@@ -95,7 +95,7 @@ class _Admission(grpc.ServerInterceptor):  # type: ignore[misc]
 
         def answer(data: bytes, context: grpc.ServicerContext) -> Any:
             try:
-                # gRPC itself never frees a call whose message it cannot parse.
+                # Parsed here, because gRPC never frees a call whose message it cannot parse.
                 try:
                     request = parse(data)
                 except Exception:
@@ -111,5 +111,5 @@ def _refuse(_: object, context: grpc.ServicerContext) -> None:
     context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
 
 
-# gRPC's own name for the threads of one method.
+# The attribute by which gRPC finds separate threads for a method.
 _refuse.experimental_thread_pool = ThreadPoolExecutor(1, "rawbert-refuse")  # type: ignore[attr-defined]

@@ -30,12 +30,12 @@ from ..tensors import encode_into
 
 _LOG = logging.getLogger(__name__)
 
-#: Bytes that the names of the models may take in an answer's metadata, which gRPC bounds.
+#: Maximum bytes for model names in an answer's metadata, whose size gRPC limits.
 _MOST_NAMES = 4096
 
 
 def _answered(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A method of a service, whose failures end the call with their status."""
+    """A method of a service, with failures turned into the status of the call."""
 
     @functools.wraps(method)
     def answer(service: Any, request: Any, context: grpc.ServicerContext) -> Any:
@@ -47,7 +47,7 @@ def _answered(method: Callable[..., Any]) -> Callable[..., Any]:
             if code is grpc.StatusCode.NOT_FOUND and len(models) < _MOST_NAMES:
                 context.set_trailing_metadata(((MODELS_KEY, models),))
         except Exception as error:
-            _LOG.exception("a call failed in a way that was not foreseen")
+            _LOG.exception("a call failed with an unexpected error")
             code, message = grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"
         context.abort(code, message)
 
@@ -55,7 +55,7 @@ def _answered(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
-    """Predict and GetModelMetadata; of gRPC itself MultiInference is UNIMPLEMENTED."""
+    """Predict and GetModelMetadata. gRPC itself answers MultiInference with UNIMPLEMENTED."""
 
     def __init__(self, registry: Registry[Model], metrics: Metrics, as_content: bool) -> None:
         self._registry, self._metrics, self._as_content = registry, metrics, as_content
@@ -89,13 +89,13 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
 
     @_answered
     def Classify(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        """Not served; refused as there where the signature is not made for it."""
+        """Refuse the call, because tf.Examples are not supported: see :func:`.examples.refuse_examples`."""
         with self._counted(request, "Classify"), self._registry.use(*_asked(request)) as servable:
             refuse_examples(servable, request.model_spec.signature_name, "classification")
 
     @_answered
     def Regress(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        """Not served; refused as there where the signature is not made for it."""
+        """Refuse the call, because tf.Examples are not supported: see :func:`.examples.refuse_examples`."""
         with self._counted(request, "Regress"), self._registry.use(*_asked(request)) as servable:
             refuse_examples(servable, request.model_spec.signature_name, "regression")
 

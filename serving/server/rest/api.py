@@ -1,6 +1,6 @@
-"""TensorFlow Serving's REST API without the transport: method, path and body are answered with a status and a body.
+"""TensorFlow Serving's REST API without the transport: from method, path and body to a status and a body.
 
-Paths, their order and the texts: ``http_rest_api_handler.cc``, ``http_rest_api_util.cc`` and ``http_server.cc``.
+Source of paths, their order and messages: ``http_rest_api_handler.cc``, ``http_rest_api_util.cc``, ``http_server.cc``.
 """
 
 import logging
@@ -29,7 +29,7 @@ from .requests import read_examples, read_predict
 _LOG = logging.getLogger(__name__)
 _Code = grpc.StatusCode
 
-#: Paths that are answered here; of all others the web server says that they are not there.
+#: Paths that are answered here; the web server answers all others with 404.
 PATHS = re.compile(r"(?i)/v1/.*", re.DOTALL)
 _SPEC = r"(?:(?:/versions/(?P<version>[0-9]+))|(?:/labels/(?P<label>[^/:]+)))?"
 _POST = re.compile(rf"(?i)/v1/models/(?P<model>[^/:]+){_SPEC}:(?P<method>classify|regress|predict)")
@@ -38,7 +38,7 @@ _GET = re.compile(rf"(?i)/v1/models(?:/(?P<model>[^/:]+))?{_SPEC}(?:/(?P<method>
 #: Name of a model, and the version or label if one is named.
 _Spec: TypeAlias = tuple[str, int | None, str | None]
 
-#: HTTP statuses by gRPC status; 500 of all others.
+#: gRPC status -> HTTP status; 500 for all others.
 _STATUSES = {
     _Code.OK: 200, _Code.INVALID_ARGUMENT: 400, _Code.FAILED_PRECONDITION: 400, _Code.OUT_OF_RANGE: 400,
     _Code.UNAUTHENTICATED: 401, _Code.PERMISSION_DENIED: 403, _Code.NOT_FOUND: 404, _Code.ALREADY_EXISTS: 409,
@@ -52,8 +52,8 @@ class Api:
 
     Args:
         registry: the versions.
-        metrics: of the server.
-        timeout: seconds that the model may take; ``None`` for any time.
+        metrics: metrics of the server.
+        timeout: maximum seconds of the model's run; ``None`` for no limit.
     """
 
     def __init__(self, registry: Registry[Model], metrics: Metrics, timeout: float | None) -> None:
@@ -63,10 +63,10 @@ class Api:
         """The status and the JSON body of an answer.
 
         Args:
-            method: of HTTP.
-            path: of the request, with its query; still with its percent signs.
-            body: of the request.
-            wanted: whether somebody still waits for the answer.
+            method: HTTP method.
+            path: path of the request, with its query, still percent-encoded.
+            body: body of the request.
+            wanted: whether a caller still waits for the answer.
         """
         pattern = {"POST": _POST, "GET": _GET}.get(method)
         found = pattern.fullmatch(path) if pattern else None
@@ -80,7 +80,7 @@ class Api:
         except Failure as failure:
             return _STATUSES.get(failure.code, 500), writer.error(str(failure))
         except Exception as error:
-            _LOG.exception("a call failed in a way that was not foreseen")
+            _LOG.exception("a call failed with an unexpected error")
             return 500, writer.error(f"{type(error).__name__}: {error}")
 
     def preflight(self, origin: str) -> int:
@@ -108,7 +108,7 @@ class Api:
         if method == "predict":
             return self._predict(spec, body, wanted)
         kinds = {"classify": "classification", "regress": "regression"}
-        # Found in any case, but known in this one alone.
+        # The pattern ignores case, but the names of methods are lower case.
         if method not in kinds:
             raise invalid(f"Malformed request: {http_method} {path}")
         signature_name = read_examples(body)

@@ -1,4 +1,4 @@
-"""The embedded server's HTTP as an ASGI app: reads requests within bounds, and has threads answer them."""
+"""The embedded server's HTTP as an ASGI app: it reads requests within limits, and answers them in threads."""
 
 import asyncio
 import zlib
@@ -12,18 +12,18 @@ from starlette.types import Receive, Scope, Send
 from ..metrics import Metrics
 from .api import PATHS, Api
 
-#: Bytes that a request may have, sent and unpacked: as of gRPC.
+#: Maximum size of a request in bytes, both as sent and unpacked; the same as for gRPC.
 MOST_BYTES = 128 << 20
-#: Bytes that are read and dropped of one that is larger: who still sends does not hear why it is refused.
+#: Maximum bytes that are read and dropped of a larger request, because a caller reads the refusal only after sending.
 _MOST_DROPPED = 1 << 30
-#: Seconds that a caller may leave between two parts of a request.
+#: Maximum seconds between two parts of a request.
 PATIENCE = 50.0
 _CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "POST, GET",
     "Access-Control-Allow-Headers": "Content-Type",
 }
-#: Methods that the web server of TensorFlow Serving knows.
+#: Methods that TensorFlow Serving's web server accepts.
 _METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH")
 
 
@@ -31,10 +31,10 @@ class App:
     """Answers HTTP requests.
 
     Args:
-        api: what answers those of the REST API.
-        threads: what runs it; requests beyond its threads wait.
-        metrics: of the server.
-        metrics_path: path of their page; empty for none.
+        api: the REST API.
+        threads: threads that run it; further requests wait.
+        metrics: metrics of the server.
+        metrics_path: path of the metrics page; empty for none.
         cors: send CORS headers.
     """
 
@@ -43,7 +43,7 @@ class App:
         self._metrics_path, self._cors = metrics_path, cors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI has it."""
+        """The ASGI interface."""
         if scope["type"] != "http":
             return
         try:
@@ -70,7 +70,7 @@ class App:
         headers = {"Content-Type": "application/json", **(_CORS if self._cors else {})}
         if request.method == "OPTIONS":
             return Response(b"", self._api.preflight(request.headers.get("origin", "")), headers)
-        # After the body, the next thing to be heard of a caller is that it is gone.
+        # After the body, the next message of a caller is its disconnection.
         gone = asyncio.ensure_future(request.receive())
         try:
             status, answer = await asyncio.get_running_loop().run_in_executor(
@@ -84,7 +84,7 @@ class App:
         headers = {"Content-Type": "text/plain"}
         if path != self._metrics_path:
             return Response(f"Unexpected path: {path}. Should be {self._metrics_path}", 400, headers)
-        # Names of models that are no UTF-8 would make the page unreadable.
+        # Model names that are not UTF-8 would make the page unreadable.
         return Response(self._metrics.page().encode("utf-8", "replace"), 200, headers)
 
 
@@ -96,7 +96,7 @@ async def _read(request: Request) -> bytes:
     """The body, decompressed if gzip; empty if that fails, as in TensorFlow Serving."""
     parts, size = [], 0
     if int(request.headers.get("content-length", "0")) > MOST_BYTES and "expect" in request.headers:
-        raise _TooLargeError  # The caller waits for leave to send it.
+        raise _TooLargeError  # the caller waits for the permission to send it
     stream = request.stream()
     while part := await asyncio.wait_for(_next(stream), PATIENCE):
         size += len(part)
@@ -120,7 +120,7 @@ async def _read(request: Request) -> bytes:
 
 
 async def _next(stream: AsyncIterator[bytes]) -> bytes:
-    """The next part that has bytes; none at the end."""
+    """The next non-empty part; empty at the end."""
     async for part in stream:
         if part:
             return part
@@ -128,6 +128,6 @@ async def _next(stream: AsyncIterator[bytes]) -> bytes:
 
 
 def _page(status: int, reason: str) -> Response:
-    """What libevent, the web server of TensorFlow Serving, answers itself."""
+    """An error page of libevent, TensorFlow Serving's web server."""
     text = f"<HTML><HEAD>\n<TITLE>{status} {reason}</TITLE>\n</HEAD><BODY>\n<H1>{reason}</H1>\n</BODY></HTML>\n"
     return Response(text, status, {"Content-Type": "text/html", "Connection": "close"})

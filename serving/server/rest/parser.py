@@ -1,7 +1,7 @@
-"""Reads JSON as TensorFlow Serving does: by RapidJSON 1.1.0, with NaN and Infinity, up to the end of the first value.
+"""Reads JSON like TensorFlow Serving: RapidJSON 1.1.0 with NaN and Infinity, up to the end of the first value.
 
-Python's own reader differs in what it takes and in what it says: here strings are bytes, which need not be UTF-8, the
-first of two members with one name counts, nesting has no limit, and what follows the value is not looked at.
+Python's own parser accepts other texts and has other messages. Here strings are bytes, which need not be UTF-8, the
+first of two members with the same name counts, nesting has no limit, and text after the value is ignored.
 """
 
 import re
@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from ..failure import Failure, invalid
 
-#: ``None``, bool, int, float, bytes for a string, list, and dict by bytes.
+#: ``None``, bool, int, float, bytes (for a string), list, or dict with bytes as keys.
 Value: TypeAlias = Any
 
 _BOM = re.compile(rb"(?:\xef(?:\xbb(?:\xbf)?)?)?")
@@ -24,9 +24,9 @@ _INTEGERS = range(-(2**63), 2**64)
 
 _INVALID = "Invalid value."
 _MISSING_NAME = "Missing a name for object member."
-# What may come next.
+# States of the parser: the expected next token.
 _START, _FIRST_ELEMENT, _ELEMENT, _MEMBER, _FIRST_KEY, _KEY, _COLON, _AFTER_ELEMENT, _AFTER_MEMBER = range(9)
-#: What is wrong where something else comes.
+#: State -> message for an unexpected token.
 _WRONG = (
     "The document is empty.", _INVALID, _INVALID, _INVALID, _MISSING_NAME, _MISSING_NAME,
     "Missing a colon after a name of object member.", "Missing a comma or ']' after an array element.",
@@ -35,7 +35,7 @@ _WRONG = (
 
 
 def parse(text: bytes) -> Value:
-    """The value with which a text begins.
+    """The value at the beginning of a text.
 
     Raises:
         Failure: INVALID_ARGUMENT; the text is not JSON.
@@ -43,7 +43,7 @@ def parse(text: bytes) -> Value:
     if not text:
         raise invalid("JSON Parse error: The document is empty")
     at = _end(_BOM, text, 0)
-    # Iterative: a text may open more brackets than Python has stack.
+    # Iterative, because nesting may be deeper than Python's stack.
     containers: list[Any] = []
     keys: list[bytes] = []
     state = _START
@@ -136,10 +136,10 @@ def _number(text: bytes, start: int) -> tuple[float, int]:
         at = power.end()
         if not power[2]:
             raise _error("Miss exponent in number.", at)
-        # Cut short: Python refuses to read more than some thousand digits.
+        # Truncated, because Python refuses to convert more than a few thousand digits.
         exponent = int(power[1] + power[2][-1000:]) if power[2].strip(b"0") else 0
     token = text[start:at]
-    # Longer ones are no 64-bit integers, and Python does not read all of them.
+    # Longer numbers are not 64-bit integers, and Python refuses some of them.
     if not fraction and not power and len(token) <= 20 and (whole := int(token)) in _INTEGERS:
         return whole, at
     value = float(token)
@@ -172,7 +172,7 @@ def _string(text: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _unicode(text: bytes, start: int) -> tuple[bytes, int]:
-    r"""The character of ``\uXXXX``, or of two that form a surrogate pair."""
+    r"""The character of ``\uXXXX``, or of two such escapes that form a surrogate pair."""
     unit, at = _hex4(text, start + 2, start), start + 6
     if 0xD800 <= unit <= 0xDBFF:
         if text[at : at + 2] != b"\\u":
@@ -181,7 +181,7 @@ def _unicode(text: bytes, start: int) -> tuple[bytes, int]:
         if not 0xDC00 <= low <= 0xDFFF:
             raise _error("The surrogate pair in string is invalid.", start)
         unit = 0x10000 + (unit - 0xD800 << 10) + (low - 0xDC00)
-    # A lone low surrogate is taken: it becomes three bytes, which are no UTF-8.
+    # A lone low surrogate is accepted, and becomes three bytes that are not UTF-8.
     return chr(unit).encode("utf-8", "surrogatepass"), at
 
 

@@ -19,24 +19,24 @@ from .writer import excerpt
 _KINDS = {None: "Null", bool: "Bool", dict: "Object", list: "Array", bytes: "String", int: "Number", float: "Number"}
 _INT32, _INT64 = range(-(2**31), 2**31), range(-(2**63), 2**63)
 _UINT32, _UINT64 = range(2**32), range(2**64)
-#: Integers by dtype, as they are read and then cut to size.
+#: Integer dtype -> range of accepted values; larger ones are truncated to the dtype.
 _INTEGERS = {
     "int32": _INT32, "int16": _INT32, "int8": _INT32, "uint8": _INT32, "int64": _INT64, "uint32": _UINT32,
     "uint64": _UINT64,
 }  # fmt: skip
-#: Dtypes of numpy by which values are read, where it is not int64 or, for floats, float64.
+#: Dtypes whose values are first read with a numpy dtype other than int64 or float64.
 _WIDE: dict[str, Any] = {"bool": np.bool_, "uint64": np.uint64}
 _DTYPES = {each.number: each for each in DTYPES}
-#: Dimensions of a TensorFlow tensor.
+#: Maximum number of dimensions of a TensorFlow tensor.
 _MOST_DIMENSIONS = 254
 
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """What a body asks for: a signature, empty for the default one, and arrays by input name.
+    """The contents of a body: the signature, empty for the default one, and arrays by input name.
 
     Attributes:
-        by_row: whether the answer is to be in rows, as the request is.
+        by_row: whether the request is in rows, so that the answer must be, too.
     """
 
     signature_name: str
@@ -48,8 +48,8 @@ def read_predict(body: bytes, inputs_of: Callable[[str], Mapping[str, Any]]) -> 
     """Read the body of a predict request.
 
     Args:
-        body: JSON, with ``instances`` or ``inputs``, and ``signature_name`` where it is not the default one.
-        inputs_of: TensorInfos by input name of a signature.
+        body: JSON with ``instances`` or ``inputs``, and optionally ``signature_name``.
+        inputs_of: function from a signature's name to its TensorInfos by input name.
 
     Raises:
         Failure: the text is not JSON, or does not fit the signature.
@@ -75,7 +75,7 @@ def read_predict(body: bytes, inputs_of: Callable[[str], Mapping[str, Any]]) -> 
 
 
 def read_examples(body: bytes) -> str:
-    """Read the body of a classify or regress request; the signature that it names, empty for the default one.
+    """Read the body of a classify or regress request; returns its signature name, empty for the default one.
 
     Raises:
         Failure: the text is not JSON, or has no examples.
@@ -96,7 +96,7 @@ def read_examples(body: bytes) -> str:
 
 
 def _read_object(body: bytes) -> dict[bytes, Value]:
-    """The object that a body must be."""
+    """The JSON object in a body."""
     document = parse(body)
     if not isinstance(document, dict):
         raise _unfit(document, "Is not object")
@@ -114,7 +114,7 @@ def _read_signature_name(document: dict[bytes, Value]) -> str:
 
 
 class _Tensor:
-    """Values of one input as they are read; the shape is that of the first value at each level."""
+    """Collects the values of one input; the first value at each level determines the shape."""
 
     def __init__(self, name: str, info: Any) -> None:
         self._name, self._dtype = name, info.dtype
@@ -124,7 +124,7 @@ class _Tensor:
         self._size = 0
 
     def add(self, value: Value) -> None:
-        """Read one more array of this input, which has the shape of those before it."""
+        """Read a further array of this input, which must have the shape of the first one."""
         shape, before = _shape_of(value), len(self._values)
         if len(shape) > _MOST_DIMENSIONS:
             raise invalid(f"tensor parsing error: {self._name}")
@@ -138,7 +138,7 @@ class _Tensor:
             raise invalid(f"Expecting shape {_shown(self._shape)} but got: {_shown(shape)}")
 
     def array(self, *rows: int) -> Array:
-        """The values read: one array, or a number of rows."""
+        """All values as one array, or as a number of rows."""
         assert self._shape is not None
         shape = (*rows, *self._shape)
         if self._type == "string":
@@ -146,7 +146,7 @@ class _Tensor:
             strings[:] = self._values
             return strings.reshape(shape)
         wide = np.float64 if self._is_float else _WIDE.get(self._type, np.int64)
-        # A number that the dtype does not have is cut, or becomes infinite.
+        # A number outside of the dtype's range is truncated, or becomes infinite.
         with np.errstate(over="ignore"):
             return np.array(self._values, wide).astype(_DTYPES[self._dtype].numpy).reshape(shape)
 
@@ -199,7 +199,7 @@ class _Tensor:
 
 
 def _from_instances(instances: list[Value], inputs: Mapping[str, Any]) -> dict[str, Array]:
-    """Rows, each a value of the only input or an object of values by input name."""
+    """Arrays from rows, each of which is a value of the only input, or an object of values by input name."""
     if len(inputs) > 1 and not isinstance(instances[0], dict):
         raise invalid(
             "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
@@ -242,7 +242,7 @@ def _add_object(row: dict[bytes, Value], at: int, tensors: Mapping[str, _Tensor]
 
 
 def _from_inputs(value: Value, inputs: Mapping[str, Any]) -> dict[str, Array]:
-    """Whole inputs: the array of the only one, or an object of arrays by input name."""
+    """Arrays from complete inputs: the array of the only input, or an object of arrays by input name."""
     if _is_object(value):
         arrays = {}
         for name, info in inputs.items():
@@ -278,7 +278,7 @@ def _shown(shape: tuple[int, ...]) -> str:
 
 
 def _is_object(value: Value) -> bool:
-    """Whether a value is an object of named ones, not bytes in base64."""
+    """Whether a value is an object of named values, not bytes in base64."""
     return isinstance(value, dict) and not _is_base64(value)
 
 
@@ -289,7 +289,7 @@ def _is_base64(value: dict[bytes, Value]) -> bool:
 def _from_base64(value: dict[bytes, Value]) -> bytes:
     if not _is_base64(value):
         raise invalid(f"JSON Value: {excerpt(value)} not formatted correctly for base64 data")
-    # As Abseil reads it: blanks anywhere, a point for "=", and the padding may be left out.
+    # Like Abseil: white space anywhere, a point in place of "=", and optional padding.
     text = re.sub(rb"[ \t\n\v\f\r]", b"", value[b"b64"]).replace(b".", b"=")
     digits = text.rstrip(b"=")
     padded = digits + b"=" * (-len(digits) % 4)

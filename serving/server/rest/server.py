@@ -1,4 +1,4 @@
-"""An HTTP server of the app, in a thread of its own."""
+"""The HTTP server for the app, in a separate thread."""
 
 import asyncio
 import threading
@@ -17,22 +17,22 @@ from ..threads import CallThreads
 from .api import Api
 from .app import PATIENCE, App
 
-#: Connections at once; further ones are answered 503. Requests that wait for a thread have one each.
+#: Maximum number of connections; further ones get the status 503. Each request that waits for a thread has one.
 _MOST_CONNECTIONS = 1024
-#: Bytes of a request's first lines.
+#: Maximum size in bytes of a request's headers.
 _MOST_HEADERS = 64 << 10
 
 
 class HttpServer:
-    """Answers HTTP from :meth:`start` to :meth:`stop`; the port is taken by the constructor.
+    """Answers HTTP from :meth:`start` to :meth:`stop`; the constructor binds the port.
 
     Args:
-        plan: the server's flags.
+        plan: flags of the server.
         registry: the versions.
-        metrics: of the server.
+        metrics: metrics of the server.
 
     Raises:
-        StartError: the port cannot be had.
+        StartError: the port is not available.
     """
 
     def __init__(self, plan: Plan, registry: Registry[Model], metrics: Metrics) -> None:
@@ -42,7 +42,7 @@ class HttpServer:
         except OSError as error:
             address = joined(options.host, options.rest_api_port)
             raise StartError(f"cannot listen on {address}: {error.strerror or error}") from error
-        #: Threads that answer; requests beyond them wait.
+        #: Threads that answer requests; further requests wait.
         self.threads = CallThreads(plan.rest_threads, "rawbert-rest")
         timeout = options.rest_api_timeout_in_ms / 1000
         api = Api(registry, metrics, timeout if timeout > 0 else None)
@@ -75,7 +75,7 @@ class HttpServer:
 
     def refuse(self, grace: float | None) -> None:
         """Accept no further requests; those in flight may take some more seconds."""
-        # Read when the server stops: none cuts them off.
+        # uvicorn reads this when it stops; without seconds, it ends requests at once.
         self._config.timeout_graceful_shutdown = grace or 0  # type: ignore[assignment]
         self._server.should_exit = True
 
@@ -88,7 +88,7 @@ class HttpServer:
 
 
 class _Protocol(H11Protocol):
-    """Closes a connection that is silent for long while no answer is due; uvicorn would wait forever."""
+    """Closes a connection that sends nothing for a long time while it waits for no answer; uvicorn would keep it."""
 
     _timer: asyncio.TimerHandle | None = None
 

@@ -1,6 +1,6 @@
-"""Writes JSON as TensorFlow Serving does: RapidJSON's PrettyWriter, and numbers by ``WriteDecimal`` (json_tensor.cc).
+"""Writes JSON like TensorFlow Serving: RapidJSON's PrettyWriter, and numbers like ``WriteDecimal`` (json_tensor.cc).
 
-A text that is written depends on how many brackets are open around it: its ``depth``.
+The indentation of a text depends on the number of open brackets around it, its ``depth``.
 """
 
 import base64
@@ -22,9 +22,9 @@ from .parser import Value
 _SPECIAL = re.compile(rb'["\\\x00-\x1f]')
 _ESCAPES = {b'"': rb"\"", b"\\": rb"\\", b"\b": rb"\b", b"\f": rb"\f", b"\n": rb"\n", b"\r": rb"\r", b"\t": rb"\t"}
 _WORDS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
-#: Output names with this end are written as base64.
+#: Outputs whose names end like this are written as base64.
 _BYTES = "_bytes"
-#: Bytes after which an excerpt of a value ends, with the token that passes them.
+#: Size of an excerpt of a value in bytes; the token that exceeds it is the last one.
 _EXCERPT = 256
 
 
@@ -34,7 +34,7 @@ def indent(depth: int) -> bytes:
 
 
 def text_of(value: bytes) -> bytes:
-    """A string in quotes; bytes that are no UTF-8 stay as they are."""
+    """A string in quotes; bytes that are not UTF-8 are unchanged."""
     return b'"' + _SPECIAL.sub(lambda found: _ESCAPES.get(found[0]) or b"\\u%04X" % found[0][0], value) + b'"'
 
 
@@ -49,10 +49,10 @@ def error(message: str) -> bytes:
 
 
 def rows(outputs: dict[str, Array]) -> bytes:
-    """The answer to a request of rows; of several outputs each row is an object.
+    """The answer to a request of rows; with several outputs, each row is an object.
 
     Raises:
-        Failure: INVALID_ARGUMENT; an output has no rows or other ones, or a dtype that JSON has no values for.
+        Failure: INVALID_ARGUMENT; outputs without rows, with unequal numbers of rows, or with a dtype that JSON lacks.
     """
     count = -1
     for name, array in outputs.items():
@@ -77,10 +77,10 @@ def rows(outputs: dict[str, Array]) -> bytes:
 
 
 def columns(outputs: dict[str, Array]) -> bytes:
-    """The answer to a request of columns; of several outputs an object.
+    """The answer to a request of columns; with several outputs, an object.
 
     Raises:
-        Failure: INVALID_ARGUMENT; an output has a dtype that JSON has no values for.
+        Failure: INVALID_ARGUMENT; an output has a dtype that JSON cannot represent.
     """
     if len(outputs) > 1:
         members = [
@@ -112,7 +112,7 @@ def _line(leaves: list[bytes], shape: tuple[int, ...]) -> bytes:
 
 
 def _lines(leaves: list[bytes], shape: tuple[int, ...], depth: int) -> bytes:
-    """An array of these values, each on a line of its own."""
+    """An array of these values, one per line."""
     if not shape:
         return leaves[0]
     if not shape[0]:
@@ -125,7 +125,7 @@ def _lines(leaves: list[bytes], shape: tuple[int, ...], depth: int) -> bytes:
 
 
 def _leaves(name: str, array: Array, depth: int) -> list[bytes]:
-    """The text of each value of an array; ``depth`` is that of the values."""
+    """The text of each value of an array; ``depth``: depth of the values."""
     values: list[Any] = array.ravel().tolist()
     if array.dtype == object:
         if not name.endswith(_BYTES):
@@ -144,8 +144,8 @@ def _leaves(name: str, array: Array, depth: int) -> list[bytes]:
 def decimals(array: Array) -> list[bytes]:
     """The values of a float32 or float64 array of any shape.
 
-    Six digits, as ``%g``; where they are another number, as many as tell all numbers apart. What looks like a whole
-    number gets ``.0``. NaN and infinities are bare words, which JSON does not have.
+    A number has six digits, as in ``%g``; if they parse to another number, it has as many as are necessary. Whole
+    numbers end in ``.0``. NaN and infinities are bare words, which standard JSON does not allow.
     """
     digits = 9 if array.dtype == np.float32 else 17
     flat = array.ravel()
@@ -159,7 +159,7 @@ def decimals(array: Array) -> list[bytes]:
 
 
 def excerpt(value: Value) -> str:
-    """The beginning of a value that was read, for a message."""
+    """The beginning of a value, for a message."""
     written = _Excerpt()
     with suppress(_Full):
         written.value(value, 0, b"")
@@ -171,7 +171,7 @@ class _Full(Exception):
 
 
 class _Excerpt:
-    """Writes tokens, each with the blanks and the comma before it, until there are enough; it nests no deeper."""
+    """Writes tokens, each with the white space and the comma before it, up to the size of an excerpt."""
 
     def __init__(self) -> None:
         self.text = bytearray()
@@ -201,14 +201,14 @@ def _scalar(value: Value) -> bytes:
     if isinstance(value, bytes):
         return text_of(value)
     if isinstance(value, float):
-        if not math.isfinite(value):  # RapidJSON's writer refuses it, and stops.
+        if not math.isfinite(value):  # RapidJSON's writer refuses it and stops
             raise _Full
         return _shortest(value)
     return json.dumps(value).encode()
 
 
 def _shortest(value: float) -> bytes:
-    """A float as RapidJSON writes it: the fewest digits that are this number."""
+    """A float in RapidJSON's form: the fewest digits that represent it."""
     sign, figures, power = Decimal(repr(value)).normalize().as_tuple()
     digits, length = "".join(map(str, figures)), len(figures)
     assert isinstance(power, int)

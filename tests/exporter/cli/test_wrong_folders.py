@@ -77,7 +77,7 @@ def test_a_label_that_is_not_there(folder: Path) -> None:
         ("serve empty", "empty/models.config does not exist"),
         ("serve models/bert", "--model_base_path models/bert"),
         ("serve --model_base_path models", "it is a folder of models: give one of them, such as"),
-        ("serve --model_base_path models/bert/1", "give the folder above it"),
+        ("serve --model_base_path models/bert/1", "give its parent folder"),
         ("versions --models models/bert", "models/bert is a model itself"),
         ("versions --models nope", "there are no models in nope"),
     ],
