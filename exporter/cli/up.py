@@ -127,14 +127,14 @@ def _exported(source: str, base_path: Path, settings: dict[str, Any]) -> None:
     options = [f"--{option.replace('_', '-')}={value}" for option, value in settings.items() if value is not None]
     status = _child(["export", "--output", str(base_path), *options, "--", source])
     if status:
-        sys.exit(status)  # The export has said why.
+        sys.exit(status)  # the export has printed the reason
 
 
 def is_of(made: dict[str, Any], source: str, settings: dict[str, Any]) -> bool:
-    """Whether a version with this manifest is what an export of the source would make, as far as the source tells.
+    """Whether a version with this manifest is up to date with the source and the settings, as far as is known.
 
-    The files of a folder are compared by their sha256, as is an archive; a handle of a hub by its name, and by the
-    revision where one is asked for.
+    Files of a folder, and archives, are compared by their sha256; a handle of a hub by its name and by the requested
+    revision, if any.
     """
     try:
         of, recipe = made["source"], Recipe.from_json(made["recipe"])
@@ -218,12 +218,12 @@ def _serve(models: Path, say: "_Told", wait: float) -> None:
     if not answered and not status:
         sys.exit(130)
     if not answered:
-        sys.exit(1)  # The server has said why.
+        sys.exit(1)  # the server has printed the reason
     sys.exit(status)
 
 
 def _child(arguments: list[str]) -> int:
-    """Run a rawbert command; its exit status."""
+    """Run a rawbert command; returns its exit status."""
     return _ended(subprocess.Popen([*_RAWBERT, *arguments], start_new_session=True))
 
 
@@ -240,8 +240,8 @@ class _Told:
     """The output when the server answers.
 
     Args:
-        recipes: of all models, by name; ``None`` for those of others.
-        port, rest_port: of the server.
+        recipes: recipes of all models, by name; ``None`` for models of other tools.
+        port, rest_port: ports of the server.
     """
 
     def __init__(self, recipes: dict[str, Recipe | None], port: int, rest_port: int) -> None:

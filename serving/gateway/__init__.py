@@ -1,6 +1,6 @@
-"""The gateway: an ASGI app that answers OpenAI's, Cohere's and text-embeddings-inference's HTTP calls from a server.
+"""The gateway: an ASGI app with the HTTP APIs of OpenAI, Cohere and text-embeddings-inference for a model server.
 
-:func:`create_app` makes it; ``rawbert gateway`` runs it. It needs the ``gateway`` extra.
+:func:`create_app` creates it; ``rawbert gateway`` runs it. It needs the ``gateway`` extra.
 
 >>> from rawbert.serving.gateway import create_app
 >>> app = create_app("localhost:8500", models=["minilm"])  # doctest: +SKIP

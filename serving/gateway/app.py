@@ -23,7 +23,7 @@ from .models import Models
 from .settings import Limits, names
 from .state import State, state_of
 
-_DESCRIPTION: Final = "Embeddings, ranks and labels of models that TensorFlow Serving, or `rawbert serve`, has."
+_DESCRIPTION: Final = "Embeddings, ranks and labels from models on TensorFlow Serving or `rawbert serve`."
 
 router = APIRouter(tags=["Operation"])
 
@@ -61,7 +61,7 @@ def create_app(
             ``metadata``, ``retry``, ``config``, ``max_batch_size``, ``concurrency`` and others.
 
     Raises:
-        TypeError, ValueError: an argument that cannot work.
+        TypeError, ValueError: an invalid argument.
     """
     if isinstance(api_keys, str) or not all(api_keys):
         raise ValueError("api_keys has an empty key, or is a single str: give a list of keys")
@@ -95,11 +95,11 @@ def create_app(
     return app
 
 
-@router.get("/health", responses={503: {"description": "No version of a model is available, or it is about to end"}})
+@router.get("/health", responses={503: {"description": "A model has no available version, or the gateway shuts down"}})
 @router.get("/ping", include_in_schema=False)
 @router.get("/", include_in_schema=False)
 async def health(request: Request) -> JSONResponse:
-    """Whether calls are answered: each model has a version that is available."""
+    """Whether calls are answered: each model has an available version."""
     state = state_of(request)
     why = "the gateway is shutting down: try again" if state.draining else await state.models.unready()
     if why:
@@ -109,11 +109,11 @@ async def health(request: Request) -> JSONResponse:
 
 @router.get("/live")
 async def live() -> dict[str, str]:
-    """Whether the gateway itself runs, whatever its server does."""
+    """Whether the gateway itself runs, independent of its server."""
     return {"status": "ok"}
 
 
 @router.get("/metrics", response_class=Response)
 async def metrics_page(request: Request) -> Response:
-    """What the gateway counts, for Prometheus."""
+    """The gateway's metrics for Prometheus."""
     return Response(generate_latest(state_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)

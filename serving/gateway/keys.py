@@ -1,4 +1,4 @@
-"""API keys, kept as digests: given ones, and those of a file, which is read again after each change."""
+"""API keys, stored as digests: given ones and those of a file, which is read again after each change."""
 
 import hashlib
 import hmac
@@ -16,7 +16,7 @@ def read_keys(file: Path) -> list[str]:
     """The keys of a file: one per line, without blank lines and comments.
 
     Raises:
-        ValueError: it cannot be read, or has no key.
+        ValueError: the file cannot be read, or has no key.
     """
     try:
         lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
@@ -32,8 +32,8 @@ class Keys:
     """All keys of a gateway.
 
     Args:
-        given: keys.
-        file: file with further keys.
+        given: keys as text.
+        file: file with more keys.
 
     Raises:
         ValueError: the file cannot be read, or has no key.
@@ -48,7 +48,7 @@ class Keys:
         return bool(self._given or self._file)
 
     def knows(self, key: bytes) -> bool:
-        """Whether a digest is that of a key. Every key is compared, each in constant time."""
+        """Whether a digest is that of a key. All keys are compared, each in constant time."""
         if (state := _state(self._file)) != self._state:
             self._state = state
             self._read()
@@ -59,18 +59,18 @@ class Keys:
         try:
             self._of_file = list(map(digest, read_keys(self._file)))
         except ValueError as error:
-            _LOG.error("the API keys stay as they were: %s", error)
+            _LOG.error("the API keys are unchanged: %s", error)
         else:
             _LOG.info("%s was read again: %s", self._file, counted(len(self._of_file), "API key"))
 
 
 def digest(key: str | bytes) -> bytes:
-    """The digest of a key."""
+    """The SHA-256 digest of a key: 32 bytes."""
     return hashlib.sha256(key.encode() if isinstance(key, str) else key).digest()
 
 
 def _state(file: Path | None) -> Any:
-    """What changes with a file, also with one that is a link."""
+    """Time, size and inode of a file, or of a link's target; they change with the file. ``None`` without a file."""
     try:
         found = file.stat() if file else None
     except OSError:

@@ -24,7 +24,7 @@ class EmbeddingRequest(Body):
 
 
 class Embedding(BaseModel):
-    """The vector of one text; in base64 the bytes of its float32."""
+    """The vector of one text; base64 contains its float32 bytes."""
 
     object: Literal["embedding"]
     index: int
@@ -32,7 +32,7 @@ class Embedding(BaseModel):
 
 
 class Usage(BaseModel):
-    """Tokens that the model has read; 0 where it does not count them."""
+    """Tokens in the model's input; 0 if the model does not count them."""
 
     prompt_tokens: int
     total_tokens: int
@@ -48,7 +48,7 @@ class EmbeddingResponse(BaseModel):
 
 
 class Model(BaseModel):
-    """A model that may be asked for."""
+    """An available model."""
 
     id: str
     object: Literal["model"] = "model"
@@ -57,7 +57,7 @@ class Model(BaseModel):
 
 
 class ModelList(BaseModel):
-    """All of them."""
+    """All available models."""
 
     object: Literal["list"] = "list"
     data: list[Model]
@@ -86,7 +86,7 @@ async def embeddings(body: EmbeddingRequest, request: Request) -> Response:
 
 @router.get("/v1/models")
 async def models(request: Request) -> ModelList:
-    """The models and aliases that may be asked for."""
+    """The available models and aliases."""
     state = state_of(request)
     return ModelList(data=[Model(id=name, created=state.begun) for name in state.models.names])
 

@@ -1,4 +1,4 @@
-"""What the routes of a gateway share."""
+"""The shared state of a gateway's routes."""
 
 from dataclasses import dataclass
 
@@ -11,15 +11,15 @@ from .settings import Limits
 
 @dataclass
 class State:
-    """Of one gateway.
+    """The state of one gateway.
 
     Attributes:
-        models: the models that it offers.
-        limits: of requests.
+        models: its models.
+        limits: limits of requests.
         logits: models whose scores are logits.
-        metrics: what it counts.
-        begun: seconds since 1970.
-        draining: whether it is about to end.
+        metrics: its metrics.
+        begun: time of its start, in seconds since 1970.
+        draining: whether it is shutting down.
     """
 
     models: Models
@@ -30,12 +30,12 @@ class State:
     draining: bool = False
 
     async def close(self) -> None:
-        """End the connections to the servers; for apps that are mounted, which are not told of the end."""
+        """End the connections to the servers; mounted apps, which get no lifespan events, must call it."""
         await self.models.close()
 
 
 def state_of(request: Request) -> State:
-    """The state of the gateway that a request came to."""
+    """The state of a request's gateway."""
     found = request.app.state.gateway
     assert isinstance(found, State)
     return found

@@ -1,7 +1,7 @@
-"""text-embeddings-inference's routes, as its release 1.9 has them, for clients that were written for it.
+"""The routes of text-embeddings-inference 1.9, for its clients.
 
-That server has one model. Here the routes are those of the one model with the signature that is needed, and under
-``/models/NAME`` those of each model.
+That server has one model. Here, a route without a name is for the only model with the required signature; each model
+has its own routes under ``/models/NAME``.
 """
 
 import json
@@ -41,7 +41,7 @@ def _checked(value: Any) -> Any:
 
 
 def _sequences(value: Any) -> list[Sequence]:
-    """Texts or pairs of texts, of one kind, each as a list of one or two."""
+    """Texts, or pairs of texts, each as a list of one or two."""
     rows = value if isinstance(value, list) and value and all(isinstance(each, list) for each in value) else [value]
     rows = [[row] if isinstance(row, str) else row for row in rows]
     for row in rows:
@@ -55,14 +55,14 @@ def _sequences(value: Any) -> list[Sequence]:
 
 
 class Cut(Body):
-    """What becomes of texts that are longer than the model takes."""
+    """The treatment of texts over the model's length limit."""
 
     truncate: bool | None = None
     truncation_direction: Literal["Left", "left", "Right", "right"] = "Right"
 
     @property
     def cuts(self) -> bool | None:
-        """Whether they are cut; ``None`` for what the gateway does. On the left, the model does not cut them."""
+        """Whether they are cut; ``None`` for the gateway's default. The model cannot cut them on the left."""
         return False if self.truncation_direction.lower() == "left" else self.truncate
 
 
@@ -83,7 +83,7 @@ class PredictRequest(Cut):
 
 
 class RerankRequest(Cut):
-    """Texts to sort by how well they answer a query."""
+    """Texts to sort by relevance to a query."""
 
     query: Query
     texts: ListOfTexts
@@ -114,7 +114,7 @@ class Prediction(BaseModel):
 
 
 class Rank(BaseModel):
-    """A text: its place among those that were sent, and its score."""
+    """A text: its index in the request, and its score."""
 
     index: int
     text: str | None = None
@@ -122,7 +122,7 @@ class Rank(BaseModel):
 
 
 class SimpleToken(BaseModel):
-    """A token; start and stop are characters of the text."""
+    """A token; ``start`` and ``stop`` are characters of the text."""
 
     id: int
     text: str
@@ -146,7 +146,7 @@ class Info(BaseModel):
 
 
 def _named(request: Request) -> str | None:
-    """The model that the path names."""
+    """The model in the path."""
     name: str | None = request.path_params.get("model")
     return name
 
@@ -179,7 +179,7 @@ async def embed(body: EmbedRequest, request: Request) -> Response:
 
 @router.post("/rerank", responses={200: {"model": list[Rank]}}, response_class=Response)
 async def rerank(body: RerankRequest, request: Request) -> Response:
-    """Sort texts by how well they answer a query."""
+    """Sort texts by relevance to a query."""
     state, texts = state_of(request), list(body.texts)
     check_count(texts, state.limits.texts, "texts")
     served, _ = await state.models.choose(_named(request), SCORE.name)
@@ -215,21 +215,21 @@ async def predict(body: PredictRequest, request: Request) -> Response:
     for each in answered.value:
         scores = _activated(np.array([list(each.scores.values())]), state, served.model, body.raw_scores)[0]
         made.append([{"score": float(score), "label": name} for name, score in zip(each.scores, scores, strict=True)])
-    # A list is answered by a list.
+    # The answer to a list is a list.
     several = isinstance(body.inputs, list) and isinstance(body.inputs[0], list)
     return json_answer(json.dumps(made if several else made[0], ensure_ascii=False), answered)
 
 
 def _activated(scores: Array, state: State, model: str, raw: bool) -> Array:
-    """Scores as they were asked for, of ``[texts, labels]`` as the model gives them.
+    """Scores in the requested form, from the model's scores ``[texts, labels]``.
 
-    Most models answer probabilities. Those that are known to answer logits get TEI's: of several labels a softmax, of
-    one a sigmoid.
+    Most models return probabilities. Logits are converted as in TEI: with softmax for several labels, with sigmoid for
+    one.
     """
     check_finite(scores)
     if model not in state.logits:
         if raw:
-            why = "the gateway returns raw scores only of models in --logits"
+            why = "the gateway returns raw scores only for models in --logits"
             raise Refused(Kind.INVALID, f"leave raw_scores out: {why}", "raw_scores")
         return scores
     if raw:
@@ -243,7 +243,7 @@ def _activated(scores: Array, state: State, model: str, raw: bool) -> Array:
 
 @router.post("/tokenize", responses={200: {"model": list[list[SimpleToken]]}}, response_class=Response)
 async def tokenize(body: TokenizeRequest, request: Request) -> Response:
-    """Tokenize texts; what the model does not read of them is left out."""
+    """Tokenize texts; tokens beyond the model's length limit are left out."""
     state, texts = state_of(request), list(body.inputs)
     check_count(texts, state.limits.texts, "inputs")
     _no_prompt(body.prompt_name)
@@ -259,9 +259,9 @@ async def tokenize(body: TokenizeRequest, request: Request) -> Response:
 
 
 def _simple(text: str, tokens: Tokens, specials: bool) -> list[dict[str, Any]]:
-    """Tokens in TEI's form: places are characters, where ours are bytes; the words of special tokens are not known."""
+    """Tokens in TEI's form: offsets are characters, not bytes; the spelling of special tokens is unknown."""
     data, made = text.encode(), []
-    begins = (np.frombuffer(data, np.uint8) & 0xC0) != 0x80  # [bytes], of UTF-8: where characters begin
+    begins = (np.frombuffer(data, np.uint8) & 0xC0) != 0x80  # [bytes], whether a byte begins a character
     characters = np.concatenate([[0], np.cumsum(begins)])  # [bytes + 1], before each byte
     for id_, start, limit in zip(tokens.ids, tokens.start_offsets, tokens.limit_offsets, strict=True):
         if start >= 0:

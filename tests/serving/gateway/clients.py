@@ -1,6 +1,6 @@
-"""Calls of other people's clients: ``python clients.py URL`` prints JSON. It runs where those are, without rawbert.
+"""Calls of third-party clients: ``python clients.py URL`` prints JSON. It runs in their environment, without rawbert.
 
-Each function is a case: it returns what the client answered, or its errors. ``given.json`` has the texts.
+Each function is a test case: it returns the client's answer or its errors. ``given.json`` contains the texts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TEXTS, DOCUMENTS, QUERY, KEY = (_GIVEN[name] for name in ("texts", "documents", 
 
 
 def close(one: Any, other: Any) -> bool:
-    """Whether vectors are the same but for the rounding of another batch size."""
+    """Whether vectors are equal within the rounding errors of different batch sizes."""
     return all(abs(a - b) < 2e-6 for a, b in zip(one, other, strict=True))
 
 
@@ -100,7 +100,7 @@ def haystack(url: str) -> Any:
     from haystack.utils import Secret
 
     settings: Any = {"api_base_url": f"{url}/v1", "api_key": Secret.from_token(KEY), "model": "minilm"}
-    texts = [text for text in TEXTS if text]  # It embeds no empty documents.
+    texts = [text for text in TEXTS if text]  # The client does not embed empty documents.
     documents = OpenAIDocumentEmbedder(**settings).run([Document(content=text) for text in texts])["documents"]
     one = OpenAITextEmbedder(**settings).run(TEXTS[0])
     assert close(one["embedding"], documents[0].embedding)

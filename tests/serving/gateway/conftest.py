@@ -1,4 +1,4 @@
-"""The gateway, in this process, before a server that answers by rules which can be followed by hand."""
+"""A gateway in this process, and its server, whose answers can be computed by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def backend() -> Iterator[Any]:
-    """The models ``text`` (version 3, labelled stable), ``tasks`` and ``hub`` of the official stubs."""
+    """A server of the official stubs with the models ``text`` (version 3, label stable), ``tasks`` and ``hub``."""
     from official_models import HUB, TASKS, TOY
     from official_server import Official
 
@@ -20,7 +20,7 @@ def backend() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def http(backend: Any) -> Iterator[Any]:
-    """A client of a gateway that offers ``text`` and ``tasks``, and these aliases."""
+    """A client of a gateway with the models ``text`` and ``tasks`` and the given aliases."""
     from fastapi.testclient import TestClient
     from rawbert.serving.gateway import create_app
 

@@ -1,7 +1,7 @@
-"""Other people's clients, unmodified, in an environment of their own: vectors and scores are the gRPC client's.
+"""Unmodified third-party clients, in a separate environment, get the same vectors and scores as the gRPC client.
 
-The code of docs/how-to/gateway.md runs there too. scripts/environments.py makes the environment of what clients.txt
-pins (400 MB), in build/environments (RAWBERT_ENVIRONMENTS names another folder), and keeps it there.
+The code of docs/how-to/gateway.md runs there too. scripts/environments.py creates the environment with the packages
+that clients.txt pins (400 MB) in build/environments (or in the folder RAWBERT_ENVIRONMENTS), and keeps it there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 HERE = Path(__file__).parent
 PAGE = (ROOT / "docs" / "how-to" / "gateway.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-#: Of the page: code of other people's clients.
+#: The page's code for third-party clients.
 THEIRS = [code for code in BLOCKS if "rawbert" not in code]
 GIVEN = json.loads((HERE / "given.json").read_text(encoding="utf-8"))
 
@@ -65,7 +65,7 @@ def address(minilm_bundle: Any, task_models: Path, tmp_path_factory: pytest.Temp
 
 
 def run(python: Path, *words: str) -> Any:
-    """The last line that a program prints, read as JSON."""
+    """The last line of a program's output, parsed as JSON."""
     apart = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "HF_HUB_DISABLE_TELEMETRY": "1"}
     silent = {"HAYSTACK_TELEMETRY_ENABLED": "false", "NO_PROXY": "127.0.0.1,localhost"}
     done = subprocess.run([python, *words], capture_output=True, text=True, check=False, env={**apart, **silent})
@@ -88,7 +88,7 @@ def grpc_ranks(address: str) -> list[list[Any]]:
 
 
 def assert_equal(found: Any, expected: np.ndarray, name: str) -> None:
-    """To the last bit: these clients send all texts in one request, as ours did."""
+    """All bits are equal, because these clients send all texts in one request, as our client did."""
     assert np.array_equal(np.array(found, np.float64), expected.astype(np.float64)), name
 
 

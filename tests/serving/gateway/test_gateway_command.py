@@ -1,4 +1,4 @@
-"""``rawbert gateway`` as a process: where it listens, what it says, how it ends."""
+"""``rawbert gateway`` as a process: address, log and exit."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ import pytest
 
 
 class Running:
-    """A gateway in a process of its own.
+    """A gateway in its own process.
 
     Attributes:
-        url: where it answers.
-        said: its lines on standard error so far.
+        url: its address.
+        said: its lines on standard error until now.
     """
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
@@ -76,7 +76,7 @@ def gateway(*arguments: str, **settings: Any) -> Iterator[Running]:
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1, and its key."""
+    """A certificate for 127.0.0.1 and its key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -96,7 +96,7 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
 
 
 def healthy(running: Running) -> int:
-    """The exit code of the compose file's health check, with a proxy in its environment."""
+    """The exit code of the health check in docker-compose.yml, with a proxy in the environment."""
     yaml = pytest.importorskip("yaml")
     compose = yaml.safe_load((Path(__file__).parents[3] / "docker-compose.yml").read_text(encoding="utf-8"))
     kind, python, option, code = compose["services"]["gateway"]["healthcheck"]["test"]
@@ -127,7 +127,7 @@ def test_requests_in_flight_are_answered_before_it_ends(backend: Any) -> None:
             assert running.status("/health") == 503
             assert healthy(running) == 1
             backend.before = lambda request: None
-            assert running.post("/v1/embeddings", {"input": "a"})["model"] == "text"  # It drains: calls are taken.
+            assert running.post("/v1/embeddings", {"input": "a"})["model"] == "text"  # It accepts calls.
             time.sleep(1.2)
             assert running.process.poll() is None
         finally:
@@ -208,7 +208,7 @@ def test_a_port_that_is_taken(backend: Any) -> None:
 
 
 def test_models_that_are_not_named(backend: Any, tmp_path: Path) -> None:
-    """The server says which it has, or models/models.config does."""
+    """The models are those of the server, or those in models/models.config."""
     from rawbert.serving.cli.connection import several_settings
 
     options: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Keys, limits, health and metrics; what a failure of the server becomes; versions that change on the way."""
+"""Keys, limits, health, metrics, the status for errors of the server, and versions that change during a request."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_without_a_key_that_is_known(backend: Any, headers: dict[str, Any]) -> N
             assert http.post(path, json={}, headers=headers).status_code == 401
         for path in ("/v1/models", "/v1/models/text", "/info", "/models/text/info", "/nope"):
             assert http.get(path, headers=headers).status_code == 401
-        assert len(backend.headers) == before  # Nothing reached the server.
+        assert len(backend.headers) == before  # No call reached the server.
         for path in ("/health", "/live", "/ping", "/", "/metrics", "/docs", "/openapi.json"):
             assert http.get(path, headers=headers).status_code == 200
 
@@ -93,10 +93,10 @@ def test_keys_of_a_file_that_changes(backend: Any, tmp_path: Path, caplog: pytes
         file.write_text("# both\nold\nnew\n")
         assert statuses(http) == [200, 200, 200]
         for change in (file.unlink, lambda: file.write_text("# none\n"), lambda: file.write_bytes(b"\xff")):
-            change()  # It stays as it was: a mistake neither opens nor closes the gateway.
+            change()  # The keys are unchanged: an invalid file neither opens nor closes the gateway.
             assert statuses(http) == [200, 200, 200]
-        assert caplog.text.count("the API keys stay as they were") == 3
-        # As Kubernetes replaces a Secret.
+        assert caplog.text.count("the API keys are unchanged") == 3
+        # Kubernetes replaces a Secret in this way.
         (tmp_path / "next").write_text("new\n")
         (tmp_path / "next").replace(file)
         assert statuses(http) == [200, 401, 200]
@@ -105,7 +105,7 @@ def test_keys_of_a_file_that_changes(backend: Any, tmp_path: Path, caplog: pytes
 
 
 def test_keys_are_not_passed_on(backend: Any) -> None:
-    """The server gets the gateway's own headers."""
+    """The server gets the headers that the gateway is configured to send."""
     with gateway(backend, api_keys=["correct horse"], metadata={"authorization": "Bearer own"}) as http:
         before = len(backend.headers)
         embed(http, headers=KEY)
@@ -263,7 +263,7 @@ def test_health(backend: Any) -> None:
         answer = http.get("/health")
         assert answer.status_code == 503
         assert "'nope'" in answer.json()["error"]
-        # The one that is there answers all the same.
+        # The available one answers.
         assert embed(http).status_code == 200
 
 
@@ -281,7 +281,7 @@ def test_values_that_are_no_numbers() -> None:
 
 
 def test_a_version_that_goes_on_the_way() -> None:
-    """The tokens are of version 1, which is then gone: all of the answer is of version 2."""
+    """Version 1 counts the tokens and is then unloaded: the whole answer is from version 2."""
     from official_models import NUMBERS, TOY, Model
 
     both = Model({**NUMBERS.signatures, "tokenize": TOY.signatures["tokenize"]}, (1,))
@@ -300,7 +300,7 @@ def test_a_version_that_goes_on_the_way() -> None:
 
 
 def test_servers_that_differ_in_their_versions() -> None:
-    """A version is asked of the server that has it."""
+    """Calls to a version go to the server that has it."""
     with number_server(versions=[1]) as one, number_server(versions=[2]) as two:
         addresses = [one.address, two.address]
         with gateway(addresses, models=["m"], aliases={"old": "m@1", "new": "m@2", "none": "m@3"}) as http:
@@ -335,7 +335,7 @@ def test_metrics(backend: Any) -> None:
 
 
 def test_a_caller_that_leaves_before_its_request_is_complete(backend: Any) -> None:
-    """It is counted as 499, and nothing is sent or asked."""
+    """It is counted as 499; the gateway calls no model and sends no answer."""
     from rawbert.serving.gateway import create_app
 
     app, sent = create_app(backend.address, models=["text"]), list[Any]()
@@ -363,7 +363,7 @@ def test_it_is_mounted_in_another_app(backend: Any) -> None:
 
     outer, inner = FastAPI(), create_app(backend.address, models=["text"], api_keys=["correct horse"])
     outer.mount("/bert", inner)
-    http = TestClient(outer)  # Each request in an event loop of its own.
+    http = TestClient(outer)  # Each request runs in a separate event loop.
     for _ in range(2):
         answer = http.post("/bert/v1/embeddings", json={"input": "a"}, headers=KEY)
         assert answer.json()["data"][0]["embedding"] == toy_models.embedding(b"a").tolist()

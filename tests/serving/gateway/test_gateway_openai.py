@@ -1,4 +1,4 @@
-"""OpenAI's routes: what they answer, and how they refuse."""
+"""OpenAI's routes: answers and errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def post(http: Any, **body: Any) -> Any:
 
 
 def vectors(answer: Any) -> np.ndarray:
-    """Of an answer in floats: to the last bit of their float32."""
+    """The vectors of an answer with floats, with all bits of their float32 values."""
     assert answer.status_code == 200, answer.text
     return np.array([each["embedding"] for each in answer.json()["data"]], np.float64)
 
@@ -45,7 +45,7 @@ def test_one_text(http: Any) -> None:
 
 
 def test_null_is_as_good_as_nothing(http: Any) -> None:
-    """Some clients send every field."""
+    """Some clients send all fields."""
     nothing = dict.fromkeys(("model", "dimensions", "encoding_format", "user"))
     assert np.array_equal(vectors(post(http, input=TEXTS, **nothing)), VECTORS)
 
@@ -83,7 +83,7 @@ def test_names(http: Any, name: str | None) -> None:
 
 
 def test_labels_and_versions_are_sent_to_the_server(backend: Any, http: Any) -> None:
-    """The version that counted the tokens is asked for the vectors."""
+    """The version that counted the tokens also computes the vectors."""
     seen: list[Any] = []
     backend.before = lambda request: seen.append(request.model_spec)
     try:
@@ -100,7 +100,7 @@ def test_models_without_embed_answer_their_pooled_vectors(backend: Any) -> None:
     with TestClient(create_app(backend.address, models=["hub"])) as http:
         answer = post(http, input="abc", model="hub")
     assert np.array_equal(vectors(answer)[0], toy_models.pooled(b"abc"))
-    assert answer.json()["usage"]["total_tokens"] == 0  # It has no signature tokenize.
+    assert answer.json()["usage"]["total_tokens"] == 0  # The model has no signature tokenize.
 
 
 def test_many_texts_go_in_parts(backend: Any, http: Any) -> None:

@@ -1,4 +1,4 @@
-"""text-embeddings-inference's routes, and those of Cohere and Jina."""
+"""The routes of text-embeddings-inference, Cohere and Jina."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ORDER = sorted(range(4), key=lambda at: -SCORES[at])
 
 @pytest.fixture(scope="module")
 def logits(backend: Any) -> Iterator[Any]:
-    """A gateway that takes the scores of ``tasks`` for logits."""
+    """A gateway that treats the scores of ``tasks`` as logits."""
     from fastapi.testclient import TestClient
     from rawbert.serving.gateway import create_app
 
@@ -48,7 +48,7 @@ def test_texts_are_cut_unless_that_is_refused(backend: Any, http: Any) -> None:
     before = len(backend.sizes)
     assert len(sent(http, "/embed", inputs=["a", long])) == 2
     assert len(sent(http, "/embed", inputs=["a", long], truncate=True)) == 2
-    assert len(backend.sizes) == before + 2  # Tokens are not counted where nobody asks.
+    assert len(backend.sizes) == before + 2  # Tokens are only counted for answers that need the count.
     assert len(sent(http, "/embed", inputs=["a", "b"], truncate=False, truncation_direction="Left")) == 2
     for more in ({"truncate": False}, {"truncate": True, "truncation_direction": "left"}):
         answer = http.post("/embed", json={"inputs": ["a", long], **more})
@@ -124,10 +124,10 @@ def test_info(http: Any) -> None:
         ("/embed", {"inputs": "a", "dimensions": 9}, 422, "Validation"),
         ("/models/tasks/embed", {"inputs": "a"}, 424, "Backend"),
         ("/models/nope/embed", {"inputs": "a"}, 404, "Validation"),
-        ("/tokenize", {"inputs": "a"}, 422, "Validation"),  # Which of the two models?
+        ("/tokenize", {"inputs": "a"}, 422, "Validation"),  # The gateway has two models.
         ("/rerank", {"query": "a", "texts": []}, 400, "Empty"),
         ("/rerank", {"query": ["a"], "texts": ["b"]}, 422, "Validation"),
-        ("/rerank", {"query": "a", "documents": ["b"]}, 422, "Validation"),  # It names /v1/rerank.
+        ("/rerank", {"query": "a", "documents": ["b"]}, 422, "Validation"),  # The error names /v1/rerank.
         ("/models/text/rerank", {"query": "a", "texts": ["b"]}, 424, "Backend"),
         ("/predict", {"inputs": ["a", "b", "c"]}, 422, "Validation"),
         ("/predict", {"inputs": []}, 422, "Validation"),
@@ -147,7 +147,7 @@ def test_cohere_and_jina_rerank(http: Any, path: str) -> None:
     found = sent(http, path, model="tasks", query=QUERY, documents=DOCUMENTS)
     assert found["results"] == [{"index": at, "relevance_score": SCORES[at]} for at in ORDER]
     assert found["model"] == "tasks"
-    # By the rules of this model, the tokens of a pair are those of its first text.
+    # In this model, the tokens of a pair are those of its first text.
     assert found["usage"]["total_tokens"] == len(DOCUMENTS) * (len(task_rules.pieces(QUERY.encode())) + 2)
     again = sent(http, path, query=QUERY, documents=DOCUMENTS, top_n=None, return_documents=None)
     assert again["results"] == found["results"]

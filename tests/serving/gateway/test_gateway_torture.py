@@ -1,4 +1,4 @@
-"""Ten thousand requests while servers are killed and versions swapped: none fails, none mixes versions."""
+"""Ten thousand requests while servers are killed and versions change: none fails, and none mixes versions."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from official_server import Official
 from test_gateway_command import gateway
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
-#: Texts are numbers, a vector is [version, number]; tokens are counted too.
+#: Each text is a number, and its vector is [version, number]; the model also counts tokens.
 MODEL = Model({**NUMBERS.signatures, "tokenize": TOY.signatures["tokenize"]}, (1,))
 REQUESTS, CALLERS = 10_000, 24
 
 
 class Killed:
-    """A gate before a server, in a process of its own, that is killed and comes back at the same port."""
+    """A TCP proxy before a server, in its own process, which is killed and started again at the same port."""
 
     def __init__(self, target: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -40,7 +40,7 @@ class Killed:
         command = [sys.executable, str(script), str(self.port), self._target, "0.002"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert self.process.stdout is not None
-        assert self.process.stdout.readline()  # It listens.
+        assert self.process.stdout.readline()  # Wait until it listens.
 
     def kill(self) -> None:
         self.process.kill()
@@ -54,7 +54,7 @@ def test_ten_thousand_requests_while_servers_are_killed_and_versions_swapped() -
     chance = random.Random(33)
 
     def swap() -> None:
-        """One server after the other gets a version and loses the one before: for a while they share none."""
+        """The servers get a new version one after the other: for some time they have no common version."""
         for version in itertools.count(2):
             for server in servers:
                 server.versions[:] = [version]
