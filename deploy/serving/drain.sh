@@ -1,9 +1,9 @@
 #!/bin/sh
-# drain.sh COMMAND...: run a server that drops its calls at SIGTERM, and give it a pause before that.
+# drain.sh COMMAND...: run a server that drops its calls at SIGTERM, with a pause before that signal.
 #
-# At SIGTERM or SIGINT the server is marked as draining: healthy.sh fails, and a load balancer that asks it sends new
-# calls elsewhere. After DRAIN_SECONDS the server gets SIGTERM; a second signal ends the pause. The exit status is the
-# server's.
+# At SIGTERM or SIGINT the server is marked as draining: healthy.sh fails, and a load balancer that uses it sends new calls
+# to other servers. After DRAIN_SECONDS the server gets SIGTERM; a second signal ends the pause. The exit status is that of
+# the server.
 seconds=${DRAIN_SECONDS:-10}
 mark=${DRAINING:-/tmp/draining}
 case $seconds in
@@ -25,7 +25,7 @@ rm -f "$mark"
 trap drain TERM INT
 "$@" &
 server=$!
-# By the second: a signal that comes just before `wait` would be noticed only when the server ends.
+# A loop with sleep instead of `wait`, which would miss a signal that arrives just before it until the server ends.
 while kill -0 "$server" 2> /dev/null; do
     if [ -n "$left" ] && [ "$left" -le 0 ]; then
         kill "$server"

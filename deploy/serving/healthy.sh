@@ -1,6 +1,6 @@
 #!/bin/bash
-# Whether every model of models.config answers a call, of a text or a pair of texts, over REST. It needs bash alone,
-# which TensorFlow Serving's image has.
+# Check that every model of models.config answers a call over REST, with a text or a pair of texts. The script needs only
+# bash, which TensorFlow Serving's image has.
 if [[ -e ${DRAINING:-/tmp/draining} ]]; then
     echo "draining"
     exit 1
@@ -20,7 +20,7 @@ answers() {
     printf 'POST /v1/models/%s:predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s' \
         "$(encoded "$1")" "${#2}" "$2" >&3
     IFS=$'\r' read -r -t 8 status <&3
-    # To the end, or the server would write to a connection that is gone.
+    # Read to the end; otherwise the server would write to a closed connection.
     IFS= read -r -d "" -t 2 rest <&3
     exec 3>&-
     [[ $status == "HTTP/1."?" 200 "* ]]

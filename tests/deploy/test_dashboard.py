@@ -186,11 +186,11 @@ def test_what_the_panels_show_is_what_was_done(prometheus: Prometheus) -> None:
     assert statuses["FAILED_PRECONDITION"] > 0
     protocols = {each["metric"]["entrypoint"] for each in prometheus.query(by_title["Calls by protocol"][0])}
     assert protocols == {"GRPC", "REST"}
-    (texts,) = prometheus.query(by_title["Texts a batch"][0])
+    (texts,) = prometheus.query(by_title["Texts per batch"][0])
     assert 1 <= float(texts["value"][1]) <= 8
     half, most, nearly_all = (float(prometheus.query(query)[0]["value"][1]) for query in by_title["Latency"])
     assert 0 < half <= most <= nearly_all < 60
-    (version,) = prometheus.query(by_title["Texts a second by version"][0])
+    (version,) = prometheus.query(by_title["Texts per second by version"][0])
     assert version["metric"]["version"] == "1"
     for rule in ("instance:serving_calls_in_flight:rate1m", "model:serving_failed:ratio_rate5m"):
         assert prometheus.query(rule), rule

@@ -125,7 +125,7 @@ def test_callers_need_tls_and_a_certificate_of_the_authority(
     ours = {"certificate": certs / "client.pem", "key": certs / "client.key"}
     with front(tmp_path, text_server.address, "on") as port:
         called(port, TLS(ca=certs / "ca.pem", **ours))
-        with pytest.raises(ServingError, match="client certificate is needed"):
+        with pytest.raises(ServingError, match="client certificate is required"):
             called(port, TLS(ca=certs / "ca.pem"))
         with pytest.raises(ServingError):
             called(port, TLS(ca=certs / "ca.pem", certificate=other / "client.pem", key=other / "client.key"))
