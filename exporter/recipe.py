@@ -20,7 +20,7 @@ POOLING_MODES = ("cls", "lasttoken", "max", "mean", "mean_sqrt_len_tokens", "wei
 #: max(1, largest reference value)) and the smallest cosine to the float32 reference.
 TOLERANCES = {"float32": (1e-5, 0.99999), "bfloat16": (0.1, 0.9995), "float16": (0.02, 0.9995)}
 PRECISIONS = tuple(TOLERANCES)
-#: The precision of the proof; the loss of exactness of others is measured.
+#: The precision of the proof. For other precisions, the proof reports the loss.
 EXACT = "float32"
 
 #: The checkpoint's own tokenizer, or tensorflow-text's BertTokenizer with the checkpoint's vocabulary.

@@ -17,12 +17,23 @@ FORBIDDEN = {
     r"\band the like\b": "such as",
     r"\bas (?:it is|was) asked\b": "as requested",
     r"\ba (?:text|token|label) a (?:line|call|row)\b": "per line",
+    r"\b(?:texts|rows|words|calls|batches|requests|tokens) a (?:second|line|call|row|batch|text)\b": "per second",
+    r"\bto and fro\b": "in both directions",
+    r"\bbe had\b": "is not available",
+    r"\bwhoever\b": "anyone who",
+    r"\bcalls at once\b": "concurrent calls",
+    r"\ball the same\b": "nevertheless",
+    r"\b(?:it|that) there is not\b": "that does not exist",
+    r"(?:^\s*#|\w )\bmend(?:s|ed)?\b": "correct",
+    r"\b(?:texts|rows|files|those|anything) beside\b": "next to, or other",
 }
 
 
 def test_no_forbidden_phrase_in_the_code() -> None:
-    folders = ("exporter", "serving", "scripts", "benchmarks", "examples")
-    files = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))] + [ROOT / "Makefile"]
+    folders = ("exporter", "serving", "scripts", "benchmarks", "examples", "rawbert", "deploy")
+    kinds = {".py", ".yml", ".yaml", ".sh", ".toml", ".config"}
+    files = [path for folder in folders for path in sorted((ROOT / folder).rglob("*")) if path.suffix in kinds]
+    files += [ROOT / "Makefile", ROOT / "docker-compose.yml", ROOT / "pyproject.toml"]
     assert len(files) > 200
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()} -> {better}"
@@ -30,5 +41,19 @@ def test_no_forbidden_phrase_in_the_code() -> None:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         for phrase, better in FORBIDDEN.items()
         if re.search(phrase, line)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_docstrings_begin_with_a_noun_and_not_with_a_relative_clause() -> None:
+    """A question may begin with such a word. The tokenizers still have some relative clauses."""
+    clause = re.compile(r"^\s*(?:r?\"\"\"|#: )(?:What|Who|Whose|Where|Which|How)\b(?!.*\?)", re.MULTILINE)
+    tokenizers = ROOT / "exporter" / "tokenizers"
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0].strip()}"
+        for folder in ("exporter", "serving", "scripts", "benchmarks", "rawbert")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if tokenizers not in path.parents
+        for match in clause.finditer(path.read_text(encoding="utf-8"))
     ]
     assert not found, "\n".join(found)

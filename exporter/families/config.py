@@ -19,7 +19,7 @@ Canonical weight names (float32; ``kernel`` is always ``[in, out]``)::
     layer_N/output/{kernel,bias}             [intermediate, hidden], [hidden]
     layer_N/output/layer_norm/{gamma,beta}   of the feed-forward layer's output, or its input if normalised before
     final/layer_norm/{gamma,beta}            where layers normalise before
-    convolution/{kernel,bias}                [width, hidden, hidden], [hidden], where there is one
+    convolution/{kernel,bias}                [width, hidden, hidden], [hidden], if there is one
     convolution/layer_norm/{gamma,beta}
     pooler/{kernel,bias}                     where the checkpoint has a pooler
 """

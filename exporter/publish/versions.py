@@ -1,6 +1,6 @@
 """Published versions, their labels, and their removal.
 
-Every change holds the lock of models.config, so that two processes do not interfere.
+Each change is made under the lock of models.config, so that two processes do not interfere.
 """
 
 from dataclasses import dataclass
