@@ -1,4 +1,4 @@
-"""The compose stack: flags that the release has, the compose specification's schema, and the health check as it is."""
+"""The compose stack: flags of the release, the schema of the compose specification, and its real health check."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def settings() -> dict[str, str]:
 
 
 def resolved(value: str, settings: dict[str, str]) -> str:
-    """As compose resolves ``${NAME:-default}``."""
+    """Resolve ``${NAME:-default}`` as compose does."""
     return re.sub(r"\$\{(\w+):-([^}]*)\}", lambda match: settings.get(match[1], match[2]), value)
 
 
@@ -50,7 +50,7 @@ def held_to_the_release(flags: list[str]) -> dict[str, str]:
     known = {flag["name"]: flag["type"] for flag in json.loads(FLAGS.read_text(encoding="utf-8"))["flags"]}
     values = {}
     for flag in flags:
-        # With a space in place of "=", tensorflow_model_server takes neither part.
+        # tensorflow_model_server accepts no flag with a space instead of "=".
         match = re.fullmatch(r"--(\w+)=(\S+)", flag)
         assert match is not None, flag
         name, value = match.groups()
@@ -67,7 +67,7 @@ def test_flags_are_those_of_the_release(compose: Any, settings: dict[str, str]) 
     for name in ("cpu", "gpu"):
         service = compose["services"][name]
         assert service["entrypoint"] == ["/bin/sh", "/rawbert/drain.sh", "tensorflow_model_server"]
-        for chosen in ({}, settings):  # .env may be left out
+        for chosen in ({}, settings):  # .env is optional
             values = held_to_the_release([resolved(flag, chosen) for flag in service["command"]])
         stack[name] = values
         streams = int(values["grpc_channel_arguments"].removeprefix("grpc.max_concurrent_streams="))
@@ -85,7 +85,7 @@ def test_flags_are_those_of_the_release(compose: Any, settings: dict[str, str]) 
 
 
 def test_everything_follows_the_newest_line_whose_proof_passed() -> None:
-    """What `make release` does not change by itself: see CONTRIBUTING.md."""
+    """Versions that `make release` does not change: see CONTRIBUTING.md."""
     from rawbert.exporter.targets import opsets
 
     line = re.search(r"^NEWEST += (\S+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)[1]  # type: ignore[index]
@@ -112,7 +112,7 @@ def test_settings_are_all_used(settings: dict[str, str]) -> None:
 
 
 def test_it_fits_the_schema_of_the_compose_specification(compose: Any) -> None:
-    """The schema as the package check-jsonschema carries it (Apache-2.0, of the Compose Specification)."""
+    """The schema of the Compose Specification (Apache-2.0), from the package check-jsonschema."""
     pytest.importorskip("check_jsonschema")
     jsonschema = pytest.importorskip("jsonschema")
     file = resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
@@ -124,7 +124,7 @@ def test_it_fits_the_schema_of_the_compose_specification(compose: Any) -> None:
         jsonschema.validate(broken, schema)
 
 
-#: Each with the services that it starts.
+#: Profile -> the services that it starts.
 PROFILES = {
     "cpu": {"cpu"}, "gpu": {"gpu"}, "gateway": {"gateway"}, "observability": {"prometheus", "grafana"},
     "gpu-metrics": {"gpu-metrics"}, "tls": {"tls"},
@@ -141,7 +141,7 @@ def test_profiles_start_what_they_name(compose: Any) -> None:
 
 
 def docker_compose(profiles: Iterable[str]) -> Any:
-    """The services that docker-compose makes of some profiles."""
+    """The services that docker-compose starts for some profiles."""
     yaml = pytest.importorskip("yaml")
     command = ["docker-compose", "--project-directory", str(ROOT), "-f", str(ROOT / "docker-compose.yml"), "config"]
     environment = {**os.environ, "COMPOSE_PROFILES": ",".join(profiles)}
@@ -160,7 +160,7 @@ def docker_compose(profiles: Iterable[str]) -> Any:
 )
 def test_docker_compose_reads_it(profiles: tuple[str, ...]) -> None:
     services = docker_compose(profiles)
-    # docker-compose 1.29 prints what the profiles name; a newer one does too.
+    # docker-compose 1.29 and newer versions print the services of the profiles.
     assert set().union(*(PROFILES[profile] for profile in profiles)) <= services.keys()
     for name in services.keys() & {"cpu", "gpu"}:
         assert "--grpc_max_threads=64" in services[name]["command"]
@@ -174,7 +174,7 @@ def test_containers_are_contained(compose: Any, settings: dict[str, str]) -> Non
         assert {"mem_limit", "pids_limit"} <= service.keys(), name
         for volume in service.get("volumes", ()):
             source, _, options = resolved(volume, {}).partition(":")
-            # What a container may write is a volume of its own, not the machine's files.
+            # A container may only write to a named volume, not to the machine's files.
             assert options.endswith(":ro") or source in compose["volumes"], volume
         for chosen in ({}, settings):
             for port in service.get("ports", ()):
@@ -201,7 +201,7 @@ def test_mounted_files_are_there(compose: Any) -> None:
 
 @contextmanager
 def rest_server(answers: dict[str, int], needs_pair: tuple[str, ...] = ()) -> Iterator[int]:
-    """Speaks TensorFlow Serving's REST: model -> status code of a predict; the port."""
+    """A server with TensorFlow Serving's REST API, by the status code of predict for each model; yields its port."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -272,7 +272,7 @@ def test_healthy_means_that_every_model_answers(compose: Any, tmp_path: Path) ->
             result = healthy(compose, config, port)
             assert result.returncode == 1
             assert "does not answer" in result.stdout
-    assert healthy(compose, config, port).returncode == 1  # nobody listens
+    assert healthy(compose, config, port).returncode == 1  # no process listens
     with rest_server({"minilm": 200}) as port:
         assert healthy(compose, tmp_path / "absent", port).returncode == 1
         (tmp_path / "empty").write_text("model_config_list {}")

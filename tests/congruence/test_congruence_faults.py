@@ -105,7 +105,7 @@ def test_the_models_are_such_as_tensorflow_serving_can_run(paths: Path) -> None:
     assert len(folders) == 7
     for folder in folders:
         found = [each for each in check(folder, "2.20") if each.level == "error"]
-        # Whose warmup file is none on purpose: warmup is off there.
+        # The warmup file of ``text`` is invalid on purpose; its warmup is off.
         assert all("warmup" in each.kind and folder.parent.name == "text" for each in found), found
 
 

@@ -44,7 +44,7 @@ def write(path: Path, requests: list[bytes]) -> Path:
 class Load:
     def __init__(self, address: str, requests: list[bytes], deadline: float) -> None:
         self.channels = [
-            # One connection each: a connection takes a hundred calls at once.
+            # A connection per channel, because a connection carries at most a hundred concurrent calls.
             grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
             for _ in range(8)
         ]

@@ -1,6 +1,6 @@
-"""A stand-in for Docker, as no engine runs where the tests do: the answers of docker 28 and compose 2; calls are noted.
+"""A stand-in for Docker, for tests without an engine: it answers as docker 28 and compose 2, and records its calls.
 
-:class:`Docker` makes one in a folder, whose ``docker.json`` says what is there:
+:class:`Docker` makes one in a folder, whose ``docker.json`` has its settings:
 
     compose: whether the plugin is installed        engine: what `docker info` says; a str is its error
     running: whether the project has containers     up: the exit status of `compose up`
@@ -27,10 +27,10 @@ ENGINE = {"Architecture": "x86_64", "Runtimes": {"runc": {"path": "runc"}}, "Ser
 
 
 class Docker:
-    """The stand-in in a folder of its own.
+    """The stand-in, in its own folder.
 
     Attributes:
-        path: what PATH is with it.
+        path: the environment variable PATH that includes it.
     """
 
     def __init__(self, folder: Path, name: str = "docker", **state: Any) -> None:
@@ -43,13 +43,13 @@ class Docker:
         self.set(**state)
 
     def set(self, **state: Any) -> None:
-        """What is there, and what happens."""
+        """Change the settings of ``docker.json``."""
         full = {"compose": True, "engine": ENGINE, "running": False, "up": 0, "then": None, **state}
         (self._folder / "docker.json").write_text(json.dumps(full), encoding="utf-8")
 
     @property
     def calls(self) -> list[dict[str, Any]]:
-        """Of compose, but for questions about what is there: arguments, and the settings in the environment."""
+        """The calls of compose, except queries: the arguments, and the settings in the environment."""
         try:
             lines = (self._folder / "calls").read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
@@ -57,18 +57,18 @@ class Docker:
         return [json.loads(line) for line in lines]
 
     def close(self) -> None:
-        """End what `compose up` has started."""
+        """End the process that `compose up` started."""
         if (self._folder / "pid").exists():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(int((self._folder / "pid").read_text(encoding="utf-8")), signal.SIGKILL)
 
     def forget(self) -> None:
-        """Begin a new list of calls."""
+        """Delete the recorded calls."""
         (self._folder / "calls").unlink(missing_ok=True)
 
 
 def main(folder: Path, name: str, arguments: list[str]) -> int:
-    """What the command does; its exit status."""
+    """Run the command; return its exit status."""
     state = json.loads((folder / "docker.json").read_text(encoding="utf-8"))
     if arguments[:1] == ["info"]:
         if isinstance(state["engine"], str):

@@ -1,4 +1,4 @@
-"""JSON as the REST API reads and writes it: against Python's reader, and what the congruence suite does not reach."""
+"""JSON of the REST API: compared with Python's parser, and cases that the congruence suite does not cover."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytest.importorskip("tensorflow_serving", reason="the embedded server needs the 
 
 @pytest.fixture(scope="module")
 def rest() -> SimpleNamespace:
-    """The modules, which import TensorFlow."""
+    """The modules of the REST API; they import TensorFlow."""
     from rawbert.serving.server.failure import Failure
     from rawbert.serving.server.rest import parser, requests, writer
 
@@ -59,7 +59,7 @@ def test_what_python_writes_is_read_as_python_reads_it(rest: Any) -> None:
 
 
 def test_what_python_refuses_is_refused(rest: Any) -> None:
-    """Every text that is one byte away from a sound one: taken by both, or by neither, but for what is known."""
+    """Texts that differ from a valid one by one byte: both parsers accept or refuse them, with known exceptions."""
     sound = b'{"a": [1.5e3, "x\\n", true], "b": {"c": null}}'
     rng = random.Random(3)
     for at in range(len(sound)):
@@ -75,7 +75,7 @@ def test_what_python_refuses_is_refused(rest: Any) -> None:
                 found = rest.parse(text)
             except rest.Failure:
                 found = None
-            # Here the first of two equal names counts.
+            # The first of two equal names counts here.
             assert found == expected or text.count(b'"a"') == 2 or text.count(b'"b"') == 2, text
 
 
@@ -130,7 +130,7 @@ def test_numbers_in_an_excerpt(rest: Any, value: float, text: str) -> None:
 
 
 def test_every_float_comes_back(rest: Any) -> None:
-    """What is written is read as the same number, and has no more digits than it needs of six, or all of them."""
+    """A written number parses to the same number; it has at most six digits if these are enough, else all."""
     rng = np.random.default_rng(1)
     patterns = rng.integers(0, 2**32, 50_000, dtype=np.uint32)
     patterns[:4] = [1, 0x7F7FFFFF, 0x80000000, 0x00800000]

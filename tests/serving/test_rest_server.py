@@ -1,4 +1,4 @@
-"""The HTTP server under callers that are slow, huge, gone or malformed, and when it ends."""
+"""The HTTP server with slow callers, huge and malformed requests and disconnects, and its shutdown."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _ask(port: int, body: Any = BODY, method: str = "POST", path: str = PATH, **
 
 
 def _raw(port: int, *parts: bytes) -> bytes:
-    """What comes back for these bytes, up to the end of the connection."""
+    """The answer to these bytes, up to the end of the connection."""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         for part in parts:
             connection.sendall(part)
@@ -144,7 +144,7 @@ def test_headers_without_end(port: int) -> None:
 
 
 def test_a_caller_that_is_gone_is_not_computed(server: Any, port: int) -> None:
-    """All threads are busy; who leaves in the meantime is not asked of the model."""
+    """All threads are busy; requests whose callers disconnect in the meantime do not reach the model."""
     name = 'runtime_latency_count{model_name="arithmetic"'
     slow = b'{"signature_name": "slow", "inputs": [200000]}'
 
@@ -231,7 +231,7 @@ def test_a_port_that_is_taken(server: Any, model_root: Path) -> None:
 
 
 def test_the_end_waits_for_calls_and_closes_the_rest(model_root: Path) -> None:
-    """A call in flight is answered; connections that wait are closed, new ones refused; the port is free again."""
+    """A call in flight is answered; idle connections are closed, new ones refused; the port becomes free."""
     from rawbert.serving.server import EmbeddedServer
 
     for steps in (20_000, 80_000, 320_000):
@@ -282,11 +282,11 @@ def test_the_end_after_its_grace_cuts_calls_off(model_root: Path) -> None:
     caller.join(60)
     assert len(ended) == 1
     assert ended[0] != 200
-    time.sleep(5)  # The model still computes: a process that ends in the meantime is aborted.
+    time.sleep(5)  # The model is still computing, and a process that ended now would be aborted.
 
 
 def test_batches_are_shared_with_grpc(model_root: Path, tmp_path: Path) -> None:
-    """One call over each protocol, put together into one batch."""
+    """Two calls, one over each protocol, share a batch."""
     import numpy as np
     from rawbert.serving import Client
     from rawbert.serving.server import EmbeddedServer

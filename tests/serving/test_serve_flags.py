@@ -1,4 +1,4 @@
-"""The flags of rawbert serve against the list of the release that it stands in for, and how it writes its log."""
+"""The flags of rawbert serve, compared with those of the corresponding release of TensorFlow Serving, and its log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rawbert.serving.cli.serve import serve
 
 RELEASE = {flag["name"]: flag for flag in tables.known_flags()}
 REFUSED = sorted(set(RELEASE) - set(tables.APPLIED) - set(tables.IGNORED) - {"version"})
-#: Another value than the default, by type.
+#: A value other than the default, by type.
 OTHER = {"bool": "{}", "string": "x", "float": "0.5", "int32": "7", "int64": "7"}
 
 
@@ -28,8 +28,8 @@ def _other(name: str) -> str:
 
 
 def _parsed(*arguments: str) -> tuple[dict[str, Any], list[str]]:
-    """Values by name, and the flags that have no effect."""
-    # A command keeps the help option of its first context: let it be that of `rawbert`.
+    """The parsed values by name, and the flags without effect."""
+    # A command keeps the help option of its first context, which must be that of `rawbert`.
     context = serve.make_context("serve", list(arguments), help_option_names=["-h", "--help"])
     return context.params, context.obj or []
 
@@ -52,9 +52,9 @@ def test_defaults_are_those_of_the_release() -> None:
     assert set(fields) == {*tables.APPLIED, "host"}
     values, _ = _parsed()
     differing = {name for name in tables.APPLIED if values[name] != RELEASE[name]["default"]}
-    # On purpose: docs/reference/server.md.
+    # On purpose: see docs/reference/server.md.
     assert differing == {"max_num_load_retries"}
-    # For Python a port of 0 is the default: any that is free.
+    # In Python the default port is 0: any free port.
     assert {name for name in tables.APPLIED if values[name] != fields[name]} == {"port"}
 
 
@@ -71,7 +71,7 @@ def test_a_flag_that_means_nothing_here_is_noted(name: str) -> None:
     assert noted == [name]
     assert name not in values
     default = RELEASE[name]["default"]
-    if default is not None:  # The default says nothing.
+    if default is not None:  # The default writes no log.
         assert _parsed(f"--{name}={str(default).lower()}")[1] == []
 
 
@@ -101,7 +101,7 @@ def test_values_may_stand_apart() -> None:
 
 
 def test_the_log_as_json(model_root: Path) -> None:
-    """And the model name that both sides take when none is given."""
+    """The default of the model's name, too, is that of both programs."""
     command = [
         *(*RAWBERT, "serve", "--log_format=json"),
         *("--host=127.0.0.1", "--port=0", f"--model_base_path={model_root / 'm'}"),
@@ -122,7 +122,7 @@ def test_the_log_as_json(model_root: Path) -> None:
         finally:
             process.kill()
     assert (process.returncode, rest) == (0, "")
-    # The others are of TensorFlow's C++ code, which writes as it likes.
+    # The other lines are from TensorFlow's C++ code, which has its own format.
     entries = [json.loads(line) for line in [*lines, *errors.splitlines()] if line.startswith("{")]
     assert all(entry.keys() == {"time", "level", "logger", "message"} for entry in entries)
     messages = {(entry["level"], entry["message"]) for entry in entries}

@@ -1,4 +1,4 @@
-"""What ``rawbert serve`` starts with: labels, base paths of containers, its address, and what it prints."""
+"""The start of ``rawbert serve``: labels, base paths of containers, the address and the output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rawbert.serving import Client, ServerFault
 
 RAWBERT = [sys.executable, "-c", "from rawbert.serving.cli import main; main()"]
 FLAG = "--allow_version_labels_for_unavailable_models"
-#: What the command itself prints, and its log; nothing else.
+#: The lines that the command prints, and its log.
 OWN = re.compile(
     r"(Loading|Serving|Running|Stopping)\b|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ (INFO|WARNING|ERROR) rawbert\.\S+: "
 )
@@ -33,14 +33,14 @@ def config(models: str, label: str = "", base: str = "/models") -> str:
 
 @pytest.fixture
 def models(model_root: Path, tmp_path: Path) -> Path:
-    """A folder of models as an export writes it: ``text`` with a label, its base path a container's."""
+    """A folder of models as an export writes it: ``text`` has a label, and its base path is one of a container."""
     shutil.copytree(model_root / "text" / "3", tmp_path / "models" / "text" / "3")
     (tmp_path / "models" / "models.config").write_text(config("text", "stable"))
     return tmp_path / "models"
 
 
 def serve(*arguments: str) -> subprocess.Popen[str]:
-    """The command as a user starts it: TensorFlow's settings are not in the environment."""
+    """Run the command as a user does, without TensorFlow's settings in the environment."""
     environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
     command = [*RAWBERT, "serve", "--port", "0", *arguments]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
@@ -115,10 +115,10 @@ def test_reload_takes_what_the_start_takes(model_root: Path, models: Path) -> No
         with EmbeddedServer("text", **start) as server, Client(server.address, model="other") as client:
             client.reload_config(config("text other"))
             assert client.status()[0].state == "AVAILABLE"
-            client.reload_config(config("text other", "stable"))  # Available by now.
+            client.reload_config(config("text other", "stable"))  # The version is available now.
             assert client.embed(["a"], version_label="stable").shape == (1, 3)
             with pytest.raises(ServerFault, match=FLAG):
                 client.reload_config(config("text other", "new").replace("value: 3", "value: 9"))
-            # A path that is nowhere stays wrong.
+            # A path that does not exist remains an error.
             with pytest.raises(Exception, match="/models/nope does not exist"):
                 client.reload_config(config("text nope"))

@@ -1,4 +1,4 @@
-"""Files and folders that are wrong: a server that runs goes on and takes what is right afterwards; a start says why."""
+"""Wrong files and folders: a running server continues, and uses corrected ones; a start fails with the reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytest.importorskip("tensorflow_serving", reason="the embedded server needs the 
 
 @pytest.fixture(scope="module")
 def parts() -> SimpleNamespace:
-    """The server's classes, which import TensorFlow."""
+    """The server's classes; they import TensorFlow."""
     from rawbert.serving.server import EmbeddedServer, StartError, batcher, failure, lifecycle, options, registry
 
     modules = (batcher, failure, lifecycle, options, registry)
@@ -44,7 +44,7 @@ def listed(*entries: str) -> bytes:
 
 
 def unreadable(file: Path) -> None:
-    """As a file without permission reads, also for root."""
+    """The error of a file without read permission; root would not get it."""
     file.unlink()
     file.mkdir()
 
@@ -87,7 +87,7 @@ def test_a_correct_file_is_taken_after_every_wrong_one(parts: Any, model_root: P
     file = tmp_path / "models.config"
     file.write_bytes(good)
     with parts.EmbeddedServer(model_config_file=str(file), model_config_file_poll_wait_seconds=1) as server:
-        # By flags it is a second at least.
+        # The smallest value of the flag is one second.
         server._plan.options.__dict__["model_config_file_poll_wait_seconds"] = 0.05
         time.sleep(1)
         for wrong, make in WRONG_FILES.items():
@@ -104,7 +104,7 @@ def test_a_correct_file_is_taken_after_every_wrong_one(parts: Any, model_root: P
 
 
 class Loader:
-    """Models that are nothing; loading them may be held up, or fail."""
+    """Fake models, whose loading can be blocked or fail."""
 
     def __init__(self) -> None:
         self.go, self.begun, self.fails = threading.Event(), threading.Event(), False
@@ -123,7 +123,7 @@ class Loader:
 
 @pytest.fixture
 def kept(parts: Any, tmp_path: Path) -> Iterator[Any]:
-    """A manager of a model "m" whose version 1 answers calls."""
+    """A manager with a model "m", whose version 1 is available."""
     loader, registry = Loader(), parts.Registry()
     flags = parts.ServerOptions(
         file_system_poll_wait_seconds=0.02, load_retry_interval_micros=50_000, num_load_threads=1
@@ -150,7 +150,7 @@ def test_base_paths_that_come_and_go(kept: Any) -> None:
     _, registry, _, base = kept
     base.rename(base.with_name("aside"))
     time.sleep(0.1)
-    assert registry.loaded() == [("m", 1)]  # a base path that is gone unloads nothing
+    assert registry.loaded() == [("m", 1)]  # a missing base path unloads no version
     base.write_text("a file")
     time.sleep(0.1)
     base.unlink()
@@ -205,12 +205,12 @@ def test_a_version_that_is_removed_before_it_is_loaded_ends(parts: Any, kept: An
     loader.begun.clear()
     (base / "2").mkdir()
     loader.begun.wait(60)
-    (base / "3").mkdir()  # waits for its turn
+    (base / "3").mkdir()  # waits for another load
     another = parts.ModelSettings("another", tmp_path / "another", parts.Policy("all"))
     (tmp_path / "another" / "7").mkdir(parents=True)
     manager.configure({"m": parts.ModelSettings("m", base, parts.Policy("all")), "another": another}, wait=False)
     until(lambda: registry._statuses.get("another") is not None)
-    assert states(registry, "another") == {7: "START"}  # one load at a time here
+    assert states(registry, "another") == {7: "START"}  # one load at a time
     shutil.rmtree(tmp_path / "another" / "7")
     shutil.rmtree(base / "2")
     shutil.rmtree(base / "3")
@@ -245,7 +245,7 @@ def test_the_thread_of_a_model_that_leaves_ends_and_begins_when_it_comes_back(pa
     def threads() -> int:
         return sum(thread.name == "rawbert-model-m" for thread in threading.enumerate())
 
-    others = threads() - 1  # of servers that other tests have left running in this process
+    others = threads() - 1  # from servers of other tests in this process
     for _ in range(3):
         assert threads() == others + 1
         manager.configure({})

@@ -1,4 +1,4 @@
-"""The batcher by itself, on a runner that notes what it is given; and batched calls of a server."""
+"""The batcher with a runner that records its inputs, and batched calls of a server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytest.importorskip("tensorflow_serving", reason="the embedded server needs the 
 
 
 class Runner:
-    """Doubles its input; can be held up."""
+    """Doubles its input; can be blocked."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -30,7 +30,7 @@ class Runner:
             return {"y": np.float32(1)}
         if signature == "cut":
             return {"y": inputs["x"][:1]}
-        if signature == "widest":  # The inner shape depends on the batch.
+        if signature == "widest":  # The inner dimensions depend on the batch.
             return {"y": np.ones((len(inputs["x"]), int(inputs["x"].max())), np.float32)}
         return {"y": inputs["x"] * 2}
 

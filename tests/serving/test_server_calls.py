@@ -1,4 +1,4 @@
-"""Calls of the embedded server by the official stubs: encodings of strings, many callers, empty batches."""
+"""Calls to the embedded server with the official stubs: encodings of strings, many callers, empty batches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STRING = 7
 
 @pytest.fixture
 def words(text_server: Any) -> Any:
-    """The stub of tensorflow-serving-api on the text model."""
+    """The stub of tensorflow-serving-api, for the text model."""
     from tensorflow_serving.apis import prediction_service_pb2_grpc
 
     with grpc.insecure_channel(text_server.address) as channel:
@@ -27,7 +27,7 @@ def words(text_server: Any) -> Any:
 
 
 def request(model: str, signature: str, name: str, data: bytes, *outputs: str) -> Any:
-    """A request with one input, which ``data`` is the serialised TensorProto of."""
+    """A request with one input; ``data`` is its serialized TensorProto."""
     from tensorflow_serving.apis import predict_pb2
 
     asked = predict_pb2.PredictRequest(output_filter=outputs)
@@ -97,7 +97,7 @@ def test_an_empty_batch_has_empty_answers_of_every_output(words: Any, signature:
     assert answer.outputs
     for proto in answer.outputs.values():
         assert proto.tensor_shape.dim[0].size == 0
-        # Dtype and shape only.
+        # It has only a dtype and a shape.
         assert {field.name for field, _ in proto.ListFields()} == {"dtype", "tensor_shape"}
 
 
@@ -140,9 +140,9 @@ def test_an_output_filter_is_prepared_once_whatever_its_order(model_root: Path) 
             "input_mask": [[1, 1, 1, 1]],
             "token_count": [4],
         }
-    # Each costs about a megabyte and a third of a second, and six outputs have 1,956 orders.
+    # Each order needs about 1 MB and 0.3 s, and there are 1,956 orders of six outputs.
     assert model._prepared.cache_info().currsize == 1
-    # An export's serving_default has the tensors of another signature.
+    # The tensors of an export's serving_default are those of another signature.
     model.signatures = {"serving_default": model.signatures["tokenize"]}
     assert model.run("serving_default", texts, names)["token_count"].tolist() == [4]
     assert model._prepared.cache_info().currsize == 1
@@ -181,13 +181,13 @@ def test_calls_beyond_the_threads_are_refused_and_health_is_not(model_root: Path
         ends = [(call.code(), call.details()) for call in slow]
         assert ends.count((grpc.StatusCode.OK, "")) == 1
         assert ends.count((grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")) == 11
-        # There is room again at once, whether the call before was answered or refused.
+        # The next call is accepted at once, whether the previous one was answered or refused.
         for _ in range(100):
             stub.Predict(quick)
             with pytest.raises(grpc.RpcError) as caught:
                 stub.Predict(request("nope", "", "x", b""))
             assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-        # Nothing of the count is lost to what is no message.
+        # Invalid messages do not change the count.
         nonsense = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
         for _ in range(20):
             with pytest.raises(grpc.RpcError):

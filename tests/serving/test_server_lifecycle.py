@@ -1,4 +1,4 @@
-"""Versions that come and go while calls go on. What becomes of each sort of them is a case of tests/congruence."""
+"""Versions that are loaded and unloaded during calls. Each kind of change is a case of tests/congruence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 
 class Server:
-    """A server, and the calls that the tests make."""
+    """A server and the calls of the tests."""
 
     def __init__(self, base: Path) -> None:
         from rawbert.serving.server import EmbeddedServer
@@ -101,7 +101,7 @@ def test_versions_are_swapped_under_callers(served: tuple[Server, Path], model_r
         until(lambda: server.states() == [(2, "AVAILABLE", 0), (1, "END", 0)])
         publish(model_root / "m" / "3", base, "3")
         until(lambda: server.states()[0] == (3, "AVAILABLE", 0) and server.states()[1][1] == "END")
-        shutil.rmtree(base / "3")  # The one before comes back.
+        shutil.rmtree(base / "3")  # The previous version is loaded again.
         until(lambda: server.states()[:2] == [(3, "END", 0), (2, "AVAILABLE", 0)])
     finally:
         ended.set()
@@ -112,7 +112,7 @@ def test_versions_are_swapped_under_callers(served: tuple[Server, Path], model_r
 
 
 def test_a_model_waits_neither_for_the_load_nor_for_the_calls_of_another(tmp_path: Path) -> None:
-    """The manager by itself, on models whose loading and freeing are held up."""
+    """The manager with models whose loading and unloading can be blocked."""
     from rawbert.serving.server.lifecycle import Manager
     from rawbert.serving.server.options import ModelSettings, Policy, ServerOptions
     from rawbert.serving.server.registry import Registry
@@ -141,18 +141,18 @@ def test_a_model_waits_neither_for_the_load_nor_for_the_calls_of_another(tmp_pat
     settings = {name: ModelSettings(name, tmp_path / name, Policy()) for name in "abc"}
     manager.configure({"a": settings["a"]})
     with registry.use("a"):
-        # b is being loaded, a is waiting for its call: c comes all the same.
+        # While b is being loaded and a waits for its call, c is loaded.
         manager.configure({name: settings[name] for name in "bc"}, wait=False)
         until(lambda: registry.loaded() == [("c", 1)] and loads["b"].begun.is_set())
         assert [each.state.name for each in registry.status("a")] == ["UNLOADING"]
         assert [each.state.name for each in registry.status("b")] == ["LOADING"]
         assert not loads["a"].closed
-        # Wanted again before it has gone: it is loaded when it has.
+        # The version is wanted again before its unloading ends: it is loaded afterwards.
         manager.configure(settings, wait=False)
         time.sleep(0.2)
         assert [each.state.name for each in registry.status("a")] == ["UNLOADING"]
     until(lambda: ("a", 1) in registry.loaded())
-    # Not wanted any more before it is loaded: it never answers.
+    # The version is no longer wanted before its loading ends: it never answers.
     manager.configure({name: settings[name] for name in "ac"}, wait=False)
     time.sleep(0.2)
     loads["b"].go.set()

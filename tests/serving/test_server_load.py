@@ -1,7 +1,7 @@
-"""The server under load, in a process of its own: swaps, overload, steady work. Long; each prints its figures.
+"""The server under load, in its own process: version changes, overload, steady load. Slow; each test prints figures.
 
-``RAWBERT_LOAD_SCALE=0.1`` in the environment makes the rush of a minute and the ten minutes of steady work a tenth as
-long, for a look in between.
+With ``RAWBERT_LOAD_SCALE=0.1`` in the environment, the overload of a minute and the steady load of ten minutes take a
+tenth of that, for a quick check.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ WORDS = ["the", "café", "of", "Zürich", "ответ", "日本語", "σοφός
 
 
 def texts(count: int) -> list[bytes]:
-    """Of mixed scripts and lengths."""
+    """Texts of various scripts and lengths."""
     draw = random.Random(7)
     return [" ".join(draw.choices(WORDS, k=draw.randint(2, 60))).encode() for _ in range(count)]
 
@@ -136,13 +136,13 @@ def test_thirty_versions_under_sixteen_callers(tmp_path: Path) -> None:
     print(f"MB {before:.0f} before, {after:.0f} after, {memory}")
     assert not failures, (len(failures), failures[:5])
     assert set(answered) == {version for version in range(1, 32) if version == 1 or version % 3}
-    # TensorFlow's allocator has room for two versions after the first swaps, and uses it again.
+    # After the first changes TensorFlow's allocator has memory for two versions, which it uses again.
     assert after <= 1.1 * max(memory[:10])
 
 
 @contextmanager
 def watched(served: Served) -> Iterator[list[float]]:
-    """Its memory in MB, twice a second."""
+    """Samples of its memory in MB, two per second."""
     memory, ended = [served.megabytes()], threading.Event()
 
     def watch() -> None:
@@ -165,7 +165,7 @@ def slow_requests() -> list[bytes]:
 
 @pytest.fixture(params=["batched", "not batched"])
 def loaded(request: pytest.FixtureRequest, model_root: Path, tmp_path: Path) -> Iterator[tuple[Served, Path]]:
-    """A server, and requests for it: a bundle with its own batching, or a slow signature without."""
+    """A server and requests for it: a bundle with its batching parameters, or a slow signature without batching."""
     if request.param == "batched":
         base = request.getfixturevalue("minilm_bundle").path.parent
         flags = ["--enable_batching", "--enable_per_model_batching_parameters"]
@@ -187,7 +187,7 @@ def test_a_rush_of_ten_times_the_capacity(loaded: tuple[Served, Path]) -> None:
         after = load.run(served.address, requests, 3, "--callers=1")
     print(f"\ncapacity {capacity:.0f}/s; rush {rush}\ncalm {calm}\nafter {after}")
     print(f"MB {memory[0]:.0f}, {max(memory):.0f} at most")
-    # CANCELLED: gRPC itself drops calls when more than a thousand wait to be looked at.
+    # CANCELLED: gRPC drops calls when more than a thousand of them wait.
     assert set(rush["codes"]) <= {"OK", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"}
     assert rush["codes"]["OK"] > 0.3 * RUSH * capacity
     assert max(memory) < memory[0] + 300
@@ -199,7 +199,7 @@ def test_steady_work_at_four_fifths_of_the_capacity(loaded: tuple[Served, Path])
     served, requests = loaded
     capacity = load.run(served.address, requests, 20, "--callers=32")["codes"]["OK"] / 20
     with watched(served) as memory:
-        # On a machine that grows slower meanwhile, 48 calls at once are enough.
+        # If the machine becomes slower in the meantime, 48 concurrent calls are enough.
         steady = load.run(served.address, requests, STEADY, f"--rate={0.8 * capacity}", "--most=48", "--deadline=60")
     half = memory[len(memory) // 2 :]
     edge = max(1, len(half) // 5)
@@ -231,7 +231,7 @@ def test_calls_of_many_full_texts_are_as_fast_as_the_graph(minilm_bundle: Any, t
                 call()
                 seconds.append(time.monotonic() - began)
     model.close()
-    # The first of each warms up.
+    # The first call of each kind is a warmup.
     ratio = float(np.median(graph[1:]) / np.median(server[1:]))
     print(f"\ngraph {np.median(graph[1:]):.2f} s, server {np.median(server[1:]):.2f} s: {ratio:.2f} of its speed")
     assert ratio >= 0.9

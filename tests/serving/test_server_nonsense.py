@@ -1,4 +1,4 @@
-"""Requests of nonsense: bytes, messages and tensors that no client sends. Long; prints its figures."""
+"""Nonsensical requests: bytes, messages and tensors that no client sends. Slow; prints figures."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _wrong_tensor(draw: random.Random) -> bytes:
 
 
 def _input(name: str, tensor: bytes) -> bytes:
-    """An entry of a PredictRequest's map of inputs."""
+    """An entry of the map ``inputs`` of a PredictRequest."""
     return wire.field(2, wire.LENGTH, wire.field(1, wire.LENGTH, name.encode()) + wire.field(2, wire.LENGTH, tensor))
 
 
@@ -90,7 +90,7 @@ def test_twenty_thousand_requests_of_nonsense(minilm_bundle: Any, model_root: Pa
             wrong.model_spec.version.value = draw.choice([-1, 0, 1, 2**62])
         if draw.random() < 0.1:
             wrong.model_spec.version_label = draw.choice(["", "stable", "\0"])
-        # By hand: no library writes what is no TensorProto.
+        # Encoded by hand, because libraries only write valid TensorProtos.
         inputs = [_input(name, _wrong_tensor(draw)) for name in names]
         return method, wrong.SerializeToString() + b"".join(inputs)
 
@@ -126,7 +126,7 @@ def test_twenty_thousand_requests_of_nonsense(minilm_bundle: Any, model_root: Pa
                 memory.append(served.megabytes())
         for at in range(8):
             send(*huge(at))
-        # TensorFlow keeps the memory of its busiest moment for a while, and uses it again.
+        # TensorFlow keeps the memory of its peak for some time, and uses it again.
         busiest_again = served.megabytes()
         answer = served.predict(good[0], timeout=30)
         assert len(answer.outputs["embedding"].float_val) == 2 * 384

@@ -1,4 +1,4 @@
-"""How ``rawbert serve`` ends while a call is in flight."""
+"""The shutdown of ``rawbert serve`` while a call is in flight."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SERVE = [sys.executable, "-c", "from rawbert.serving.cli import main; main()", "
 
 @contextmanager
 def busy(base_path: Path, steps: int) -> Iterator[tuple[subprocess.Popen[str], Any]]:
-    """A server process, and a call to it that has begun and takes ``steps``."""
+    """A server process, and a started call to it that takes ``steps``."""
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
     flags = ["--model_name", "m", "--model_base_path", str(base_path), "--host", "127.0.0.1", "--port", "0"]
@@ -41,7 +41,7 @@ def busy(base_path: Path, steps: int) -> Iterator[tuple[subprocess.Popen[str], A
                 stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
                 stub.Predict(request(1))
                 call = stub.Predict.future(request(steps))
-                # Behind it on the same connection: once this is answered, the other has arrived.
+                # A later call on the same connection: when it is answered, the first has arrived.
                 stub.Predict(request(1))
                 yield process, call
         finally:
@@ -49,7 +49,7 @@ def busy(base_path: Path, steps: int) -> Iterator[tuple[subprocess.Popen[str], A
 
 
 def _line(process: subprocess.Popen[str], pattern: str) -> str:
-    """What the pattern's group matches in the next line that it matches."""
+    """The match of the pattern's group in the next line that matches."""
     assert process.stderr is not None
     for line in process.stderr:
         if found := re.match(pattern, line):
@@ -58,8 +58,8 @@ def _line(process: subprocess.Popen[str], pattern: str) -> str:
 
 
 def test_a_call_in_flight_is_answered_before_the_process_ends(model_root: Path) -> None:
-    """By SIGINT; SIGTERM is a case of tests/congruence."""
-    # About a second; on a machine where the signal comes later than that, more of them.
+    """With SIGINT; SIGTERM is a case of tests/congruence."""
+    # About a second of steps; more of them on a machine where the signal arrives later.
     for steps in (30_000, 120_000, 480_000):
         with busy(model_root / "arithmetic", steps) as (process, call):
             if call.done():
@@ -74,7 +74,7 @@ def test_a_call_in_flight_is_answered_before_the_process_ends(model_root: Path) 
 
 
 def test_a_second_signal_ends_the_process_at_once(model_root: Path) -> None:
-    # Steps for far longer than the tests may take.
+    # Steps for much longer than the tests may take.
     with busy(model_root / "arithmetic", steps=2**31 - 1) as (process, call):
         process.send_signal(signal.SIGTERM)
         _line(process, "(Stopping)")
@@ -84,7 +84,7 @@ def test_a_second_signal_ends_the_process_at_once(model_root: Path) -> None:
 
 
 def test_signals_at_any_moment_end_the_wait() -> None:
-    """A signal that comes while the main thread is about to wait, or within it, must not lock it up."""
+    """A signal just before or during the wait of the main thread must not cause a deadlock."""
     code = (
         "import os, signal, threading, time\n"
         "from rawbert.serving.cli import serve\n"

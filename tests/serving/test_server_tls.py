@@ -1,4 +1,4 @@
-"""TLS of the embedded server: certificates of `rawbert certs`, and mistakes on either side, each of which is named."""
+"""TLS of the embedded server: certificates of `rawbert certs`, and the errors for mistakes of clients and servers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DAY = datetime.timedelta(days=1)
 
 
 def _issued(certs: Path, begins: datetime.datetime, ends: datetime.datetime, alone: bool = False) -> tuple[str, str]:
-    """A key, and a certificate that the CA of a folder has signed, or it itself; for servers and clients."""
+    """A key, and a certificate for servers and clients that is signed by the CA of a folder or by its own key."""
     authority = x509.load_pem_x509_certificate((certs / "ca.pem").read_bytes())
     key = ec.generate_private_key(ec.SECP256R1())
     signer = key if alone else serialization.load_pem_private_key((certs / "ca.key").read_bytes(), None)
@@ -58,7 +58,7 @@ def certs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another authority's."""
+    """The certificates of another authority."""
     folder = tmp_path_factory.mktemp("others")
     make_certificates(folder, ["127.0.0.1"])
     return folder
@@ -66,7 +66,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def mutual(certs: Path, model_root: Path) -> Iterator[str]:
-    """Address of a server that asks for a client certificate."""
+    """Address of a server that requires client certificates."""
     from rawbert.serving.server import EmbeddedServer
 
     with EmbeddedServer("m", model_root / "m", ssl_config_file=str(certs / "ssl.config")) as server:
@@ -97,7 +97,7 @@ def test_who_has_the_right_certificates_gets_in(mutual: str, certs: Path, kind: 
     assert _embed(mutual, _tls(certs, certs, server_name="bert.example"), kind) == [4, 5]
 
 
-#: Mistake of a client -> what its error says.
+#: Mistake of a client -> text of its error.
 MISTAKES = {
     "plain text": "to a TLS port, connect with tls",
     "no CA": "TLS(ca=",
@@ -159,7 +159,7 @@ def _encrypted(certs: Path) -> str:
     return text.decode()
 
 
-#: Mistake in the server's file -> what the start says.
+#: Mistake in the server's file -> text of the error at the start.
 WRONG = {
     "no file": "No such file or directory",
     "nonsense": "not an SSLConfig text proto",
@@ -214,7 +214,7 @@ def test_mistakes_of_the_server(certs: Path, others: Path, model_root: Path, tmp
 
 
 def test_a_server_that_asks_for_no_certificate(certs: Path, tmp_path: Path) -> None:
-    """Its credentials are those of gRPC: here with a server that has no model to load."""
+    """The parsed credentials work with any gRPC server; this one needs no model."""
     from rawbert.serving.server.tls import parse_credentials
 
     text = text_format.MessageToString(_config(certs, client_verify=False, custom_ca=""))
@@ -283,7 +283,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["ca", "server", "client"])
 def test_openssl_accepts_them(certs: Path, tmp_path: Path, name: str) -> None:
-    """Another reader, by the rules of the purpose of each."""
+    """OpenSSL also accepts the certificates, each for its purpose."""
     import shutil
     import subprocess
 

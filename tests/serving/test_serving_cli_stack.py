@@ -1,4 +1,4 @@
-"""``rawbert stack`` against a stand-in for Docker (no engine runs here): its calls, and what it says is missing."""
+"""``rawbert stack`` with a stand-in for Docker (the tests need no engine): its calls, and its errors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def docker(tmp_path: Path) -> Docker:
 
 @pytest.fixture
 def stack(home: Path, docker: Docker, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
-    """``rawbert stack`` in that folder, with ports that are free."""
+    """``rawbert stack`` in that folder, with free ports."""
     ports = dict(
         zip(("GRPC", "REST", "GATEWAY", "PROMETHEUS", "GRAFANA", "TLS", "TLS_GATEWAY"), free_ports(7), strict=True)
     )
@@ -61,7 +61,7 @@ def test_up_starts_the_profiles_on_the_models_of_the_working_folder(
     settings = call["settings"]
     assert settings["COMPOSE_PROFILES"] == "cpu,gateway"
     assert settings["RAWBERT_MODELS"] == str(home / "models")
-    assert settings["RAWBERT_PACKAGE"] == ".[gateway]"  # of this clone
+    assert settings["RAWBERT_PACKAGE"] == ".[gateway]"  # of this repository
     assert settings["COMPOSE_PROJECT_NAME"] == "rawbert"
 
 
@@ -103,7 +103,7 @@ def test_what_docker_lacks_is_said(stack: Callable[..., Done], docker: Docker, t
         ({"engine": DENIED}, "join the group docker"),
     ):
         docker.set(**state)
-        # Debian's docker-compose may be in /usr/bin.
+        # Debian's docker-compose is in /usr/bin, if it is installed.
         done = stack("up", PATH=str(tmp_path / "bin"))
         assert done.returncode == 1
         assert said in done.said
@@ -150,7 +150,7 @@ def test_what_the_models_lack_is_said(
     assert done.returncode == 1
     assert said in done.said
     assert not docker.calls
-    # Those that need no models do not ask for them.
+    # Commands that need no models do not require them.
     assert stack("up", "--profile", "observability").returncode == 0
 
 
@@ -248,7 +248,7 @@ def test_init_writes_the_stack_and_up_uses_what_was_edited(
     assert call["settings"]["RAWBERT_PACKAGE"].startswith("rawbert[gateway]==")
     assert stack("init", mine, "--overwrite").returncode == 0
     assert "RAWBERT_MODELS=./models" in env.read_text()
-    # A folder that has the files is taken without being named.
+    # A working folder with the files is the default.
     (mine / "models").symlink_to(home / "models")
     docker.forget()
     assert stack("status").returncode == 0

@@ -1,4 +1,4 @@
-"""``rawbert up``: what it exports, what it starts, what it says, and what is left when it ends."""
+"""``rawbert up``: its export, processes, output, and files after its end."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_by_compose_it_waits_for_an_answer_and_says_how_to_call(
     assert f"text answers at localhost:{ports[0]}" in done.out
     assert f"curl http://localhost:{ports[1]}/v1/models/text:predict" in done.out
     assert "rawbert stack down" in done.out
-    # What it says about Python is a program.
+    # The Python example in its output is a complete program.
     program = "\n".join(line[2:] for line in done.out.splitlines() if re.match(r"  (from|with|    )", line))
     compile(program, "printed", "exec")
 
@@ -140,7 +140,7 @@ def test_the_same_source_is_not_exported_again(tiny_bundle: Any, data: Path, tmp
 
 @contextmanager
 def running(*arguments: Any, cwd: Path) -> Iterator[subprocess.Popen[str]]:
-    """``rawbert up`` in a process of its own."""
+    """``rawbert up`` in its own process."""
     command = [*RAWBERT, "up", *map(str, arguments), "--by", "serve"]
     process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:

@@ -1,4 +1,4 @@
-"""How the embedded server starts, what keeps it from starting, and how it stops."""
+"""The embedded server: start, errors at the start, and stop."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_calls_in_flight_are_answered_before_it_stops(model_root: Path) -> None:
         for call in calls:
             call.join()
     assert len(answers) == 4
-    server.stop()  # Again is no error.
+    server.stop()  # A second stop is no error.
 
 
 @pytest.mark.parametrize(

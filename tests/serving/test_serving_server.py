@@ -1,4 +1,4 @@
-"""The embedded server as clients that others wrote see it: official stubs, TensorFlow Serving's codes and messages."""
+"""The embedded server, called by the official stubs: it answers with TensorFlow Serving's codes and messages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def predict_request(signature: str = "", output_filter: Any = (), **inputs: Any)
 
 
 def changed(change: Any) -> Any:
-    """A sound request, changed."""
+    """A valid request with changes."""
     request = predict_request(x=np.float32([1]))
     change(request)
     return request
@@ -134,7 +134,7 @@ def test_what_is_refused(official: Any, request_of: Any, code: Code, message: st
     assert caught.value.code() is code
     details = caught.value.details()
     assert details.startswith(message) if "assertion" in message else details == message
-    # And the server lives.
+    # The server still answers.
     assert official.Predict(predict_request(x=np.float32([1]))).outputs["y"].float_val[:] == [2.5]
 
 

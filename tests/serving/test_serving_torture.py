@@ -110,7 +110,7 @@ def test_busy_for_a_third_of_all_calls() -> None:
 
 
 def test_a_server_with_few_threads_refuses_and_every_call_is_answered() -> None:
-    """Like TensorFlow Serving at ``--grpc_max_threads``: 7 calls at once, further ones are refused."""
+    """Like TensorFlow Serving at ``--grpc_max_threads``: it accepts 7 concurrent calls and refuses others."""
     room = threading.Semaphore(7)
 
     def few(request: Any) -> None:

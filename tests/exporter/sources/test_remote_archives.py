@@ -349,7 +349,7 @@ def test_a_cut_transfer_goes_on_where_it_broke_or_begins_anew(hubs: Hubs, ranges
     assert sum("trying again" in line for line in said) == 1
     spans = hubs.asked("a.tar.gz")
     assert len(spans) == 2
-    # Without the promise that it is the same file, no part of it is asked for.
+    # If the server does not confirm that the file is unchanged, the client requests no part of it.
     assert [span is not None for span in spans] == [False, etag]
 
 
@@ -447,7 +447,7 @@ def test_https_is_not_left_for_http(hubs: Hubs, tmp_path: Path, monkeypatch: pyt
         secure.elsewhere["/b.zip"] = hubs.url + "/a.tar.gz"
         with pytest.raises(DownloadError, match="redirects from https to http, which is not followed"):
             fetch(secure.url + "/b.zip")
-        # And back again: nothing is asked of the server without TLS.
+        # And back again: no request is sent without TLS.
         before = len(hubs.requests)
         secure.elsewhere["/c.zip"] = hubs.url + "/back.zip"
         hubs.elsewhere["/back.zip"] = secure.url + "/a.tar.gz"
