@@ -23,9 +23,7 @@ class Metrics:
             registry=self.registry,
             buckets=_SECONDS,
         )
-        self.in_flight = Gauge(
-            "rawbert_gateway_requests_in_flight", "Requests in progress.", registry=self.registry
-        )
+        self.in_flight = Gauge("rawbert_gateway_requests_in_flight", "Requests in progress.", registry=self.registry)
         self.texts = Counter(
             "rawbert_gateway_texts", "Answered texts, by model and version.", ["model", "version"],
             registry=self.registry,
