@@ -45,7 +45,7 @@ class Measured:
 @connection_options
 @click.option("--signature", help="Signature that answers a vector.  [default: embed, else the model's default]")
 @click.option("--output-name", help="Output of it.  [default: the one with a vector per text]")
-@click.option("--callers", default="1,2,4,8,16", show_default=True, help="Numbers of callers at once, each measured.")
+@click.option("--callers", default="1,2,4,8,16", show_default=True, help="Numbers of concurrent callers to measure.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Texts in each call.")
 @click.option(
     "--seconds", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True, help="For each number."

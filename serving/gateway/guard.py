@@ -44,7 +44,7 @@ class Rates:
         return wait
 
     def headers(self, caller: bytes) -> list[tuple[bytes, bytes]]:
-        """OpenAI's headers about the rate, for the response to a caller."""
+        """OpenAI's headers about the rate limit, for the response to a caller."""
         left, _ = self._buckets[caller]
         full = (self._most - left) * 60 / self._most
         values = {"limit": str(self._most), "remaining": str(int(left)), "reset": f"{full:.3f}s"}
@@ -97,7 +97,7 @@ class Guard:
     async def _pass(
         self, scope: Scope, receive: Receive, send: Send, path: str, rate: list[tuple[bytes, bytes]]
     ) -> None:
-        """Answer or refuse a request; ``rate`` gets the headers of its rate."""
+        """Answer or refuse a request; the headers of the caller's rate limit are appended to ``rate``."""
         if path in _OPEN and scope["method"] == "GET":
             await self._app(scope, receive, send)
             return

@@ -26,12 +26,12 @@ from ..ragged import lengths_of, rows_of, starts_of
 from .spec import LETTERS, BpeSpec
 
 _NONE = np.iinfo(np.int32).max
-#: How many neighbours away the bounds look.
+#: Number of neighbours on each side that the bounds of a rank consider.
 _LOOKS = 3
 
 
 class MergeTable(NamedTuple):
-    """What merging knows of neighbours.
+    """The ranks of merges of two neighbouring symbols.
 
     Attributes:
         pairs: int32 ``[M, 2]``, ids of two neighbours.
