@@ -4,7 +4,6 @@ In a Hugging Face folder, transformers builds a Unigram tokenizer from the model
 encoder's own preprocessing runs the model itself, in an op of tensorflow-text.
 """
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +26,9 @@ def require_readable(path: Path) -> None:
     """Refuse a model of a Hugging Face folder from which transformers cannot build the tokenizer of its training.
 
     Raises:
-        UnsupportedModel: the package sentencepiece is not installed, or the model is not Unigram.
+        UnsupportedModel: the model is not Unigram.
         CorruptSource: the file is damaged.
     """
-    if not importlib.util.find_spec("sentencepiece"):
-        raise UnsupportedModel(
-            f"{path}: a SentencePiece model without a tokenizer.json is read by the package sentencepiece, which "
-            "is not installed: pip install sentencepiece; or let transformers write a tokenizer.json: "
-            "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
-        )
     kind = _proto(path).trainer_spec.model_type
     if kind != 1:
         raise UnsupportedModel(
@@ -67,8 +60,9 @@ def _proto(path: Path) -> Any:
     from google.protobuf.message import DecodeError
     from sentencepiece import sentencepiece_model_pb2
 
+    messages: Any = sentencepiece_model_pb2  # has no types
     try:
-        proto = sentencepiece_model_pb2.ModelProto.FromString(path.read_bytes())
+        proto = messages.ModelProto.FromString(path.read_bytes())
     except DecodeError as error:
         raise CorruptSource(f"{path}: not readable as a SentencePiece model: {error}") from error
     if not proto.pieces:

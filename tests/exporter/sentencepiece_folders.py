@@ -2,7 +2,7 @@
 
     python sentencepiece_folders.py FOLDER
 
-The package sentencepiece must be on the import path; it trains the models. Each of FAMILIES is compared with the
+The package sentencepiece trains the models. Each of FAMILIES is compared with the
 tokenizer that transformers builds, exported and proven. Standard output is JSON, by family.
 """
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from rawbert.exporter import CorruptSource, UnsupportedModel, VocabularyError, s
 from rawbert.exporter.proof import samples
 from rawbert.exporter.proof.reference import FolderReference
 from rawbert.exporter.recipe import TokenizerOptions
+from rawbert.exporter.sources.tokenizer_files import read_folder
 from tokens import run
 
 TEXTS = [
@@ -332,12 +332,8 @@ def test_special_tokens_map_may_have_objects_beside_a_vocabulary(tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["sentencepiece.bpe.model", "spiece.model", "spm.model"])
-def test_a_sentencepiece_model_alone_is_refused_where_nothing_reads_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-):
-    from rawbert.exporter.sources.tokenizer_files import read_folder
-
-    monkeypatch.setitem(sys.modules, "sentencepiece", None)
-    (tmp_path / name).write_bytes(b"")
-    with pytest.raises(UnsupportedModel, match=rf"{name}: .*pip install sentencepiece; or let transformers write"):
-        read_folder(tmp_path, "xlm-roberta")
+def test_a_file_that_is_no_sentencepiece_model_is_refused(tmp_path: Path, name: str):
+    for content, reason in ((b"", "it has no pieces"), (b"\xff\xff", "not readable as a SentencePiece model")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(CorruptSource, match=rf"{name}: .*{reason}"):
+            read_folder(tmp_path, "xlm-roberta")
