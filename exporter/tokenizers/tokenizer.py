@@ -54,8 +54,8 @@ class Tokenizer(tf.Module):
         if max_seq_length < specials:
             raise ConfigError(f"max_seq_length is {max_seq_length}: give more than the {specials} special tokens")
         self._length, self._strategy = max_seq_length, options.truncation_strategy
-        is_tf_text = options.tokenizer == "tf-text" or isinstance(spec, SentencePieceSpec)
-        if options.tokenizer == "tf-text" and not isinstance(spec, SentencePieceSpec):
+        is_tf_text, is_sentencepiece = options.tokenizer == "tf-text", isinstance(spec, SentencePieceSpec)
+        if is_tf_text and not is_sentencepiece:
             first, *_, last = (piece.special or 0 for piece in spec.template.single)
             if not isinstance(spec, WordPieceSpec) or spec.template != bert_template(first, last):
                 raise ConfigError(
@@ -63,7 +63,8 @@ class Tokenizer(tf.Module):
                     "BERT's ('[CLS] text [SEP]'); use tokenizer reference"
                 )
             spec = spec.as_tf_text()
-        if is_tf_text and self._strategy == "longest_first":  # tensorflow-text cuts both texts in turn
+        # tensorflow-text cuts both texts in turn.
+        if self._strategy == "longest_first" and (is_tf_text or is_sentencepiece):
             self._strategy = templates.ROUND_ROBIN
         self._spec = spec
         self._side = options.truncation_side or spec.truncation_side
