@@ -76,7 +76,8 @@ def test_bench_that_is_interrupted_shows_what_it_has(text_server: Any) -> None:
 def test_at_any_moment(seed: int, text_server: Any, tiny_bundle: Any, data: Path, tmp_path: Path) -> None:
     rng = random.Random(seed)
     encoder, server = str(data / "tiny_bert"), ["-a", text_server.address, "-m", "text"]
-    (tmp_path / "texts.txt").write_text("".join(f"text {at}\n" for at in range(30_000)))
+    # Embedding them takes longer than the delay on a fast machine too.
+    (tmp_path / "texts.txt").write_text("".join(f"text {at}\n" for at in range(120_000)))
     # Arguments, and seconds that the command takes at most.
     commands: list[tuple[list[str], float]] = [
         (["export", encoder, "-o", "models/m"], 15),
