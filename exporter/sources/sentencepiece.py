@@ -22,24 +22,35 @@ _SINCE_5 = {
 _KINDS = {1: "Unigram", 2: "BPE", 3: "word", 4: "character"}
 
 
-def require_readable(path: Path) -> None:
-    """Refuse a model of a Hugging Face folder from which transformers cannot build the tokenizer of its training.
+def read_model(path: Path) -> Any:
+    """The ``ModelProto`` of a Hugging Face folder's SentencePiece model.
 
     Raises:
-        UnsupportedModel: the model is not Unigram.
+        UnsupportedModel: the model is not Unigram, so transformers cannot build the tokenizer of its training from it.
         CorruptSource: the file is damaged.
     """
-    kind = _proto(path).trainer_spec.model_type
+    from google.protobuf.message import DecodeError
+    from sentencepiece import sentencepiece_model_pb2
+
+    messages: Any = sentencepiece_model_pb2  # has no types
+    try:
+        model = messages.ModelProto.FromString(path.read_bytes())
+    except DecodeError as error:
+        raise CorruptSource(f"{path}: not readable as a SentencePiece model: {error}") from error
+    if not model.pieces:
+        raise CorruptSource(f"{path}: not readable as a SentencePiece model: it has no pieces")
+    kind = model.trainer_spec.model_type
     if kind != 1:
         raise UnsupportedModel(
             f"{path}: a SentencePiece model of the type {_KINDS.get(kind, kind)}, which transformers 5 reads as "
             "Unigram, with other tokens than in the model's training; only Unigram can be exported"
         )
+    return model
 
 
-def notes(path: Path, name: str) -> list[str]:
-    """Notes for the user about a model of a Hugging Face folder; ``name`` is the tokenizer's class."""
-    model, found = _proto(path), []
+def notes(model: Any, path: Path, name: str) -> list[str]:
+    """Notes for the user about a model of :func:`read_model`; ``name`` is the tokenizer's class."""
+    found = []
     if name in _SINCE_5:
         found.append(
             f"{path.name} is read as by transformers 5, where {_SINCE_5[name]}, unlike in transformers 4: with a "
@@ -54,20 +65,6 @@ def notes(path: Path, name: str) -> list[str]:
         names = ", ".join(name for name, is_set in ignored.items() if is_set)
         found.append(f"{path.name} has settings that transformers' fast tokenizers do not follow: {names}")
     return found
-
-
-def _proto(path: Path) -> Any:
-    from google.protobuf.message import DecodeError
-    from sentencepiece import sentencepiece_model_pb2
-
-    messages: Any = sentencepiece_model_pb2  # has no types
-    try:
-        proto = messages.ModelProto.FromString(path.read_bytes())
-    except DecodeError as error:
-        raise CorruptSource(f"{path}: not readable as a SentencePiece model: {error}") from error
-    if not proto.pieces:
-        raise CorruptSource(f"{path}: not readable as a SentencePiece model: it has no pieces")
-    return proto
 
 
 def read_hub_model(path: Path, lowercase: bool) -> SentencePieceSpec:

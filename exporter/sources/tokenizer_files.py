@@ -87,17 +87,16 @@ def read_folder(folder: Path, family: str | None = "bert") -> tuple[TokenizerSpe
         if not sets:
             raise CorruptSource(f"{folder}: neither tokenizer.json nor vocab.txt found; expected the tokenizer's files")
         path = sets[0][0]
-        if path.name in sentencepiece.FILES:
-            sentencepiece.require_readable(path)
+        model = sentencepiece.read_model(path) if path.name in sentencepiece.FILES else None
         tokenizer = _built({path: path.read_bytes() for path in sets[0]}, family or "bert")
         name, kind = type(tokenizer).__name__, type(tokenizer.backend_tokenizer.model).__name__
-        if kind != ("Unigram" if path.name in sentencepiece.FILES else "BPE"):
+        if kind != ("BPE" if model is None else "Unigram"):
             raise UnsupportedModel(
                 f"{path}: transformers builds a {kind} tokenizer ({name}) in this folder, which does not read the "
                 'file; name its class in tokenizer_config.json, such as {"tokenizer_class": "XLMRobertaTokenizer"}'
             )
-        if path.name in sentencepiece.FILES:
-            notes += sentencepiece.notes(path, name)
+        if model is not None:
+            notes += sentencepiece.notes(model, path, name)
         spec = _parse(tokenizer.backend_tokenizer, settings, path)
     if spec.lowercases and vocabulary.is_cased([word for word in spec.vocab if word]):
         notes.append("texts are lower-cased, but the vocabulary has words with capitals, which no text can match")
